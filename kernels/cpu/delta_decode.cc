@@ -1,0 +1,113 @@
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/delta_rule_cpu.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/delta_decode.cc"
+#include "hwy/foreach_target.h"  // compiles this file once per target
+#include "hwy/highway.h"
+#include "kernels/cpu/dense-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace deltaserve {
+namespace HWY_NAMESPACE {
+
+// State rows (columns of S) taken together: enough independent sums to hide their latency, few
+// enough that the rows stay in the first-level cache between the two sweeps.
+constexpr int kDecodeRows = 4;
+
+struct DecodeVectors {
+  const float* erase;
+  const float* write;
+  const float* read;
+  float decay;
+  float write_read;  // write . read
+};
+
+// u = value - S~^T erase, o = S~^T read + (write . read) u, S = S~ + write u^T for kRows rows of
+// S^T, both reads of the old state in one sweep.
+template <bool kErases, int kRows>
+HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t stride, float* rows,
+                          float* out) {
+  const Floats d;
+  FloatVec erased[kRows], seen[kRows];
+  for (int r = 0; r < kRows; ++r) erased[r] = seen[r] = hn::Zero(d);
+  for (int64_t i = 0; i < stride; i += lanes()) {
+    const FloatVec read = hn::Load(d, t.read + i);
+    for (int r = 0; r < kRows; ++r) {
+      const FloatVec s = hn::Load(d, rows + r * stride + i);
+      seen[r] = hn::MulAdd(s, read, seen[r]);
+      if constexpr (kErases) erased[r] = hn::MulAdd(s, hn::Load(d, t.erase + i), erased[r]);
+    }
+  }
+  FloatVec update[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    float u = value[r];
+    if constexpr (kErases) u -= t.decay * hn::GetLane(hn::SumOfLanes(d, erased[r]));
+    out[r] = t.decay * hn::GetLane(hn::SumOfLanes(d, seen[r])) + t.write_read * u;
+    update[r] = hn::Set(d, u);
+  }
+  const FloatVec decay = hn::Set(d, t.decay);
+  for (int64_t i = 0; i < stride; i += lanes()) {
+    const FloatVec write = hn::Load(d, t.write + i);
+    for (int r = 0; r < kRows; ++r) {
+      float* s = rows + r * stride + i;
+      hn::Store(hn::MulAdd(write, update[r], hn::Mul(decay, hn::Load(d, s))), d, s);
+    }
+  }
+}
+
+template <class Mixer>
+HWY_INLINE void decode_head(const cpu::HeadShape& shape, const Token& token, float* state,
+                            float* out, float* scratch) {
+  static_assert(Mixer::kDecay != Decay::kPerChannel, "no mixer with a decay per channel yet");
+  const int64_t stride = shape.key_stride();
+  float* erase = scratch;
+  float* write = erase + stride;
+  float* read = write + stride;
+  float* value = read + stride;
+  for (int64_t i = 0; i < stride; ++i) {
+    const bool inside = i < shape.key_dim;
+    const int channel = static_cast<int>(i);
+    erase[i] = inside ? Mixer::erase(token, channel) : 0.0f;
+    write[i] = inside ? Mixer::write(token, channel) : 0.0f;
+    read[i] = inside ? Mixer::read(token, channel) : 0.0f;
+  }
+  for (int64_t j = 0; j < shape.value_dim; ++j) value[j] = Mixer::value(token, static_cast<int>(j));
+  const DecodeVectors vectors = {erase, write, read,
+                                 Mixer::kDecay == Decay::kNone ? 1.0f : std::exp(token.g[0]),
+                                 dot(write, read, stride)};
+  int64_t j = 0;
+  for (; j + kDecodeRows <= shape.value_dim; j += kDecodeRows) {
+    step_rows<Mixer::kErases, kDecodeRows>(vectors, value + j, stride, state + j * stride, out + j);
+  }
+  for (; j < shape.value_dim; ++j) {
+    step_rows<Mixer::kErases, 1>(vectors, value + j, stride, state + j * stride, out + j);
+  }
+}
+
+void DecodeHead(MixerKind kind, const cpu::HeadShape& shape, const Token& token, float* state,
+                float* out, float* scratch) {
+  dispatch_mixer(kind, [&](auto mixer) HWY_ATTR {
+    decode_head<decltype(mixer)>(shape, token, state, out, scratch);
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace deltaserve
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace deltaserve {
+HWY_EXPORT(DecodeHead);
+namespace cpu {
+
+void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& token, float* state,
+                  float* out, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(DecodeHead)(kind, shape, token.at(0), state, out, scratch);
+}
+
+}  // namespace cpu
+}  // namespace deltaserve
+#endif

@@ -1,0 +1,19 @@
+// From one row of logits to a drawn token and log-probabilities.
+#pragma once
+#include <cstdint>
+
+#include "kernels/ops.h"
+
+namespace deltaserve::cpu {
+
+// Working memory of one thread for one vocabulary.
+struct SampleScratch {
+  float* weights;    // [vocab]
+  int32_t* indices;  // [vocab]
+};
+
+// Ties between logits go to the smaller id; NaN counts as -infinity. `logits` is not changed.
+HeadResult evaluate_row(const HeadRow& row, const float* logits, int64_t vocab,
+                        const SampleScratch& scratch);
+
+}  // namespace deltaserve::cpu

@@ -1,0 +1,23 @@
+// Gate activations from raw projections, in float whatever the weights are.
+#pragma once
+#include <cmath>
+
+#include "kernels/mixer/delta_rule.h"
+
+namespace deltaserve {
+
+DS_HOST_DEVICE float sigmoid(float x) {
+  return 1.0f / (1.0f + expf(-x));
+}
+
+// log(1 + e^x) without overflow.
+DS_HOST_DEVICE float softplus(float x) {
+  return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
+}
+
+// g = -exp(A_log) softplus(a + dt_bias) <= 0, the logarithm of the decay.
+DS_HOST_DEVICE float log_decay(float a, float a_log, float dt_bias) {
+  return -expf(a_log) * softplus(a + dt_bias);
+}
+
+}  // namespace deltaserve
