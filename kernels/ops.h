@@ -96,6 +96,7 @@ struct HeadRow {
   uint64_t seed = 0;  // the draw depends on (seed, choice, position) and the logits only
   uint32_t choice = 0;
   uint64_t position = 0;
+  float* logits = nullptr;  // if set, host [vocab]: receives the row's logits by the time of wait()
 };
 
 // Log-probabilities are of softmax(logits), before temperature and cuts.

@@ -185,8 +185,10 @@ class CpuBackend final : public Backend {
       threads_.parallel_for(count, [&](int64_t i, int thread) {
         const cpu::SampleScratch scratch = {sample_weights_.get() + thread * vocab,
                                             sample_indices_.get() + thread * vocab};
+        const HeadRow& row = rows[begin + i];
         results_[static_cast<size_t>(begin + i)] =
-            cpu::evaluate_row(rows[begin + i], logits_.row(i), vocab, scratch);
+            cpu::evaluate_row(row, logits_.row(i), vocab, scratch);
+        if (row.logits != nullptr) std::copy_n(logits_.row(i), vocab, row.logits);
       });
     }
   }

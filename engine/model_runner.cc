@@ -1,0 +1,25 @@
+#include "engine/model_runner.h"
+
+namespace deltaserve {
+
+int ModelRunner::max_rows() const {
+  return model_->limits().max_rows;
+}
+
+int ModelRunner::max_sequences() const {
+  return model_->limits().max_sequences;
+}
+
+int32_t ModelRunner::vocab_size() const {
+  return static_cast<int32_t>(model_->config().vocab_size);
+}
+
+Ticket ModelRunner::submit(const StepView& step, const std::vector<HeadRow>& rows) {
+  return model_->submit(step, rows);
+}
+
+void ModelRunner::wait(Ticket ticket, std::vector<HeadResult>* results) {
+  model_->wait(ticket, results);
+}
+
+}  // namespace deltaserve

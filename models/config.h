@@ -1,0 +1,54 @@
+// What config.json says, checked. Field names follow the checkpoint's.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/mixer/mixers.h"
+
+namespace deltaserve {
+
+struct ModelConfig {
+  std::string model_type;  // "qdelta", "gated_deltanet"
+  MixerKind mixer = MixerKind::kQDelta;
+  int64_t hidden_size = 0;
+  int64_t num_layers = 0;
+  int64_t vocab_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t heads = 0;
+  int64_t value_heads = 0;
+  int64_t key_dim = 0;
+  int64_t value_dim = 0;
+  int64_t conv_width = 0;  // 0 = no short convolution
+  bool output_gate = true;
+  bool allow_neg_eigval = false;
+  bool tie_word_embeddings = false;
+  float lambda_bias = 0;
+  float norm_eps = 1e-6f;
+  int32_t bos_token_id = -1;
+  std::vector<int32_t> eos_token_ids;  // generation_config.json wins over config.json
+  // What the loader accepted with a remark: unknown keys, absent lamb_bias.
+  std::vector<std::string> warnings;
+
+  int64_t key_columns() const { return heads * key_dim; }
+  int64_t value_columns() const { return value_heads * value_dim; }
+};
+
+// Parses the text of config.json. `origin` names the file in errors. Every value is checked against
+// a limit; INVALID_ARGUMENT names the key and the value that cannot be served.
+absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin);
+
+// What generation_config.json and tokenizer_config.json add. Absent files (empty text) leave the
+// defaults. Without add_bos_token, the Llama tokenizer classes mean true, as in their own code. Of
+// a list of named chat templates the one called "default" is taken.
+struct GenerationDefaults {
+  std::vector<int32_t> eos_token_ids;
+  bool add_bos_token = false;  // tokenizer_config.json
+  std::string chat_template;   // tokenizer_config.json, empty = none
+};
+
+absl::StatusOr<GenerationDefaults> parse_generation_defaults(std::string_view generation_json,
+                                                             std::string_view tokenizer_json);
+
+}  // namespace deltaserve

@@ -1,0 +1,56 @@
+// Reads typed, bounded values out of a JSON object. The first error stays; later reads then return
+// their defaults, so that a parser reads as a list of keys and checks status() once.
+// Private to models/.
+#pragma once
+#include <boost/json/object.hpp>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "models/limits.h"
+
+namespace deltaserve {
+
+class ConfigReader {
+ public:
+  // `object` must outlive the reader. `origin` begins every message.
+  ConfigReader(const boost::json::object& object, std::string_view origin)
+      : object_(object), origin_(origin) {}
+
+  const absl::Status& status() const { return status_; }
+
+  int64_t integer(std::string_view key, limits::IntRange range, int64_t absent);
+  // As integer(), where null means absent.
+  std::optional<int64_t> optional_integer(std::string_view key, limits::IntRange range);
+  double real(std::string_view key, limits::RealRange range, double absent);
+  bool boolean(std::string_view key, bool absent);
+  std::string word(std::string_view key, std::string_view absent);
+  // One integer or a list of them; nullopt = the key is absent, an empty list = null.
+  std::optional<std::vector<int32_t>> token_ids(std::string_view key, int64_t vocab_size);
+
+  bool has(std::string_view key) const { return object_.contains(key); }
+  // Marks a key as known, whatever it holds.
+  void ignore(std::string_view key) { known_.insert(std::string(key)); }
+  // A key that may only be absent or null: it would change the model.
+  void refuse_unless_null(std::string_view key);
+  // Sets the error "<origin>: <key> <problem>", unless there is one already.
+  void fail(std::string_view key, std::string_view problem);
+
+  // One sentence for each key that nothing has asked for.
+  std::vector<std::string> unknown_key_warnings() const;
+
+ private:
+  const boost::json::value* find(std::string_view key);
+  void fail_value(std::string_view key, const boost::json::value& value, std::string_view wanted);
+
+  const boost::json::object& object_;
+  std::string origin_;
+  absl::Status status_;
+  std::set<std::string, std::less<>> known_;
+};
+
+}  // namespace deltaserve

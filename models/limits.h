@@ -1,0 +1,52 @@
+// Every bound that a model folder is held to, in one place. They are far above any model of this
+// family, and low enough that no product of sizes overflows: a layer has fewer than 2^37 weights,
+// a model fewer than 2^48.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace deltaserve::limits {
+
+struct IntRange {
+  int64_t min;
+  int64_t max;
+};
+
+struct RealRange {
+  double min;
+  double max;
+};
+
+// config.json
+inline constexpr IntRange kHiddenSize{1, 65536};
+inline constexpr IntRange kLayers{1, 1024};
+inline constexpr IntRange kVocabSize{1, 1 << 20};
+inline constexpr IntRange kIntermediateSize{1, 1 << 20};
+inline constexpr IntRange kHeads{1, 4096};
+inline constexpr IntRange kHeadDim{1, 1024};
+inline constexpr IntRange kValueDim{1, 4096};
+inline constexpr IntRange kProjectionColumns{1, 1 << 20};  // heads * head_dim, and of the values
+inline constexpr IntRange kConvSize{1, 8};
+inline constexpr RealRange kExpandV{1.0 / 1024, 64};
+inline constexpr RealRange kHiddenRatio{1.0 / 1024, 1024};
+inline constexpr RealRange kNormEps{1e-12, 0.1};
+inline constexpr RealRange kLambdaBias{-100, 100};
+inline constexpr size_t kEosTokens = 64;
+inline constexpr size_t kUnknownKeysListed = 16;
+
+// Files, in bytes
+inline constexpr size_t kConfigBytes = 1 << 20;
+inline constexpr size_t kTokenizerConfigBytes = 16 << 20;  // lists every added token
+inline constexpr size_t kTokenizerBytes = 64 << 20;
+inline constexpr size_t kIndexBytes = 100'000'000;
+inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;  // the format's own bound
+
+// JSON
+inline constexpr size_t kJsonDepth = 32;
+inline constexpr size_t kJsonValues = 4'000'000;  // bounds the memory of a parsed document
+
+// Tensors
+inline constexpr size_t kTensorRank = 8;
+inline constexpr size_t kShards = 4096;
+
+}  // namespace deltaserve::limits

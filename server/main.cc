@@ -1,0 +1,34 @@
+// deltaserve: one binary, a subcommand for each task.
+#include <cstdio>
+#include <exception>
+
+#include "server/commands.h"
+
+namespace {
+
+constexpr int kUsageError = 2;
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Inference server for linear-attention language models.", "deltaserve");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", DELTASERVE_VERSION);
+  deltaserve::Run run;
+  deltaserve::add_serve_command(&app, &run);
+  deltaserve::add_generate_command(&app, &run);
+  deltaserve::add_inspect_command(&app, &run);
+  deltaserve::add_random_model_command(&app, &run);
+  deltaserve::add_bench_command(&app, &run);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageError;  // --help is an "error" of code 0
+  }
+  try {
+    return run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "deltaserve: %s\n", error.what());
+    return 1;
+  }
+}

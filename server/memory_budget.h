@@ -1,0 +1,50 @@
+// How many bytes of requests the server holds at once.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+namespace deltaserve {
+
+// Thread-safe.
+class MemoryBudget {
+ public:
+  explicit MemoryBudget(uint64_t total) : available_(static_cast<int64_t>(total)) {}
+
+  // Gives back what it holds when it is destroyed. Must not outlive the budget.
+  class Lease {
+   public:
+    explicit Lease(MemoryBudget* budget = nullptr) : budget_(budget) {}
+    Lease(Lease&& other) noexcept
+        : budget_(std::exchange(other.budget_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    Lease& operator=(Lease&& other) noexcept {
+      std::swap(budget_, other.budget_);
+      std::swap(bytes_, other.bytes_);
+      return *this;
+    }
+    ~Lease() {
+      if (budget_ != nullptr) budget_->available_.fetch_add(bytes_, std::memory_order_relaxed);
+    }
+
+    // False: the budget is used up, and the lease is as it was.
+    [[nodiscard]] bool grow(uint64_t bytes) {
+      if (budget_ == nullptr) return true;
+      const auto amount = static_cast<int64_t>(bytes);
+      if (budget_->available_.fetch_sub(amount, std::memory_order_relaxed) < amount) {
+        budget_->available_.fetch_add(amount, std::memory_order_relaxed);
+        return false;
+      }
+      bytes_ += amount;
+      return true;
+    }
+
+   private:
+    MemoryBudget* budget_;
+    int64_t bytes_ = 0;
+  };
+
+ private:
+  std::atomic<int64_t> available_;
+};
+
+}  // namespace deltaserve

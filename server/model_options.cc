@@ -1,0 +1,120 @@
+#include "server/model_options.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxSequences = 1 << 16;
+constexpr int kMaxStepTokens = 1 << 14;
+
+}  // namespace
+
+void add_model_options(CLI::App* command, ModelOptions* options) {
+  command
+      ->add_option("--model", options->folder,
+                   "Folder with config.json, model.safetensors (or shards) and tokenizer.model")
+      ->required()
+      ->type_name("DIR");
+  command
+      ->add_option("--threads", options->threads,
+                   "Threads that compute, the calling one included (default: one per core)")
+      ->check(CLI::Range(1, kMaxThreads))
+      ->type_name("N");
+}
+
+void add_capacity_options(CLI::App* command, ModelOptions* options) {
+  auto* sequences =
+      command
+          ->add_option("--max-sequences", options->max_sequences,
+                       "Sequences that run at once; each owns a state slot of fixed size")
+          ->check(CLI::Range(1, kMaxSequences))
+          ->type_name("N")
+          ->capture_default_str();
+  command
+      ->add_option("--state-memory", options->state_memory,
+                   "Memory for state slots instead of a number of them, for instance 512MiB")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->type_name("SIZE")
+      ->excludes(sequences);
+  command
+      ->add_option("--step-tokens", options->step_tokens,
+                   "Tokens of one step, decode rows and prompt pieces together")
+      ->check(CLI::Range(64, kMaxStepTokens))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
+  LoadedModel loaded;
+  absl::StatusOr<ModelFolder> folder = open_model_folder(options.folder);
+  if (!folder.ok()) return folder.status();
+  loaded.folder = *std::move(folder);
+  for (const std::string& warning : loaded.folder.config.warnings) {
+    absl::FPrintF(stderr, "deltaserve: %s\n", warning);
+  }
+  ModelLimits limits;
+  limits.max_rows = options.step_tokens;
+  limits.max_sequences = options.max_sequences;
+  if (options.state_memory != 0) {
+    const uint64_t bytes = state_layout(loaded.folder.config).bytes();
+    const uint64_t slots = std::min<uint64_t>(options.state_memory / bytes, kMaxSequences);
+    if (slots == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--state-memory is below the ", human_bytes(bytes), " of one sequence"));
+    }
+    limits.max_sequences = static_cast<int>(slots);
+  }
+  // Every running sequence has a row in a step that only decodes.
+  limits.max_rows = std::max(limits.max_rows, limits.max_sequences);
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  loaded.threads = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : cores);
+  loaded.backend = make_cpu_backend(loaded.threads.get());
+  absl::StatusOr<std::unique_ptr<Model>> model =
+      Model::load(loaded.folder, loaded.backend.get(), limits);
+  if (!model.ok()) return model.status();
+  loaded.model = *std::move(model);
+  return loaded;
+}
+
+EngineOptions engine_options(const LoadedModel& loaded) {
+  EngineOptions options;
+  options.max_step_tokens = loaded.model->limits().max_rows;
+  options.eos_token_ids = loaded.folder.config.eos_token_ids;
+  return options;
+}
+
+const Vocabulary* vocabulary_of(const ModelFolder& folder) {
+  static const Vocabulary kNone;
+  return folder.tokenizer != nullptr ? &folder.tokenizer->vocabulary() : &kNone;
+}
+
+int32_t bos_to_prepend(const ModelFolder& folder) {
+  if (!folder.defaults.add_bos_token || folder.tokenizer == nullptr) return -1;
+  return folder.config.bos_token_id >= 0 ? folder.config.bos_token_id
+                                         : folder.tokenizer->piece_id("<s>");
+}
+
+std::string human_bytes(uint64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  return absl::StrFormat(unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+}
+
+int report(const absl::Status& status) {
+  absl::FPrintF(stderr, "deltaserve: %s\n", std::string(status.message()));
+  return 1;
+}
+
+}  // namespace deltaserve

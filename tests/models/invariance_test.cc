@@ -1,0 +1,161 @@
+// The contract of states: the bits of a sequence depend on its tokens alone; not on neighbours, on
+// where a prompt is cut (on the grid), on the thread count, or on which slot holds it.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "tests/models/loaded_model.h"
+
+namespace deltaserve {
+namespace {
+
+std::vector<int32_t> random_tokens(int count, int64_t vocab, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (int32_t& token : tokens) token = static_cast<int32_t>(rng() % static_cast<uint64_t>(vocab));
+  return tokens;
+}
+
+bool same_bits(const float* a, const float* b, size_t count) {
+  return std::memcmp(a, b, count * sizeof(float)) == 0;
+}
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && same_bits(a.data(), b.data(), a.size());
+}
+
+class Invariance : public testing::TestWithParam<const char*> {
+ protected:
+  std::string folder() const { return GetParam(); }
+};
+
+// Logits of the prompt and of five decoded tokens, then the state.
+struct Trace {
+  std::vector<float> prompt, decoded, state;
+};
+
+Trace run_alone(LoadedModel& model, int slot, const std::vector<int32_t>& tokens, int prompt,
+                int piece) {
+  Trace trace;
+  for (int t = 0; t < prompt; t += piece) {
+    const std::vector<float> logits = model.prefill(slot, tokens, t, std::min(t + piece, prompt));
+    trace.prompt.insert(trace.prompt.end(), logits.begin(), logits.end());
+  }
+  for (int t = prompt; t < static_cast<int>(tokens.size()); ++t) {
+    const std::vector<float> logits = model.decode(slot, tokens[static_cast<size_t>(t)], t);
+    trace.decoded.insert(trace.decoded.end(), logits.begin(), logits.end());
+  }
+  trace.state = model.state(slot);
+  return trace;
+}
+
+void expect_same(const Trace& a, const Trace& b) {
+  EXPECT_TRUE(same_bits(a.prompt, b.prompt));
+  EXPECT_TRUE(same_bits(a.decoded, b.decoded));
+  EXPECT_TRUE(same_bits(a.state, b.state));
+}
+
+TEST_P(Invariance, CutsOnTheGridChangeNoBit) {
+  LoadedModel model(folder(), 2);
+  const std::vector<int32_t> tokens = random_tokens(305, model.vocab(), 1);
+  const Trace whole = run_alone(model, 0, tokens, 300, 300);
+  for (const int piece : {64, 128, 256}) {
+    expect_same(run_alone(model, 0, tokens, 300, piece), whole);
+  }
+}
+
+TEST_P(Invariance, ThreadsAndSlotsChangeNoBit) {
+  LoadedModel one(folder(), 1);
+  const std::vector<int32_t> tokens = random_tokens(150, one.vocab(), 2);
+  const Trace trace = run_alone(one, 0, tokens, 145, 512);
+  for (const int threads : {2, 3, 5}) {
+    LoadedModel many(folder(), threads);
+    expect_same(run_alone(many, threads, tokens, 145, 512), trace);
+  }
+}
+
+TEST_P(Invariance, NeighboursChangeNoBit) {
+  LoadedModel model(folder(), 2);
+  const int lengths[] = {1, 3, 64, 65, 70, 130};
+  std::vector<std::vector<int32_t>> tokens;
+  std::vector<Trace> alone;
+  for (int s = 0; s < 6; ++s) {
+    tokens.push_back(random_tokens(lengths[s] + 5, model.vocab(), static_cast<uint32_t>(10 + s)));
+    alone.push_back(run_alone(model, 0, tokens.back(), lengths[s], 512));
+  }
+  const auto vocab = static_cast<size_t>(model.vocab());
+  // All prompts in one step.
+  std::vector<int32_t> ids;
+  std::vector<Segment> segments;
+  for (int s = 0; s < 6; ++s) {
+    segments.push_back({s, static_cast<int32_t>(ids.size()), lengths[s], 0});
+    ids.insert(ids.end(), tokens[s].begin(), tokens[s].begin() + lengths[s]);
+  }
+  const std::vector<float> prompts = model.step(ids, segments, 0);
+  for (int s = 0; s < 6; ++s) {
+    EXPECT_TRUE(same_bits(&prompts[static_cast<size_t>(segments[s].first_row) * vocab],
+                          alone[s].prompt.data(), alone[s].prompt.size()))
+        << s;
+  }
+  // Decoded together, a stranger's prompt read in the same steps.
+  const std::vector<int32_t> stranger = random_tokens(5 * 64, model.vocab(), 99);
+  for (int t = 0; t < 5; ++t) {
+    ids.clear();
+    segments.clear();
+    for (int s = 0; s < 6; ++s) {
+      segments.push_back({s, s, 1, lengths[s] + t});
+      ids.push_back(tokens[s][static_cast<size_t>(lengths[s] + t)]);
+    }
+    segments.push_back({7, 6, 64, t * 64});
+    ids.insert(ids.end(), stranger.begin() + t * 64, stranger.begin() + (t + 1) * 64);
+    const std::vector<float> logits = model.step(ids, segments, 6);
+    for (size_t s = 0; s < 6; ++s) {
+      EXPECT_TRUE(
+          same_bits(&logits[s * vocab], &alone[s].decoded[static_cast<size_t>(t) * vocab], vocab))
+          << s << " " << t;
+    }
+  }
+  for (int s = 0; s < 6; ++s) EXPECT_TRUE(same_bits(model.state(s), alone[s].state)) << s;
+}
+
+TEST_P(Invariance, AReusedSlotRemembersNothing) {
+  LoadedModel model(folder(), 2);
+  const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 4);
+  const Trace fresh = run_alone(model, 0, tokens, 70, 512);
+  std::vector<float> poison(static_cast<size_t>(model->layout().floats), NAN);
+  model->backend().import_state(1, poison.data());
+  const Trace reused = run_alone(model, 1, tokens, 70, 512);
+  EXPECT_TRUE(same_bits(fresh.prompt, reused.prompt));
+  EXPECT_TRUE(same_bits(fresh.decoded, reused.decoded));
+}
+
+TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
+  LoadedModel model(folder(), 2);
+  const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 5);
+  const Trace whole = run_alone(model, 0, tokens, 70, 512);
+  model.prefill(1, tokens, 0, 70);
+  const std::vector<float> saved = model.state(1);
+  model->backend().copy_state(1, 2);
+  model->backend().import_state(3, saved.data());
+  for (const int slot : {1, 2, 3}) {
+    std::vector<float> decoded;
+    for (int t = 70; t < 75; ++t) {
+      const std::vector<float> logits = model.decode(slot, tokens[static_cast<size_t>(t)], t);
+      decoded.insert(decoded.end(), logits.begin(), logits.end());
+    }
+    EXPECT_TRUE(same_bits(decoded, whole.decoded)) << slot;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Invariance,
+                         testing::Values(DELTASERVE_GOLDEN "/qdelta",
+                                         DELTASERVE_GOLDEN "/gated_deltanet",
+                                         DELTASERVE_BUNDLED_MODEL),
+                         [](const auto& test) {
+                           const std::string path = test.param;
+                           return path.substr(path.rfind('/') + 1);
+                         });
+
+}  // namespace
+}  // namespace deltaserve

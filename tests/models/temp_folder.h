@@ -1,0 +1,61 @@
+// A folder that is removed with the object, and files for it.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace deltaserve {
+
+class TempFolder {
+ public:
+  TempFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "deltaserve-test-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    path_ = name;
+  }
+  ~TempFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+  void write(const std::string& name, const std::string& contents) const {
+    std::ofstream(file(name), std::ios::binary) << contents;
+  }
+  std::string read(const std::string& name) const {
+    std::ostringstream contents;
+    contents << std::ifstream(file(name), std::ios::binary).rdbuf();
+    return contents.str();
+  }
+
+ private:
+  std::string path_;
+};
+
+// A safetensors file: length, header, data.
+inline std::string safetensors_file(const std::string& header, const std::string& data) {
+  std::string file;
+  for (int byte = 0; byte < 8; ++byte) {
+    file += static_cast<char>((header.size() >> (8 * byte)) & 0xff);
+  }
+  return file + header + data;
+}
+
+// A config small enough that its random model takes milliseconds.
+inline std::string tiny_config(const std::string& type, const std::string& more = "") {
+  const std::string lambda = type == "qdelta" ? R"("lamb_bias": 0.9, )" : "";
+  return R"({"model_type": ")" + type + R"(", )" + lambda +
+         R"("hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 50, "num_heads": 2,
+             "num_v_heads": 4, "head_dim": 8, "expand_v": 1.5, "intermediate_size": 40)" +
+         more + "}";
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,358 @@
+// Bodies of POST /v1/completions: what is accepted, and for everything else which status and which
+// parameter the error names.
+#include "server/openai_api.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace deltaserve {
+namespace {
+
+ServedModel test_model() {
+  ServedModel model;
+  model.name = "tiny";
+  model.vocab_size = 100;
+  return model;
+}
+
+struct Parsed {
+  std::optional<ApiError> error;
+  CompletionRequest request;
+};
+
+Parsed parse(const std::string& body, const ServerLimits& limits = {}) {
+  static const ServedModel model = test_model();
+  Parsed parsed;
+  parsed.error = parse_completion_request(body, model, limits, &parsed.request);
+  return parsed;
+}
+
+// `members` beside a valid prompt.
+Parsed parse_with(const std::string& members) {
+  return parse("{\"prompt\":[1,2]," + members + "}");
+}
+
+std::string describe(const Parsed& parsed) {
+  return parsed.error ? parsed.error->message : "accepted";
+}
+
+TEST(OpenAiApi, Defaults) {
+  const Parsed parsed = parse(R"({"prompt":[1,2,3]})");
+  ASSERT_FALSE(parsed.error) << describe(parsed);
+  const CompletionRequest& request = parsed.request;
+  EXPECT_EQ(request.token_prompts, (std::vector<std::vector<int32_t>>{{1, 2, 3}}));
+  EXPECT_EQ(request.generate.max_tokens, 16);
+  EXPECT_EQ(request.generate.sampling.temperature, 1);
+  EXPECT_EQ(request.generate.sampling.top_k, 0);
+  EXPECT_EQ(request.generate.sampling.top_p, 1);
+  EXPECT_EQ(request.generate.logprobs, -1);
+  EXPECT_EQ(request.generate.prompt_logprobs, -1);
+  EXPECT_FALSE(request.seed.has_value());
+  EXPECT_FALSE(request.stream);
+}
+
+TEST(OpenAiApi, ReadsEveryParameter) {
+  const Parsed parsed = parse(R"({"model":"tiny","prompt":[[1],[2,3]],"max_tokens":5,
+      "temperature":0.5,"top_p":0.25,"top_k":7,"min_p":0.125,"seed":-3,"stop_token_ids":[4,5],
+      "ignore_eos":true,"logprobs":2,"echo":true,"stream":true,
+      "stream_options":{"include_usage":true,"continuous_usage_stats":true},"n":1,"user":"me",
+      "return_token_ids":true,"suffix":null,"best_of":1,"logit_bias":{},"frequency_penalty":0,
+      "presence_penalty":0.0,"prompt_logprobs":null,"stop":[]})");
+  ASSERT_FALSE(parsed.error) << describe(parsed);
+  const CompletionRequest& request = parsed.request;
+  EXPECT_EQ(request.token_prompts, (std::vector<std::vector<int32_t>>{{1}, {2, 3}}));
+  EXPECT_EQ(request.generate.max_tokens, 5);
+  EXPECT_EQ(request.generate.sampling.temperature, 0.5f);
+  EXPECT_EQ(request.generate.sampling.top_p, 0.25f);
+  EXPECT_EQ(request.generate.sampling.top_k, 7);
+  EXPECT_EQ(request.generate.sampling.min_p, 0.125f);
+  EXPECT_EQ(request.seed, static_cast<uint64_t>(-3));
+  EXPECT_EQ(request.generate.stop_token_ids, (std::vector<int32_t>{4, 5}));
+  EXPECT_TRUE(request.generate.ignore_eos && request.echo && request.stream);
+  EXPECT_TRUE(request.include_usage && request.continuous_usage_stats && request.return_token_ids);
+  EXPECT_EQ(request.generate.logprobs, 2);
+  EXPECT_EQ(request.generate.prompt_logprobs, 2);
+  EXPECT_EQ(request.user, "me");
+}
+
+TEST(OpenAiApi, TextPromptsAndStopsWithATokenizer) {
+  auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  ServedModel model = test_model();
+  model.vocab_size = 4096;
+  model.tokenizer = tokenizer->get();
+  model.bos_to_prepend = 1;
+  CompletionRequest request;
+  const ServerLimits limits;
+  auto error = parse_completion_request(R"({"prompt":["one","\u00e4\ud83d\ude00",""],"stop":"x"})",
+                                        model, limits, &request);
+  ASSERT_FALSE(error) << error->message;
+  EXPECT_EQ(request.text_prompts, (std::vector<std::string>{"one", "ä😀", ""}));
+  EXPECT_EQ(request.generate.stop, std::vector<std::string>{"x"});
+  std::vector<std::vector<int32_t>> prompts;
+  error = take_prompts(model, limits, &request, &prompts);
+  ASSERT_FALSE(error) << error->message;
+  ASSERT_EQ(prompts.size(), 3u);
+  EXPECT_EQ(prompts[0].front(), 1);
+  EXPECT_GT(prompts[0].size(), 1u);
+  EXPECT_EQ(prompts[2], std::vector<int32_t>{1});  // nothing but BOS
+
+  model.bos_to_prepend = -1;  // then an empty text has no tokens
+  error = take_prompts(model, limits, &request, &prompts);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->param, "prompt");
+}
+
+struct BadBody {
+  const char* body;
+  int status;
+  const char* param;
+};
+
+TEST(OpenAiApi, BadBodies) {
+  const BadBody kTable[] = {
+      {"", 400, ""},
+      {" ", 400, ""},
+      {"{", 400, ""},
+      {"[]", 400, ""},
+      {"null", 400, ""},
+      {"\"prompt\"", 400, ""},
+      {"12", 400, ""},
+      {"{}", 400, "prompt"},
+      {"\xef\xbb\xbf{\"prompt\":[1]}", 400, ""},
+      {R"({"prompt":[1]} x)", 400, ""},
+      {R"({"prompt":[1]}{})", 400, ""},
+      {R"({"prompt":[1],})", 400, ""},
+      {R"({"prompt":[1]/**/})", 400, ""},
+      {R"({"prompt":[01]})", 400, ""},
+      {R"({"prompt":null})", 400, "prompt"},
+      {R"({"prompt":true})", 400, "prompt"},
+      {R"({"prompt":3})", 400, "prompt"},
+      {R"({"prompt":{}})", 400, "prompt"},
+      {R"({"prompt":[]})", 400, "prompt"},
+      {R"({"prompt":[[]]})", 400, "prompt"},
+      {R"({"prompt":[[1],[]]})", 400, "prompt"},
+      {R"({"prompt":[1,[2]]})", 400, "prompt"},
+      {R"({"prompt":[[1],2]})", 400, "prompt"},
+      {R"({"prompt":[[[1]]]})", 400, "prompt"},
+      {R"({"prompt":[1,"a"]})", 400, "prompt"},
+      {R"({"prompt":["a",1]})", 400, "prompt"},
+      {R"({"prompt":["a",[1]]})", 400, "prompt"},
+      {R"({"prompt":[["a"]]})", 400, "prompt"},
+      {R"({"prompt":[null]})", 400, "prompt"},
+      {R"({"prompt":[{}]})", 400, "prompt"},
+      {R"({"prompt":[1.0]})", 400, "prompt"},
+      {R"({"prompt":[-1]})", 400, "prompt"},
+      {R"({"prompt":[100]})", 400, "prompt"},
+      {R"({"prompt":[2147483648]})", 400, "prompt"},
+      {R"({"prompt":[9223372036854775808]})", 400, "prompt"},
+      {R"({"prompt":[1e400]})", 400, "prompt"},
+      {R"({"prompt":"text"})", 400, "prompt"},  // no tokenizer
+      {R"({"prompt":[1],"prompt":[1]})", 400, "prompt"},
+      {R"({"prompt":[1],"seed":1,"seed":1})", 400, "seed"},
+      {R"({"prompt":[1],"stream":true,"stream_options":{"include_usage":true,"include_usage":true}})",
+       400, "stream_options"},
+      {R"({"prompt":[1],"model":"other"})", 404, "model"},
+      {R"({"prompt":[1],"model":3})", 400, "model"},
+      {R"({"prompt":[1],"nonsense":3})", 400, "nonsense"},
+      {R"({"prompt":[1],"":3})", 400, ""},
+      {R"({"prompt":[1],"Seed":3})", 400, "Seed"},
+      {R"({"prompt":[1],"n":2})", 400, "n"},
+      {R"({"prompt":[1],"n":0})", 400, "n"},
+      {R"({"prompt":[1],"best_of":2})", 400, "best_of"},
+      {R"({"prompt":[1],"suffix":"x"})", 400, "suffix"},
+      {R"({"prompt":[1],"logit_bias":{"1":2}})", 400, "logit_bias"},
+      {R"({"prompt":[1],"logit_bias":[]})", 400, "logit_bias"},
+      {R"({"prompt":[1],"frequency_penalty":0.1})", 400, "frequency_penalty"},
+      {R"({"prompt":[1],"presence_penalty":"0"})", 400, "presence_penalty"},
+      {R"({"prompt":[1],"prompt_logprobs":1})", 400, "prompt_logprobs"},
+      {R"({"prompt":[1],"stop":"x"})", 400, "stop"},  // no tokenizer
+      {R"({"prompt":[1],"stop":""})", 400, "stop"},
+      {R"({"prompt":[1],"stop":[1]})", 400, "stop"},
+      {R"({"prompt":[1],"stop":{}})", 400, "stop"},
+      {R"({"prompt":[1],"stop":["a","b","c","d","e","f","g","h","i","j","k","l","m","n","o","p","q"]})",
+       400, "stop"},
+      {R"({"prompt":[1],"stop_token_ids":[100]})", 400, "stop_token_ids"},
+      {R"({"prompt":[1],"stop_token_ids":[-1]})", 400, "stop_token_ids"},
+      {R"({"prompt":[1],"stop_token_ids":["1"]})", 400, "stop_token_ids"},
+      {R"({"prompt":[1],"stop_token_ids":1})", 400, "stop_token_ids"},
+      {R"({"prompt":[1],"echo":1})", 400, "echo"},
+      {R"({"prompt":[1],"stream":"yes"})", 400, "stream"},
+      {R"({"prompt":[1],"ignore_eos":0})", 400, "ignore_eos"},
+      {R"({"prompt":[1],"return_token_ids":[]})", 400, "return_token_ids"},
+      {R"({"prompt":[1],"user":{}})", 400, "user"},
+      {R"({"prompt":[1],"stream_options":{"include_usage":true}})", 400, "stream_options"},
+      {R"({"prompt":[1],"stream":true,"stream_options":[]})", 400, "stream_options"},
+      {R"({"prompt":[1],"stream":true,"stream_options":{"include_usage":1}})", 400,
+       "stream_options"},
+      {R"({"prompt":[1],"stream":true,"stream_options":{"other":true}})", 400, "stream_options"},
+      {R"({"prompt":[1],"temperature":1e400})", 400, "temperature"},
+      {R"({"prompt":[1],"temperature":-0.001})", 400, "temperature"},
+      {R"({"prompt":[1],"top_p":0})", 400, "top_p"},
+      {R"({"prompt":[1],"top_p":1e-60})", 400, "top_p"},
+      {R"({"prompt":[1],"temperature":NaN})", 400, ""},
+      {R"({"prompt":[1],"user":"\ud800"})", 400, ""},
+      {R"({"prompt":["\ud800x"]})", 400, ""},
+      {R"({"prompt":["\udc00"]})", 400, ""},
+      {"{\"prompt\":[\"\xff\"]}", 400, ""},
+      {"{\"prompt\":[\"\xc0\xaf\"]}", 400, ""},
+      {"{\"prompt\":[\"\xed\xa0\x80\"]}", 400, ""},
+      {"{\"prompt\":[\"a\nb\"]}", 400, ""},
+  };
+  for (const BadBody& row : kTable) {
+    const Parsed parsed = parse(row.body);
+    ASSERT_TRUE(parsed.error) << row.body;
+    EXPECT_EQ(parsed.error->status, row.status) << row.body;
+    EXPECT_EQ(parsed.error->param, row.param) << row.body << "\n" << parsed.error->message;
+    EXPECT_FALSE(parsed.error->message.empty()) << row.body;
+  }
+}
+
+TEST(OpenAiApi, NamesAnUnknownParameterAndAMissingModel) {
+  const Parsed unknown = parse_with("\"max_token\":3");
+  ASSERT_TRUE(unknown.error);
+  EXPECT_EQ(unknown.error->message, "Unrecognized request argument supplied: max_token");
+  const Parsed missing = parse_with("\"model\":\"gpt\"");
+  ASSERT_TRUE(missing.error);
+  EXPECT_EQ(missing.error->code, "model_not_found");
+}
+
+struct NumericField {
+  const char* name;
+  bool integer;
+  std::string low, high;            // accepted
+  std::vector<std::string> beyond;  // refused
+};
+
+TEST(OpenAiApi, NumericFieldsAtTheirBounds) {
+  const std::string int64_max = "9223372036854775807";
+  const std::string int64_min = "-9223372036854775808";
+  const NumericField kFields[] = {
+      {"max_tokens", true, "0", "16777216", {"-1", "16777217"}},
+      {"top_k", true, "-1", "100", {"-2", "101"}},
+      {"logprobs", true, "0", "20", {"-1", "21"}},
+      {"seed", true, int64_min, int64_max, {"-9223372036854775809"}},
+      {"temperature", false, "0", "2", {"-1", "2.0001"}},
+      {"top_p", false, "0.001", "1", {"-1", "0", "1.0001"}},
+      {"min_p", false, "0", "1", {"-1", "1.0001"}},
+      {"n", true, "1", "1", {"-1", "0", "2"}},
+      {"best_of", true, "1", "1", {"-1", "0", "2"}},
+      {"frequency_penalty", false, "0", "-0", {"-1", "1"}},
+      {"presence_penalty", false, "0", "-0.0", {"-1", "1"}},
+  };
+  for (const NumericField& field : kFields) {
+    const std::string key = "\"" + std::string(field.name) + "\":";
+    for (const std::string& good : {field.low, field.high, std::string("null")}) {
+      const Parsed parsed = parse_with(key + good);
+      EXPECT_FALSE(parsed.error) << key << good << " " << describe(parsed);
+    }
+    std::vector<std::string> bad = {"9223372036854775808", "1e400", "\"x\"", "[]", "{}", "true"};
+    if (field.integer) bad.push_back("1.5");
+    bad.insert(bad.end(), field.beyond.begin(), field.beyond.end());
+    for (const std::string& value : bad) {
+      const bool neutral_object = std::string(field.name) == "logit_bias" && value == "{}";
+      if (neutral_object) continue;
+      const Parsed parsed = parse_with(key + value);
+      ASSERT_TRUE(parsed.error) << key << value;
+      EXPECT_EQ(parsed.error->status, 400) << key << value;
+      EXPECT_EQ(parsed.error->param, field.name) << key << value << parsed.error->message;
+    }
+  }
+}
+
+TEST(OpenAiApi, EveryTruncationIsA400) {
+  const std::string body =
+      R"({"model":"tiny","prompt":[[1,2],[3]],"seed":-12,"top_p":0.5e0,"stop_token_ids":[1,2],)"
+      R"("user":"\u00e4\ud83d\ude00ä","echo":true,"stop":null,"logit_bias":{}})";
+  ASSERT_FALSE(parse(body).error);
+  for (size_t size = 0; size < body.size(); ++size) {
+    const Parsed parsed = parse(body.substr(0, size));
+    ASSERT_TRUE(parsed.error) << size;
+    EXPECT_EQ(parsed.error->status, 400) << size;
+  }
+}
+
+TEST(OpenAiApi, EveryByteChangedIsHandled) {
+  const std::string body = R"({"prompt":[[1,2],[3]],"seed":-12,"user":"\u00e4ä","stream":false})";
+  for (size_t at = 0; at < body.size(); ++at) {
+    for (int value = 0; value < 256; ++value) {
+      std::string changed = body;
+      changed[at] = static_cast<char>(value);
+      const Parsed parsed = parse(changed);
+      EXPECT_EQ(parsed.error ? parsed.error->status : 400, 400);
+    }
+  }
+}
+
+// Larger than any memory these may use: they must be refused where they begin.
+TEST(OpenAiApi, BombsAreRefusedQuickly) {
+  const auto repeated = [](const std::string& unit, size_t bytes) {
+    std::string out;
+    out.reserve(bytes + unit.size());
+    while (out.size() < bytes) out += unit;
+    return out;
+  };
+  constexpr size_t kBytes = 64u << 20;
+  const std::string bodies[] = {
+      repeated("[", kBytes),
+      "{\"prompt\":" + repeated("[", kBytes),
+      "{\"stop\":" + repeated("[", kBytes),
+      "{\"stop\":[" + repeated("\"a\",", kBytes),
+      "{\"stop\":[" + repeated("{},", kBytes),
+      "{\"logit_bias\":" + repeated("{\"a\":", kBytes),
+      "{\"prompt\":[" + repeated("[],", kBytes),
+      "{\"prompt\":[" + repeated("\"\",", kBytes),
+      "{\"user\":\"" + repeated("a", kBytes),
+      "{\"" + repeated("a", kBytes),
+      repeated("{\"a\":", kBytes),
+      repeated(" ", kBytes),
+      "{\"seed\":" + repeated("1", kBytes),
+      "{\"prompt\":[" + repeated("1,", kBytes),  // more than the 1<<24 ids that are allowed
+  };
+  for (const std::string& body : bodies) {
+    const auto start = std::chrono::steady_clock::now();
+    const Parsed parsed = parse(body);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    ASSERT_TRUE(parsed.error) << body.substr(0, 20);
+    EXPECT_EQ(parsed.error->status, 400);
+    EXPECT_LT(seconds.count(), 5.0) << body.substr(0, 20);  // 20 times what it takes, sanitised
+  }
+}
+
+TEST(OpenAiApi, AMillionIdsAreAdmitted) {
+  std::string body = "{\"prompt\":[";
+  for (int i = 0; i < 1000000; ++i) body += "99,";
+  body += "1]}";
+  const Parsed parsed = parse(body);
+  ASSERT_FALSE(parsed.error) << describe(parsed);
+  EXPECT_EQ(parsed.request.token_prompts[0].size(), 1000001u);
+}
+
+TEST(OpenAiApi, LimitsOnPromptsAndLogprobs) {
+  ServerLimits limits;
+  limits.prompts = 2;
+  limits.prompt_tokens = 4;
+  EXPECT_FALSE(parse(R"({"prompt":[[1,1],[1,1]]})", limits).error);
+  EXPECT_TRUE(parse(R"({"prompt":[[1],[1],[1]]})", limits).error);
+  EXPECT_TRUE(parse(R"({"prompt":[[1,1],[1,1,1]]})", limits).error);
+
+  limits.logprob_entries = 10;
+  const ServedModel model = test_model();
+  for (const int max_tokens : {3, 4}) {
+    CompletionRequest request;
+    const std::string body = R"({"prompt":[1,1],"echo":true,"logprobs":1,"max_tokens":)" +
+                             std::to_string(max_tokens) + "}";
+    ASSERT_FALSE(parse_completion_request(body, model, limits, &request));
+    std::vector<std::vector<int32_t>> prompts;
+    const auto error = take_prompts(model, limits, &request, &prompts);
+    EXPECT_EQ(error.has_value(), max_tokens == 4);
+    EXPECT_EQ(error ? error->param : "logprobs", "logprobs");
+  }
+}
+
+}  // namespace
+}  // namespace deltaserve

@@ -1,0 +1,143 @@
+// The JSON that the server writes, read back by Boost.JSON.
+#include "server/openai_response.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "server/memory_budget.h"
+#include "server/sse.h"
+
+namespace deltaserve {
+namespace {
+
+namespace json = boost::json;
+
+std::string round_trip(std::string_view text) {
+  std::string out;
+  append_json_string(&out, text);
+  return std::string(json::parse(out).as_string());
+}
+
+TEST(OpenAiResponse, StringsReadBack) {
+  std::string all;
+  for (int c = 0; c < 128; ++c) all.push_back(static_cast<char>(c));
+  EXPECT_EQ(round_trip(all), all);
+  EXPECT_EQ(round_trip("ä😀\u2028"), "ä😀\u2028");
+  EXPECT_EQ(round_trip("a\xff\xe2\x82z"), "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz");
+}
+
+TEST(OpenAiResponse, EventsHaveNoLineBreaks) {
+  std::string out;
+  append_json_string(&out, "a\nb\rc\r\n");
+  EXPECT_EQ(out.find_first_of("\r\n"), std::string::npos);
+}
+
+TEST(OpenAiResponse, FloatsReadBackExactly) {
+  std::mt19937 random(7);
+  for (int i = 0; i < 10000; ++i) {
+    const float value =
+        -std::ldexp(static_cast<float>(random()), static_cast<int>(random() % 60) - 60);
+    std::string out;
+    append_json_number(&out, value);
+    EXPECT_EQ(static_cast<float>(json::parse(out).to_number<double>()), value) << out;
+  }
+  for (const float value : {-std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    std::string out;
+    append_json_number(&out, value);
+    EXPECT_EQ(out, "-9999");
+  }
+}
+
+TEST(OpenAiResponse, Logprobs) {
+  const ServedModel model;  // no tokenizer
+  LogprobsBuilder builder;
+  builder.add(model, {.token = 5, .logprob = 0, .top = {}}, /*known=*/false);
+  builder.add(model, {.token = 7, .logprob = -2, .top = {{8, -0.5f}, {9, -1.0f}}}, true);
+  const json::value value = json::parse(builder.take());
+  EXPECT_EQ(json::serialize(value.at("tokens")), R"(["token_id:5","token_id:7"])");
+  EXPECT_TRUE(value.at("token_logprobs").at(0).is_null());
+  EXPECT_TRUE(value.at("top_logprobs").at(0).is_null());
+  EXPECT_EQ(value.at("token_logprobs").at(1).to_number<double>(), -2);
+  const json::object& top = value.at("top_logprobs").at(1).as_object();
+  EXPECT_EQ(top.size(), 3u);  // the chosen token is always there
+  EXPECT_EQ(top.at("token_id:8").to_number<double>(), -0.5);
+  EXPECT_EQ(top.at("token_id:7").to_number<double>(), -2);
+  EXPECT_TRUE(builder.empty());
+}
+
+TEST(OpenAiResponse, LogprobsWithATokenizer) {
+  auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+  ASSERT_TRUE(tokenizer.ok());
+  ServedModel model;
+  model.tokenizer = tokenizer->get();
+  EXPECT_EQ(token_label(model, 1), "<s>");
+  EXPECT_EQ(token_label(model, 1 << 20), "token_id:1048576");
+  const int32_t byte = (*tokenizer)->piece_id("<0xE2>");
+  ASSERT_GE(byte, 0);
+  EXPECT_EQ(token_label(model, byte), "bytes:\\xe2");
+
+  // Offsets count characters and go on from one take to the next.
+  LogprobsBuilder builder;
+  const std::vector<int32_t> ids = (*tokenizer)->encode("Once upon a time");
+  int64_t total = 0;
+  for (const int32_t id : ids) {
+    builder.add(model, {.token = id, .logprob = -1, .top = {}}, true);
+    const json::value value = json::parse(builder.take());
+    EXPECT_EQ(value.at("text_offset").at(0).as_int64(), total);
+    total += static_cast<int64_t>((*tokenizer)->vocabulary().bytes(id).size());
+  }
+}
+
+TEST(OpenAiResponse, ChoiceAndError) {
+  std::string out = completion_prefix("cmpl-1", 3, "m\"x");
+  ChoicePart part;
+  part.index = 2;
+  part.text = "hi";
+  part.finish = FinishReason::kStop;
+  part.stop_reason = "7";
+  append_choice(&out, part);
+  out += "]}";
+  const json::value value = json::parse(out);
+  const json::value& choice = value.at("choices").at(0);
+  EXPECT_EQ(value.at("model").as_string(), "m\"x");
+  EXPECT_EQ(choice.at("index").as_int64(), 2);
+  EXPECT_EQ(choice.at("finish_reason").as_string(), "stop");
+  EXPECT_EQ(choice.at("stop_reason").as_int64(), 7);
+  EXPECT_TRUE(choice.at("logprobs").is_null());
+  EXPECT_FALSE(choice.as_object().contains("token_ids"));
+
+  const json::value error = json::parse(error_json(invalid_parameter("top_p", "no"))).at("error");
+  EXPECT_EQ(error.at("param").as_string(), "top_p");
+  EXPECT_EQ(error.at("type").as_string(), "invalid_request_error");
+  EXPECT_TRUE(error.at("code").is_null());
+}
+
+TEST(OpenAiResponse, Framing) {
+  std::string out;
+  append_http_chunk(&out, std::string(26, 'x'));
+  EXPECT_EQ(out, "1a\r\n" + std::string(26, 'x') + "\r\n");
+}
+
+TEST(MemoryBudget, LeasesReturnWhatTheyHold) {
+  MemoryBudget budget(10);
+  {
+    MemoryBudget::Lease first(&budget);
+    EXPECT_TRUE(first.grow(6));
+    MemoryBudget::Lease second(&budget);
+    EXPECT_FALSE(second.grow(5));
+    EXPECT_TRUE(second.grow(4));
+    MemoryBudget::Lease moved(std::move(first));
+    EXPECT_FALSE(moved.grow(1));
+  }
+  MemoryBudget::Lease again(&budget);
+  EXPECT_TRUE(again.grow(10));
+}
+
+}  // namespace
+}  // namespace deltaserve
