@@ -20,8 +20,10 @@ class TokenStream {
  public:
   // `notify` is called on the engine thread, after an update was queued, only when the queue was
   // empty before; it must return at once and must not call back into the stream or the engine. It
-  // is destroyed on the engine thread after the finished update, so it may own the reader.
-  // `engine` is rung when the engine has something to do: a full stream was read, or a cancel.
+  // may still run when the reader has the last update, so it shares what it touches. It is
+  // destroyed on the engine thread after the finished update: owning the reader makes no lasting
+  // cycle. `engine` is rung when the engine has something to do: a full stream was read, or a
+  // cancel.
   TokenStream(size_t capacity, std::function<void()> notify,
               std::shared_ptr<Doorbell> engine = nullptr);
 

@@ -164,6 +164,7 @@ absl::Status Model::allocate_buffers() {
 
 Ticket Model::submit(const StepView& step, const std::vector<HeadRow>& rows) {
   DS_CHECK(step.num_rows <= limits_.max_rows && step.num_segments <= limits_.max_sequences);
+  pending_rows_ = rows.size();
   backend_->begin_step(step);
   backend_->embed(embeddings_, x_);
   for (const Layer& layer : layers_) {
@@ -185,6 +186,7 @@ Ticket Model::submit(const StepView& step, const std::vector<HeadRow>& rows) {
 }
 
 void Model::wait(Ticket ticket, std::vector<HeadResult>* results) {
+  results->resize(pending_rows_);
   backend_->wait(ticket, results->data());
 }
 

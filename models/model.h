@@ -41,7 +41,7 @@ class Model {
 
   // Queues one step; `rows` says what is wanted of which row's logits.
   Ticket submit(const StepView& step, const std::vector<HeadRow>& rows);
-  // Blocks until the step is done. `results` has as many entries as `rows` had.
+  // Blocks until the step is done; `results` becomes one entry per row asked for.
   void wait(Ticket ticket, std::vector<HeadResult>* results);
 
   const ModelConfig& config() const { return config_; }
@@ -78,6 +78,8 @@ class Model {
   BufferHandle mixed_;      // [value_columns]
   BufferHandle gate_up_;    // [2 * intermediate]
   BufferHandle activated_;  // [intermediate]
+
+  size_t pending_rows_ = 0;  // asked for in the step under way
 };
 
 }  // namespace deltaserve

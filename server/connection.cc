@@ -1,5 +1,6 @@
 #include "server/connection.h"
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
@@ -211,9 +212,16 @@ class Connection {
   awaitable<bool> read_body(Parser& parser, std::string* body, MemoryBudget::Lease* lease,
                             std::optional<ApiError>* error) {
     const auto start = std::chrono::steady_clock::now();
+    const uint64_t announced = parser.content_length().value_or(0);
     std::unique_ptr<char[]> piece(new char[kBodyPieceBytes]);
     while (!parser.is_done()) {
-      // Bytes that a length promises are not memory: the string grows with what has come.
+      // What a length promises is counted, so that a body that began to be read can end; memory
+      // grows only with what has come.
+      const uint64_t needed = std::max<uint64_t>(announced, body->size() + kBodyPieceBytes);
+      if (needed > limits_.large_body_bytes && !lease->grow_to(needed)) {
+        *error = unavailable_error("the server is reading too many large requests");
+        co_return false;
+      }
       const std::chrono::seconds earned(body->size() / limits_.body_bytes_per_second);
       stream_.expires_at(start + limits_.body_grace + earned);
       if (body->size() >= kBodyPieceBytes / 4) buffer_.reserve(kBodyPieceBytes);
@@ -229,12 +237,8 @@ class Connection {
         if (malformed) *error = http_error(400, "the body is not well-formed");
         co_return false;
       }
-      const size_t received = kBodyPieceBytes - parser.get().body().size;
-      if (!*error && !lease->grow(received)) {
-        *error = unavailable_error("the server is reading too many large requests");
-      }
       if (*error) co_return false;
-      body->append(piece.get(), received);
+      body->append(piece.get(), kBodyPieceBytes - parser.get().body().size);
     }
     co_return true;
   }

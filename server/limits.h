@@ -21,11 +21,12 @@ struct ServerLimits {
 
   // ---- A request's body.
   uint64_t body_bytes = 64u << 20;  // beyond: 413
-  // Bodies and prompts of all requests together, from the first byte to the end of the reply.
-  // Beyond: 503 with Retry-After. Eight of the largest requests fit.
-  uint64_t total_body_bytes = 512u << 20;
-  // Larger bodies are read on a worker of their own, so that they do not delay the small ones.
+  // Larger bodies are parsed by a worker of their own, so that they do not delay the small ones,
+  // and count against the next limit.
   size_t large_body_bytes = 64 * 1024;
+  // Large bodies and their prompts together, from the head to the end of the reply. Beyond: 503
+  // with Retry-After. Eight of the largest requests fit.
+  uint64_t total_body_bytes = 512u << 20;
 
   // ---- JSON. Beyond: 400.
   int json_depth = 32;

@@ -26,15 +26,15 @@ class MemoryBudget {
       if (budget_ != nullptr) budget_->available_.fetch_add(bytes_, std::memory_order_relaxed);
     }
 
-    // False: the budget is used up, and the lease is as it was.
-    [[nodiscard]] bool grow(uint64_t bytes) {
-      if (budget_ == nullptr) return true;
-      const auto amount = static_cast<int64_t>(bytes);
-      if (budget_->available_.fetch_sub(amount, std::memory_order_relaxed) < amount) {
-        budget_->available_.fetch_add(amount, std::memory_order_relaxed);
+    // Holds at least `bytes`. False: the budget is used up, and the lease is as it was.
+    [[nodiscard]] bool grow_to(uint64_t bytes) {
+      const int64_t more = static_cast<int64_t>(bytes) - bytes_;
+      if (budget_ == nullptr || more <= 0) return true;
+      if (budget_->available_.fetch_sub(more, std::memory_order_relaxed) < more) {
+        budget_->available_.fetch_add(more, std::memory_order_relaxed);
         return false;
       }
-      bytes_ += amount;
+      bytes_ += more;
       return true;
     }
 

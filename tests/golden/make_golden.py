@@ -1,10 +1,10 @@
-"""Turn the expected.npz of a reference run into expected/model.safetensors, which a C++ test can read.
+"""Turn the expected.npz of a reference run into expected/model.safetensors, which C++ can read.
 
     python3 make_golden.py FOLDER [FOLDER ...] [--out DIR]
 
-Each FOLDER holds config.json, model.safetensors and expected.npz. The result is DIR/<name of FOLDER>
-with config.json, model.safetensors (both copied) and expected/model.safetensors. README.md in this folder
-says what the tensors mean. Needs numpy only.
+Each FOLDER holds config.json, model.safetensors and expected.npz. The result is DIR/<name of
+FOLDER> with config.json, model.safetensors (both copied) and expected/model.safetensors. README.md
+in this folder says what the tensors mean. Needs numpy only.
 """
 import argparse
 import json

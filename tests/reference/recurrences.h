@@ -10,9 +10,9 @@ struct HeadInputs {
   int tokens = 0;
   int key_dim = 0;
   int value_dim = 0;
-  std::vector<double> q, k;                // [tokens, key_dim]
-  std::vector<double> v;                   // [tokens, value_dim]
-  std::vector<double> g, beta, lambda;     // [tokens]; g is the log decay
+  std::vector<double> q, k;             // [tokens, key_dim]
+  std::vector<double> v;                // [tokens, value_dim]
+  std::vector<double> g, beta, lambda;  // [tokens]; g is the log decay
 };
 
 struct HeadOutputs {

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <limits>
 #include <string>
 #include <vector>
@@ -314,12 +314,12 @@ TEST(OpenAiApi, BombsAreRefusedQuickly) {
       "{\"prompt\":[" + repeated("1,", kBytes),  // more than the 1<<24 ids that are allowed
   };
   for (const std::string& body : bodies) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of the processor: other work does not count
     const Parsed parsed = parse(body);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     ASSERT_TRUE(parsed.error) << body.substr(0, 20);
     EXPECT_EQ(parsed.error->status, 400);
-    EXPECT_LT(seconds.count(), 5.0) << body.substr(0, 20);  // 20 times what it takes, sanitised
+    EXPECT_LT(seconds, 5) << body.substr(0, 20);  // ten times what it takes
   }
 }
 

@@ -1,0 +1,74 @@
+// A StepRunner without a model: the next token is a function of the tokens that a slot has seen, so
+// that a mistake in what is fed where changes the text. It checks every step against the contract
+// of StepView.
+#pragma once
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "engine/request.h"
+#include "engine/step_runner.h"
+#include "engine/token_stream.h"
+#include "models/vocabulary.h"
+
+namespace deltaserve {
+
+inline constexpr int32_t kTestEos = 256;
+inline constexpr int32_t kTestVocabSize = 257;
+
+// Token t < 256 is the byte t; kTestEos has none.
+Vocabulary byte_vocabulary();
+std::vector<int32_t> tokens_of(std::string_view bytes);
+
+class FakeRunner final : public StepRunner {
+ public:
+  // `tokens`: all of the sequence so far.
+  using NextToken = std::function<int32_t(const std::vector<int32_t>& tokens, const HeadRow& row)>;
+
+  // A letter that depends on every token, the seed, the choice and the position.
+  static int32_t hashed_letter(const std::vector<int32_t>& tokens, const HeadRow& row);
+  // The tokens of `text`, one for each position after a prompt of `num_prompt_tokens`.
+  static NextToken script(std::string_view text, int64_t num_prompt_tokens);
+
+  FakeRunner(int max_rows, int max_sequences, NextToken next_token = hashed_letter);
+
+  int max_rows() const override { return max_rows_; }
+  int max_sequences() const override { return static_cast<int>(slots_.size()); }
+  int32_t vocab_size() const override { return kTestVocabSize; }
+  Ticket submit(const StepView& step, const std::vector<HeadRow>& rows) override;
+  void wait(Ticket ticket, std::vector<HeadResult>* results) override;
+
+  struct Step {
+    std::vector<Segment> segments;
+    int num_decode = 0;
+  };
+
+  // While held, no step ends. Any thread.
+  void hold();
+  void release();
+  // Returns when a step stands at the gate.
+  void wait_until_held();
+  std::vector<Step> steps() const;
+
+ private:
+  void check(const StepView& step, const std::vector<HeadRow>& rows) const;
+  HeadResult result(const HeadRow& row, const std::vector<int32_t>& tokens) const;
+
+  const int max_rows_;
+  const NextToken next_token_;
+  std::vector<std::vector<int32_t>> slots_;  // tokens seen
+  std::vector<HeadResult> pending_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool held_ = false;
+  bool at_gate_ = false;
+  std::vector<Step> steps_;
+};
+
+// Reads to the end and merges everything.
+TokenUpdate read_all(TokenStream& stream);
+
+}  // namespace deltaserve
