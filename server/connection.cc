@@ -83,6 +83,8 @@ class Connection {
   awaitable<void> run() {
     error_code ignored;
     stream_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+    stream_.socket().set_option(asio::socket_base::send_buffer_size(limits_.send_buffer_bytes),
+                                ignored);
     while (co_await serve_one()) {
     }
     stream_.close();

@@ -53,6 +53,9 @@ struct ServerLimits {
   uint64_t body_bytes_per_second = 128 * 1024;  // ... have come at this rate
   std::chrono::seconds write_stall{30};         // for each piece of a reply
   size_t write_piece_bytes = 64 * 1024;
+  // Kernel memory for a reply that its client does not read; more stays in the engine's bounded
+  // stream, which pauses the sequence. The kernel's own choice would be megabytes a connection.
+  int send_buffer_bytes = 128 * 1024;
   std::chrono::seconds linger{3};  // reads on after a refusal, so that the client can see it
 };
 

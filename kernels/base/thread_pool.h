@@ -45,16 +45,23 @@ class ThreadPool {
 
   void run(int64_t num_tasks, Invoke invoke, void* context);
   void work(int thread);
+  bool enter();
+  void leave();
   void drain(int thread);
 
-  // The current loop. Written by the caller before `epoch_` advances, read by workers after.
+  // The current loop. Written by the caller while the gate is shut and nobody is inside, read by
+  // workers that went through the open gate.
   Invoke invoke_ = nullptr;
   void* context_ = nullptr;
   int64_t num_tasks_ = 0;
 
+  static constexpr uint32_t kOpen = 1u << 31;
+
   alignas(64) std::atomic<int64_t> next_task_{0};
-  alignas(64) std::atomic<uint32_t> epoch_{0};    // advances when a loop starts
-  alignas(64) std::atomic<uint32_t> running_{0};  // workers that have not finished this loop
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // advances when a loop starts; workers sleep on it
+  // kOpen, plus the number of workers inside. A worker that wakes late finds the gate shut and
+  // stays out, so a loop never waits for a thread that the system has not let run.
+  alignas(64) std::atomic<uint32_t> gate_{0};
   std::atomic<bool> stopping_{false};
   std::vector<std::thread> workers_;
 };

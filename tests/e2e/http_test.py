@@ -510,7 +510,7 @@ class OneSlot(WithServer):
         """A client that does not read is dropped; until then it only holds its own slot."""
         with self.server.connect() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(post({**self.LONG, "logprobs": 5, "max_tokens": 300000,
+            connection.sendall(post({**self.LONG, "logprobs": 20, "max_tokens": 60000,
                                      "stream": True}))
             self.wait_running()
             before = resident_mib(self.server)

@@ -67,7 +67,8 @@ def convert(source, target):
         if (source / name).resolve() != (target / name).resolve():
             shutil.copyfile(source / name, target / name)
     tensors = read_expected(source / 'expected.npz')
-    write_safetensors(target / 'expected' / 'model.safetensors', tensors, {'computed_in': 'float64'})
+    write_safetensors(target / 'expected' / 'model.safetensors', tensors,
+                      {'computed_in': 'float64'})
     return tensors
 
 
