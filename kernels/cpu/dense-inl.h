@@ -27,9 +27,9 @@ HWY_INLINE constexpr int lanes() {
   return static_cast<int>(HWY_LANES(float) < 16 ? HWY_LANES(float) : 16);
 }
 
-// Rows of a register tile of 32 columns: what the register file holds beside the operands.
-inline constexpr int kTileColumns = 32;
-inline constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 8 : (HWY_LANES(float) >= 8 ? 3 : 2);
+// A register tile: its sums, two vectors of b and a factor stay in registers.
+inline constexpr int kTileColumns = HWY_TARGET <= HWY_AVX3 ? 32 : 16;
+inline constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 12 : (HWY_LANES(float) >= 8 ? 6 : 3);
 
 // c[r][:] = base[r][:] + sign * sum_k a[r][k] b[k][:] over `kVectors` vectors of columns, for kRows
 // rows. Strides in floats. base may be c or null (zero).

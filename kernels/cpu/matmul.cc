@@ -14,80 +14,123 @@ namespace deltaserve {
 namespace HWY_NAMESPACE {
 
 constexpr int64_t kInnerBlock = 256;  // input features of one chain of additions
-constexpr int kPanelVectors = static_cast<int>(cpu::kPanelColumns) / lanes();
 
-// One input feature's weights to a panel's 32 outputs, widened.
-HWY_INLINE void load_weights(const float* panel, int64_t k, FloatVec* w) {
-  const Floats d;
-  for (int v = 0; v < kPanelVectors; ++v) {
-    w[v] = hn::Load(d, panel + k * cpu::kPanelColumns + v * lanes());
-  }
+// A panel is cut into groups of two vectors of outputs: for bf16 the low and high halves of one
+// vector of words.
+constexpr int kGroups = static_cast<int>(cpu::kPanelColumns) / (2 * lanes());
+// Rows of a register tile with one group: all sums, two weights and a factor stay in registers.
+constexpr int kManyRows = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
+
+// Where the two vectors of a group stand among a panel's outputs.
+HWY_INLINE int64_t output_of(const float*, int group, int half) {
+  return (2 * group + half) * lanes();
 }
-HWY_INLINE void load_weights(const uint32_t* panel, int64_t k, FloatVec* w) {
+HWY_INLINE int64_t output_of(const uint32_t*, int group, int half) {
+  return group * lanes() + half * (cpu::kPanelColumns / 2);
+}
+
+// The weights of one input feature to a group of outputs, widened.
+HWY_INLINE void load_weights(const float* panel, int64_t k, int group, FloatVec* w) {
+  const Floats d;
+  const float* from = panel + k * cpu::kPanelColumns + output_of(panel, group, 0);
+  w[0] = hn::Load(d, from);
+  w[1] = hn::Load(d, from + lanes());
+}
+HWY_INLINE void load_weights(const uint32_t* panel, int64_t k, int group, FloatVec* w) {
   const hn::RebindToUnsigned<Floats> words;
   const Floats d;
-  constexpr int kHalf = kPanelVectors / 2;
-  for (int v = 0; v < kHalf; ++v) {
-    const auto pair = hn::Load(words, panel + k * (cpu::kPanelColumns / 2) + v * lanes());
-    w[v] = hn::BitCast(d, hn::ShiftLeft<16>(pair));
-    w[kHalf + v] = hn::BitCast(d, hn::And(pair, hn::Set(words, 0xffff0000u)));
-  }
+  const auto pair = hn::Load(words, panel + k * (cpu::kPanelColumns / 2) + group * lanes());
+  w[0] = hn::BitCast(d, hn::ShiftLeft<16>(pair));
+  w[1] = hn::BitCast(d, hn::And(pair, hn::Set(words, 0xffff0000u)));
 }
 
-// Adds the products of `inner` input features to kRows rows of kPanels panels of outputs.
-// `first` starts the sums; they go through `out`, [kRows, kPanels * 32] with `out_stride`.
-template <int kRows, int kPanels, class Weight>
-HWY_INLINE void panel_block(const float* x, int64_t x_stride, const Weight* panel,
-                            size_t panel_stride, int64_t inner, bool first, float* out,
-                            int64_t out_stride) {
+struct Activations {
+  const float* rows;
+  int64_t stride;
+};
+
+struct Outputs {
+  float* rows;
+  int64_t stride;
+};
+
+// Adds the products of `inner` input features for kRows rows and the groups [group, group +
+// kCount) of kPanels panels. `first` starts the sums, otherwise they go on from what is in `out`.
+template <int kRows, int kCount, int kPanels, class Weight>
+HWY_INLINE void tile(const Activations& x, const Weight* panel, size_t panel_stride, int group,
+                     int64_t inner, bool first, const Outputs& out) {
   const Floats d;
-  FloatVec sum[kRows][kPanels][kPanelVectors];
+  FloatVec sum[kRows][kPanels][kCount][2];
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) {
-      for (int v = 0; v < kPanelVectors; ++v) sum[r][p][v] = hn::Zero(d);
+      for (int g = 0; g < kCount; ++g) sum[r][p][g][0] = sum[r][p][g][1] = hn::Zero(d);
     }
   }
   for (int64_t k = 0; k < inner; ++k) {
     for (int p = 0; p < kPanels; ++p) {
-      FloatVec w[kPanelVectors];
-      load_weights(panel + static_cast<size_t>(p) * panel_stride, k, w);
-      for (int r = 0; r < kRows; ++r) {
-        const FloatVec factor = hn::Set(d, x[r * x_stride + k]);
-        for (int v = 0; v < kPanelVectors; ++v) {
-          sum[r][p][v] = hn::MulAdd(factor, w[v], sum[r][p][v]);
+      for (int g = 0; g < kCount; ++g) {
+        FloatVec w[2];
+        load_weights(panel + static_cast<size_t>(p) * panel_stride, k, group + g, w);
+        for (int r = 0; r < kRows; ++r) {
+          const FloatVec factor = hn::Set(d, x.rows[r * x.stride + k]);
+          sum[r][p][g][0] = hn::MulAdd(factor, w[0], sum[r][p][g][0]);
+          sum[r][p][g][1] = hn::MulAdd(factor, w[1], sum[r][p][g][1]);
         }
       }
     }
   }
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) {
-      for (int v = 0; v < kPanelVectors; ++v) {
-        float* to = out + r * out_stride + p * cpu::kPanelColumns + v * lanes();
-        hn::StoreU(first ? sum[r][p][v] : hn::Add(hn::LoadU(d, to), sum[r][p][v]), d, to);
+      for (int g = 0; g < kCount; ++g) {
+        for (int half = 0; half < 2; ++half) {
+          float* to = out.rows + r * out.stride + p * cpu::kPanelColumns +
+                      output_of(panel, group + g, half);
+          const FloatVec block = sum[r][p][g][half];
+          hn::StoreU(first ? block : hn::Add(hn::LoadU(d, to), block), d, to);
+        }
       }
     }
   }
 }
 
-// All rows against `kPanels` adjacent panels, into `out` [num_rows, kPanels * 32].
+// `kRows` rows at `row` against every group of the panels.
+template <int kRows, int kPanels, class Weight>
+HWY_INLINE void row_tile(const Activations& x, int64_t row, const Weight* panel,
+                         size_t panel_stride, int64_t inner, bool first, const Outputs& out) {
+  const Activations from = {x.rows + row * x.stride, x.stride};
+  const Outputs to = {out.rows + row * out.stride, out.stride};
+  if constexpr (kRows * kGroups * kPanels <= kManyRows) {
+    tile<kRows, kGroups, kPanels>(from, panel, panel_stride, 0, inner, first, to);
+  } else {
+    for (int group = 0; group < kGroups; ++group) {
+      tile<kRows, 1, kPanels>(from, panel, panel_stride, group, inner, first, to);
+    }
+  }
+}
+
+// All rows against `kPanels` adjacent panels.
 template <int kPanels, class Weight>
-HWY_INLINE void panel_product(const float* x, int64_t x_stride, const Weight* panel,
-                              size_t panel_stride, int64_t weights_per_feature, int64_t num_rows,
-                              int64_t columns, bool accumulate, float* out, int64_t out_stride) {
-  constexpr int kRows = kTileRows / kPanels > 0 ? kTileRows / kPanels : 1;
+HWY_NOINLINE void panel_product(Activations x, const Weight* panel, size_t panel_stride,
+                                int64_t num_rows, int64_t columns, bool accumulate,
+                                const Outputs& out) {
+  const auto per_feature = static_cast<int64_t>(panel_stride) / columns;
   for (int64_t k = 0; k < columns; k += kInnerBlock) {
     const int64_t inner = std::min(kInnerBlock, columns - k);
-    const Weight* block = panel + k * weights_per_feature;
+    const Weight* block = panel + k * per_feature;
     const bool first = k == 0 && !accumulate;
     int64_t r = 0;
-    for (; r + kRows <= num_rows; r += kRows) {
-      panel_block<kRows, kPanels>(x + r * x_stride + k, x_stride, block, panel_stride, inner, first,
-                                  out + r * out_stride, out_stride);
+    if constexpr (kPanels == 1) {
+      for (; r + kManyRows <= num_rows; r += kManyRows) {
+        row_tile<kManyRows, 1>(x, r, block, panel_stride, inner, first, out);
+      }
+      for (; r + 3 <= num_rows; r += 3) {
+        row_tile<3, 1>(x, r, block, panel_stride, inner, first, out);
+      }
     }
     for (; r < num_rows; ++r) {
-      panel_block<1, kPanels>(x + r * x_stride + k, x_stride, block, panel_stride, inner, first,
-                              out + r * out_stride, out_stride);
+      row_tile<1, kPanels>(x, r, block, panel_stride, inner, first, out);
     }
+    x.rows += inner;
   }
 }
 
@@ -96,27 +139,21 @@ HWY_INLINE void panel_product(const float* x, int64_t x_stride, const Weight* pa
 void MultiplyPanels(const float* x, int64_t x_stride, const cpu::PackedMatrix& w,
                     int64_t first_panel, int64_t num_panels, int64_t num_rows, bool accumulate,
                     float* out, int64_t out_stride) {
+  const Activations from = {x, x_stride};
+  const Outputs to = {out, out_stride};
+  const auto multiply = [&](auto* panel) HWY_ATTR {
+    const size_t stride = w.panel_bytes() / sizeof(*panel);
+    if (num_panels == 2) {
+      panel_product<2>(from, panel, stride, num_rows, w.columns, accumulate, to);
+    } else {
+      panel_product<1>(from, panel, stride, num_rows, w.columns, accumulate, to);
+    }
+  };
   const unsigned char* bytes = w.panel(first_panel);
   if (w.dtype == Dtype::kBf16) {
-    const auto* panel = reinterpret_cast<const uint32_t*>(bytes);
-    const size_t stride = w.panel_bytes() / sizeof(uint32_t);
-    if (num_panels == 2) {
-      panel_product<2>(x, x_stride, panel, stride, cpu::kPanelColumns / 2, num_rows, w.columns,
-                       accumulate, out, out_stride);
-    } else {
-      panel_product<1>(x, x_stride, panel, stride, cpu::kPanelColumns / 2, num_rows, w.columns,
-                       accumulate, out, out_stride);
-    }
-    return;
-  }
-  const auto* panel = reinterpret_cast<const float*>(bytes);
-  const size_t stride = w.panel_bytes() / sizeof(float);
-  if (num_panels == 2) {
-    panel_product<2>(x, x_stride, panel, stride, cpu::kPanelColumns, num_rows, w.columns,
-                     accumulate, out, out_stride);
+    multiply(reinterpret_cast<const uint32_t*>(bytes));
   } else {
-    panel_product<1>(x, x_stride, panel, stride, cpu::kPanelColumns, num_rows, w.columns,
-                     accumulate, out, out_stride);
+    multiply(reinterpret_cast<const float*>(bytes));
   }
 }
 
