@@ -71,7 +71,6 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
     }
     limits.max_sequences = static_cast<int>(slots);
   }
-  // Every running sequence has a row in a step that only decodes.
   // Beside a decode row of every sequence a step has room for one piece of a prompt.
   limits.max_rows = std::max(limits.max_rows, limits.max_sequences + kChunkTokens);
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# tests/fresh_machine.sh [ROOT]: proves the README's two commands on a bare Debian 12.
+#
+# Makes a minimal Debian in the folder ROOT (default: a temporary one, removed afterwards) with
+# debootstrap, clones the committed tree into it, and runs `./run --build-only`, one
+# completion, and `./test` there, in namespaces of their own. Needs root, debootstrap and a Debian mirror.
+set -euo pipefail
+source=$(cd "$(dirname "$0")/.." && pwd)
+if [ $# -gt 0 ]; then
+  root=$1
+else
+  root=$(mktemp -d)
+  trap 'rm -rf "$root"' EXIT
+fi
+
+[ -e "$root/etc/debian_version" ] || debootstrap --variant=minbase bookworm "$root" >/dev/null
+# The mirror, name service and certificates of this machine.
+cp /etc/resolv.conf /etc/hosts "$root/etc/"
+mkdir -p "$root/etc/ssl/certs" "$root/usr/local/share/ca-certificates"
+cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
+cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || true
+rm -rf "$root/src"
+git clone --quiet --no-hardlinks "$source" "$root/src"
+
+cat >"$root/inside.sh" <<'INSIDE'
+set -euo pipefail
+export HOME=/root DEBIAN_FRONTEND=noninteractive
+ip link set lo up 2>/dev/null || true
+cd /src
+started=$SECONDS
+./run --build-only
+echo "== ./run --build-only: $((SECONDS - started)) s"
+build/release/bin/deltaserve serve --model models/bundled &
+server=$!
+for _ in $(seq 100); do
+  grep -q ':1F90 ' /proc/net/tcp && break
+  sleep 0.1
+done
+exec 3<>/dev/tcp/127.0.0.1/8080
+body='{"model": "bundled", "prompt": "Once upon a time", "max_tokens": 24, "temperature": 0}'
+printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' \
+  "${#body}" "$body" >&3
+cat <&3
+echo
+kill "$server"
+wait "$server"
+started=$SECONDS
+./test
+echo "== ./test: $((SECONDS - started)) s"
+INSIDE
+unshare --mount --pid --fork --kill-child bash -c "
+  mount -t proc proc '$root/proc'
+  mount --rbind /dev '$root/dev'
+  chroot '$root' /bin/bash /inside.sh"
