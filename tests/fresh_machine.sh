@@ -16,15 +16,14 @@ fi
 [ -e "$root/etc/debian_version" ] || debootstrap --variant=minbase bookworm "$root" >/dev/null
 # The mirror, name service and certificates of this machine.
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
-mkdir -p "$root/etc/ssl/certs" "$root/usr/local/share/ca-certificates"
 cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
-cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || true
+cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/host-certificates.crt"
 rm -rf "$root/src"
 git clone --quiet --no-hardlinks "$source" "$root/src"
 
 cat >"$root/inside.sh" <<'INSIDE'
 set -euo pipefail
-export HOME=/root DEBIAN_FRONTEND=noninteractive
+export HOME=/root DEBIAN_FRONTEND=noninteractive PIP_CERT=/etc/ssl/host-certificates.crt
 ip link set lo up 2>/dev/null || true
 cd /src
 started=$SECONDS
