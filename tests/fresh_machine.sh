@@ -17,13 +17,15 @@ fi
 # The mirror, name service and certificates of this machine.
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
 cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
-cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/host-certificates.crt"
+mkdir -p "$root/usr/local/share/ca-certificates"
+cp -L /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
 rm -rf "$root/src"
 git clone --quiet --no-hardlinks "$source" "$root/src"
 
 cat >"$root/inside.sh" <<'INSIDE'
 set -euo pipefail
-export HOME=/root DEBIAN_FRONTEND=noninteractive PIP_CERT=/etc/ssl/host-certificates.crt
+export HOME=/root DEBIAN_FRONTEND=noninteractive
+update-ca-certificates >/dev/null 2>&1 || true  # with the host's own; on a new root, apt does it
 ip link set lo up 2>/dev/null || true
 cd /src
 started=$SECONDS
