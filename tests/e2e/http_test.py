@@ -131,6 +131,10 @@ class WithServer(unittest.TestCase):
         cls.server = Server(*cls.OPTIONS)
         cls.addClassCleanup(cls.server.__exit__)
 
+    def assert_within(self, seconds, most):
+        """Sanitized code is an order of magnitude slower."""
+        self.assertLess(seconds, 10 * most if SANITIZED else most)
+
     def assert_memory(self, mib, most):
         """A sanitizer's own memory is not bounded here; everything else of the test still holds."""
         if not SANITIZED:
@@ -473,20 +477,20 @@ class OneSlot(WithServer):
                 if reset:
                     linger = b"\1\0\0\0\0\0\0\0"
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.assertLess(self.server.wait_idle(), 1)
+            self.assert_within(self.server.wait_idle(), 1)
 
     def test_disconnect_without_stream(self):
         with self.server.connect() as connection:
             connection.sendall(post(self.LONG))
             self.wait_running()
-        self.assertLess(self.server.wait_idle(), 1)
+        self.assert_within(self.server.wait_idle(), 1)
 
     def test_disconnect_mid_prefill(self):
         ids = [7] * 400000
         with self.server.connect() as connection:
             connection.sendall(post({**self.LONG, "prompt": ids, "stream": True}))
             self.wait_running()
-        self.assertLess(self.server.wait_idle(), 2)
+        self.assert_within(self.server.wait_idle(), 2)
 
     def test_disconnect_in_the_queue(self):
         with self.server.connect() as first, self.server.connect() as second:
@@ -495,7 +499,7 @@ class OneSlot(WithServer):
             second.sendall(post(self.LONG))
             while self.server.get("/health/ready")[1]["waiting"] == 0:
                 time.sleep(0.01)
-        self.assertLess(self.server.wait_idle(), 1)
+        self.assert_within(self.server.wait_idle(), 1)
 
     def wait_running(self):
         for _ in range(500):
