@@ -38,8 +38,8 @@ class Backend {
   [[nodiscard]] virtual VectorHandle load_vector(const HostMatrix& values) = 0;
   [[nodiscard]] virtual BufferHandle allocate(int64_t rows, int64_t columns) = 0;
   // Scratch for steps of at most `max_rows` rows in `max_segments` segments and `max_head_rows`
-  // rows of results, over mixers no larger than `mixer`.
-  [[nodiscard]] virtual bool reserve(const MixerLayer& mixer, int64_t max_rows,
+  // rows of results, over layers of this mixer.
+  [[nodiscard]] virtual bool reserve(const MixerShape& mixer, int64_t max_rows,
                                      int64_t max_segments, int64_t max_head_rows, int64_t hidden,
                                      int64_t vocab) = 0;
   [[nodiscard]] virtual bool allocate_states(const StateLayout& layout, int num_slots) = 0;
@@ -62,11 +62,13 @@ class Backend {
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight
   virtual void rms_norm(BufferHandle x, VectorHandle weight, float eps, BufferHandle out) = 0;
   // out = x w^T
-  virtual void matmul(BufferHandle x, MatrixHandle w, BufferHandle out) = 0;
+  virtual void matmul(BufferColumns x, MatrixHandle w, BufferColumns out) = 0;
   // out += x w^T
-  virtual void matmul_add(BufferHandle x, MatrixHandle w, BufferHandle out) = 0;
-  // Short convolution, SiLU, l2 norm, gates, the rule over decode rows and prefill segments, the
-  // gated output norm. Updates the slots' states.
+  virtual void matmul_add(BufferColumns x, MatrixHandle w, BufferColumns out) = 0;
+  // out[r][c] += bias[c]
+  virtual void add_bias(VectorHandle bias, BufferColumns out) = 0;
+  // Short convolution, feature maps, norms, gates, the rule over decode rows and prefill segments,
+  // the gated output norm. Updates the slots' states.
   virtual void mixer_layer(const MixerLayer& layer, BufferHandle projected, BufferHandle out) = 0;
   // out = silu(x[:, :n]) * x[:, n:] with n = columns(out)
   virtual void swiglu(BufferHandle x, BufferHandle out) = 0;

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
-#include "kernels/mixer/mixers.h"
+#include "kernels/mixer_shape.h"
 
 namespace deltaserve {
 
@@ -45,39 +45,48 @@ struct StepView {
   int32_t num_decode = 0;
 };
 
-// Where the features of a mixer stand in a row of its input projection; -1 = absent. q, k and v
-// come first and in this order: together they are the channels of the short convolution.
+// Columns [column, column + the other side's width) of a buffer's rows.
+struct BufferColumns {
+  BufferHandle buffer;
+  int32_t column = 0;
+};
+
+// Where the features of a mixer stand in a row of its projections; -1 = absent. q, k and v come
+// first and in this order: together they are the channels of the short convolution. Counts and
+// sizes are MixerShape's.
 struct ProjectionLayout {
-  int32_t q = -1;       // [heads, key_dim]
-  int32_t k = -1;       // [heads, key_dim]
-  int32_t v = -1;       // [value_heads, value_dim]
-  int32_t gate = -1;    // [value_heads, value_dim]  output gate
-  int32_t decay = -1;   // [value_heads]             a_proj
-  int32_t beta = -1;    // [value_heads]             b_proj
-  int32_t lambda = -1;  // [value_heads]             lamb_proj
+  int32_t q = -1;              // [q_heads, key_dim]
+  int32_t k = -1;              // [k_heads, key_dim]
+  int32_t v = -1;              // [v_heads, value_dim]
+  int32_t gate = -1;           // [heads, value_dim]  output gate
+  int32_t decay = -1;          // [decay_heads] or [decay_heads, key_dim]
+  int32_t beta = -1;           // [beta_heads], or [beta_heads, key_dim] of an erase gate
+  int32_t lambda = -1;         // [heads]
+  int32_t write_gate = -1;     // [heads, value_dim]
+  int32_t precond_decay = -1;  // [precond_heads]
+  int32_t precond_beta = -1;   // [precond_heads]
+  // With product_features q = left * right, as k; `q` and `k` above are what they are made from.
+  int32_t q_left = -1, q_right = -1;  // [q_heads, key_dim]
+  int32_t k_left = -1, k_right = -1;  // [k_heads, key_dim]
   int32_t columns = 0;
 };
 
-// One mixer layer: from the rows of its input projection to the input of its output projection.
+// One mixer layer: from the rows of its projections to the input of its output projection.
 struct MixerLayer {
-  MixerKind kind = MixerKind::kQDelta;
   int32_t index = 0;  // layer of the state layout
-  int32_t heads = 0;
-  int32_t value_heads = 0;  // a multiple of heads; value head h uses query/key head h / (ratio)
-  int32_t key_dim = 0;
-  int32_t value_dim = 0;
-  int32_t conv_width = 0;  // 0 = no short convolution: SiLU alone
-  float gate_factor = 1;   // 2 with allow_neg_eigval: multiplies beta and lambda
-  float lambda_bias = 0;   // subtracted from lambda's logit
-  float norm_eps = 1e-6f;
+  MixerShape shape;
   ProjectionLayout projection;
-  VectorHandle conv;            // [conv_width, channels], the last row weighs the current token
-  VectorHandle a_log, dt_bias;  // [value_heads]
-  VectorHandle norm;            // [value_dim] of the output norm
-
-  int32_t key_columns() const { return heads * key_dim; }
-  int32_t value_columns() const { return value_heads * value_dim; }
-  int32_t channels() const { return 2 * key_columns() + value_columns(); }
+  VectorHandle conv;               // [conv_width, channels], the last row weighs the current token
+  VectorHandle conv_bias;          // [channels]
+  VectorHandle a_log;              // [decay_heads]
+  VectorHandle dt_bias;            // as the decay's logits
+  VectorHandle precond_a_log;      // [precond_heads]
+  VectorHandle precond_dt_bias;    // [precond_heads]
+  VectorHandle precond_center;     // [precond_heads]
+  VectorHandle conditioning;       // w of QueryConditioning
+  VectorHandle conditioning_bias;  // b
+  VectorHandle skip;               // D: o += D v, [heads, value_dim]
+  VectorHandle norm;               // weight of the output norm
 };
 
 inline constexpr int kMaxTopLogprobs = 20;

@@ -73,7 +73,7 @@ class CpuBackend final : public Backend {
     return {static_cast<int32_t>(buffers_.size()) - 1};
   }
 
-  bool reserve(const MixerLayer& mixer, int64_t max_rows, int64_t max_segments,
+  bool reserve(const MixerShape& mixer, int64_t max_rows, int64_t max_segments,
                int64_t max_head_rows, int64_t hidden, int64_t vocab) override {
     max_head_rows_ = max_head_rows;
     results_.reserve(static_cast<size_t>(max_head_rows));
@@ -141,20 +141,29 @@ class CpuBackend final : public Backend {
     for_rows([&](int64_t r) { cpu::rms_norm_row(from.row(r), w, eps, from.columns, to.row(r)); });
   }
 
-  void matmul(BufferHandle x, MatrixHandle w, BufferHandle out) override {
+  void matmul(BufferColumns x, MatrixHandle w, BufferColumns out) override {
     multiply(x, w, out, /*accumulate=*/false);
   }
-  void matmul_add(BufferHandle x, MatrixHandle w, BufferHandle out) override {
+  void matmul_add(BufferColumns x, MatrixHandle w, BufferColumns out) override {
     multiply(x, w, out, /*accumulate=*/true);
+  }
+  void add_bias(VectorHandle bias, BufferColumns out) override {
+    const float* values = vector(bias);
+    const int64_t n = vectors_[static_cast<size_t>(bias.id)].size;
+    Buffer& to = columns(out, n);
+    for_rows([&](int64_t r) { cpu::add_scaled_row(1.0f, values, n, to.row(r) + out.column); });
   }
 
   void mixer_layer(const MixerLayer& layer, BufferHandle projected, BufferHandle out) override {
     const auto get = [this](VectorHandle v) { return v.id < 0 ? nullptr : vector(v); };
     const Buffer& from = buffer(projected);
     const Buffer& to = buffer(out);
-    DS_CHECK(from.columns == layer.projection.columns && to.columns == layer.value_columns());
-    const cpu::MixerWeights weights = {get(layer.conv), get(layer.a_log), get(layer.dt_bias),
-                                       get(layer.norm)};
+    DS_CHECK(from.columns == layer.projection.columns && to.columns == layer.shape.value_columns());
+    const cpu::MixerWeights weights = {
+        get(layer.conv),           get(layer.conv_bias),     get(layer.a_log),
+        get(layer.dt_bias),        get(layer.precond_a_log), get(layer.precond_dt_bias),
+        get(layer.precond_center), get(layer.conditioning),  get(layer.conditioning_bias),
+        get(layer.skip),           get(layer.norm)};
     mixer_.run(layer, weights, step_, from.data.get(), to.data.get(),
                {states_.get(), layout_.floats, layout_.layers[static_cast<size_t>(layer.index)]},
                threads_);
@@ -234,13 +243,19 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void multiply(BufferHandle x, MatrixHandle w, BufferHandle out, bool accumulate) {
-    const Buffer& from = buffer(x);
-    Buffer& to = buffer(out);
+  // The buffer, checked to have `n` columns from `at` on.
+  Buffer& columns(BufferColumns at, int64_t n) {
+    Buffer& whole = buffer(at.buffer);
+    DS_CHECK(at.column >= 0 && at.column + n <= whole.columns);
+    return whole;
+  }
+
+  void multiply(BufferColumns x, MatrixHandle w, BufferColumns out, bool accumulate) {
     const cpu::PackedMatrix& weights = matrix(w);
-    DS_CHECK(from.columns == weights.columns && to.columns == weights.rows);
-    cpu::matmul(from.data.get(), from.columns, weights, step_.num_rows, accumulate, to.data.get(),
-                to.columns, threads_);
+    const Buffer& from = columns(x, weights.columns);
+    Buffer& to = columns(out, weights.rows);
+    cpu::matmul(from.data.get() + x.column, from.columns, weights, step_.num_rows, accumulate,
+                to.data.get() + out.column, to.columns, threads_);
   }
 
   ThreadPool& threads_;

@@ -6,7 +6,11 @@
 
 namespace deltaserve::cpu {
 
+// Rows that share an anchor of their decays, where these are per channel.
+inline constexpr int64_t kAnchorRows = 16;
+
 // Kp, Vp: key and value size padded to 16 floats. With a null base only `floats` means anything.
+// G_i is the sum of the log decays of tokens 0..i of the chunk, n its last token.
 struct ChunkBuffers {
   ChunkBuffers(const HeadShape& shape, float* base) {
     constexpr int64_t kC = kChunkTokens;
@@ -27,26 +31,40 @@ struct ChunkBuffers {
     reads = take(kC * kC);
     u = take(kC * vp);
     o = take(kC * vp);
-    decay = take(kC * kC);
+    state_decay = take(kp);
+    decay = take(kC * (kp > kC ? kp : kC));
     log_decay = reinterpret_cast<double*>(take(2 * kC));
+    write_rows = take(kC * kp);
+    anchored_row = take(kAnchorRows * kp);
+    anchored_read = take(kAnchorRows * kp);
+    block_decay = take(kp);
   }
 
   int64_t floats = 0;
 
-  float* state;  // [Kp, Vp]  S, in place of the slot's S^T while a run of chunks lasts
-  float* row;    // [64, Kp]  rows of A's product
-  float* col;    // [Kp, 64]  its columns, transposed
-  float* erase;  // [64, Kp]  e^G erase
-  float* read;   // [64, Kp]
-  float* write;  // [Kp, 64]  write, transposed
-  float* a;      // [64, 64]  A, strictly lower
-  float* reads;  // [64, 64]  Q, lower
-  float* u;      // [64, Vp]
-  float* o;      // [64, Vp]
-  float* decay;  // [64, 64]  e^{G_i - G_j} for j <= i
-  // [64] G, inclusive sums of g: double, or differences of large sums lose the small decays between
+  float* state;        // [Kp, Vp]  S, in place of the slot's S^T while a run of chunks lasts
+  float* row;          // [64, Kp]  rows of A's product
+  float* col;          // [Kp, 64]  its columns, transposed, where they are not `write`
+  float* erase;        // [64, Kp]  e^G erase
+  float* read;         // [64, Kp]  read, then e^G read
+  float* write;        // [Kp, 64]  write, transposed, then e^{G_n - G} write
+  float* a;            // [64, 64]  A, strictly lower
+  float* reads;        // [64, 64]  Q, lower
+  float* u;            // [64, Vp]
+  float* o;            // [64, Vp]
+  float* state_decay;  // [Kp]      e^{G_n}
+
+  // [64, 64] e^{G_i - G_j} for j <= i of a decay per head; [64, Kp] e^g of one per channel.
+  float* decay;
+  // [64] G of a decay per head: double, or differences of large sums lose the small decays between
   // neighbours.
   double* log_decay;
+
+  // Of a decay per channel: see channel_decay-inl.h.
+  float* write_rows;     // [64, Kp]
+  float* anchored_row;   // [16, Kp]
+  float* anchored_read;  // [16, Kp]
+  float* block_decay;    // [Kp]
 };
 
 }  // namespace deltaserve::cpu

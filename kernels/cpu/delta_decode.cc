@@ -7,7 +7,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/delta_decode.cc"
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
-#include "kernels/cpu/dense-inl.h"
+#include "kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
@@ -21,13 +21,14 @@ struct DecodeVectors {
   const float* erase;
   const float* write;
   const float* read;
-  float decay;
-  float write_read;  // write . read
+  float decay;          // of all channels; 1 where each has its own
+  const float* decays;  // [Kp]
+  float write_read;     // write . read
 };
 
 // u = value - S~^T erase, o = S~^T read + (write . read) u, S = S~ + write u^T for kRows rows of
 // S^T, both reads of the old state in one sweep.
-template <bool kErases, int kRows>
+template <class Mixer, int kRows>
 HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t stride, float* rows,
                           float* out) {
   const Floats d;
@@ -38,19 +39,20 @@ HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t st
     for (int r = 0; r < kRows; ++r) {
       const FloatVec s = hn::Load(d, rows + r * stride + i);
       seen[r] = hn::MulAdd(s, read, seen[r]);
-      if constexpr (kErases) erased[r] = hn::MulAdd(s, hn::Load(d, t.erase + i), erased[r]);
+      if constexpr (Mixer::kErases) erased[r] = hn::MulAdd(s, hn::Load(d, t.erase + i), erased[r]);
     }
   }
   FloatVec update[kRows];
   for (int r = 0; r < kRows; ++r) {
     float u = value[r];
-    if constexpr (kErases) u -= t.decay * hn::GetLane(hn::SumOfLanes(d, erased[r]));
+    if constexpr (Mixer::kErases) u -= t.decay * hn::GetLane(hn::SumOfLanes(d, erased[r]));
     out[r] = t.decay * hn::GetLane(hn::SumOfLanes(d, seen[r])) + t.write_read * u;
     update[r] = hn::Set(d, u);
   }
-  const FloatVec decay = hn::Set(d, t.decay);
+  FloatVec decay = hn::Set(d, t.decay);
   for (int64_t i = 0; i < stride; i += lanes()) {
     const FloatVec write = hn::Load(d, t.write + i);
+    if constexpr (Mixer::kDecay == Decay::kPerChannel) decay = hn::Load(d, t.decays + i);
     for (int r = 0; r < kRows; ++r) {
       float* s = rows + r * stride + i;
       hn::Store(hn::MulAdd(write, update[r], hn::Mul(decay, hn::Load(d, s))), d, s);
@@ -58,32 +60,48 @@ HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t st
   }
 }
 
+// decays = e^g; the vectors that meet the old state take it along: S~^T x = S^T (e^g x).
+HWY_INLINE void decay_channels(const Token& token, int64_t key_dim, float* decays, float* erase,
+                               float* read) {
+  for_each_vector(key_dim, [=](auto d, int64_t i) HWY_ATTR {
+    const auto decay = hn::Exp(d, hn::LoadU(d, token.g + i));
+    hn::StoreU(decay, d, decays + i);
+    hn::StoreU(hn::Mul(decay, hn::LoadU(d, erase + i)), d, erase + i);
+    hn::StoreU(hn::Mul(decay, hn::LoadU(d, read + i)), d, read + i);
+  });
+}
+
 template <class Mixer>
 HWY_INLINE void decode_head(const cpu::HeadShape& shape, const Token& token, float* state,
                             float* out, float* scratch) {
-  static_assert(Mixer::kDecay != Decay::kPerChannel, "no mixer with a decay per channel yet");
   const int64_t stride = shape.key_stride();
   float* erase = scratch;
   float* write = erase + stride;
   float* read = write + stride;
-  float* value = read + stride;
-  for (int64_t i = 0; i < stride; ++i) {
-    const bool inside = i < shape.key_dim;
+  float* decays = read + stride;
+  float* value = decays + stride;
+  for (int64_t i = 0; i < shape.key_dim; ++i) {
     const int channel = static_cast<int>(i);
-    erase[i] = inside ? Mixer::erase(token, channel) : 0.0f;
-    write[i] = inside ? Mixer::write(token, channel) : 0.0f;
-    read[i] = inside ? Mixer::read(token, channel) : 0.0f;
+    erase[i] = Mixer::erase(token, channel);
+    write[i] = Mixer::write(token, channel);
+    read[i] = Mixer::read(token, channel);
+  }
+  for (float* padded : {erase, write, read, decays}) {
+    std::fill(padded + shape.key_dim, padded + stride, 0.0f);
   }
   for (int64_t j = 0; j < shape.value_dim; ++j) value[j] = Mixer::value(token, static_cast<int>(j));
-  const DecodeVectors vectors = {erase, write, read,
-                                 Mixer::kDecay == Decay::kNone ? 1.0f : std::exp(token.g[0]),
-                                 dot(write, read, stride)};
+  const float write_read = dot(write, read, stride);
+  if constexpr (Mixer::kDecay == Decay::kPerChannel) {
+    decay_channels(token, shape.key_dim, decays, erase, read);
+  }
+  const float decay = Mixer::kDecay == Decay::kPerHead ? std::exp(token.g[0]) : 1.0f;
+  const DecodeVectors vectors = {erase, write, read, decay, decays, write_read};
   int64_t j = 0;
   for (; j + kDecodeRows <= shape.value_dim; j += kDecodeRows) {
-    step_rows<Mixer::kErases, kDecodeRows>(vectors, value + j, stride, state + j * stride, out + j);
+    step_rows<Mixer, kDecodeRows>(vectors, value + j, stride, state + j * stride, out + j);
   }
   for (; j < shape.value_dim; ++j) {
-    step_rows<Mixer::kErases, 1>(vectors, value + j, stride, state + j * stride, out + j);
+    step_rows<Mixer, 1>(vectors, value + j, stride, state + j * stride, out + j);
   }
 }
 

@@ -8,6 +8,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/delta_prefill.cc"
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
+#include "kernels/cpu/channel_decay-inl.h"
 #include "kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -18,43 +19,44 @@ using cpu::ChunkBuffers;
 
 constexpr int64_t kChunk = kChunkTokens;
 
-// Fills the operands of `n` tokens, zero where padded.
+// Zero in the transposed operand `m` [Kp, 64]: columns from n on, rows beyond the key size.
+HWY_INLINE void clear_columns(float* m, int64_t key_dim, int64_t kp, int64_t n) {
+  for (int64_t c = 0; c < key_dim; ++c) {
+    std::fill(m + c * kChunk + n, m + (c + 1) * kChunk, 0.0f);
+  }
+  std::fill(m + key_dim * kChunk, m + kp * kChunk, 0.0f);
+}
+
+// to[c] = of(c) for the channels, zero where padded.
+template <class Operand>
+HWY_INLINE void fill_row(int64_t size, int64_t stride, float* to, const Operand& of) {
+  for (int64_t c = 0; c < size; ++c) to[c] = of(static_cast<int>(c));
+  std::fill(to + size, to + stride, 0.0f);
+}
+
+// The operands of `n` tokens, unweighted. `write` and `col` are transposed, zero beyond n.
 template <class Mixer>
 HWY_INLINE void lower_tokens(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens, int64_t n,
                              const ChunkBuffers& b) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
-  double sum = 0;
   for (int64_t i = 0; i < n; ++i) {
     const Token t = tokens.at(i);
-    if constexpr (Mixer::kDecay == Decay::kPerHead) sum += static_cast<double>(t.g[0]);
-    b.log_decay[i] = sum;
-    const float decay = std::exp(static_cast<float>(sum));
-    for (int64_t c = 0; c < kp; ++c) {
-      const bool inside = c < shape.key_dim;
-      const int channel = static_cast<int>(c);
-      b.read[i * kp + c] = inside ? Mixer::read(t, channel) : 0.0f;
-      b.write[c * kChunk + i] = inside ? Mixer::write(t, channel) : 0.0f;
-      if constexpr (Mixer::kErases) {
-        const float erase = inside ? Mixer::erase(t, channel) : 0.0f;
-        b.erase[i * kp + c] = decay * erase;
-        b.row[i * kp + c] = erase;
-      }
-      if constexpr (Mixer::kOwnChunkOperands) {
-        b.row[i * kp + c] = inside ? Mixer::chunk_row(t, channel) : 0.0f;
-        b.col[c * kChunk + i] = inside ? Mixer::chunk_col(t, channel) : 0.0f;
-      }
-    }
-    for (int64_t j = 0; j < vp; ++j) {
-      b.u[i * vp + j] = j < shape.value_dim ? Mixer::value(t, static_cast<int>(j)) : 0.0f;
-    }
-  }
-  for (int64_t c = 0; c < kp; ++c) {
-    std::fill(b.write + c * kChunk + n, b.write + (c + 1) * kChunk, 0.0f);
+    const auto keys = [&](float* to, const auto& of) { fill_row(shape.key_dim, kp, to, of); };
+    keys(b.read + i * kp, [&](int c) { return Mixer::read(t, c); });
+    keys(b.write_rows + i * kp, [&](int c) { return Mixer::write(t, c); });
     if constexpr (Mixer::kOwnChunkOperands) {
-      std::fill(b.col + c * kChunk + n, b.col + (c + 1) * kChunk, 0.0f);
+      keys(b.erase + i * kp, [&](int c) { return Mixer::erase(t, c); });
+      keys(b.row + i * kp, [&](int c) { return Mixer::chunk_row(t, c); });
+      for (int64_t c = 0; c < shape.key_dim; ++c) {
+        b.col[c * kChunk + i] = Mixer::chunk_col(t, static_cast<int>(c));
+      }
+    } else if constexpr (Mixer::kErases) {
+      keys(b.row + i * kp, [&](int c) { return Mixer::erase(t, c); });
     }
+    fill_row(shape.value_dim, vp, b.u + i * vp, [&](int j) { return Mixer::value(t, j); });
   }
+  if constexpr (Mixer::kOwnChunkOperands) clear_columns(b.col, shape.key_dim, kp, n);
 }
 
 // No exponent is positive: e^{G_i} e^{-G_j} apart would overflow within one chunk.
@@ -103,6 +105,64 @@ HWY_INLINE void lower_times(const float* m, const float* x, int64_t vp, int64_t 
   }
 }
 
+HWY_INLINE void scale_rows(const float* factors, int64_t n, int64_t stride, float* rows) {
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t c = 0; c < stride; ++c) rows[i * stride + c] *= factors[i];
+  }
+}
+
+// What weigh_by_channel() does, for no decay and for one per head.
+template <class Mixer>
+HWY_INLINE void weigh_by_head(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens, int64_t n,
+                              const ChunkBuffers& b) {
+  const int64_t kp = shape.key_stride();
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t c = 0; c < shape.key_dim; ++c) b.write[c * kChunk + i] = b.write_rows[i * kp + c];
+  }
+  clear_columns(b.write, shape.key_dim, kp, n);
+  if constexpr (Mixer::kDecay == Decay::kPerHead) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      sum += static_cast<double>(*tokens.g.at(i));
+      b.log_decay[i] = sum;
+    }
+    pairwise_decay(b.log_decay, n, b.decay);
+  }
+  if constexpr (Mixer::kErases) {
+    const float* col = Mixer::kOwnChunkOperands ? b.col : b.write;
+    decayed_gram<Mixer, false>(b.row, col, b.decay, kp, n, b.a);
+    if constexpr (!Mixer::kOwnChunkOperands) std::copy_n(b.row, n * kp, b.erase);
+  }
+  decayed_gram<Mixer, true>(b.read, b.write, b.decay, kp, n, b.reads);
+  if constexpr (Mixer::kDecay == Decay::kNone) return;
+
+  float from_start[kChunk], to_end[kChunk];
+  for (int64_t i = 0; i < n; ++i) {
+    from_start[i] = std::exp(static_cast<float>(b.log_decay[i]));
+    to_end[i] = std::exp(static_cast<float>(b.log_decay[n - 1] - b.log_decay[i]));
+  }
+  scale_rows(from_start, n, kp, b.read);
+  if constexpr (Mixer::kErases) scale_rows(from_start, n, kp, b.erase);
+  for (int64_t c = 0; c < kp; ++c) {
+    for (int64_t i = 0; i < n; ++i) b.write[c * kChunk + i] *= to_end[i];
+  }
+  std::fill_n(b.state_decay, kp, from_start[n - 1]);
+}
+
+// e^g of every channel, 1 where padded.
+HWY_INLINE void channel_decays(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens,
+                               int64_t n, float* decay) {
+  const int64_t kp = shape.key_stride();
+  for (int64_t i = 0; i < n; ++i) {
+    float* row = decay + i * kp;
+    const float* g = tokens.g.at(i);
+    for_each_vector(shape.key_dim, [=](auto d, int64_t c) HWY_ATTR {
+      hn::StoreU(hn::Exp(d, hn::LoadU(d, g + c)), d, row + c);
+    });
+    std::fill(row + shape.key_dim, row + kp, 1.0f);
+  }
+}
+
 // One chunk of n <= 64 tokens: see delta_rule.h for the equations. Solving (I + A) U = rhs by
 // forward substitution is exact where powers of A blow up (correlated keys).
 template <class Mixer>
@@ -111,39 +171,27 @@ HWY_INLINE void chunk_forward(const cpu::HeadShape& shape, const cpu::HeadTokens
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
   lower_tokens<Mixer>(shape, tokens, n, b);
-  if constexpr (Mixer::kDecay != Decay::kNone) pairwise_decay(b.log_decay, n, b.decay);
+  if constexpr (Mixer::kDecay == Decay::kPerChannel) {
+    static_assert(!Mixer::kOwnChunkOperands, "not with a decay per channel");
+    channel_decays(shape, tokens, n, b.decay);
+    weigh_by_channel<Mixer::kErases>(kp, n, b);
+  } else {
+    weigh_by_head<Mixer>(shape, tokens, n, b);
+  }
   if constexpr (Mixer::kErases) {
-    const float* col = Mixer::kOwnChunkOperands ? b.col : b.write;
-    decayed_gram<Mixer, false>(b.row, col, b.decay, kp, n, b.a);
     product<true>(b.erase, kp, b.state, vp, n, kp, vp, true, b.u, vp);
     lower_times<false, true>(b.a, b.u, vp, n, b.u);
   }
-  decayed_gram<Mixer, true>(b.read, b.write, b.decay, kp, n, b.reads);
-  for (int64_t i = 0; i < n; ++i) {
-    const float decay = std::exp(static_cast<float>(b.log_decay[i]));
-    for (int64_t c = 0; c < kp; ++c) b.read[i * kp + c] *= decay;
-  }
   product(b.read, kp, b.state, vp, n, kp, vp, false, b.o, vp);
   lower_times<true, false>(b.reads, b.u, vp, n, b.o);
-
-  const double last = b.log_decay[n - 1];
-  float to_end[kChunk];
-  for (int64_t i = 0; i < n; ++i) {
-    to_end[i] = std::exp(static_cast<float>(last - b.log_decay[i]));
-  }
-  for (int64_t c = 0; c < kp; ++c) {
-    for (int64_t i = 0; i < n; ++i) b.write[c * kChunk + i] *= to_end[i];
-  }
-  const float whole = std::exp(static_cast<float>(last));
-  for (int64_t i = 0; i < kp * vp; ++i) b.state[i] *= whole;
+  if constexpr (Mixer::kDecay != Decay::kNone) scale_rows(b.state_decay, kp, vp, b.state);
   product(b.write, kChunk, b.u, vp, kp, n, vp, true, b.state, vp);
 }
 
 template <class Mixer>
-HWY_INLINE void prefill_head(const cpu::HeadShape& shape, cpu::HeadTokens tokens,
+HWY_INLINE void prefill_head(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens,
                              int64_t num_tokens, bool from_zero, float* state, float* out,
                              int64_t out_stride, float* scratch) {
-  static_assert(Mixer::kDecay != Decay::kPerChannel, "no mixer with a decay per channel yet");
   const ChunkBuffers b(shape, scratch);
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
@@ -155,16 +203,10 @@ HWY_INLINE void prefill_head(const cpu::HeadShape& shape, cpu::HeadTokens tokens
   }
   for (int64_t begin = 0; begin < num_tokens; begin += kChunk) {
     const int64_t n = std::min(kChunk, num_tokens - begin);
-    chunk_forward<Mixer>(shape, tokens, n, b);
+    chunk_forward<Mixer>(shape, tokens.from(begin), n, b);
     for (int64_t i = 0; i < n; ++i) {
       std::copy_n(b.o + i * vp, shape.value_dim, out + (begin + i) * out_stride);
     }
-    tokens.q += n * tokens.feature_stride;
-    tokens.k += n * tokens.feature_stride;
-    tokens.v += n * tokens.feature_stride;
-    tokens.g += n * tokens.gate_stride;
-    tokens.beta += n * tokens.gate_stride;
-    tokens.lambda += n * tokens.gate_stride;
   }
   for (int64_t j = 0; j < shape.value_dim; ++j) {
     for (int64_t c = 0; c < kp; ++c) state[j * kp + c] = b.state[c * vp + j];

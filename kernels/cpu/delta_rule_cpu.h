@@ -16,18 +16,42 @@ struct HeadShape {
   int64_t value_stride() const { return padded_to_16(value_dim); }
 };
 
-// Tokens of one head, row after row: pointers to the first row, strides between rows in floats.
+// One operand, token after token; null = absent.
+struct TokenRows {
+  const float* data = nullptr;  // of the first token
+  int64_t stride = 0;           // in floats
+
+  const float* at(int64_t row) const { return data == nullptr ? nullptr : data + row * stride; }
+};
+
+// The operands of a run of tokens of one head, as Token has them. `beta` is 1 and `lambda` 0 where
+// absent.
 struct HeadTokens {
-  const float *q = nullptr, *k = nullptr, *v = nullptr;  // l2-normalised q and k, unscaled
-  int64_t feature_stride = 0;                            // of q, k and v
-  const float *g = nullptr, *beta = nullptr, *lambda = nullptr;
-  int64_t gate_stride = 0;
+  TokenRows q, k, v, r, g, multiplier, erase_gate, write_gate;
+  TokenRows beta, lambda;  // one float a token
   float scale = 1;
 
   Token at(int64_t row) const {
-    const int64_t f = row * feature_stride;
-    const int64_t i = row * gate_stride;
-    return {q + f, k + f, v + f, g + i, beta[i], lambda[i], scale};
+    return {q.at(row),
+            k.at(row),
+            v.at(row),
+            r.at(row),
+            g.at(row),
+            multiplier.at(row),
+            erase_gate.at(row),
+            write_gate.at(row),
+            beta.data == nullptr ? 1.0f : *beta.at(row),
+            lambda.data == nullptr ? 0.0f : *lambda.at(row),
+            scale};
+  }
+  // The same run without its first `rows` tokens.
+  HeadTokens from(int64_t rows) const {
+    HeadTokens rest = *this;
+    for (TokenRows* operand : {&rest.q, &rest.k, &rest.v, &rest.r, &rest.g, &rest.multiplier,
+                               &rest.erase_gate, &rest.write_gate, &rest.beta, &rest.lambda}) {
+      operand->data = operand->at(rows);
+    }
+    return rest;
   }
 };
 

@@ -1,149 +1,127 @@
 #include "kernels/cpu/mixer_layer.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/cpu/rowwise.h"
-#include "kernels/mixer/gates.h"
 
 namespace deltaserve::cpu {
 namespace {
 
-constexpr int64_t kBlockRows = 16;  // rows of one task of the feature pass
-constexpr int kMaxConvWidth = 16;
+constexpr int64_t kBlockRows = 16;  // rows of one task of a pass over rows
 
-int64_t blocks_of(const Segment& segment) {
-  return (segment.num_rows + kBlockRows - 1) / kBlockRows;
+int64_t blocks_of(int64_t rows) {
+  return (rows + kBlockRows - 1) / kBlockRows;
 }
 
-}  // namespace
-
-struct MixerRunner::Call {
-  const MixerLayer& layer;
-  const MixerWeights& weights;
-  const StepView& step;
-  const float* projected;
-  float* out;
-  const LayerStates& states;
-  int64_t channels;
-
-  const float* projected_row(int64_t row) const {
-    return projected + row * layer.projection.columns;
-  }
-};
-
-bool MixerRunner::reserve(const MixerLayer& largest, int64_t max_rows, int64_t max_segments,
-                          int num_threads) {
-  features_ = allocate_aligned<float>(static_cast<size_t>(max_rows * largest.channels()));
-  gates_ = allocate_aligned<float>(static_cast<size_t>(max_rows * 3 * largest.value_heads));
-  scratch_floats_ = padded_to_16(delta_scratch_floats({largest.key_dim, largest.value_dim}));
-  scratch_ = allocate_aligned<float>(static_cast<size_t>(num_threads * scratch_floats_));
-  first_block_ = allocate_aligned<int64_t>(static_cast<size_t>(max_segments + 1));
-  return features_ != nullptr && gates_ != nullptr && scratch_ != nullptr &&
-         first_block_ != nullptr;
-}
-
-// Convolution, SiLU and l2 norm of rows [begin, end) of a segment. Raw rows before the segment come
-// from the slot's tail.
-void MixerRunner::features_of_rows(const Call& call, const Segment& segment, int64_t begin,
-                                   int64_t end) {
-  const MixerLayer& layer = call.layer;
-  const int width = std::max(layer.conv_width, 1);
-  const float* tail = width > 1 ? call.states.conv_tail(segment.slot) : nullptr;
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t row = segment.first_row + i;
-    float* features = features_.get() + row * call.channels;
-    const float* inputs[kMaxConvWidth];
-    for (int j = 0; j < width; ++j) {
-      const int64_t source = i - (width - 1) + j;
-      inputs[j] = source >= 0 ? call.projected_row(segment.first_row + source)
-                              : tail + (source + width - 1) * call.channels;
-    }
-    // Before the start of the sequence there is nothing: those taps drop out.
-    const auto missing =
-        static_cast<int>(std::max<int64_t>(0, (width - 1) - (segment.position + i)));
-    if (layer.conv_width > 0) {
-      conv_silu_row(inputs + missing, call.weights.conv + missing * call.channels, call.channels,
-                    width - missing, call.channels, features);
-    } else {
-      silu_row(inputs[0], call.channels, features);
-    }
-    for (int64_t h = 0; h < 2 * layer.heads; ++h) {
-      l2_norm_row(features + h * layer.key_dim, layer.key_dim);
-    }
-    gates_of_row(call, row);
-  }
-}
-
-void MixerRunner::gates_of_row(const Call& call, int64_t row) {
-  const MixerLayer& layer = call.layer;
-  const float* in = call.projected_row(row);
-  const int64_t heads = layer.value_heads;
-  float* g = gates_.get() + row * 3 * heads;
-  float* beta = g + heads;
-  float* lambda = beta + heads;
-  const ProjectionLayout& at = layer.projection;
-  for (int64_t h = 0; h < heads; ++h) {
-    g[h] = at.decay < 0
-               ? 0.0f
-               : log_decay(in[at.decay + h], call.weights.a_log[h], call.weights.dt_bias[h]);
-    beta[h] = at.beta < 0 ? 1.0f : layer.gate_factor * sigmoid(in[at.beta + h]);
-    lambda[h] =
-        at.lambda < 0 ? 0.0f : layer.gate_factor * sigmoid(in[at.lambda + h] - layer.lambda_bias);
-  }
-}
-
-void MixerRunner::rule_of_head(const Call& call, const Segment& segment, bool decode, int64_t head,
-                               float* scratch) {
-  const MixerLayer& layer = call.layer;
-  const int64_t query_head = head / (layer.value_heads / layer.heads);
-  const float* features = features_.get() + segment.first_row * call.channels;
-  const float* gates = gates_.get() + segment.first_row * 3 * layer.value_heads + head;
+HeadTokens head_tokens(const MixerCall& call, int64_t first_row, int64_t head) {
+  const MixerShape& shape = call.shape();
+  const GateLayout& at = call.gate_layout;
+  const float* gates = call.gate_row(first_row);
+  const auto gate = [&](const float* data) { return TokenRows{data, at.floats}; };
+  const auto feature = [&](const float* data) { return TokenRows{data, shape.channels()}; };
   HeadTokens tokens;
-  tokens.q = features + query_head * layer.key_dim;
-  tokens.k = tokens.q + layer.key_columns();
-  tokens.v = features + 2 * layer.key_columns() + head * layer.value_dim;
-  tokens.feature_stride = call.channels;
-  tokens.g = gates;
-  tokens.beta = gates + layer.value_heads;
-  tokens.lambda = gates + 2 * layer.value_heads;
-  tokens.gate_stride = 3 * layer.value_heads;
-  tokens.scale = 1.0f / std::sqrt(static_cast<float>(layer.key_dim));
-
-  const HeadShape shape = {layer.key_dim, layer.value_dim};
-  float* state = call.states.state(segment.slot) + head * layer.value_dim * shape.key_stride();
-  float* out = call.out + segment.first_row * layer.value_columns() + head * layer.value_dim;
-  if (decode) {
-    delta_decode(layer.kind, shape, tokens, state, out, scratch);
-  } else {
-    delta_prefill(layer.kind, shape, tokens, segment.num_rows, segment.position == 0, state, out,
-                  layer.value_columns(), scratch);
+  tokens.q = tokens.r = feature(call.q(first_row, head));
+  tokens.k = feature(call.k(first_row, head));
+  tokens.v = feature(call.v(first_row, head));
+  if (call.queries != nullptr) {
+    tokens.r = {call.query_row(first_row, head), int64_t{shape.heads} * shape.key_dim};
   }
-  finish_rows(call, segment.first_row, segment.num_rows, head);
+  tokens.g = gate(call.g(first_row, head));
+  tokens.lambda = gate(gates + at.lambda + head);
+  const int64_t key_dim = shape.key_dim;
+  if (shape.has_erase_gate()) {
+    tokens.erase_gate = gate(gates + at.erase_gate + call.group(head, shape.beta_heads) * key_dim);
+    tokens.write_gate = gate(gates + at.write_gate + head * shape.value_dim);
+  } else if (shape.decay_gate == DecayGate::kTimeStep) {
+    tokens.beta = gate(gates + at.beta + call.group(head, shape.decay_heads));
+  } else if (shape.beta_heads > 0) {
+    tokens.beta = gate(gates + at.beta + call.group(head, shape.beta_heads));
+  }
+  if (shape.precond_heads > 0) {
+    tokens.multiplier =
+        gate(gates + at.multiplier + call.group(head, shape.precond_heads) * key_dim);
+  }
+  tokens.scale = shape.scale;
+  return tokens;
 }
 
-// o = rms_norm(o) [* silu(gate)] for one head.
-void MixerRunner::finish_rows(const Call& call, int64_t first_row, int64_t num_rows, int64_t head) {
-  const MixerLayer& layer = call.layer;
-  for (int64_t row = first_row; row < first_row + num_rows; ++row) {
-    float* o = call.out + row * layer.value_columns() + head * layer.value_dim;
-    rms_norm_row(o, call.weights.norm, layer.norm_eps, layer.value_dim, o);
-    if (layer.projection.gate < 0) continue;
-    const float* gate = call.projected_row(row) + layer.projection.gate + head * layer.value_dim;
-    swiglu_row(gate, o, layer.value_dim, o);
+// o = o / divisor + D v
+void add_skip(const MixerCall& call, int64_t row, int64_t head, float* o) {
+  const MixerShape& shape = call.shape();
+  if (shape.normalised) {
+    const float divisor = call.gate_row(row)[call.gate_layout.divisor + head];
+    for (int64_t j = 0; j < shape.value_dim; ++j) o[j] /= divisor;
   }
+  const float* skip = call.weights.skip;
+  if (skip == nullptr) return;
+  const float* v = call.v(row, head);
+  for (int64_t j = 0; j < shape.value_dim; ++j) o[j] += skip[head * shape.value_dim + j] * v[j];
+}
+
+// o = rms_norm(o) [* act(gate)] for one head.
+void norm_and_gate_head(const MixerCall& call, int64_t row, int64_t head, float* o) {
+  const MixerShape& shape = call.shape();
+  rms_norm_row(o, call.weights.norm, shape.norm_eps, shape.value_dim, o);
+  const int32_t column = call.layer.projection.gate;
+  if (column < 0) return;
+  const float* gate = call.projected_row(row) + column + head * shape.value_dim;
+  gate_row(shape.gate_activation, gate, o, shape.value_dim, o);
+}
+
+void rule_of_head(const MixerCall& call, const Segment& segment, bool decode, int64_t head,
+                  float* scratch) {
+  const MixerShape& shape = call.shape();
+  if (shape.conditioning.on) condition_queries(call, segment, decode, head, scratch);
+  if (shape.normalised) sum_keys(call, segment, head);
+  const HeadTokens tokens = head_tokens(call, segment.first_row, head);
+  const HeadShape size = {shape.key_dim, shape.value_dim};
+  float* state = call.states.part(call.states.layout.state, segment.slot) +
+                 head * shape.value_dim * size.key_stride();
+  float* out = call.out + segment.first_row * shape.value_columns() + head * shape.value_dim;
+  if (decode) {
+    delta_decode(shape.kind, size, tokens, state, out, scratch);
+  } else {
+    delta_prefill(shape.kind, size, tokens, segment.num_rows, segment.position == 0, state, out,
+                  shape.value_columns(), scratch);
+  }
+  for (int64_t i = 0; i < segment.num_rows; ++i) {
+    const int64_t row = segment.first_row + i;
+    float* o = out + i * shape.value_columns();
+    add_skip(call, row, head, o);
+    if (shape.output_norm == OutputNorm::kHead) norm_and_gate_head(call, row, head, o);
+  }
+}
+
+// Norms over groups of channels, which span heads.
+void norm_groups(const MixerCall& call, int64_t row) {
+  const MixerShape& shape = call.shape();
+  const int64_t columns = shape.value_columns();
+  const int64_t width = columns / shape.norm_groups;
+  float* o = call.out + row * columns;
+  const auto norm = [&] {
+    for (int64_t c = 0; c < columns; c += width) {
+      const float* weight = call.weights.norm == nullptr ? nullptr : call.weights.norm + c;
+      rms_norm_row(o + c, weight, shape.norm_eps, width, o + c);
+    }
+  };
+  if (shape.output_norm == OutputNorm::kGroupsThenGate) norm();
+  if (call.layer.projection.gate >= 0) {
+    gate_row(shape.gate_activation, call.projected_row(row) + call.layer.projection.gate, o,
+             columns, o);
+  }
+  if (shape.output_norm == OutputNorm::kGateThenGroups) norm();
 }
 
 // The last conv_width - 1 raw rows of the sequence, the segment's own and what was there before.
-static void update_tail(const MixerLayer& layer, const Segment& segment, const float* projected,
-                        int64_t channels, float* tail) {
-  const int64_t length = layer.conv_width - 1;
+void update_tail(const MixerCall& call, const Segment& segment) {
+  const int64_t channels = call.shape().channels();
+  const int64_t length = call.shape().conv_width - 1;
+  float* tail = call.states.part(call.states.layout.conv_tail, segment.slot);
   for (int64_t j = 0; j < length; ++j) {
     const int64_t source = segment.num_rows - length + j;  // row of the segment
     float* to = tail + j * channels;
     if (source >= 0) {
-      std::copy_n(projected + (segment.first_row + source) * layer.projection.columns, channels,
-                  to);
+      std::copy_n(call.projected_row(segment.first_row + source), channels, to);
     } else if (segment.position + source >= 0) {
       std::copy_n(tail + (j + segment.num_rows) * channels, channels, to);
     } else {
@@ -152,32 +130,93 @@ static void update_tail(const MixerLayer& layer, const Segment& segment, const f
   }
 }
 
+template <class Body>
+void for_row_blocks(int64_t rows, ThreadPool& threads, const Body& body) {
+  threads.parallel_for(blocks_of(rows), [&](int64_t block, int) {
+    const int64_t end = std::min(rows, (block + 1) * kBlockRows);
+    for (int64_t row = block * kBlockRows; row < end; ++row) body(row);
+  });
+}
+
+}  // namespace
+
+bool MixerRunner::reserve(const MixerShape& shape, int64_t max_rows, int64_t max_segments,
+                          int num_threads) {
+  const auto rows_of = [&](int64_t floats) {
+    return allocate_aligned<float>(static_cast<size_t>(max_rows * floats));
+  };
+  features_ = rows_of(shape.channels());
+  gates_ = rows_of(GateLayout(shape).floats);
+  scratch_floats_ = delta_scratch_floats({shape.key_dim, shape.value_dim});
+  if (shape.conditioning.on) {
+    const int64_t columns = int64_t{shape.heads} * shape.key_dim;
+    queries_ = rows_of(columns);
+    covariance_ = rows_of(4 * columns);
+    if (queries_ == nullptr || covariance_ == nullptr) return false;
+    scratch_floats_ =
+        std::max(scratch_floats_, delta_scratch_floats({shape.key_dim, shape.key_dim}));
+  }
+  scratch_floats_ = padded_to_16(scratch_floats_);
+  scratch_ = allocate_aligned<float>(static_cast<size_t>(num_threads * scratch_floats_));
+  first_block_ = allocate_aligned<int64_t>(static_cast<size_t>(max_segments + 1));
+  return features_ != nullptr && gates_ != nullptr && scratch_ != nullptr &&
+         first_block_ != nullptr;
+}
+
 void MixerRunner::run(const MixerLayer& layer, const MixerWeights& weights, const StepView& step,
                       const float* projected, float* out, const LayerStates& states,
                       ThreadPool& threads) {
-  const Call call = {layer, weights, step, projected, out, states, layer.channels()};
+  const MixerShape& shape = layer.shape;
+  const MixerCall call = {layer,
+                          weights,
+                          step,
+                          projected,
+                          out,
+                          states,
+                          features_.get(),
+                          gates_.get(),
+                          queries_.get(),
+                          covariance_.get(),
+                          GateLayout(shape)};
+  run_features(call, threads);
+  if (shape.precond_heads > 0) {
+    threads.parallel_for(int64_t{step.num_segments} * shape.precond_heads, [&](int64_t task, int) {
+      precondition_head(call, step.segments[task / shape.precond_heads],
+                        task % shape.precond_heads);
+    });
+  }
+  run_rule(call, threads);
+  if (shape.output_norm != OutputNorm::kHead) {
+    for_row_blocks(step.num_rows, threads, [&](int64_t row) { norm_groups(call, row); });
+  }
+  if (shape.conv_width <= 1) return;
+  threads.parallel_for(step.num_segments,
+                       [&](int64_t s, int) { update_tail(call, step.segments[s]); });
+}
+
+void MixerRunner::run_features(const MixerCall& call, ThreadPool& threads) {
+  const StepView& step = call.step;
   first_block_[0] = 0;
   for (int s = 0; s < step.num_segments; ++s) {
-    first_block_[s + 1] = first_block_[s] + blocks_of(step.segments[s]);
+    first_block_[s + 1] = first_block_[s] + blocks_of(step.segments[s].num_rows);
   }
   const int64_t* blocks = first_block_.get();
   threads.parallel_for(blocks[step.num_segments], [&](int64_t block, int) {
     const auto s = std::upper_bound(blocks, blocks + step.num_segments + 1, block) - blocks - 1;
     const Segment& segment = step.segments[s];
     const int64_t begin = (block - blocks[s]) * kBlockRows;
-    features_of_rows(call, segment, begin, std::min<int64_t>(begin + kBlockRows, segment.num_rows));
+    compute_features(call, segment, begin, std::min<int64_t>(begin + kBlockRows, segment.num_rows));
   });
+}
+
+void MixerRunner::run_rule(const MixerCall& call, ThreadPool& threads) {
+  const StepView& step = call.step;
+  const int64_t heads = call.shape().heads;
   // Long segments first: they take longest, and the short ones fill the gaps at the end.
-  const int64_t tasks = int64_t{step.num_segments} * layer.value_heads;
-  threads.parallel_for(tasks, [&](int64_t task, int thread) {
-    const int64_t s = step.num_segments - 1 - task / layer.value_heads;
-    rule_of_head(call, step.segments[s], s < step.num_decode, task % layer.value_heads,
+  threads.parallel_for(int64_t{step.num_segments} * heads, [&](int64_t task, int thread) {
+    const int64_t s = step.num_segments - 1 - task / heads;
+    rule_of_head(call, step.segments[s], s < step.num_decode, task % heads,
                  scratch_.get() + thread * scratch_floats_);
-  });
-  if (layer.conv_width <= 1) return;
-  threads.parallel_for(step.num_segments, [&](int64_t s, int) {
-    const Segment& segment = step.segments[s];
-    update_tail(layer, segment, projected, call.channels, states.conv_tail(segment.slot));
   });
 }
 

@@ -1,8 +1,9 @@
 // The generalised delta rule: one state matrix S [K, V] per value head, one token at a time.
 //
-//   S~ = diag(decay) S            forget     decay = exp(g), g <= 0: none, one per head, one per
-//   channel u  = value - S~^T erase       correct    erase = 0 is plain gated linear attention S  =
-//   S~ + write u^T           write o  = S^T read                 read
+//   S~ = diag(decay) S        forget    decay = e^g, g <= 0: none, one per head, one per channel
+//   u  = value - S~^T erase   correct   erase = 0 is plain gated linear attention
+//   S  = S~ + write u^T       write
+//   o  = S^T read             read
 //
 // C tokens at once, from state S0, with G_i the inclusive sum of g over the chunk:
 //
@@ -29,28 +30,47 @@ inline constexpr int kChunkTokens = 64;
 
 enum class Decay { kNone, kPerHead, kPerChannel };
 
-// What the projections give one value head for one token, after convolution, norms and gates.
+// What the projections give one value head for one token, after convolution, norms and gates. What
+// a mixer does not use is null or 0.
 struct Token {
-  const float* q;  // [K]
-  const float* k;  // [K]
-  const float* v;  // [V]
-  const float* g;  // log decay, [1] per head or [K] per channel
-  float beta;      // write strength
-  float lambda;    // weight of the query in Q-Delta's erase vector
-  float scale;     // of the query in the read, K^-1/2
+  const float* q;           // [K]
+  const float* k;           // [K]
+  const float* v;           // [V]
+  const float* r;           // [K] query of the read: q, or what a curvature-conditioned query made
+  const float* g;           // log decay, [1] per head or [K] per channel
+  const float* multiplier;  // [K] of a preconditioner
+  const float* erase_gate;  // [K]
+  const float* write_gate;  // [V]
+  float beta;               // write strength
+  float lambda;             // weight of the query in Q-Delta's erase vector
+  float scale;              // of the query in the read
 };
 
 // S_t = S_{t-1} + k_t v_t^T, o_t = S_t^T (scale q_t). The root of the family.
 struct LinearAttention {
   static constexpr Decay kDecay = Decay::kNone;
   static constexpr bool kErases = false;
-  static constexpr bool kOwnChunkOperands =
-      false;  // chunk_row / chunk_col differ from erase / write
+  // A's rows and columns are chunk_row and chunk_col, not erase and write.
+  static constexpr bool kOwnChunkOperands = false;
 
   static DS_HOST_DEVICE float erase(const Token&, int) { return 0.0f; }
   static DS_HOST_DEVICE float write(const Token& t, int i) { return t.k[i]; }
   static DS_HOST_DEVICE float value(const Token& t, int j) { return t.v[j]; }
-  static DS_HOST_DEVICE float read(const Token& t, int i) { return t.scale * t.q[i]; }
+  static DS_HOST_DEVICE float read(const Token& t, int i) { return t.scale * t.r[i]; }
+};
+
+// Gated linear attention (Yang et al., arXiv 2312.06635, eq. 3):
+//   S_t = diag(e^{g_t}) S_{t-1} + k_t v_t^T
+struct GatedLinearAttention : LinearAttention {
+  static constexpr Decay kDecay = Decay::kPerChannel;
+};
+
+// Mamba-2 (Dao and Gu, arXiv 2405.21060, section 6): q, k, v are C, B, x; beta is the time step.
+//   S_t = e^{g_t} S_{t-1} + k_t (beta_t v_t)^T
+struct Mamba2 : LinearAttention {
+  static constexpr Decay kDecay = Decay::kPerHead;
+
+  static DS_HOST_DEVICE float value(const Token& t, int j) { return t.beta * t.v[j]; }
 };
 
 // S_t = (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T  (Yang et al., arXiv 2406.06484, eq. 3).

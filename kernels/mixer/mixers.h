@@ -3,43 +3,79 @@
 #include <cstdint>
 
 #include "kernels/mixer/gated_delta_net.h"
+#include "kernels/mixer/kimi_delta.h"
+#include "kernels/mixer/preconditioned.h"
 #include "kernels/mixer/q_delta.h"
 
 namespace deltaserve {
 
-enum class MixerKind : uint8_t { kGatedDeltaNet, kQDelta, kQDeltaReleased };
+// X(enumerator, struct, name, rule in one line). S is [V, K] in the rules, as in the papers.
+#define DELTASERVE_MIXERS(X)                                                                    \
+  X(kLinearAttention, LinearAttention, "linear attention", "S = S + v k',  o = S q")            \
+  X(kGatedLinearAttention, GatedLinearAttention, "GLA", "S = S diag(a) + v k',  o = S q")       \
+  X(kMamba2, Mamba2, "Mamba-2", "S = a S + dt x B',  o = S C + D x")                            \
+  X(kDeltaNet, DeltaNet, "DeltaNet", "S = S (I - b k k') + b v k',  o = S q")                   \
+  X(kGatedDeltaNet, GatedDeltaNet, "Gated DeltaNet", "S = a S (I - b k k') + b v k',  o = S q") \
+  X(kKimiDelta, KimiDelta, "KDA", "S = S diag(a) (I - b k k') + b v k',  o = S q")              \
+  X(kGatedDeltaNet2, GatedDeltaNet2, "Gated DeltaNet-2",                                        \
+    "S = S diag(a) (I - (b*k) k') + (w*v) k',  o = S q")                                        \
+  X(kQDelta, QDelta, "Q-Delta (canonical)", "S = a S (I - b (k + l q) k') + b v k',  o = S q")  \
+  X(kQDeltaReleased, QDeltaReleased, "Q-Delta (released)",                                      \
+    "S = a S (I - b (k + l q) k') + b v k',  o = S q")                                          \
+  X(kPrecondDeltaNet, Preconditioned<DeltaNet>, "PDN",                                          \
+    "S = S (I - b k (M*k)') + b v (M*k)',  o = S q")                                            \
+  X(kPrecondGatedDeltaNet, Preconditioned<GatedDeltaNet>, "PGDN",                               \
+    "S = a S (I - b k (M*k)') + b v (M*k)',  o = S q")                                          \
+  X(kPrecondKimiDelta, Preconditioned<KimiDelta>, "PKDA",                                       \
+    "S = S diag(a) (I - b k (M*k)') + b v (M*k)',  o = S q")
 
-inline constexpr MixerKind kAllMixers[] = {MixerKind::kGatedDeltaNet, MixerKind::kQDelta,
-                                           MixerKind::kQDeltaReleased};
+enum class MixerKind : uint8_t {
+#define X(kind, mixer, name, rule) kind,
+  DELTASERVE_MIXERS(X)
+#undef X
+};
+
+inline constexpr MixerKind kAllMixers[] = {
+#define X(kind, mixer, name, rule) MixerKind::kind,
+    DELTASERVE_MIXERS(X)
+#undef X
+};
 
 constexpr const char* mixer_name(MixerKind kind) {
   switch (kind) {
-    case MixerKind::kGatedDeltaNet: return "gated_deltanet";
-    case MixerKind::kQDelta: return "qdelta (canonical)";
-    case MixerKind::kQDeltaReleased: return "qdelta (released)";
+#define X(kind, mixer, name, rule) \
+  case MixerKind::kind: return name;
+    DELTASERVE_MIXERS(X)
+#undef X
   }
   return "?";
 }
 
-// The rule in one line, for `inspect`.
+// For `inspect`.
 constexpr const char* mixer_rule(MixerKind kind) {
   switch (kind) {
-    case MixerKind::kGatedDeltaNet: return "S = a S (I - b k k') + b v k',  o = S q";
-    case MixerKind::kQDelta:
-    case MixerKind::kQDeltaReleased: return "S = a S (I - b (k + l q) k') + b v k',  o = S q";
+#define X(kind, mixer, name, rule) \
+  case MixerKind::kind: return rule;
+    DELTASERVE_MIXERS(X)
+#undef X
   }
   return "?";
 }
 
 // Calls visit(Mixer{}) with the struct that `kind` names and returns what it returns.
 template <class Visitor>
-decltype(auto) dispatch_mixer(MixerKind kind, Visitor&& visit) {
+constexpr decltype(auto) dispatch_mixer(MixerKind kind, Visitor&& visit) {
   switch (kind) {
-    case MixerKind::kGatedDeltaNet: return visit(GatedDeltaNet{});
-    case MixerKind::kQDelta: return visit(QDelta{});
-    case MixerKind::kQDeltaReleased: return visit(QDeltaReleased{});
+#define X(kind, mixer, name, rule) \
+  case MixerKind::kind: return visit(mixer{});
+    DELTASERVE_MIXERS(X)
+#undef X
   }
   __builtin_unreachable();
+}
+
+constexpr Decay decay_of(MixerKind kind) {
+  return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kDecay; });
 }
 
 }  // namespace deltaserve
