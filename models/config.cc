@@ -1,18 +1,16 @@
 #include "models/config.h"
 
-#include <cmath>
 #include <string_view>
 
 #include "models/config_reader.h"
 #include "models/json.h"
 #include "models/limits.h"
+#include "models/mapping/family.h"
+#include "models/mapping/mixer_keys.h"
 #include "models/text.h"
 
 namespace deltaserve {
 namespace {
-
-constexpr std::string_view kSupportedTypes = "qdelta and gated_deltanet";
-constexpr double kDefaultLambdaBias = 0.9;
 
 // Keys that training or other software uses, without effect on what the model computes.
 constexpr std::string_view kIgnoredKeys[] = {"_name_or_path",
@@ -32,90 +30,25 @@ constexpr std::string_view kIgnoredKeys[] = {"_name_or_path",
                                              "use_l2warp"};
 
 // Keys that would change the model: hybrid attention layers, other residuals, quantized weights.
-constexpr std::string_view kKeysThatMustBeNull[] = {"attn", "attnres_block_size", "ccq",
+constexpr std::string_view kKeysThatMustBeNull[] = {"attn", "attnres_block_size",
                                                     "quantization_config"};
 
 // The type decides which other keys are known, so it is read first.
-void read_type(ConfigReader& reader, ModelConfig* config) {
+const ModelFamily* read_type(ConfigReader& reader, ModelConfig* config) {
   config->model_type = reader.word("model_type", "");
-  if (config->model_type == "gated_deltanet") {
-    config->mixer = MixerKind::kGatedDeltaNet;
-    reader.ignore("attn_mode");  // its modes are the same function
-  } else if (config->model_type == "qdelta") {
-    const std::string semantics = reader.word("qdelta_semantics", "released");
-    if (semantics != "released" && semantics != "canonical") {
-      reader.fail("qdelta_semantics",
-                  str_cat("is ", quoted(semantics), ", must be 'released' or 'canonical'"));
-    }
-    config->mixer = semantics == "canonical" ? MixerKind::kQDelta : MixerKind::kQDeltaReleased;
-    // The authors' 'fused_recurrent' leaves out lambda and the norm of q and k.
-    const std::string mode = reader.word("attn_mode", "chunk");
-    if (mode != "chunk") {
-      reader.fail("attn_mode", str_cat("is ", quoted(mode), ", only 'chunk' is supported"));
-    }
-  } else if (!reader.has("model_type")) {
-    reader.fail("model_type", str_cat("is absent; supported are ", kSupportedTypes));
-  } else {
-    reader.fail("model_type",
-                str_cat("is ", quoted(config->model_type), "; supported are ", kSupportedTypes));
+  const ModelFamily* family = find_family(config->model_type);
+  if (!reader.has("model_type")) {
+    reader.fail("model_type", str_cat("is absent; supported are ", supported_model_types()));
+  } else if (family == nullptr) {
+    reader.fail("model_type", str_cat("is ", quoted(config->model_type), "; supported are ",
+                                      supported_model_types()));
   }
-}
-
-// heads * dim must stay within the limit of a projection.
-void check_columns(ConfigReader& reader, std::string_view key, int64_t heads, int64_t dim) {
-  if (heads * dim > limits::kProjectionColumns.max) {
-    reader.fail(key, str_cat("makes ", heads, " heads of ", dim, ", together more than ",
-                             limits::kProjectionColumns.max, " columns"));
-  }
-}
-
-void read_heads(ConfigReader& reader, ModelConfig* config) {
-  config->heads = reader.integer("num_heads", limits::kHeads, 6);
-  config->value_heads =
-      reader.optional_integer("num_v_heads", limits::kHeads).value_or(config->heads);
-  if (config->value_heads % config->heads != 0) {
-    reader.fail("num_v_heads", str_cat("is ", config->value_heads,
-                                       ", must be a multiple of num_heads ", config->heads));
-  }
-  config->key_dim = reader.integer("head_dim", limits::kHeadDim, 256);
-  const double expand_v = reader.real("expand_v", limits::kExpandV, 2.0);
-  const double value_dim = static_cast<double>(config->key_dim) * expand_v;
-  config->value_dim = static_cast<int64_t>(value_dim);
-  // The tolerance is the checkpoints' own: 1.1 * 120 is not an integer in binary.
-  if (value_dim - std::floor(value_dim) > 1e-5 * value_dim) {
-    reader.fail("expand_v", str_cat("is ", expand_v, ", which times head_dim ", config->key_dim,
-                                    " is not an integer"));
-  } else if (config->value_dim < limits::kValueDim.min ||
-             config->value_dim > limits::kValueDim.max) {
-    reader.fail("expand_v", str_cat("is ", expand_v, ", which makes value heads of ",
-                                    config->value_dim, ", more than ", limits::kValueDim.max));
-  }
-  check_columns(reader, "num_heads", config->heads, config->key_dim);
-  check_columns(reader, "num_v_heads", config->value_heads, config->value_dim);
-}
-
-void read_mixer(ConfigReader& reader, ModelConfig* config) {
-  read_heads(reader, config);
-  config->output_gate = reader.boolean("use_gate", true);
-  const bool short_conv = reader.boolean("use_short_conv", true);
-  const int64_t conv_size = reader.integer("conv_size", limits::kConvSize, 4);
-  config->conv_width = short_conv ? conv_size : 0;
-  config->allow_neg_eigval = reader.boolean("allow_neg_eigval", false);
-  if (config->mixer == MixerKind::kGatedDeltaNet) return;
-  if (!reader.has("lamb_bias")) {
-    config->warnings.push_back(str_cat("lamb_bias is absent from the config; ", kDefaultLambdaBias,
-                                       " is assumed, and a wrong value harms the output"));
-  }
-  config->lambda_bias =
-      static_cast<float>(reader.real("lamb_bias", limits::kLambdaBias, kDefaultLambdaBias));
+  return family;
 }
 
 void read_mlp(ConfigReader& reader, ModelConfig* config) {
-  const std::string activation = reader.word("hidden_act", "swish");
-  if (activation != "swish" && activation != "silu") {
-    reader.fail("hidden_act", str_cat("is ", quoted(activation), ", must be 'swish' or 'silu'"));
-  }
-  const double ratio = reader.real("hidden_ratio", limits::kHiddenRatio, 4);
+  reader.choice("hidden_act", {"swish", "silu"}, "swish");
+  const double ratio = reader.optional_real("hidden_ratio", limits::kHiddenRatio).value_or(4);
   const auto given = reader.optional_integer("intermediate_size", limits::kIntermediateSize);
   if (given.has_value()) {
     config->intermediate_size = *given;
@@ -172,19 +105,22 @@ std::string read_chat_template(ConfigReader& reader, const boost::json::object& 
 }  // namespace
 
 absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin) {
-  absl::StatusOr<boost::json::object> object = parse_json_object(json, origin);
+  absl::StatusOr<boost::json::object> object = parse_json_object(infinity_as_null(json), origin);
   if (!object.ok()) return object.status();
   ConfigReader reader(*object, origin);
   ModelConfig config;
-  read_type(reader, &config);
+  const ModelFamily* family = read_type(reader, &config);
+  if (family == nullptr) return reader.status();
   for (const std::string_view key : kKeysThatMustBeNull) reader.refuse_unless_null(key);
   for (const std::string_view key : kIgnoredKeys) reader.ignore(key);
   config.hidden_size = reader.integer("hidden_size", limits::kHiddenSize, 2048);
-  config.num_layers = reader.integer("num_hidden_layers", limits::kLayers, 21);
+  config.num_layers = reader.integer("num_hidden_layers", limits::kLayers, family->num_layers);
   config.vocab_size = reader.integer("vocab_size", limits::kVocabSize, 32000);
-  read_mixer(reader, &config);
-  read_mlp(reader, &config);
-  config.norm_eps = static_cast<float>(reader.real("norm_eps", limits::kNormEps, 1e-6));
+  family->read_mixer(reader, &config);
+  read_conditioning(reader, family->takes_ccq, &config);
+  if (family->has_mlp) read_mlp(reader, &config);
+  config.norm_eps = static_cast<float>(reader.real("norm_eps", limits::kNormEps, family->norm_eps));
+  config.mixer.norm_eps = config.norm_eps;
   config.tie_word_embeddings = reader.boolean("tie_word_embeddings", false);
   read_tokens(reader, &config);
   if (!reader.status().ok()) return reader.status();

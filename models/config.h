@@ -5,34 +5,37 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/mixer/mixers.h"
+#include "kernels/mixer_shape.h"
 
 namespace deltaserve {
 
+// What the names and shapes of a layer's tensors depend on beside the mixer's shape.
+struct TensorChoices {
+  bool output_gate = true;
+  bool beta = true;        // false: beta is MixerShape::gate_factor (DeltaNet)
+  bool bias = false;       // of the input and the output projection (Mamba-2)
+  bool conv_bias = false;  // Mamba-2
+  bool norm_weight = true;
+  bool fused_gate_norm = false;        // GLA's name for the output norm
+  bool tied_feature_maps = false;      // linear attention: one map for queries and keys
+  bool skip_per_channel = false;       // Mamba-2: D is [channels], else [heads]
+  bool conditioning_gate_said = true;  // false: the tensor's shape says which gate it is
+};
+
 struct ModelConfig {
-  std::string model_type;  // "qdelta", "gated_deltanet"
-  MixerKind mixer = MixerKind::kQDelta;
+  std::string model_type;  // a name of the table in mapping/family.cc
+  MixerShape mixer;
+  TensorChoices tensors;
   int64_t hidden_size = 0;
   int64_t num_layers = 0;
   int64_t vocab_size = 0;
-  int64_t intermediate_size = 0;
-  int64_t heads = 0;
-  int64_t value_heads = 0;
-  int64_t key_dim = 0;
-  int64_t value_dim = 0;
-  int64_t conv_width = 0;  // 0 = no short convolution
-  bool output_gate = true;
-  bool allow_neg_eigval = false;
+  int64_t intermediate_size = 0;  // 0 = layers without an MLP
   bool tie_word_embeddings = false;
-  float lambda_bias = 0;
-  float norm_eps = 1e-6f;
+  float norm_eps = 1e-6f;  // of the norms between mixers; the mixer has its own
   int32_t bos_token_id = -1;
   std::vector<int32_t> eos_token_ids;  // generation_config.json wins over config.json
   // What the loader accepted with a remark: unknown keys, absent lamb_bias.
   std::vector<std::string> warnings;
-
-  int64_t key_columns() const { return heads * key_dim; }
-  int64_t value_columns() const { return value_heads * value_dim; }
 };
 
 // Parses the text of config.json. `origin` names the file in errors. Every value is checked against

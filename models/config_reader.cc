@@ -1,5 +1,8 @@
 #include "models/config_reader.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "models/json.h"
 #include "models/text.h"
 
@@ -14,6 +17,16 @@ bool in_range(const boost::json::value& value, limits::IntRange range) {
   return value.is_int64() && value.get_int64() >= range.min && value.get_int64() <= range.max;
 }
 
+bool in_range(const boost::json::value& value, limits::RealRange range) {
+  if (!value.is_number()) return false;
+  const double number = value.to_number<double>();
+  return number >= range.min && number <= range.max;
+}
+
+std::string range_text(limits::RealRange range) {
+  return str_cat("a number from ", range.min, " to ", range.max);
+}
+
 }  // namespace
 
 const boost::json::value* ConfigReader::find(std::string_view key) {
@@ -25,6 +38,10 @@ void ConfigReader::fail(std::string_view key, std::string_view problem) {
   if (status_.ok()) {
     status_ = invalid_argument(origin_, ": ", key, " ", problem);
   }
+}
+
+void ConfigReader::fail(const absl::Status& status) {
+  if (status_.ok()) status_ = status;
 }
 
 void ConfigReader::fail_value(std::string_view key, const boost::json::value& value,
@@ -52,12 +69,45 @@ std::optional<int64_t> ConfigReader::optional_integer(std::string_view key,
 double ConfigReader::real(std::string_view key, limits::RealRange range, double absent) {
   const boost::json::value* value = find(key);
   if (value == nullptr) return absent;
-  if (value->is_number()) {
-    const double number = value->to_number<double>();
-    if (number >= range.min && number <= range.max) return number;
-  }
-  fail_value(key, *value, str_cat("a number from ", range.min, " to ", range.max));
+  if (in_range(*value, range)) return value->to_number<double>();
+  fail_value(key, *value, range_text(range));
   return absent;
+}
+
+std::optional<double> ConfigReader::optional_real(std::string_view key, limits::RealRange range) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr || value->is_null()) return std::nullopt;
+  if (in_range(*value, range)) return value->to_number<double>();
+  fail_value(key, *value, str_cat(range_text(range), " or null"));
+  return std::nullopt;
+}
+
+std::pair<double, double> ConfigReader::bounds(std::string_view key, limits::RealRange range,
+                                               std::pair<double, double> absent) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr) return absent;
+  const boost::json::array* pair = value->if_array();
+  const auto refuse = [&] {
+    fail(key, str_cat("must be a list [lower, upper] of numbers from ", range.min, " to ",
+                      range.max, ", the lower one first; without an upper bound, null"));
+    return absent;
+  };
+  if (pair == nullptr || pair->size() != 2 || !in_range((*pair)[0], range)) return refuse();
+  const double lower = (*pair)[0].to_number<double>();
+  const boost::json::value& upper = (*pair)[1];
+  if (upper.is_null() || (upper.is_string() && upper.get_string() == "inf")) {
+    return {lower, std::numeric_limits<double>::infinity()};
+  }
+  if (!in_range(upper, range) || upper.to_number<double>() < lower) return refuse();
+  return {lower, upper.to_number<double>()};
+}
+
+const boost::json::object* ConfigReader::object(std::string_view key) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr || value->is_null()) return nullptr;
+  if (value->is_object()) return &value->get_object();
+  fail_value(key, *value, "an object or null");
+  return nullptr;
 }
 
 bool ConfigReader::boolean(std::string_view key, bool absent) {
@@ -68,12 +118,35 @@ bool ConfigReader::boolean(std::string_view key, bool absent) {
   return absent;
 }
 
+std::optional<bool> ConfigReader::optional_boolean(std::string_view key) {
+  if (is_null(key)) return std::nullopt;
+  return boolean(key, false);
+}
+
+bool ConfigReader::is_null(std::string_view key) {
+  const boost::json::value* value = find(key);
+  return value == nullptr || value->is_null();
+}
+
 std::string ConfigReader::word(std::string_view key, std::string_view absent) {
   const boost::json::value* value = find(key);
   if (value == nullptr) return std::string(absent);
   if (value->is_string())
     return std::string(value->get_string().data(), value->get_string().size());
   fail_value(key, *value, "a string");
+  return std::string(absent);
+}
+
+std::string ConfigReader::choice(std::string_view key,
+                                 std::initializer_list<std::string_view> allowed,
+                                 std::string_view absent) {
+  const std::string chosen = word(key, absent);
+  if (std::find(allowed.begin(), allowed.end(), chosen) != allowed.end()) return chosen;
+  std::string names;
+  for (const std::string_view name : allowed) {
+    names += str_cat(names.empty() ? "" : " or ", "'", name, "'");
+  }
+  fail(key, str_cat("is ", quoted(chosen), ", must be ", names));
   return std::string(absent);
 }
 
@@ -105,6 +178,13 @@ void ConfigReader::refuse_unless_null(std::string_view key) {
   const boost::json::value* value = find(key);
   if (value != nullptr && !value->is_null()) {
     fail(key, str_cat("is ", json_text(*value), ", only null is supported"));
+  }
+}
+
+void ConfigReader::refuse_unknown_keys() {
+  for (const auto& member : object_) {
+    const std::string_view key(member.key().data(), member.key().size());
+    if (!known_.contains(key)) fail(quoted(key), "is not a known key");
   }
 }
 

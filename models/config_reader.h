@@ -4,10 +4,12 @@
 #pragma once
 #include <boost/json/object.hpp>
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,19 +29,38 @@ class ConfigReader {
   // As integer(), where null means absent.
   std::optional<int64_t> optional_integer(std::string_view key, limits::IntRange range);
   double real(std::string_view key, limits::RealRange range, double absent);
+  // As real(), where null means absent.
+  std::optional<double> optional_real(std::string_view key, limits::RealRange range);
   bool boolean(std::string_view key, bool absent);
+  // As boolean(), where null means absent.
+  std::optional<bool> optional_boolean(std::string_view key);
   std::string word(std::string_view key, std::string_view absent);
+  // As word(), and one of `allowed`.
+  std::string choice(std::string_view key, std::initializer_list<std::string_view> allowed,
+                     std::string_view absent);
+  // [lower, upper]; upper may be null, which is no bound, as may "inf".
+  std::pair<double, double> bounds(std::string_view key, limits::RealRange range,
+                                   std::pair<double, double> absent);
+  // null = absent or null.
+  const boost::json::object* object(std::string_view key);
   // One integer or a list of them; nullopt = the key is absent, an empty list = null.
   std::optional<std::vector<int32_t>> token_ids(std::string_view key, int64_t vocab_size);
 
   bool has(std::string_view key) const { return object_.contains(key); }
+  // Absent or null. Marks the key as known.
+  bool is_null(std::string_view key);
+  const std::string& origin() const { return origin_; }
   // Marks a key as known, whatever it holds.
   void ignore(std::string_view key) { known_.insert(std::string(key)); }
   // A key that may only be absent or null: it would change the model.
   void refuse_unless_null(std::string_view key);
   // Sets the error "<origin>: <key> <problem>", unless there is one already.
   void fail(std::string_view key, std::string_view problem);
+  // Takes over the error of a reader of a part of the object.
+  void fail(const absl::Status& status);
 
+  // Sets an error for the first key that nothing has asked for.
+  void refuse_unknown_keys();
   // One sentence for each key that nothing has asked for.
   std::vector<std::string> unknown_key_warnings() const;
 

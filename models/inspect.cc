@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +16,14 @@
 namespace deltaserve {
 namespace {
 
-constexpr const char* kParts[] = {"embeddings", "mixers", "mlps", "norms", "head"};
+constexpr const char* kMlps = "mlps";
+constexpr const char* kParts[] = {"embeddings", "mixers", kMlps, "norms", "head"};
+
+constexpr std::pair<const char*, StatePart LayerStateLayout::*> kStateParts[] = {
+    {"state", &LayerStateLayout::state},           {"conv tail", &LayerStateLayout::conv_tail},
+    {"squares", &LayerStateLayout::squares},       {"key sum", &LayerStateLayout::key_sum},
+    {"covariance", &LayerStateLayout::covariance}, {"key count", &LayerStateLayout::key_count},
+    {"key mean", &LayerStateLayout::key_mean}};
 
 // 1234567 -> "1,234,567"
 std::string with_commas(uint64_t number) {
@@ -46,9 +54,28 @@ void add_bytes_line(std::string* out, std::string_view label, uint64_t bytes) {
   add_amount(out, label, bytes, absl::StrFormat("%12s", rounded(bytes)));
 }
 
-std::string heads_text(const ModelConfig& config) {
-  return str_cat(config.heads, " query/key of ", config.key_dim, ", ", config.value_heads,
-                 " value of ", config.value_dim);
+std::string heads_text(const MixerShape& mixer) {
+  const std::string keys = mixer.q_heads == mixer.k_heads
+                               ? str_cat(mixer.k_heads, " query/key of ")
+                               : str_cat(mixer.q_heads, " query, ", mixer.k_heads, " key of ");
+  const std::string states =
+      mixer.heads == mixer.v_heads ? "" : str_cat(", ", mixer.heads, " states");
+  return str_cat(keys, mixer.key_dim, ", ", mixer.v_heads, " value of ", mixer.value_dim, states);
+}
+
+std::string conditioning_text(const QueryConditioning& ccq) {
+  using Normaliser = QueryConditioning::Normaliser;
+  using Gate = QueryConditioning::GateInput;
+  const char* norm = "sum";
+  if (ccq.normaliser == Normaliser::kMean) norm = ccq.centered ? "centered mean" : "mean";
+  if (ccq.normaliser == Normaliser::kEma) norm = "moving average";
+  const char* gate = "shared";
+  if (ccq.gate_input == Gate::kPerHead) gate = "per head";
+  if (ccq.gate_input == Gate::kFull) gate = "over all heads";
+  return str_cat("q = q - l C q, C the ", norm, " of k k'",
+                 ccq.backbone_decay ? " with the decay of S" : " without decay",
+                 ccq.l2_keys ? ", unit keys" : "", ccq.renormalise ? ", unit q" : "", ", gate ",
+                 gate);
 }
 
 std::string tokenizer_text(const ModelFolder& folder) {
@@ -56,21 +83,24 @@ std::string tokenizer_text(const ModelFolder& folder) {
   return str_cat("sentencepiece, ", folder.tokenizer->size(), " pieces");
 }
 
-void add_model(const ModelFolder& folder, std::string* out) {
-  const ModelConfig& config = folder.config;
+void add_model(const ModelFolder& folder, const ModelConfig& config, std::string* out) {
+  const MixerShape& mixer = config.mixer;
   add_line(out, "model", folder.path);
   add_line(out, "type", config.model_type);
-  add_line(out, "mixer", mixer_name(config.mixer));
-  add_line(out, "rule", mixer_rule(config.mixer));
+  add_line(out, "mixer", mixer_name(mixer.kind));
+  add_line(out, "rule", mixer_rule(mixer.kind));
+  if (mixer.conditioning.on) {
+    add_line(out, "query", conditioning_text(mixer.conditioning));
+  }
   add_line(out, "layers", str_cat(config.num_layers));
   add_line(out, "hidden size", str_cat(config.hidden_size));
-  add_line(out, "mlp size", str_cat(config.intermediate_size));
-  add_line(out, "heads", heads_text(config));
-  add_line(out, "convolution",
-           config.conv_width > 0 ? str_cat(config.conv_width, " taps") : "none");
-  add_line(out, "output gate", config.output_gate ? "yes" : "no");
-  if (config.mixer != MixerKind::kGatedDeltaNet) {
-    add_line(out, "lambda bias", str_cat(config.lambda_bias));
+  add_line(out, "mlp size",
+           config.intermediate_size > 0 ? str_cat(config.intermediate_size) : "none");
+  add_line(out, "heads", heads_text(mixer));
+  add_line(out, "convolution", mixer.conv_width > 0 ? str_cat(mixer.conv_width, " taps") : "none");
+  add_line(out, "output gate", config.tensors.output_gate ? "yes" : "no");
+  if (mixer.kind == MixerKind::kQDelta || mixer.kind == MixerKind::kQDeltaReleased) {
+    add_line(out, "lambda bias", str_cat(mixer.lambda_bias));
   }
   add_line(out, "vocabulary",
            str_cat(config.vocab_size, " tokens, output matrix ",
@@ -93,6 +123,7 @@ void add_parameters(const ModelConfig& config, std::string* out) {
   absl::StrAppend(out, "\nparameters\n");
   for (const char* const part : kParts) {
     const double share = 100 * static_cast<double>(count[part]) / static_cast<double>(total);
+    if (count[part] == 0 && part == kMlps) continue;  // a model without
     add_amount(out, part, count[part],
                count[part] == 0 ? "     tied" : absl::StrFormat("  %5.1f %%", share));
   }
@@ -110,16 +141,15 @@ void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::str
   for (const auto& [dtype, bytes] : by_dtype) add_bytes_line(out, dtype, bytes);
   add_bytes_line(out, "total", stored);
 
-  const StateLayout layout = state_layout(config);
-  uint64_t matrices = 0;
-  uint64_t tails = 0;
-  for (const LayerStateLayout& layer : layout.layers) {
-    matrices += static_cast<uint64_t>(layer.state_floats) * sizeof(float);
-    tails += static_cast<uint64_t>(layer.conv_floats) * sizeof(float);
-  }
   absl::StrAppend(out, "\nbytes of one sequence, at any length\n");
-  add_bytes_line(out, "state", matrices);
-  add_bytes_line(out, "conv tail", tails);
+  const StateLayout layout = StateLayout::of(config.mixer, config.num_layers);
+  for (const auto& [label, part] : kStateParts) {
+    uint64_t bytes = 0;
+    for (const LayerStateLayout& layer : layout.layers) {
+      bytes += static_cast<uint64_t>((layer.*part).floats) * sizeof(float);
+    }
+    if (bytes > 0) add_bytes_line(out, label, bytes);
+  }
   add_bytes_line(out, "total", layout.bytes());
 }
 
@@ -130,14 +160,15 @@ absl::StatusOr<std::string> describe_model(const std::string& folder) {
   if (!model.ok()) return model.status();
   const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder);
   if (!checkpoint.ok()) return checkpoint.status();
-  absl::StatusOr<Weights> weights = bind_weights(model->config, *checkpoint);
+  const ModelConfig config = settled_config(model->config, *checkpoint);
+  absl::StatusOr<Weights> weights = bind_weights(config, *checkpoint);
   if (!weights.ok()) {
     return prefixed(folder, weights.status());
   }
   std::string text;
-  add_model(*model, &text);
-  add_parameters(model->config, &text);
-  add_bytes(model->config, *checkpoint, &text);
+  add_model(*model, config, &text);
+  add_parameters(config, &text);
+  add_bytes(config, *checkpoint, &text);
   return text;
 }
 

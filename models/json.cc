@@ -145,6 +145,23 @@ absl::StatusOr<boost::json::object> parse_json_object(std::string_view text,
   }
 }
 
+std::string infinity_as_null(std::string_view text) {
+  constexpr std::string_view kInfinity = "Infinity";
+  constexpr std::string_view kNull = "null    ";
+  std::string out(text);
+  bool in_string = false;
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (in_string && out[i] == '\\') {
+      ++i;
+    } else if (out[i] == '"') {
+      in_string = !in_string;
+    } else if (!in_string && out.compare(i, kInfinity.size(), kInfinity) == 0) {
+      out.replace(i, kInfinity.size(), kNull);
+    }
+  }
+  return out;
+}
+
 std::string json_text(const boost::json::value& value) {
   constexpr size_t kShown = 80;
   if (value.is_array()) return value.get_array().empty() ? "[]" : "a list";

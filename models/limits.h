@@ -1,6 +1,6 @@
 // Every bound that a model folder is held to, in one place. They are far above any model of this
-// family, and low enough that no product of sizes overflows: a layer has fewer than 2^37 weights,
-// a model fewer than 2^48.
+// family, and low enough that no product of sizes overflows: a layer has fewer than 2^41 weights
+// and 2^34 state values, a model fewer than 2^51.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -27,10 +27,14 @@ inline constexpr IntRange kHeadDim{1, 1024};
 inline constexpr IntRange kValueDim{1, 4096};
 inline constexpr IntRange kProjectionColumns{1, 1 << 20};  // heads * head_dim, and of the values
 inline constexpr IntRange kConvSize{1, 8};
-inline constexpr RealRange kExpandV{1.0 / 1024, 64};
+inline constexpr RealRange kExpand{1.0 / 1024, 64};  // of keys, values, inner channels
 inline constexpr RealRange kHiddenRatio{1.0 / 1024, 1024};
 inline constexpr RealRange kNormEps{1e-12, 0.1};
 inline constexpr RealRange kLambdaBias{-100, 100};
+inline constexpr RealRange kDecayBound{-1e4, -1e-6};  // of a log decay from below
+inline constexpr RealRange kTimeStep{0, 1e6};
+inline constexpr RealRange kSquash{1, 1e3};
+inline constexpr RealRange kSquashEps{1e-30, 1};
 inline constexpr size_t kEosTokens = 64;
 inline constexpr size_t kUnknownKeysListed = 16;
 

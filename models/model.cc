@@ -26,6 +26,20 @@ class Loader {
     if (handle.id < 0) fail(role);
     return handle;
   }
+  // Vectors end to end; none: no handle.
+  VectorHandle vector(const std::vector<HostMatrix>& parts, const std::string& role) {
+    std::vector<float> joined;
+    for (const HostMatrix& part : parts) {
+      for (int64_t i = 0; i < part.columns; ++i) {
+        joined.push_back(load_as_f32(part.data, part.dtype, static_cast<size_t>(i)));
+      }
+    }
+    return joined.empty() ? VectorHandle() : vector(joined, 1, role);
+  }
+  VectorHandle vector(const std::vector<float>& values, int64_t rows, const std::string& role) {
+    const auto columns = static_cast<int64_t>(values.size()) / rows;
+    return vector(HostMatrix{values.data(), Dtype::kF32, rows, columns}, role);
+  }
   const absl::Status& status() const { return status_; }
 
  private:
@@ -43,40 +57,64 @@ class Loader {
   absl::Status status_;
 };
 
-// The three convolutions [channels, width] side by side as the kernels want them: float [width,
+// The convolutions [channels, width] side by side as the kernels want them: float [width,
 // channels].
-std::vector<float> transpose_convolutions(const LayerWeights& weights, int64_t width) {
-  const HostMatrix* parts[] = {&weights.conv_q, &weights.conv_k, &weights.conv_v};
+std::vector<float> transpose_convolutions(const std::vector<HostMatrix>& parts, int64_t width) {
   int64_t channels = 0;
-  for (const HostMatrix* part : parts) channels += part->rows;
+  for (const HostMatrix& part : parts) channels += part.rows;
   std::vector<float> transposed(static_cast<size_t>(width * channels));
   int64_t first = 0;
-  for (const HostMatrix* part : parts) {
-    for (int64_t c = 0; c < part->rows; ++c) {
+  for (const HostMatrix& part : parts) {
+    for (int64_t c = 0; c < part.rows; ++c) {
       for (int64_t j = 0; j < width; ++j) {
         transposed[static_cast<size_t>(j * channels + first + c)] =
-            load_as_f32(part->data, part->dtype, static_cast<size_t>(c * width + j));
+            load_as_f32(part.data, part.dtype, static_cast<size_t>(c * width + j));
       }
     }
-    first += part->rows;
+    first += part.rows;
   }
   return transposed;
 }
 
-MixerLayer mixer_layer(const ModelConfig& config, const ProjectionLayout& projection, int index) {
-  MixerLayer layer;
-  layer.kind = config.mixer;
-  layer.index = index;
-  layer.heads = static_cast<int32_t>(config.heads);
-  layer.value_heads = static_cast<int32_t>(config.value_heads);
-  layer.key_dim = static_cast<int32_t>(config.key_dim);
-  layer.value_dim = static_cast<int32_t>(config.value_dim);
-  layer.conv_width = static_cast<int32_t>(config.conv_width);
-  layer.gate_factor = config.allow_neg_eigval ? 2.0f : 1.0f;
-  layer.lambda_bias = config.lambda_bias;
-  layer.norm_eps = config.norm_eps;
-  layer.projection = projection;
-  return layer;
+// D, stored as one number a channel or one a head.
+std::vector<float> skip_per_channel(const HostMatrix& skip, const MixerShape& shape) {
+  const int64_t channels = shape.value_columns();
+  const int64_t repeat = channels / skip.columns;
+  std::vector<float> expanded(static_cast<size_t>(channels));
+  for (int64_t i = 0; i < channels; ++i) {
+    expanded[static_cast<size_t>(i)] =
+        load_as_f32(skip.data, skip.dtype, static_cast<size_t>(i / repeat));
+  }
+  return expanded;
+}
+
+MixerLayer load_mixer(const MixerShape& shape, const LayerWeights& weights, int index,
+                      const std::string& role, Loader& load) {
+  MixerLayer mixer;
+  mixer.index = index;
+  mixer.shape = shape;
+  mixer.projection = weights.projection;
+  if (shape.conv_width > 0) {
+    mixer.conv =
+        load.vector(transpose_convolutions(weights.conv, shape.conv_width), shape.conv_width, role);
+    mixer.conv_bias = load.vector(weights.conv_bias, role);
+  }
+  mixer.a_log = load.vector(weights.a_log, role);
+  mixer.dt_bias = load.vector(weights.dt_bias, role);
+  mixer.precond_a_log = load.vector(weights.precond_a_log, role);
+  mixer.precond_dt_bias = load.vector(weights.precond_dt_bias, role);
+  mixer.precond_center = load.vector(weights.precond_center, role);
+  mixer.conditioning = load.vector(weights.conditioning, role);
+  mixer.conditioning_bias = load.vector(weights.conditioning_bias, role);
+  if (weights.skip.data != nullptr) {
+    mixer.skip = load.vector(skip_per_channel(weights.skip, shape), 1, role);
+  }
+  mixer.norm = load.vector(weights.output_norm, role);
+  if (shape.output_norm == OutputNorm::kHead && weights.output_norm.data == nullptr) {
+    // A norm without a weight is one of ones.
+    mixer.norm = load.vector(std::vector<float>(static_cast<size_t>(shape.value_dim), 1), 1, role);
+  }
+  return mixer;
 }
 
 }  // namespace
@@ -88,10 +126,11 @@ absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Ba
                                                    const ModelLimits& limits) {
   absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder.path);
   if (!checkpoint.ok()) return checkpoint.status();
-  absl::StatusOr<Weights> weights = bind_weights(folder.config, *checkpoint);
+  ModelConfig config = settled_config(folder.config, *checkpoint);
+  absl::StatusOr<Weights> weights = bind_weights(config, *checkpoint);
   if (!weights.ok()) return weights.status();
 
-  std::unique_ptr<Model> model(new Model(folder.config, limits, backend));
+  std::unique_ptr<Model> model(new Model(std::move(config), limits, backend));
   if (absl::Status status = model->load_weights(*weights); !status.ok()) return status;
   if (absl::Status status = model->allocate_buffers(); !status.ok()) return status;
   return model;
@@ -114,52 +153,69 @@ absl::Status Model::load_layer(const LayerWeights& weights, int index) {
   const std::string role = absl::StrCat("weights of layer ", index);
   Loader load(backend_);
   Layer layer;
-  layer.attn_norm = load.vector(weights.attn_norm, role);
+  layer.mixer_norm = load.vector(weights.mixer_norm, role);
   layer.in_proj = load.matrix(weights.in_proj, role);
-  layer.o_proj = load.matrix({weights.o_proj}, role);
-  layer.mlp_norm = load.vector(weights.mlp_norm, role);
-  layer.mlp_gate_up = load.matrix({weights.mlp_gate, weights.mlp_up}, role);
-  layer.mlp_down = load.matrix({weights.mlp_down}, role);
-
-  layer.mixer = mixer_layer(config_, weights.projection, index);
-  layer.mixer.a_log = load.vector(weights.a_log, role);
-  layer.mixer.dt_bias = load.vector(weights.dt_bias, role);
-  layer.mixer.norm = load.vector(weights.o_norm, role);
-  if (config_.conv_width > 0) {
-    const std::vector<float> conv = transpose_convolutions(weights, config_.conv_width);
-    layer.mixer.conv =
-        load.vector({conv.data(), Dtype::kF32, config_.conv_width, layer.mixer.channels()}, role);
+  layer.in_proj_bias = load.vector(weights.in_proj_bias, role);
+  for (const Expansion& expansion : weights.expansions) {
+    layer.expansions.push_back({load.matrix({expansion.weight}, role),
+                                load.vector(expansion.bias, role), expansion.from_column,
+                                expansion.to_column, expansion.repeat,
+                                static_cast<int32_t>(expansion.weight.columns),
+                                static_cast<int32_t>(expansion.weight.rows)});
   }
-  layers_.push_back(layer);
+  layer.mixer = load_mixer(config_.mixer, weights, index, role, load);
+  layer.out_proj = load.matrix({weights.out_proj}, role);
+  layer.out_proj_bias = load.vector(weights.out_proj_bias, role);
+  if (config_.intermediate_size > 0) {
+    layer.mlp_norm = load.vector(weights.mlp_norm, role);
+    layer.mlp_gate_up = load.matrix({weights.mlp_gate, weights.mlp_up}, role);
+    layer.mlp_down = load.matrix({weights.mlp_down}, role);
+  }
+  layers_.push_back(std::move(layer));
   return load.status();
 }
 
 absl::Status Model::allocate_buffers() {
   const int64_t rows = limits_.max_rows;
-  const int64_t columns = layers_.front().mixer.projection.columns;
-  x_ = backend_->allocate(rows, config_.hidden_size);
-  normed_ = backend_->allocate(rows, config_.hidden_size);
-  projected_ = backend_->allocate(rows, columns);
-  mixed_ = backend_->allocate(rows, config_.value_columns());
-  gate_up_ = backend_->allocate(rows, 2 * config_.intermediate_size);
-  activated_ = backend_->allocate(rows, config_.intermediate_size);
-  for (BufferHandle buffer : {x_, normed_, projected_, mixed_, gate_up_, activated_}) {
-    if (buffer.id < 0) {
+  const int64_t inner = config_.intermediate_size;
+  std::vector<std::pair<BufferHandle*, int64_t>> buffers = {
+      {&x_, config_.hidden_size},
+      {&normed_, config_.hidden_size},
+      {&projected_, layers_.front().mixer.projection.columns},
+      {&mixed_, config_.mixer.value_columns()}};
+  if (inner > 0) buffers.insert(buffers.end(), {{&gate_up_, 2 * inner}, {&activated_, inner}});
+  for (const auto& [buffer, columns] : buffers) {
+    *buffer = backend_->allocate(rows, columns);
+    if (buffer->id < 0) {
       return absl::ResourceExhaustedError(
           absl::StrCat("not enough memory for steps of ", rows, " rows"));
     }
   }
-  if (!backend_->reserve(layers_.front().mixer, rows, limits_.max_sequences, rows,
-                         config_.hidden_size, config_.vocab_size)) {
+  if (!backend_->reserve(config_.mixer, rows, limits_.max_sequences, rows, config_.hidden_size,
+                         config_.vocab_size)) {
     return absl::ResourceExhaustedError(
         absl::StrCat("not enough memory for the working buffers of steps of ", rows, " rows"));
   }
-  layout_ = state_layout(config_);
+  layout_ = StateLayout::of(config_.mixer, config_.num_layers);
   if (!backend_->allocate_states(layout_, limits_.max_sequences)) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "not enough memory for ", limits_.max_sequences, " states of ", layout_.bytes(), " bytes"));
   }
   return absl::OkStatus();
+}
+
+// normed_ -> projected_
+void Model::project(const Layer& layer) {
+  backend_->matmul({normed_, 0}, layer.in_proj, {projected_, 0});
+  if (layer.in_proj_bias.id >= 0) backend_->add_bias(layer.in_proj_bias, {projected_, 0});
+  for (const LoadedExpansion& expansion : layer.expansions) {
+    for (int32_t i = 0; i < expansion.repeat; ++i) {
+      const BufferColumns from = {projected_, expansion.from_column + i * expansion.from_width};
+      const BufferColumns to = {projected_, expansion.to_column + i * expansion.to_width};
+      backend_->matmul(from, expansion.weight, to);
+      if (expansion.bias.id >= 0) backend_->add_bias(expansion.bias, to);
+    }
+  }
 }
 
 Ticket Model::submit(const StepView& step, const std::vector<HeadRow>& rows) {
@@ -168,15 +224,17 @@ Ticket Model::submit(const StepView& step, const std::vector<HeadRow>& rows) {
   backend_->begin_step(step);
   backend_->embed(embeddings_, x_);
   for (const Layer& layer : layers_) {
-    backend_->rms_norm(x_, layer.attn_norm, config_.norm_eps, normed_);
-    backend_->matmul(normed_, layer.in_proj, projected_);
+    backend_->rms_norm(x_, layer.mixer_norm, config_.norm_eps, normed_);
+    project(layer);
     backend_->mixer_layer(layer.mixer, projected_, mixed_);
-    backend_->matmul_add(mixed_, layer.o_proj, x_);
+    backend_->matmul_add({mixed_, 0}, layer.out_proj, {x_, 0});
+    if (layer.out_proj_bias.id >= 0) backend_->add_bias(layer.out_proj_bias, {x_, 0});
+    if (config_.intermediate_size == 0) continue;
 
     backend_->rms_norm(x_, layer.mlp_norm, config_.norm_eps, normed_);
-    backend_->matmul(normed_, layer.mlp_gate_up, gate_up_);
+    backend_->matmul({normed_, 0}, layer.mlp_gate_up, {gate_up_, 0});
     backend_->swiglu(gate_up_, activated_);
-    backend_->matmul_add(activated_, layer.mlp_down, x_);
+    backend_->matmul_add({activated_, 0}, layer.mlp_down, {x_, 0});
   }
   if (!rows.empty()) {
     backend_->head(x_, norm_, config_.norm_eps, output_, rows.data(),

@@ -23,9 +23,6 @@ struct ModelFolder {
 // Reads config, tokenizer and generation defaults; opens no weights.
 absl::StatusOr<ModelFolder> open_model_folder(const std::string& path);
 
-// State of one sequence for `config`.
-StateLayout state_layout(const ModelConfig& config);
-
 struct ModelLimits {
   int max_rows = 512;      // rows of one step: decode rows and prompt tokens together
   int max_sequences = 32;  // state slots
@@ -53,9 +50,17 @@ class Model {
   uint64_t decode_bytes(int decode_rows) const;
 
  private:
+  // As Expansion, on the backend.
+  struct LoadedExpansion {
+    MatrixHandle weight;
+    VectorHandle bias;
+    int32_t from_column, to_column, repeat;
+    int32_t from_width, to_width;
+  };
   struct Layer {
-    VectorHandle attn_norm, mlp_norm;
-    MatrixHandle in_proj, o_proj, mlp_gate_up, mlp_down;
+    VectorHandle mixer_norm, mlp_norm, in_proj_bias, out_proj_bias;
+    MatrixHandle in_proj, out_proj, mlp_gate_up, mlp_down;
+    std::vector<LoadedExpansion> expansions;
     MixerLayer mixer;
   };
 
@@ -63,6 +68,7 @@ class Model {
   absl::Status load_weights(const Weights& weights);
   absl::Status load_layer(const LayerWeights& weights, int index);
   absl::Status allocate_buffers();
+  void project(const Layer& layer);
 
   ModelConfig config_;
   ModelLimits limits_;
@@ -76,7 +82,7 @@ class Model {
   BufferHandle normed_;     // [hidden]
   BufferHandle projected_;  // [projection columns]
   BufferHandle mixed_;      // [value_columns]
-  BufferHandle gate_up_;    // [2 * intermediate]
+  BufferHandle gate_up_;    // [2 * intermediate]; this and the next only with an MLP
   BufferHandle activated_;  // [intermediate]
 
   size_t pending_rows_ = 0;  // asked for in the step under way

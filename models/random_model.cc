@@ -20,47 +20,64 @@ namespace {
 
 struct Preset {
   const char* name;
-  const char* type;  // model_type, with what only this type has
-  int hidden_size, layers, heads, head_dim, expand_v;
-  int intermediate_size;  // 0 = the family's rule
-  bool gate, tied;
+  const char* members;  // of config.json
+  int vocab_size = 32000;
 };
 
-constexpr char kQDelta[] = R"("qdelta", "lamb_bias": 0.9)";
-constexpr char kGatedDeltaNet[] = R"("gated_deltanet")";
-
+// The sizes of the papers' models. The names are the papers' too: with this vocabulary they round
+// the number of parameters, or that of all but the head.
 constexpr Preset kPresets[] = {
-    {"qdelta-340m", kQDelta, 1024, 21, 6, 128, 2, 0, true, false},
-    {"qdelta-1b", kQDelta, 2048, 21, 6, 256, 2, 0, true, false},
-    {"gdn-335m", kGatedDeltaNet, 1024, 21, 8, 128, 1, 2816, false, true},
+    {"qdelta-340m", R"("model_type": "qdelta", "lamb_bias": 0.9, "hidden_size": 1024,
+ "num_hidden_layers": 21, "num_heads": 6, "head_dim": 128, "expand_v": 2)"},
+    {"qdelta-1b", R"("model_type": "qdelta", "lamb_bias": 0.9, "hidden_size": 2048,
+ "num_hidden_layers": 21, "num_heads": 6, "head_dim": 256, "expand_v": 2)"},
+    {"gdn-335m", R"("model_type": "gated_deltanet", "hidden_size": 1024,
+ "num_hidden_layers": 21, "num_heads": 8, "head_dim": 128, "expand_v": 1,
+ "intermediate_size": 2816, "use_gate": false, "tie_word_embeddings": true)"},
+    {"gdn-340m", R"("model_type": "gated_deltanet", "hidden_size": 1024,
+ "num_hidden_layers": 24, "num_heads": 8, "head_dim": 128, "expand_v": 1,
+ "use_gate": false, "tie_word_embeddings": true)"},
+    {"gdn-1b", R"("model_type": "gated_deltanet", "hidden_size": 1792,
+ "num_hidden_layers": 24, "num_heads": 14, "head_dim": 128, "expand_v": 1,
+ "use_gate": false, "tie_word_embeddings": true)"},
+    {"pgdn-340m", R"("model_type": "precond_gated_deltanet", "hidden_size": 1024,
+ "num_hidden_layers": 24, "num_heads": 8, "head_dim": 128, "expand_v": 1,
+ "use_gate": false, "tie_word_embeddings": true)"},
+    {"pgdn-1b", R"("model_type": "precond_gated_deltanet", "hidden_size": 1792,
+ "num_hidden_layers": 24, "num_heads": 14, "head_dim": 128, "expand_v": 1,
+ "use_gate": false, "tie_word_embeddings": true)"},
+    {"kda-340m", R"("model_type": "kda", "hidden_size": 1024, "num_hidden_layers": 24,
+ "num_heads": 8, "head_dim": 128, "tie_word_embeddings": true)"},
+    {"kda-1b", R"("model_type": "kda", "hidden_size": 1792, "num_hidden_layers": 24,
+ "num_heads": 14, "head_dim": 120, "tie_word_embeddings": true)"},
+    {"pkda-340m", R"("model_type": "precond_kda", "hidden_size": 1024, "num_hidden_layers": 24,
+ "num_heads": 8, "head_dim": 128, "tie_word_embeddings": true)"},
+    {"pkda-1b", R"("model_type": "precond_kda", "hidden_size": 1792, "num_hidden_layers": 24,
+ "num_heads": 14, "head_dim": 120, "tie_word_embeddings": true)"},
+    {"gla-340m", R"("model_type": "gla", "hidden_size": 1024, "num_hidden_layers": 24,
+ "num_heads": 4, "expand_k": 0.5, "tie_word_embeddings": true)"},
+    {"delta-net-340m", R"("model_type": "delta_net", "hidden_size": 1024,
+ "num_hidden_layers": 24, "num_heads": 8, "tie_word_embeddings": true)"},
+    {"mamba2-370m", R"("model_type": "mamba2", "hidden_size": 1024, "num_hidden_layers": 48,
+ "state_size": 128, "head_dim": 64, "expand": 2, "tie_word_embeddings": true)",
+     50288},
 };
-
-const char* json_bool(bool value) {
-  return value ? "true" : "false";
-}
 
 std::string preset_config(const Preset& preset) {
-  return str_cat("{\n \"model_type\": ", preset.type, ",\n \"hidden_size\": ", preset.hidden_size,
-                 ",\n \"num_hidden_layers\": ", preset.layers, ",\n \"num_heads\": ", preset.heads,
-                 ",\n \"head_dim\": ", preset.head_dim, ",\n \"expand_v\": ", preset.expand_v,
-                 ",\n \"intermediate_size\": ",
-                 preset.intermediate_size > 0 ? str_cat(preset.intermediate_size) : "null",
-                 ",\n \"use_gate\": ", json_bool(preset.gate),
-                 ",\n \"tie_word_embeddings\": ", json_bool(preset.tied),
-                 ",\n \"vocab_size\": 32000,\n \"bos_token_id\": 1,\n \"eos_token_id\": 2\n}\n");
+  return str_cat("{\n ", preset.members, ",\n \"vocab_size\": ", preset.vocab_size,
+                 ", \"bos_token_id\": 1, \"eos_token_id\": 2\n}\n");
 }
 
-// The text of the config that `name` means.
-absl::StatusOr<std::string> config_text(const std::string& name) {
-  for (const Preset& preset : kPresets) {
-    if (name == preset.name) return preset_config(preset);
-  }
-  absl::StatusOr<std::string> text = read_file(name, limits::kConfigBytes);
-  if (absl::IsNotFound(text.status())) {
-    return absl::NotFoundError(str_cat(name, " is neither a preset (", random_model_presets(),
-                                       ") nor the path of a config.json"));
-  }
-  return text;
+// "a.b.weight" -> "weight"
+std::string last_word(const std::string& name) {
+  return name.substr(name.rfind('.') + 1);
+}
+
+// Parameters of decays, as the layers' own code keeps them.
+bool always_f32(const TensorSpec& spec) {
+  const std::string name = last_word(spec.name);
+  return absl::StartsWith(name, "A_log") || absl::StartsWith(name, "dt_bias") ||
+         name == "log_atk_scale" || name == "D";
 }
 
 // The finalizer of splitmix64: every bit of the result depends on every bit of `x`.
@@ -103,11 +120,16 @@ class ElementSource {
   }
 
   void choose_distribution(const TensorSpec& spec) {
-    if (absl::EndsWith(spec.name, "A_log")) {
+    const std::string name = last_word(spec.name);
+    if (absl::StartsWith(name, "A_log")) {
       set_uniform(-0.6931471805599453, 2.0794415416798357);  // log 0.5, log 8
-    } else if (absl::EndsWith(spec.name, "dt_bias")) {
+    } else if (absl::StartsWith(name, "dt_bias")) {
       set_uniform(-5, -1);
-    } else if (spec.part == "norms") {
+    } else if (name == "log_atk_scale") {
+      set_normal(-0.2, 0.2);
+    } else if (name == "bias") {
+      set_normal(0, 0.1);
+    } else if (spec.part == "norms" || name == "D") {
       set_normal(1, 0.1);
     } else if (absl::StrContains(spec.name, "conv1d")) {
       set_normal(0, 0.5);
@@ -152,9 +174,7 @@ absl::Status write_weights(const ModelConfig& config, uint64_t seed, Dtype dtype
   std::vector<TensorToWrite> tensors;
   std::vector<ElementSource> sources;
   for (const TensorSpec& spec : specs) {
-    const bool always_f32 =
-        absl::EndsWith(spec.name, "A_log") || absl::EndsWith(spec.name, "dt_bias");
-    tensors.push_back({spec.name, always_f32 ? Dtype::kF32 : dtype, spec.shape});
+    tensors.push_back({spec.name, always_f32(spec) ? Dtype::kF32 : dtype, spec.shape});
     sources.emplace_back(seed, spec);
   }
   return write_safetensors(path, tensors,
@@ -167,6 +187,18 @@ absl::Status write_weights(const ModelConfig& config, uint64_t seed, Dtype dtype
 
 }  // namespace
 
+absl::StatusOr<std::string> random_model_config(const std::string& name) {
+  for (const Preset& preset : kPresets) {
+    if (name == preset.name) return preset_config(preset);
+  }
+  absl::StatusOr<std::string> text = read_file(name, limits::kConfigBytes);
+  if (absl::IsNotFound(text.status())) {
+    return absl::NotFoundError(str_cat(name, " is neither a preset (", random_model_presets(),
+                                       ") nor the path of a config.json"));
+  }
+  return text;
+}
+
 std::string random_model_presets() {
   return absl::StrJoin(kPresets, ", ",
                        [](std::string* out, const Preset& preset) { out->append(preset.name); });
@@ -177,7 +209,7 @@ absl::Status write_random_model(const std::string& preset_or_config_path, uint64
   if (dtype == Dtype::kF16) {
     return invalid_argument("random weights are written as bf16 or f32, not f16");
   }
-  const absl::StatusOr<std::string> text = config_text(preset_or_config_path);
+  const absl::StatusOr<std::string> text = random_model_config(preset_or_config_path);
   if (!text.ok()) return text.status();
   const absl::StatusOr<ModelConfig> config = parse_model_config(*text, preset_or_config_path);
   if (!config.ok()) return config.status();

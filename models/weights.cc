@@ -1,24 +1,53 @@
 #include "models/weights.h"
 
 #include "absl/container/flat_hash_set.h"
-#include "models/mapping/delta_family.h"
+#include "kernels/base/check.h"
+#include "models/mapping/family.h"
 #include "models/text.h"
 
 namespace deltaserve {
 namespace {
 
-constexpr char kEmbeddings[] = "model.embeddings.weight";
-constexpr char kNorm[] = "model.norm.weight";
 constexpr char kHead[] = "lm_head.weight";
 
-std::string layer_name(int64_t layer, std::string_view name) {
-  return str_cat("model.layers.", layer, ".", name);
+const ModelFamily& family_of(const ModelConfig& config) {
+  const ModelFamily* family = find_family(config.model_type);
+  DS_CHECK(family != nullptr);  // parse_model_config refuses others
+  return *family;
+}
+
+// Names of the tensors of a family.
+struct Names {
+  explicit Names(const ModelFamily& family)
+      : root(family.root), embeddings(root + "embeddings.weight"), norm(root + family.final_norm) {}
+
+  std::string in_layer(int64_t layer, std::string_view name) const {
+    return str_cat(root, "layers.", layer, ".", name);
+  }
+
+  std::string root, embeddings, norm;
+};
+
+LayerMapping map_layer(const ModelConfig& config) {
+  LayerMapping mapping(config);
+  family_of(config).map_layer(config, &mapping);
+  return mapping;
 }
 
 // A vector is one row; a convolution [channels, 1, taps] loses its middle axis.
 HostMatrix view(const Tensor& tensor) {
   const std::vector<int64_t>& shape = tensor.info.shape;
   return {tensor.data, tensor.info.dtype, shape.size() == 1 ? 1 : shape.front(), shape.back()};
+}
+
+// Rows of a matrix, elements of a vector.
+HostMatrix cut(const HostMatrix& whole, bool is_vector, const TensorUse& use) {
+  const int64_t stride = is_vector ? 1 : whole.columns;
+  HostMatrix part = whole;
+  part.data = static_cast<const char*>(whole.data) +
+              use.first * stride * static_cast<int64_t>(dtype_size(whole.dtype));
+  (is_vector ? part.columns : part.rows) = use.count;
+  return part;
 }
 
 // Looks tensors up by name and shape. The first error stays, as in ConfigReader.
@@ -44,9 +73,10 @@ class Binder {
     return view(entry->second);
   }
 
+  bool has(const std::string& name) const { return tensors_.find(name) != tensors_.end(); }
   // Lets a tensor be there, with this shape, without using it.
   void allow(const std::string& name, const std::vector<int64_t>& shape) {
-    if (tensors_.find(name) != tensors_.end()) take(name, shape);
+    if (has(name)) take(name, shape);
   }
 
   absl::Status finish() const {
@@ -65,16 +95,20 @@ class Binder {
   absl::Status status_;
 };
 
-LayerWeights bind_layer(const std::vector<LayerTensor>& tensors, int64_t layer, Binder& binder) {
-  LayerWeights weights;
-  for (const LayerTensor& tensor : tensors) {
-    const HostMatrix matrix = binder.take(layer_name(layer, tensor.name), tensor.shape);
-    if (tensor.field != nullptr) {
-      weights.*tensor.field = matrix;
-    } else {
-      weights.projection.*tensor.column = weights.projection.columns;
-      weights.projection.columns += static_cast<int32_t>(tensor.shape[0]);
-      weights.in_proj.push_back(matrix);
+LayerWeights bind_layer(const LayerMapping& mapping, const Names& names, int64_t layer,
+                        Binder& binder) {
+  LayerWeights weights = mapping.layer();
+  for (const LayerTensor& tensor : mapping.tensors()) {
+    std::string name = names.in_layer(layer, tensor.name);
+    if (!tensor.old_name.empty() && !binder.has(name)) {
+      const std::string old_name = names.in_layer(layer, tensor.old_name);
+      if (binder.has(old_name)) name = old_name;
+    }
+    if (tensor.presence != Presence::kRequired && !binder.has(name)) continue;
+    const HostMatrix whole = binder.take(name, tensor.shape);
+    if (whole.data == nullptr) continue;
+    for (const TensorUse& use : tensor.uses) {
+      use.target(weights) = cut(whole, tensor.shape.size() == 1, use);
     }
   }
   return weights;
@@ -82,17 +116,35 @@ LayerWeights bind_layer(const std::vector<LayerTensor>& tensors, int64_t layer, 
 
 }  // namespace
 
+ModelConfig settled_config(ModelConfig config, const Checkpoint& checkpoint) {
+  QueryConditioning& ccq = config.mixer.conditioning;
+  if (!ccq.on || config.tensors.conditioning_gate_said) return config;
+  const auto tensor =
+      checkpoint.tensors().find(Names(family_of(config)).in_layer(0, kConditioningWeight));
+  if (tensor == checkpoint.tensors().end()) return config;
+  const std::vector<int64_t>& shape = tensor->second.info.shape;
+  const int64_t heads = config.mixer.heads;
+  const int64_t dim = config.mixer.key_dim;
+  using Gate = QueryConditioning::GateInput;
+  if (shape == std::vector<int64_t>{heads, dim}) ccq.gate_input = Gate::kPerHead;
+  if (shape == std::vector<int64_t>{heads, heads * dim}) ccq.gate_input = Gate::kFull;
+  config.tensors.conditioning_gate_said = true;
+  return config;
+}
+
 std::vector<TensorSpec> tensor_specs(const ModelConfig& config) {
   const std::vector<int64_t> table{config.vocab_size, config.hidden_size};
   std::vector<TensorSpec> specs;
-  specs.push_back({kEmbeddings, table, "embeddings"});
-  const std::vector<LayerTensor> layer_tensors = delta_family_layer(config);
+  const Names names(family_of(config));
+  specs.push_back({names.embeddings, table, "embeddings"});
+  const LayerMapping mapping = map_layer(config);
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    for (const LayerTensor& tensor : layer_tensors) {
-      specs.push_back({layer_name(layer, tensor.name), tensor.shape, std::string(tensor.part)});
+    for (const LayerTensor& tensor : mapping.tensors()) {
+      if (tensor.presence == Presence::kUnused) continue;
+      specs.push_back({names.in_layer(layer, tensor.name), tensor.shape, tensor.part});
     }
   }
-  specs.push_back({kNorm, {config.hidden_size}, "norms"});
+  specs.push_back({names.norm, {config.hidden_size}, "norms"});
   if (!config.tie_word_embeddings) specs.push_back({kHead, table, "head"});
   return specs;
 }
@@ -101,14 +153,13 @@ absl::StatusOr<Weights> bind_weights(const ModelConfig& config, const Checkpoint
   const std::vector<int64_t> table{config.vocab_size, config.hidden_size};
   Binder binder(checkpoint);
   Weights weights;
-  weights.embeddings = binder.take(kEmbeddings, table);
-  const std::vector<LayerTensor> layer_tensors = delta_family_layer(config);
-  const LayerTensor unused = delta_family_unused(config);
+  const Names names(family_of(config));
+  weights.embeddings = binder.take(names.embeddings, table);
+  const LayerMapping mapping = map_layer(config);
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    weights.layers.push_back(bind_layer(layer_tensors, layer, binder));
-    binder.allow(layer_name(layer, unused.name), unused.shape);
+    weights.layers.push_back(bind_layer(mapping, names, layer, binder));
   }
-  weights.norm = binder.take(kNorm, {config.hidden_size});
+  weights.norm = binder.take(names.norm, {config.hidden_size});
   if (config.tie_word_embeddings) {
     binder.allow(kHead, table);  // a copy that some writers keep; the embeddings count
     weights.lm_head = weights.embeddings;

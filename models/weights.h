@@ -12,17 +12,36 @@
 
 namespace deltaserve {
 
+// A second linear map inside a row of projections: for each i < repeat, the columns from
+// to_column + i * weight.rows become weight x (the columns from from_column + i * weight.columns)
+// + bias. The second half of a low-rank gate; a feature map, once a head.
+struct Expansion {
+  int32_t from_column = 0;
+  int32_t to_column = 0;
+  int32_t repeat = 1;
+  HostMatrix weight;
+  HostMatrix bias;  // [1, weight.rows]; data null = none
+};
+
+// Vectors are [1, n]. What the mixer has not is empty, or has null data.
 struct LayerWeights {
-  HostMatrix attn_norm;             // [1, hidden]
+  HostMatrix mixer_norm;            // [1, hidden]
   std::vector<HostMatrix> in_proj;  // blocks of the fused input projection, in layout order
-  ProjectionLayout projection;
-  HostMatrix conv_q, conv_k, conv_v;  // [channels, conv_width]; data null without convolution
-  HostMatrix a_log, dt_bias;          // [1, value_heads]
-  HostMatrix o_norm;                  // [1, value_dim]
-  HostMatrix o_proj;                  // [hidden, value_columns]
-  HostMatrix mlp_norm;                // [1, hidden]
-  HostMatrix mlp_gate, mlp_up;        // [intermediate, hidden]
-  HostMatrix mlp_down;                // [hidden, intermediate]
+  std::vector<HostMatrix> in_proj_bias;
+  ProjectionLayout projection;        // of the input projection, then of the expansions
+  std::vector<Expansion> expansions;  // in the order in which they run
+  std::vector<HostMatrix> conv;       // [channels, conv_width] each, of q, k and v
+  std::vector<HostMatrix> conv_bias;
+  HostMatrix a_log, dt_bias;  // these and the next as MixerLayer has them
+  HostMatrix precond_a_log, precond_dt_bias, precond_center;
+  HostMatrix conditioning, conditioning_bias;
+  HostMatrix skip;  // [1, heads] or [1, value_columns]
+  HostMatrix output_norm;
+  HostMatrix out_proj;  // [hidden, value_columns]
+  HostMatrix out_proj_bias;
+  HostMatrix mlp_norm;          // [1, hidden]
+  HostMatrix mlp_gate, mlp_up;  // [intermediate, hidden]
+  HostMatrix mlp_down;          // [hidden, intermediate]
 };
 
 struct Weights {
@@ -32,9 +51,14 @@ struct Weights {
   HostMatrix lm_head;  // [vocab, hidden]; the embeddings again when tied
 };
 
-// The views point into `checkpoint`. INVALID_ARGUMENT names the first tensor that is missing,
-// misshapen or not of this config. Two tensors may be there unused: `attn.D` of old checkpoints,
-// and, with tied embeddings, an `lm_head.weight` of the embeddings' shape.
+// `config` with what its config.json leaves to the checkpoint: the gate of a conditioned query,
+// which the shape of its weight shows.
+ModelConfig settled_config(ModelConfig config, const Checkpoint& checkpoint);
+
+// `config` must be settled. The views point into `checkpoint`. INVALID_ARGUMENT names the first
+// tensor that is missing, misshapen or not of this config. Two tensors may be there unused:
+// `attn.D` of old checkpoints, and, with tied embeddings, an `lm_head.weight` of the embeddings'
+// shape.
 absl::StatusOr<Weights> bind_weights(const ModelConfig& config, const Checkpoint& checkpoint);
 
 // A tensor that a checkpoint of this config must have.

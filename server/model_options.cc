@@ -63,7 +63,8 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   limits.max_rows = options.step_tokens;
   limits.max_sequences = options.max_sequences;
   if (options.state_memory != 0) {
-    const uint64_t bytes = state_layout(loaded.folder.config).bytes();
+    const ModelConfig& config = loaded.folder.config;
+    const uint64_t bytes = StateLayout::of(config.mixer, config.num_layers).bytes();
     const uint64_t slots = std::min<uint64_t>(options.state_memory / bytes, kMaxSequences);
     if (slots == 0) {
       return absl::InvalidArgumentError(

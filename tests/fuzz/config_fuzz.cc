@@ -9,19 +9,28 @@ namespace {
 
 // Sizes that an accepted config leads to must be sane.
 void follow(const deltaserve::ModelConfig& config) {
-  DS_CHECK(config.value_heads % config.heads == 0);
-  DS_CHECK(config.key_columns() <= 1 << 20 && config.value_columns() <= 1 << 20);
-  DS_CHECK(config.key_columns() > 0 && config.value_columns() > 0);
+  const deltaserve::MixerShape& mixer = config.mixer;
+  DS_CHECK(mixer.heads > 0 && mixer.key_dim > 0 && mixer.value_dim > 0);
+  for (const int32_t count : {mixer.q_heads, mixer.k_heads, mixer.v_heads}) {
+    DS_CHECK(count > 0 && mixer.heads % count == 0);
+  }
+  for (const int32_t count : {mixer.decay_heads, mixer.beta_heads, mixer.precond_heads}) {
+    DS_CHECK(count == 0 || mixer.heads % count == 0);
+  }
+  DS_CHECK((mixer.decay_heads == 0) == (mixer.decay_gate == deltaserve::DecayGate::kNone));
+  DS_CHECK(mixer.q_columns() <= 1 << 20 && mixer.k_columns() <= 1 << 20);
+  DS_CHECK(mixer.value_columns() > 0 && mixer.value_columns() <= 1 << 20);
   DS_CHECK(config.bos_token_id < config.vocab_size);
   for (const int32_t id : config.eos_token_ids) DS_CHECK(id >= 0 && id < config.vocab_size);
-  DS_CHECK(deltaserve::state_layout(config).floats > 0);
+  const int64_t floats = deltaserve::StateLayout::of(mixer, config.num_layers).floats;
+  DS_CHECK(floats > 0 && floats < int64_t{1} << 44);
   for (const deltaserve::TensorSpec& spec : deltaserve::tensor_specs(config)) {
     int64_t elements = 1;
     for (const int64_t size : spec.shape) {
       DS_CHECK(size > 0);
       DS_CHECK(!__builtin_mul_overflow(elements, size, &elements));
     }
-    DS_CHECK(elements <= int64_t{1} << 37);
+    DS_CHECK(elements <= int64_t{1} << 39);
   }
 }
 

@@ -14,7 +14,7 @@ import struct
 
 import numpy as np
 
-LENGTHS = (1, 2, 63, 64, 65, 200)
+LENGTHS = (1, 2, 63, 64, 65, 130, 200)
 
 
 def tensor_name(npz_name):
@@ -23,17 +23,30 @@ def tensor_name(npz_name):
 
 
 def case_length(name):
-    """'T65_released.ids' -> 65."""
+    """'T65_released.ids' -> 65; the greedy case comes last."""
+    if name.startswith('greedy.'):
+        return LENGTHS[-1] + 1
     return int(name[1:].split('.')[0].split('_')[0])
 
 
-def read_expected(path):
+def is_state(name, config):
+    """Whether a model with this config carries the tensor; the reference keeps every sum of keys."""
+    conditioning = config.get('ccq') or {}
+    mean = conditioning.get('norm', 'mean') == 'mean'
+    if name.endswith('.ccq_z'):
+        return mean
+    if name.endswith('.ccq_m'):
+        return mean and conditioning.get('center', False)
+    return True
+
+
+def read_expected(path, config):
     """The wanted arrays of an expected.npz as {tensor name: float32 array}, sorted by name."""
     tensors = {}
     with np.load(path) as archive:
         for npz_name in archive.files:
             name = tensor_name(npz_name)
-            if case_length(name) not in LENGTHS:
+            if case_length(name) not in (*LENGTHS, LENGTHS[-1] + 1) or not is_state(name, config):
                 continue
             values = archive[npz_name]
             as_float = np.ascontiguousarray(values, np.float32)
@@ -66,7 +79,8 @@ def convert(source, target):
     for name in ('config.json', 'model.safetensors'):
         if (source / name).resolve() != (target / name).resolve():
             shutil.copyfile(source / name, target / name)
-    tensors = read_expected(source / 'expected.npz')
+    config = json.loads((source / 'config.json').read_text())
+    tensors = read_expected(source / 'expected.npz', config)
     write_safetensors(target / 'expected' / 'model.safetensors', tensors,
                       {'computed_in': 'float64'})
     return tensors

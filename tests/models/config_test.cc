@@ -21,19 +21,19 @@ absl::StatusOr<ModelConfig> parse(const std::string& json) {
 TEST(ModelConfig, FamilyDefaults) {
   const auto config = parse(R"({"model_type": "qdelta", "lamb_bias": 0.8})");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer, MixerKind::kQDeltaReleased);
+  EXPECT_EQ(config->mixer.kind, MixerKind::kQDeltaReleased);
   EXPECT_EQ(config->hidden_size, 2048);
   EXPECT_EQ(config->num_layers, 21);
   EXPECT_EQ(config->vocab_size, 32000);
-  EXPECT_EQ(config->heads, 6);
-  EXPECT_EQ(config->value_heads, 6);
-  EXPECT_EQ(config->key_dim, 256);
-  EXPECT_EQ(config->value_dim, 512);
-  EXPECT_EQ(config->conv_width, 4);
+  EXPECT_EQ(config->mixer.k_heads, 6);
+  EXPECT_EQ(config->mixer.heads, 6);
+  EXPECT_EQ(config->mixer.key_dim, 256);
+  EXPECT_EQ(config->mixer.value_dim, 512);
+  EXPECT_EQ(config->mixer.conv_width, 4);
   EXPECT_EQ(config->intermediate_size, 5632);  // 256 * ceil(5461 / 256)
-  EXPECT_TRUE(config->output_gate);
+  EXPECT_TRUE(config->tensors.output_gate);
   EXPECT_FALSE(config->tie_word_embeddings);
-  EXPECT_FLOAT_EQ(config->lambda_bias, 0.8f);
+  EXPECT_FLOAT_EQ(config->mixer.lambda_bias, 0.8f);
   EXPECT_EQ(config->bos_token_id, 1);
   EXPECT_EQ(config->eos_token_ids, std::vector<int32_t>{2});
   EXPECT_TRUE(config->warnings.empty());
@@ -47,13 +47,13 @@ TEST(ModelConfig, ReadsEveryKey) {
       "norm_eps": 1e-5, "tie_word_embeddings": true, "bos_token_id": null, "eos_token_id": [5, 7],
       "attn": null, "attnres_block_size": null, "attn_mode": "fused_recurrent"})");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer, MixerKind::kGatedDeltaNet);
-  EXPECT_EQ(config->value_heads, 6);
-  EXPECT_EQ(config->value_dim, 132);
-  EXPECT_EQ(config->conv_width, 0);
+  EXPECT_EQ(config->mixer.kind, MixerKind::kGatedDeltaNet);
+  EXPECT_EQ(config->mixer.heads, 6);
+  EXPECT_EQ(config->mixer.value_dim, 132);
+  EXPECT_EQ(config->mixer.conv_width, 0);
   EXPECT_EQ(config->intermediate_size, 512);  // 256 * ceil(384 / 256)
-  EXPECT_FALSE(config->output_gate);
-  EXPECT_TRUE(config->allow_neg_eigval);
+  EXPECT_FALSE(config->tensors.output_gate);
+  EXPECT_EQ(config->mixer.gate_factor, 2);
   EXPECT_TRUE(config->tie_word_embeddings);
   EXPECT_FLOAT_EQ(config->norm_eps, 1e-5f);
   EXPECT_EQ(config->bos_token_id, -1);
@@ -64,7 +64,7 @@ TEST(ModelConfig, CanonicalSemantics) {
   const auto config =
       parse(R"({"model_type": "qdelta", "lamb_bias": 0.9, "qdelta_semantics": "canonical"})");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer, MixerKind::kQDelta);
+  EXPECT_EQ(config->mixer.kind, MixerKind::kQDelta);
 }
 
 TEST(ModelConfig, WarnsOfAbsentLambdaBiasAndUnknownKeys) {
@@ -75,7 +75,7 @@ TEST(ModelConfig, WarnsOfAbsentLambdaBiasAndUnknownKeys) {
   ASSERT_EQ(config->warnings.size(), 2u);
   EXPECT_NE(config->warnings[0].find("lamb_bias"), std::string::npos);
   EXPECT_NE(config->warnings[1].find("mystery"), std::string::npos);
-  EXPECT_FLOAT_EQ(config->lambda_bias, 0.9f);
+  EXPECT_FLOAT_EQ(config->mixer.lambda_bias, 0.9f);
 }
 
 TEST(ModelConfig, ManyUnknownKeysGiveFewWarnings) {
@@ -147,7 +147,7 @@ constexpr Refusal kRefusals[] = {
     {R"("attn": {"layers": [1]})", "attn", "an object"},
     {R"("attn": [])", "attn", "[]"},
     {R"("attnres_block_size": 4)", "attnres_block_size", "4"},
-    {R"("ccq": {})", "ccq", "{}"},
+    {R"("ccq": {})", "ccq", "canonical"},
     {R"("quantization_config": {"bits": 4})", "quantization_config", "an object"},
     {R"("bos_token_id": 32000)", "bos_token_id", "32000"},
     {R"("bos_token_id": -1)", "bos_token_id", "-1"},
@@ -172,13 +172,17 @@ TEST(ModelConfig, RefusalsNameKeyAndValue) {
 
 TEST(ModelConfig, UnsupportedTypeListsTheSupportedOnes) {
   for (const char* json :
-       {R"({"model_type": "mamba2"})", "{}", R"({"model_type": 3})", R"({"model_type": null})"}) {
+       {R"({"model_type": "llama"})", "{}", R"({"model_type": 3})", R"({"model_type": null})"}) {
     const auto config = parse(json);
     ASSERT_FALSE(config.ok()) << json;
     EXPECT_NE(message(config.status()).find("model_type"), std::string::npos) << json;
   }
-  EXPECT_NE(message(parse(R"({"model_type": "mamba2"})").status()).find("gated_deltanet"),
-            std::string::npos);
+  const std::string text = message(parse(R"({"model_type": "llama"})").status());
+  for (const char* type :
+       {"qdelta", "gated_deltanet", "precond_gated_deltanet", "precond_delta_net", "kda",
+        "precond_kda", "gdn2", "delta_net", "gla", "linear_attn", "mamba2"}) {
+    EXPECT_NE(text.find(type), std::string::npos) << text;
+  }
 }
 
 TEST(ModelConfig, MalformedJson) {
@@ -255,7 +259,7 @@ TEST(GenerationDefaults, Refusals) {
 TEST(ModelFolder, OpensTheBundledModel) {
   const auto folder = open_model_folder(DELTASERVE_BUNDLED_MODEL);
   ASSERT_TRUE(folder.ok()) << folder.status();
-  EXPECT_EQ(folder->config.mixer, MixerKind::kQDelta);
+  EXPECT_EQ(folder->config.mixer.kind, MixerKind::kQDelta);
   EXPECT_EQ(folder->config.eos_token_ids, (std::vector<int32_t>{2, 5}));  // of generation_config
   EXPECT_TRUE(folder->config.warnings.empty());
   EXPECT_TRUE(folder->defaults.add_bos_token);
@@ -291,19 +295,6 @@ TEST(ModelFolder, RefusesHugeAndIrregularFiles) {
   std::filesystem::remove(temp.file("config.json"));
   std::filesystem::create_directory(temp.file("config.json"));
   EXPECT_FALSE(open_model_folder(temp.path()).ok());
-}
-
-TEST(StateLayout, PadsRowsAndLayers) {
-  ModelConfig config = *parse(tiny_config("qdelta"));
-  const StateLayout layout = state_layout(config);
-  ASSERT_EQ(layout.layers.size(), 2u);
-  EXPECT_EQ(layout.layers[0].state_floats, 4 * 12 * 16);
-  EXPECT_EQ(layout.layers[0].conv_offset, 4 * 12 * 16);
-  EXPECT_EQ(layout.layers[0].conv_floats, (2 * 16 + 48) * 3);
-  EXPECT_EQ(layout.layers[1].state_offset % 16, 0);
-  EXPECT_EQ(layout.floats, 2 * (4 * 12 * 16 + 80 * 3));
-  config.conv_width = 0;
-  EXPECT_EQ(state_layout(config).layers[1].conv_floats, 0);
 }
 
 }  // namespace

@@ -2,127 +2,212 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
+#include <set>
 
 #include "models/safetensors.h"
+#include "tests/models/golden_folders.h"
 #include "tests/models/loaded_model.h"
+#include "tests/models/state_reader.h"
 
 namespace deltaserve {
 namespace {
 
 constexpr double kTolerance = 1e-5;  // relative
+constexpr int kDecoded = 5;
+constexpr size_t kGreedyPrompt = 10;
+
+Checkpoint open_expected(const std::string& folder) {
+  absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder + "/expected");
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  return *std::move(checkpoint);
+}
+
+std::vector<float> values_of(const Tensor& tensor) {
+  std::vector<float> values(static_cast<size_t>(tensor.info.num_elements()));
+  memcpy(values.data(), tensor.data, values.size() * sizeof(float));
+  return values;
+}
+
+double error(const std::vector<float>& x, const std::vector<float>& truth) {
+  EXPECT_EQ(x.size(), truth.size());
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < std::min(x.size(), truth.size()); ++i) {
+    difference += std::pow(static_cast<double>(x[i]) - truth[i], 2);
+    norm += std::pow(static_cast<double>(truth[i]), 2);
+  }
+  return std::sqrt(difference / std::max(norm, 1e-30));
+}
 
 struct Golden {
-  const char* folder;
-  const char* tag;  // of the semantics in the tensor names
-  MixerKind mixer;
-  int tokens;
+  std::string folder;
+  std::string tag;  // "T65", or with the semantics "T65_released"
+
+  int tokens() const { return std::stoi(tag.substr(1)); }
+  // What the tag says of a model that has both.
+  std::optional<MixerKind> kind() const {
+    if (tag.ends_with("_canonical")) return MixerKind::kQDelta;
+    if (tag.ends_with("_released")) return MixerKind::kQDeltaReleased;
+    return std::nullopt;
+  }
 };
 
 class GoldenModel : public testing::TestWithParam<Golden> {
  protected:
   GoldenModel()
-      : folder_(std::string(DELTASERVE_GOLDEN) + "/" + GetParam().folder),
-        expected_(*Checkpoint::open(folder_ + "/expected")),
-        model_(folder_, 2, 2, &GetParam().mixer) {}
+      : expected_(open_expected(GetParam().folder)),
+        model_(GetParam().folder, 2, 2, GetParam().kind()) {}
 
+  bool has(const std::string& name) const {
+    return expected_.tensors().contains(GetParam().tag + "." + name);
+  }
   std::vector<float> expected(const std::string& name) const {
-    const Golden& g = GetParam();
-    const auto it = expected_.tensors().find("T" + std::to_string(g.tokens) + g.tag + "." + name);
-    EXPECT_NE(it, expected_.tensors().end()) << name;
-    const auto* floats = static_cast<const float*>(it->second.data);
-    std::vector<float> values(static_cast<size_t>(it->second.info.num_elements()));
-    memcpy(values.data(), floats, values.size() * sizeof(float));
-    return values;
+    const auto it = expected_.tensors().find(GetParam().tag + "." + name);
+    if (it != expected_.tensors().end()) return values_of(it->second);
+    ADD_FAILURE() << name;
+    return {};
   }
 
-  static double error(const std::vector<float>& x, const std::vector<float>& truth) {
-    EXPECT_EQ(x.size(), truth.size());
-    double difference = 0;
-    double norm = 0;
-    for (size_t i = 0; i < truth.size(); ++i) {
-      difference += std::pow(static_cast<double>(x[i]) - truth[i], 2);
-      norm += std::pow(static_cast<double>(truth[i]), 2);
+  const MixerShape& shape() { return model_->config().mixer; }
+
+  void compare_part(const std::string& name, const StatePart& part,
+                    const std::vector<float>& values) {
+    EXPECT_EQ(has(name), part.floats > 0) << name;
+    if (part.floats == 0) return;
+    EXPECT_LT(error(values, expected(name)), kTolerance) << name;
+  }
+
+  // The golden file has one more, older input per channel, which no later token reads.
+  void compare_tail(const std::string& name, const std::vector<float>& tail, size_t width) {
+    const std::vector<float> all = expected(name);
+    std::vector<float> truth;
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (i % width != 0) truth.push_back(all[i]);
     }
-    return std::sqrt(difference / norm);
+    EXPECT_LT(error(tail, truth), kTolerance) << name;
   }
 
-  // S of one layer as the golden file has it, [value heads, key dim, value dim].
-  std::vector<float> matrix_state(const std::vector<float>& slot, int layer) {
-    const ModelConfig& c = model_->config();
-    const int64_t stride = padded_to_16(c.key_dim);
-    const float* s = slot.data() + model_->layout().layers[static_cast<size_t>(layer)].state_offset;
-    std::vector<float> out;
-    for (int64_t h = 0; h < c.value_heads; ++h) {
-      for (int64_t k = 0; k < c.key_dim; ++k) {
-        for (int64_t v = 0; v < c.value_dim; ++v) {
-          out.push_back(s[(h * c.value_dim + v) * stride + k]);
-        }
+  void compare_conv(const std::string& prefix, const LayerState& state, const StatePart& part) {
+    if (part.floats == 0) return;
+    const int64_t q = shape().q_columns();
+    const int64_t k = shape().k_columns();
+    const int64_t v = shape().v_columns();
+    const auto width = static_cast<size_t>(shape().conv_width);
+    if (shape().kind == MixerKind::kMamba2) {  // x, B, C: our v, k, q
+      std::vector<float> tail = state.conv_tail(q + k, v);
+      for (const auto& [first, count] : {std::pair(q, k), std::pair(int64_t{0}, q)}) {
+        const std::vector<float> more = state.conv_tail(first, count);
+        tail.insert(tail.end(), more.begin(), more.end());
       }
+      compare_tail(prefix + "conv_x", tail, width);
+      return;
     }
-    return out;
+    compare_tail(prefix + "conv_q", state.conv_tail(0, q), width);
+    compare_tail(prefix + "conv_k", state.conv_tail(q, k), width);
+    compare_tail(prefix + "conv_v", state.conv_tail(q + k, v), width);
   }
 
-  // The last three raw inputs of q, k and v, each [channels, 3].
-  std::vector<float> conv_state(const std::vector<float>& slot, int layer) {
-    const ModelConfig& c = model_->config();
-    const int64_t channels = 2 * c.key_columns() + c.value_columns();
-    const float* tail =
-        slot.data() + model_->layout().layers[static_cast<size_t>(layer)].conv_offset;
-    std::vector<float> out;
-    for (int64_t channel = 0; channel < channels; ++channel) {
-      for (int64_t j = 0; j < 3; ++j) out.push_back(tail[j * channels + channel]);
+  void compare_states() {
+    const std::vector<float> slot = model_.state(0);
+    for (size_t layer = 0; layer < model_->layout().layers.size(); ++layer) {
+      SCOPED_TRACE(layer);
+      const LayerStateLayout& parts = model_->layout().layers[layer];
+      const LayerState state(slot.data(), parts, shape());
+      const std::string prefix = "final." + std::to_string(layer) + ".";
+      const int64_t heads = shape().heads;
+      const int64_t dim = shape().key_dim;
+      compare_part(prefix + "S", parts.state, state.matrix());
+      compare_part(prefix + "A", parts.squares,
+                   state.rows(parts.squares, shape().precond_heads, dim));
+      compare_part(prefix + "z", parts.key_sum, state.rows(parts.key_sum, heads, dim));
+      compare_part(prefix + "ccq_P", parts.covariance, state.covariance());
+      compare_part(prefix + "ccq_z", parts.key_count,
+                   state.rows(parts.key_count, heads, shape().count_width()));
+      compare_part(prefix + "ccq_m", parts.key_mean, state.rows(parts.key_mean, heads, dim));
+      compare_conv(prefix, state, parts.conv_tail);
     }
-    return out;
   }
 
-  std::vector<float> expected_conv(int layer) const {
-    std::vector<float> out;
-    for (const char* part : {"conv_q", "conv_k", "conv_v"}) {
-      const std::vector<float> all = expected("final." + std::to_string(layer) + "." + part);
-      for (size_t i = 0; i < all.size(); ++i) {
-        if (i % 4 != 0) out.push_back(all[i]);
-      }
-    }
-    return out;
-  }
-
-  std::string folder_;
   Checkpoint expected_;
   LoadedModel model_;
 };
 
 TEST_P(GoldenModel, PrefillDecodeAndStates) {
-  const int tokens = GetParam().tokens;
+  const int tokens = GetParam().tokens();
   const std::vector<float> raw = expected("ids");
   const std::vector<int32_t> ids(raw.begin(), raw.end());
   EXPECT_LT(error(model_.prefill(0, ids, 0, tokens), expected("prefill_logits")), kTolerance);
   std::vector<float> decoded;
-  for (int t = tokens; t < tokens + 5; ++t) {
+  for (int t = tokens; t < tokens + kDecoded; ++t) {
     const std::vector<float> logits = model_.decode(0, ids[static_cast<size_t>(t)], t);
     decoded.insert(decoded.end(), logits.begin(), logits.end());
   }
   EXPECT_LT(error(decoded, expected("decode_logits")), kTolerance);
-  const std::vector<float> slot = model_.state(0);
-  for (int layer = 0; layer < model_->config().num_layers; ++layer) {
-    const std::string prefix = "final." + std::to_string(layer);
-    EXPECT_LT(error(matrix_state(slot, layer), expected(prefix + ".S")), kTolerance) << layer;
-    EXPECT_LT(error(conv_state(slot, layer), expected_conv(layer)), kTolerance) << layer;
-  }
+  compare_states();
 }
 
 std::vector<Golden> all_golden() {
   std::vector<Golden> all;
-  for (const int tokens : {1, 2, 63, 64, 65, 200}) {
-    all.push_back({"gated_deltanet", "", MixerKind::kGatedDeltaNet, tokens});
-    all.push_back({"qdelta", "_canonical", MixerKind::kQDelta, tokens});
-    all.push_back({"qdelta", "_released", MixerKind::kQDeltaReleased, tokens});
+  for (const std::string& folder : golden_folders()) {
+    std::set<std::string> tags;
+    const Checkpoint expected = open_expected(folder);
+    for (const auto& [name, tensor] : expected.tensors()) {
+      if (name.starts_with("T")) tags.insert(name.substr(0, name.find('.')));
+    }
+    for (const std::string& tag : tags) all.push_back({folder, tag});
   }
   return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenModel, testing::ValuesIn(all_golden()), [](const auto& test) {
-  return std::string(test.param.folder) + test.param.tag + "_T" + std::to_string(test.param.tokens);
+  return folder_name(test.param.folder) + "_" + test.param.tag;
 });
+
+// The whole list, so that a folder that is lost does not pass unseen.
+TEST(GoldenFolders, Count) {
+  EXPECT_EQ(golden_folders().size(), 17u + 32u);
+  EXPECT_EQ(all_golden().size(), 18u * 6 + 33);
+}
+
+class GreedyModel : public testing::TestWithParam<std::string> {};
+
+// Argmax and log-probability of a row of logits.
+std::pair<int32_t, double> most_likely(const std::vector<float>& logits, size_t vocab) {
+  const float* row = logits.data() + logits.size() - vocab;
+  const float* best = std::max_element(row, row + vocab);
+  double sum = 0;
+  for (size_t i = 0; i < vocab; ++i) sum += std::exp(static_cast<double>(row[i]) - *best);
+  return {static_cast<int32_t>(best - row), -std::log(sum)};
+}
+
+TEST_P(GreedyModel, Continues) {
+  const Checkpoint expected = open_expected(GetParam());
+  const std::vector<float> raw = values_of(expected.tensors().at("greedy.ids"));
+  const std::vector<float> logprobs = values_of(expected.tensors().at("greedy.logprobs"));
+  const std::vector<int32_t> ids(raw.begin(), raw.end());
+  ASSERT_EQ(ids.size(), kGreedyPrompt + logprobs.size());
+  LoadedModel model(GetParam(), 2);
+  std::vector<float> logits = model.prefill(0, ids, 0, kGreedyPrompt);
+  for (size_t t = kGreedyPrompt; t < ids.size(); ++t) {
+    const auto [token, logprob] = most_likely(logits, static_cast<size_t>(model.vocab()));
+    ASSERT_EQ(token, ids[t]) << t;
+    EXPECT_NEAR(logprob, static_cast<double>(logprobs[t - kGreedyPrompt]), 1e-4) << t;
+    logits = model.decode(0, token, static_cast<int64_t>(t));
+  }
+}
+
+std::vector<std::string> folders_with_greedy() {
+  std::vector<std::string> folders;
+  for (const std::string& folder : golden_folders()) {
+    const Checkpoint expected = open_expected(folder);
+    if (expected.tensors().contains("greedy.ids")) folders.push_back(folder);
+  }
+  return folders;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GreedyModel, testing::ValuesIn(folders_with_greedy()),
+                         [](const auto& test) { return folder_name(test.param); });
 
 }  // namespace
 }  // namespace deltaserve

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <random>
 
+#include "tests/models/golden_folders.h"
 #include "tests/models/loaded_model.h"
 
 namespace deltaserve {
@@ -25,7 +26,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && same_bits(a.data(), b.data(), a.size());
 }
 
-class Invariance : public testing::TestWithParam<const char*> {
+class Invariance : public testing::TestWithParam<std::string> {
  protected:
   std::string folder() const { return GetParam(); }
 };
@@ -148,14 +149,14 @@ TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Invariance,
-                         testing::Values(DELTASERVE_GOLDEN "/qdelta",
-                                         DELTASERVE_GOLDEN "/gated_deltanet",
-                                         DELTASERVE_BUNDLED_MODEL),
-                         [](const auto& test) {
-                           const std::string path = test.param;
-                           return path.substr(path.rfind('/') + 1);
-                         });
+std::vector<std::string> all_folders() {
+  std::vector<std::string> folders = golden_folders();
+  folders.push_back(DELTASERVE_BUNDLED_MODEL);
+  return folders;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(all_folders()),
+                         [](const auto& test) { return folder_name(test.param); });
 
 }  // namespace
 }  // namespace deltaserve

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,11 +15,11 @@ namespace deltaserve {
 class LoadedModel {
  public:
   LoadedModel(const std::string& folder, int num_threads, int max_sequences = 8,
-              const MixerKind* mixer = nullptr)
+              std::optional<MixerKind> kind = std::nullopt)
       : threads_(num_threads), backend_(make_cpu_backend(&threads_)) {
     absl::StatusOr<ModelFolder> opened = open_model_folder(folder);
     EXPECT_TRUE(opened.ok()) << opened.status();
-    if (mixer != nullptr) opened->config.mixer = *mixer;
+    if (kind.has_value()) opened->config.mixer.kind = *kind;
     ModelLimits limits;
     limits.max_rows = 512;
     limits.max_sequences = max_sequences;

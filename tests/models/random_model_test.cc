@@ -40,7 +40,10 @@ TEST(RandomModel, SameSeedSameBytes) {
 }
 
 TEST(RandomModel, LoadsAndBinds) {
-  for (const char* type : {"qdelta", "gated_deltanet"}) {
+  for (const char* type :
+       {"qdelta", "gated_deltanet", "precond_gated_deltanet", "precond_delta_net", "kda",
+        "precond_kda", "gdn2", "delta_net", "gla", "linear_attn", "mamba2"}) {
+    SCOPED_TRACE(type);
     TempFolder temp;
     temp.write("c.json", tiny_config(type));
     ASSERT_TRUE(write_random_model(temp.file("c.json"), 1, Dtype::kF32, temp.file("m")).ok());
@@ -95,6 +98,56 @@ TEST(RandomModel, Distributions) {
   EXPECT_LE(a.max, std::log(8));
   EXPECT_EQ(checkpoint->tensors().at("model.layers.0.attn.A_log").info.dtype, Dtype::kF32);
   EXPECT_EQ(checkpoint->tensors().at("model.layers.0.attn.q_proj.weight").info.dtype, Dtype::kBf16);
+}
+
+TEST(RandomModel, DistributionsOfOtherFamilies) {
+  TempFolder temp;
+  temp.write("c.json", R"({"model_type": "precond_gated_deltanet", "hidden_size": 64,
+      "vocab_size": 100, "num_hidden_layers": 1, "num_heads": 256, "head_dim": 2, "expand_v": 1})");
+  ASSERT_TRUE(write_random_model(temp.file("c.json"), 3, Dtype::kBf16, temp.file("a")).ok());
+  const auto pgdn = Checkpoint::open(temp.file("a"));
+  ASSERT_TRUE(pgdn.ok()) << pgdn.status();
+  const Tensor& scale = pgdn->tensors().at("model.layers.0.attn.log_atk_scale");
+  EXPECT_NEAR(moments_of(scale).mean, -0.2, 0.05);
+  EXPECT_NEAR(moments_of(scale).deviation, 0.2, 0.05);
+  EXPECT_EQ(scale.info.dtype, Dtype::kF32);
+  EXPECT_LE(moments_of(pgdn->tensors().at("model.layers.0.attn.dt_bias_atk")).max, -1);
+  EXPECT_GE(moments_of(pgdn->tensors().at("model.layers.0.attn.A_log_atk")).min, -0.7);
+  temp.write("c.json", R"({"model_type": "mamba2", "hidden_size": 256, "head_dim": 2,
+      "vocab_size": 100, "num_hidden_layers": 1})");
+  ASSERT_TRUE(write_random_model(temp.file("c.json"), 3, Dtype::kBf16, temp.file("b")).ok());
+  const auto mamba = Checkpoint::open(temp.file("b"));
+  ASSERT_TRUE(mamba.ok()) << mamba.status();
+  EXPECT_NEAR(moments_of(mamba->tensors().at("backbone.layers.0.mixer.D")).mean, 1, 0.03);
+  const Moments bias = moments_of(mamba->tensors().at("backbone.layers.0.mixer.conv1d.bias"));
+  EXPECT_NEAR(bias.deviation, 0.1, 0.01);
+}
+
+// Millions of parameters of each preset.
+TEST(RandomModel, PresetsAreAsLargeAsTheirNames) {
+  const std::pair<const char*, int> sizes[] = {
+      {"qdelta-340m", 380},    {"qdelta-1b", 1387},  {"gdn-335m", 303}, {"gdn-340m", 341},
+      {"gdn-1b", 995},         {"pgdn-340m", 342},   {"pgdn-1b", 996},  {"kda-340m", 354},
+      {"kda-1b", 995},         {"pkda-340m", 354},   {"pkda-1b", 996},  {"gla-340m", 342},
+      {"delta-net-340m", 341}, {"mamba2-370m", 369},
+  };
+  std::string names;
+  for (const auto& [name, millions] : sizes) {
+    names += std::string(names.empty() ? "" : ", ") + name;
+    const auto text = random_model_config(name);
+    ASSERT_TRUE(text.ok()) << text.status();
+    const auto config = parse_model_config(*text, name);
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_TRUE(config->warnings.empty());
+    double total = 0;
+    for (const TensorSpec& spec : tensor_specs(*config)) {
+      double elements = 1;
+      for (const int64_t size : spec.shape) elements *= static_cast<double>(size);
+      total += elements;
+    }
+    EXPECT_NEAR(total / 1e6, millions, 1) << name;
+  }
+  EXPECT_EQ(random_model_presets(), names);
 }
 
 TEST(RandomModel, Errors) {

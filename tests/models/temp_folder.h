@@ -51,11 +51,15 @@ inline std::string safetensors_file(const std::string& header, const std::string
 
 // A config small enough that its random model takes milliseconds.
 inline std::string tiny_config(const std::string& type, const std::string& more = "") {
-  const std::string lambda = type == "qdelta" ? R"("lamb_bias": 0.9, )" : "";
-  return R"({"model_type": ")" + type + R"(", )" + lambda +
-         R"("hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 50, "num_heads": 2,
-             "num_v_heads": 4, "head_dim": 8, "expand_v": 1.5, "intermediate_size": 40)" +
-         more + "}";
+  std::string members = R"(, "num_heads": 2, "intermediate_size": 40)";
+  if (type == "mamba2") {
+    members = R"(, "head_dim": 8, "state_size": 12)";
+  } else if (type != "gla" && type != "linear_attn" && type != "delta_net") {
+    members += R"(, "num_v_heads": 4, "head_dim": 8, "expand_v": 1.5)";
+  }
+  return R"({"model_type": ")" + type + R"(", )" +
+         (type == "qdelta" ? R"("lamb_bias": 0.9, )" : "") +
+         R"("hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 50)" + members + more + "}";
 }
 
 }  // namespace deltaserve

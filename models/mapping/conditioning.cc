@@ -1,0 +1,55 @@
+// The keys of a curvature-conditioned query (arXiv 2606.01294). The paper leaves open how Sigma is
+// normalised and decays and which shape the gate has, so each is a switch.
+#include "models/mapping/family.h"
+#include "models/mapping/mixer_keys.h"
+#include "models/text.h"
+
+namespace deltaserve {
+namespace {
+
+using Normaliser = QueryConditioning::Normaliser;
+using GateInput = QueryConditioning::GateInput;
+
+Normaliser normaliser_named(const std::string& name) {
+  if (name == "mean") return Normaliser::kMean;
+  return name == "ema" ? Normaliser::kEma : Normaliser::kNone;
+}
+
+GateInput gate_named(const std::string& name) {
+  if (name == "full") return GateInput::kFull;
+  return name == "per_head" ? GateInput::kPerHead : GateInput::kShared;
+}
+
+}  // namespace
+
+void read_conditioning(ConfigReader& reader, bool family_takes_it, ModelConfig* config) {
+  const boost::json::object* keys = reader.object("ccq");
+  if (keys == nullptr) return;
+  if (!family_takes_it) {
+    reader.fail("ccq", str_cat("is set; it can go with ", conditioned_model_types(),
+                               " and not with ", quoted(config->model_type)));
+    return;
+  }
+  if (config->mixer.kind == MixerKind::kQDeltaReleased) {
+    reader.fail("ccq", "is set, which needs \"qdelta_semantics\": \"canonical\"");
+    return;
+  }
+  ConfigReader inner(*keys, reader.origin() + ": ccq");
+  QueryConditioning& ccq = config->mixer.conditioning;
+  ccq.on = true;
+  ccq.normaliser = normaliser_named(inner.choice("norm", {"mean", "none", "ema"}, "mean"));
+  ccq.centered = inner.boolean("center", false);
+  if (ccq.centered && ccq.normaliser != Normaliser::kMean) {
+    inner.fail("center", "is true, which needs \"norm\": \"mean\"");
+  }
+  ccq.backbone_decay = inner.choice("decay", {"backbone", "none"}, "backbone") == "backbone";
+  // Without a norm of its own, as in GLA, a key could be of any length.
+  ccq.l2_keys = inner.boolean("key_l2", config->mixer.k_norm == FeatureNorm::kNone);
+  ccq.renormalise = inner.boolean("renorm_q", false);
+  config->tensors.conditioning_gate_said = inner.has("gate");
+  ccq.gate_input = gate_named(inner.choice("gate", {"shared", "per_head", "full"}, "shared"));
+  inner.refuse_unknown_keys();
+  reader.fail(inner.status());
+}
+
+}  // namespace deltaserve

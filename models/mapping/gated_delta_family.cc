@@ -1,0 +1,102 @@
+// Gated DeltaNet (arXiv 2412.06464), Q-Delta (arXiv 2606.08804) and the preconditioned PGDN and
+// PDN: one layer, whose tensors the mixer's shape decides.
+#include "models/limits.h"
+#include "models/mapping/family.h"
+#include "models/mapping/mixer_keys.h"
+#include "models/text.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr double kDefaultLambdaBias = 0.9;
+
+void read_common(ConfigReader& reader, MixerKind kind, ModelConfig* config) {
+  MixerShape& mixer = config->mixer;
+  mixer.kind = kind;
+  read_sized_heads(reader, {6, 256, 2.0}, &mixer);
+  config->tensors.output_gate = reader.boolean("use_gate", true);
+  read_short_conv(reader, true, &mixer);
+  read_gate_factor(reader, &mixer);
+  mixer.beta_heads = mixer.heads;
+  if (mixer.decay() != Decay::kNone) {
+    mixer.decay_gate = DecayGate::kSoftplus;
+    mixer.decay_heads = mixer.heads;
+  }
+}
+
+void read_preconditioned(ConfigReader& reader, MixerKind kind, ModelConfig* config) {
+  read_common(reader, kind, config);
+  reader.ignore("attn_mode");
+  read_squash(reader, &config->mixer);
+  config->mixer.precond_heads = config->mixer.k_heads;
+}
+
+}  // namespace
+
+void read_gated_deltanet(ConfigReader& reader, ModelConfig* config) {
+  read_common(reader, MixerKind::kGatedDeltaNet, config);
+  reader.ignore("attn_mode");  // its modes are the same function
+}
+
+void read_qdelta(ConfigReader& reader, ModelConfig* config) {
+  const std::string semantics =
+      reader.choice("qdelta_semantics", {"released", "canonical"}, "released");
+  const bool canonical = semantics == "canonical";
+  read_common(reader, canonical ? MixerKind::kQDelta : MixerKind::kQDeltaReleased, config);
+  // The authors' 'fused_recurrent' leaves out lambda and the norm of q and k.
+  const std::string mode = reader.word("attn_mode", "chunk");
+  if (mode != "chunk") {
+    reader.fail("attn_mode", str_cat("is ", quoted(mode), ", only 'chunk' is supported"));
+  }
+  if (!reader.has("lamb_bias")) {
+    config->warnings.push_back(str_cat("lamb_bias is absent from the config; ", kDefaultLambdaBias,
+                                       " is assumed, and a wrong value harms the output"));
+  }
+  config->mixer.lambda_bias =
+      static_cast<float>(reader.real("lamb_bias", limits::kLambdaBias, kDefaultLambdaBias));
+}
+
+void read_precond_gated_deltanet(ConfigReader& reader, ModelConfig* config) {
+  read_preconditioned(reader, MixerKind::kPrecondGatedDeltaNet, config);
+}
+
+void read_precond_delta_net(ConfigReader& reader, ModelConfig* config) {
+  read_preconditioned(reader, MixerKind::kPrecondDeltaNet, config);
+}
+
+void map_gated_delta_layer(const ModelConfig& config, LayerMapping* mapping) {
+  using W = LayerWeights;
+  using P = ProjectionLayout;
+  const MixerShape& mixer = config.mixer;
+  const int64_t heads = mixer.heads;
+  const int64_t precond = mixer.precond_heads;
+  const bool decays = mixer.decay_heads > 0;
+  mapping->queries_keys_values();
+  if (config.tensors.output_gate) {
+    mapping->project("attn.g_proj.weight", mixer.value_columns(), &P::gate);
+  }
+  if (decays) mapping->project("attn.a_proj.weight", heads, &P::decay);
+  mapping->project("attn.b_proj.weight", heads, &P::beta);
+  if (config.model_type == "qdelta") {
+    mapping->project("attn.lamb_proj.weight", heads, &P::lambda);
+  }
+  if (precond > 0) {
+    mapping->project("attn.a_atk_proj.weight", precond, &P::precond_decay);
+    mapping->project("attn.b_atk_proj.weight", precond, &P::precond_beta);
+  }
+  mapping->convolutions();
+  if (decays) {
+    mapping->add("attn.A_log", {heads}, &W::a_log);
+    mapping->add("attn.dt_bias", {heads}, &W::dt_bias);
+  }
+  if (precond > 0) {
+    mapping->add("attn.A_log_atk", {precond}, &W::precond_a_log);
+    mapping->add("attn.dt_bias_atk", {precond}, &W::precond_dt_bias);
+    mapping->add("attn.log_atk_scale", {precond}, &W::precond_center);
+  }
+  mapping->unused("attn.D", {heads});
+  mapping->conditioning();
+  mapping->output("attn.o_norm.weight");
+}
+
+}  // namespace deltaserve

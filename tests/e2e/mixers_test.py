@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Every golden model through HTTP: prompt log-probabilities and greedy text, against float64.
+
+    python3 mixers_test.py --binary build/release/bin/deltaserve --golden tests/golden [-k NAME]
+"""
+
+import argparse
+import array
+import json
+import math
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+import unittest
+import urllib.request
+
+BINARY = ""
+GOLDEN = pathlib.Path()
+TOLERANCE = 3e-4  # of one log-probability
+PROMPT_TOKENS = 200
+GREEDY_PROMPT = 10
+
+
+def read_safetensors(path):
+    """{name: (shape, flat list of numbers)} of a file of F32 tensors."""
+    raw = path.read_bytes()
+    size = struct.unpack("<Q", raw[:8])[0]
+    tensors = {}
+    for name, entry in json.loads(raw[8:8 + size]).items():
+        if name == "__metadata__":
+            continue
+        assert entry["dtype"] == "F32", name
+        begin, end = entry["data_offsets"]
+        values = array.array("f")
+        values.frombytes(raw[8 + size + begin:8 + size + end])
+        if sys.byteorder == "big":
+            values.byteswap()
+        tensors[name] = (entry["shape"], values.tolist())
+    return tensors
+
+
+def log_probability(logits, token):
+    largest = max(logits)
+    return logits[token] - largest - math.log(sum(math.exp(x - largest) for x in logits))
+
+
+class Server:
+    """A server process; a context manager."""
+
+    def __init__(self, model):
+        command = [BINARY, "serve", "--model", str(model), "--http-port", "0"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        for line in self.process.stdout:
+            found = re.match(r"listening on (http://\S+)", line)
+            if found:
+                self.url = found[1]
+                return
+        raise RuntimeError("the server did not start")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+    def complete(self, **body):
+        request = urllib.request.Request(self.url + "/v1/completions", json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            return json.load(reply)["choices"][0]
+
+
+class Mixers(unittest.TestCase):
+    """One test a golden folder, made by add_tests()."""
+
+    def check(self, folder):
+        expected = read_safetensors(folder / "expected" / "model.safetensors")
+        config = json.loads((folder / "config.json").read_text())
+        with Server(folder) as server:
+            self.check_prompt(server, expected, config)
+            self.check_greedy(server, expected)
+
+    def check_prompt(self, server, expected, config):
+        """The log-probability of every prompt token after the first."""
+        case = f"T{PROMPT_TOKENS}"
+        if config["model_type"] == "qdelta":
+            case += "_" + config.get("qdelta_semantics", "released")
+        ids = [int(i) for i in expected[case + ".ids"][1][:PROMPT_TOKENS]]
+        (rows, vocabulary), logits = expected[case + ".prefill_logits"]
+        self.assertEqual(rows, PROMPT_TOKENS)
+        choice = server.complete(prompt=ids, echo=True, logprobs=0, max_tokens=0)
+        logprobs = choice["logprobs"]["token_logprobs"]
+        self.assertEqual(len(logprobs), PROMPT_TOKENS)
+        self.assertIsNone(logprobs[0])
+        for t in range(1, PROMPT_TOKENS):
+            row = logits[(t - 1) * vocabulary:t * vocabulary]
+            self.assertAlmostEqual(logprobs[t], log_probability(row, ids[t]), delta=TOLERANCE)
+
+    def check_greedy(self, server, expected):
+        """The most likely tokens and their log-probabilities."""
+        ids = [int(i) for i in expected["greedy.ids"][1]]
+        truth = expected["greedy.logprobs"][1]
+        choice = server.complete(prompt=ids[:GREEDY_PROMPT], temperature=0, logprobs=0,
+                                 max_tokens=len(truth), ignore_eos=True, return_token_ids=True)
+        self.assertEqual(choice["token_ids"], ids[GREEDY_PROMPT:])
+        for mine, theirs in zip(choice["logprobs"]["token_logprobs"], truth, strict=True):
+            self.assertAlmostEqual(mine, theirs, delta=TOLERANCE)
+
+
+def add_tests():
+    folders = sorted(path.parent for path in GOLDEN.glob("*/config.json"))
+    assert folders, f"no golden models in {GOLDEN}"
+    for folder in folders:
+        setattr(Mixers, "test_" + folder.name, lambda self, folder=folder: self.check(folder))
+
+
+def main():
+    global BINARY, GOLDEN
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--golden", required=True, type=pathlib.Path)
+    arguments, rest = parser.parse_known_args()
+    BINARY = arguments.binary
+    GOLDEN = arguments.golden
+    add_tests()
+    unittest.main(argv=[sys.argv[0], *rest])
+
+
+if __name__ == "__main__":
+    main()

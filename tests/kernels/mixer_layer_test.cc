@@ -1,0 +1,207 @@
+// Whole mixer layers: equal to the reference, and the same bits whatever else is in the step.
+#include "kernels/cpu/mixer_layer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "tests/kernels/head_inputs.h"
+#include "tests/kernels/layer_world.h"
+#include "tests/kernels/targets.h"
+
+namespace deltaserve {
+namespace {
+
+using reference::LayerState;
+using reference::Vec;
+
+constexpr double kTolerance = 5e-6;  // relative, float against double
+
+// Rows [begin, end) of a job in a step.
+struct Piece {
+  int job;
+  int begin;
+  int end;
+};
+
+std::vector<Piece> whole_jobs() {
+  std::vector<Piece> pieces;
+  for (int job = 0; job < kNumJobs; ++job) pieces.push_back({job, 0, kJobs[job].rows});
+  return pieces;
+}
+
+// The slots of a world and the rows that came out of them.
+class StepRunner {
+ public:
+  explicit StepRunner(const World& world, int num_threads = 1)
+      : world_(world),
+        threads_(num_threads),
+        slots_(cpu::allocate_aligned<float>(world.before().size())) {
+    std::copy(world.before().begin(), world.before().end(), slots_.get());
+    int max_rows = 0;
+    for (const Job& job : kJobs) max_rows += job.rows;
+    EXPECT_TRUE(runner_.reserve(world.layer().shape, max_rows, kNumJobs, num_threads));
+    for (int job = 0; job < kNumJobs; ++job) {
+      out_.emplace_back(static_cast<size_t>(kJobs[job].rows * columns()), NAN);
+    }
+  }
+
+  void step(const std::vector<Piece>& pieces) {
+    std::vector<Segment> segments;
+    std::vector<float> projected;
+    int rows = 0;
+    int num_decode = 0;
+    for (const Piece& piece : pieces) {
+      const Job& job = kJobs[piece.job];
+      num_decode += job.decode ? 1 : 0;
+      segments.push_back(
+          {slot_of(piece.job), rows, piece.end - piece.begin, job.history + piece.begin});
+      projected.insert(projected.end(), world_.projected_row(piece.job, piece.begin),
+                       world_.projected_row(piece.job, piece.end));
+      rows += piece.end - piece.begin;
+    }
+    const StepView view = {nullptr, rows, segments.data(), static_cast<int32_t>(segments.size()),
+                           num_decode};
+    leave_garbage(view, projected.size());
+    // One row more than there are: nobody writes it.
+    std::vector<float> out(static_cast<size_t>((rows + 1) * columns()), 77.0f);
+    runner_.run(world_.layer(), world_.weights(), view, projected.data(), out.data(),
+                {slots_.get(), world_.slot_floats(), world_.state_layout()}, threads_);
+    const float* from = out.data();
+    for (const Piece& piece : pieces) {
+      const int64_t floats = (piece.end - piece.begin) * columns();
+      std::copy_n(from, floats, &out_[piece.job][piece.begin * columns()]);
+      from += floats;
+    }
+    EXPECT_TRUE(std::all_of(from, from + columns(), [](float x) { return x == 77.0f; }));
+  }
+
+  void expect_near_truth() {
+    for (int job = 0; job < kNumJobs; ++job) {
+      SCOPED_TRACE(testing::Message() << "sequence of " << kJobs[job].history << " + "
+                                      << kJobs[job].rows << " tokens");
+      // Written so that NaN fails.
+      EXPECT_LT(relative_error(Vec(out_[job].begin(), out_[job].end()), world_.truth(job)),
+                kTolerance);
+      expect_near_state(job);
+    }
+  }
+
+  bool same_job(const StepRunner& other, int job) const {
+    const auto floats = static_cast<size_t>(world_.slot_floats());
+    const size_t slot = slot_of(job) * floats;
+    return same(out_[job].data(), other.out_[job].data(), out_[job].size()) &&
+           same(slots_.get() + slot, other.slots_.get() + slot, floats);
+  }
+
+  bool same_unused_slots() const {
+    const auto floats = static_cast<size_t>(world_.slot_floats());
+    for (int slot = 0; slot < kNumSlots; slot += 2) {
+      if (!same(slots_.get() + slot * floats, world_.before().data() + slot * floats, floats)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  static bool same(const float* a, const float* b, size_t n) {
+    return std::memcmp(a, b, n * sizeof(float)) == 0;
+  }
+
+  int64_t columns() const { return world_.layer().shape.value_columns(); }
+
+  // A step of the same form on rows and slots of NaN, so that the runner's memory is full of them.
+  void leave_garbage(const StepView& view, size_t floats) {
+    const std::vector<float> projected(floats, NAN);
+    std::vector<float> out(static_cast<size_t>(view.num_rows * columns()));
+    const auto slots = cpu::allocate_aligned<float>(world_.before().size());
+    std::fill_n(slots.get(), world_.before().size(), NAN);
+    runner_.run(world_.layer(), world_.weights(), view, projected.data(), out.data(),
+                {slots.get(), world_.slot_floats(), world_.state_layout()}, threads_);
+  }
+
+  void expect_near_state(int job) {
+    const float* slot = slots_.get() + slot_of(job) * world_.slot_floats();
+    const LayerStateLayout& parts = world_.state_layout();
+    std::vector<bool> used(static_cast<size_t>(world_.slot_floats()));
+    LayerState after = world_.state_after(job);
+    Vec truth[7], got[7];
+    for_each_float(world_.layer().shape, parts, after, [&](int64_t i, double x) {
+      int of = 0;
+      for (const StatePart* part : {&parts.conv_tail, &parts.squares, &parts.key_sum,
+                                    &parts.covariance, &parts.key_count, &parts.key_mean}) {
+        of += part->floats > 0 && i >= part->offset ? 1 : 0;
+      }
+      truth[of].push_back(x);
+      got[of].push_back(static_cast<double>(slot[i]));
+      used[i] = true;
+    });
+    for (int of = 0; of < 7; ++of) {
+      EXPECT_LT(relative_error(got[of], truth[of]), kTolerance) << "part " << of;
+    }
+    const float* before = world_.before().data() + slot_of(job) * world_.slot_floats();
+    EXPECT_TRUE(same(slot, before, parts.state.offset)) << "the other layer's states";
+    for (int64_t i = parts.state.offset; i < world_.slot_floats(); ++i) {
+      ASSERT_TRUE(used[i] || slot[i] == 0.0f) << "padding at " << i;
+    }
+  }
+
+  const World& world_;
+  ThreadPool threads_;
+  cpu::MixerRunner runner_;
+  cpu::AlignedArray<float> slots_;
+  std::vector<std::vector<float>> out_;
+};
+
+class MixerLayerTest : public testing::TestWithParam<LayerCase> {
+ protected:
+  const World world_{GetParam()};
+};
+
+TEST_P(MixerLayerTest, EqualsReference) {
+  on_every_target([&] {
+    StepRunner run(world_);
+    run.step(whole_jobs());
+    run.expect_near_truth();
+    EXPECT_TRUE(run.same_unused_slots());
+  });
+}
+
+TEST_P(MixerLayerTest, BitsDependOnTheOwnSequenceOnly) {
+  StepRunner together(world_);
+  together.step(whole_jobs());
+  StepRunner alone(world_);
+  for (const Piece& piece : whole_jobs()) alone.step({piece});
+  StepRunner three_threads(world_, 3);
+  three_threads.step(whole_jobs());
+  for (int job = 0; job < kNumJobs; ++job) {
+    EXPECT_TRUE(alone.same_job(together, job)) << job;
+    EXPECT_TRUE(three_threads.same_job(together, job)) << job;
+  }
+}
+
+TEST_P(MixerLayerTest, CutsOnTheGridChangeNoBit) {
+  StepRunner whole(world_);
+  whole.step(whole_jobs());
+  for (const int size : {kChunkTokens, 2 * kChunkTokens}) {
+    StepRunner cut(world_);
+    for (int begin = 0; begin < 200; begin += size) {
+      std::vector<Piece> pieces;
+      for (int job = 0; job < kNumJobs; ++job) {
+        const int rows = kJobs[job].rows;
+        if (begin < rows) pieces.push_back({job, begin, std::min(rows, begin + size)});
+      }
+      cut.step(pieces);
+    }
+    for (int job = 0; job < kNumJobs; ++job) EXPECT_TRUE(cut.same_job(whole, job)) << job;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MixerLayerTest, testing::ValuesIn(layer_cases()),
+                         [](const auto& case_info) { return case_info.param.name; });
+
+}  // namespace
+}  // namespace deltaserve

@@ -1,0 +1,40 @@
+// What a mixer layer's rule gets from the rows of the projections, literally, in double:
+// convolution, feature maps, norms, gates.
+#pragma once
+#include "kernels/ops.h"
+#include "tests/reference/recurrences.h"
+
+namespace deltaserve::reference {
+
+// Of the shapes that ops.h names; what is absent is empty. Matrices are row-major.
+struct LayerWeights {
+  Vec conv;             // [conv_width, channels]
+  Vec conv_bias;        // [channels]
+  Vec a_log;            // [decay_heads]
+  Vec dt_bias;          // as the decay's logits
+  Vec precond_a_log;    // [precond_heads]
+  Vec precond_dt_bias;  // [precond_heads]
+  Vec precond_center;   // [precond_heads]
+  Vec conditioning;
+  Vec conditioning_bias;
+  Vec skip;  // [heads, value_dim]
+  Vec norm;  // [value_dim] or [value_columns]; empty = ones
+};
+
+// Of a segment, each [rows, its width].
+struct LayerFeatures {
+  Vec q, k, v;
+  Vec g;     // log decay
+  Vec beta;  // the time step, if that is the decay's gate
+  Vec lambda;
+  Vec erase_gate, write_gate;
+  Vec precond_g, precond_beta;  // log decay and strength of the preconditioner
+};
+
+double activate(Activation activation, double x);
+
+// projected [rows, layout.columns]; conv_tail [conv_width - 1, channels] is carried on.
+LayerFeatures layer_features(const MixerShape& shape, const ProjectionLayout& layout,
+                             const LayerWeights& weights, const Vec& projected, Vec& conv_tail);
+
+}  // namespace deltaserve::reference
