@@ -7,7 +7,7 @@
 
 namespace deltaserve {
 
-// One layer of an exported slot.
+// One layer of an exported slot. A part that the mixer has not is an empty array.
 class LayerState {
  public:
   LayerState(const float* slot, const LayerStateLayout& layout, const MixerShape& shape)
@@ -24,7 +24,7 @@ class LayerState {
   // [rows, width] of rows that are padded to 16.
   std::vector<float> rows(const StatePart& part, int64_t rows, int64_t width) const {
     std::vector<float> out;
-    for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t r = 0; part.floats > 0 && r < rows; ++r) {
       const float* row = slot_ + part.offset + r * padded_to_16(width);
       out.insert(out.end(), row, row + width);
     }
@@ -47,7 +47,7 @@ class LayerState {
   std::vector<float> transposed(const StatePart& part, int64_t heads, int64_t columns) const {
     const int64_t stride = padded_to_16(shape_.key_dim);
     std::vector<float> out;
-    for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t h = 0; part.floats > 0 && h < heads; ++h) {
       for (int64_t k = 0; k < shape_.key_dim; ++k) {
         for (int64_t c = 0; c < columns; ++c) {
           out.push_back(slot_[part.offset + (h * columns + c) * stride + k]);
