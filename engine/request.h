@@ -1,9 +1,13 @@
 // What a client asks of the engine and what it gets back, free of any transport.
 #pragma once
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "engine/token_constraint.h"
 
 namespace deltaserve {
 
@@ -13,6 +17,13 @@ struct SamplingParams {
   float top_p = 1;
   float min_p = 0;
   uint64_t seed = 0;  // with (choice, position) it fixes every draw, whatever else runs
+  // Changes of the logits before anything else, in this order. The first counts tokens of prompt
+  // and answer: a positive logit of a token that is there is divided, a negative one multiplied.
+  // The next two count the answer's tokens only.
+  float repetition_penalty = 1;
+  float presence_penalty = 0;                          // subtracted once
+  float frequency_penalty = 0;                         // subtracted for each time
+  std::vector<std::pair<int32_t, float>> logit_bias;  // token, what is added; ids are distinct
 };
 
 struct GenerateRequest {
@@ -24,6 +35,12 @@ struct GenerateRequest {
   std::vector<std::string> stop;        // not part of the text that is returned
   std::vector<int32_t> stop_token_ids;  // likewise
   bool ignore_eos = false;
+  bool include_stop = false;  // a stop string that matched, or the text of a stop token, is returned
+  int64_t min_tokens = 0;     // until then EOS and stop tokens are never drawn, stop strings ignored
+  // Null: any token may come. Not shared with another request.
+  std::unique_ptr<TokenConstraint> constraint;
+  int32_t priority = 0;  // smaller goes first among those that wait for a slot
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   int32_t logprobs = -1;         // most likely tokens to report per token, -1 = no logprobs
   int32_t prompt_logprobs = -1;  // the same for the prompt's tokens
 };
@@ -33,6 +50,7 @@ enum class FinishReason : uint8_t {
   kStop,       // EOS, a stop string or a stop token
   kLength,     // max_tokens
   kCancelled,  // by the reader, or the engine stopped at once
+  kDeadline,   // the request's deadline passed, in the queue or in a slot
   kError,      // the step failed; the stream's status says why
 };
 
@@ -54,6 +72,10 @@ struct TokenUpdate {
   // With kStop: the string or the token that matched; both empty for EOS.
   std::string stop_string;
   int32_t stop_token = -1;
+  // With any finish reason: where the time went, in seconds.
+  double queue_seconds = 0;    // from submit to a slot
+  double prefill_seconds = 0;  // from the slot to the first token
+  double decode_seconds = 0;   // from the first token to the last
 };
 
 }  // namespace deltaserve
