@@ -1,5 +1,6 @@
 // Wakes a sleeping thread, and does not forget a ring that came while it was awake.
 #pragma once
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -7,7 +8,7 @@ namespace deltaserve {
 
 // Shared by whoever may ring, so that a ring after the sleeper's end is harmless.
 //
-// Thread safety: ring() from any thread, wait() from one.
+// Thread safety: ring() from any thread, the rest from one.
 class Doorbell {
  public:
   void ring() {
@@ -23,6 +24,14 @@ class Doorbell {
   void wait() {
     std::unique_lock lock(mutex_);
     rang_.wait(lock, [this] { return rung_; });
+    rung_ = false;
+  }
+
+  // The same, but no longer than until `time`; max() = for ever.
+  void wait_until(std::chrono::steady_clock::time_point time) {
+    if (time == std::chrono::steady_clock::time_point::max()) return wait();
+    std::unique_lock lock(mutex_);
+    rang_.wait_until(lock, time, [this] { return rung_; });
     rung_ = false;
   }
 

@@ -1,7 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <deque>
+#include <chrono>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -11,33 +11,56 @@
 #include "engine/request_check.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
+#include "engine/sequence_group.h"
 #include "engine/state_pool.h"
 #include "engine/step_plan.h"
+#include "engine/waiting_queue.h"
 #include "kernels/base/check.h"
 
 namespace deltaserve {
+namespace {
+
+SteadyTime now() {
+  return std::chrono::steady_clock::now();
+}
+
+void count(FinishReason finish, EngineStats* stats) {
+  ++stats->finished;
+  switch (finish) {
+    case FinishReason::kNone: DS_CHECK(false);
+    case FinishReason::kStop: ++stats->finished_stop; break;
+    case FinishReason::kLength: ++stats->finished_length; break;
+    case FinishReason::kCancelled: ++stats->cancelled; break;
+    case FinishReason::kDeadline: ++stats->deadline_exceeded; break;
+    case FinishReason::kError: ++stats->errors; break;
+  }
+}
+
+}  // namespace
 
 class Engine::Loop {
  public:
   Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptions options);
   ~Loop() { stop(); }
 
-  absl::StatusOr<std::shared_ptr<TokenStream>> submit(GenerateRequest request,
-                                                      std::function<void()> notify);
+  absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit(GenerateRequest request,
+                                                                   int num_choices,
+                                                                   std::function<void()> notify);
   void drain();
   bool drained() const;
   void stop();
   EngineStats stats() const;
 
  private:
-  using Sequences = std::vector<std::unique_ptr<Sequence>>;
+  absl::Status enqueue(std::unique_ptr<SequenceGroup> group);
 
   void run();
-  bool begin_step();
-  bool plan_step();
-  void commit_step();
+  bool begin_step(SteadyTime time);
+  bool plan_step(SteadyTime time);
+  void commit_step(SteadyTime time);
+  void commit_piece(const StepPiece& piece, SteadyTime time, const HeadResult** results);
+  void start_choices();
   void sleep();
-  void drop_cancelled_waiting();
   void retire_ended();
   void count_ended();
   void publish_ended();
@@ -46,14 +69,16 @@ class Engine::Loop {
   StepRunner* const runner_;
   const Vocabulary* const vocabulary_;
   const EngineOptions options_;
+  const SequenceContext context_{vocabulary_, &options_.eos_token_ids, runner_->vocab_size()};
   const std::shared_ptr<Doorbell> doorbell_ = std::make_shared<Doorbell>();
 
   // ---- The engine thread's; vectors keep their memory from step to step.
   Scheduler scheduler_;
   StatePool slots_;
-  Sequences running_;                    // oldest first
+  std::vector<std::unique_ptr<SequenceGroup>> prefills_;  // oldest first
+  Sequences decoding_;
   Sequences ended_;                      // to be published
-  std::vector<SequenceDemand> demands_;  // [running_]
+  std::vector<SequenceDemand> demands_;  // [decoding_, then prefills_]
   const StepSchedule* schedule_ = nullptr;
   StepPlan plan_;
   std::vector<HeadRow> head_rows_;
@@ -63,11 +88,11 @@ class Engine::Loop {
 
   // ---- Shared. The mutex is never held while a reader is told something.
   mutable std::mutex mutex_;
-  std::deque<std::unique_ptr<Sequence>> waiting_;  // guarded by mutex_
-  EngineStats stats_;                              // guarded by mutex_; `waiting` is not kept
-  bool draining_ = false;                          // guarded by mutex_
-  bool stopping_ = false;                          // guarded by mutex_
-  bool idle_ = true;  // guarded by mutex_: nothing is left to do or say
+  WaitingQueue waiting_;   // guarded by mutex_
+  EngineStats stats_;      // guarded by mutex_; `waiting` is not kept
+  bool draining_ = false;  // guarded by mutex_
+  bool stopping_ = false;  // guarded by mutex_
+  bool idle_ = true;       // guarded by mutex_: nothing is left to do or say
 
   std::once_flag joined_;
   std::thread thread_;  // last: it uses everything above
@@ -85,32 +110,45 @@ Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptio
   thread_ = std::thread([this] { run(); });
 }
 
-absl::StatusOr<std::shared_ptr<TokenStream>> Engine::Loop::submit(GenerateRequest request,
-                                                                  std::function<void()> notify) {
-  const RequestBounds bounds{options_.max_prompt_tokens, runner_->vocab_size(),
+absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
+    GenerateRequest request, int num_choices, std::function<void()> notify) {
+  const RequestBounds bounds{options_.max_prompt_tokens, context_.vocab_size,
                              !vocabulary_->empty()};
-  if (absl::Status status = check_request(request, bounds); !status.ok()) return status;
-  auto stream =
-      std::make_shared<TokenStream>(options_.stream_capacity, std::move(notify), doorbell_);
-  auto sequence =
-      std::make_unique<Sequence>(std::move(request), vocabulary_, &options_.eos_token_ids, stream);
-  {
-    std::lock_guard lock(mutex_);
-    if (stopping_ || draining_) return absl::UnavailableError("the engine is shutting down");
-    // Counts free slots too: a burst is not refused for the step that it takes to admit it.
-    const int64_t in_engine = static_cast<int64_t>(waiting_.size()) + stats_.running;
-    if (in_engine >= stats_.slots + options_.max_queued_requests) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the queue is full: ", waiting_.size(), " requests wait"));
-    }
-    waiting_.push_back(std::move(sequence));
-    idle_ = false;
+  absl::Status status = check_num_choices(num_choices, slots_.num_slots());
+  status.Update(check_request(request, bounds));
+  if (!status.ok()) return status;
+  const SteadyTime time = now();
+  if (request.deadline <= time) {
+    return absl::DeadlineExceededError("the request's deadline has passed before it began");
   }
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (int i = 0; i < num_choices; ++i) {
+    streams.push_back(std::make_shared<TokenStream>(options_.stream_capacity, notify, doorbell_));
+  }
+  status = enqueue(std::make_unique<SequenceGroup>(std::move(request), &context_, streams, time));
+  if (!status.ok()) return status;
   doorbell_->ring();
   // A reader that goes away without a word cancels: the engine holds a reference of its own.
-  TokenStream* const raw = stream.get();
-  return std::shared_ptr<TokenStream>(raw,
-                                      [owner = std::move(stream)](TokenStream* s) { s->cancel(); });
+  for (std::shared_ptr<TokenStream>& stream : streams) {
+    TokenStream* const raw = stream.get();
+    stream = std::shared_ptr<TokenStream>(
+        raw, [owner = std::move(stream)](TokenStream* s) { s->cancel(); });
+  }
+  return streams;
+}
+
+absl::Status Engine::Loop::enqueue(std::unique_ptr<SequenceGroup> group) {
+  std::lock_guard lock(mutex_);
+  if (stopping_ || draining_) return absl::UnavailableError("the engine is shutting down");
+  // Counts free slots too: a burst is not refused for the step that it takes to admit it.
+  const int64_t in_engine = waiting_.num_choices() + stats_.running;
+  if (in_engine + group->num_choices() > stats_.slots + options_.max_queued_requests) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", waiting_.num_choices(), " requests wait"));
+  }
+  waiting_.push(std::move(group));
+  idle_ = false;
+  return absl::OkStatus();
 }
 
 void Engine::Loop::drain() {
@@ -135,40 +173,39 @@ void Engine::Loop::stop() {
 EngineStats Engine::Loop::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
-  stats.waiting = static_cast<int64_t>(waiting_.size());
+  stats.waiting = waiting_.num_choices();
   return stats;
 }
 
 void Engine::Loop::run() {
-  while (begin_step()) {
-    if (!plan_step()) {
+  for (SteadyTime time = now(); begin_step(time); time = now()) {
+    if (!plan_step(time)) {
       sleep();
       continue;
     }
     const Ticket ticket = runner_->submit(plan_.view(), head_rows_);
     results_.resize(head_rows_.size());
     runner_->wait(ticket, &results_);
-    commit_step();
+    commit_step(time);
   }
   end_all();
 }
 
-// Drops what was cancelled and admits what waits, into the freed slots too. False: stop.
-bool Engine::Loop::begin_step() {
-  for (const auto& sequence : running_) {
-    if (sequence->stream().cancelled()) sequence->end(FinishReason::kCancelled);
+// Drops what is unwanted or late and admits what waits, into the freed slots too. False: stop.
+bool Engine::Loop::begin_step(SteadyTime time) {
+  for (const auto& sequence : decoding_) {
+    sequence->end_if_unwanted(time);
+    sequence->prepare_draw(time);
   }
+  for (const auto& group : prefills_) group->end_unwanted(time, &ended_);
   retire_ended();
   {
     std::lock_guard lock(mutex_);
     if (!stopping_) {
-      drop_cancelled_waiting();
-      int admissions =
-          Scheduler::num_admissions(static_cast<int>(waiting_.size()), slots_.num_free());
-      for (; admissions > 0; --admissions) {
-        waiting_.front()->admit(slots_.acquire());
-        running_.push_back(std::move(waiting_.front()));
-        waiting_.pop_front();
+      waiting_.end_unwanted(time, &ended_);
+      while (std::unique_ptr<SequenceGroup> group = waiting_.pop(slots_.num_free())) {
+        group->admit(&slots_, time);
+        prefills_.push_back(std::move(group));
       }
     }
     count_ended();
@@ -178,23 +215,12 @@ bool Engine::Loop::begin_step() {
   return true;
 }
 
-// With mutex_ held.
-void Engine::Loop::drop_cancelled_waiting() {
-  const auto kept = std::stable_partition(
-      waiting_.begin(), waiting_.end(),
-      [](const std::unique_ptr<Sequence>& s) { return !s->stream().cancelled(); });
-  for (auto it = kept; it != waiting_.end(); ++it) {
-    (*it)->end(FinishReason::kCancelled);
-    ended_.push_back(std::move(*it));
-  }
-  waiting_.erase(kept, waiting_.end());
-}
-
-// False: nothing to do until the doorbell rings.
-bool Engine::Loop::plan_step() {
+// False: nothing to do until the doorbell rings or a deadline passes.
+bool Engine::Loop::plan_step(SteadyTime time) {
   demands_.clear();
-  for (const auto& sequence : running_) {
-    demands_.push_back({sequence->prompt_left(), sequence->stream().full()});
+  for (const auto& sequence : decoding_) demands_.push_back({0, sequence->stream().full()});
+  for (const auto& group : prefills_) {
+    demands_.push_back({group->prompt_left(), group->paused(), group->num_choices()});
   }
   schedule_ = &scheduler_.schedule(demands_, turn_++);
   plan_.token_ids.clear();
@@ -202,66 +228,98 @@ bool Engine::Loop::plan_step() {
   plan_.num_decode = schedule_->num_decode;
   head_rows_.clear();
   for (const StepPiece& piece : schedule_->pieces) {
-    running_[piece.sequence]->append_rows(piece.num_tokens, &plan_, &head_rows_);
+    const auto index = static_cast<size_t>(piece.sequence);
+    if (index < decoding_.size()) {
+      decoding_[index]->append_row(&plan_, &head_rows_);
+    } else {
+      SequenceGroup& group = *prefills_[index - decoding_.size()];
+      group.append_rows(piece.num_tokens, time, &plan_, &head_rows_);
+    }
   }
-  DS_CHECK(plan_.token_ids.size() <= static_cast<size_t>(runner_->max_rows()));
+  const auto max_rows = static_cast<size_t>(runner_->max_rows());
+  DS_CHECK(plan_.token_ids.size() <= max_rows && head_rows_.size() <= max_rows);
   return !schedule_->pieces.empty();
 }
 
-void Engine::Loop::commit_step() {
+// Of the step that began at `time`.
+void Engine::Loop::commit_step(SteadyTime time) {
+  const SteadyTime computed = now();
   const HeadResult* results = results_.data();
   told_.clear();
-  int64_t generated = 0;
-  for (const StepPiece& piece : schedule_->pieces) {
-    Sequence* const sequence = running_[piece.sequence].get();
-    generated -= sequence->num_generated_tokens();
-    results = sequence->commit(piece.num_tokens, results);
-    generated += sequence->num_generated_tokens();
-    if (sequence->status() != SequenceStatus::kEnded) told_.push_back(sequence);
-  }
+  for (const StepPiece& piece : schedule_->pieces) commit_piece(piece, computed, &results);
   DS_CHECK(results == results_.data() + results_.size());
   retire_ended();
+  start_choices();
   {
     std::lock_guard lock(mutex_);
     ++stats_.steps;
-    stats_.prompt_tokens +=
-        static_cast<int64_t>(plan_.token_ids.size()) - int64_t{schedule_->num_decode};
-    stats_.generated_tokens += generated;
+    stats_.prompt_tokens += static_cast<int64_t>(plan_.token_ids.size()) - plan_.num_decode;
+    stats_.decode_rows += plan_.num_decode;
+    stats_.generated_tokens += std::count_if(head_rows_.begin(), head_rows_.end(),
+                                             [](const HeadRow& row) { return row.sample; });
+    stats_.busy_seconds += std::chrono::duration<double>(now() - time).count();
     count_ended();
   }
   for (Sequence* sequence : told_) sequence->publish();
   publish_ended();
 }
 
-void Engine::Loop::sleep() {
-  {
-    std::lock_guard lock(mutex_);
-    idle_ = running_.empty() && waiting_.empty();
+// Takes the piece's results from the front of *results.
+void Engine::Loop::commit_piece(const StepPiece& piece, SteadyTime time,
+                                const HeadResult** results) {
+  const auto index = static_cast<size_t>(piece.sequence);
+  const auto tell = [this](const std::unique_ptr<Sequence>& sequence) {
+    if (!sequence->ended()) told_.push_back(sequence.get());
+  };
+  if (index < decoding_.size()) {
+    decoding_[index]->commit(*(*results)++, time);
+    tell(decoding_[index]);
+  } else {
+    SequenceGroup& group = *prefills_[index - decoding_.size()];
+    *results = group.commit(piece.num_tokens, *results, time);
+    for (const auto& choice : group.choices()) tell(choice);
   }
-  doorbell_->wait();
 }
 
-// Moves what has ended out of running_; its slots are free from here on.
+// Of the prompts that are read.
+void Engine::Loop::start_choices() {
+  for (const auto& group : prefills_) {
+    if (group->prompt_left() == 0) group->start_choices(runner_, &decoding_, &ended_);
+  }
+  std::erase_if(prefills_, [](const auto& group) { return group->num_choices() == 0; });
+}
+
+void Engine::Loop::sleep() {
+  SteadyTime until = SteadyTime::max();
+  for (const auto& sequence : decoding_) until = std::min(until, sequence->deadline());
+  for (const auto& group : prefills_) until = std::min(until, group->deadline());
+  {
+    std::lock_guard lock(mutex_);
+    idle_ = decoding_.empty() && prefills_.empty() && waiting_.empty();
+    until = std::min(until, waiting_.earliest_deadline());
+  }
+  doorbell_->wait_until(until);
+}
+
+// Moves what has ended out of decoding_ and prefills_; the slots are free from here on.
 void Engine::Loop::retire_ended() {
   size_t kept = 0;
-  for (auto& sequence : running_) {
-    if (sequence->status() == SequenceStatus::kEnded) {
+  for (auto& sequence : decoding_) {
+    if (sequence->ended()) {
       sequence->release_slot();
       ended_.push_back(std::move(sequence));
     } else {
-      std::swap(running_[kept++], sequence);
+      std::swap(decoding_[kept++], sequence);
     }
   }
-  running_.resize(kept);
+  decoding_.resize(kept);
+  std::erase_if(prefills_, [](const auto& group) { return group->num_choices() == 0; });
 }
 
 // With mutex_ held. Before publish_ended(), so that a reader who sees the end finds it counted.
 void Engine::Loop::count_ended() {
-  stats_.running = static_cast<int64_t>(running_.size());
-  for (const auto& sequence : ended_) {
-    ++stats_.finished;
-    if (sequence->finish() == FinishReason::kCancelled) ++stats_.cancelled;
-  }
+  stats_.running = slots_.num_slots() - slots_.num_free();
+  for (const auto& sequence : ended_) count(sequence->finish(), &stats_);
 }
 
 void Engine::Loop::publish_ended() {
@@ -272,15 +330,13 @@ void Engine::Loop::publish_ended() {
 // After stopping_ was set, so that nothing joins the queue any more.
 void Engine::Loop::end_all() {
   publish_ended();
-  for (const auto& sequence : running_) sequence->end(FinishReason::kCancelled);
+  const SteadyTime time = now();
+  for (const auto& sequence : decoding_) sequence->end(FinishReason::kCancelled, time);
+  for (const auto& group : prefills_) group->end_all(FinishReason::kCancelled, time, &ended_);
   retire_ended();
   {
     std::lock_guard lock(mutex_);
-    for (auto& sequence : waiting_) {
-      sequence->end(FinishReason::kCancelled);
-      ended_.push_back(std::move(sequence));
-    }
-    waiting_.clear();
+    waiting_.end_all(FinishReason::kCancelled, time, &ended_);
     count_ended();
   }
   publish_ended();
@@ -293,9 +349,16 @@ Engine::Engine(StepRunner* runner, const Vocabulary* vocabulary, EngineOptions o
 
 Engine::~Engine() = default;
 
+absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::submit_choices(
+    GenerateRequest request, int num_choices, std::function<void()> notify) {
+  return loop_->submit(std::move(request), num_choices, std::move(notify));
+}
+
 absl::StatusOr<std::shared_ptr<TokenStream>> Engine::submit(GenerateRequest request,
                                                             std::function<void()> notify) {
-  return loop_->submit(std::move(request), std::move(notify));
+  auto streams = submit_choices(std::move(request), 1, std::move(notify));
+  if (!streams.ok()) return streams.status();
+  return std::move(streams->front());
 }
 
 void Engine::drain() {

@@ -1,13 +1,15 @@
 // The serving loop: requests in, updates out, one thread that owns everything in between.
 //
-//   begin_step()   drop what was cancelled, admit what waits
+//   begin_step()   drop what is unwanted or late, admit what waits
 //   plan_step()    scheduler: who gets how many rows
 //   submit, wait   the model
 //   commit_step()  counters, text, finish rules; then the readers hear of it
 //
-// A sequence that is admitted owns a state slot until it ends; admission is a free slot and nothing
-// else. Decode rows go first in every step, prompt pieces fill the rest of the token budget, so a
-// long prompt never stalls running streams.
+// A request for n answers is a group: its prompt is read once, then its n choices decode as
+// sequences of their own. Each owns a state slot from admission to its end; a group is admitted
+// when there are n free slots, in the order of (priority, arrival), and nothing else. Decode rows
+// go first in every step, prompt pieces fill the rest of the token budget, so a long prompt never
+// stalls running streams.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -25,7 +27,8 @@ namespace deltaserve {
 
 // See limits.h for what each bound costs.
 struct EngineOptions {
-  int max_queued_requests = engine_limits::kQueuedRequests;  // beyond what the slots hold
+  // Beyond what the slots hold; each choice of a request counts.
+  int max_queued_requests = engine_limits::kQueuedRequests;
   // Rows of one step; never more than the runner's. See Scheduler for the guaranteed minimum.
   int max_step_tokens = engine_limits::kStepTokens;
   int64_t max_prompt_tokens = engine_limits::kPromptTokens;
@@ -33,15 +36,23 @@ struct EngineOptions {
   std::vector<int32_t> eos_token_ids;
 };
 
+// A choice is one answer; a request has n of them.
 struct EngineStats {
-  int64_t waiting = 0;  // now
-  int64_t running = 0;  // now: sequences that own a slot
+  int64_t waiting = 0;  // now: choices in the queue
+  int64_t running = 0;  // now: choices that own a slot
   int64_t slots = 0;
-  int64_t steps = 0;  // since start, as all below
-  int64_t prompt_tokens = 0;
+  int64_t steps = 0;          // since start, as all below
+  double busy_seconds = 0;    // spent in steps
+  int64_t prompt_tokens = 0;  // read = prefill rows of all steps; a prompt of n choices counts once
+  int64_t decode_rows = 0;    // of all steps
   int64_t generated_tokens = 0;
-  int64_t finished = 0;  // requests that ended in any way
+  // Choices that ended, then by finish reason.
+  int64_t finished = 0;
+  int64_t finished_stop = 0;
+  int64_t finished_length = 0;
   int64_t cancelled = 0;
+  int64_t deadline_exceeded = 0;
+  int64_t errors = 0;
 };
 
 // Thread safety: all public methods may be called from any thread.
@@ -54,9 +65,16 @@ class Engine {
   // Stops at once.
   ~Engine();
 
-  // Queues a request. INVALID_ARGUMENT: a field that the engine cannot serve, named.
+  // Queues a request for `num_choices` answers; stream i is that of choice request.choice + i and
+  // brings exactly what a request for that choice alone would. INVALID_ARGUMENT: a field that the
+  // engine cannot serve, named (num_choices: n). DEADLINE_EXCEEDED: it has passed already.
   // RESOURCE_EXHAUSTED: the queue is full. UNAVAILABLE: draining or stopped. `notify`: see
-  // TokenStream. When the last copy of the returned pointer goes, the request is cancelled.
+  // TokenStream; one for all streams. When the last copy of a returned pointer goes, that choice is
+  // cancelled. While the prompt is read, all streams bring its log-probabilities, so one that is
+  // full pauses all choices: do not read them one after the other. Later each pauses for itself.
+  absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit_choices(
+      GenerateRequest request, int num_choices, std::function<void()> notify = nullptr);
+  // The same for one.
   absl::StatusOr<std::shared_ptr<TokenStream>> submit(GenerateRequest request,
                                                       std::function<void()> notify = nullptr);
 
@@ -64,11 +82,11 @@ class Engine {
   void drain();
   // True once draining and nothing is queued or running.
   bool drained() const;
-  // Ends every request with kCancelled after the step in progress and joins the engine thread.
+  // Ends every choice with kCancelled after the step in progress and joins the engine thread.
   // Idempotent. Not from `notify`.
   void stop();
 
-  // A request counts as finished before its reader sees the last update.
+  // A choice counts as finished before its reader sees the last update.
   EngineStats stats() const;
 
  private:

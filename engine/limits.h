@@ -29,5 +29,14 @@ inline constexpr size_t kStopStrings = 16;
 inline constexpr size_t kStopStringBytes = 256;
 // Searched one by one for every generated token.
 inline constexpr size_t kStopTokenIds = 256;
+// Applied one by one before every draw.
+inline constexpr size_t kLogitBiases = 1024;
+// OpenAI's ranges: presence and frequency penalty in [-2, 2], a bias in [-100, 100].
+inline constexpr float kPenalty = 2;
+inline constexpr float kLogitBias = 100;
+// repetition_penalty is in (0, 10]; from there on a token of the prompt as good as never comes.
+inline constexpr float kRepetitionPenalty = 10;
+// Of one request, and never more than there are slots: they are admitted together.
+inline constexpr int kChoices = 128;
 
 }  // namespace deltaserve::engine_limits

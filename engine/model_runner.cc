@@ -22,4 +22,8 @@ void ModelRunner::wait(Ticket ticket, std::vector<HeadResult>* results) {
   model_->wait(ticket, results);
 }
 
+void ModelRunner::copy_state(int from, int to) {
+  model_->backend().copy_state(from, to);
+}
+
 }  // namespace deltaserve

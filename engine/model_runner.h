@@ -18,6 +18,7 @@ class ModelRunner final : public StepRunner {
   int32_t vocab_size() const override;
   Ticket submit(const StepView& step, const std::vector<HeadRow>& rows) override;
   void wait(Ticket ticket, std::vector<HeadResult>* results) override;
+  void copy_state(int from, int to) override;
 
  private:
   Model* const model_;

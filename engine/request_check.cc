@@ -1,6 +1,8 @@
 #include "engine/request_check.h"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/limits.h"
@@ -27,6 +29,52 @@ absl::Status check_prompt(const GenerateRequest& request, const RequestBounds& b
       return invalid("prompt has token ", token, ", outside the vocabulary of ", bounds.vocab_size);
     }
   }
+  return absl::OkStatus();
+}
+
+bool is_within(float value, float bound) {
+  return value >= -bound && value <= bound;  // false for NaN
+}
+
+absl::Status check_penalties(const SamplingParams& sampling) {
+  using engine_limits::kPenalty;
+  using engine_limits::kRepetitionPenalty;
+  if (!(sampling.repetition_penalty > 0 && sampling.repetition_penalty <= kRepetitionPenalty)) {
+    return invalid("repetition_penalty is ", sampling.repetition_penalty, ", not in (0, ",
+                   kRepetitionPenalty, "]");
+  }
+  if (!is_within(sampling.presence_penalty, kPenalty)) {
+    return invalid("presence_penalty is ", sampling.presence_penalty, ", not in [", -kPenalty, ", ",
+                   kPenalty, "]");
+  }
+  if (!is_within(sampling.frequency_penalty, kPenalty)) {
+    return invalid("frequency_penalty is ", sampling.frequency_penalty, ", not in [", -kPenalty,
+                   ", ", kPenalty, "]");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status check_logit_bias(const SamplingParams& sampling, const RequestBounds& bounds) {
+  using engine_limits::kLogitBias;
+  if (sampling.logit_bias.size() > engine_limits::kLogitBiases) {
+    return invalid("logit_bias has ", sampling.logit_bias.size(), " entries, more than ",
+                   engine_limits::kLogitBiases);
+  }
+  std::vector<int32_t> tokens;
+  for (const auto& [token, bias] : sampling.logit_bias) {
+    if (token < 0 || token >= bounds.vocab_size) {
+      return invalid("logit_bias has token ", token, ", outside the vocabulary of ",
+                     bounds.vocab_size);
+    }
+    if (!is_within(bias, kLogitBias)) {
+      return invalid("logit_bias of token ", token, " is ", bias, ", not in [", -kLogitBias, ", ",
+                     kLogitBias, "]");
+    }
+    tokens.push_back(token);
+  }
+  std::sort(tokens.begin(), tokens.end());
+  const auto twice = std::adjacent_find(tokens.begin(), tokens.end());
+  if (twice != tokens.end()) return invalid("logit_bias has token ", *twice, " twice");
   return absl::OkStatus();
 }
 
@@ -77,6 +125,10 @@ absl::Status check_stop(const GenerateRequest& request, const RequestBounds& bou
 
 absl::Status check_counts(const GenerateRequest& request) {
   if (request.max_tokens < 0) return invalid("max_tokens is ", request.max_tokens);
+  if (request.min_tokens < 0 || request.min_tokens > request.max_tokens) {
+    return invalid("min_tokens is ", request.min_tokens,
+                   ", not in [0, max_tokens = ", request.max_tokens, "]");
+  }
   if (request.logprobs < -1 || request.logprobs > kMaxTopLogprobs) {
     return invalid("logprobs is ", request.logprobs, ", not in [-1, ", kMaxTopLogprobs, "]");
   }
@@ -93,8 +145,21 @@ absl::Status check_request(const GenerateRequest& request, const RequestBounds& 
   absl::Status status = check_prompt(request, bounds);
   status.Update(check_counts(request));
   status.Update(check_sampling(request.sampling));
+  status.Update(check_penalties(request.sampling));
+  status.Update(check_logit_bias(request.sampling, bounds));
   status.Update(check_stop(request, bounds));
   return status;
+}
+
+absl::Status check_num_choices(int num_choices, int64_t num_slots) {
+  if (num_choices < 1 || num_choices > engine_limits::kChoices) {
+    return invalid("n is ", num_choices, ", not in [1, ", engine_limits::kChoices, "]");
+  }
+  if (num_choices > num_slots) {
+    return invalid("n is ", num_choices, ", but this server has ", num_slots,
+                   num_slots == 1 ? " slot" : " slots");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace deltaserve

@@ -16,4 +16,7 @@ struct RequestBounds {
 // INVALID_ARGUMENT names the field and what is wrong with its value.
 absl::Status check_request(const GenerateRequest& request, const RequestBounds& bounds);
 
+// Likewise, for as many answers to one request, each in a slot of its own.
+absl::Status check_num_choices(int num_choices, int64_t num_slots);
+
 }  // namespace deltaserve

@@ -19,18 +19,21 @@ Scheduler::Scheduler(int max_step_tokens) : max_step_tokens_(max_step_tokens) {
   DS_CHECK(max_step_tokens > 0);
 }
 
-int Scheduler::num_admissions(int num_waiting, int num_free_slots) {
-  return std::min(num_waiting, num_free_slots);
-}
-
 const StepSchedule& Scheduler::schedule(std::span<const SequenceDemand> demands, uint64_t turn) {
   schedule_.pieces.clear();
   const int num_demands = static_cast<int>(demands.size());
+  int more_draws = 0;
   for (int i = 0; i < num_demands; ++i) {
-    if (!demands[i].paused && demands[i].prompt_left == 0) schedule_.pieces.push_back({i, 1});
+    if (demands[i].paused) continue;
+    if (demands[i].prompt_left == 0) {
+      schedule_.pieces.push_back({i, 1});
+    } else {
+      more_draws += demands[i].num_draws - 1;
+    }
   }
   schedule_.num_decode = static_cast<int>(schedule_.pieces.size());
-  grant_prompts(demands, std::max(max_step_tokens_ - schedule_.num_decode, kChunkTokens), turn);
+  const int budget = max_step_tokens_ - schedule_.num_decode - more_draws;
+  grant_prompts(demands, std::max(budget, kChunkTokens), turn);
   for (int i = 0; i < num_demands; ++i) {
     if (grants_[i] > 0) schedule_.pieces.push_back({i, grants_[i]});
   }

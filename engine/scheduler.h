@@ -26,6 +26,9 @@ namespace deltaserve {
 struct SequenceDemand {
   int64_t prompt_left = 0;  // prompt tokens not yet read; 0 = decoding
   bool paused = false;      // its reader lags: leave it out
+  // Of a prompt: its last row is drawn from so many times. All but one take a row of the budget in
+  // every step, so that a step never asks for more results than it may have rows.
+  int num_draws = 1;
 };
 
 struct StepPiece {
@@ -42,11 +45,9 @@ struct StepSchedule {
 // Thread safety: one thread; it keeps scratch memory between calls and nothing else.
 class Scheduler {
  public:
-  // A step has at most max(max_step_tokens, number of demands + kChunkTokens) rows.
+  // A step has at most max(max_step_tokens, sum of the demands' num_draws + kChunkTokens) rows, and
+  // asks for no more draws and targets together.
   explicit Scheduler(int max_step_tokens);
-
-  // Waiting requests to admit now, first come first served: a free slot is all it takes.
-  static int num_admissions(int num_waiting, int num_free_slots);
 
   // `demands` are ordered by age, oldest first. `turn` counts steps; its parity decides who gets an
   // odd chunk. Valid until the next call.

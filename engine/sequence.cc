@@ -1,13 +1,23 @@
 #include "engine/sequence.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "kernels/base/check.h"
-#include "kernels/mixer/delta_rule.h"
 
 namespace deltaserve {
 namespace {
+
+bool contains(const std::vector<int32_t>& ids, int32_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+double seconds_between(SteadyTime from, SteadyTime to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace
 
 TokenLogprob token_logprob(int32_t token, float logprob, const HeadResult& result) {
   TokenLogprob out{token, logprob, {}};
@@ -18,123 +28,176 @@ TokenLogprob token_logprob(int32_t token, float logprob, const HeadResult& resul
   return out;
 }
 
-bool contains(const std::vector<int32_t>& ids, int32_t id) {
-  return std::find(ids.begin(), ids.end(), id) != ids.end();
-}
-
-}  // namespace
-
-Sequence::Sequence(GenerateRequest request, const Vocabulary* vocabulary,
-                   const std::vector<int32_t>* eos_token_ids, std::shared_ptr<TokenStream> stream)
+Sequence::Sequence(std::shared_ptr<const GenerateRequest> request, uint32_t choice,
+                   std::unique_ptr<TokenConstraint> constraint, const SequenceContext* context,
+                   std::shared_ptr<TokenStream> stream, SteadyTime submitted)
     : request_(std::move(request)),
-      vocabulary_(vocabulary),
-      eos_token_ids_(eos_token_ids),
+      choice_(choice),
+      constraint_(std::move(constraint)),
+      context_(*context),
       stream_(std::move(stream)),
-      emitter_(request_.stop) {}
+      submitted_(submitted),
+      emitter_(request_->stop) {}
 
-int64_t Sequence::prompt_left() const {
-  return std::max<int64_t>(num_prompt_tokens() - num_computed_tokens_, 0);
-}
-
-void Sequence::admit(StateSlot slot) {
-  DS_CHECK(status_ == SequenceStatus::kWaiting && slot);
-  slot_ = std::move(slot);
-  status_ = SequenceStatus::kPrefill;
-}
-
-void Sequence::end(FinishReason finish) {
-  DS_CHECK(status_ != SequenceStatus::kEnded);
-  status_ = SequenceStatus::kEnded;
+void Sequence::end(FinishReason finish, SteadyTime now) {
+  DS_CHECK(!ended() && finish != FinishReason::kNone);
   finish_ = finish;
   update_.finish = finish;
+  set_durations(now);
 }
 
-// Of the row that holds the token at `position`.
-bool Sequence::wants_target(int64_t position) const {
-  return request_.prompt_logprobs >= 0 && position + 1 < num_prompt_tokens();
-}
-
-bool Sequence::wants_sample(int64_t position) const {
-  return request_.max_tokens > 0 && position + 1 >= num_prompt_tokens();
-}
-
-void Sequence::append_rows(int num_tokens, StepPlan* plan, std::vector<HeadRow>* head_rows) const {
-  const bool decode = status_ == SequenceStatus::kDecode;
-  DS_CHECK(decode ? num_tokens == 1 : num_tokens <= prompt_left());
-  DS_CHECK(decode || num_computed_tokens_ % kChunkTokens == 0);
-  const auto first_row = static_cast<int32_t>(plan->token_ids.size());
-  plan->segments.push_back({slot_.index(), first_row, num_tokens, num_computed_tokens_});
-  for (int i = 0; i < num_tokens; ++i) {
-    const int64_t position = num_computed_tokens_ + i;
-    plan->token_ids.push_back(decode ? last_token_ : request_.prompt[position]);
-    HeadRow row;
-    row.row = first_row + i;
-    if (wants_target(position)) {
-      row.target = request_.prompt[position + 1];
-      row.num_top = request_.prompt_logprobs;
-      head_rows->push_back(row);
-    } else if (wants_sample(position)) {
-      row.num_top = std::max(request_.logprobs, 0);
-      row.sample = true;
-      row.temperature = request_.sampling.temperature;
-      row.top_k = request_.sampling.top_k;
-      row.top_p = request_.sampling.top_p;
-      row.min_p = request_.sampling.min_p;
-      row.seed = request_.sampling.seed;
-      row.choice = request_.choice;
-      row.position = static_cast<uint64_t>(position + 1);  // of the token to be drawn
-      head_rows->push_back(row);
-    }
+void Sequence::end_if_unwanted(SteadyTime now) {
+  if (stream_->cancelled()) {
+    end(FinishReason::kCancelled, now);
+  } else if (request_->deadline <= now) {
+    end(FinishReason::kDeadline, now);
   }
 }
 
-const HeadResult* Sequence::commit(int num_tokens, const HeadResult* results) {
-  for (int i = 0; i < num_tokens; ++i) {
-    const int64_t position = num_computed_tokens_ + i;
-    if (wants_target(position)) {
-      update_.prompt_logprobs.push_back(
-          token_logprob(request_.prompt[position + 1], results->target_logprob, *results));
-      ++results;
-    } else if (wants_sample(position)) {
-      accept_token(*results);
-      ++results;
-    }
-  }
-  num_computed_tokens_ += num_tokens;
-  if (status_ == SequenceStatus::kPrefill && prompt_left() == 0) {
-    status_ = SequenceStatus::kDecode;
-    if (request_.max_tokens == 0) end(FinishReason::kLength);
-  }
-  return results;
+void Sequence::set_durations(SteadyTime now) {
+  update_.queue_seconds = seconds_between(submitted_, admitted_.value_or(now));
+  if (!admitted_) return;
+  update_.prefill_seconds = seconds_between(*admitted_, first_token_.value_or(now));
+  if (first_token_) update_.decode_seconds = seconds_between(*first_token_, newest_token_);
 }
 
-void Sequence::accept_token(const HeadResult& result) {
+void Sequence::add_prompt_logprob(TokenLogprob logprob) {
+  update_.prompt_logprobs.push_back(std::move(logprob));
+}
+
+void Sequence::start(Penalties penalties) {
+  penalties_ = std::move(penalties);
+  if (constraint_ != nullptr || request_->min_tokens > 0) mask_.emplace(context_.vocab_size);
+}
+
+void Sequence::end_without_draw(SteadyTime now) {
+  DS_CHECK(!wants_draw());
+  end(request_->max_tokens == 0 ? FinishReason::kLength : FinishReason::kStop, now);
+}
+
+bool Sequence::wants_draw() const {
+  return !ended() && request_->max_tokens > 0 &&
+         !(constraint_ != nullptr && constraint_->finished());
+}
+
+void Sequence::prepare_draw(SteadyTime now) {
+  if (prepared_ || !wants_draw()) return;
+  prepared_ = update_mask();
+  if (!prepared_) end(FinishReason::kError, now);
+}
+
+// False: no token may be drawn.
+bool Sequence::update_mask() {
+  const bool too_short = num_generated_tokens_ < request_->min_tokens;
+  masked_ = constraint_ != nullptr || too_short;
+  if (!masked_) return true;
+  const auto reset = [this] {
+    constraint_ != nullptr ? mask_->allow_only(*constraint_) : mask_->allow_all();
+  };
+  reset();
+  if (too_short || request_->ignore_eos) mask_->remove(*context_.eos_token_ids);
+  if (too_short) mask_->remove(request_->stop_token_ids);
+  if (!mask_->any()) reset();  // nothing but the end can come
+  return mask_->any();
+}
+
+void Sequence::add_draw(int32_t row, std::vector<HeadRow>* head_rows) const {
+  DS_CHECK(prepared_);
+  const SamplingParams& sampling = request_->sampling;
+  HeadRow draw;
+  draw.row = row;
+  draw.num_top = std::max(request_->logprobs, 0);
+  draw.sample = true;
+  draw.adjustments = penalties_.adjustments().data();
+  draw.num_adjustments = static_cast<int32_t>(penalties_.adjustments().size());
+  draw.allowed = masked_ ? mask_->words() : nullptr;
+  draw.temperature = sampling.temperature;
+  draw.top_k = sampling.top_k;
+  draw.top_p = sampling.top_p;
+  draw.min_p = sampling.min_p;
+  draw.seed = sampling.seed;
+  draw.choice = choice_;
+  // Of the token to be drawn.
+  draw.position = request_->prompt.size() + static_cast<uint64_t>(num_generated_tokens_);
+  head_rows->push_back(draw);
+}
+
+void Sequence::append_row(StepPlan* plan, std::vector<HeadRow>* head_rows) const {
+  DS_CHECK(num_generated_tokens_ > 0 && !ended());
+  const auto row = static_cast<int32_t>(plan->token_ids.size());
+  const int64_t position =
+      static_cast<int64_t>(request_->prompt.size()) + num_generated_tokens_ - 1;
+  plan->segments.push_back({slot_.index(), row, 1, position});
+  plan->token_ids.push_back(last_token_);
+  add_draw(row, head_rows);
+}
+
+void Sequence::commit(const HeadResult& result, SteadyTime now) {
   const int32_t token = result.token;
+  prepared_ = false;
   ++num_generated_tokens_;
   last_token_ = token;
+  newest_token_ = now;
+  if (!first_token_) first_token_ = now;
+  penalties_.add_generated_token(token);
   update_.tokens.push_back(token);
-  if (request_.logprobs >= 0) {
+  if (request_->logprobs >= 0) {
     update_.logprobs.push_back(token_logprob(token, result.logprob, result));
   }
-  if (contains(request_.stop_token_ids, token)) {
-    end(FinishReason::kStop);
+  const FinishReason finish = take_token(token);
+  if (finish != FinishReason::kNone) end(finish, now);
+}
+
+// The finish rules.
+FinishReason Sequence::take_token(int32_t token) {
+  if (contains(request_->stop_token_ids, token)) {
     update_.stop_token = token;
-    emitter_.flush(&update_.text);
-  } else if (!request_.ignore_eos && contains(*eos_token_ids_, token)) {
-    end(FinishReason::kStop);
-    emitter_.flush(&update_.text);
-  } else if (emitter_.append(vocabulary_->bytes(token), &update_.text)) {
-    end(FinishReason::kStop);
-    update_.stop_string = emitter_.stop_string();
-  } else if (num_generated_tokens_ == request_.max_tokens) {
-    const bool stopped = emitter_.flush(&update_.text);
-    end(stopped ? FinishReason::kStop : FinishReason::kLength);
-    if (stopped) update_.stop_string = emitter_.stop_string();
+    const bool stopped = request_->include_stop && emit(token);
+    if (!stopped) finish_text();
+    return FinishReason::kStop;
   }
+  // Under a constraint EOS comes where the answer is complete, and if it is ignored, only where
+  // nothing else may come.
+  if (is_eos(token) && (!request_->ignore_eos || constraint_ != nullptr)) {
+    finish_text();
+    return FinishReason::kStop;
+  }
+  if (constraint_ != nullptr) constraint_->accept(token);
+  const bool fulfilled = constraint_ != nullptr && constraint_->finished();
+  const bool last = fulfilled || num_generated_tokens_ == request_->max_tokens;
+  if (emit(token) || (last && finish_text())) {
+    update_.stop_string = emitter_.stop_string();
+    return FinishReason::kStop;
+  }
+  if (fulfilled) return FinishReason::kStop;
+  return last ? FinishReason::kLength : FinishReason::kNone;
+}
+
+bool Sequence::is_eos(int32_t token) const {
+  return contains(*context_.eos_token_ids, token);
+}
+
+// True: a stop string was completed.
+bool Sequence::emit(int32_t token) {
+  const std::string_view bytes = context_.vocabulary->bytes(token);
+  if (num_generated_tokens_ <= request_->min_tokens) {
+    emitter_.append_unmatched(bytes, &update_.text);
+    return false;
+  }
+  if (!emitter_.append(bytes, &update_.text)) return false;
+  if (request_->include_stop) update_.text += emitter_.stop_string();
+  return true;
+}
+
+// Releases held text. True: its end completed a stop string.
+bool Sequence::finish_text() {
+  if (!emitter_.flush(&update_.text)) return false;
+  if (request_->include_stop) update_.text += emitter_.stop_string();
+  return true;
 }
 
 void Sequence::publish() {
-  update_.prompt_tokens_read = std::min(num_computed_tokens_, num_prompt_tokens());
+  update_.prompt_tokens_read = prompt_tokens_read_;
   update_.tokens_generated = num_generated_tokens_;
   stream_->push(std::exchange(update_, {}));
 }

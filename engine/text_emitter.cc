@@ -125,6 +125,7 @@ const std::string& StopMatcher::matched() const {
 
 bool TextEmitter::append(std::string_view bytes, std::string* text) {
   if (stopped_) return true;
+  matching_ = true;
   characters_.clear();
   utf8_.append(bytes, &characters_);
   return match(characters_, text);
@@ -132,6 +133,10 @@ bool TextEmitter::append(std::string_view bytes, std::string* text) {
 
 bool TextEmitter::flush(std::string* text) {
   if (stopped_) return true;
+  if (!matching_) {
+    utf8_.flush(text);
+    return false;
+  }
   characters_.clear();
   utf8_.flush(&characters_);
   if (match(characters_, text)) return true;

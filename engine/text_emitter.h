@@ -72,6 +72,9 @@ class TextEmitter {
   // Appends the text that became certain to *text. True: a stop string was completed; the rest of
   // `bytes` is dropped, and append() and flush() do nothing from then on.
   bool append(std::string_view bytes, std::string* text);
+  // Before the first append() only: no stop string begins in these characters. One that is cut by
+  // the end of `bytes` belongs to what follows.
+  void append_unmatched(std::string_view bytes, std::string* text) { utf8_.append(bytes, text); }
   // At the end of generation: releases what was held. True as above: the U+FFFD of an unfinished
   // character may complete a stop string.
   bool flush(std::string* text);
@@ -84,6 +87,7 @@ class TextEmitter {
   Utf8Repair utf8_;
   StopMatcher stops_;
   std::string characters_;  // scratch
+  bool matching_ = false;   // append() was called
   bool stopped_ = false;
 };
 

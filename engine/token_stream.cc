@@ -23,6 +23,9 @@ void merge(TokenUpdate&& next, TokenUpdate* into) {
   into->finish = next.finish;
   into->stop_string = std::move(next.stop_string);
   into->stop_token = next.stop_token;
+  into->queue_seconds = next.queue_seconds;
+  into->prefill_seconds = next.prefill_seconds;
+  into->decode_seconds = next.decode_seconds;
 }
 
 bool is_progress_only(const TokenUpdate& update) {

@@ -91,13 +91,27 @@ struct MixerLayer {
 
 inline constexpr int kMaxTopLogprobs = 20;
 
-// What is wanted of one row's logits. `row` indexes the step's rows.
+// A change of one token's logit x before a draw: x / factor where x is positive, x * factor where
+// it is not, then + add. A result beyond the floats is the largest float; -infinity bans the token.
+struct LogitAdjustment {
+  int32_t token = 0;
+  float factor = 1;  // positive
+  float add = 0;
+};
+
+// What is wanted of one row's logits. `row` indexes the step's rows; several entries may ask for
+// the same row.
 struct HeadRow {
   int32_t row = 0;
   int32_t target = -1;  // token whose log-probability is asked (scoring a prompt), -1 = none
   int32_t num_top = 0;  // most likely tokens to report, at most kMaxTopLogprobs
   bool sample = false;  // draw a token
-  // Sampling, in this order: temperature, top_k, top_p, min_p. temperature 0 = greedy.
+  // The draw, in this order: adjustments, allowed, temperature, top_k, top_p, min_p. temperature
+  // 0 = greedy. Nothing else of the row's results sees them.
+  const LogitAdjustment* adjustments = nullptr;  // of distinct tokens inside the vocabulary
+  int32_t num_adjustments = 0;
+  // Token t may be drawn if bit t % 32 of allowed[t / 32] is set; at least one is. Null: all may.
+  const uint32_t* allowed = nullptr;
   float temperature = 1;
   int32_t top_k = 0;  // 0 = all
   float top_p = 1;
@@ -108,7 +122,7 @@ struct HeadRow {
   float* logits = nullptr;  // if set, host [vocab]: receives the row's logits by the time of wait()
 };
 
-// Log-probabilities are of softmax(logits), before temperature and cuts.
+// Log-probabilities are of softmax(logits), before adjustments, mask, temperature and cuts.
 struct HeadResult {
   int32_t token = -1;  // drawn, -1 if none was asked
   float logprob = 0;   // of `token`

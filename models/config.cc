@@ -1,5 +1,7 @@
 #include "models/config.h"
 
+#include <optional>
+#include <set>
 #include <string_view>
 
 #include "models/config_reader.h"
@@ -102,6 +104,47 @@ std::string read_chat_template(ConfigReader& reader, const boost::json::object& 
   return "";
 }
 
+// A token: a string, or an object with a member `content` that is one. nullopt: neither.
+std::optional<std::string> token_text(const boost::json::value& value) {
+  const boost::json::value* text = &value;
+  if (value.is_object()) text = value.get_object().if_contains("content");
+  if (text == nullptr || !text->is_string() || text->get_string().empty()) return std::nullopt;
+  return std::string(text->get_string().data(), text->get_string().size());
+}
+
+std::string read_token(ConfigReader& reader, const boost::json::object& object,
+                       std::string_view key) {
+  const boost::json::value* value = object.if_contains(key);
+  if (value == nullptr || value->is_null()) return "";
+  const std::optional<std::string> text = token_text(*value);
+  if (!text) reader.fail(key, "is neither a token nor null");
+  return text.value_or("");
+}
+
+void read_special_tokens(ConfigReader& reader, const boost::json::object& object,
+                         GenerationDefaults* defaults) {
+  defaults->bos_token = read_token(reader, object, "bos_token");
+  defaults->eos_token = read_token(reader, object, "eos_token");
+  std::set<std::string> all = {defaults->bos_token, defaults->eos_token};
+  const boost::json::value* more = object.if_contains("additional_special_tokens");
+  if (more != nullptr && more->is_array()) {
+    for (const boost::json::value& value : more->get_array()) {
+      all.insert(token_text(value).value_or(""));
+    }
+  }
+  const boost::json::value* added = object.if_contains("added_tokens_decoder");
+  if (added != nullptr && added->is_object()) {
+    for (const auto& [id, value] : added->get_object()) {
+      const boost::json::value* special =
+          value.is_object() ? value.get_object().if_contains("special") : nullptr;
+      const bool marked = special != nullptr && special->is_bool() && special->get_bool();
+      if (marked) all.insert(token_text(value).value_or(""));
+    }
+  }
+  all.erase("");
+  defaults->special_tokens.assign(all.begin(), all.end());
+}
+
 }  // namespace
 
 absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin) {
@@ -155,6 +198,7 @@ absl::StatusOr<GenerationDefaults> parse_generation_defaults(std::string_view ge
     const bool absent = add_bos == nullptr || add_bos->is_null();
     defaults.add_bos_token = absent ? llama : reader.boolean("add_bos_token", false);
     defaults.chat_template = read_chat_template(reader, *object);
+    read_special_tokens(reader, *object, &defaults);
     if (!reader.status().ok()) return reader.status();
   }
   return defaults;

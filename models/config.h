@@ -47,8 +47,14 @@ absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::strin
 // a list of named chat templates the one called "default" is taken.
 struct GenerationDefaults {
   std::vector<int32_t> eos_token_ids;
-  bool add_bos_token = false;  // tokenizer_config.json
-  std::string chat_template;   // tokenizer_config.json, empty = none
+  // ---- tokenizer_config.json
+  bool add_bos_token = false;
+  std::string chat_template;  // empty = none, as the next two
+  std::string bos_token;
+  std::string eos_token;
+  // The pieces that mark the structure of a conversation: the two above, additional_special_tokens
+  // and the special ones of added_tokens_decoder. Sorted, each once.
+  std::vector<std::string> special_tokens;
 };
 
 absl::StatusOr<GenerationDefaults> parse_generation_defaults(std::string_view generation_json,

@@ -30,7 +30,8 @@ absl::Status read_defaults(ModelFolder* folder) {
 
 absl::Status read_tokenizer(ModelFolder* folder) {
   const std::string path = str_cat(folder->path, "/tokenizer.model");
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::load(path);
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      Tokenizer::load(path, folder->defaults.special_tokens);
   if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
   if (!tokenizer.ok()) return tokenizer.status();
   if ((*tokenizer)->size() > folder->config.vocab_size) {

@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+
 namespace deltaserve {
 
 struct ApiError {
@@ -23,6 +25,30 @@ inline ApiError server_error(std::string message) {
 
 inline ApiError unavailable_error(std::string message) {
   return {503, std::move(message), "service_unavailable_error", "", ""};
+}
+
+inline ApiError queue_full_error(std::string message) {
+  return {429, std::move(message), "rate_limit_error", "", "rate_limit_exceeded"};
+}
+
+inline ApiError deadline_error() {
+  return {504, "the request's deadline passed", "timeout_error", "", "deadline_exceeded"};
+}
+
+// Of a status of the engine, a template or a grammar. `param`: for INVALID_ARGUMENT, and for
+// RESOURCE_EXHAUSTED that is the request's own fault.
+inline ApiError api_error_from(const absl::Status& status, std::string param) {
+  std::string message(status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument: break;
+    case absl::StatusCode::kResourceExhausted:
+      if (param.empty()) return queue_full_error(std::move(message));
+      break;
+    case absl::StatusCode::kDeadlineExceeded: return deadline_error();
+    case absl::StatusCode::kUnavailable: return unavailable_error(std::move(message));
+    default: return server_error(std::move(message));
+  }
+  return invalid_parameter(std::move(param), std::move(message));
 }
 
 }  // namespace deltaserve

@@ -49,7 +49,7 @@ int print_stream(TokenStream* stream, size_t prompt_tokens, bool show_progress) 
   return 0;
 }
 
-int generate(Options options) {
+int generate(const Options& options) {
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
   const Tokenizer* tokenizer = loaded->folder.tokenizer.get();
@@ -63,7 +63,7 @@ int generate(Options options) {
     return report(absl::InvalidArgumentError("the prompt is not valid UTF-8"));
   }
 
-  GenerateRequest request = options.request;
+  GenerateRequest request = options.request.clone();
   request.id = "generate";
   request.prompt = tokenizer->encode(text);
   const int32_t bos = bos_to_prepend(loaded->folder);

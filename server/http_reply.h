@@ -1,5 +1,6 @@
-// Requests that are answered from memory, and the text of reply heads. No I/O.
+// Requests and replies without I/O: heads as text, errors, ids.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -7,30 +8,22 @@
 
 namespace deltaserve {
 
-struct ServerContext;
-
 struct RequestHead {
   std::string method = "GET";
   std::string target;
   int http_minor = 1;
   bool keep_alive = false;
   std::string request_id;
+  int64_t timeout_ms = 0;    // x-request-timeout-ms; 0 = none
+  std::string cors_headers;  // for every reply to this request
 };
 
 struct HttpReply {
   int status = 200;
   std::string body;
-  std::string_view allow;    // for 405
-  bool retry_after = false;  // one second
+  std::string_view content_type = "application/json";
+  std::string headers;  // more lines, each with its line break
 };
-
-enum class Route { kCompletions, kModels, kModel, kHealth, kReady, kNotFound, kMethodNotAllowed };
-
-// The target's query is ignored.
-Route route_request(const RequestHead& head);
-
-// The reply to any route but kCompletions; for that one, that the server is shutting down.
-HttpReply answer(const ServerContext& context, Route route, const RequestHead& head);
 
 HttpReply error_reply(const ApiError& error);
 ApiError http_error(int status, std::string message);

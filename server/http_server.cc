@@ -57,12 +57,21 @@ asio::awaitable<void> serve_counted(ServerContext& context, tcp::socket socket, 
 
 class Server : public HttpServer {
  public:
-  Server(const HttpOptions& options, const ServedModel& model, Engine* engine)
+  Server(const HttpOptions& options, const HttpServices& services)
       : options_(options),
-        context_(options.limits, model, engine),
+        context_(options.limits, *services.model, services.engine),
         io_(options.io_threads),
         acceptor_(io_),
-        signals_(io_) {}
+        signals_(io_) {
+    context_.metrics = services.metrics;
+    context_.log = services.log;
+    context_.keys = services.keys;
+    context_.max_queue = options.max_queue;
+    context_.log_prompts = options.log_prompts;
+    context_.cors = options.cors;
+    context_.tls = options.tls;
+    context_.version = options.version;
+  }
 
   ~Server() override { finish_workers(); }
 
@@ -87,8 +96,8 @@ class Server : public HttpServer {
     if (!ec) acceptor_.listen(options_.limits.listen_backlog, ec);
     if (ec) return failed();
     const bool v6 = endpoint.address().is_v6();
-    url_ = absl::StrCat("http://", v6 ? "[" : "", options_.host, v6 ? "]" : "", ":",
-                        acceptor_.local_endpoint().port());
+    url_ = absl::StrCat(options_.tls != nullptr ? "https://" : "http://", v6 ? "[" : "",
+                        options_.host, v6 ? "]" : "", ":", acceptor_.local_endpoint().port());
     return absl::OkStatus();
   }
 
@@ -108,6 +117,8 @@ class Server : public HttpServer {
 
   void drain() override {
     if (context_.draining.exchange(true)) return;
+    context_.log->write(LogLevel::kInfo, "drain",
+                        LogFields().integer("requests", context_.requests.load()));
     context_.engine->drain();
     asio::co_spawn(io_, stop_when_idle(), asio::detached);
   }
@@ -142,10 +153,21 @@ class Server : public HttpServer {
 
   // Connections are still accepted while draining, so that clients and probes get an answer.
   asio::awaitable<void> stop_when_idle() {
+    const auto start = std::chrono::steady_clock::now();
+    const bool endless = options_.drain_timeout == std::chrono::seconds(0);
+    auto end = start + options_.drain_timeout;
+    bool cut = false;
     asio::steady_timer timer(io_);
-    while (!context_.engine->drained() || context_.requests > 0) {
+    while (!(cut || context_.engine->drained()) || context_.requests > 0) {
       timer.expires_after(kDrainPoll);
       co_await timer.async_wait(kAsTuple);
+      if (endless || std::chrono::steady_clock::now() < end) continue;
+      if (cut) break;  // nobody reads what was left to say
+      cut = true;
+      end += context_.limits.farewell;
+      context_.log->write(LogLevel::kWarning, "drain_timeout",
+                          LogFields().integer("requests", context_.requests.load()));
+      context_.engine->stop();  // their streams end, and say so
     }
     stop();
   }
@@ -163,7 +185,7 @@ class Server : public HttpServer {
       }
       if (++context_.connections > context_.limits.connections) {
         --context_.connections;
-        turn_away(socket);
+        turn_away(socket, context_.tls != nullptr);
         continue;
       }
       auto strand = socket.get_executor();
@@ -175,7 +197,8 @@ class Server : public HttpServer {
   }
 
   // One attempt to say why, without waiting.
-  static void turn_away(tcp::socket& socket) {
+  static void turn_away(tcp::socket& socket, bool tls) {
+    if (tls) return;  // there is no saying it without a handshake
     RequestHead head;
     head.request_id = make_request_id();
     const HttpReply reply = error_reply(unavailable_error("too many connections"));
@@ -197,9 +220,8 @@ class Server : public HttpServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::listen(const HttpOptions& options,
-                                                               const ServedModel& model,
-                                                               Engine* engine) {
-  auto server = std::make_unique<Server>(options, model, engine);
+                                                               const HttpServices& services) {
+  auto server = std::make_unique<Server>(options, services);
   const absl::Status status = server->open();
   if (!status.ok()) return status;
   return std::unique_ptr<HttpServer>(std::move(server));

@@ -1,13 +1,19 @@
-// The OpenAI-compatible HTTP front: POST /v1/completions, GET /v1/models, /health, /health/ready.
+// The HTTP front: the OpenAI API and what belongs to it. See server/README.md for the endpoints.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
+#include "server/byte_stream.h"
+#include "server/cors.h"
+#include "server/key_ring.h"
 #include "server/limits.h"
-#include "server/openai_api.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/served_model.h"
 
 namespace deltaserve {
 
@@ -15,7 +21,23 @@ struct HttpOptions {
   std::string host = "127.0.0.1";  // an address, or a name that is looked up once
   uint16_t port = 8080;            // 0 = any free one
   int io_threads = 2;
+  int max_queue = 1024;  // as of the engine: choices that may wait for a slot
+  // From the beginning of a drain; then what still runs is cut off, with an error in its stream.
+  std::chrono::seconds drain_timeout{0};  // 0 = no end
+  bool log_prompts = false;
+  CorsPolicy cors;
+  TlsContext tls;  // null: in the clear
+  std::string version;
   ServerLimits limits;
+};
+
+// What the server uses and does not own. All of it must outlive the server.
+struct HttpServices {
+  const ServedModel* model = nullptr;
+  Engine* engine = nullptr;
+  Metrics* metrics = nullptr;
+  Logger* log = nullptr;
+  const KeyRing* keys = nullptr;  // an empty ring: no keys are needed
 };
 
 // A client that closes its side of the connection, even half of it, is gone: its requests are
@@ -24,12 +46,10 @@ struct HttpOptions {
 // Thread safety: all public methods may be called from any thread, run() once.
 class HttpServer {
  public:
-  // Binds and listens. `model` and `engine` must outlive the server; Engine::stop() must return
-  // before the destructor runs, because the engine notifies connections. An address in use, an
-  // unknown host: UNAVAILABLE, in a sentence.
+  // Binds and listens. Engine::stop() must return before the destructor runs, because the engine
+  // notifies connections. An address in use, an unknown host: UNAVAILABLE, in a sentence.
   static absl::StatusOr<std::unique_ptr<HttpServer>> listen(const HttpOptions& options,
-                                                            const ServedModel& model,
-                                                            Engine* engine);
+                                                            const HttpServices& services);
   virtual ~HttpServer() = default;
 
   virtual std::string url() const = 0;  // with the real port
@@ -38,7 +58,7 @@ class HttpServer {
   // a second one stops.
   virtual void run() = 0;
 
-  // Refuses new completions with 503 and turns /health/ready to 503; those that run go on.
+  // Refuses new work with 503 and turns /ready to 503; what runs goes on, for drain_timeout.
   virtual void drain() = 0;
 
   // Cuts every connection.

@@ -24,39 +24,64 @@ struct ServerLimits {
   // Larger bodies are parsed by a worker of their own, so that they do not delay the small ones,
   // and count against the next limit.
   size_t large_body_bytes = 64 * 1024;
-  // Large bodies and their prompts together, from the head to the end of the reply. Beyond: 503
-  // with Retry-After. Eight of the largest requests fit.
+  // Large bodies as far as they were received, to the end of their replies. Beyond: 503 with
+  // Retry-After. Eight of the largest requests fit.
   uint64_t total_body_bytes = 512u << 20;
 
   // ---- JSON. Beyond: 400.
   int json_depth = 32;
-  int json_values = 1024;      // keys and values outside `prompt`
-  size_t string_bytes = 1024;  // of keys and of strings outside `prompt`
+  int json_values = 1024;      // keys and values outside the parameters below
+  size_t string_bytes = 1024;  // of keys everywhere, and of strings outside the parameters below
+  // In tools, schemas, chat_template_kwargs, logit_bias and the like: values of all of them
+  // together, and bytes of one string.
+  int nested_values = 16 * 1024;
+  size_t nested_string_bytes = 256 * 1024;
+  int message_values = 64 * 1024;  // in `messages`; the bytes of its strings only by the body's
   size_t model_name_bytes = 256;
   size_t user_bytes = 512;
+  size_t metadata_pairs = 16;
+  size_t metadata_key_bytes = 64;
+  size_t metadata_value_bytes = 512;
 
   // ---- Prompts. Beyond: 400.
-  int prompts = 256;                           // of one request; each is a sequence of the engine
+  int prompts = 256;                           // of one request
+  int choices = 256;                           // prompts x n; each is a sequence of the engine
+  int choices_per_prompt = 128;                // n; never more than there are slots
   int64_t prompt_tokens = int64_t{1} << 24;    // of all prompts of a request
-  int64_t max_tokens = int64_t{1} << 24;       // per prompt
-  int64_t logprob_entries = int64_t{1} << 21;  // (prompts + generated) x (1 + logprobs), held
-                                               // as text until the reply is written
+  int64_t max_tokens = int64_t{1} << 24;       // per choice
+  int64_t default_max_tokens = 16;             // of a completion that does not say
+  int64_t default_chat_max_tokens = 4096;      // of a chat completion that does not say
+  int64_t logprob_entries = int64_t{1} << 21;  // choices x (prompt + generated) x (1 + logprobs),
+                                               // held as text until the reply is written
   int32_t logprobs = 20;
   int stop_strings = 16;
   size_t stop_string_bytes = 256;
   int stop_token_ids = 64;
+  int logit_bias_entries = 1024;
+  int messages = 4096;
+  size_t role_bytes = 64;
+  size_t tool_argument_bytes = 1u << 20;  // in all messages together: they are JSON inside JSON
+  int structured_choices = 4096;
 
-  // ---- Deadlines. Beyond: the connection is closed and its request ends.
-  std::chrono::seconds idle{75};                // between requests
-  std::chrono::seconds header{10};              // from the first byte of a head to its last
-  std::chrono::seconds body_grace{15};          // a body may take this long, and beyond it must ...
-  uint64_t body_bytes_per_second = 128 * 1024;  // ... have come at this rate
-  std::chrono::seconds write_stall{30};         // for each piece of a reply
+  // ---- Deadlines of requests, as clients give them. Beyond: 400.
+  int64_t request_timeout_ms = 24 * 3600 * 1000;
+
+  // ---- Deadlines of connections. Beyond: the connection is closed and its request ends.
+  std::chrono::seconds idle{75};    // between requests
+  std::chrono::seconds header{10};  // from the first byte of a head to its last; a TLS handshake
+  // A body must end, or bring this many bytes a second on average, in each span of body_grace.
+  std::chrono::seconds body_grace{15};
+  uint64_t body_bytes_per_second = 128 * 1024;
+  std::chrono::seconds write_stall{30};  // for each piece of a reply
   size_t write_piece_bytes = 64 * 1024;
   // Kernel memory for a reply that its client does not read; more stays in the engine's bounded
   // stream, which pauses the sequence. The kernel's own choice would be megabytes a connection.
   int send_buffer_bytes = 128 * 1024;
   std::chrono::seconds linger{3};  // reads on after a refusal, so that the client can see it
+  // A stream that has nothing to say for so long gets a comment, so that proxies keep it.
+  std::chrono::seconds keep_alive{15};
+  // Between the end of a drain's time and the last byte of the streams that it cut.
+  std::chrono::seconds farewell{5};
 };
 
 }  // namespace deltaserve

@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   deltaserve::add_inspect_command(&app, &run);
   deltaserve::add_random_model_command(&app, &run);
   deltaserve::add_bench_command(&app, &run);
+  deltaserve::add_bench_serve_command(&app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

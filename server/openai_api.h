@@ -1,5 +1,5 @@
-// POST /v1/completions as the OpenAI API defines it: JSON in, a checked request out. Pure
-// functions, safe on any input and from any thread.
+// The request of POST /v1/completions: JSON in, a checked request out. Pure functions, safe on any
+// input and from any thread.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -7,35 +7,19 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/request.h"
-#include "models/tokenizer.h"
 #include "server/api_error.h"
+#include "server/generation_parameters.h"
 #include "server/limits.h"
+#include "server/served_model.h"
 
 namespace deltaserve {
-
-// What the API needs to know of the model that is served. Constant; outlives every request.
-struct ServedModel {
-  std::string name;
-  int64_t created = 0;  // Unix seconds
-  int64_t vocab_size = 0;
-  const Tokenizer* tokenizer = nullptr;  // null: token-id prompts only
-  int32_t bos_to_prepend = -1;           // to text prompts; -1 = none
-};
 
 struct CompletionRequest {
   // Exactly one of the two is filled; no entry of token_prompts is empty.
   std::vector<std::string> text_prompts;
   std::vector<std::vector<int32_t>> token_prompts;
-  // Every field but `id`, `prompt` and `sampling.seed`.
-  GenerateRequest generate;
-  std::optional<uint64_t> seed;  // absent: each prompt draws its own
+  GenerationParameters parameters;
   bool echo = false;
-  bool stream = false;
-  bool include_usage = false;           // a last chunk with the usage
-  bool continuous_usage_stats = false;  // usage in every chunk
-  bool return_token_ids = false;
-  std::string user;
 
   size_t num_prompts() const { return text_prompts.size() + token_prompts.size(); }
 };
@@ -53,5 +37,16 @@ struct CompletionRequest {
                                                    const ServerLimits& limits,
                                                    CompletionRequest* request,
                                                    std::vector<std::vector<int32_t>>* prompts);
+
+// Whether all log-probabilities of a request may be held as text. `prompts`: of each the tokens,
+// which count if they are echoed.
+[[nodiscard]] std::optional<ApiError> check_logprob_entries(
+    const GenerationParameters& parameters, bool echo, const ServerLimits& limits,
+    const std::vector<std::vector<int32_t>>& prompts);
+
+// Whether all of `ids` are inside the vocabulary; `param` holds them.
+[[nodiscard]] std::optional<ApiError> check_token_ids(std::string_view param,
+                                                      const std::vector<int32_t>& ids,
+                                                      const ServedModel& model);
 
 }  // namespace deltaserve

@@ -2,22 +2,15 @@
 // a long reply is never held twice. Strings must be valid UTF-8 where they come from a model.
 #pragma once
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "engine/request.h"
 #include "server/api_error.h"
-#include "server/openai_api.h"
+#include "server/json_text.h"
+#include "server/served_model.h"
 
 namespace deltaserve {
-
-// `text` quoted. Bytes that are not UTF-8 become U+FFFD.
-void append_json_string(std::string* out, std::string_view text);
-// Shortest text that reads back as this float's exact value; -inf and NaN become -9999.
-void append_json_number(std::string* out, float value);
-void append_json_ids(std::string* out, const std::vector<int32_t>& ids);
 
 // How a token is shown: its text, "bytes:\xNN.." for part of a character, the piece's name for a
 // control token, "token_id:N" without a tokenizer.
@@ -28,26 +21,48 @@ struct Usage {
   int64_t completion_tokens = 0;
 };
 
-// {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..}
+// {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
+//  "prompt_tokens_details":{"cached_tokens":0}}
 void append_usage(std::string* out, const Usage& usage);
 
-// Grows the legacy `logprobs` object. take() returns what was added since the last take; offsets go
-// on, in characters of the choice's text.
+// Grows the logprobs object of a choice. take() returns what was added since the last take.
 class LogprobsBuilder {
+ public:
+  virtual ~LogprobsBuilder() = default;
+  // The first prompt token has no logprob: then `known` is false.
+  virtual void add(const ServedModel& model, const TokenLogprob& token, bool known) = 0;
+  virtual bool empty() const = 0;
+  virtual std::string take() = 0;
+};
+
+// The object of completions: four parallel lists. Offsets go on over take(), in characters of the
+// choice's text; an unknown logprob prints null twice.
+class CompletionLogprobs : public LogprobsBuilder {
  public:
   // `skip_characters`: what the tokens' bytes have in front that the text has not (a space).
   void set_skip(int64_t skip_characters) { offset_ = -skip_characters; }
-  // The first prompt token has no logprob: `known` false prints null twice.
-  void add(const ServedModel& model, const TokenLogprob& token, bool known);
-  bool empty() const { return tokens_.empty(); }
-  std::string take();
+  void add(const ServedModel& model, const TokenLogprob& token, bool known) override;
+  bool empty() const override { return tokens_.empty(); }
+  std::string take() override;
 
  private:
   std::string tokens_, token_logprobs_, top_logprobs_, text_offsets_;
   int64_t offset_ = 0;
 };
 
-// One choice of a completion or of a chunk. Lists are JSON, ready to be copied.
+// The object of chat completions: {"content":[{token, logprob, bytes, top_logprobs}],
+// "refusal":null}. `bytes` is null for a control token.
+class ChatLogprobs : public LogprobsBuilder {
+ public:
+  void add(const ServedModel& model, const TokenLogprob& token, bool known) override;
+  bool empty() const override { return content_.empty(); }
+  std::string take() override;
+
+ private:
+  std::string content_;
+};
+
+// One choice of a reply or of a chunk. Lists are JSON, ready to be copied.
 struct ChoicePart {
   int index = 0;
   std::string_view text;
@@ -58,12 +73,21 @@ struct ChoicePart {
   std::string_view prompt_token_ids;
 };
 
+// Of a completion: whole or of a chunk.
 void append_choice(std::string* out, const ChoicePart& choice);
+// Of a chat completion: {"message":{..}}.
+void append_chat_choice(std::string* out, const ChoicePart& choice);
+// Of a chunk of a chat completion: {"delta":{..}}. A delta has the role where `first`, and content
+// unless that is empty and the choice is not at its first chunk.
+void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
 
-// {"id":..,"object":"text_completion","created":..,"model":..,"choices":[
-std::string completion_prefix(std::string_view id, int64_t created, std::string_view model);
+// {"id":..,"object":<object>,"created":..,"model":..,"choices":[
+std::string reply_prefix(std::string_view id, std::string_view object, int64_t created,
+                         std::string_view model);
 
 std::string error_json(const ApiError& error);
+// What GET /v1/models/{id} says. Beside OpenAI's fields: the bytes of one sequence's state, the
+// slots, whether there is a chat template.
 std::string model_json(const ServedModel& model);
 std::string model_list_json(const ServedModel& model);
 

@@ -1,12 +1,12 @@
 #include "server/request_json.h"
 
 #include <algorithm>
-#include <array>
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
 #include <limits>
+#include <set>
 
-#include "absl/strings/str_cat.h"
+#include "models/text.h"
 
 namespace deltaserve {
 namespace {
@@ -14,40 +14,14 @@ namespace {
 namespace json = boost::json;
 using json::error_code;
 
-constexpr std::array kKnownKeys = {
-    "best_of",
-    "echo",
-    "frequency_penalty",
-    "ignore_eos",
-    "logit_bias",
-    "logprobs",
-    "max_tokens",
-    "min_p",
-    "model",
-    "n",
-    "presence_penalty",
-    "prompt",
-    "prompt_logprobs",
-    "return_token_ids",
-    "seed",
-    "stop",
-    "stop_token_ids",
-    "stream",
-    "stream_options",
-    "suffix",
-    "temperature",
-    "top_k",
-    "top_p",
-    "user",
-};
-
-bool is_known_key(std::string_view key) {
-  return std::find(kKnownKeys.begin(), kKnownKeys.end(), key) != kKnownKeys.end();
+const ParameterRule* find_rule(const BodyRules& rules, std::string_view key) {
+  for (const std::span<const ParameterRule> part : {rules.shared, rules.own}) {
+    const auto found = std::find_if(part.begin(), part.end(),
+                                    [&](const ParameterRule& rule) { return rule.name == key; });
+    if (found != part.end()) return &*found;
+  }
+  return nullptr;
 }
-
-constexpr char kPromptForms[] =
-    "prompt must be a string, a list of strings, a list of token ids or a list of lists of token "
-    "ids";
 
 // Boost's parser calls this for every element. Returning false stops it; `error_` says why.
 class BodyHandler {
@@ -57,7 +31,8 @@ class BodyHandler {
   static constexpr std::size_t max_key_size = std::numeric_limits<std::size_t>::max();
   static constexpr std::size_t max_string_size = std::numeric_limits<std::size_t>::max();
 
-  BodyHandler(const ServerLimits& limits, CompletionBody* body) : limits_(limits), body_(body) {
+  BodyHandler(const BodyRules& rules, const ServerLimits& limits, RequestBody* body)
+      : rules_(rules), limits_(limits), body_(body) {
     stack_.reset();  // it must be, before the first value
   }
 
@@ -67,7 +42,7 @@ class BodyHandler {
   bool on_document_end(error_code&) { return true; }
 
   bool on_object_begin(error_code& ec) {
-    if (in_prompt_) return fail(ec, kPromptForms);
+    if (in_prompt_) return wrong_prompt(ec);
     ++depth_;
     keys_.emplace_back();
     return true;
@@ -87,7 +62,7 @@ class BodyHandler {
       ++depth_;
       return true;
     }
-    if (++prompt_depth_ > 2) return fail(ec, kPromptForms);
+    if (++prompt_depth_ > 2) return wrong_prompt(ec);
     if (prompt_depth_ == 2) return begin_token_list(ec);
     return true;
   }
@@ -104,38 +79,40 @@ class BodyHandler {
 
   bool on_key_part(json::string_view part, std::size_t, error_code& ec) {
     if (depth_ == 1) top_key_.clear();
-    return append(part, ec);
+    if (text_.size() + part.size() > limits_.string_bytes) {
+      return too_long(ec, limits_.string_bytes);
+    }
+    text_.append(part.data(), part.size());
+    return true;
   }
 
   bool on_key(json::string_view part, std::size_t size, error_code& ec) {
     if (!on_key_part(part, size, ec)) return false;
     std::string key = std::move(text_);
     text_.clear();
-    if (depth_ == 1) top_key_ = is_known_key(key) ? key : std::string();
-    if (depth_ == 1 && top_key_.empty()) {
-      error_ =
-          invalid_parameter(key, absl::StrCat("Unrecognized request argument supplied: ", key));
+    if (depth_ == 1 && !open_parameter(key)) {
+      error_ = invalid_parameter(key, str_cat("Unrecognized request argument supplied: ", key));
       return stop(ec);
     }
-    auto& seen = keys_.back();
-    if (std::find(seen.begin(), seen.end(), key) != seen.end()) {
-      return fail(ec, absl::StrCat("the key '", key, "' appears twice"));
+    if (keys_.back().contains(key)) {
+      return fail(ec, str_cat("the key ", quoted(key), " appears twice"));
     }
     if (depth_ > 1) stack_.push_key(key);
-    in_prompt_ = depth_ == 1 && key == "prompt";
-    seen.push_back(std::move(key));
+    keys_.back().insert(std::move(key));
     return count_value(ec);
   }
 
-  bool on_string_part(json::string_view part, std::size_t, error_code& ec) {
-    return in_prompt_ ? prompt_text(part, false, ec) : append(part, ec);
+  bool on_string_part(json::string_view part, std::size_t size, error_code& ec) {
+    if (in_prompt_) return prompt_text(part, false, ec);
+    if (size > max_string(size_)) return too_long(ec, max_string(size_));
+    stack_.push_chars(part);
+    return true;
   }
 
-  bool on_string(json::string_view part, std::size_t, error_code& ec) {
+  bool on_string(json::string_view part, std::size_t size, error_code& ec) {
     if (in_prompt_) return prompt_text(part, true, ec);
-    if (!append(part, ec)) return false;
-    stack_.push_string(text_);
-    text_.clear();
+    if (size > max_string(size_)) return too_long(ec, max_string(size_));
+    stack_.push_string(part);
     return value_done(ec);
   }
 
@@ -154,19 +131,19 @@ class BodyHandler {
   }
 
   bool on_double(double value, json::string_view, error_code& ec) {
-    if (in_prompt_) return fail(ec, kPromptForms);
+    if (in_prompt_) return wrong_prompt(ec);
     stack_.push_double(value);
     return value_done(ec);
   }
 
   bool on_bool(bool value, error_code& ec) {
-    if (in_prompt_) return fail(ec, kPromptForms);
+    if (in_prompt_) return wrong_prompt(ec);
     stack_.push_bool(value);
     return value_done(ec);
   }
 
   bool on_null(error_code& ec) {
-    if (in_prompt_) return fail(ec, prompt_depth_ == 0 ? "prompt is required" : kPromptForms);
+    if (in_prompt_) return wrong_prompt(ec);
     stack_.push_null();
     return value_done(ec);
   }
@@ -175,7 +152,7 @@ class BodyHandler {
   bool on_comment(json::string_view, error_code&) { return true; }
 
  private:
-  // A value outside `prompt` is complete. One that belongs to the top-level object is stored.
+  // A value outside the prompt is complete. One that belongs to the top-level object is stored.
   bool value_done(error_code& ec) {
     if (depth_ == 0) return fail(ec, "the request body must be a JSON object");
     if (depth_ == 1) {
@@ -186,35 +163,59 @@ class BodyHandler {
     return count_value(ec);
   }
 
-  bool count_value(error_code& ec) {
-    if (++num_values_ <= limits_.json_values) return true;
-    return fail(ec, absl::StrCat("more than ", limits_.json_values, " JSON values"));
-  }
-
-  bool append(json::string_view part, error_code& ec) {
-    if (text_.size() + part.size() > limits_.string_bytes) {
-      return fail(ec, absl::StrCat("a string is longer than ", limits_.string_bytes, " bytes"));
-    }
-    text_.append(part.data(), part.size());
+  // A key of the request itself. False: it is unknown.
+  bool open_parameter(const std::string& key) {
+    in_prompt_ = key == rules_.prompt && !key.empty();
+    const ParameterRule* rule = find_rule(rules_, key);
+    if (!in_prompt_ && rule == nullptr) return false;
+    body_->prompt_given = body_->prompt_given || in_prompt_;
+    top_key_ = key;
+    size_ = rule != nullptr ? rule->size : ParameterSize::kSmall;
     return true;
   }
 
+  bool count_value(error_code& ec) {
+    const int max_values = size_ == ParameterSize::kSmall    ? limits_.json_values
+                           : size_ == ParameterSize::kNested ? limits_.nested_values
+                                                             : limits_.message_values;
+    if (++num_values_[static_cast<size_t>(size_)] <= max_values) return true;
+    return fail(ec, str_cat("more than ", max_values, " JSON values"));
+  }
+
+  size_t max_string(ParameterSize size) const {
+    return size == ParameterSize::kSmall    ? limits_.string_bytes
+           : size == ParameterSize::kNested ? limits_.nested_string_bytes
+                                            : std::numeric_limits<size_t>::max();
+  }
+
+  bool too_long(error_code& ec, size_t max_bytes) {
+    return fail(ec, str_cat("a string is longer than ", max_bytes, " bytes"));
+  }
+
+  bool wrong_prompt(error_code& ec) {
+    return fail(ec, str_cat(rules_.prompt,
+                            " must be a string, a list of strings, a list of token ids or a list "
+                            "of lists of token ids"));
+  }
+
   bool begin_token_list(error_code& ec) {
-    if (!body_->texts.empty() || flat_ids_) return fail(ec, kPromptForms);
+    if (!body_->texts.empty() || flat_ids_) return wrong_prompt(ec);
     if (static_cast<int>(body_->token_lists.size()) >= limits_.prompts) return too_many(ec);
     body_->token_lists.emplace_back();
+    body_->prompt_nested = true;
     return true;
   }
 
   bool too_many(error_code& ec) {
-    return fail(ec, absl::StrCat("more than ", limits_.prompts, " prompts in one request"));
+    return fail(ec, str_cat("more than ", limits_.prompts, " prompts in one request"));
   }
 
   bool prompt_text(json::string_view part, bool last, error_code& ec) {
-    if (prompt_depth_ > 1 || !body_->token_lists.empty()) return fail(ec, kPromptForms);
+    if (prompt_depth_ > 1 || !body_->token_lists.empty()) return wrong_prompt(ec);
     if (!text_open_) {
       if (static_cast<int>(body_->texts.size()) >= limits_.prompts) return too_many(ec);
       body_->texts.emplace_back();
+      body_->prompt_nested = prompt_depth_ > 0;
     }
     body_->texts.back().append(part.data(), part.size());
     text_open_ = !last;
@@ -223,20 +224,20 @@ class BodyHandler {
   }
 
   bool token_id(int64_t id, error_code& ec) {
-    if (prompt_depth_ == 0 || !body_->texts.empty()) return fail(ec, kPromptForms);
+    if (prompt_depth_ == 0 || !body_->texts.empty()) return wrong_prompt(ec);
     if (prompt_depth_ == 1) {
       if (body_->token_lists.empty()) {
         flat_ids_ = true;
         body_->token_lists.emplace_back();
       } else if (!flat_ids_) {
-        return fail(ec, kPromptForms);
+        return wrong_prompt(ec);
       }
     }
     if (++num_tokens_ > limits_.prompt_tokens) {
-      return fail(ec, absl::StrCat("more than ", limits_.prompt_tokens, " prompt tokens"));
+      return fail(ec, str_cat("more than ", limits_.prompt_tokens, " prompt tokens"));
     }
     if (id < 0 || id > std::numeric_limits<int32_t>::max()) {
-      return fail(ec, "prompt has a token id outside the vocabulary");
+      return fail(ec, str_cat(rules_.prompt, " has a token id outside the vocabulary"));
     }
     body_->token_lists.back().push_back(static_cast<int32_t>(id));
     return true;
@@ -252,15 +253,17 @@ class BodyHandler {
     return false;
   }
 
+  const BodyRules& rules_;
   const ServerLimits& limits_;
-  CompletionBody* const body_;
+  RequestBody* const body_;
   std::optional<ApiError> error_;
-  json::value_stack stack_;                     // the value being read, outside `prompt`
-  std::string text_;                            // the key or string being read, likewise
-  std::vector<std::vector<std::string>> keys_;  // seen so far, per open object
+  json::value_stack stack_;                  // the value being read, outside the prompt
+  std::string text_;                         // the key being read
+  std::vector<std::set<std::string>> keys_;  // seen so far, per open object
   std::string top_key_;
-  int depth_ = 0;  // open objects and arrays outside `prompt`
-  int num_values_ = 0;
+  ParameterSize size_ = ParameterSize::kSmall;  // of top_key_
+  int depth_ = 0;                               // open objects and arrays outside the prompt
+  int num_values_[3] = {};                      // by size
   bool in_prompt_ = false;
   bool text_open_ = false;  // the last of `texts` is not complete
   bool flat_ids_ = false;   // the prompt is one list of ids
@@ -270,23 +273,20 @@ class BodyHandler {
 
 }  // namespace
 
-std::optional<ApiError> read_completion_body(std::string_view text, const ServerLimits& limits,
-                                             CompletionBody* body) {
+std::optional<ApiError> read_request_body(std::string_view text, const BodyRules& rules,
+                                          const ServerLimits& limits, RequestBody* body) {
   json::parse_options options;
   options.max_depth = static_cast<std::size_t>(limits.json_depth);
-  json::basic_parser<BodyHandler> parser(options, limits, body);
+  json::basic_parser<BodyHandler> parser(options, rules, limits, body);
   error_code ec;
   const std::size_t used = parser.write_some(false, text.data(), text.size(), ec);
   if (parser.handler().error().has_value()) return parser.handler().error();
   if (ec) {
     return invalid_parameter(
-        "", absl::StrCat("the request body is not valid JSON: ", ec.message(), " at byte ", used));
+        "", str_cat("the request body is not valid JSON: ", ec.message(), " at byte ", used));
   }
   if (used != text.size()) {
     return invalid_parameter("", "the request body has more than one JSON value");
-  }
-  if (body->texts.empty() && body->token_lists.empty()) {
-    return invalid_parameter("prompt", "prompt is required and must not be empty");
   }
   return std::nullopt;
 }

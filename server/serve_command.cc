@@ -1,26 +1,68 @@
 // deltaserve serve: a model behind the OpenAI-compatible HTTP API.
+#include <unistd.h>
+
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_format.h"
+#include "engine/grammar/grammar.h"
 #include "engine/model_runner.h"
+#include "models/file.h"
+#include "models/text.h"
 #include "server/commands.h"
+#include "server/grpc/serve_options.h"
 #include "server/http_server.h"
 #include "server/model_options.h"
+#include "server/template/chat_template.h"
 
 namespace deltaserve {
 namespace {
 
+constexpr size_t kTemplateBytes = 256 * 1024;
+
 struct Options {
   ModelOptions model;
   HttpOptions http;
+  GrpcServeOptions grpc;
   std::string name;
+  std::string chat_template_file;
+  bool allow_chat_template = false;
+  std::string api_key_file;
+  std::string tls_certificate, tls_key;
+  std::vector<std::string> cors_origins;
+  LogFormat log_format = LogFormat::kText;
+  LogLevel log_level = LogLevel::kInfo;
   int max_queue = EngineOptions().max_queued_requests;
+  int drain_timeout_s = 0;
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
+
+// The model's own template, or that of a file. Null: there is none.
+absl::StatusOr<std::unique_ptr<const ChatTemplate>> load_chat_template(const LoadedModel& loaded,
+                                                                       const std::string& file) {
+  std::string source = loaded.folder.defaults.chat_template;
+  std::string origin = "tokenizer_config.json: chat_template";
+  if (!file.empty()) {
+    absl::StatusOr<std::string> text = read_file(file, kTemplateBytes);
+    if (!text.ok()) return text.status();
+    source = *std::move(text);
+    origin = file;
+  }
+  if (source.empty()) return nullptr;
+  absl::StatusOr<std::unique_ptr<const ChatTemplate>> parsed = ChatTemplate::parse(source);
+  if (parsed.ok()) return parsed;
+  if (!file.empty()) return prefixed(origin, parsed.status());
+  // What else the model can do is not lost with it.
+  absl::FPrintF(stderr, "deltaserve: chat is off: %s: %s\n", origin,
+                std::string(parsed.status().message()));
+  return nullptr;
+}
 
 ServedModel served_model(const LoadedModel& loaded, const std::string& name) {
   ServedModel model;
@@ -37,6 +79,15 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name) {
   model.vocab_size = loaded.folder.config.vocab_size;
   model.tokenizer = loaded.folder.tokenizer.get();
   model.bos_to_prepend = bos_to_prepend(loaded.folder);
+  model.slots = loaded.model->limits().max_sequences;
+  model.state_bytes = loaded.model->layout().bytes();
+  model.eos_token_ids = loaded.folder.config.eos_token_ids;
+  model.bos_token = loaded.folder.defaults.bos_token;
+  model.eos_token = loaded.folder.defaults.eos_token;
+  if (model.tokenizer != nullptr) {
+    model.token_table = std::make_shared<const TokenTable>(model.tokenizer->vocabulary(),
+                                                           static_cast<int32_t>(model.vocab_size));
+  }
   return model;
 }
 
@@ -52,49 +103,139 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
 }
 
+// What is read from files before the model, which takes longer.
+absl::Status read_files(Options* options, KeyRing* keys) {
+  if (!options->api_key_file.empty()) {
+    absl::StatusOr<KeyRing> loaded = KeyRing::load(options->api_key_file);
+    if (!loaded.ok()) return loaded.status();
+    *keys = *std::move(loaded);
+  }
+  if (!options->tls_certificate.empty()) {
+    absl::StatusOr<TlsContext> tls = load_tls(options->tls_certificate, options->tls_key);
+    if (!tls.ok()) return tls.status();
+    options->http.tls = *std::move(tls);
+  }
+  absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options->cors_origins);
+  if (!cors.ok()) return cors.status();
+  options->http.cors = *std::move(cors);
+  return absl::OkStatus();
+}
+
 int serve(Options options) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that goes away ends nothing
+  KeyRing keys;
+  if (const absl::Status status = read_files(&options, &keys); !status.ok()) return report(status);
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
-  const ServedModel served = served_model(*loaded, options.name);
+  const absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat_template =
+      load_chat_template(*loaded, options.chat_template_file);
+  if (!chat_template.ok()) return report(chat_template.status());
+  ServedModel served = served_model(*loaded, options.name);
+  served.chat_template = chat_template->get();
+  served.allow_request_template = options.allow_chat_template;
   print_model(*loaded, served);
 
+  Logger log(options.log_format, options.log_level, STDERR_FILENO);
+  Metrics metrics;
   ModelRunner runner(loaded->model.get());
   EngineOptions engine_settings = engine_options(*loaded);
   engine_settings.max_queued_requests = options.max_queue;
   engine_settings.max_prompt_tokens = options.http.limits.prompt_tokens;
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
+  options.http.max_queue = options.max_queue;
+  options.http.version = DELTASERVE_VERSION;
+  options.http.drain_timeout = std::chrono::seconds(options.drain_timeout_s);
   options.http.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
   absl::StatusOr<std::unique_ptr<HttpServer>> server =
-      HttpServer::listen(options.http, served, &engine);
+      HttpServer::listen(options.http, {&served, &engine, &metrics, &log, &keys});
   if (!server.ok()) return report(server.status());
+  options.grpc.tls_certificate_path = options.tls_certificate;
+  options.grpc.tls_key_path = options.tls_key;
+  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
+      listen_grpc(options.grpc, options.http, {&served, &engine, &metrics, &log, &keys});
+  if (!grpc.ok()) return report(grpc.status());
+  if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
   absl::PrintF("listening on %s\n", (*server)->url());
   std::fflush(stdout);
   (*server)->run();
-  engine.stop();  // before the server goes: it notifies connections
+  if (*grpc != nullptr) (*grpc)->shut_down();
+  engine.stop();  // before the servers go: it notifies connections
   return 0;
+}
+
+// Who may use the server, and how it is reached.
+void add_access_options(CLI::App* command, Options* options) {
+  command
+      ->add_option("--api-key-file", options->api_key_file,
+                   "File with one API key a line; then every route but /, /health and /ready needs "
+                   "one of them")
+      ->type_name("FILE");
+  command
+      ->add_option("--cors-origin", options->cors_origins,
+                   "Origin whose pages may call the server from a browser, or *; repeatable")
+      ->type_name("ORIGIN");
+  auto* certificate =
+      command
+          ->add_option("--tls-cert", options->tls_certificate,
+                       "PEM file with the certificate chain: serve HTTPS, and gRPC over TLS")
+          ->type_name("FILE");
+  auto* key = command->add_option("--tls-key", options->tls_key, "PEM file with its private key")
+                  ->type_name("FILE");
+  certificate->needs(key);
+  key->needs(certificate);
+}
+
+void add_chat_options(CLI::App* command, Options* options) {
+  command
+      ->add_option("--chat-template", options->chat_template_file,
+                   "File with a chat template (Jinja) to use instead of the model's")
+      ->type_name("FILE");
+  command->add_flag("--allow-chat-template", options->allow_chat_template,
+                    "Let requests bring a chat template of their own");
+}
+
+void add_log_options(CLI::App* command, Options* options) {
+  const std::map<std::string, LogFormat> formats = {{"text", LogFormat::kText},
+                                                    {"json", LogFormat::kJson}};
+  const std::map<std::string, LogLevel> levels = {{"debug", LogLevel::kDebug},
+                                                  {"info", LogLevel::kInfo},
+                                                  {"warning", LogLevel::kWarning},
+                                                  {"error", LogLevel::kError}};
+  command->add_option("--log-format", options->log_format, "Form of the log on stderr")
+      ->transform(CLI::Transformer(formats))
+      ->default_str("text")
+      ->type_name("text|json");
+  command->add_option("--log-level", options->log_level, "Least level that is logged")
+      ->transform(CLI::Transformer(levels))
+      ->default_str("info")
+      ->type_name("debug|info|warning|error");
+  command->add_flag("--log-prompts", options->http.log_prompts,
+                    "Log the bodies of requests; without it no prompt is logged");
 }
 
 }  // namespace
 
 void add_serve_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand("serve", "Serve a model over HTTP (OpenAI completions)");
+  CLI::App* command = app->add_subcommand("serve", "Serve a model over HTTP (OpenAI API)");
   command->footer(
       "SIGTERM or SIGINT: new requests get 503, those that run finish, then the exit code is 0.\n"
-      "A second signal cuts them off. There is no authentication: beyond this machine, put a "
-      "proxy\n"
-      "in front.");
+      "A second signal cuts them off. Beyond this machine, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<Options>();
   add_model_options(command, &options->model);
   add_capacity_options(command, &options->model);
+  add_access_options(command, options.get());
+  add_chat_options(command, options.get());
+  add_log_options(command, options.get());
   command->add_option("--host", options->http.host, "Address to listen on")
       ->capture_default_str()
       ->type_name("HOST");
+  add_grpc_options(command, &options->grpc);
   command->add_option("--http-port", options->http.port, "Port; 0 = any free one, which is printed")
       ->capture_default_str()
       ->type_name("PORT");
   command
       ->add_option("--max-queue", options->max_queue,
-                   "Requests that may wait for a slot; a further one gets 429")
+                   "Choices of requests that may wait for a slot; a further one gets 429")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->type_name("N");
@@ -106,6 +247,12 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->add_option("--write-timeout", options->write_timeout_s,
                    "Seconds after which a client that does not read its reply is dropped")
       ->check(CLI::Range(1, 3600))
+      ->capture_default_str()
+      ->type_name("S");
+  command
+      ->add_option("--drain-timeout", options->drain_timeout_s,
+                   "Seconds that running requests get after SIGTERM; 0 = as long as they take")
+      ->check(CLI::Range(0, 86400))
       ->capture_default_str()
       ->type_name("S");
   command->callback([run, options] { *run = [options] { return serve(*options); }; });

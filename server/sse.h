@@ -12,6 +12,7 @@ inline void append_sse_event(std::string* out, std::string_view json) {
 }
 
 inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";
+inline constexpr std::string_view kSseKeepAlive = ": keep-alive\n\n";  // a comment
 
 // Must not be empty: that would be the last chunk.
 inline void append_http_chunk(std::string* out, std::string_view data) {

@@ -16,6 +16,8 @@ namespace deltaserve {
 // nothing.
 class Wakeup : public std::enable_shared_from_this<Wakeup> {
  public:
+  using TimePoint = boost::asio::steady_timer::time_point;
+
   explicit Wakeup(boost::asio::any_io_executor strand) : timer_(std::move(strand)) {}
 
   // Any thread. Signals between two waits become one.
@@ -28,14 +30,16 @@ class Wakeup : public std::enable_shared_from_this<Wakeup> {
     });
   }
 
-  // On the strand, one waiter. Returns at once if there was a signal since the last wait. Throws
-  // when the coroutine is cancelled.
-  boost::asio::awaitable<void> wait() {
+  // On the strand, one waiter. Returns at once if there was a signal since the last wait. False:
+  // `until` has come without one. Throws when the coroutine is cancelled.
+  boost::asio::awaitable<bool> wait(TimePoint until = TimePoint::max()) {
     while (!signalled_) {
-      timer_.expires_at(boost::asio::steady_timer::time_point::max());
+      if (TimePoint::clock::now() >= until) co_return false;
+      timer_.expires_at(until);
       co_await timer_.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
     }
     signalled_ = false;
+    co_return true;
   }
 
  private:

@@ -4,22 +4,25 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/base/check.h"
 #include "kernels/cpu/rowwise.h"
 #include "kernels/random.h"
 
 namespace deltaserve::cpu {
 namespace {
 
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+float without_nan(float logit) {
+  return std::isnan(logit) ? -kInfinity : logit;
+}
+
 // Orders tokens from the most to the least likely.
 struct MoreLikely {
   const float* logits;
-  float at(int32_t token) const {
-    const float logit = logits[token];
-    return std::isnan(logit) ? -std::numeric_limits<float>::infinity() : logit;
-  }
   bool operator()(int32_t a, int32_t b) const {
-    const float x = at(a);
-    const float y = at(b);
+    const float x = without_nan(logits[a]);
+    const float y = without_nan(logits[b]);
     return x > y || (x == y && a < b);
   }
 };
@@ -39,16 +42,68 @@ void most_likely(const float* logits, int64_t vocab, int64_t count, int32_t* bes
   std::sort_heap(best, best + count, before);
 }
 
+bool is_allowed(const HeadRow& row, int64_t token) {
+  return row.allowed == nullptr || (row.allowed[token / 32] >> (token % 32) & 1) != 0;
+}
+
+// The logits that the draw sees: the model's own where the row changes none, otherwise a copy in
+// `changed`, without NaN and with -infinity for what may not be drawn.
+const float* drawn_logits(const HeadRow& row, const float* logits, int64_t vocab, float* changed) {
+  if (row.num_adjustments == 0 && row.allowed == nullptr) return logits;
+  for (int64_t i = 0; i < vocab; ++i) changed[i] = without_nan(logits[i]);
+  for (int32_t i = 0; i < row.num_adjustments; ++i) {
+    const LogitAdjustment& adjustment = row.adjustments[i];
+    DS_CHECK(adjustment.token >= 0 && adjustment.token < vocab);
+    float& logit = changed[adjustment.token];
+    logit = logit > 0 ? logit / adjustment.factor : logit * adjustment.factor;
+    logit = std::min(without_nan(logit + adjustment.add), std::numeric_limits<float>::max());
+  }
+  if (row.allowed == nullptr) return changed;
+  for (int64_t begin = 0; begin < vocab; begin += 32) {
+    if (row.allowed[begin / 32] == ~uint32_t{0}) continue;
+    for (int64_t i = begin; i < std::min(begin + 32, vocab); ++i) {
+      if (!is_allowed(row, i)) changed[i] = -kInfinity;
+    }
+  }
+  return changed;
+}
+
+// Looks at the mask too: where all logits are -infinity, they do not tell what may be drawn.
+int32_t greedy(const HeadRow& row, const float* logits, int64_t vocab) {
+  int32_t best = -1;
+  for (int32_t token = 0; token < vocab; ++token) {
+    if (!is_allowed(row, token)) continue;
+    if (best < 0 || without_nan(logits[token]) > without_nan(logits[best])) best = token;
+  }
+  DS_CHECK(best >= 0);
+  return best;
+}
+
+// Weights relative to the most likely token, whose own is 1; returns their sum. `weights` may be
+// `logits`.
+double weigh(const float* logits, float max, float temperature, int64_t vocab, float* weights) {
+  exp_row(logits, max, 1 / temperature, vocab, weights);
+  double total = 0;
+  for (int64_t i = 0; i < vocab; ++i) {
+    if (std::isnan(logits[i])) weights[i] = 0;
+    total += weights[i];
+  }
+  return total;
+}
+
 // Candidates in order of likelihood, as far as top_k and top_p may reach, and how many they keep.
-int64_t cut_candidates(const HeadRow& row, const float* logits, int64_t vocab, double total,
+// Their weights are in the scratch too.
+int64_t cut_candidates(const HeadRow& row, const float* logits, int64_t vocab, float max,
                        const SampleScratch& scratch) {
   const bool limited = row.top_k > 0 && row.top_k < vocab;
   const int64_t most = limited ? row.top_k : vocab;
   // How many tokens top_p needs is not known beforehand: look at ever more of the most likely.
   for (int64_t count = limited ? most : std::min<int64_t>(most, 256);;
        count = std::min(most, count * 8)) {
-    most_likely(logits, vocab, count, scratch.indices);
-    double all = total;
+    // Anew in each round: changed logits stand where the weights go.
+    const float* drawn = drawn_logits(row, logits, vocab, scratch.weights);
+    most_likely(drawn, vocab, count, scratch.indices);
+    double all = weigh(drawn, max, row.temperature, vocab, scratch.weights);
     if (limited) {
       all = 0;
       for (int64_t i = 0; i < count; ++i) all += scratch.weights[scratch.indices[i]];
@@ -60,12 +115,6 @@ int64_t cut_candidates(const HeadRow& row, const float* logits, int64_t vocab, d
     }
     if (count == most) return count;
   }
-}
-
-int32_t greedy(const float* logits, int64_t vocab) {
-  int32_t best = 0;
-  most_likely(logits, vocab, 1, &best);
-  return best;
 }
 
 // Draws from weights[order[0..count)] (order null: ids themselves), leaving out those under
@@ -91,21 +140,21 @@ int32_t draw(const float* weights, const int32_t* order, int64_t count, float le
   return last;  // rounding left the threshold at the very end
 }
 
+// `max` is the largest of `logits`.
 int32_t sample(const HeadRow& row, const float* logits, int64_t vocab, float max,
                const SampleScratch& scratch) {
-  if (row.temperature <= 0) return greedy(logits, vocab);
-  // Weights relative to the most likely token: its own is 1.
-  exp_row(logits, max, 1 / row.temperature, vocab, scratch.weights);
-  double total = 0;
-  for (int64_t i = 0; i < vocab; ++i) {
-    if (std::isnan(logits[i])) scratch.weights[i] = 0;
-    total += scratch.weights[i];
+  const float* drawn = drawn_logits(row, logits, vocab, scratch.weights);
+  if (drawn != logits) max = *std::max_element(drawn, drawn + vocab);
+  // So small a temperature that its inverse is no number any more is as good as 0.
+  if (row.temperature <= 0 || !std::isfinite(1 / row.temperature) || !std::isfinite(max)) {
+    return greedy(row, drawn, vocab);
   }
   const double u = uniform(philox(row.seed, row.position, row.choice));
   if ((row.top_k <= 0 || row.top_k >= vocab) && row.top_p >= 1) {
+    weigh(drawn, max, row.temperature, vocab, scratch.weights);
     return draw(scratch.weights, nullptr, vocab, row.min_p, u);
   }
-  const int64_t kept = cut_candidates(row, logits, vocab, total, scratch);
+  const int64_t kept = cut_candidates(row, logits, vocab, max, scratch);
   return draw(scratch.weights, scratch.indices, kept, row.min_p, u);
 }
 
@@ -117,12 +166,14 @@ HeadResult evaluate_row(const HeadRow& row, const float* logits, int64_t vocab,
   float max = 0;
   const double normaliser = log_sum_exp(logits, vocab, &max);
   const auto logprob = [&](int32_t token) {
-    return static_cast<float>(static_cast<double>(logits[token]) - normaliser);
+    return static_cast<float>(static_cast<double>(without_nan(logits[token])) - normaliser);
   };
   if (!std::isfinite(max)) {
     // A broken model: no distribution to speak of. Report it as certain loss, draw the argmax.
-    result.token = row.sample ? greedy(logits, vocab) : -1;
-    result.logprob = result.target_logprob = -std::numeric_limits<float>::infinity();
+    if (row.sample) {
+      result.token = greedy(row, drawn_logits(row, logits, vocab, scratch.weights), vocab);
+    }
+    result.logprob = result.target_logprob = -kInfinity;
     return result;
   }
   if (row.sample) {

@@ -12,7 +12,8 @@ struct SampleScratch {
   int32_t* indices;  // [vocab]
 };
 
-// Ties between logits go to the smaller id; NaN counts as -infinity. `logits` is not changed.
+// Ties between logits go to the smaller id; NaN counts as -infinity. `logits` is not changed. A row
+// that samples and allows no token is a programmer error.
 HeadResult evaluate_row(const HeadRow& row, const float* logits, int64_t vocab,
                         const SampleScratch& scratch);
 

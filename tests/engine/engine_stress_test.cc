@@ -2,10 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.h"
@@ -24,41 +26,60 @@ GenerateRequest random_request(std::mt19937& random) {
   request.sampling.seed = random();
   if (random() % 3 == 0) request.stop = {"ab", "xyz"};
   if (random() % 4 == 0) request.prompt_logprobs = static_cast<int32_t>(random() % 3);
+  if (random() % 3 == 0) request.sampling.repetition_penalty = 1.5f;
+  if (random() % 4 == 0) request.min_tokens = request.max_tokens / 2;
+  request.priority = static_cast<int32_t>(random() % 3);
+  if (random() % 4 == 0) {
+    request.deadline =
+        std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 3000);
+  }
   return request;
 }
 
-// One client: reads, reads slowly, cancels, or walks away.
+// One reader: reads, cancels, or walks away.
+void read(std::shared_ptr<TokenStream> stream, uint32_t how) {
+  switch (how % 5) {
+    case 0: break;  // walks away
+    case 1:
+      stream->cancel();
+      read_all(*stream);
+      break;
+    case 2: {
+      std::thread canceller([&] { stream->cancel(); });
+      read_all(*stream);
+      canceller.join();
+      break;
+    }
+    default: {
+      const FinishReason finish = read_all(*stream).finish;
+      EXPECT_NE(finish, FinishReason::kNone);
+    }
+  }
+}
+
+// Asks for one or more choices at a time; `accepted` counts choices.
 void be_a_client(Engine& engine, uint32_t seed, std::atomic<int>* accepted) {
   std::mt19937 random(seed);
   for (int round = 0; round < kRoundsPerThread; ++round) {
     auto notified = std::make_shared<std::atomic<int>>(0);
-    auto stream = engine.submit(random_request(random), [notified] { ++*notified; });
-    if (!stream.ok()) {
-      ASSERT_TRUE(absl::IsResourceExhausted(stream.status()) ||
-                  absl::IsUnavailable(stream.status()))
-          << stream.status();
+    const int num_choices = 1 + static_cast<int>(random() % 3);
+    auto streams =
+        engine.submit_choices(random_request(random), num_choices, [notified] { ++*notified; });
+    if (!streams.ok()) {
+      ASSERT_TRUE(absl::IsResourceExhausted(streams.status()) ||
+                  absl::IsDeadlineExceeded(streams.status()) ||
+                  absl::IsUnavailable(streams.status()))
+          << streams.status();
       std::this_thread::yield();
       continue;
     }
-    ++*accepted;
-    TokenStream& reader = **stream;
-    switch (random() % 5) {
-      case 0: break;  // walks away
-      case 1:
-        reader.cancel();
-        read_all(reader);
-        break;
-      case 2: {
-        std::thread canceller([&] { reader.cancel(); });
-        read_all(reader);
-        canceller.join();
-        break;
-      }
-      default: {
-        const FinishReason finish = read_all(reader).finish;
-        EXPECT_NE(finish, FinishReason::kNone);
-      }
+    *accepted += num_choices;
+    // Side by side: prompt log-probabilities come only if no choice's reader lags.
+    std::vector<std::thread> readers;
+    for (auto& stream : *streams) {
+      readers.emplace_back(read, std::move(stream), static_cast<uint32_t>(random()));
     }
+    for (std::thread& reader : readers) reader.join();
   }
 }
 
@@ -87,8 +108,11 @@ TEST(EngineStress, CancelStormsLeakNoSlot) {
   EXPECT_EQ(stats.running, 0);
   EXPECT_EQ(stats.waiting, 0);
   EXPECT_EQ(stats.finished, accepted.load());
+  EXPECT_EQ(stats.finished, stats.finished_stop + stats.finished_length + stats.cancelled +
+                                stats.deadline_exceeded + stats.errors);
   EXPECT_GT(stats.cancelled, 0);
-  EXPECT_LT(stats.cancelled, stats.finished);
+  EXPECT_GT(stats.finished_length, 0);
+  EXPECT_EQ(stats.errors, 0);
   // And ~StatePool checks that every slot came back.
 }
 
@@ -124,7 +148,7 @@ TEST(EngineStress, SlowReadersAndFastOnesGetTheSameText) {
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
-      const auto stream = *engine.submit(request);
+      const auto stream = *engine.submit(request.clone());
       while (auto update = stream->wait()) {
         texts[i] += update->text;
         if (i % 2 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
@@ -136,6 +160,39 @@ TEST(EngineStress, SlowReadersAndFastOnesGetTheSameText) {
     EXPECT_EQ(text.size(), 60u);
     EXPECT_EQ(text, texts[0]);
   }
+}
+
+// Slots are scarce, so groups wait for each other; whoever is cancelled, the rest get what they
+// would alone.
+TEST(EngineStress, ChoicesAmongCancelsGetTheirText) {
+  const Vocabulary vocabulary = byte_vocabulary();
+  FakeRunner runner(256, 4);
+  EngineOptions options = small_options();
+  options.max_queued_requests = 1000;
+  Engine engine(&runner, &vocabulary, options);
+  GenerateRequest request;
+  request.prompt.assign(400, 'p');
+  request.max_tokens = 40;
+  std::vector<std::string> expected;
+  const auto first = *engine.submit_choices(request.clone(), 3);
+  for (const auto& stream : first) expected.push_back(read_all(*stream).text);
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      for (uint32_t round = 0; round < 10; ++round) {
+        auto streams = *engine.submit_choices(request.clone(), 3);
+        const uint32_t left_out = (i + round) % 3;
+        std::thread canceller([&] { streams[left_out]->cancel(); });
+        for (uint32_t choice = 0; choice < 3; ++choice) {
+          const TokenUpdate update = read_all(*streams[choice]);
+          if (choice == left_out && update.finish == FinishReason::kCancelled) continue;
+          EXPECT_EQ(update.text, expected[choice]);
+        }
+        canceller.join();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace

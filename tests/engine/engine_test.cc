@@ -36,8 +36,8 @@ GenerateRequest request(int64_t prompt_tokens, int64_t max_tokens, uint64_t seed
   return request;
 }
 
-TokenUpdate run(Engine& engine, GenerateRequest r) {
-  const auto stream = engine.submit(std::move(r));
+TokenUpdate run(Engine& engine, const GenerateRequest& r) {
+  const auto stream = engine.submit(r.clone());
   EXPECT_TRUE(stream.ok()) << stream.status();
   return read_all(**stream);
 }
@@ -98,7 +98,7 @@ TEST(Engine, NeighboursDoNotChangeTokens) {
     small.max_step_tokens = step_tokens;
     Engine engine(&runner, &vocabulary(), small);
     std::vector<Stream> streams;
-    for (const GenerateRequest& r : requests) streams.push_back(*engine.submit(r));
+    for (const GenerateRequest& r : requests) streams.push_back(*engine.submit(r.clone()));
     for (size_t i = 0; i < streams.size(); ++i) {
       const TokenUpdate together = read_all(*streams[i]);
       EXPECT_EQ(together.tokens, alone[i].tokens);
@@ -191,14 +191,14 @@ TEST(Engine, RefusesBadRequests) {
   EXPECT_TRUE(absl::IsInvalidArgument(engine.submit(request(11, 1)).status()));
   GenerateRequest outside = request(1, 1);
   outside.prompt = {kTestVocabSize};
-  EXPECT_TRUE(absl::IsInvalidArgument(engine.submit(outside).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(engine.submit(outside.clone()).status()));
   EXPECT_EQ(engine.stats().finished, 0);
 
   const Vocabulary none;
   Engine mute(&runner, &none, limited);
   GenerateRequest stop = request(1, 1);
   stop.stop = {"x"};
-  EXPECT_TRUE(absl::IsInvalidArgument(mute.submit(stop).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(mute.submit(stop.clone()).status()));
   const TokenUpdate update = run(mute, request(1, 4));
   EXPECT_EQ(update.text, "");
   EXPECT_EQ(update.tokens.size(), 4u);
@@ -254,8 +254,8 @@ TEST(Engine, AFullStreamPausesOnlyItself) {
   EngineOptions small = options();
   small.stream_capacity = 4;
   Engine engine(&runner, &vocabulary(), small);
-  const Stream lagging = *engine.submit(slow);
-  EXPECT_EQ(read_all(**engine.submit(fast)).tokens.size(), 200u);
+  const Stream lagging = *engine.submit(slow.clone());
+  EXPECT_EQ(read_all(**engine.submit(fast.clone())).tokens.size(), 200u);
   EXPECT_EQ(engine.stats().running, 1);
   // The engine sleeps now, with a sequence that has a slot; reading wakes it.
   TokenUpdate update = *lagging->take();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
@@ -62,20 +63,35 @@ void FakeRunner::check(const StepView& step, const std::vector<HeadRow>& rows) c
     }
   }
   EXPECT_EQ(next_row, step.num_rows);
-  int32_t last_row = -1;
+  EXPECT_LE(rows.size(), static_cast<size_t>(max_rows_));
+  int32_t last_row = 0;
   for (const HeadRow& row : rows) {
-    EXPECT_GT(row.row, last_row);
+    EXPECT_GE(row.row, last_row);
     EXPECT_LT(row.row, step.num_rows);
     EXPECT_TRUE(row.sample || row.target >= 0);
     last_row = row.row;
   }
 }
 
+namespace {
+
+int32_t allowed_from(int32_t token, const HeadRow& row) {
+  if (row.allowed == nullptr) return token;
+  for (int32_t i = 0; i < kTestVocabSize; ++i) {
+    const int32_t next = (token + i) % kTestVocabSize;
+    if ((row.allowed[next / 32] >> (next % 32) & 1) != 0) return next;
+  }
+  ADD_FAILURE() << "a row allows no token";
+  return token;
+}
+
+}  // namespace
+
 HeadResult FakeRunner::result(const HeadRow& row, const std::vector<int32_t>& tokens) const {
   HeadResult result;
   if (row.sample) {
     EXPECT_EQ(row.position, tokens.size());
-    result.token = next_token_(tokens, row);
+    result.token = allowed_from(next_token_(tokens, row), row);
     result.logprob = -1.0f;
   }
   if (row.target >= 0) result.target_logprob = -static_cast<float>(row.target);
@@ -97,14 +113,27 @@ Ticket FakeRunner::submit(const StepView& step, const std::vector<HeadRow>& rows
     if (segment.position == 0) tokens.clear();  // a zero state
     for (int32_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
       tokens.push_back(step.token_ids[row]);
-      if (head < rows.size() && rows[head].row == row) {
+      while (head < rows.size() && rows[head].row == row) {
         pending_.push_back(result(rows[head++], tokens));
       }
     }
   }
+  Step record{{step.segments, step.segments + step.num_segments}, step.num_decode, 0, {}};
+  for (const HeadRow& row : rows) {
+    record.num_draws += row.sample ? 1 : 0;
+    record.adjustments.insert(record.adjustments.end(), row.adjustments,
+                              row.adjustments + row.num_adjustments);
+  }
   std::lock_guard lock(mutex_);
-  steps_.push_back({{step.segments, step.segments + step.num_segments}, step.num_decode});
+  steps_.push_back(std::move(record));
   return {steps_.size()};
+}
+
+void FakeRunner::copy_state(int from, int to) {
+  EXPECT_NE(from, to);
+  slots_.at(to) = slots_.at(from);
+  std::lock_guard lock(mutex_);
+  ++num_copies_;
 }
 
 void FakeRunner::wait(Ticket, std::vector<HeadResult>* results) {
@@ -137,6 +166,27 @@ std::vector<FakeRunner::Step> FakeRunner::steps() const {
   return steps_;
 }
 
+int FakeRunner::num_copies() const {
+  std::lock_guard lock(mutex_);
+  return num_copies_;
+}
+
+void TableConstraint::allowed(std::span<uint32_t> words) const {
+  std::fill(words.begin(), words.end(), 0);
+  if (finished()) return;
+  for (const int32_t token : allowed_[num_accepted_]) words[token / 32] |= 1u << (token % 32);
+}
+
+void TableConstraint::accept(int32_t token) {
+  ASSERT_FALSE(finished());
+  const std::vector<int32_t>& now = allowed_[num_accepted_++];
+  EXPECT_NE(std::find(now.begin(), now.end(), token), now.end()) << token;
+}
+
+std::unique_ptr<TokenConstraint> TableConstraint::clone() const {
+  return std::make_unique<TableConstraint>(*this);
+}
+
 TokenUpdate read_all(TokenStream& stream) {
   TokenUpdate all;
   while (std::optional<TokenUpdate> next = stream.wait()) {
@@ -152,6 +202,9 @@ TokenUpdate read_all(TokenStream& stream) {
     all.finish = next->finish;
     all.stop_string = next->stop_string;
     all.stop_token = next->stop_token;
+    all.queue_seconds = next->queue_seconds;
+    all.prefill_seconds = next->prefill_seconds;
+    all.decode_seconds = next->decode_seconds;
   }
   return all;
 }

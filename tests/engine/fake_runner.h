@@ -1,16 +1,20 @@
 // A StepRunner without a model: the next token is a function of the tokens that a slot has seen, so
-// that a mistake in what is fed where changes the text. It checks every step against the contract
-// of StepView.
+// that a mistake in what is fed or copied where changes the text. It checks every step against the
+// contract of StepView.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/request.h"
 #include "engine/step_runner.h"
+#include "engine/token_constraint.h"
 #include "engine/token_stream.h"
 #include "models/vocabulary.h"
 
@@ -25,7 +29,8 @@ std::vector<int32_t> tokens_of(std::string_view bytes);
 
 class FakeRunner final : public StepRunner {
  public:
-  // `tokens`: all of the sequence so far.
+  // `tokens`: all of the sequence so far. A token that the row does not allow is replaced by the
+  // next one that it does.
   using NextToken = std::function<int32_t(const std::vector<int32_t>& tokens, const HeadRow& row)>;
 
   // A letter that depends on every token, the seed, the choice and the position.
@@ -40,10 +45,13 @@ class FakeRunner final : public StepRunner {
   int32_t vocab_size() const override { return kTestVocabSize; }
   Ticket submit(const StepView& step, const std::vector<HeadRow>& rows) override;
   void wait(Ticket ticket, std::vector<HeadResult>* results) override;
+  void copy_state(int from, int to) override;
 
   struct Step {
     std::vector<Segment> segments;
     int num_decode = 0;
+    int num_draws = 0;
+    std::vector<LogitAdjustment> adjustments;  // of all draws, one after the other
   };
 
   // While held, no step ends. Any thread.
@@ -52,6 +60,7 @@ class FakeRunner final : public StepRunner {
   // Returns when a step stands at the gate.
   void wait_until_held();
   std::vector<Step> steps() const;
+  int num_copies() const;
 
  private:
   void check(const StepView& step, const std::vector<HeadRow>& rows) const;
@@ -66,6 +75,24 @@ class FakeRunner final : public StepRunner {
   bool held_ = false;
   bool at_gate_ = false;
   std::vector<Step> steps_;
+  int num_copies_ = 0;
+};
+
+// A constraint that a table gives: after n tokens those of allowed[n] may come; after the last
+// entry it is finished.
+class TableConstraint final : public TokenConstraint {
+ public:
+  explicit TableConstraint(std::vector<std::vector<int32_t>> allowed)
+      : allowed_(std::move(allowed)) {}
+
+  void allowed(std::span<uint32_t> words) const override;
+  void accept(int32_t token) override;
+  bool finished() const override { return num_accepted_ == allowed_.size(); }
+  std::unique_ptr<TokenConstraint> clone() const override;
+
+ private:
+  std::vector<std::vector<int32_t>> allowed_;
+  size_t num_accepted_ = 0;
 };
 
 // Reads to the end and merges everything.

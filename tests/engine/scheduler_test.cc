@@ -12,11 +12,11 @@ namespace {
 
 constexpr SequenceDemand kDecoding{0, false};
 constexpr SequenceDemand kPausedDecoding{0, true};
-SequenceDemand prompt(int64_t left) {
-  return {left, false};
+SequenceDemand prompt(int64_t left, int num_draws = 1) {
+  return {left, false, num_draws};
 }
-SequenceDemand paused_prompt(int64_t left) {
-  return {left, true};
+SequenceDemand paused_prompt(int64_t left, int num_draws = 1) {
+  return {left, true, num_draws};
 }
 
 // "0 1 | 2:64 3:100": decoding sequences, then prompt pieces.
@@ -91,17 +91,13 @@ INSTANTIATE_TEST_SUITE_P(
              128,
              {paused_prompt(5000), prompt(900), prompt(64)},
              0,
-             "| 1:64 2:64"}),
+             "| 1:64 2:64"},
+        Case{"DrawsTakeRows", 512, {kDecoding, prompt(1000, 65)}, 0, "0 | 1:384"},
+        Case{"DrawsLeaveOneChunk", 128, {prompt(1000, 128)}, 0, "| 0:64"},
+        Case{"PausedDrawsTakeNothing", 512, {paused_prompt(9, 128), prompt(1000)}, 0, "| 1:512"}),
     [](const testing::TestParamInfo<Case>& param_info) {
       return std::string(param_info.param.name);
     });
-
-TEST(Scheduler, AdmitsWhatFits) {
-  EXPECT_EQ(Scheduler::num_admissions(0, 4), 0);
-  EXPECT_EQ(Scheduler::num_admissions(3, 4), 3);
-  EXPECT_EQ(Scheduler::num_admissions(9, 4), 4);
-  EXPECT_EQ(Scheduler::num_admissions(9, 0), 0);
-}
 
 TEST(Scheduler, IsAFunctionOfItsArguments) {
   Scheduler used(256), fresh(256);
@@ -118,16 +114,20 @@ TEST(Scheduler, RandomDemandsKeepTheRules) {
     for (SequenceDemand& demand : demands) {
       demand.prompt_left = random() % 2 ? 0 : 1 + random() % 700;
       demand.paused = random() % 5 == 0;
+      if (demand.prompt_left > 0 && random() % 3 == 0) demand.num_draws = 1 + random() % 128;
     }
     Scheduler scheduler(max_step_tokens);
     const StepSchedule& schedule = scheduler.schedule(demands, random());
     std::map<int, int> tokens;
-    int rows = 0;
+    int rows = 0, results = 0, draws = 0;
+    for (const SequenceDemand& demand : demands) draws += demand.num_draws;
     for (const StepPiece& piece : schedule.pieces) {
       ASSERT_TRUE(tokens.emplace(piece.sequence, piece.num_tokens).second);
       rows += piece.num_tokens;
+      results += piece.num_tokens + demands[piece.sequence].num_draws - 1;
     }
     ASSERT_LE(rows, std::max(max_step_tokens, schedule.num_decode + kChunkTokens));
+    ASSERT_LE(results, std::max(max_step_tokens, draws + kChunkTokens));
     bool wants_prompt = false, reads_prompt = false;
     for (int i = 0; i < static_cast<int>(demands.size()); ++i) {
       const SequenceDemand& demand = demands[i];

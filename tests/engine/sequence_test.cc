@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,45 +16,64 @@ namespace {
 
 const std::vector<int32_t> kEosIds{kTestEos};
 
+constexpr SteadyTime kSubmitted{std::chrono::seconds(100)};
+
+SteadyTime after(int seconds) {
+  return kSubmitted + std::chrono::seconds(seconds);
+}
+
+bool allows(const HeadRow& row, int32_t token) {
+  return row.allowed == nullptr || (row.allowed[token / 32] >> (token % 32) & 1) != 0;
+}
+
 class SequenceTest : public testing::Test {
  protected:
   SequenceTest() { request_.prompt = tokens_of("prompt"); }
 
+  // Its prompt has been read.
   void start() {
     stream_ = std::make_shared<TokenStream>(1000, nullptr);
-    sequence_ = std::make_unique<Sequence>(request_, &vocabulary_, &kEosIds, stream_);
-    sequence_->admit(pool_.acquire());
-    plan_and_commit(static_cast<int>(request_.prompt.size()), 0);
+    auto request = std::make_shared<GenerateRequest>(request_.clone());
+    auto constraint = std::move(request->constraint);
+    sequence_ = std::make_unique<Sequence>(request, request->choice, std::move(constraint),
+                                           &context_, stream_, kSubmitted);
+    sequence_->admit(after(1));
+    sequence_->set_prompt_tokens_read(6);
+    sequence_->start(Penalties(request_.sampling, kTestVocabSize));
   }
 
-  // Feeds generated tokens until the sequence ends or they run out.
-  TokenUpdate generate(const std::vector<int32_t>& tokens) {
-    stream_ = std::make_shared<TokenStream>(1000, nullptr);
-    sequence_ = std::make_unique<Sequence>(request_, &vocabulary_, &kEosIds, stream_);
-    sequence_->admit(pool_.acquire());
-    int rows = static_cast<int>(request_.prompt.size());
-    for (const int32_t token : tokens) {
-      if (sequence_->status() == SequenceStatus::kEnded) break;
-      plan_and_commit(rows, token);
-      rows = 1;
-    }
+  HeadRow next_draw() {
+    sequence_->prepare_draw(after(2));
+    head_rows_.clear();
+    sequence_->add_draw(0, &head_rows_);
+    return head_rows_.at(0);
+  }
+
+  void commit(int32_t token, int seconds = 2) {
+    HeadResult result;
+    result.token = token;
+    sequence_->commit(result, after(seconds));
+  }
+
+  TokenUpdate published() {
     sequence_->publish();
     return *stream_->take();
   }
 
-  void plan_and_commit(int rows, int32_t token) {
-    plan_ = {};
-    head_rows_.clear();
-    sequence_->append_rows(rows, &plan_, &head_rows_);
-    std::vector<HeadResult> results(head_rows_.size());
-    for (HeadResult& result : results) result.token = token;
-    EXPECT_EQ(sequence_->commit(rows, results.data()), results.data() + results.size());
+  // Feeds generated tokens until the sequence ends or they run out.
+  TokenUpdate generate(const std::vector<int32_t>& tokens) {
+    start();
+    for (const int32_t token : tokens) {
+      if (sequence_->ended()) break;
+      EXPECT_TRUE(allows(next_draw(), token)) << token;
+      commit(token);
+    }
+    return published();
   }
 
   const Vocabulary vocabulary_ = byte_vocabulary();
-  StatePool pool_{1};
+  const SequenceContext context_{&vocabulary_, &kEosIds, kTestVocabSize};
   GenerateRequest request_;
-  StepPlan plan_;
   std::vector<HeadRow> head_rows_;
   std::shared_ptr<TokenStream> stream_;
   std::unique_ptr<Sequence> sequence_;
@@ -93,7 +114,6 @@ TEST_F(SequenceTest, AStopTokenIsNamedAndGivesNoText) {
   EXPECT_EQ(update.stop_token, 'x');
   EXPECT_EQ(update.tokens_generated, 2);
 
-  sequence_.reset();
   request_.ignore_eos = true;  // of no effect on stop tokens
   update = generate({'a', kTestEos});
   EXPECT_EQ(update.stop_token, kTestEos);
@@ -113,10 +133,8 @@ TEST_F(SequenceTest, TheEndReleasesHeldText) {
   request_.stop = {"bcd"};
   request_.max_tokens = 3;
   EXPECT_EQ(generate(tokens_of("abcd")).text, "abc");
-  sequence_.reset();
   request_.max_tokens = 10;
   EXPECT_EQ(generate({'a', 'b', 'c', kTestEos}).text, "abc");
-  sequence_.reset();
   EXPECT_EQ(generate({'a', 0xE2, kTestEos}).text, "a\xEF\xBF\xBD");
 }
 
@@ -124,46 +142,238 @@ TEST_F(SequenceTest, LogprobsOnePerToken) {
   request_.logprobs = 0;
   request_.max_tokens = 2;
   EXPECT_EQ(generate(tokens_of("ab")).logprobs.size(), 2u);
-  sequence_.reset();
   request_.logprobs = -1;
   EXPECT_TRUE(generate(tokens_of("ab")).logprobs.empty());
 }
 
-TEST_F(SequenceTest, RowsSayWhatIsSampled) {
-  request_.sampling = {0.5f, 3, 0.9f, 0.1f, 77};
+TEST_F(SequenceTest, DrawsSayWhatIsSampled) {
+  request_.sampling = {0.5f, 3, 0.9f, 0.1f, 77, 1, 0, 0, {}};
+  request_.sampling.logit_bias = {{5, 1.5f}};
+  request_.sampling.presence_penalty = 0.5f;
   request_.choice = 4;
   request_.logprobs = 2;
-  request_.prompt_logprobs = 1;
   request_.max_tokens = 9;
   start();
-  ASSERT_EQ(head_rows_.size(), 6u);
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(head_rows_[i].row, i);
-    EXPECT_EQ(head_rows_[i].target, request_.prompt[i + 1]);
-    EXPECT_EQ(head_rows_[i].num_top, 1);
-    EXPECT_FALSE(head_rows_[i].sample);
-  }
-  const HeadRow& last = head_rows_[5];
-  EXPECT_TRUE(last.sample);
-  EXPECT_EQ(last.target, -1);
-  EXPECT_EQ(last.num_top, 2);
-  EXPECT_EQ(last.temperature, 0.5f);
-  EXPECT_EQ(last.top_k, 3);
-  EXPECT_EQ(last.top_p, 0.9f);
-  EXPECT_EQ(last.min_p, 0.1f);
-  EXPECT_EQ(last.seed, 77u);
-  EXPECT_EQ(last.choice, 4u);
-  EXPECT_EQ(last.position, 6u);
+  const HeadRow draw = next_draw();
+  EXPECT_TRUE(draw.sample);
+  EXPECT_EQ(draw.target, -1);
+  EXPECT_EQ(draw.num_top, 2);
+  EXPECT_EQ(draw.temperature, 0.5f);
+  EXPECT_EQ(draw.top_k, 3);
+  EXPECT_EQ(draw.top_p, 0.9f);
+  EXPECT_EQ(draw.min_p, 0.1f);
+  EXPECT_EQ(draw.seed, 77u);
+  EXPECT_EQ(draw.choice, 4u);
+  EXPECT_EQ(draw.position, 6u);
+  EXPECT_EQ(draw.allowed, nullptr);
+  ASSERT_EQ(draw.num_adjustments, 1);
+  EXPECT_EQ(draw.adjustments[0].token, 5);
+  EXPECT_EQ(draw.adjustments[0].add, 1.5f);
 
-  plan_and_commit(1, 'z');
-  ASSERT_EQ(head_rows_.size(), 1u);
+  commit('z');
+  StatePool pool(3);
+  const StateSlot held = pool.acquire();
+  sequence_->take_slot(pool.acquire());
+  sequence_->prepare_draw(after(3));
+  StepPlan plan;
+  plan.token_ids = {7};
+  head_rows_.clear();
+  sequence_->append_row(&plan, &head_rows_);
+  EXPECT_EQ(plan.token_ids, (std::vector<int32_t>{7, 'z'}));
+  EXPECT_EQ(plan.segments[0].slot, 1);
+  EXPECT_EQ(plan.segments[0].first_row, 1);
+  EXPECT_EQ(plan.segments[0].position, 6);
+  EXPECT_EQ(head_rows_[0].row, 1);
   EXPECT_EQ(head_rows_[0].position, 7u);
-  EXPECT_EQ(plan_.segments[0].position, 6);
-  plan_and_commit(1, 'y');
-  EXPECT_EQ(plan_.token_ids, tokens_of("z"));
-  EXPECT_EQ(plan_.segments[0].position, 7);
-  EXPECT_EQ(sequence_->num_computed_tokens(), 8);
-  EXPECT_EQ(sequence_->num_generated_tokens(), 3);
+  ASSERT_EQ(head_rows_[0].num_adjustments, 2);
+  EXPECT_EQ(head_rows_[0].adjustments[1].token, 'z');
+  EXPECT_EQ(head_rows_[0].adjustments[1].add, -0.5f);
+  sequence_.reset();
+}
+
+// ---- include_stop
+
+TEST_F(SequenceTest, IncludeStopReturnsTheString) {
+  request_.stop = {"bc"};
+  request_.include_stop = true;
+  TokenUpdate update = generate(tokens_of("abcd"));
+  EXPECT_EQ(update.text, "abc");
+  EXPECT_EQ(update.stop_string, "bc");
+  request_.max_tokens = 3;  // completed by the last token
+  EXPECT_EQ(generate(tokens_of("abcd")).text, "abc");
+}
+
+TEST_F(SequenceTest, IncludeStopReturnsTheStopTokensText) {
+  request_.stop_token_ids = {'x', kTestEos};
+  request_.include_stop = true;
+  TokenUpdate update = generate(tokens_of("axb"));
+  EXPECT_EQ(update.text, "ax");
+  EXPECT_EQ(update.stop_token, 'x');
+  request_.stop = {"x"};  // both at once: the text is there once
+  update = generate(tokens_of("axb"));
+  EXPECT_EQ(update.text, "ax");
+  EXPECT_EQ(update.stop_token, 'x');
+  EXPECT_EQ(generate({'a', kTestEos}).text, "a");
+}
+
+TEST_F(SequenceTest, IncludeStopReturnsAStopThatTheEndCompletes) {
+  request_.stop = {"b\xEF\xBF\xBD"};
+  request_.max_tokens = 3;
+  EXPECT_EQ(generate({'a', 'b', 0xE2}).text, "a");
+  request_.include_stop = true;
+  EXPECT_EQ(generate({'a', 'b', 0xE2}).text, "ab\xEF\xBF\xBD");
+  EXPECT_EQ(generate({'a', 'b', 0xE2}).stop_string, "b\xEF\xBF\xBD");
+}
+
+// ---- min_tokens
+
+TEST_F(SequenceTest, MinTokensKeepsTheEndFromBeingDrawn) {
+  request_.min_tokens = 2;
+  request_.stop_token_ids = {'x'};
+  start();
+  for (int i = 0; i < 2; ++i) {
+    const HeadRow draw = next_draw();
+    EXPECT_FALSE(allows(draw, kTestEos));
+    EXPECT_FALSE(allows(draw, 'x'));
+    EXPECT_TRUE(allows(draw, 'a'));
+    EXPECT_TRUE(allows(draw, 0));
+    EXPECT_TRUE(allows(draw, 255));
+    commit('a');
+  }
+  EXPECT_EQ(next_draw().allowed, nullptr);
+}
+
+TEST_F(SequenceTest, NoStopStringBeginsInTheFirstTokens) {
+  request_.min_tokens = 3;
+  request_.stop = {"ab", "b\xEF\xBF\xBD"};
+  TokenUpdate update = generate(tokens_of("ababab"));  // the second begins in the third token
+  EXPECT_EQ(update.text, "abab");
+  EXPECT_EQ(update.stop_string, "ab");
+  EXPECT_EQ(update.tokens_generated, 6);
+  request_.max_tokens = 3;
+  update = generate({'a', 'b', 0xE2});
+  EXPECT_EQ(update.text, "ab\xEF\xBF\xBD");
+  EXPECT_EQ(update.finish, FinishReason::kLength);
+}
+
+TEST_F(SequenceTest, MinTokensYieldsWhereAllTokensAreStops) {
+  request_.min_tokens = 2;
+  for (int32_t token = 0; token < 256; ++token) request_.stop_token_ids.push_back(token);
+  start();
+  EXPECT_TRUE(allows(next_draw(), 'a'));
+  EXPECT_TRUE(allows(next_draw(), kTestEos));
+}
+
+// ---- Constraints
+
+TEST_F(SequenceTest, AConstraintMasksAndEndsWithoutAFurtherDraw) {
+  request_.constraint = std::make_unique<TableConstraint>(
+      std::vector<std::vector<int32_t>>{{'a', 'b'}, {'c', kTestEos}});
+  start();
+  HeadRow draw = next_draw();
+  for (int32_t token = 0; token < kTestVocabSize; ++token) {
+    EXPECT_EQ(allows(draw, token), token == 'a' || token == 'b') << token;
+  }
+  commit('b');
+  EXPECT_TRUE(allows(next_draw(), kTestEos));
+  commit('c');
+  EXPECT_FALSE(sequence_->wants_draw());
+  const TokenUpdate update = published();
+  EXPECT_EQ(update.text, "bc");
+  EXPECT_EQ(update.finish, FinishReason::kStop);
+  EXPECT_EQ(update.tokens_generated, 2);
+  EXPECT_EQ(generate({'a', kTestEos}).finish, FinishReason::kStop);
+}
+
+TEST_F(SequenceTest, AFulfilledConstraintBeatsLength) {
+  request_.constraint =
+      std::make_unique<TableConstraint>(std::vector<std::vector<int32_t>>{{'a'}, {'b'}});
+  request_.max_tokens = 2;
+  EXPECT_EQ(generate(tokens_of("ab")).finish, FinishReason::kStop);
+  request_.max_tokens = 1;
+  EXPECT_EQ(generate(tokens_of("ab")).finish, FinishReason::kLength);
+}
+
+TEST_F(SequenceTest, ConstraintAndMinTokens) {
+  request_.constraint = std::make_unique<TableConstraint>(
+      std::vector<std::vector<int32_t>>{{'a', kTestEos}, {'x', kTestEos}, {'c'}});
+  request_.min_tokens = 3;
+  request_.stop_token_ids = {'x'};
+  start();
+  EXPECT_FALSE(allows(next_draw(), kTestEos));
+  EXPECT_TRUE(allows(next_draw(), 'a'));
+  commit('a');
+  // Nothing but the end may come: shorter than asked, but as the constraint wants it.
+  EXPECT_TRUE(allows(next_draw(), 'x'));
+  EXPECT_TRUE(allows(next_draw(), kTestEos));
+  EXPECT_FALSE(allows(next_draw(), 'c'));
+  commit(kTestEos);
+  EXPECT_EQ(published().finish, FinishReason::kStop);
+}
+
+TEST_F(SequenceTest, ConstraintAndIgnoredEos) {
+  request_.constraint = std::make_unique<TableConstraint>(
+      std::vector<std::vector<int32_t>>{{'a', kTestEos}, {kTestEos}});
+  request_.ignore_eos = true;
+  start();
+  EXPECT_FALSE(allows(next_draw(), kTestEos));  // could go on, so it does
+  commit('a');
+  EXPECT_TRUE(allows(next_draw(), kTestEos));
+  commit(kTestEos);
+  EXPECT_EQ(published().finish, FinishReason::kStop);
+}
+
+TEST_F(SequenceTest, AConstraintThatIsFulfilledFromTheStart) {
+  request_.constraint = std::make_unique<TableConstraint>(std::vector<std::vector<int32_t>>{});
+  start();
+  EXPECT_FALSE(sequence_->wants_draw());
+  sequence_->end_without_draw(after(2));
+  EXPECT_EQ(published().finish, FinishReason::kStop);
+}
+
+TEST_F(SequenceTest, AConstraintWithoutAWayOnIsAnError) {
+  request_.constraint =
+      std::make_unique<TableConstraint>(std::vector<std::vector<int32_t>>{{'a'}, {}});
+  start();
+  next_draw();
+  commit('a');
+  sequence_->prepare_draw(after(2));
+  const TokenUpdate update = published();
+  EXPECT_EQ(update.finish, FinishReason::kError);
+  EXPECT_EQ(update.text, "a");
+}
+
+// ---- Ends from outside
+
+TEST_F(SequenceTest, DeadlineAndCancel) {
+  request_.deadline = after(5);
+  start();
+  sequence_->end_if_unwanted(after(4));
+  EXPECT_FALSE(sequence_->ended());
+  sequence_->end_if_unwanted(after(5));
+  EXPECT_EQ(published().finish, FinishReason::kDeadline);
+  start();
+  stream_->cancel();
+  sequence_->end_if_unwanted(after(9));
+  EXPECT_EQ(published().finish, FinishReason::kCancelled);
+}
+
+TEST_F(SequenceTest, SaysWhereTheTimeWent) {
+  request_.max_tokens = 3;
+  start();  // a second in the queue
+  for (int i = 0; i < 3; ++i) {
+    next_draw();
+    commit('a', 4 + 10 * i);
+  }
+  TokenUpdate update = published();
+  EXPECT_EQ(update.queue_seconds, 1);
+  EXPECT_EQ(update.prefill_seconds, 3);
+  EXPECT_EQ(update.decode_seconds, 20);
+  start();
+  sequence_->end(FinishReason::kCancelled, after(8));
+  update = published();
+  EXPECT_EQ(update.prefill_seconds, 7);
+  EXPECT_EQ(update.decode_seconds, 0);
 }
 
 }  // namespace

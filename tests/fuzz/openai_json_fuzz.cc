@@ -1,16 +1,19 @@
-// Any bytes as the body of POST /v1/completions. What is accepted must be servable: the invariants
-// below are what the engine relies on.
+// Any bytes as the body of each POST. What is accepted must be servable: the invariants below are
+// what the engine relies on.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
 #include "kernels/base/check.h"
+#include "server/chat_api.h"
 #include "server/openai_api.h"
 #include "server/openai_response.h"
+#include "server/tokenize_api.h"
 
 namespace {
 
 constexpr int64_t kVocab = 1000;
+constexpr int64_t kSlots = 8;
 
 void check_request(const deltaserve::CompletionRequest& request,
                    const deltaserve::ServerLimits& limits) {
@@ -20,13 +23,26 @@ void check_request(const deltaserve::CompletionRequest& request,
     DS_CHECK(!ids.empty());
     for (const int32_t id : ids) DS_CHECK(id >= 0 && id < kVocab);
   }
-  const deltaserve::GenerateRequest& generate = request.generate;
+  DS_CHECK(request.parameters.n >= 1 && request.parameters.n <= kSlots);
+  const deltaserve::GenerateRequest& generate = request.parameters.generate;
   DS_CHECK(generate.max_tokens >= 0 && generate.max_tokens <= limits.max_tokens);
+  DS_CHECK(generate.min_tokens >= 0 && generate.min_tokens <= generate.max_tokens);
   DS_CHECK(generate.logprobs >= -1 && generate.logprobs <= limits.logprobs);
   DS_CHECK(generate.sampling.temperature >= 0 && generate.sampling.temperature <= 2);
   DS_CHECK(generate.sampling.top_p > 0 && generate.sampling.top_p <= 1);
   DS_CHECK(generate.sampling.min_p >= 0 && generate.sampling.min_p <= 1);
   DS_CHECK(generate.sampling.top_k >= 0 && generate.sampling.top_k <= kVocab);
+  DS_CHECK(generate.sampling.repetition_penalty > 0);
+  int32_t last = -1;
+  for (const auto& [token, bias] : generate.sampling.logit_bias) {
+    DS_CHECK(token > last && token < kVocab && bias >= -100 && bias <= 100);
+    last = token;
+  }
+}
+
+void check_error(const deltaserve::ApiError& error) {
+  DS_CHECK(error.status == 400 || error.status == 404);
+  DS_CHECK(!error.message.empty() && !deltaserve::error_json(error).empty());
 }
 
 }  // namespace
@@ -37,13 +53,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   deltaserve::ServedModel model;
   model.name = "m";
   model.vocab_size = kVocab;
+  model.slots = kSlots;
   deltaserve::CompletionRequest request;
-  const auto error = deltaserve::parse_completion_request(text, model, limits, &request);
-  if (error) {
-    DS_CHECK(error->status == 400 || error->status == 404);
-    DS_CHECK(!deltaserve::error_json(*error).empty());
+  if (const auto error = parse_completion_request(text, model, limits, &request)) {
+    check_error(*error);
   } else {
     check_request(request, limits);
+  }
+  // Without a tokenizer nothing of these is accepted in the end; all of it is read before.
+  deltaserve::ChatRequest chat;
+  const auto chat_error = parse_chat_request(text, model, limits, &chat);
+  DS_CHECK(chat_error.has_value());
+  check_error(*chat_error);
+  for (const auto& result : {tokenize(text, model, limits), detokenize(text, model, limits)}) {
+    check_error(std::get<deltaserve::ApiError>(result));
   }
   return 0;
 }

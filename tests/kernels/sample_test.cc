@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <map>
 #include <random>
@@ -173,6 +175,199 @@ TEST_F(Sampling, BrokenLogitsStillGiveATokenOfTheVocabulary) {
     row.position = static_cast<uint64_t>(i);
     EXPECT_NE(evaluate(row).token, 1);
   }
+}
+
+// ---- Adjustments and masks
+
+std::vector<uint32_t> mask_of(std::initializer_list<int> tokens, size_t vocab) {
+  std::vector<uint32_t> words((vocab + 31) / 32);
+  for (const int token : tokens) words[static_cast<size_t>(token) / 32] |= 1u << (token % 32);
+  return words;
+}
+
+void set(HeadRow* row, const std::vector<LogitAdjustment>& adjustments) {
+  row->adjustments = adjustments.data();
+  row->num_adjustments = static_cast<int32_t>(adjustments.size());
+}
+
+bool same_logprobs(const HeadResult& a, const HeadResult& b) {
+  return std::memcmp(&a.target_logprob, &b.target_logprob, sizeof(float)) == 0 &&
+         a.num_top == b.num_top &&
+         std::memcmp(a.top_tokens, b.top_tokens, sizeof a.top_tokens) == 0 &&
+         std::memcmp(a.top_logprobs, b.top_logprobs, sizeof a.top_logprobs) == 0;
+}
+
+TEST_F(Sampling, AdjustmentsFollowTheFormula) {
+  const std::vector<LogitAdjustment> adjustments = {
+      {1, 2, 0}, {3, 1, -0.5f}, {4, 2, 0}, {0, 4, 2.5f}};
+  const std::vector<float> changed = {2.75f, 1.5f, 2.0f, 2.5f, -2.0f, 0.0f};
+  HeadRow row = sampling_row();
+  set(&row, adjustments);
+  const int draws = 20000;
+  const std::map<int, int> counts = histogram(row, draws);
+  double sum = 0;
+  for (const float logit : changed) sum += std::exp(static_cast<double>(logit));
+  for (size_t i = 0; i < changed.size(); ++i) {
+    const double p = std::exp(static_cast<double>(changed[i])) / sum;
+    const auto it = counts.find(static_cast<int>(i));
+    const double seen = it == counts.end() ? 0 : it->second;
+    EXPECT_NEAR(seen / draws, p, 5 * std::sqrt(p * (1 - p) / draws) + 1e-4) << i;
+  }
+  row.temperature = 0;
+  EXPECT_EQ(evaluate(row).token, 0);
+}
+
+// A draw with changed logits is the draw of a model that has them, under every cut.
+TEST_F(Sampling, ChangedLogitsDrawAsAModelsOwn) {
+  std::mt19937 rng(3);
+  std::normal_distribution<float> normal(0, 2);
+  logits_.resize(3000);
+  for (float& logit : logits_) logit = normal(rng);
+  logits_[17] = NAN;
+  std::vector<LogitAdjustment> adjustments;
+  for (int32_t token = 0; token < 3000; token += 3) {
+    adjustments.push_back({token, 1 + 0.01f * static_cast<float>(token % 50), normal(rng)});
+  }
+  std::vector<uint32_t> allowed((logits_.size() + 31) / 32);
+  for (uint32_t& word : allowed) word = static_cast<uint32_t>(rng());
+  allowed[3] = ~0u;
+  allowed[4] = 0;
+
+  const std::vector<float> raw = logits_;
+  std::vector<float> changed = raw;
+  for (const LogitAdjustment& a : adjustments) {
+    float& x = changed[static_cast<size_t>(a.token)];
+    x = (x > 0 ? x / a.factor : x * a.factor) + a.add;
+  }
+  for (size_t i = 0; i < changed.size(); ++i) {
+    if ((allowed[i / 32] >> (i % 32) & 1) == 0)
+      changed[i] = -std::numeric_limits<float>::infinity();
+  }
+  HeadRow cuts[5];
+  cuts[0].temperature = 0;
+  cuts[1].top_k = 40;
+  cuts[2].top_p = 0.97f;  // beyond the first 256 candidates
+  cuts[2].temperature = 1.5f;
+  cuts[3].min_p = 0.05f;
+  cuts[4].top_k = 700;
+  cuts[4].top_p = 0.9f;
+  cuts[4].min_p = 0.01f;
+  for (HeadRow plain : cuts) {
+    plain.sample = true;
+    plain.num_top = 5;
+    plain.target = 17;
+    for (plain.position = 0; plain.position < 300; ++plain.position) {
+      HeadRow row = plain;
+      set(&row, adjustments);
+      row.allowed = allowed.data();
+      logits_ = changed;
+      const int32_t expected = evaluate(plain).token;
+      logits_ = raw;
+      const HeadResult result = evaluate(row);
+      ASSERT_EQ(result.token, expected);
+      ASSERT_TRUE(allowed[static_cast<size_t>(expected) / 32] >> (expected % 32) & 1);
+      ASSERT_TRUE(same_logprobs(result, evaluate(plain)));
+      ASSERT_EQ(std::memcmp(logits_.data(), raw.data(), raw.size() * sizeof(float)), 0);
+    }
+  }
+}
+
+TEST_F(Sampling, AdjustmentsThatChangeNothingChangeNothing) {
+  const std::vector<LogitAdjustment> adjustments = {{0, 1, 0}, {3, 1, 0}};
+  const std::vector<uint32_t> all = {~0u};
+  HeadRow row = sampling_row();
+  row.top_p = 0.9f;
+  for (uint64_t position = 0; position < 200; ++position) {
+    row.position = position;
+    HeadRow same = row;
+    set(&same, adjustments);
+    same.allowed = all.data();
+    EXPECT_EQ(evaluate(row).token, evaluate(same).token);
+  }
+}
+
+TEST_F(Sampling, LogprobsAreOfTheRawLogits) {
+  const std::vector<LogitAdjustment> adjustments = {{4, 1, 100}, {1, 1, -100}};
+  const std::vector<uint32_t> allowed = mask_of({4, 5}, 6);
+  HeadRow row = sampling_row();
+  row.target = 1;
+  row.num_top = 2;
+  set(&row, adjustments);
+  row.allowed = allowed.data();
+  const HeadResult result = evaluate(row);
+  double sum = 0;
+  for (const float logit : logits_) sum += std::exp(static_cast<double>(logit));
+  EXPECT_EQ(result.token, 4);
+  EXPECT_NEAR(result.logprob, -1 - std::log(sum), 1e-6);
+  EXPECT_NEAR(result.target_logprob, 3 - std::log(sum), 1e-6);
+  EXPECT_EQ(result.top_tokens[0], 1);
+  EXPECT_EQ(result.top_tokens[1], 3);
+}
+
+TEST_F(Sampling, OnlyAllowedTokensAreDrawn) {
+  const std::vector<uint32_t> allowed = mask_of({0, 4}, 6);
+  HeadRow row = sampling_row();
+  row.allowed = allowed.data();
+  EXPECT_EQ(histogram(row, 2000).size(), 2u);
+  row.top_k = 1;  // of what is allowed
+  EXPECT_EQ(evaluate(row).token, 0);
+  row.temperature = 0;
+  EXPECT_EQ(evaluate(row).token, 0);
+}
+
+TEST_F(Sampling, InfiniteAdjustments) {
+  const float inf = std::numeric_limits<float>::infinity();
+  HeadRow row = sampling_row();
+  const std::vector<LogitAdjustment> ban = {{1, 1, -inf}, {3, 1, -inf}};
+  set(&row, ban);
+  const std::map<int, int> counts = histogram(row, 500);
+  EXPECT_FALSE(counts.contains(1) || counts.contains(3));
+  const std::vector<LogitAdjustment> force = {{5, 1, inf}};
+  set(&row, force);
+  EXPECT_EQ(histogram(row, 100).size(), 1u);
+  EXPECT_EQ(evaluate(row).token, 5);
+  const std::vector<LogitAdjustment> overflow = {{2, 1e-38f, 0}};  // 2 / 1e-38
+  set(&row, overflow);
+  EXPECT_EQ(evaluate(row).token, 2);
+  const std::vector<LogitAdjustment> broken = {{1, 1, NAN}, {3, 1, NAN}};
+  set(&row, broken);
+  row.temperature = 0;
+  EXPECT_EQ(evaluate(row).token, 2);
+}
+
+// All that is allowed has a probability of nothing; still nothing else may come.
+TEST_F(Sampling, TheMaskHoldsWhereTheModelIsBroken) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const std::vector<uint32_t> allowed = mask_of({3, 4}, 6);
+  HeadRow row = sampling_row();
+  row.allowed = allowed.data();
+  for (const float temperature : {0.0f, 1.0f}) {
+    row.temperature = temperature;
+    logits_ = {1, 2, 3, -inf, NAN, 4};
+    EXPECT_EQ(evaluate(row).token, 3);
+    EXPECT_EQ(evaluate(row).logprob, -inf);
+    logits_ = {1, 2, 3, NAN, -inf, inf};
+    EXPECT_EQ(evaluate(row).token, 3);
+    logits_.assign(6, NAN);
+    EXPECT_EQ(evaluate(row).token, 3);
+    logits_ = {1, 2, 3, NAN, -5, 4};
+    EXPECT_EQ(evaluate(row).token, 4);
+  }
+}
+
+TEST_F(Sampling, ATinyTemperatureIsGreedy) {
+  HeadRow row = sampling_row();
+  row.temperature = 1e-45f;
+  EXPECT_EQ(histogram(row, 100), (std::map<int, int>{{1, 100}}));
+}
+
+TEST_F(Sampling, NoTokenAllowedIsAProgrammerError) {
+  const std::vector<uint32_t> none = {0};
+  HeadRow row = sampling_row();
+  row.allowed = none.data();
+  EXPECT_DEATH(evaluate(row), "invariant broken");
+  row.sample = false;
+  EXPECT_EQ(evaluate(row).token, -1);
 }
 
 TEST(Philox, EqualsThePublishedVector) {

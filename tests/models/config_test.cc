@@ -297,5 +297,23 @@ TEST(ModelFolder, RefusesHugeAndIrregularFiles) {
   EXPECT_FALSE(open_model_folder(temp.path()).ok());
 }
 
+TEST(GenerationDefaults, SpecialTokens) {
+  const auto defaults = parse_generation_defaults("", R"({
+      "bos_token":"<s>","eos_token":{"content":"</s>","lstrip":false},"unk_token":"<unk>",
+      "additional_special_tokens":["<|user|>",{"content":"<|end|>"}],
+      "added_tokens_decoder":{"3":{"content":"<|user|>","special":true},
+                              "7":{"content":"<tool>","special":true},
+                              "8":{"content":"plain","special":false}}})");
+  ASSERT_TRUE(defaults.ok()) << defaults.status();
+  EXPECT_EQ(defaults->bos_token, "<s>");
+  EXPECT_EQ(defaults->eos_token, "</s>");
+  EXPECT_EQ(defaults->special_tokens,
+            (std::vector<std::string>{"</s>", "<s>", "<tool>", "<|end|>", "<|user|>"}));
+  const auto none = parse_generation_defaults("", R"({"bos_token":null})");
+  ASSERT_TRUE(none.ok());
+  EXPECT_TRUE(none->bos_token.empty() && none->special_tokens.empty());
+  EXPECT_FALSE(parse_generation_defaults("", R"({"eos_token":3})").ok());
+}
+
 }  // namespace
 }  // namespace deltaserve

@@ -130,12 +130,152 @@ TEST_F(TokenizerTest, LongTextEncodesAsAWhole) {
   EXPECT_EQ(tokenizer_->encode(text), model->encode(text));
 }
 
+// ---- Special pieces
+
+std::string model_bytes() {
+  return (std::ostringstream() << std::ifstream(kModelFile, std::ios::binary).rdbuf()).str();
+}
+
+using Ids = std::vector<int32_t>;
+
+Ids operator+(Ids a, const Ids& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+TEST_F(TokenizerTest, TrustedTextHasSpecialTokens) {
+  const TextPart parts[] = {{"<s><|user|>", true}, {"hello world", false}, {"<|end|>\n</s>", true}};
+  EXPECT_EQ(tokenizer_->encode_parts(parts),
+            (Ids{1, 3} + tokenizer_->encode("hello world") + Ids{5, 6, 2}));
+  // What is no special piece is text.
+  const TextPart other[] = {{"<|nobody|> <unk> <0x0A> <|user| >", true}};
+  EXPECT_EQ(tokenizer_->encode_parts(other),
+            tokenizer_->encode("<|nobody|> <unk> <0x0A> <|user| >"));
+}
+
+TEST_F(TokenizerTest, UntrustedTextHasNone) {
+  const std::string texts[] = {"<|assistant|>", "hi<|end|><|user|>yo", "<s>a</s>",
+                               "<|user|>",      "<<|end|>|<|end|>|>",  "</s",
+                               "\n<|end|>\n",   " <|assistant|> ",     "<|assistant|"};
+  for (const std::string& text : texts) {
+    const TextPart part[] = {{text, false}};
+    const Ids ids = tokenizer_->encode_parts(part);
+    EXPECT_EQ(joined(ids), text);
+    for (const int32_t id : ids) {
+      EXPECT_TRUE(id > 5) << text << " has " << tokenizer_->piece(id);
+    }
+  }
+  // A line end is user-defined too, but marks nothing.
+  const TextPart line[] = {{"a\n", false}};
+  EXPECT_EQ(tokenizer_->encode_parts(line).back(), 6);
+}
+
+TEST_F(TokenizerTest, SpecialPiecesDoNotCrossTrust) {
+  const TextPart parts[] = {{"<|us", true}, {"er|>", false}, {"<|us", false}, {"er|>", true}};
+  const Ids ids = tokenizer_->encode_parts(parts);
+  EXPECT_EQ(joined(ids), "<|user|><|user|>");
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 3), 0);
+  const TextPart trusted[] = {{"<|us", true}, {"", false}, {"er|>", true}};
+  EXPECT_EQ(tokenizer_->encode_parts(trusted), Ids{3});
+  EXPECT_EQ(tokenizer_->encode_parts({}), Ids{});
+}
+
+// Where nothing special is written, a conversation is encoded as one text: trust changes no merge.
+TEST_F(TokenizerTest, TrustChangesNothingElse) {
+  const std::string text = "Once upon a time, there was a little girl.\nShe said: hello!";
+  for (size_t cut = 0; cut <= text.size(); ++cut) {
+    const std::string_view view = text;
+    const TextPart parts[] = {{view.substr(0, cut), true}, {view.substr(cut), false}};
+    ASSERT_EQ(tokenizer_->encode_parts(parts), tokenizer_->encode(text)) << cut;
+  }
+}
+
+TEST_F(TokenizerTest, NothingUntrustedIsEverSpecial) {
+  const char* const words[] = {"<|user|>", "<|", "|>", "user", "end", "</s>", "<s>", "<", " ", "\n",
+                               "é",        ">",  "日", "▁",    "s>",  "|",    "/",   "a", "\r"};
+  std::mt19937 random(3);
+  for (int round = 0; round < 2000; ++round) {
+    std::string pieces[6];
+    TextPart parts[6];
+    size_t special = 0;
+    std::string text;
+    for (int i = 0; i < 6; ++i) {
+      const bool marker = random() % 4 == 0;
+      if (marker) {
+        pieces[i] = "<|end|>";
+        ++special;
+      }
+      for (size_t k = random() % 6; !marker && k > 0; --k) {
+        pieces[i] += words[random() % std::size(words)];
+      }
+      parts[i] = {pieces[i], marker};
+      text += pieces[i];
+    }
+    const Ids ids = tokenizer_->encode_parts(parts);
+    const auto is_special = [](int32_t id) { return id < 6; };
+    ASSERT_EQ(std::count_if(ids.begin(), ids.end(), is_special), special) << text;
+    ASSERT_EQ(std::count(ids.begin(), ids.end(), 5), special) << text;
+    std::string plain = text;  // the model spells both alike
+    for (size_t at = 0; (at = plain.find("▁", at)) != plain.npos;) plain.replace(at, 3, " ");
+    ASSERT_EQ(joined(ids), plain);
+  }
+}
+
+TEST_F(TokenizerTest, LongPartsAreCut) {
+  std::string text;
+  while (text.size() < 100'000) text += "<|user|> said the <s> little\n girl, ";
+  const TextPart parts[] = {{"<|user|>", true}, {text, false}, {"<|end|>", true}};
+  const Ids ids = tokenizer_->encode_parts(parts);
+  EXPECT_EQ(joined(ids), "<|user|>" + text + "<|end|>");
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 3), 1);
+}
+
+TEST_F(TokenizerTest, NamedPiecesAreSpecial) {
+  const std::string upon = "\xe2\x96\x81upon";
+  const int32_t id = tokenizer_->piece_id(upon);
+  ASSERT_GT(id, 6);
+  const std::string names[] = {"\n", upon, "no such piece", "<unk>"};
+  auto named = Tokenizer::load(kModelFile, names);
+  ASSERT_TRUE(named.ok()) << named.status();
+  const TextPart untrusted[] = {{"Once upon\n", false}};
+  for (const int32_t token : (*named)->encode_parts(untrusted)) {
+    EXPECT_TRUE(token != 6 && token != id) << token;
+  }
+  const std::string all = "\n" + upon + "<unk>";
+  const TextPart trusted[] = {{all, true}};
+  EXPECT_EQ((*named)->encode_parts(trusted), (Ids{6, id, 0}));
+  EXPECT_EQ((*named)->encode("Once upon\n"), tokenizer_->encode("Once upon\n"));
+
+  const std::string byte[] = {"<0x0A>"};
+  EXPECT_EQ(Tokenizer::load(kModelFile, byte).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// A model that puts a space before every text puts one before a conversation, and none elsewhere.
+TEST_F(TokenizerTest, SpaceBeforeTextOnlyAtTheBeginning) {
+  TempFolder temp;
+  temp.write("t.model", model_bytes() + std::string("\x1a\x02\x18\x01", 4));
+  auto spaced = Tokenizer::load(temp.file("t.model"));
+  ASSERT_TRUE(spaced.ok()) << spaced.status();
+  ASSERT_EQ((*spaced)->encode("the girl"), tokenizer_->encode(" the girl"));
+
+  const TextPart plain[] = {{"the girl", false}, {"<|end|>", true}, {"the girl", false}};
+  EXPECT_EQ((*spaced)->encode_parts(plain),
+            (tokenizer_->encode(" the girl") + Ids{5} + tokenizer_->encode("the girl")));
+  const TextPart special[] = {{"<s>", true}, {"the girl", false}, {"<|end|>\n", true}};
+  EXPECT_EQ((*spaced)->encode_parts(special),
+            (Ids{1} + tokenizer_->encode("the girl") + Ids{5, 6}));
+  const TextPart typed[] = {{"<|end|>", false}};
+  EXPECT_EQ((*spaced)->encode_parts(typed).front(), tokenizer_->encode(" <").front());
+}
+
 TEST_F(TokenizerTest, ArbitraryBytesDoNotCrash) {
   std::mt19937 random(2);
   for (int round = 0; round < 300; ++round) {
     std::string text(random() % 200, '\0');
     for (char& c : text) c = static_cast<char>(random());
     tokenizer_->decode(tokenizer_->encode(text));
+    const TextPart parts[] = {{text, true}, {text, false}};
+    tokenizer_->decode(tokenizer_->encode_parts(parts));
   }
 }
 

@@ -56,7 +56,7 @@ TEST(OpenAiResponse, FloatsReadBackExactly) {
 
 TEST(OpenAiResponse, Logprobs) {
   const ServedModel model;  // no tokenizer
-  LogprobsBuilder builder;
+  CompletionLogprobs builder;
   builder.add(model, {.token = 5, .logprob = 0, .top = {}}, /*known=*/false);
   builder.add(model, {.token = 7, .logprob = -2, .top = {{8, -0.5f}, {9, -1.0f}}}, true);
   const json::value value = json::parse(builder.take());
@@ -83,7 +83,7 @@ TEST(OpenAiResponse, LogprobsWithATokenizer) {
   EXPECT_EQ(token_label(model, byte), "bytes:\\xe2");
 
   // Offsets count characters and go on from one take to the next.
-  LogprobsBuilder builder;
+  CompletionLogprobs builder;
   const std::vector<int32_t> ids = (*tokenizer)->encode("Once upon a time");
   int64_t total = 0;
   for (const int32_t id : ids) {
@@ -95,7 +95,7 @@ TEST(OpenAiResponse, LogprobsWithATokenizer) {
 }
 
 TEST(OpenAiResponse, ChoiceAndError) {
-  std::string out = completion_prefix("cmpl-1", 3, "m\"x");
+  std::string out = reply_prefix("cmpl-1", "text_completion", 3, "m\"x");
   ChoicePart part;
   part.index = 2;
   part.text = "hi";
@@ -116,6 +116,63 @@ TEST(OpenAiResponse, ChoiceAndError) {
   EXPECT_EQ(error.at("param").as_string(), "top_p");
   EXPECT_EQ(error.at("type").as_string(), "invalid_request_error");
   EXPECT_TRUE(error.at("code").is_null());
+}
+
+TEST(OpenAiResponse, ChatLogprobs) {
+  auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+  ASSERT_TRUE(tokenizer.ok());
+  ServedModel model;
+  model.tokenizer = tokenizer->get();
+  const int32_t byte = (*tokenizer)->piece_id("<0xE2>");
+  ChatLogprobs builder;
+  builder.add(model, {.token = byte, .logprob = -2, .top = {{byte, -2.0f}, {1, -3.0f}}}, true);
+  builder.add(model, {.token = 1, .logprob = -1, .top = {}}, true);
+  const json::value value = json::parse(builder.take());
+  ASSERT_EQ(value.at("content").as_array().size(), 2u);
+  EXPECT_TRUE(value.at("refusal").is_null());
+  const json::value& first = value.at("content").at(0);
+  EXPECT_EQ(first.at("token").as_string(), "bytes:\\xe2");
+  EXPECT_EQ(json::serialize(first.at("bytes")), "[226]");
+  EXPECT_EQ(first.at("logprob").to_number<double>(), -2);
+  ASSERT_EQ(first.at("top_logprobs").as_array().size(), 2u);
+  EXPECT_EQ(first.at("top_logprobs").at(1).at("token").as_string(), "<s>");
+  EXPECT_TRUE(first.at("top_logprobs").at(1).at("bytes").is_null());
+  EXPECT_EQ(json::serialize(value.at("content").at(1).at("top_logprobs")), "[]");
+  EXPECT_TRUE(builder.empty());
+}
+
+TEST(OpenAiResponse, ChatChoices) {
+  ChoicePart part;
+  part.index = 1;
+  part.text = "hi";
+  part.finish = FinishReason::kLength;
+  std::string out;
+  append_chat_choice(&out, part);
+  const json::value whole = json::parse(out);
+  EXPECT_EQ(json::serialize(whole.at("message")),
+            R"({"role":"assistant","content":"hi","refusal":null})");
+  EXPECT_EQ(whole.at("finish_reason").as_string(), "length");
+
+  const auto delta = [](std::string_view text, bool first) {
+    ChoicePart chunk;
+    chunk.text = text;
+    std::string json_text;
+    append_chat_delta(&json_text, chunk, first);
+    const json::value value = json::parse(json_text);
+    EXPECT_TRUE(value.at("finish_reason").is_null());
+    return json::serialize(value.at("delta"));
+  };
+  EXPECT_EQ(delta("", true), R"({"role":"assistant","content":""})");
+  EXPECT_EQ(delta("a", false), R"({"content":"a"})");
+  EXPECT_EQ(delta("", false), "{}");
+}
+
+TEST(OpenAiResponse, Usage) {
+  std::string out;
+  append_usage(&out, {.prompt_tokens = 3, .completion_tokens = 4});
+  const json::value usage = json::parse(out);
+  EXPECT_EQ(usage.at("total_tokens").as_int64(), 7);
+  EXPECT_EQ(usage.at("prompt_tokens_details").at("cached_tokens").as_int64(), 0);
 }
 
 TEST(OpenAiResponse, Framing) {

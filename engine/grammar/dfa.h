@@ -1,0 +1,97 @@
+// Automata over bytes and calls of rules. A Dfa is deterministic for each symbol, a byte or a rule;
+// which of them a text means is decided when it is read (pushdown.h).
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/grammar/limits.h"
+#include "engine/grammar/nfa.h"
+
+namespace deltaserve::grammar {
+
+struct Dfa {
+  struct ByteEdge {
+    uint8_t first;
+    uint8_t last;  // inclusive
+    uint32_t target;
+  };
+  struct CallEdge {
+    uint32_t rule;
+    uint32_t target;  // where reading goes on after the rule
+  };
+  struct State {
+    std::vector<ByteEdge> bytes;  // ascending and disjoint
+    std::vector<CallEdge> calls;  // one a rule
+    bool accepting = false;
+  };
+  std::vector<State> states;  // states[0] is the start; never empty
+};
+
+// The steps that all automata of one grammar may still take together.
+class AutomatonBudget {
+ public:
+  void spend(size_t steps) { left_ -= std::min(left_, steps); }
+  // INVALID_ARGUMENT when nothing is left.
+  absl::Status status() const;
+
+ private:
+  size_t left_ = grammar_limits::kAutomatonSteps;
+};
+
+// Makes parts of an Nfa deterministic and, unless they are large, minimal.
+class Determinizer {
+ public:
+  // Both must outlive this object.
+  Determinizer(const Nfa& nfa, AutomatonBudget* budget);
+  // The automaton of what lies between two states. INVALID_ARGUMENT when all parts together go
+  // beyond grammar_limits::kStates, or the budget is spent.
+  absl::StatusOr<Dfa> run(uint32_t start, uint32_t final);
+
+ private:
+  using StateSet = std::vector<uint32_t>;  // ascending; only states that more than epsilon leaves
+  struct StateSetHash {
+    size_t operator()(const StateSet& set) const;
+  };
+
+  uint32_t id_of(StateSet set);
+  StateSet closure(const StateSet& from, bool at_text_begin);
+  bool accepts(const StateSet& set, bool at_text_begin);
+  void expand(uint32_t id);
+  void add_call(uint32_t rule, uint32_t target);
+  absl::Status check_budget() const;
+
+  const Nfa& nfa_;
+  AutomatonBudget* budget_;
+  uint32_t final_ = 0;
+  Dfa dfa_;
+  std::vector<const StateSet*> sets_;  // by state of dfa_
+  StateSet start_set_;
+  std::unordered_map<StateSet, uint32_t, StateSetHash> ids_;
+  // Scratch of expand()
+  std::vector<StateSet> targets_;  // by class of bytes
+  std::vector<std::pair<uint32_t, StateSet>> calls_;
+  std::vector<uint32_t> visited_;  // by state of nfa_: the last visit()
+  uint32_t visit_ = 0;
+  size_t states_ = 0;  // of all parts so far
+};
+
+// The smallest automaton with the same language, if the states of `dfa` can all be reached. A large
+// one is left as it is.
+Dfa minimize(const Dfa& dfa, AutomatonBudget* budget);
+
+// ---- For automata without calls. INVALID_ARGUMENT beyond grammar_limits::kProductStates, or when
+// the budget is spent.
+
+// What both accept.
+absl::StatusOr<Dfa> intersect(const Dfa& a, const Dfa& b, AutomatonBudget* budget);
+// What `a` accepts and `b` does not.
+absl::StatusOr<Dfa> subtract(const Dfa& a, const Dfa& b, AutomatonBudget* budget);
+// The texts of `content`, which are UTF-8, as they stand between the quotes of a JSON string; each
+// in one spelling, with escapes only where JSON demands them.
+Dfa json_escaped(const Dfa& content);
+
+}  // namespace deltaserve::grammar

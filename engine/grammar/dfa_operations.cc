@@ -1,0 +1,164 @@
+#include <array>
+#include <optional>
+#include <unordered_map>
+
+#include "engine/grammar/dfa.h"
+#include "engine/grammar/limits.h"
+#include "models/text.h"
+
+namespace deltaserve::grammar {
+namespace {
+
+constexpr uint32_t kDead = ~uint32_t{0};
+
+using Row = std::array<uint32_t, 256>;  // targets by byte
+
+Row row_of(const Dfa& dfa, uint32_t state) {
+  Row row;
+  row.fill(kDead);
+  if (state == kDead) return row;
+  for (const Dfa::ByteEdge& edge : dfa.states[state].bytes) {
+    for (uint32_t byte = edge.first; byte <= edge.last; ++byte) row[byte] = edge.target;
+  }
+  return row;
+}
+
+// Adds one byte after all that `edges` has.
+void append_byte(uint32_t byte, uint32_t target, std::vector<Dfa::ByteEdge>* edges) {
+  if (!edges->empty() && edges->back().last + 1u == byte && edges->back().target == target) {
+    edges->back().last = static_cast<uint8_t>(byte);
+  } else {
+    edges->push_back({static_cast<uint8_t>(byte), static_cast<uint8_t>(byte), target});
+  }
+}
+
+bool accepting(const Dfa& dfa, uint32_t state) {
+  return state != kDead && dfa.states[state].accepting;
+}
+
+// Reads both at once. With `minus`, the text is accepted where b does not accept it.
+absl::StatusOr<Dfa> product(const Dfa& a, const Dfa& b, bool minus, AutomatonBudget* budget) {
+  struct Pair {
+    uint32_t a;
+    uint32_t b;
+  };
+  Dfa result;
+  std::vector<Pair> pairs;
+  std::unordered_map<uint64_t, uint32_t> ids;
+  const auto id_of = [&](Pair pair) {
+    const auto [position, added] =
+        ids.try_emplace(uint64_t{pair.a} << 32 | pair.b, static_cast<uint32_t>(pairs.size()));
+    if (added) pairs.push_back(pair);
+    return position->second;
+  };
+  id_of({0, 0});
+  for (uint32_t id = 0; id < pairs.size(); ++id) {
+    if (pairs.size() > grammar_limits::kProductStates) {
+      return invalid_argument("its conditions together need more than ",
+                              grammar_limits::kProductStates, " states");
+    }
+    budget->spend(256);
+    if (absl::Status status = budget->status(); !status.ok()) return status;
+    const Pair pair = pairs[id];
+    const Row row_a = row_of(a, pair.a);
+    const Row row_b = row_of(b, pair.b);
+    Dfa::State state;
+    state.accepting = accepting(a, pair.a) && accepting(b, pair.b) != minus;
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      if (row_a[byte] == kDead || (row_b[byte] == kDead && !minus)) continue;
+      append_byte(byte, id_of({row_a[byte], row_b[byte]}), &state.bytes);
+    }
+    result.states.push_back(std::move(state));
+  }
+  return result;
+}
+
+// Adds the escapes of JSON behind one state's '\'.
+class Escaper {
+ public:
+  Escaper(Dfa* dfa, const Row& row) : dfa_(dfa), row_(row) {}
+
+  // The state after '\', or kDead when the row has no character that needs one.
+  uint32_t build() {
+    for (const uint8_t plain : {uint8_t{'"'}, uint8_t{'\\'}}) escape(plain, plain);
+    escape('b', '\b');
+    escape('f', '\f');
+    escape('n', '\n');
+    escape('r', '\r');
+    escape('t', '\t');
+    for (uint8_t control = 0; control < 0x20; ++control) escape_hex(control);
+    return backslash_;
+  }
+
+ private:
+  uint32_t backslash() {
+    if (backslash_ == kDead) backslash_ = add_state();
+    return backslash_;
+  }
+
+  uint32_t add_state() {
+    dfa_->states.emplace_back();
+    return static_cast<uint32_t>(dfa_->states.size() - 1);
+  }
+
+  void link(uint32_t from, char byte, uint32_t to) {
+    dfa_->states[from].bytes.push_back(
+        {static_cast<uint8_t>(byte), static_cast<uint8_t>(byte), to});
+  }
+
+  void escape(char letter, char character) {
+    const uint32_t target = row_[static_cast<uint8_t>(character)];
+    if (target != kDead) link(backslash(), letter, target);
+  }
+
+  void escape_hex(uint8_t control) {
+    const bool has_letter = (control >= 8 && control <= 10) || control == 12 || control == 13;
+    if (row_[control] == kDead || has_letter) return;
+    if (zeros_ == kDead) {
+      const uint32_t u = add_state();
+      const uint32_t zero = add_state();
+      zeros_ = add_state();
+      link(backslash(), 'u', u);
+      link(u, '0', zero);
+      link(zero, '0', zeros_);
+    }
+    uint32_t& high = high_[control >> 4];
+    if (high == kDead) {
+      high = add_state();
+      link(zeros_, static_cast<char>('0' + (control >> 4)), high);
+    }
+    link(high, "0123456789abcdef"[control & 15], row_[control]);
+  }
+
+  Dfa* dfa_;
+  const Row& row_;
+  uint32_t backslash_ = kDead;
+  uint32_t zeros_ = kDead;  // after "\u00"
+  std::array<uint32_t, 2> high_{kDead, kDead};
+};
+
+}  // namespace
+
+absl::StatusOr<Dfa> intersect(const Dfa& a, const Dfa& b, AutomatonBudget* budget) {
+  return product(a, b, false, budget);
+}
+absl::StatusOr<Dfa> subtract(const Dfa& a, const Dfa& b, AutomatonBudget* budget) {
+  return product(a, b, true, budget);
+}
+
+Dfa json_escaped(const Dfa& content) {
+  Dfa result;
+  result.states.resize(content.states.size());
+  for (uint32_t s = 0; s < content.states.size(); ++s) {
+    const Row row = row_of(content, s);
+    result.states[s].accepting = content.states[s].accepting;
+    const uint32_t backslash = Escaper(&result, row).build();
+    for (uint32_t byte = 0x20; byte < 256; ++byte) {
+      const uint32_t target = byte == '\\' ? backslash : byte == '"' ? kDead : row[byte];
+      if (target != kDead) append_byte(byte, target, &result.states[s].bytes);
+    }
+  }
+  return result;
+}
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,129 @@
+// What every kind of grammar is turned into: rules whose bodies are expressions. Expressions live
+// in one array, children before parents, so that no pass over them recurses.
+#pragma once
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/grammar/code_points.h"
+#include "engine/grammar/dfa.h"
+
+namespace deltaserve::grammar {
+
+using ExprId = uint32_t;
+using RuleId = uint32_t;
+
+inline constexpr uint32_t kUnlimited = std::numeric_limits<uint32_t>::max();
+
+struct Expression {
+  enum class Op : uint8_t {
+    kLiteral,     // text[begin, begin + size)
+    kCodePoints,  // one character of the ranges [begin, begin + size)
+    kConcat,      // all children [begin, begin + size) in turn
+    kAlternate,   // one of the children; without any, no text matches
+    kRepeat,      // children[begin], min to max times; max may be kUnlimited
+    kSeparated,   // children but the last in turn, the optional ones perhaps; the last in between
+    kRule,        // a call of rule `begin`
+    kDfa,         // a text of dfas()[begin]
+    kTextBegin,   // matches nothing, at the begin of the text only
+    kTextEnd,
+  };
+  Op op;
+  uint32_t begin = 0;
+  uint32_t size = 0;
+  uint32_t min = 0;
+  uint32_t max = 0;
+};
+
+struct Rule {
+  std::string name;
+  ExprId body = 0;
+  // Never expanded in place: shared by many callers, or the owner of the keys that it has read.
+  bool separate = false;
+  // The text from the first '"' on is a key of the calling rule's object: it may not occur twice
+  // in one call of that rule, which must be separate. The text after '"' can always go on.
+  bool unique_key = false;
+};
+
+// Rules in the making. Expressions beyond the limit are dropped and make status() an error.
+class RuleSet {
+ public:
+  ExprId literal(std::string_view bytes);
+  ExprId code_points(const CodePointSet& set);
+  ExprId concat(std::span<const ExprId> parts);
+  ExprId alternate(std::span<const ExprId> choices);
+  ExprId repeat(ExprId part, uint32_t min, uint32_t max);
+  ExprId optional(ExprId part) { return repeat(part, 0, 1); }
+  // `parts` in turn with `separator` between two; optional[i] ones may be left out.
+  ExprId separated(std::span<const ExprId> parts, const std::vector<bool>& optional,
+                   ExprId separator);
+  ExprId call(RuleId rule);
+  ExprId dfa(Dfa dfa);
+  ExprId text_begin();
+  ExprId text_end();
+
+  RuleId add_rule(std::string name);
+  Rule& rule(RuleId id) { return rules_[id]; }
+  const std::vector<Rule>& rules() const { return rules_; }
+
+  const std::vector<Expression>& expressions() const { return expressions_; }
+  std::span<const ExprId> children(const Expression& e) const;
+  std::span<const CodePointRange> ranges(const Expression& e) const;
+  std::string_view text(const Expression& e) const;
+  const Dfa& dfa_of(const Expression& e) const { return dfas_[e.begin]; }
+  // Whether child i of a kSeparated may be left out.
+  bool is_optional(const Expression& e, size_t child) const { return optional_[e.min + child]; }
+
+  // INVALID_ARGUMENT when a limit was passed.
+  absl::Status status() const;
+  // For all automata on the way of these rules to a compiled grammar.
+  AutomatonBudget* budget() { return &budget_; }
+
+ private:
+  ExprId add(Expression e);
+  ExprId add_with_children(Expression::Op op, std::span<const ExprId> children);
+
+  std::vector<Expression> expressions_;
+  std::vector<ExprId> children_;
+  std::vector<CodePointRange> ranges_;
+  std::vector<Dfa> dfas_;
+  std::vector<bool> optional_;
+  std::string text_;
+  std::vector<Rule> rules_;
+  bool too_many_expressions_ = false;
+  AutomatonBudget budget_;
+};
+
+// Groups that a parser has open: sequences and alternatives of regexes and of grammars.
+class GroupStack {
+ public:
+  explicit GroupStack(RuleSet* rules) : rules_(rules) { open(); }
+
+  void open() { groups_.emplace_back(); }
+  // Ends the innermost group and appends it to the one around it; false when none is open.
+  bool close();
+  // Ends the outermost group.
+  ExprId finish();
+  void append(ExprId e) { groups_.back().sequence.push_back(e); }
+  void next_alternative();
+  // Whether the current alternative has a last part, which a quantifier could repeat.
+  bool has_last() const { return !groups_.back().sequence.empty(); }
+  void repeat_last(uint32_t min, uint32_t max);
+  size_t depth() const { return groups_.size() - 1; }
+
+ private:
+  struct Group {
+    std::vector<ExprId> alternatives;
+    std::vector<ExprId> sequence;
+  };
+  ExprId end_group();
+
+  RuleSet* rules_;
+  std::vector<Group> groups_;
+};
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,164 @@
+#include "engine/grammar/json_rules.h"
+
+#include "engine/grammar/limits.h"
+#include "engine/grammar/regex_parser.h"
+#include "engine/grammar/rule_nfa.h"
+#include "models/text.h"
+
+namespace deltaserve::grammar {
+namespace {
+
+constexpr std::string_view kCharacter =
+    R"re([^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u(?:[0-9A-CEFa-cef][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2})))re";
+
+}  // namespace
+
+RuleId JsonRules::separate_rule(std::string name) {
+  const RuleId rule = rules_->add_rule(std::move(name));
+  rules_->rule(rule).separate = true;
+  return rule;
+}
+
+ExprId JsonRules::concat(std::initializer_list<ExprId> parts) {
+  return rules_->concat(std::vector<ExprId>(parts));
+}
+
+ExprId JsonRules::comma() {
+  return concat({rules_->literal(","), rules_->optional(rules_->literal(" "))});
+}
+
+ExprId JsonRules::colon() {
+  return concat({rules_->literal(":"), rules_->optional(rules_->literal(" "))});
+}
+
+ExprId JsonRules::boolean() {
+  return rules_->alternate(std::vector<ExprId>{rules_->literal("true"), rules_->literal("false")});
+}
+
+ExprId JsonRules::null() {
+  return rules_->literal("null");
+}
+
+ExprId JsonRules::integer() {
+  return builtin_regex(str_cat("0|-?[1-9][0-9]{0,", grammar_limits::kIntegerDigits - 1, "}"),
+                       rules_);
+}
+
+ExprId JsonRules::number() {
+  return builtin_regex(
+      str_cat("-?(0|[1-9][0-9]{0,", grammar_limits::kIntegerDigits - 1, "})(\\.[0-9]{1,",
+              grammar_limits::kFractionDigits, "})?([eE][+-]?[0-9]{1,2})?"),
+      rules_);
+}
+
+RuleId JsonRules::any_string() {
+  if (!any_string_) {
+    any_string_ = separate_rule("JSON string");
+    rules_->rule(*any_string_).body = string_of_length(0, kUnlimited);
+  }
+  return *any_string_;
+}
+
+RuleId JsonRules::any_value() {
+  if (!any_value_) {
+    any_value_ = separate_rule("JSON value");
+    const std::vector<ExprId> kinds{
+        rules_->call(any_string()), number(),  rules_->call(any_object()),
+        rules_->call(any_array()),  boolean(), null()};
+    const ExprId body = rules_->alternate(kinds);
+    rules_->rule(*any_value_).body = body;
+  }
+  return *any_value_;
+}
+
+RuleId JsonRules::any_object() {
+  if (!any_object_) {
+    any_object_ = separate_rule("JSON object");
+    const ExprId body =
+        concat({rules_->literal("{"), rules_->optional(members(any_key(), any_value())),
+                rules_->literal("}")});
+    rules_->rule(*any_object_).body = body;
+  }
+  return *any_object_;
+}
+
+RuleId JsonRules::any_array() {
+  if (!any_array_) {
+    any_array_ = separate_rule("JSON array");
+    const RuleId value = any_value();
+    const ExprId more = rules_->repeat(concat({comma(), rules_->call(value)}), 0, kUnlimited);
+    const ExprId body =
+        concat({rules_->literal("["), rules_->optional(concat({rules_->call(value), more})),
+                rules_->literal("]")});
+    rules_->rule(*any_array_).body = body;
+  }
+  return *any_array_;
+}
+
+RuleId JsonRules::any_key() {
+  if (!any_key_) {
+    any_key_ = separate_rule("JSON key");
+    rules_->rule(*any_key_).unique_key = true;
+    rules_->rule(*any_key_).body = builtin_regex(R"re("(?:[^"\\\x00-\x1f]|\\["\\])*")re", rules_);
+  }
+  return *any_key_;
+}
+
+ExprId JsonRules::string_of_length(uint32_t min, uint32_t max) {
+  const ExprId character = builtin_regex(kCharacter, rules_);
+  return concat(
+      {rules_->literal("\""), rules_->repeat(character, min, max), rules_->literal("\"")});
+}
+
+ExprId JsonRules::string_of(const Dfa& content) {
+  return concat({rules_->literal("\""), rules_->dfa(json_escaped(content)), rules_->literal("\"")});
+}
+
+absl::StatusOr<RuleId> JsonRules::new_key(const std::vector<std::string>& names) {
+  if (names.empty()) return any_key();
+  RuleSet taken;
+  std::vector<ExprId> literals;
+  for (const std::string& name : names) literals.push_back(taken.literal(name));
+  const RuleId rule = taken.add_rule("names");
+  taken.rule(rule).body = taken.alternate(literals);
+  absl::StatusOr<Dfa> taken_names = rule_dfa(taken, rule, rules_->budget());
+  if (!taken_names.ok()) return taken_names.status();
+  absl::StatusOr<Dfa> all = regex_dfa("[^\\x00-\\x1f]*", rules_->budget());
+  if (!all.ok()) return all.status();
+  absl::StatusOr<Dfa> free = subtract(*all, *taken_names, rules_->budget());
+  if (!free.ok()) return free.status();
+  const RuleId key = separate_rule("JSON key");
+  rules_->rule(key).unique_key = true;
+  rules_->rule(key).body = string_of(*free);
+  return key;
+}
+
+ExprId JsonRules::named(std::string_view key) {
+  return concat({rules_->literal(json_quoted(key)), colon()});
+}
+
+ExprId JsonRules::members(RuleId key, RuleId value) {
+  const auto member = [&] { return concat({rules_->call(key), colon(), rules_->call(value)}); };
+  const ExprId first = member();
+  return concat({first, rules_->repeat(concat({comma(), member()}), 0, kUnlimited)});
+}
+
+std::string json_quoted(std::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<uint8_t>(c);
+    if (c == '"' || c == '\\') {
+      result += '\\';
+      result += c;
+    } else if (byte < 0x20) {
+      result += "\\u00";
+      result += "01"[byte >> 4];
+      result += "0123456789abcdef"[byte & 15];
+    } else {
+      result += c;
+    }
+  }
+  return result + "\"";
+}
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,27 @@
+// Decimal numbers between bounds, as automata over their digits: exact, without arithmetic.
+#pragma once
+#include <boost/json/value.hpp>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "engine/grammar/dfa.h"
+
+namespace deltaserve::grammar {
+
+struct NumberBounds {
+  struct Bound {
+    boost::json::value number;  // an integer or a double
+    bool exclusive = false;
+  };
+  std::optional<Bound> min;
+  std::optional<Bound> max;
+};
+
+// Integers of at most grammar_limits::kIntegerDigits digits; none may be left.
+absl::StatusOr<Dfa> integers_between(const NumberBounds& bounds, AutomatonBudget* budget);
+
+// Numbers without an exponent and of at most kBoundedNumberDigits digits: so few that no two of
+// them, nor one and a bound, are the same double. INVALID_ARGUMENT when a bound has more digits.
+absl::StatusOr<Dfa> numbers_between(const NumberBounds& bounds, AutomatonBudget* budget);
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,307 @@
+#include "engine/grammar/pushdown.h"
+
+#include <algorithm>
+#include <queue>
+#include <tuple>
+#include <utility>
+
+#include "engine/grammar/limits.h"
+#include "engine/grammar/rule_nfa.h"
+#include "models/text.h"
+
+namespace deltaserve::grammar {
+
+// The stages of Pushdown::compile(), in their order.
+class PushdownCompiler {
+ public:
+  PushdownCompiler(const RuleSet& rules, RuleId root, AutomatonBudget* budget)
+      : rules_(rules), root_(root), budget_(budget) {}
+
+  absl::StatusOr<Pushdown> compile() {
+    for (const auto stage :
+         {&PushdownCompiler::build_automata, &PushdownCompiler::refuse_left_recursion,
+          &PushdownCompiler::keep_useful_states, &PushdownCompiler::fill_tables}) {
+      if (absl::Status status = (this->*stage)(); !status.ok()) return status;
+    }
+    find_first_bytes();
+    find_follow_bytes();
+    return std::move(result_);
+  }
+
+ private:
+  static constexpr uint32_t kUseless = ~uint32_t{0};
+
+  // States of all automata are numbered through: those of part p from base_[p].
+  const Dfa::State& state(uint32_t id) const {
+    return automata_[part_of_[id]].states[id - base_[part_of_[id]]];
+  }
+  uint32_t id_of(uint32_t part, uint32_t local) const { return base_[part] + local; }
+  const std::string& name_of(uint32_t part) const {
+    return rules_.rules()[nfa_.parts[part].rule].name;
+  }
+
+  absl::Status build_automata() {
+    absl::StatusOr<RuleNfa> nfa = build_rule_nfa(rules_, root_);
+    if (!nfa.ok()) return nfa.status();
+    nfa_ = std::move(*nfa);
+    budget_->spend(nfa_.nfa.size());
+    Determinizer determinizer(nfa_.nfa, budget_);
+    for (const RuleNfa::Part& part : nfa_.parts) {
+      absl::StatusOr<Dfa> dfa = determinizer.run(part.start, part.final);
+      if (!dfa.ok()) return dfa.status();
+      base_.push_back(static_cast<uint32_t>(part_of_.size()));
+      part_of_.insert(part_of_.end(), dfa->states.size(), static_cast<uint32_t>(automata_.size()));
+      automata_.push_back(*std::move(dfa));
+    }
+    return absl::OkStatus();
+  }
+
+  // Depth first along the calls at the starts of rules. Also counts, callees first, the ways in
+  // which each rule may be entered.
+  absl::Status refuse_left_recursion() {
+    enum : uint8_t { kNew, kOpen, kDone };
+    std::vector<uint8_t> mark(automata_.size(), kNew);
+    entries_.assign(automata_.size(), 1);
+    struct Visit {
+      uint32_t part;
+      size_t next_call;
+    };
+    for (uint32_t first = 0; first < automata_.size(); ++first) {
+      if (mark[first] != kNew) continue;
+      std::vector<Visit> path{{first, 0}};
+      mark[first] = kOpen;
+      while (!path.empty()) {
+        const uint32_t part = path.back().part;
+        const std::vector<Dfa::CallEdge>& calls = automata_[part].states[0].calls;
+        if (path.back().next_call == calls.size()) {
+          for (const Dfa::CallEdge& call : calls) entries_[part] += entries_[call.rule];
+          entries_[part] = std::min(entries_[part], grammar_limits::kEntries + 1);
+          mark[part] = kDone;
+          callees_first_.push_back(part);
+          path.pop_back();
+          continue;
+        }
+        const uint32_t callee = calls[path.back().next_call++].rule;
+        if (mark[callee] == kOpen) {
+          return invalid_argument(
+              "rule ", quoted(name_of(callee)),
+              " is left-recursive: it may call itself before it reads anything");
+        }
+        if (mark[callee] == kNew) {
+          mark[callee] = kOpen;
+          path.push_back({callee, 0});
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // How deep the stack must grow before the rule of a state can end, by states in the order of
+  // that depth (Knuth's generalization of Dijkstra's algorithm). States from which the rule cannot
+  // end within the stack stay kUseless. A rule that is called must read something: its entry is a
+  // second copy of its start, which does not accept.
+  void find_needs() {
+    const auto states = static_cast<uint32_t>(part_of_.size());
+    const auto parts = static_cast<uint32_t>(automata_.size());
+    struct CallSite {
+      uint32_t state;
+      uint32_t entry;
+      uint32_t resume;
+    };
+    std::vector<std::vector<uint32_t>> readers(states);  // states with a byte edge to this one
+    std::vector<std::vector<CallSite>> sites(states + parts);  // under their entry and resume
+    using Ready = std::pair<uint32_t, uint32_t>;               // need and state
+    std::priority_queue<Ready, std::vector<Ready>, std::greater<>> ready;
+    const auto add_edges = [&](uint32_t from, uint32_t part, const Dfa::State& edges) {
+      for (const Dfa::ByteEdge& edge : edges.bytes) {
+        readers[id_of(part, edge.target)].push_back(from);
+      }
+      for (const Dfa::CallEdge& edge : edges.calls) {
+        const CallSite site{from, states + edge.rule, id_of(part, edge.target)};
+        sites[site.entry].push_back(site);
+        sites[site.resume].push_back(site);
+      }
+    };
+    for (uint32_t id = 0; id < states; ++id) {
+      add_edges(id, part_of_[id], state(id));
+      if (state(id).accepting) ready.push({0, id});
+    }
+    for (uint32_t part = 0; part < parts; ++part) {
+      add_edges(states + part, part, automata_[part].states[0]);
+    }
+    need_.assign(states + parts, kUseless);
+    while (!ready.empty()) {
+      const auto [need, id] = ready.top();
+      ready.pop();
+      if (need_[id] != kUseless || need > grammar_limits::kStackDepth - 1) continue;
+      need_[id] = need;
+      if (id < states) {
+        for (const uint32_t reader : readers[id]) ready.push({need, reader});
+      }
+      for (const CallSite& site : sites[id]) {
+        if (need_[site.entry] == kUseless || need_[site.resume] == kUseless) continue;
+        ready.push({std::max(need_[site.entry] + 1, need_[site.resume]), site.state});
+      }
+    }
+  }
+
+  uint32_t entry_need(uint32_t part) const { return need_[part_of_.size() + part]; }
+
+  // Whether a call can be followed.
+  bool is_useful(const Dfa::CallEdge& call, uint32_t part) const {
+    return entry_need(call.rule) != kUseless && need_[id_of(part, call.target)] != kUseless;
+  }
+
+  absl::Status keep_useful_states() {
+    find_needs();
+    if (need_[0] == kUseless) return invalid_argument("no text matches it");
+    new_id_.assign(part_of_.size(), kNoState);
+    const auto keep = [&](uint32_t id) {
+      if (need_[id] == kUseless || new_id_[id] != kNoState) return;
+      new_id_[id] = static_cast<StateId>(kept_.size());
+      kept_.push_back(id);
+    };
+    keep(0);
+    for (size_t i = 0; i < kept_.size(); ++i) {
+      const uint32_t part = part_of_[kept_[i]];
+      for (const Dfa::ByteEdge& edge : state(kept_[i]).bytes) keep(id_of(part, edge.target));
+      for (const Dfa::CallEdge& call : state(kept_[i]).calls) {
+        if (!is_useful(call, part)) continue;
+        keep(base_[call.rule]);
+        keep(id_of(part, call.target));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status fill_tables() {
+    Pushdown& p = result_;
+    p.classes_ = static_cast<size_t>(nfa_.nfa.byte_classes());
+    if (kept_.size() * p.classes_ > grammar_limits::kTransitionCells) {
+      return invalid_argument("its tables need more than ", grammar_limits::kTransitionCells,
+                              " entries");
+    }
+    for (int byte = 0; byte < 256; ++byte) {
+      p.class_of_[byte] = static_cast<uint8_t>(nfa_.nfa.class_of(static_cast<uint8_t>(byte)));
+    }
+    p.transitions_.assign(kept_.size() * p.classes_, kNoState);
+    for (const RuleNfa::Part& part : nfa_.parts) {
+      p.unique_key_.push_back(rules_.rules()[part.rule].unique_key);
+    }
+    p.first_call_.push_back(0);
+    for (const uint32_t old : kept_) {
+      if (absl::Status status = fill_state(old); !status.ok()) return status;
+    }
+    for (Pushdown::Call& call : p.calls_) {
+      call.is_tail = p.accepting_[call.resume] && !p.goes_on_[call.resume];
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status fill_state(uint32_t old) {
+    Pushdown& p = result_;
+    const uint32_t part = part_of_[old];
+    const size_t row = new_id_[old] * p.classes_;
+    bool goes_on = false;
+    for (const Dfa::ByteEdge& edge : state(old).bytes) {
+      const StateId target = new_id_[id_of(part, edge.target)];
+      if (target == kNoState) continue;
+      goes_on = true;
+      for (uint32_t byte = edge.first; byte <= edge.last; ++byte) {
+        p.transitions_[row + p.class_of_[byte]] = target;
+        p.alphabet_.set(byte);
+      }
+    }
+    size_t entries = 1;
+    for (const Dfa::CallEdge& call : state(old).calls) {
+      if (!is_useful(call, part)) continue;
+      goes_on = true;
+      p.calls_.push_back({.entry = new_id_[base_[call.rule]],
+                          .resume = new_id_[id_of(part, call.target)],
+                          .rule = static_cast<uint16_t>(call.rule),
+                          .entry_need = static_cast<uint16_t>(entry_need(call.rule))});
+      entries += entries_[call.rule];
+    }
+    if (entries > grammar_limits::kEntries) {
+      return invalid_argument("rule ", quoted(name_of(part)), " is too ambiguous: at one place ",
+                              "there are more than ", grammar_limits::kEntries,
+                              " ways to enter others");
+    }
+    p.first_call_.push_back(static_cast<uint32_t>(p.calls_.size()));
+    p.accepting_.push_back(state(old).accepting);
+    p.goes_on_.push_back(goes_on);
+    p.need_.push_back(static_cast<uint16_t>(need_[old]));
+    p.rule_of_.push_back(static_cast<uint16_t>(part));
+    return absl::OkStatus();
+  }
+
+  // The bytes that `state` reads itself.
+  ByteSet own_bytes(StateId s) const {
+    ByteSet bytes;
+    for (int byte = 0; byte < 256; ++byte) {
+      if (result_.next(s, static_cast<uint8_t>(byte)) != kNoState) bytes.set(byte);
+    }
+    return bytes;
+  }
+
+  void find_first_bytes() {
+    result_.first_.assign(automata_.size(), {});
+    for (const uint32_t part : callees_first_) {
+      const StateId entry = new_id_[base_[part]];
+      if (entry != kNoState) result_.first_[part] = first_bytes(entry);
+    }
+  }
+
+  ByteSet first_bytes(StateId s) const {
+    ByteSet bytes = own_bytes(s);
+    for (const Pushdown::Call& call : result_.calls(s)) bytes |= result_.first_[call.rule];
+    return bytes;
+  }
+
+  void find_follow_bytes() {
+    std::vector<ByteSet>& follow = result_.follow_;
+    follow.assign(automata_.size(), {});
+    std::vector<std::vector<uint16_t>> inherits(automata_.size());  // caller: callees at its end
+    for (size_t s = 0; s < kept_.size(); ++s) {
+      for (const Pushdown::Call& call : result_.calls(static_cast<StateId>(s))) {
+        follow[call.rule] |= first_bytes(call.resume);
+        if (result_.accepting(call.resume)) inherits[result_.rule_of_[s]].push_back(call.rule);
+      }
+    }
+    std::vector<uint16_t> changed;
+    for (size_t part = 0; part < automata_.size(); ++part) {
+      changed.push_back(static_cast<uint16_t>(part));
+    }
+    while (!changed.empty()) {
+      const uint16_t caller = changed.back();
+      changed.pop_back();
+      for (const uint16_t callee : inherits[caller]) {
+        const ByteSet all = follow[callee] | follow[caller];
+        if (all == follow[callee]) continue;
+        follow[callee] = all;
+        changed.push_back(callee);
+      }
+    }
+  }
+
+  const RuleSet& rules_;
+  const RuleId root_;
+  AutomatonBudget* budget_;
+  RuleNfa nfa_;
+  std::vector<Dfa> automata_;            // by part
+  std::vector<uint32_t> base_;           // by part: the number of its start
+  std::vector<uint32_t> part_of_;        // by state
+  std::vector<size_t> entries_;          // by part: ways to enter it, itself included
+  std::vector<uint32_t> callees_first_;  // parts, by the calls at their starts
+  std::vector<uint32_t> need_;           // by state, then by part for its entry
+  std::vector<StateId> new_id_;          // by state; kNoState where it is left out
+  std::vector<uint32_t> kept_;           // states by their new id
+  Pushdown result_;
+};
+
+absl::StatusOr<Pushdown> Pushdown::compile(const RuleSet& rules, RuleId root,
+                                           AutomatonBudget* budget) {
+  return PushdownCompiler(rules, root, budget).compile();
+}
+
+}  // namespace deltaserve::grammar

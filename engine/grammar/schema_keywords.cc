@@ -1,0 +1,267 @@
+#include "engine/grammar/schema_keywords.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/string.hpp>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "engine/grammar/code_points.h"
+#include "engine/grammar/limits.h"
+#include "models/text.h"
+
+namespace deltaserve::grammar {
+namespace {
+
+namespace json = boost::json;
+
+std::string_view text_of(const json::string& text) {
+  return {text.data(), text.size()};
+}
+
+constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
+    {"title", Keyword::kAnnotation},
+    {"description", Keyword::kAnnotation},
+    {"default", Keyword::kAnnotation},
+    {"examples", Keyword::kAnnotation},
+    {"$schema", Keyword::kAnnotation},
+    {"$id", Keyword::kAnnotation},
+    {"$comment", Keyword::kAnnotation},
+    {"deprecated", Keyword::kAnnotation},
+    {"readOnly", Keyword::kAnnotation},
+    {"writeOnly", Keyword::kAnnotation},
+    {"discriminator", Keyword::kAnnotation},  // of OpenAPI: a hint beside oneOf
+    {"$defs", Keyword::kDefinitions},
+    {"definitions", Keyword::kDefinitions},
+    {"type", Keyword::kType},
+    {"nullable", Keyword::kType},
+    {"enum", Keyword::kValues},
+    {"const", Keyword::kValues},
+    {"$ref", Keyword::kCombine},
+    {"allOf", Keyword::kCombine},
+    {"anyOf", Keyword::kCombine},
+    {"oneOf", Keyword::kCombine},
+    {"minLength", Keyword::kOfString},
+    {"maxLength", Keyword::kOfString},
+    {"pattern", Keyword::kOfString},
+    {"format", Keyword::kOfString},
+    {"minimum", Keyword::kOfNumber},
+    {"maximum", Keyword::kOfNumber},
+    {"exclusiveMinimum", Keyword::kOfNumber},
+    {"exclusiveMaximum", Keyword::kOfNumber},
+    {"multipleOf", Keyword::kOfNumber},
+    {"items", Keyword::kOfArray},
+    {"prefixItems", Keyword::kOfArray},
+    {"minItems", Keyword::kOfArray},
+    {"maxItems", Keyword::kOfArray},
+    {"properties", Keyword::kOfObject},
+    {"required", Keyword::kOfObject},
+    {"additionalProperties", Keyword::kOfObject},
+};
+
+constexpr std::pair<std::string_view, Types> kTypes[] = {
+    {"null", kNull},     {"boolean", kBoolean}, {"integer", kInteger}, {"number", kNumber},
+    {"string", kString}, {"array", kArray},     {"object", kObject}};
+
+absl::StatusOr<Types> named_type(const json::value& name) {
+  if (name.is_string()) {
+    for (const auto& [type, types] : kTypes) {
+      if (text_of(name.get_string()) == type) return types;
+    }
+  }
+  return invalid_argument(
+      "'type' must be null, boolean, integer, number, string, array or object, or a list of these");
+}
+
+// Visits all values under `schema`, keys included, until `visit` says false.
+template <class Visit>
+void visit_values(const json::value& schema, const Visit& visit) {
+  std::vector<std::pair<const json::value*, size_t>> pending{{&schema, 1}};
+  while (!pending.empty()) {
+    const auto [value, depth] = pending.back();
+    pending.pop_back();
+    if (!visit(*value, depth)) return;
+    if (const json::array* array = value->if_array()) {
+      for (const json::value& item : *array) pending.emplace_back(&item, depth + 1);
+    } else if (const json::object* object = value->if_object()) {
+      for (const auto& member : *object) pending.emplace_back(&member.value(), depth + 1);
+    }
+  }
+}
+
+size_t own_bytes(const json::value& value) {
+  size_t bytes = 4;
+  if (const json::string* text = value.if_string()) bytes += text->size();
+  if (const json::object* object = value.if_object()) {
+    for (const auto& member : *object) bytes += member.key().size();
+  }
+  return bytes;
+}
+
+bool is_utf8_value(const json::value& value) {
+  if (const json::string* text = value.if_string()) return is_utf8(text_of(*text));
+  if (const json::object* object = value.if_object()) {
+    for (const auto& member : *object) {
+      if (!is_utf8({member.key().data(), member.key().size()})) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+std::optional<Keyword> keyword_of(std::string_view name) {
+  for (const auto& [keyword, kind] : kKeywords) {
+    if (name == keyword) return kind;
+  }
+  return std::nullopt;
+}
+
+absl::Status check_keywords(const json::object& schema) {
+  for (const auto& member : schema) {
+    const std::string_view name(member.key().data(), member.key().size());
+    if (!keyword_of(name)) return invalid_argument("keyword ", quoted(name), " is not supported");
+  }
+  if (const json::value* multiple = find(schema, "multipleOf")) {
+    if (number_of(*multiple) != 1.0L) {
+      return invalid_argument("keyword 'multipleOf' is supported only with the value 1");
+    }
+  }
+  return absl::OkStatus();
+}
+
+const json::value* find(const json::object& schema, std::string_view keyword) {
+  return schema.if_contains({keyword.data(), keyword.size()});
+}
+
+absl::StatusOr<Types> declared_types(const json::object& schema) {
+  const json::value* type = find(schema, "type");
+  const json::value* nullable = find(schema, "nullable");
+  if (nullable != nullptr && !nullable->is_bool()) {
+    return invalid_argument("'nullable' must be true or false");
+  }
+  const bool adds_null = nullable != nullptr && nullable->get_bool();
+  if (type == nullptr) {
+    if (adds_null) return invalid_argument("'nullable' needs 'type' beside it");
+    return kAllTypes;
+  }
+  Types types = adds_null ? kNull : 0;
+  if (const json::array* list = type->if_array()) {
+    for (const json::value& name : *list) {
+      absl::StatusOr<Types> named = named_type(name);
+      if (!named.ok()) return named;
+      types |= *named;
+    }
+    return types;
+  }
+  absl::StatusOr<Types> named = named_type(*type);
+  if (!named.ok()) return named;
+  return static_cast<Types>(types | *named);
+}
+
+absl::StatusOr<Types> generated_types(const json::object& schema) {
+  if (schema.contains("type") || schema.contains("nullable")) return declared_types(schema);
+  Types types = 0;
+  for (const auto& member : schema) {
+    switch (keyword_of({member.key().data(), member.key().size()}).value_or(Keyword::kAnnotation)) {
+      case Keyword::kOfString: types |= kString; break;
+      case Keyword::kOfNumber: types |= kNumber; break;
+      case Keyword::kOfArray: types |= kArray; break;
+      case Keyword::kOfObject: types |= kObject; break;
+      default: break;
+    }
+  }
+  return types == 0 ? kAllTypes : types;
+}
+
+std::optional<long double> number_of(const json::value& value) {
+  if (const int64_t* integer = value.if_int64()) return static_cast<long double>(*integer);
+  if (const uint64_t* large = value.if_uint64()) return static_cast<long double>(*large);
+  if (const double* real = value.if_double()) return *real;
+  return std::nullopt;
+}
+
+Types type_of(const json::value& value) {
+  switch (value.kind()) {
+    case json::kind::null: return kNull;
+    case json::kind::bool_: return kBoolean;
+    case json::kind::int64:
+    case json::kind::uint64: return kInteger;
+    case json::kind::double_:
+      return std::trunc(value.get_double()) == value.get_double() ? kInteger : kFraction;
+    case json::kind::string: return kString;
+    case json::kind::array: return kArray;
+    case json::kind::object: return kObject;
+  }
+  return 0;
+}
+
+absl::StatusOr<std::optional<uint32_t>> count_keyword(const json::object& schema,
+                                                      std::string_view keyword) {
+  const json::value* value = find(schema, keyword);
+  if (value == nullptr) return std::nullopt;
+  const std::optional<long double> number = number_of(*value);
+  if (!number || *number < 0 || std::trunc(*number) != *number) {
+    return invalid_argument(quoted(keyword), " must be a whole number that is not negative");
+  }
+  if (*number > grammar_limits::kRepetitions) {
+    return invalid_argument(quoted(keyword), " is more than ", grammar_limits::kRepetitions);
+  }
+  return static_cast<uint32_t>(*number);
+}
+
+bool same_json(const json::value& a, const json::value& b) {
+  std::vector<std::pair<const json::value*, const json::value*>> pending{{&a, &b}};
+  while (!pending.empty()) {
+    const auto [left, right] = pending.back();
+    pending.pop_back();
+    if (number_of(*left) && number_of(*right)) {
+      if (number_of(*left) != number_of(*right)) return false;
+      continue;
+    }
+    if (left->kind() != right->kind()) return false;
+    if (const json::array* items = left->if_array()) {
+      const json::array& others = right->get_array();
+      if (items->size() != others.size()) return false;
+      for (size_t i = 0; i < items->size(); ++i) pending.emplace_back(&(*items)[i], &others[i]);
+    } else if (const json::object* members = left->if_object()) {
+      if (members->size() != right->get_object().size()) return false;
+      for (const auto& member : *members) {
+        const json::value* other = right->get_object().if_contains(member.key());
+        if (other == nullptr) return false;
+        pending.emplace_back(&member.value(), other);
+      }
+    } else if (*left != *right) {
+      return false;
+    }
+  }
+  return true;
+}
+
+absl::Status check_schema_size(const json::value& schema) {
+  size_t bytes = 0;
+  absl::Status status;
+  visit_values(schema, [&](const json::value& value, size_t depth) {
+    bytes += own_bytes(value);
+    if (depth > grammar_limits::kNesting) {
+      status = invalid_argument("nested deeper than ", grammar_limits::kNesting);
+    } else if (bytes > grammar_limits::kSchemaBytes) {
+      status = invalid_argument("larger than ", grammar_limits::kSchemaBytes, " bytes");
+    } else if (!is_utf8_value(value)) {
+      status = invalid_argument("text that is not UTF-8");
+    }
+    return status.ok();
+  });
+  return status;
+}
+
+size_t schema_bytes(const json::value& schema) {
+  size_t bytes = 0;
+  visit_values(schema, [&](const json::value& value, size_t) {
+    bytes += own_bytes(value);
+    return true;
+  });
+  return bytes;
+}
+
+}  // namespace deltaserve::grammar

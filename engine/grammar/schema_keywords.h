@@ -1,0 +1,68 @@
+// Reading the keywords of one JSON Schema object.
+#pragma once
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace deltaserve::grammar {
+
+// Sets of JSON's types. A number with a zero fraction is an integer.
+using Types = uint8_t;
+inline constexpr Types kNull = 1;
+inline constexpr Types kBoolean = 2;
+inline constexpr Types kInteger = 4;
+inline constexpr Types kFraction = 8;
+inline constexpr Types kNumber = kInteger | kFraction;
+inline constexpr Types kString = 16;
+inline constexpr Types kArray = 32;
+inline constexpr Types kObject = 64;
+inline constexpr Types kAllTypes = 127;
+
+// What a keyword does.
+enum class Keyword : uint8_t {
+  kAnnotation,  // nothing
+  kDefinitions,
+  kType,
+  kValues,   // enum, const
+  kCombine,  // $ref, allOf, anyOf, oneOf
+  kOfString,
+  kOfNumber,
+  kOfArray,
+  kOfObject,
+};
+
+// Nothing for keywords that are not supported.
+std::optional<Keyword> keyword_of(std::string_view name);
+
+// INVALID_ARGUMENT that names the first keyword that is not supported.
+absl::Status check_keywords(const boost::json::object& schema);
+
+// The value of a keyword, or null. boost::json::object::if_contains for our strings.
+const boost::json::value* find(const boost::json::object& schema, std::string_view keyword);
+
+// `type` and `nullable`; kAllTypes without them.
+absl::StatusOr<Types> declared_types(const boost::json::object& schema);
+// declared_types() or, without `type`, those that the schema's keywords speak about; all when they
+// speak about none.
+absl::StatusOr<Types> generated_types(const boost::json::object& schema);
+Types type_of(const boost::json::value& value);
+// Nothing for values that are no numbers. A long double holds every number of boost::json.
+std::optional<long double> number_of(const boost::json::value& value);
+
+// A non-negative whole number that is at most grammar_limits::kRepetitions.
+absl::StatusOr<std::optional<uint32_t>> count_keyword(const boost::json::object& schema,
+                                                      std::string_view keyword);
+
+// Whether the two are the same JSON value: 1 is 1.0.
+bool same_json(const boost::json::value& a, const boost::json::value& b);
+
+// INVALID_ARGUMENT when `schema` is too large or too deep or has text that is not UTF-8.
+absl::Status check_schema_size(const boost::json::value& schema);
+// The bytes of a schema as limits count them.
+size_t schema_bytes(const boost::json::value& schema);
+
+}  // namespace deltaserve::grammar

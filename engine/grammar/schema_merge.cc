@@ -1,0 +1,318 @@
+#include "engine/grammar/schema_merge.h"
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/string.hpp>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "engine/grammar/schema_keywords.h"
+#include "models/text.h"
+
+namespace deltaserve::grammar {
+namespace {
+
+namespace json = boost::json;
+
+std::string_view name_of(const json::key_value_pair& member) {
+  return {member.key().data(), member.key().size()};
+}
+
+json::value both(const json::value& a, const json::value& b) {
+  if (same_json(a, b) || b == json::value(true)) return a;
+  if (a == json::value(true)) return b;
+  if (a == json::value(false) || b == json::value(false)) return false;
+  json::array parts;
+  parts.push_back(a);
+  parts.push_back(b);
+  json::object merged;
+  merged["allOf"] = std::move(parts);
+  return merged;
+}
+
+json::array type_names(Types types) {
+  json::array names;
+  if (types & kNull) names.emplace_back("null");
+  if (types & kBoolean) names.emplace_back("boolean");
+  if ((types & kNumber) == kNumber) {
+    names.emplace_back("number");
+  } else if (types & kInteger) {
+    names.emplace_back("integer");
+  }
+  if (types & kString) names.emplace_back("string");
+  if (types & kArray) names.emplace_back("array");
+  if (types & kObject) names.emplace_back("object");
+  return names;
+}
+
+uint64_t hash_text(std::string_view text) {
+  return std::hash<std::string_view>()(text);
+}
+
+uint64_t mix(uint64_t a, uint64_t b) {
+  return (a ^ (b + 0x9E3779B97F4A7C15u)) * 0xFF51AFD7ED558CCDu;
+}
+
+// Equal for values that same_json() calls the same.
+uint64_t json_hash(const json::value& value) {
+  uint64_t hash = 0;
+  std::vector<std::pair<const json::value*, uint64_t>> pending{{&value, 1}};  // with their place
+  while (!pending.empty()) {
+    const auto [next, place] = pending.back();
+    pending.pop_back();
+    uint64_t own = static_cast<uint64_t>(next->kind());
+    if (const std::optional<long double> number = number_of(*next)) {
+      own = std::hash<long double>()(*number);
+    } else if (const json::string* text = next->if_string()) {
+      own = hash_text({text->data(), text->size()});
+    } else if (next->is_bool()) {
+      own += next->get_bool() ? 100 : 200;
+    } else if (const json::array* items = next->if_array()) {
+      uint64_t index = 0;
+      for (const json::value& item : *items) pending.emplace_back(&item, mix(place, ++index));
+    } else if (const json::object* object = next->if_object()) {
+      for (const auto& member : *object) {
+        pending.emplace_back(&member.value(), mix(place, hash_text(name_of(member))));
+      }
+    }
+    hash += mix(place, own);
+  }
+  return hash;
+}
+
+class ValueSet {
+ public:
+  explicit ValueSet(const json::array& values) {
+    for (const json::value& value : values) values_.emplace(json_hash(value), &value);
+  }
+  bool contains(const json::value& value) const {
+    const auto [begin, end] = values_.equal_range(json_hash(value));
+    return std::any_of(begin, end,
+                       [&](const auto& entry) { return same_json(*entry.second, value); });
+  }
+
+ private:
+  std::unordered_multimap<uint64_t, const json::value*> values_;
+};
+
+// The values that are in both lists.
+json::array shared_values(const json::array& a, const json::array& b) {
+  const ValueSet in_b(b);
+  json::array shared;
+  for (const json::value& value : a) {
+    if (in_b.contains(value)) shared.push_back(value);
+  }
+  return shared;
+}
+
+class Merger {
+ public:
+  Merger(const json::object& a, const json::object& b) : a_(a), b_(b) {}
+
+  absl::StatusOr<json::object> merge() {
+    for (const json::object* part : {&a_, &b_}) {
+      for (const auto& member : *part) {
+        if (absl::Status status = merge_keyword(name_of(member)); !status.ok()) return status;
+      }
+    }
+    return std::move(result_);
+  }
+
+ private:
+  absl::Status merge_keyword(std::string_view name) {
+    const Keyword kind = keyword_of(name).value_or(Keyword::kAnnotation);
+    if (kind == Keyword::kAnnotation || kind == Keyword::kDefinitions) return absl::OkStatus();
+    if (kind == Keyword::kType) return merge_types();
+    if (kind == Keyword::kOfObject) return merge_objects();
+    const json::value* a = find(a_, name);
+    const json::value* b = find(b_, name);
+    const std::optional<json::array> values_a = values_of(a_);
+    const std::optional<json::array> values_b = values_of(b_);
+    if (kind == Keyword::kValues && values_a && values_b) {
+      set("enum", shared_values(*values_a, *values_b));
+    } else if (a == nullptr || b == nullptr) {
+      set(name, a == nullptr ? *b : *a);
+    } else if (name.starts_with("min") || name == "exclusiveMinimum") {
+      set(name, larger(*a, *b) ? *a : *b);
+    } else if (name.starts_with("max") || name == "exclusiveMaximum") {
+      set(name, larger(*a, *b) ? *b : *a);
+    } else if (same_json(*a, *b)) {
+      set(name, *a);
+    } else if (name == "items" && !a_.contains("prefixItems") && !b_.contains("prefixItems")) {
+      set(name, both(*a, *b));
+    } else {
+      return invalid_argument("keyword ", quoted(name), " cannot be combined with another of it");
+    }
+    const bool tuple = a_.contains("prefixItems") != b_.contains("prefixItems");
+    if (tuple && a_.contains("items") && b_.contains("items")) {
+      return invalid_argument("'items' cannot be combined with 'prefixItems' of another schema");
+    }
+    return absl::OkStatus();
+  }
+
+  void set(std::string_view name, json::value value) {
+    result_[json::string_view(name.data(), name.size())] = std::move(value);
+  }
+
+  // Wrong values are found when the result is read: they count as the larger here.
+  static bool larger(const json::value& a, const json::value& b) {
+    const std::optional<long double> left = number_of(a);
+    const std::optional<long double> right = number_of(b);
+    return !left || (right && *left > *right);
+  }
+
+  absl::Status merge_types() {
+    absl::StatusOr<Types> a = declared_types(a_);
+    if (!a.ok()) return a.status();
+    absl::StatusOr<Types> b = declared_types(b_);
+    if (!b.ok()) return b.status();
+    set("type", type_names(*a & *b));
+    return absl::OkStatus();
+  }
+
+  // What `schema` says about property `name`; null for nothing.
+  static const json::value* property(const json::object& schema, json::string_view name) {
+    const json::value* properties = find(schema, "properties");
+    if (properties != nullptr && properties->is_object()) {
+      const json::value* named = properties->get_object().if_contains(name);
+      if (named != nullptr) return named;
+    }
+    return find(schema, "additionalProperties");
+  }
+
+  absl::Status merge_objects() {
+    json::object properties;
+    json::object required;  // as a set in its order
+    bool has_properties = false;
+    bool has_required = false;
+    for (const json::object* part : {&a_, &b_}) {
+      if (const json::value* own = find(*part, "properties")) {
+        if (!own->is_object()) return invalid_argument("'properties' must be an object");
+        has_properties = true;
+        for (const auto& member : own->get_object()) {
+          const json::value* a = property(a_, member.key());
+          const json::value* b = property(b_, member.key());
+          properties[member.key()] = a == nullptr ? *b : b == nullptr ? *a : both(*a, *b);
+        }
+      }
+      if (const json::value* own = find(*part, "required")) {
+        if (!own->is_array()) return invalid_argument("'required' must be a list of names");
+        has_required = true;
+        for (const json::value& name : own->get_array()) {
+          if (!name.is_string()) return invalid_argument("'required' must be a list of names");
+          required[name.get_string()] = true;
+        }
+      }
+    }
+    if (has_properties) set("properties", std::move(properties));
+    if (has_required) {
+      json::array names;
+      for (const auto& member : required) names.emplace_back(member.key());
+      set("required", std::move(names));
+    }
+    const json::value* a = find(a_, "additionalProperties");
+    const json::value* b = find(b_, "additionalProperties");
+    if (a != nullptr || b != nullptr) {
+      set("additionalProperties", a == nullptr ? *b : b == nullptr ? *a : both(*a, *b));
+    }
+    return absl::OkStatus();
+  }
+
+  const json::object& a_;
+  const json::object& b_;
+  json::object result_;
+};
+
+// A property that both require, with values that have nothing in common.
+bool has_discriminator(const json::object& a, const json::object& b) {
+  const auto requires_name = [](const json::object& schema, json::string_view name) {
+    const json::value* required = find(schema, "required");
+    if (required == nullptr || !required->is_array()) return false;
+    for (const json::value& item : required->get_array()) {
+      if (item.is_string() && item.get_string() == name) return true;
+    }
+    return false;
+  };
+  const json::value* properties_a = find(a, "properties");
+  const json::value* properties_b = find(b, "properties");
+  if (properties_a == nullptr || !properties_a->is_object()) return false;
+  if (properties_b == nullptr || !properties_b->is_object()) return false;
+  for (const auto& member : properties_a->get_object()) {
+    const json::value* other = properties_b->get_object().if_contains(member.key());
+    if (other == nullptr || !other->is_object() || !member.value().is_object()) continue;
+    if (!requires_name(a, member.key()) || !requires_name(b, member.key())) continue;
+    const std::optional<json::array> values_a = values_of(member.value().get_object());
+    const std::optional<json::array> values_b = values_of(other->get_object());
+    if (!values_a || !values_b) continue;
+    if (shared_values(*values_a, *values_b).empty()) return true;
+  }
+  return false;
+}
+
+// The types that documents under `schema` can have, and those of the documents generated from it.
+struct BranchTypes {
+  Types valid = kAllTypes;
+  Types generated = kAllTypes;
+};
+
+absl::StatusOr<BranchTypes> branch_types(const json::object& schema, std::optional<Types> outer) {
+  absl::StatusOr<Types> declared = declared_types(schema);
+  if (!declared.ok()) return declared.status();
+  absl::StatusOr<Types> spoken = generated_types(schema);
+  if (!spoken.ok()) return spoken.status();
+  BranchTypes types{*declared, *spoken};
+  if (const std::optional<json::array> values = values_of(schema)) {
+    Types of_values = 0;
+    for (const json::value& value : *values) of_values |= type_of(value);
+    types.valid &= of_values;
+    types.generated = types.valid;
+  }
+  for (const char* combination : {"$ref", "allOf", "anyOf", "oneOf"}) {
+    if (schema.contains(combination)) types.generated = types.valid;
+  }
+  if (outer) types.generated = types.valid & *outer;
+  return types;
+}
+
+}  // namespace
+
+absl::StatusOr<json::object> merge_schemas(const json::object& a, const json::object& b) {
+  return Merger(a, b).merge();
+}
+
+std::optional<json::array> values_of(const json::object& schema) {
+  const json::value* values = find(schema, "enum");
+  const json::value* constant = find(schema, "const");
+  const json::array* list = values == nullptr ? nullptr : values->if_array();
+  if (constant == nullptr) return list == nullptr ? std::nullopt : std::optional(*list);
+  if (list != nullptr && !ValueSet(*list).contains(*constant)) return json::array();
+  json::array single;
+  single.push_back(*constant);
+  return single;
+}
+
+absl::StatusOr<bool> surely_disjoint(const json::value& a, const json::value& b,
+                                     std::optional<Types> outer) {
+  if (a == json::value(false) || b == json::value(false)) return true;
+  if (!a.is_object() || !b.is_object()) return false;
+  const json::object& left = a.get_object();
+  const json::object& right = b.get_object();
+  absl::StatusOr<BranchTypes> types_a = branch_types(left, outer);
+  if (!types_a.ok()) return types_a.status();
+  absl::StatusOr<BranchTypes> types_b = branch_types(right, outer);
+  if (!types_b.ok()) return types_b.status();
+  const Types shared = static_cast<Types>((types_a->generated & types_b->valid) |
+                                          (types_b->generated & types_a->valid));
+  if (shared == 0) return true;
+  const std::optional<json::array> values_a = values_of(left);
+  const std::optional<json::array> values_b = values_of(right);
+  if (values_a && values_b) {
+    return shared_values(*values_a, *values_b).empty();
+  }
+  return shared == kObject && has_discriminator(left, right);
+}
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,178 @@
+#include "engine/grammar/schema_resolver.h"
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/json/string.hpp>
+#include <charconv>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/grammar/limits.h"
+#include "engine/grammar/schema_keywords.h"
+#include "engine/grammar/schema_merge.h"
+#include "models/text.h"
+
+namespace deltaserve::grammar {
+namespace {
+
+namespace json = boost::json;
+
+// References that lead to each other, and parts of an allOf, parts of parts included.
+constexpr size_t kParts = 256;
+
+// One step of a JSON pointer without its escapes: %XX, ~0 and ~1.
+std::string unescaped(std::string_view step) {
+  std::string result;
+  for (size_t i = 0; i < step.size(); ++i) {
+    unsigned code = 0;
+    const bool percent = step[i] == '%' && i + 2 < step.size() &&
+                         std::from_chars(step.data() + i + 1, step.data() + i + 3, code, 16).ptr ==
+                             step.data() + i + 3;
+    result += percent ? static_cast<char>(code) : step[i];
+    if (percent) i += 2;
+  }
+  std::string plain;
+  for (size_t i = 0; i < result.size(); ++i) {
+    const bool escape = result[i] == '~' && i + 1 < result.size();
+    if (escape && (result[i + 1] == '0' || result[i + 1] == '1')) {
+      plain += result[++i] == '0' ? '~' : '/';
+    } else {
+      plain += result[i];
+    }
+  }
+  return plain;
+}
+
+const json::value* child(const json::value& parent, const std::string& step) {
+  if (const json::object* object = parent.if_object()) return object->if_contains(step);
+  const json::array* array = parent.if_array();
+  size_t index = 0;
+  const char* end = step.data() + step.size();
+  if (array == nullptr || std::from_chars(step.data(), end, index).ptr != end) return nullptr;
+  return index < array->size() ? &(*array)[index] : nullptr;
+}
+
+}  // namespace
+
+json::object constraints_of(const json::object& schema,
+                            std::initializer_list<const char*> without) {
+  json::object result;
+  for (const auto& member : schema) {
+    const std::string_view name(member.key().data(), member.key().size());
+    const Keyword kind = keyword_of(name).value_or(Keyword::kAnnotation);
+    if (kind == Keyword::kAnnotation || kind == Keyword::kDefinitions) continue;
+    if (std::find(without.begin(), without.end(), name) != without.end()) continue;
+    result[member.key()] = member.value();
+  }
+  return result;
+}
+
+absl::StatusOr<const json::value*> SchemaResolver::target(const json::value& reference) const {
+  if (!reference.is_string()) return invalid_argument("'$ref' must be a string");
+  const std::string_view text(reference.get_string().data(), reference.get_string().size());
+  const bool local = text == "#" || text.starts_with("#/");
+  if (!local) return invalid_argument("'$ref' ", quoted(text), " must be '#' or begin with '#/'");
+  const json::value* place = &root_;
+  for (size_t begin = 1; begin < text.size() && place != nullptr;) {
+    const size_t end = std::min(text.find('/', begin + 1), text.size());
+    place = child(*place, unescaped(text.substr(begin + 1, end - begin - 1)));
+    begin = end;
+  }
+  if (place == nullptr) return invalid_argument("'$ref' ", quoted(text), " leads nowhere");
+  return place;
+}
+
+absl::StatusOr<const json::value*> SchemaResolver::keep(json::value schema) {
+  const auto [known, added] = merged_by_text_.try_emplace(json::serialize(schema), nullptr);
+  if (!added) return known->second;  // so that a schema that merges itself comes to an end
+  merged_bytes_ += schema_bytes(schema);
+  if (merged_.size() >= grammar_limits::kMergedSchemas ||
+      merged_bytes_ > grammar_limits::kMergedBytes) {
+    return invalid_argument("allOf and anyOf expand to too many schemas");
+  }
+  merged_.push_back(std::move(schema));
+  known->second = &merged_.back();
+  return known->second;
+}
+
+absl::StatusOr<const json::value*> SchemaResolver::both(const json::object& a,
+                                                        const json::value& b) {
+  json::array parts;
+  parts.push_back(a);
+  parts.push_back(b);
+  json::object schema;
+  schema["allOf"] = std::move(parts);
+  return keep(std::move(schema));
+}
+
+absl::StatusOr<const json::value*> SchemaResolver::resolve(const json::value& schema) {
+  const json::value* place = &schema;
+  for (size_t hops = 0; hops < kParts; ++hops) {
+    const json::object* object = place->if_object();
+    if (object == nullptr) return place;
+    if (absl::Status status = check_keywords(*object); !status.ok()) return status;
+    const json::value* reference = find(*object, "$ref");
+    const json::value* all = find(*object, "allOf");
+    if (reference == nullptr && all == nullptr) return place;
+    const bool alone = constraints_of(*object, {"$ref", "allOf"}).empty();
+    const bool one_part = all != nullptr && all->is_array() && all->get_array().size() == 1;
+    if (alone && all == nullptr) {
+      absl::StatusOr<const json::value*> next = target(*reference);
+      if (!next.ok()) return next.status();
+      place = *next;
+    } else if (alone && reference == nullptr && one_part) {
+      place = &all->get_array()[0];
+    } else {
+      absl::StatusOr<json::value> merged = flatten(*object);
+      if (!merged.ok()) return merged.status();
+      return keep(*std::move(merged));
+    }
+  }
+  return invalid_argument("'$ref' leads back to itself");
+}
+
+absl::StatusOr<json::value> SchemaResolver::flatten(const json::object& schema) const {
+  json::object merged;
+  std::vector<const json::object*> pending{&schema};
+  for (size_t parts = 0; !pending.empty(); ++parts) {
+    if (parts >= kParts) return invalid_argument("'allOf' has too many parts, or leads to itself");
+    const json::object& part = *pending.back();
+    pending.pop_back();
+    if (absl::Status status = check_keywords(part); !status.ok()) return status;
+    absl::StatusOr<json::object> next =
+        merge_schemas(merged, constraints_of(part, {"$ref", "allOf"}));
+    if (!next.ok()) return next.status();
+    merged = *std::move(next);
+    if (schema_bytes(merged) > grammar_limits::kMergedBytes / 4) {
+      return invalid_argument("'allOf' expands to too large a schema");
+    }
+
+    std::vector<const json::value*> others;
+    if (const json::value* reference = find(part, "$ref")) {
+      absl::StatusOr<const json::value*> place = target(*reference);
+      if (!place.ok()) return place.status();
+      others.push_back(*place);
+    }
+    if (const json::value* all = find(part, "allOf")) {
+      if (!all->is_array() || all->get_array().empty()) {
+        return invalid_argument("'allOf' must be a list of schemas");
+      }
+      for (const json::value& item : all->get_array()) others.push_back(&item);
+    }
+    std::reverse(others.begin(), others.end());
+    for (const json::value* other : others) {
+      if (other->is_bool() && !other->get_bool()) return json::value(false);
+      if (other->is_bool()) continue;
+      if (!other->is_object()) {
+        return invalid_argument("a schema must be an object, true or false");
+      }
+      pending.push_back(&other->get_object());
+    }
+  }
+  return json::value(std::move(merged));
+}
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,74 @@
+// The frames under the stacks of a pushdown automaton, and the keys that open objects have read.
+// Both are linked lists that share their tails; equal stacks of frames have equal ids.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "engine/grammar/pushdown.h"
+
+namespace deltaserve::grammar {
+
+// A state and what is under it. In a unique key, `note` is the hash of the key so far (0: its '"'
+// has not come); elsewhere it is the list of the keys that this call of the rule has read.
+struct Stack {
+  StateId state;
+  uint32_t parent;  // a frame
+  uint64_t note;
+
+  friend bool operator==(const Stack&, const Stack&) = default;
+};
+
+class StackArena {
+ public:
+  static constexpr uint32_t kBottom = 0;  // under the root rule
+  static constexpr uint32_t kNoKeys = 0;  // the empty list of keys
+  static constexpr uint32_t kRefused = ~uint32_t{0};
+
+  // The bottom counts as `bottom_depth` open rules.
+  explicit StackArena(uint32_t bottom_depth = 0);
+
+  // A frame: `stack.state` is where its rule goes on.
+  uint32_t push(const Stack& stack);
+  const Stack& frame(uint32_t id) const { return frames_[id].stack; }
+  // Frames from this one to the bottom.
+  uint32_t depth(uint32_t id) const { return frames_[id].depth; }
+
+  // `keys` and one more; kRefused when it is in the list.
+  uint32_t add_key(uint32_t keys, uint64_t hash);
+
+  struct Mark {
+    size_t frames;
+    size_t keys;
+  };
+  Mark mark() const { return {frames_.size(), keys_.size()}; }
+  // Forgets all that was added since.
+  void rewind(const Mark& mark);
+
+  // Drops what no stack of `live` needs when that is more than half, and renames the rest.
+  void compact(const Pushdown& grammar, std::vector<Stack>* live);
+
+ private:
+  struct Frame {
+    Stack stack;
+    uint32_t depth;
+    uint32_t next_in_bucket;
+  };
+  struct Key {
+    uint64_t hash;
+    uint32_t previous;
+  };
+
+  size_t bucket_of(const Stack& stack) const;
+  void link(uint32_t id);
+  void grow_buckets();
+  bool has_key(uint32_t keys, uint64_t hash);
+
+  std::vector<Frame> frames_;
+  std::vector<uint32_t> buckets_;  // a power of two; the latest frame of each comes first
+  std::vector<Key> keys_;
+  std::vector<uint64_t> sorted_;  // the hashes of the list sorted_list_
+  uint32_t sorted_list_ = kNoKeys;
+  size_t compact_at_ = 1024;
+};
+
+}  // namespace deltaserve::grammar

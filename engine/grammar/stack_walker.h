@@ -1,0 +1,76 @@
+// Moves stacks of a pushdown automaton over bytes.
+#pragma once
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "engine/grammar/pushdown.h"
+#include "engine/grammar/stack_arena.h"
+
+namespace deltaserve::grammar {
+
+class StackWalker {
+ public:
+  // Whether keys that may not occur twice are compared. Without, only touched_key() tells that a
+  // key has ended.
+  enum class Keys { kCompare, kIgnore };
+
+  StackWalker(const Pushdown& grammar, StackArena* arena, Keys keys)
+      : grammar_(grammar), arena_(arena), keys_(keys) {}
+
+  // Appends to *out, from index `begin` on without doubles, where `byte` leads from `stack`. Where
+  // it ends the rule above frame `base`, that frame goes to exits() instead, with the key noted
+  // that has ended there.
+  void step(const Stack& stack, uint8_t byte, uint32_t base, std::vector<Stack>* out, size_t begin);
+  const std::vector<uint32_t>& exits() const { return exits_; }
+  bool touched_key() const { return touched_key_; }
+  void clear_exits() {
+    exits_.clear();
+    touched_key_ = false;
+  }
+
+  struct Result {
+    bool complete = false;      // the text may end here
+    std::vector<Stack> stacks;  // where it may go on
+  };
+  // Reads `bytes` from `stack`, or from where the rule above `frame` has just ended. Without
+  // `result`, stops as soon as it is sure that `bytes` may come. What one stack may become does
+  // not depend on others.
+  bool read(const Stack& stack, std::string_view bytes, Result* result);
+  bool read_after(uint32_t frame, std::string_view bytes, Result* result);
+
+  // The deepest stack that any step so far asked for, completed rules included.
+  uint32_t reach() const { return reach_; }
+
+ private:
+  struct Pending {
+    Stack stack;
+    size_t offset;  // of the next byte
+
+    friend bool operator==(const Pending&, const Pending&) = default;
+  };
+
+  // Whether a rule at `depth` can still end within the bound on the stack.
+  bool fits(uint32_t depth, uint32_t need);
+  void enter_calls(const Stack& stack, uint8_t byte);
+  void land(Stack stack, uint32_t base, std::vector<Stack>* out, size_t begin);
+  uint32_t frame_with_key(uint32_t frame, uint64_t hash);
+  bool read_pending(std::string_view bytes, Result* result);
+  void leave_rule(uint32_t frame, size_t offset, std::string_view bytes, Result* result);
+  void add_pending(const Pending& pending);
+
+  const Pushdown& grammar_;
+  StackArena* arena_;
+  const Keys keys_;
+  uint32_t reach_ = 0;
+  std::vector<uint32_t> exits_;
+  bool touched_key_ = false;
+  // Scratch
+  std::vector<Stack> entered_;
+  std::vector<Pending> pending_;
+  std::vector<Stack> now_;
+  std::vector<Stack> next_;
+  bool accepted_ = false;
+};
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,204 @@
+#include "engine/grammar/state_mask.h"
+
+#include <algorithm>
+
+#include "engine/grammar/limits.h"
+#include "engine/grammar/stack_walker.h"
+
+namespace deltaserve::grammar {
+namespace {
+
+// Walks the trie of all tokens with the stacks that each prefix leads to.
+class MaskBuilder {
+ public:
+  MaskBuilder(const Pushdown& grammar, const TokenTable& table, StateId state,
+              uint32_t bottom_depth)
+      : grammar_(grammar),
+        table_(table),
+        state_(state),
+        arena_(bottom_depth),
+        walker_(grammar, &arena_, StackWalker::Keys::kIgnore),
+        empty_(arena_.mark()) {
+    plain_.assign(table.depth() + 1, kNoState);
+    levels_.resize(table.depth() + 1);
+    plain_[0] = state;
+  }
+
+  StateMask build() {
+    const std::span<const TokenTable::Node> nodes = table_.nodes();
+    for (uint32_t i = 0; i < nodes.size();) {
+      const bool alive = visit_plain(nodes[i]) || visit(nodes[i]);
+      i = alive ? i + 1 : nodes[i].end;
+    }
+    group_suffixes();
+    store_allowed();
+    mask_.reach = std::max(reach_, walker_.reach()) - arena_.depth(StackArena::kBottom);
+    return std::move(mask_);
+  }
+
+ private:
+  static constexpr uint32_t kNoExit = 0;  // exits are at depth 1 or more
+
+  // What is known after the first d bytes of a path.
+  struct Level {
+    size_t stacks_begin = 0;  // in stacks_
+    size_t stacks_end = 0;
+    StackArena::Mark frames{};
+    bool exits_here = false;          // the rule may end after these bytes
+    uint32_t last_exit = kNoExit;     // depth of the last such place that is still of use
+    uint32_t earlier_exit = kNoExit;  // of a level that exits: the one before it
+    bool touched_key = false;
+  };
+
+  // The common case, where nothing but a state of the rule itself matters before and after the
+  // node's byte. False when it is not so, or when no token can be allowed.
+  bool visit_plain(const TokenTable::Node& node) {
+    const StateId above = plain_[node.depth - 1];
+    plain_[node.depth] = kNoState;
+    if (above == kNoState || !grammar_.calls(above).empty()) return false;
+    const StateId here = grammar_.next(above, node.byte);
+    if (here == kNoState || !is_plain_end(here)) return false;
+    const uint32_t depth = arena_.depth(StackArena::kBottom) + 1 + grammar_.need(here);
+    if (depth > grammar_limits::kStackDepth) return false;
+    reach_ = std::max(reach_, depth);
+    plain_[node.depth] = here;
+    for (uint32_t i = node.first_token; i < node.past_token; ++i) {
+      mask_.tokens.push_back(table_.sorted_tokens()[i]);
+    }
+    return true;
+  }
+
+  // Whether leaving the rule at `state` lets nothing come that could not come anyway.
+  bool is_plain_end(StateId state) const {
+    if (!grammar_.accepting(state)) return true;
+    return grammar_.goes_on(state) && !grammar_.in_unique_key(state) &&
+           grammar_.follow(state).none();
+  }
+
+  // False when no token under `node` can be allowed.
+  bool visit(const TokenTable::Node& node) {
+    Level& above = levels_[node.depth - 1];
+    if (plain_[node.depth - 1] != kNoState) {
+      stacks_.assign(1, {plain_[node.depth - 1], StackArena::kBottom, 0});
+      above = {.stacks_begin = 0, .stacks_end = 1, .frames = empty_};
+    }
+    stacks_.resize(above.stacks_end);
+    arena_.rewind(above.frames);
+    walker_.clear_exits();
+    Level& level = levels_[node.depth];
+    level = {.stacks_begin = stacks_.size()};
+    for (size_t i = above.stacks_begin; i < above.stacks_end; ++i) {
+      walker_.step(Stack(stacks_[i]), node.byte, StackArena::kBottom, &stacks_, level.stacks_begin);
+    }
+    level.stacks_end = stacks_.size();
+    level.frames = arena_.mark();
+    level.exits_here = !walker_.exits().empty();
+    level.touched_key = above.touched_key || walker_.touched_key();
+    level.last_exit = above.last_exit;
+    if (above.exits_here && !grammar_.follow(state_)[node.byte]) {
+      level.last_exit = above.earlier_exit;
+    }
+    level.earlier_exit = level.last_exit;
+    take_tokens(node, level);
+    if (level.exits_here) level.last_exit = node.depth;
+    return level.stacks_end > level.stacks_begin || level.last_exit != kNoExit;
+  }
+
+  void take_tokens(const TokenTable::Node& node, const Level& level) {
+    const bool allowed = level.stacks_end > level.stacks_begin || level.exits_here;
+    for (uint32_t i = node.first_token; i < node.past_token; ++i) {
+      const int32_t token = table_.sorted_tokens()[i];
+      if (level.touched_key) {
+        if (allowed || level.last_exit != kNoExit) mask_.unsure.push_back(token);
+      } else if (allowed) {
+        mask_.tokens.push_back(token);
+      } else {
+        for (uint32_t exit = level.last_exit; exit != kNoExit; exit = levels_[exit].earlier_exit) {
+          suffixes_.push_back({table_.bytes(token).substr(exit), token});
+        }
+      }
+    }
+  }
+
+  void group_suffixes() {
+    std::sort(suffixes_.begin(), suffixes_.end(), [](const Dependent& a, const Dependent& b) {
+      return a.suffix != b.suffix ? a.suffix < b.suffix : a.token < b.token;
+    });
+    for (const Dependent& dependent : suffixes_) {
+      const auto past = static_cast<uint32_t>(mask_.suffix_tokens.size() + 1);
+      if (mask_.suffixes.empty() || mask_.suffixes.back().bytes != dependent.suffix) {
+        mask_.suffixes.push_back({dependent.suffix, past - 1, past});
+      }
+      mask_.suffixes.back().past = past;
+      mask_.suffix_tokens.push_back(dependent.token);
+    }
+  }
+
+  void store_allowed() {
+    const size_t words = (static_cast<size_t>(table_.size()) + 31) / 32;
+    if (mask_.tokens.size() <= words) return mask_.tokens.shrink_to_fit();
+    mask_.words.assign(words, 0);
+    for (const int32_t token : mask_.tokens) mask_.words[token / 32] |= 1u << (token % 32);
+    mask_.tokens = {};
+  }
+
+  struct Dependent {
+    std::string_view suffix;
+    int32_t token;
+  };
+
+  const Pushdown& grammar_;
+  const TokenTable& table_;
+  const StateId state_;
+  StackArena arena_;
+  StackWalker walker_;
+  const StackArena::Mark empty_;
+  std::vector<StateId> plain_;  // by depth: the state, in the common case
+  std::vector<Level> levels_;   // by depth: other cases
+  std::vector<Stack> stacks_;
+  uint32_t reach_ = 0;
+  std::vector<Dependent> suffixes_;
+  StateMask mask_;
+};
+
+}  // namespace
+
+size_t StateMask::bytes() const {
+  return sizeof *this + words.size() * sizeof words[0] + tokens.size() * sizeof tokens[0] +
+         suffixes.size() * sizeof suffixes[0] + suffix_tokens.size() * sizeof suffix_tokens[0] +
+         unsure.size() * sizeof unsure[0];
+}
+
+StateMask compute_state_mask(const Pushdown& grammar, const TokenTable& table, StateId state,
+                             uint32_t bottom_depth) {
+  return MaskBuilder(grammar, table, state, bottom_depth).build();
+}
+
+StateMaskCache::StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table)
+    : grammar_(grammar), table_(std::move(table)), masks_(grammar.states()) {}
+
+StateMaskCache::~StateMaskCache() {
+  for (const auto& mask : masks_) delete mask.load();
+}
+
+const StateMask& StateMaskCache::mask(StateId state, uint32_t bottom_depth,
+                                      std::unique_ptr<StateMask>* own) {
+  const StateMask* found = masks_[state].load(std::memory_order_acquire);
+  if (found == nullptr) {
+    auto computed = std::make_unique<StateMask>(compute_state_mask(grammar_, *table_, state, 0));
+    const size_t bytes = computed->bytes();
+    const bool room = bytes_.fetch_add(bytes) + bytes <= grammar_limits::kMaskCacheBytes;
+    if (room && masks_[state].compare_exchange_strong(found, computed.get())) {
+      found = computed.release();
+    } else {
+      bytes_ -= bytes;  // no room, or another thread was first
+      if (found == nullptr) found = (*own = std::move(computed)).get();
+    }
+  }
+  // A mask for an empty stack serves all stacks that leave room for its reach.
+  if (bottom_depth + found->reach <= grammar_limits::kStackDepth) return *found;
+  *own = std::make_unique<StateMask>(compute_state_mask(grammar_, *table_, state, bottom_depth));
+  return **own;
+}
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,61 @@
+// Which tokens may come at one state of a pushdown automaton, as far as that does not depend on
+// the stack under it; computed once for a state and shared by all requests. The idea is XGrammar's
+// (Dong et al., 2024).
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/grammar/pushdown.h"
+#include "engine/grammar/token_table.h"
+
+namespace deltaserve::grammar {
+
+struct StateMask {
+  // Allowed whatever the stack: a bitset over the vocabulary, or a list when it is shorter.
+  std::vector<uint32_t> words;
+  std::vector<int32_t> tokens;
+  // Allowed when the rule's callers can read `suffix` after the rule has ended.
+  struct Suffix {
+    std::string_view bytes;  // lives in the TokenTable
+    uint32_t first;          // in suffix_tokens
+    uint32_t past;
+  };
+  std::vector<Suffix> suffixes;
+  std::vector<int32_t> suffix_tokens;
+  // To be read byte by byte: a key that may not occur twice ends in them.
+  std::vector<int32_t> unsure;
+  // The deepest stack that was tried, the rule of the state being at depth 1.
+  uint32_t reach = 0;
+
+  size_t bytes() const;
+};
+
+// The mask of `state` when `bottom_depth` rules are open under its rule.
+StateMask compute_state_mask(const Pushdown& grammar, const TokenTable& table, StateId state,
+                             uint32_t bottom_depth);
+
+// Thread safety: any thread at any time.
+class StateMaskCache {
+ public:
+  // `grammar` must outlive this object.
+  StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table);
+  ~StateMaskCache();
+  StateMaskCache(const StateMaskCache&) = delete;
+  StateMaskCache& operator=(const StateMaskCache&) = delete;
+
+  const TokenTable& table() const { return *table_; }
+  // A mask that fits no cache is kept in *own.
+  const StateMask& mask(StateId state, uint32_t bottom_depth, std::unique_ptr<StateMask>* own);
+
+ private:
+  const Pushdown& grammar_;
+  const std::shared_ptr<const TokenTable> table_;
+  std::vector<std::atomic<const StateMask*>> masks_;  // by state; null until asked for
+  std::atomic<size_t> bytes_ = 0;
+};
+
+}  // namespace deltaserve::grammar

@@ -1,0 +1,40 @@
+// What a request adds to and multiplies into its logits: the repetition, presence and frequency
+// penalties and the biases, as the adjustments that a draw takes.
+#pragma once
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "engine/request.h"
+#include "kernels/ops.h"
+
+namespace deltaserve {
+
+// At most one adjustment for each token of the vocabulary, however long the texts are. Copies go
+// their own ways: the choices of a request share what the prompt did.
+//
+// Thread safety: one thread at a time.
+class Penalties {
+ public:
+  Penalties() = default;  // changes nothing
+  Penalties(const SamplingParams& sampling, int32_t vocab_size);
+
+  void add_prompt_token(int32_t token);
+  void add_generated_token(int32_t token);
+
+  // One for each token that is changed. Valid until the next add.
+  const std::vector<LogitAdjustment>& adjustments() const { return adjustments_; }
+
+ private:
+  size_t entry_of(int32_t token);
+
+  float repetition_ = 1;
+  float presence_ = 0;
+  float frequency_ = 0;
+  std::vector<LogitAdjustment> adjustments_;
+  std::vector<bool> generated_;  // [adjustments_] whether the answer has the token
+  // Index into adjustments_ of each token, -1 = none. Empty: no penalty is asked for, only biases.
+  std::vector<int32_t> entries_;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,27 @@
+#include "engine/request.h"
+
+namespace deltaserve {
+
+GenerateRequest GenerateRequest::clone() const {
+  // A binding for every member: one more and this does not compile.
+  const auto& [id_, prompt_, sampling_, choice_, max_tokens_, stop_, stop_token_ids_, ignore_eos_,
+               include_stop_, min_tokens_, constraint_, priority_, deadline_, logprobs_,
+               prompt_logprobs_] = *this;
+  return {id_,
+          prompt_,
+          sampling_,
+          choice_,
+          max_tokens_,
+          stop_,
+          stop_token_ids_,
+          ignore_eos_,
+          include_stop_,
+          min_tokens_,
+          constraint_ == nullptr ? nullptr : constraint_->clone(),
+          priority_,
+          deadline_,
+          logprobs_,
+          prompt_logprobs_};
+}
+
+}  // namespace deltaserve

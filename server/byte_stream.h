@@ -1,0 +1,74 @@
+// A socket with or without TLS, and one deadline for whatever is under way on it.
+#pragma once
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+
+#include "absl/status/statusor.h"
+
+namespace boost::asio::ssl {
+class context;
+}
+
+namespace deltaserve {
+
+using TlsContext = std::shared_ptr<boost::asio::ssl::context>;
+
+// TLS 1.2 and 1.3 with a certificate chain and its key, both PEM files. INVALID_ARGUMENT names the
+// file that cannot be used.
+absl::StatusOr<TlsContext> load_tls(const std::string& certificate_path,
+                                    const std::string& key_path);
+
+// Thread safety: everything on the socket's executor, a strand. One read and one write may be under
+// way at a time; both may be cancelled.
+class ByteStream {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using ErrorCode = boost::system::error_code;
+  struct ReadResult {
+    ErrorCode error;
+    size_t size = 0;
+  };
+
+  // `tls` null: in the clear.
+  ByteStream(boost::asio::ip::tcp::socket socket, const TlsContext& tls);
+  ~ByteStream();
+  ByteStream(const ByteStream&) = delete;
+  ByteStream& operator=(const ByteStream&) = delete;
+
+  // Before anything else; false: there is no connection to be had.
+  boost::asio::awaitable<bool> handshake();
+  // At least one byte, or an error.
+  boost::asio::awaitable<ReadResult> read_some(boost::asio::mutable_buffer buffer);
+  // All of it.
+  boost::asio::awaitable<ErrorCode> write(boost::asio::const_buffer buffer);
+  // Until the peer resets the connection.
+  boost::asio::awaitable<void> wait_for_reset();
+
+  // When it passes, the socket is closed and everything under way fails. Lasts until the next call.
+  void expires_at(Clock::time_point time);
+  void expires_after(Clock::duration time) { expires_at(Clock::now() + time); }
+  void expires_never() { expires_at(Clock::time_point::max()); }
+
+  // Says goodbye, which the peer may ignore. What it still sends can be drained.
+  boost::asio::awaitable<void> shut_down_send();
+  // Reads and drops bytes, TLS or not, until the peer closes or the deadline passes.
+  boost::asio::awaitable<void> drain();
+  void close();
+
+  boost::asio::any_io_executor executor();
+  void set_send_buffer(int bytes);
+  // Of the application, written so far.
+  uint64_t bytes_written() const { return bytes_written_; }
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;  // the timer's handler looks at it, too
+  uint64_t bytes_written_ = 0;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,31 @@
+// Which pages of other origins may call the server from a browser.
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace deltaserve {
+
+// Constant after construction.
+class CorsPolicy {
+ public:
+  // No origins: browsers keep all foreign pages out.
+  CorsPolicy() = default;
+  // "scheme://host[:port]" each, or "*" for all. INVALID_ARGUMENT names one that is neither.
+  static absl::StatusOr<CorsPolicy> parse(const std::vector<std::string>& origins);
+
+  bool enabled() const { return any_ || !origins_.empty(); }
+  // Header lines for a reply to a request from `origin` (empty = it named none). An origin that is
+  // not allowed is never repeated.
+  std::string reply_headers(std::string_view origin) const;
+  // Those of the answer to a preflight, in addition.
+  std::string preflight_headers() const;
+
+ private:
+  bool any_ = false;
+  std::vector<std::string> origins_;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,131 @@
+#include "server/grpc/call.h"
+
+#include <boost/asio/post.hpp>
+#include <iterator>
+#include <string>
+#include <string_view>
+
+#include "models/text.h"
+#include "server/http_reply.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr char kRequestId[] = "x-request-id";
+constexpr size_t kStatusBytes = 1024;  // it travels in a trailer, which clients bound
+
+grpc::StatusCode code_of(int http_status) {
+  switch (http_status) {
+    case 400:
+    case 413:
+    case 422: return grpc::StatusCode::INVALID_ARGUMENT;
+    case 401: return grpc::StatusCode::UNAUTHENTICATED;
+    case 404: return grpc::StatusCode::NOT_FOUND;
+    case 429: return grpc::StatusCode::RESOURCE_EXHAUSTED;
+    case 503: return grpc::StatusCode::UNAVAILABLE;
+    case 504: return grpc::StatusCode::DEADLINE_EXCEEDED;
+    default: return grpc::StatusCode::INTERNAL;
+  }
+}
+
+// "OK", "INVALID_ARGUMENT".
+std::string_view code_name(grpc::StatusCode code) {
+  static constexpr std::string_view kNames[] = {"OK",
+                                                "CANCELLED",
+                                                "UNKNOWN",
+                                                "INVALID_ARGUMENT",
+                                                "DEADLINE_EXCEEDED",
+                                                "NOT_FOUND",
+                                                "ALREADY_EXISTS",
+                                                "PERMISSION_DENIED",
+                                                "RESOURCE_EXHAUSTED",
+                                                "FAILED_PRECONDITION",
+                                                "ABORTED",
+                                                "OUT_OF_RANGE",
+                                                "UNIMPLEMENTED",
+                                                "INTERNAL",
+                                                "UNAVAILABLE",
+                                                "DATA_LOSS",
+                                                "UNAUTHENTICATED"};
+  const auto index = static_cast<size_t>(code);
+  return index < std::size(kNames) ? kNames[index] : "UNKNOWN";
+}
+
+std::string_view metadata_of(const grpc::CallbackServerContext& rpc, const char* name) {
+  const auto& metadata = rpc.client_metadata();
+  const auto found = metadata.find(name);
+  if (found == metadata.end()) return {};
+  return {found->second.data(), found->second.size()};
+}
+
+}  // namespace
+
+grpc::Status to_grpc(const ApiError& error) {
+  std::string message = error.message;
+  if (!error.param.empty() && message.find(error.param) == std::string::npos) {
+    message = str_cat(error.param, ": ", message);
+  }
+  if (message.size() > kStatusBytes) message.resize(kStatusBytes);
+  return {code_of(error.status), message};
+}
+
+// The canonical codes are the same numbers.
+grpc::Status to_grpc(const absl::Status& status) {
+  std::string message(status.message());
+  if (message.size() > kStatusBytes) message.resize(kStatusBytes);
+  return {static_cast<grpc::StatusCode>(status.raw_code()), message};
+}
+
+CallRecord::CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, const char* method)
+    : context_(context), method_(method), request_id_(metadata_of(*rpc, kRequestId)) {
+  ++context_.calls;
+  if (!is_usable_request_id(request_id_, context_.request_limits.request_id_bytes)) {
+    request_id_ = make_request_id();
+  }
+  rpc->AddInitialMetadata(kRequestId, request_id_);
+}
+
+grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc) const {
+  if (!context_.keys->empty() &&
+      !context_.keys->allows_authorization(metadata_of(rpc, "authorization"))) {
+    return {grpc::StatusCode::UNAUTHENTICATED,
+            "the metadata `authorization: Bearer KEY` must hold a key of this server"};
+  }
+  if (context_.draining) return {grpc::StatusCode::UNAVAILABLE, "the server is shutting down"};
+  if (context_.calls > context_.limits.calls) {
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED,
+            str_cat("more than ", context_.limits.calls, " calls at once")};
+  }
+  return grpc::Status::OK;
+}
+
+void CallRecord::end(const grpc::Status& status, const LogFields& details) const {
+  const std::string_view code = code_name(status.error_code());
+  context_.metrics->grpc_responses.add({method_, code});
+  // Probes come for ever.
+  const bool routine = status.ok() && std::string_view(method_) == "GetModel";
+  const LogLevel level = routine ? LogLevel::kDebug : LogLevel::kInfo;
+  if (!context_.log->enabled(level)) return;
+  LogFields fields;
+  fields.text("request_id", request_id_).text("method", method_).text("code", code);
+  fields.append(details);
+  const std::chrono::duration<double> total = std::chrono::steady_clock::now() - arrival_;
+  fields.seconds_as_ms("total_ms", total.count());
+  context_.log->write(level, "call", fields);
+}
+
+grpc::Status post_work(GrpcContext& context, size_t bytes, MemoryBudget::Lease* lease,
+                       std::function<void()> work) {
+  if (bytes <= context.limits.large_message_bytes) {
+    boost::asio::post(context.small_work, std::move(work));
+    return grpc::Status::OK;
+  }
+  *lease = MemoryBudget::Lease(&context.budget);
+  if (!lease->grow_to(bytes)) {
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many large messages are under way"};
+  }
+  boost::asio::post(context.large_work, std::move(work));
+  return grpc::Status::OK;
+}
+
+}  // namespace deltaserve

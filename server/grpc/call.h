@@ -1,0 +1,72 @@
+// What every call has, whatever it does: admission, its share of the memory, and a way to cut it
+// off.
+#pragma once
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/status/status.h"
+#include "server/api_error.h"
+#include "server/grpc/grpc_context.h"
+
+namespace deltaserve {
+
+// The message begins with the parameter's name, if the error has one.
+grpc::Status to_grpc(const ApiError& error);
+grpc::Status to_grpc(const absl::Status& status);
+
+// One call for the counters and the log, from its arrival to its end.
+class CallRecord {
+ public:
+  // `method` must outlive the record. Tells the client the call's id, its own or one of ours.
+  CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, const char* method);
+  CallRecord(const CallRecord&) = delete;
+  ~CallRecord() { --context_.calls; }
+
+  // Not OK: the call must not be served, and why. Before anything else.
+  grpc::Status admit(const grpc::CallbackServerContext& rpc) const;
+
+  // Once, before the library is told.
+  void end(const grpc::Status& status, const LogFields& details = {}) const;
+
+  const std::string& request_id() const { return request_id_; }
+  std::chrono::steady_clock::time_point arrival() const { return arrival_; }
+
+ private:
+  GrpcContext& context_;
+  const char* const method_;
+  const std::chrono::steady_clock::time_point arrival_ = std::chrono::steady_clock::now();
+  std::string request_id_;
+};
+
+// The library's context of a call, which goes away with OnDone. Thread-safe.
+class RpcHandle {
+ public:
+  explicit RpcHandle(grpc::CallbackServerContext* rpc) : rpc_(rpc) {}
+
+  // Ends the call as CANCELLED, whatever is under way. Nothing after done().
+  void cut_off() {
+    const std::lock_guard lock(mutex_);
+    if (rpc_ != nullptr) rpc_->TryCancel();  // reactions run on other threads, after this
+  }
+  // In OnDone, once.
+  void done() {
+    const std::lock_guard lock(mutex_);
+    rpc_ = nullptr;
+  }
+
+ private:
+  std::mutex mutex_;
+  grpc::CallbackServerContext* rpc_;
+};
+
+// Runs `work` on the worker for messages of `bytes`; it is destroyed unrun when the server stops.
+// `lease` covers what is held for the call. Not OK: too much is held already.
+grpc::Status post_work(GrpcContext& context, size_t bytes, MemoryBudget::Lease* lease,
+                       std::function<void()> work);
+
+}  // namespace deltaserve

@@ -1,0 +1,236 @@
+#include "server/grpc/generate_call.h"
+
+#include <atomic>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "deltaserve.pb.h"
+#include "server/grpc/call.h"
+#include "server/grpc/generation.h"
+#include "server/grpc/message_io.h"
+#include "server/grpc/request_convert.h"
+#include "server/grpc/unary_call.h"
+
+namespace deltaserve {
+namespace {
+
+namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
+
+Clock::time_point steady_deadline(std::chrono::system_clock::time_point deadline) {
+  constexpr auto kFar = std::chrono::hours(24 * 365);
+  const auto left = deadline - std::chrono::system_clock::now();
+  if (left >= kFar) return Clock::time_point::max();
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(left);
+}
+
+// Everything but prepare() and the library's reactions happens on the strand. One message is being
+// written at a time; the next is taken from the engine's bounded streams only then, so that a slow
+// reader's sequences pause.
+class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                           public std::enable_shared_from_this<GenerateCall> {
+ public:
+  GenerateCall(GrpcContext& context, grpc::CallbackServerContext* rpc,
+               const grpc::ByteBuffer* request)
+      : context_(context),
+        record_(context, rpc, "Generate"),
+        rpc_(rpc),
+        deadline_(steady_deadline(rpc->deadline())),
+        request_(take_bytes(request)),
+        strand_(asio::make_strand(context.io)),
+        stall_(strand_) {}
+
+  grpc::Status admit(const grpc::CallbackServerContext& rpc) const { return record_.admit(rpc); }
+
+  void start(grpc::Status status) {
+    self_ = shared_from_this();
+    if (status.ok()) {
+      status = post_work(context_, request_.Length(), &lease_, [self = self_] { self->prepare(); });
+    }
+    if (!status.ok()) finish(status);  // nothing else has begun
+  }
+
+  void OnCancel() override {
+    cancelled_ = true;
+    asio::post(strand_, [self = self_] {
+      if (self->prepared_) self->finish(cancelled());
+    });
+  }
+
+  void OnWriteDone(bool ok) override {
+    asio::post(strand_, [self = self_, ok] {
+      self->writing_ = false;
+      ok ? self->write_next() : self->finish(cancelled());
+    });
+  }
+
+  void OnDone() override {
+    rpc_.done();
+    const auto self = std::move(self_);
+  }
+
+ private:
+  static grpc::Status cancelled() { return {grpc::StatusCode::CANCELLED, "cancelled"}; }
+
+  // On a worker: from bytes to the engine's streams.
+  void prepare() {
+    grpc::Status status;
+    try {
+      status = submit();
+    } catch (const std::exception&) {
+      status = {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"};
+    }
+    request_.Clear();
+    asio::post(strand_, [self = shared_from_this(), status] { self->begin(status); });
+  }
+
+  grpc::Status submit() {
+    if (cancelled_) return cancelled();
+    v1::GenerateRequest message;
+    absl::Status read =
+        read_generate_request(&request_, context_.request_limits, context_.limits, &message);
+    if (!read.ok()) return to_grpc(read);
+    log_prompt(message);
+    EngineRequest request;
+    std::optional<ApiError> error =
+        convert_request(&message, context_.model, context_.request_limits, &request);
+    if (error) return to_grpc(*error);
+    if (cancelled_) return cancelled();
+    request.generate.id = record_.request_id();
+    request.generate.deadline = deadline_;
+    const auto prompt_tokens = static_cast<int64_t>(request.generate.prompt.size());
+    auto streams = context_.engine->submit_choices(std::move(request.generate), request.num_choices,
+                                                   [weak = weak_from_this()] {
+                                                     if (const auto self = weak.lock()) {
+                                                       self->signal();
+                                                     }
+                                                   });
+    if (!streams.ok()) {
+      if (absl::IsResourceExhausted(streams.status())) context_.metrics->queue_full.add();
+      return to_grpc(streams.status());
+    }
+    generation_ = std::make_unique<Generation>(context_, *std::move(streams), record_.arrival());
+    generation_->describe(prompt_tokens, message.user());
+    return grpc::Status::OK;
+  }
+
+  void log_prompt(const v1::GenerateRequest& message) const {
+    if (!context_.log_prompts) return;
+    context_.log->write(LogLevel::kInfo, "prompt",
+                        LogFields()
+                            .text("request_id", record_.request_id())
+                            .text("prompt", message.prompt().substr(0, Logger::kValueBytes)));
+  }
+
+  // On the engine thread. Signals between two rounds become one.
+  void signal() {
+    if (signalled_.exchange(true, std::memory_order_acq_rel)) return;
+    asio::post(strand_, [self = shared_from_this()] {
+      self->signalled_.store(false, std::memory_order_release);
+      self->write_next();
+    });
+  }
+
+  void begin(const grpc::Status& status) {
+    prepared_ = true;
+    if (!status.ok()) return finish(status);
+    if (cancelled_) return finish(cancelled());
+    write_next();
+  }
+
+  // Writes the next message, if there is one and none is being written.
+  void write_next() {
+    if (!prepared_ || writing_ || finished_) return;
+    const Generation::Next next = generation_->next(&response_);
+    if (next == Generation::Next::kNothing) return;
+    if (next == Generation::Next::kFailed) return finish(generation_->status());
+    const grpc::Status status = write_message(response_, &bytes_);
+    if (!status.ok()) return finish(status);
+    writing_ = true;
+    watch_reader();
+    if (next == Generation::Next::kMessage) return StartWrite(&bytes_);
+    end(grpc::Status::OK);
+    StartWriteAndFinish(&bytes_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+
+  // One timer for all writes of the call: it looks again when the current one may be too late.
+  void watch_reader() {
+    write_began_ = Clock::now();
+    if (!std::exchange(watching_, true)) watch_until(write_began_ + context_.limits.write_stall);
+  }
+
+  void watch_until(Clock::time_point when) {
+    stall_.expires_at(when);
+    stall_.async_wait([weak = weak_from_this()](const boost::system::error_code& ec) {
+      const std::shared_ptr<GenerateCall> self = ec ? nullptr : weak.lock();
+      if (self != nullptr) self->look_at_reader();
+    });
+  }
+
+  void look_at_reader() {
+    const Clock::time_point now = Clock::now();
+    const Clock::time_point late = write_began_ + context_.limits.write_stall;
+    watching_ = writing_;
+    if (!writing_) return;
+    if (now < late) return watch_until(late);
+    if (finished_) return rpc_.cut_off();
+    finish({grpc::StatusCode::ABORTED, "the client did not read its stream for too long"});
+    watch_until(now + context_.limits.stall_grace);
+  }
+
+  // The status goes out behind what is being written.
+  void finish(const grpc::Status& status) {
+    if (finished_) return;
+    end(status);
+    Finish(status);
+  }
+
+  // The slots are free within a step.
+  void end(const grpc::Status& status) {
+    finished_ = true;
+    record_.end(status, generation_ != nullptr ? generation_->details() : LogFields());
+    generation_.reset();
+  }
+
+  GrpcContext& context_;
+  const CallRecord record_;
+  MemoryBudget::Lease lease_;
+  RpcHandle rpc_;
+  const Clock::time_point deadline_;
+  std::atomic<bool> cancelled_{false};
+  std::atomic<bool> signalled_{false};
+  std::shared_ptr<GenerateCall> self_;  // until OnDone
+
+  // The worker's until begin(), then the strand's.
+  grpc::ByteBuffer request_;
+  std::unique_ptr<Generation> generation_;
+
+  // The strand's.
+  asio::strand<asio::io_context::executor_type> strand_;
+  asio::steady_timer stall_;
+  Clock::time_point write_began_;
+  v1::GenerateResponse response_;  // of the last write
+  grpc::ByteBuffer bytes_;
+  bool prepared_ = false;
+  bool writing_ = false;
+  bool watching_ = false;
+  bool finished_ = false;
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* start_generate_call(GrpcContext& context,
+                                                                grpc::CallbackServerContext* rpc,
+                                                                const grpc::ByteBuffer* request) {
+  const auto call = std::make_shared<GenerateCall>(context, rpc, request);
+  call->start(call->admit(*rpc));
+  return call.get();
+}
+
+}  // namespace deltaserve

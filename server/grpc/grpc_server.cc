@@ -1,0 +1,169 @@
+#include "server/grpc/grpc_server.h"
+
+#include <grpc/grpc_security_constants.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "models/text.h"
+#include "server/grpc/grpc_context.h"
+#include "server/grpc/reflection.h"
+#include "server/grpc/service.h"
+
+namespace deltaserve {
+namespace {
+
+namespace asio = boost::asio;
+
+int milliseconds(std::chrono::milliseconds duration) {
+  return static_cast<int>(duration.count());
+}
+
+// Once a process, before the first server.
+void set_up_library() {
+  static std::once_flag flag;
+  std::call_once(flag, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    // It writes what clients do wrong to standard error. Who wants that sets the variable.
+    setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  });
+}
+
+void set_limits(const GrpcLimits& limits, grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(limits.message_bytes);
+  // A reply's size is bounded by what its request may ask for.
+  builder->SetMaxSendMessageSize(-1);
+  // A few kilobytes may decompress to gigabytes.
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  const std::pair<const char*, int> arguments[] = {
+      {GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.streams_per_connection},
+      {GRPC_ARG_MAX_METADATA_SIZE, limits.metadata_bytes},
+      {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, milliseconds(limits.handshake)},
+      {GRPC_ARG_KEEPALIVE_TIME_MS, milliseconds(limits.keepalive_time)},
+      {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, milliseconds(limits.keepalive_timeout)},
+      {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
+      {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+       milliseconds(limits.keepalive_from_clients)},
+      {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2},
+      {GRPC_ARG_MAX_CONNECTION_IDLE_MS, milliseconds(limits.idle)},
+      {GRPC_ARG_ALLOW_REUSEPORT, 0},  // a second server on the port is an error, not a surprise
+  };
+  for (const auto& [name, value] : arguments) builder->AddChannelArgument(name, value);
+  grpc::ResourceQuota quota("deltaserve");
+  quota.Resize(limits.transport_bytes);
+  builder->SetResourceQuota(quota);
+}
+
+std::shared_ptr<grpc::ServerCredentials> credentials(const GrpcOptions& options) {
+  if (options.tls_certificate.empty()) return grpc::InsecureServerCredentials();
+  grpc::SslServerCredentialsOptions tls(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  tls.pem_key_cert_pairs.push_back({options.tls_key, options.tls_certificate});
+  return grpc::SslServerCredentials(tls);
+}
+
+class Server final : public GrpcServer {
+ public:
+  Server(const GrpcOptions& options, const GrpcServices& services)
+      : context_(options, services),
+        service_(&context_),
+        reflection_(&context_),
+        signals_(context_.io),
+        keep_running_(asio::make_work_guard(context_.io)) {}
+
+  ~Server() override {
+    shut_down();
+    context_.small_work.join();
+    context_.large_work.join();
+    context_.io.stop();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  absl::Status open(const GrpcOptions& options) {
+    set_up_library();
+    grpc::ServerBuilder builder;
+    set_limits(options.limits, &builder);
+    const bool v6 = options.host.find(':') != std::string::npos;
+    const std::string host = v6 ? str_cat("[", options.host, "]") : options.host;
+    int port = 0;
+    builder.AddListeningPort(str_cat(host, ":", options.port), credentials(options), &port);
+    builder.RegisterService(&service_);
+    builder.RegisterService(&reflection_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port == 0) {
+      return absl::UnavailableError(str_cat(
+          "cannot serve gRPC on ", host, ":", options.port,
+          ": the address is in use or not this machine's, or the certificate is not valid"));
+    }
+    address_ = str_cat(host, ":", port);
+    server_->GetHealthCheckService()->SetServingStatus(true);
+    server_->GetHealthCheckService()->SetServingStatus(v1::DeltaServe::service_full_name(), true);
+    signals_.add(SIGTERM);
+    signals_.add(SIGINT);
+    signals_.async_wait([this](const boost::system::error_code& ec, int) {
+      if (!ec) drain();
+    });
+    for (int i = 0; i < options.io_threads; ++i) threads_.emplace_back([this] { run_io(); });
+    return absl::OkStatus();
+  }
+
+  std::string address() const override { return address_; }
+
+  void drain() override {
+    if (context_.draining.exchange(true)) return;
+    server_->GetHealthCheckService()->SetServingStatus(false);
+  }
+
+  void shut_down() override {
+    const std::lock_guard lock(shut_down_mutex_);
+    if (server_ == nullptr || std::exchange(shut_down_, true)) return;
+    drain();
+    const bool complete = context_.engine->drained();
+    server_->Shutdown(std::chrono::system_clock::now() +
+                      (complete ? context_.limits.flush : std::chrono::milliseconds(0)));
+  }
+
+ private:
+  void run_io() {
+    while (!context_.io.stopped()) {
+      try {
+        context_.io.run();
+      } catch (const std::exception&) {
+        // Out of memory in a handler: that call is lost, the others go on.
+      }
+    }
+  }
+
+  GrpcContext context_;
+  DeltaServeService service_;
+  ReflectionService reflection_;
+  asio::signal_set signals_;
+  asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+  std::mutex shut_down_mutex_;
+  bool shut_down_ = false;  // guarded by shut_down_mutex_
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::listen(const GrpcOptions& options,
+                                                               const GrpcServices& services) {
+  auto server = std::make_unique<Server>(options, services);
+  absl::Status status = server->open(options);
+  if (!status.ok()) return status;
+  return server;
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,51 @@
+// Every limit that the gRPC front adds to those of server/limits.h, in one table. A client that
+// exceeds one gets a status that names it; none of them ends the process.
+#pragma once
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace deltaserve {
+
+struct GrpcLimits {
+  // ---- Messages. Beyond: RESOURCE_EXHAUSTED.
+  int message_bytes = 65 << 20;  // a prompt of 64 MiB and its parameters
+  // Messages above this are read by a worker of their own, so that they do not delay the small
+  // ones, and count against the next limit.
+  size_t large_message_bytes = 64 * 1024;
+  // Large messages and their prompts together, from their arrival to the end of the call.
+  uint64_t total_message_bytes = 512u << 20;
+  // All but the prompt. Beyond: INVALID_ARGUMENT. Bounds what the parameters take in memory, which
+  // may be twenty times their bytes on the wire.
+  size_t parameter_bytes = 512 * 1024;
+  size_t reflection_bytes = 1024;  // of a question to the reflection service; likewise
+  // Of what a client says in metadata, keys among it. The library itself refuses more.
+  int metadata_bytes = 16 * 1024;
+
+  // ---- Calls. Beyond: RESOURCE_EXHAUSTED at once; on one connection they wait in the client.
+  int calls = 4096;
+  int streams_per_connection = 1024;
+
+  // ---- What the library may buffer for all connections.
+  size_t transport_bytes = size_t{1} << 30;
+
+  // ---- Deadlines
+  // A client that reads nothing for this long loses its slot; its call ends with ABORTED ...
+  std::chrono::milliseconds write_stall{30'000};
+  // ... and is cut off when it does not even read that.
+  std::chrono::milliseconds stall_grace{5'000};
+  std::chrono::milliseconds handshake{10'000};
+  // A connection that is silent is asked for a sign of life, and closed without one.
+  std::chrono::milliseconds keepalive_time{60'000};
+  std::chrono::milliseconds keepalive_timeout{20'000};
+  std::chrono::milliseconds keepalive_from_clients{10'000};  // more pings than that: closed
+  std::chrono::milliseconds idle{300'000};                   // no call for this long: closed
+  // At shutdown, for replies that are complete but not yet read.
+  std::chrono::milliseconds flush{3'000};
+
+  // Log-probabilities of prompt tokens in one message, so that it stays far below the 4 MiB that
+  // clients take by default.
+  int64_t logprob_entries_per_message = 8192;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,140 @@
+#include "server/grpc/message_io.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/stubs/logging.h>
+#include <google/protobuf/unknown_field_set.h>
+#include <google/protobuf/wire_format_lite.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+#include <grpcpp/support/proto_buffer_writer.h>
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "models/text.h"
+
+namespace deltaserve {
+namespace {
+
+namespace protobuf = google::protobuf;
+using protobuf::internal::WireFormatLite;
+
+absl::Status malformed() {
+  return absl::InvalidArgumentError(
+      "the message is not a valid protocol buffer, or a text in it is not UTF-8");
+}
+
+// Counts the varints in the next `length` bytes, as their last bytes. False: the input ends before.
+bool count_varints(protobuf::io::CodedInputStream* input, int length, int64_t* count) {
+  while (length > 0) {
+    const void* data = nullptr;
+    int available = 0;
+    if (!input->GetDirectBufferPointer(&data, &available)) return false;
+    const int used = std::min(available, length);
+    const auto* bytes = static_cast<const uint8_t*>(data);
+    *count += std::count_if(bytes, bytes + used, [](uint8_t byte) { return byte < 0x80; });
+    if (!input->Skip(used)) return false;
+    length -= used;
+  }
+  return true;
+}
+
+// Walks the fields without keeping any.
+absl::Status check_wire(grpc::ByteBuffer* bytes, const WireBounds& bounds) {
+  grpc::ProtoBufferReader reader(bytes);
+  if (!reader.status().ok()) return malformed();
+  protobuf::io::CodedInputStream input(&reader);
+  input.SetTotalBytesLimit(std::numeric_limits<int>::max());
+  int64_t ids = 0;
+  size_t parameter_bytes = 0;
+  for (;;) {
+    const int start = input.CurrentPosition();
+    const uint32_t tag = input.ReadTag();
+    if (tag == 0) return input.ConsumedEntireMessage() ? absl::OkStatus() : malformed();
+    const int field = WireFormatLite::GetTagFieldNumber(tag);
+    const bool delimited =
+        WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+    if (field == bounds.ids_field && delimited) {
+      int length = 0;
+      if (!input.ReadVarintSizeAsInt(&length) || !count_varints(&input, length, &ids)) {
+        return malformed();
+      }
+    } else {
+      if (!WireFormatLite::SkipField(&input, tag)) return malformed();
+      if (field == bounds.ids_field) {
+        ++ids;
+      } else if (field != bounds.text_field) {
+        parameter_bytes += static_cast<size_t>(input.CurrentPosition() - start);
+      }
+    }
+    if (ids > bounds.max_ids) {
+      return invalid_argument(bounds.ids_name, ": more than ", bounds.max_ids, " token ids");
+    }
+    if (parameter_bytes > bounds.max_parameter_bytes) {
+      return invalid_argument("the parameters have more than ", bounds.max_parameter_bytes,
+                              " bytes");
+    }
+  }
+}
+
+// Messages nest to a small, fixed depth; parameters are few by now.
+absl::Status check_known(const protobuf::Message& message) {
+  const protobuf::Reflection& reflection = *message.GetReflection();
+  const protobuf::UnknownFieldSet& unknown = reflection.GetUnknownFields(message);
+  if (!unknown.empty()) {
+    return invalid_argument("unknown field number ", unknown.field(0).number(), " in ",
+                            message.GetDescriptor()->name(),
+                            ": this server does not have the option that it stands for");
+  }
+  std::vector<const protobuf::FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  absl::Status status;
+  for (const protobuf::FieldDescriptor* field : fields) {
+    const bool single =
+        field->cpp_type() == protobuf::FieldDescriptor::CPPTYPE_MESSAGE && !field->is_repeated();
+    if (single) status.Update(check_known(reflection.GetMessage(message, field)));
+  }
+  return status;
+}
+
+// What clients send is no business of standard error, where the library would report it.
+void silence_library() {
+#if GOOGLE_PROTOBUF_VERSION < 4000000  // newer ones do not log
+  static const bool done = (protobuf::SetLogHandler(nullptr), true);
+  static_cast<void>(done);
+#endif
+}
+
+}  // namespace
+
+absl::Status read_message(grpc::ByteBuffer* bytes, const WireBounds& bounds,
+                          protobuf::Message* message) {
+  silence_library();
+  absl::Status status = check_wire(bytes, bounds);
+  if (!status.ok()) return status;
+  {
+    grpc::ProtoBufferReader reader(bytes);
+    if (!reader.status().ok() || !message->ParseFromZeroCopyStream(&reader)) return malformed();
+  }
+  bytes->Clear();
+  return check_known(*message);
+}
+
+grpc::Status write_message(const protobuf::Message& message, grpc::ByteBuffer* bytes) {
+  constexpr int kBlockBytes = 1 << 20;
+  const size_t size = message.ByteSizeLong();
+  if (size <= static_cast<size_t>(std::numeric_limits<int>::max())) {
+    bytes->Clear();
+    const int total = static_cast<int>(size);
+    if (total == 0) {
+      const grpc::Slice nothing;
+      *bytes = grpc::ByteBuffer(&nothing, 1);
+      return grpc::Status::OK;
+    }
+    grpc::ProtoBufferWriter writer(bytes, std::min(total, kBlockBytes), total);
+    if (message.SerializeToZeroCopyStream(&writer)) return grpc::Status::OK;
+  }
+  return {grpc::StatusCode::INTERNAL, "the reply is too large"};
+}
+
+}  // namespace deltaserve

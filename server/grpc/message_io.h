@@ -1,0 +1,32 @@
+// Between messages and their bytes. Reading takes bounded memory: a protobuf of many small fields
+// takes twenty times its size, so the bytes are judged before they are parsed.
+#pragma once
+#include <google/protobuf/message.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+
+namespace deltaserve {
+
+// What a message may hold on the wire.
+struct WireBounds {
+  int text_field = 0;              // number of a string field without a bound of its own; 0 = none
+  int ids_field = 0;               // likewise of token ids, or of a message with nothing else
+  const char* ids_name = "";       // for errors
+  int64_t max_ids = 0;             // token ids
+  size_t max_parameter_bytes = 0;  // all other fields together
+};
+
+// Parses `bytes` and clears them. INVALID_ARGUMENT: malformed, beyond `bounds`, or with fields that
+// `message` does not have. Thread-safe.
+absl::Status read_message(grpc::ByteBuffer* bytes, const WireBounds& bounds,
+                          google::protobuf::Message* message);
+
+// INTERNAL: the message has more than 2 GiB.
+grpc::Status write_message(const google::protobuf::Message& message, grpc::ByteBuffer* bytes);
+
+}  // namespace deltaserve

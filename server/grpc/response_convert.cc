@@ -1,0 +1,84 @@
+#include "server/grpc/response_convert.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace deltaserve {
+namespace {
+
+std::string token_bytes(const ServedModel& model, int32_t token) {
+  if (model.tokenizer == nullptr) return {};
+  return std::string(model.tokenizer->vocabulary().bytes(token));
+}
+
+void fill_logprob(const ServedModel& model, const TokenLogprob& logprob,
+                  v1::TokenLogprob* message) {
+  message->set_token_id(logprob.token);
+  message->set_token(token_bytes(model, logprob.token));
+  message->set_logprob(logprob.logprob);
+  for (const auto& [token, value] : logprob.top) {
+    v1::TokenLogprob::Alternative* top = message->add_top();
+    top->set_token_id(token);
+    top->set_token(token_bytes(model, token));
+    top->set_logprob(value);
+  }
+}
+
+v1::FinishReason finish_reason(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop: return v1::FINISH_REASON_STOP;
+    case FinishReason::kLength: return v1::FINISH_REASON_LENGTH;
+    // The others end the call with a status.
+    default: return v1::FINISH_REASON_UNSPECIFIED;
+  }
+}
+
+}  // namespace
+
+bool next_response(const ServedModel& model, int32_t index, int64_t max_entries,
+                   PendingUpdate* pending, v1::GenerateResponse* response) {
+  TokenUpdate& update = pending->update;
+  response->Clear();
+  response->set_index(index);
+  int64_t entries = 0;
+  while (pending->prompt_logprobs_sent < update.prompt_logprobs.size()) {
+    if (entries >= max_entries) return false;
+    const TokenLogprob& logprob = update.prompt_logprobs[pending->prompt_logprobs_sent++];
+    fill_logprob(model, logprob, response->add_prompt_logprobs());
+    entries += 1 + static_cast<int64_t>(logprob.top.size());
+  }
+  response->set_text(std::move(update.text));
+  response->mutable_token_ids()->Add(update.tokens.begin(), update.tokens.end());
+  for (const TokenLogprob& logprob : update.logprobs) {
+    fill_logprob(model, logprob, response->add_logprobs());
+  }
+  response->set_prompt_tokens_read(update.prompt_tokens_read);
+  response->set_finish_reason(finish_reason(update.finish));
+  if (!update.stop_string.empty()) {
+    response->set_stop_string(update.stop_string);
+  } else if (update.stop_token >= 0) {
+    response->set_stop_token_id(update.stop_token);
+  }
+  return true;
+}
+
+void fill_model(const ServedModel& model, const ServerLimits& limits, const EngineStats& stats,
+                v1::Model* message) {
+  message->set_name(model.name);
+  message->set_created(model.created);
+  message->set_vocab_size(static_cast<int32_t>(model.vocab_size));
+  message->set_has_tokenizer(model.tokenizer != nullptr);
+  message->set_max_prompt_tokens(limits.prompt_tokens);
+  message->set_max_tokens(limits.max_tokens);
+  v1::EngineStatus* engine = message->mutable_engine();
+  engine->set_slots(stats.slots);
+  engine->set_running(stats.running);
+  engine->set_waiting(stats.waiting);
+  engine->set_prompt_tokens(stats.prompt_tokens);
+  engine->set_generated_tokens(stats.generated_tokens);
+  engine->set_finished(stats.finished);
+  engine->set_cancelled(stats.cancelled);
+}
+
+}  // namespace deltaserve

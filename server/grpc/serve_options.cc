@@ -1,0 +1,54 @@
+#include "server/grpc/serve_options.h"
+
+#include <utility>
+
+#include "models/file.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr size_t kPemBytes = 1 << 20;
+
+}  // namespace
+
+void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
+  const std::string group = "gRPC";
+  command->add_option("--grpc-host", options->grpc.host, "Address for gRPC")
+      ->capture_default_str()
+      ->type_name("HOST")
+      ->group(group);
+  command
+      ->add_option_function<uint16_t>(
+          "--grpc-port",
+          [options](uint16_t port) {
+            options->grpc.port = port;
+            options->port_given = true;
+          },
+          "Port for gRPC; 0 = any free one, which is printed. 50051, or 0 with --http-port 0. The "
+          "HTTP/2 of Debian's gRPC 1.51 grows without end under floods of resets: on a network, "
+          "put an Envoy in front (deploy/)")
+      ->type_name("PORT")
+      ->group(group);
+  command->add_flag("--no-grpc", options->off, "Serve no gRPC")->group(group);
+}
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcServeOptions options,
+                                                        const HttpOptions& http,
+                                                        const GrpcServices& services) {
+  if (options.off) return std::unique_ptr<GrpcServer>();
+  if (!options.port_given && http.port == 0) options.grpc.port = 0;
+  options.grpc.log_prompts = http.log_prompts;
+  options.grpc.request_limits = http.limits;
+  options.grpc.limits.write_stall = http.limits.write_stall;
+  if (!options.tls_certificate_path.empty()) {
+    absl::StatusOr<std::string> certificate = read_file(options.tls_certificate_path, kPemBytes);
+    if (!certificate.ok()) return certificate.status();
+    absl::StatusOr<std::string> key = read_file(options.tls_key_path, kPemBytes);
+    if (!key.ok()) return key.status();
+    options.grpc.tls_certificate = *std::move(certificate);
+    options.grpc.tls_key = *std::move(key);
+  }
+  return GrpcServer::listen(options.grpc, services);
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,25 @@
+// A call with one message in and one out: its work runs on a worker, its reply is bounded in time.
+#pragma once
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+
+#include "server/grpc/grpc_context.h"
+
+namespace deltaserve {
+
+// Turns the bytes of the request into those of the reply. On a worker.
+using UnaryWork =
+    std::function<grpc::Status(GrpcContext&, grpc::ByteBuffer* request, grpc::ByteBuffer* reply)>;
+
+// For the library's handlers: `method` is its name; takes `request`, fills `reply`, and deletes
+// itself at the end.
+grpc::ServerUnaryReactor* start_unary_call(GrpcContext& context, const char* method,
+                                           grpc::CallbackServerContext* rpc,
+                                           const grpc::ByteBuffer* request, grpc::ByteBuffer* reply,
+                                           UnaryWork work);
+
+// The library keeps a request until its call ends; a long prompt would be held twice.
+grpc::ByteBuffer take_bytes(const grpc::ByteBuffer* request);
+
+}  // namespace deltaserve

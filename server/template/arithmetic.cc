@@ -1,0 +1,212 @@
+#include <cmath>
+#include <optional>
+
+#include "server/template/value_format.h"
+#include "server/template/value_operations.h"
+
+namespace deltaserve {
+namespace {
+
+const char* sign_of(Arithmetic operation) {
+  switch (operation) {
+    case Arithmetic::kAdd: return "+";
+    case Arithmetic::kSubtract: return "-";
+    case Arithmetic::kMultiply: return "*";
+    case Arithmetic::kDivide: return "/";
+    case Arithmetic::kFloorDivide: return "//";
+    case Arithmetic::kRemainder: return "%";
+    case Arithmetic::kPower: return "**";
+  }
+  return "";
+}
+
+std::optional<int64_t> whole(const Value& value) {
+  if (const bool* truth = value.as<bool>()) return *truth;
+  if (const int64_t* number = value.as<int64_t>()) return *number;
+  return std::nullopt;
+}
+
+double real(const Value& value) {
+  if (const double* number = value.as<double>()) return *number;
+  return static_cast<double>(*whole(value));
+}
+
+// Nothing when the result has more than 64 bits. The exponent is not negative.
+std::optional<int64_t> whole_power(int64_t base, int64_t exponent) {
+  int64_t result = 1;
+  while (exponent > 0) {
+    if ((exponent & 1) != 0 && __builtin_mul_overflow(result, base, &result)) return std::nullopt;
+    exponent >>= 1;
+    if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) return std::nullopt;
+  }
+  return result;
+}
+
+// Python rounds quotients down; b is not zero, and a / b does not overflow.
+int64_t floor_quotient(int64_t a, int64_t b) {
+  const int64_t quotient = a / b;
+  return a % b != 0 && (a < 0) != (b < 0) ? quotient - 1 : quotient;
+}
+
+std::optional<int64_t> whole_result(Arithmetic operation, int64_t a, int64_t b) {
+  int64_t result = 0;
+  const bool minimum_by_minus_one = a == INT64_MIN && b == -1;
+  switch (operation) {
+    case Arithmetic::kAdd:
+      return __builtin_add_overflow(a, b, &result) ? std::nullopt : std::optional(result);
+    case Arithmetic::kSubtract:
+      return __builtin_sub_overflow(a, b, &result) ? std::nullopt : std::optional(result);
+    case Arithmetic::kMultiply:
+      return __builtin_mul_overflow(a, b, &result) ? std::nullopt : std::optional(result);
+    case Arithmetic::kPower: return whole_power(a, b);
+    case Arithmetic::kFloorDivide:
+      if (minimum_by_minus_one) return std::nullopt;
+      return floor_quotient(a, b);
+    case Arithmetic::kRemainder:
+      if (minimum_by_minus_one) return 0;
+      return a - floor_quotient(a, b) * b;
+    case Arithmetic::kDivide: break;
+  }
+  return std::nullopt;
+}
+
+double real_remainder(double a, double b) {
+  const double rest = std::fmod(a, b);
+  if (rest == 0) return std::copysign(0.0, b);
+  return (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
+Value real_arithmetic(Runtime& runtime, Arithmetic operation, double a, double b, bool trusted) {
+  double result = 0;
+  switch (operation) {
+    case Arithmetic::kAdd: result = a + b; break;
+    case Arithmetic::kSubtract: result = a - b; break;
+    case Arithmetic::kMultiply: result = a * b; break;
+    case Arithmetic::kDivide: result = a / b; break;
+    case Arithmetic::kFloorDivide: result = std::floor(a / b); break;
+    case Arithmetic::kRemainder: result = real_remainder(a, b); break;
+    case Arithmetic::kPower:
+      result = std::pow(a, b);
+      if (std::isnan(result) && !std::isnan(a) && !std::isnan(b)) {
+        return runtime.fail("a power is not a real number");
+      }
+      break;
+  }
+  if (std::isinf(result) && !std::isinf(a) && !std::isinf(b)) {
+    return runtime.fail("the result of '", sign_of(operation), "' is out of range");
+  }
+  return Value::real(result, trusted);
+}
+
+Value number_arithmetic(Runtime& runtime, Arithmetic operation, const Value& a, const Value& b) {
+  const bool trusted = a.trusted() && b.trusted();
+  const std::optional<int64_t> x = whole(a);
+  const std::optional<int64_t> y = whole(b);
+  const bool divides = operation == Arithmetic::kDivide || operation == Arithmetic::kFloorDivide ||
+                       operation == Arithmetic::kRemainder;
+  if (divides && real(b) == 0) return runtime.fail("division by zero");
+  const bool fraction =
+      operation == Arithmetic::kDivide || (operation == Arithmetic::kPower && y.value_or(0) < 0);
+  if (!x.has_value() || !y.has_value() || fraction) {
+    return real_arithmetic(runtime, operation, real(a), real(b), trusted);
+  }
+  const std::optional<int64_t> result = whole_result(operation, *x, *y);
+  if (result.has_value()) return Value::integer(*result, trusted);
+  return runtime.fail("the result of '", sign_of(operation), "' does not fit 64 bits");
+}
+
+Value join_texts(Runtime& runtime, Value a, const Value& b) {
+  if (TextNode* own = a.unshared_text()) {
+    if (!runtime.can_make(b.text()->size())) return Value();
+    own->text.append(*b.text());
+    runtime.recharge(own);
+    return a;
+  }
+  if (!runtime.can_make(a.text()->size() + b.text()->size())) return Value();
+  TaintedText sum = *a.text();
+  sum.append(*b.text());
+  return runtime.text(std::move(sum));
+}
+
+Value join_items(Runtime& runtime, const Value& a, const Value& b) {
+  const Sequence& first = *a.sequence();
+  const Sequence& second = *b.sequence();
+  if (!runtime.can_make((first.items.size() + second.items.size()) * sizeof(Value))) return Value();
+  std::vector<Value> items;
+  items.reserve(first.items.size() + second.items.size());
+  items.insert(items.end(), first.items.begin(), first.items.end());
+  items.insert(items.end(), second.items.begin(), second.items.end());
+  return runtime.sequence(first.type, std::move(items), a.trusted() && b.trusted());
+}
+
+// How often something of `unit` bytes may be repeated; nothing if that needs too much memory.
+std::optional<size_t> repetitions(Runtime& runtime, size_t unit, int64_t count) {
+  if (count <= 0 || unit == 0) return 0;
+  size_t bytes = 0;
+  if (__builtin_mul_overflow(unit, static_cast<size_t>(count), &bytes)) bytes = SIZE_MAX;
+  if (!runtime.can_make(bytes)) return std::nullopt;
+  return static_cast<size_t>(count);
+}
+
+Value repeat(Runtime& runtime, const Value& value, int64_t count) {
+  if (const TaintedText* text = value.text()) {
+    if (text->empty()) return value;
+    const std::optional<size_t> times = repetitions(runtime, text->heap_bytes(), count);
+    if (!times.has_value()) return Value();
+    TaintedText result;
+    for (size_t i = 0; i < *times; ++i) result.append(*text);
+    return runtime.text(std::move(result));
+  }
+  const std::vector<Value>& items = value.sequence()->items;
+  const std::optional<size_t> times = repetitions(runtime, items.size() * sizeof(Value), count);
+  if (!times.has_value()) return Value();
+  std::vector<Value> result;
+  result.reserve(items.size() * *times);
+  for (size_t i = 0; i < *times; ++i) result.insert(result.end(), items.begin(), items.end());
+  return runtime.sequence(value.sequence()->type, std::move(result), value.trusted());
+}
+
+bool is_repeatable(const Value& value) {
+  return value.is_text() ||
+         (value.sequence() != nullptr && value.sequence()->type <= Sequence::Type::kTuple);
+}
+
+bool can_join_items(const Value& a, const Value& b) {
+  return a.sequence() != nullptr && b.sequence() != nullptr && is_repeatable(a) &&
+         a.sequence()->type == b.sequence()->type;
+}
+
+}  // namespace
+
+Value arithmetic(Runtime& runtime, Arithmetic operation, Value a, const Value& b) {
+  if (runtime.failed()) return Value();
+  if (a.is_number() && b.is_number()) return number_arithmetic(runtime, operation, a, b);
+  if (operation == Arithmetic::kAdd) {
+    if (a.is_text() && b.is_text()) return join_texts(runtime, std::move(a), b);
+    if (can_join_items(a, b)) return join_items(runtime, a, b);
+  }
+  if (operation == Arithmetic::kMultiply) {
+    if (is_repeatable(a) && whole(b).has_value()) return repeat(runtime, a, *whole(b));
+    if (is_repeatable(b) && whole(a).has_value()) return repeat(runtime, b, *whole(a));
+  }
+  if (operation == Arithmetic::kRemainder && a.is_text()) {
+    return percent_format(runtime, *a.text(), b);
+  }
+  for (const Value* operand : {static_cast<const Value*>(&a), &b}) {
+    const Undefined* missing = operand->as<Undefined>();
+    if (missing != nullptr) return runtime.fail_undefined(*missing);
+  }
+  return runtime.fail("unsupported operands of '", sign_of(operation), "': ", a.type_name(),
+                      " and ", b.type_name());
+}
+
+Value negative(Runtime& runtime, const Value& value) {
+  if (const double* number = value.as<double>()) return Value::real(-*number, value.trusted());
+  if (const std::optional<int64_t> number = whole(value)) {
+    return arithmetic(runtime, Arithmetic::kSubtract, Value::integer(0, value.trusted()),
+                      Value::integer(*number, value.trusted()));
+  }
+  return runtime.fail("'-' does not take ", value.type_name());
+}
+
+}  // namespace deltaserve

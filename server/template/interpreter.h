@@ -1,0 +1,110 @@
+// Runs a template for one set of variables.
+#pragma once
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "server/template/runtime.h"
+#include "server/template/syntax.h"
+
+namespace deltaserve {
+
+class Interpreter {
+ public:
+  // `globals` by symbol: the values of names outside of all scopes, undefined for unknown ones.
+  // `tree` and `runtime` outlive the interpreter.
+  Interpreter(const TemplateTree& tree, Runtime& runtime, std::vector<Value> globals);
+  // What the template writes. The render failed if runtime.failed() afterwards.
+  TaintedText run();
+
+ private:
+  // What a statement does to the loop around it. kStop: the render failed.
+  enum class Flow : uint8_t { kNext, kBreak, kContinue, kStop };
+
+  // The variables of a loop's pass, a macro's call or a block.
+  struct Scope {
+    Scope* parent = nullptr;  // null: the globals
+    std::vector<std::pair<Symbol, Value>> variables;
+    void set(Symbol symbol, Value value);
+  };
+
+  // One level of recursion, for its lifetime.
+  class Depth {
+   public:
+    explicit Depth(Interpreter* interpreter) : depth_(interpreter->depth_) {
+      const int most = interpreter->runtime_.limits().evaluation_depth;
+      if (++depth_ > most) {
+        interpreter->runtime_.exceed(str_cat("the evaluation is nested deeper than ", most));
+      }
+    }
+    ~Depth() { --depth_; }
+    Depth(const Depth&) = delete;
+    Depth& operator=(const Depth&) = delete;
+
+   private:
+    int& depth_;
+  };
+
+  class EnteredScope;
+  class Capture;
+
+  // ---- Statements.
+  Flow execute(const Block& block);
+  Flow execute(const Statement& statement);
+  Flow run_node(const Data& node);
+  Flow run_node(const Output& node);
+  Flow run_node(const If& node);
+  Flow run_node(const For& node);
+  Flow run_node(const Set& node);
+  Flow run_node(const SetAttribute& node);
+  Flow run_node(const SetBlock& node);
+  Flow run_node(const FilterBlock& node);
+  Flow run_node(const MacroDefinition& node);
+  Flow run_node(const Break&) { return Flow::kBreak; }
+  Flow run_node(const Continue&) { return Flow::kContinue; }
+  Flow run_node(const ScopedBlock& node);
+  Flow after() const { return runtime_.failed() ? Flow::kStop : Flow::kNext; }
+  std::shared_ptr<const Sequence> items_for(const For& node);
+  void assign(const std::vector<Symbol>& targets, const Value& value);
+  void set(Symbol symbol, Value value);
+  // The output of `body` in a scope of its own, through `filter` if there is one.
+  Value captured(const Block& body, const Expression* filter);
+  void write(const Value& value);
+
+  // ---- Expressions.
+  Value evaluate(const Expression& expression);
+  // None for null.
+  Value evaluate_or_none(const ExpressionPtr& expression);
+  Value value_of(const Constant& node);
+  Value value_of(const Name& node);
+  Value value_of(const ListLiteral& node);
+  Value value_of(const DictLiteral& node);
+  Value value_of(const Unary& node);
+  Value value_of(const Binary& node);
+  Value value_of(const Logical& node);
+  Value value_of(const Concatenation& node);
+  Value value_of(const Comparison& node);
+  Value value_of(const Conditional& node);
+  Value value_of(const Attribute& node);
+  Value value_of(const Item& node);
+  Value value_of(const Slice& node);
+  Value value_of(const Call& node);
+  Value value_of(const FilterUse& node);
+  Value value_of(const TestUse& node);
+  bool holds(Comparator comparator, const Value& left, const Value& right);
+  CallArguments evaluate_arguments(const Arguments& arguments);
+  Value call(const Value& callee, const CallArguments& arguments);
+  Value call_macro(const Macro& macro, const CallArguments& arguments);
+  bool bind(const Macro& macro, const CallArguments& arguments, Scope* scope);
+
+  const TemplateTree& tree_;
+  Runtime& runtime_;
+  std::vector<Value> globals_;
+  Scope* scope_ = nullptr;      // the innermost
+  Capture* capture_ = nullptr;  // where output goes
+  Value block_text_;            // what a filter without input filters
+  int depth_ = 0;
+  int macro_depth_ = 0;
+};
+
+}  // namespace deltaserve

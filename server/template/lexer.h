@@ -1,0 +1,38 @@
+// A template's source as tokens, with white space taken away as Hugging Face configures Jinja:
+// trim_blocks and lstrip_blocks are on, one line end at the end of the source is dropped.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace deltaserve {
+
+enum class TokenType : uint8_t {
+  kData,         // text outside of tags
+  kOutputBegin,  // {{
+  kOutputEnd,
+  kBlockBegin,  // {%
+  kBlockEnd,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
+  kEnd
+};
+
+struct Token {
+  TokenType type = TokenType::kEnd;
+  int line = 0;
+  std::string text;  // of data, names and operators; of strings without quotes and escapes
+  int64_t integer = 0;
+  double real = 0;
+};
+
+// INVALID_ARGUMENT with the line for what is no token.
+absl::StatusOr<std::vector<Token>> tokenize(std::string_view source);
+
+}  // namespace deltaserve

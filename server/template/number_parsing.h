@@ -1,0 +1,15 @@
+// Numbers in texts, as Python's int() and float() read them.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace deltaserve {
+
+enum class NumberError { kNone, kNoNumber, kTooLarge };
+
+// White space around and underscores between digits are allowed. `base` is in [2, 36].
+NumberError parse_integer(std::string_view text, int base, int64_t* value);
+std::optional<double> parse_float(std::string_view text);
+
+}  // namespace deltaserve

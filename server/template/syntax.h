@@ -1,0 +1,188 @@
+// The syntax tree of a template.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "server/template/builtin.h"
+#include "server/template/value.h"
+#include "server/template/value_operations.h"
+
+namespace deltaserve {
+
+using Symbol = uint32_t;  // an index into the names of a template
+
+struct Expression;
+struct Statement;
+using ExpressionPtr = std::unique_ptr<Expression>;
+using Block = std::vector<std::unique_ptr<Statement>>;
+
+// ---- Expressions.
+
+struct Arguments {
+  std::vector<ExpressionPtr> positional;
+  std::vector<std::pair<std::string, ExpressionPtr>> named;
+};
+
+struct Constant {
+  Value value;
+};
+struct Name {
+  Symbol symbol;
+};
+struct ListLiteral {
+  Sequence::Type type;  // list or tuple
+  std::vector<ExpressionPtr> items;
+};
+struct DictLiteral {
+  std::vector<std::pair<ExpressionPtr, ExpressionPtr>> entries;
+};
+enum class UnaryOperator : uint8_t { kNot, kMinus, kPlus };
+struct Unary {
+  UnaryOperator operation;
+  ExpressionPtr operand;
+};
+struct Binary {
+  Arithmetic operation;
+  ExpressionPtr left;
+  ExpressionPtr right;
+};
+struct Logical {  // `and`, `or`
+  bool is_and;
+  ExpressionPtr left;
+  ExpressionPtr right;
+};
+struct Concatenation {  // a ~ b ~ c
+  std::vector<ExpressionPtr> parts;
+};
+enum class Comparator : uint8_t {
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessOrEqual,
+  kGreater,
+  kGreaterOrEqual,
+  kIn,
+  kNotIn
+};
+struct Comparison {  // a < b <= c
+  ExpressionPtr first;
+  std::vector<std::pair<Comparator, ExpressionPtr>> rest;
+};
+struct Conditional {  // a if condition else b
+  ExpressionPtr condition;
+  ExpressionPtr then;
+  ExpressionPtr otherwise;  // null: undefined
+};
+struct Attribute {
+  ExpressionPtr object;
+  std::string name;
+};
+struct Item {
+  ExpressionPtr object;
+  ExpressionPtr index;
+};
+struct Slice {  // bounds are null where left out
+  ExpressionPtr object;
+  ExpressionPtr begin;
+  ExpressionPtr end;
+  ExpressionPtr step;
+};
+struct Call {
+  ExpressionPtr callee;
+  Arguments arguments;
+};
+struct FilterUse {
+  ExpressionPtr input;  // null: what a block wrote
+  const Builtin* filter;
+  Arguments arguments;
+};
+struct TestUse {
+  ExpressionPtr input;
+  const Builtin* test;
+  bool negated;
+  Arguments arguments;
+};
+
+struct Expression {
+  using Node =
+      std::variant<Constant, Name, ListLiteral, DictLiteral, Unary, Binary, Logical, Concatenation,
+                   Comparison, Conditional, Attribute, Item, Slice, Call, FilterUse, TestUse>;
+  int line;
+  int depth;  // of the tree below, at least 1
+  Node node;
+};
+
+// ---- Statements.
+
+struct Data {
+  TaintedText text;
+};
+struct Output {
+  ExpressionPtr value;
+};
+struct If {
+  std::vector<std::pair<ExpressionPtr, Block>> branches;  // if, elif, elif ...
+  Block otherwise;
+};
+struct For {
+  std::vector<Symbol> targets;  // several: each item is unpacked
+  ExpressionPtr items;
+  ExpressionPtr filter;  // null: all items
+  Block body;
+  Block otherwise;
+};
+struct Set {
+  std::vector<Symbol> targets;  // several: the value is unpacked
+  ExpressionPtr value;
+};
+struct SetAttribute {  // {% set ns.name = value %}
+  Symbol object;
+  std::string name;
+  ExpressionPtr value;
+};
+struct SetBlock {  // {% set name %}body{% endset %}
+  Symbol target;
+  ExpressionPtr filter;  // null: none
+  Block body;
+};
+struct FilterBlock {
+  ExpressionPtr filter;
+  Block body;
+};
+struct Macro {
+  struct Parameter {
+    Symbol symbol;
+    ExpressionPtr otherwise;  // null: undefined
+  };
+  std::string name;
+  std::vector<Parameter> parameters;
+  Block body;
+};
+struct MacroDefinition {
+  Symbol name;
+  std::unique_ptr<const Macro> macro;
+};
+struct Break {};
+struct Continue {};
+struct ScopedBlock {  // {% generation %}: only its scope matters here
+  Block body;
+};
+
+struct Statement {
+  using Node = std::variant<Data, Output, If, For, Set, SetAttribute, SetBlock, FilterBlock,
+                            MacroDefinition, Break, Continue, ScopedBlock>;
+  int line;
+  Node node;
+};
+
+struct TemplateTree {
+  Block body;
+  std::vector<std::string> names;  // by symbol
+  Symbol loop;                     // of the name "loop"
+};
+
+}  // namespace deltaserve

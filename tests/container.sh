@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# tests/container.sh [WORK]: builds the image of deploy/Dockerfile and talks to it.
+#
+# Without a daemon and without a registry: debootstrap makes the base that stands in for
+# debian:bookworm-slim, buildah builds the Dockerfile unchanged and runs the result, in a network of
+# its own. Then clients outside the container, grpcio and the openai package, stream tokens from it.
+# Needs root, debootstrap, buildah, python3-grpcio, protobuf-compiler-grpc, a Debian mirror, and
+# build/test-venv (./test makes it; or PYTHON=a Python with openai). WORK keeps the base and the
+# image between runs; by default a temporary folder, removed afterwards.
+set -euo pipefail
+source=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-$source/build/test-venv/bin/python}
+"$python" -c 'import openai'
+if [ $# -gt 0 ]; then
+  work=$1
+  mkdir -p "$work"
+else
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+fi
+buildah() { command buildah --storage-driver vfs --root "$work/store" --runroot "$work/run" "$@"; }
+
+started=$SECONDS
+if [ ! -e "$work/base/etc/debian_version" ]; then
+  debootstrap --variant=minbase bookworm "$work/base" >/dev/null
+  # The mirror, name service and certificates of this machine.
+  cp /etc/resolv.conf /etc/hosts "$work/base/etc/"
+  cp -a /etc/apt/apt.conf.d/. "$work/base/etc/apt/apt.conf.d/"
+  mkdir -p "$work/base/usr/local/share/ca-certificates"
+  cp -L /usr/local/share/ca-certificates/*.crt "$work/base/usr/local/share/ca-certificates/" \
+    2>/dev/null || true
+fi
+base=$(buildah from scratch)
+buildah copy --quiet "$base" "$work/base" / >/dev/null
+buildah commit --quiet --rm "$base" localhost/base >/dev/null
+echo "== base: $((SECONDS - started)) s"
+
+started=$SECONDS
+buildah bud --quiet --isolation chroot --network host --pull-never --format docker \
+  --build-arg BASE=localhost/base -f "$source/deploy/Dockerfile" -t deltaserve "$source"
+echo "== image: $((SECONDS - started)) s"
+container=$(buildah from --pull-never localhost/deltaserve)
+root=$(buildah mount "$container")
+echo "== image's files: $(du -sm "$root" | cut -f 1) MB, of them the base: $(du -sm "$work/base" | cut -f 1) MB"
+
+buildah inspect --type image localhost/deltaserve >"$work/image.json"
+# One word a line of a list in the image's configuration, or a single value.
+config() {
+  "$python" - "$work/image.json" "$1" <<'PRINT'
+import functools, json, sys
+image = json.load(open(sys.argv[1]))["Docker"]["config"]
+value = functools.reduce(dict.__getitem__, sys.argv[2].split("."), image)
+print("\n".join([value] if isinstance(value, str) else value))
+PRINT
+}
+mapfile -t entry < <(config Entrypoint)
+mapfile -t default < <(config Cmd)
+mapfile -t health < <(config Healthcheck.Test)
+[ "$(config User)" = 10001 ] || { echo "the image's user is $(config User)" >&2; exit 1; }
+
+mkdir -p "$work/stubs"
+protoc -I "$source/proto" --python_out="$work/stubs" --grpc_out="$work/stubs" \
+  --plugin=protoc-gen-grpc="$(command -v grpc_python_plugin)" deltaserve.proto
+
+run_in_container() { buildah run --isolation chroot "$container" -- "$@"; }
+# The process that `buildah run`, as process $1, runs in the end.
+innermost() {
+  local process=$1 child
+  while child=$(pgrep -P "$process" -o); do process=$child; done
+  echo "$process"
+}
+talk() {
+  ip link set lo up
+  run_in_container "${entry[@]}" "${default[@]}" >"$work/server.log" 2>&1 &
+  server=$!
+  trap 'kill "$(innermost "$server")" 2>/dev/null || true' EXIT
+  for _ in $(seq 300); do
+    grep -q '^listening on' "$work/server.log" && break
+    kill -0 "$server" || { cat "$work/server.log"; exit 1; }
+    sleep 0.1
+  done
+  cat "$work/server.log"
+  run_in_container "${health[@]:1}"
+  echo "== health check: ok"
+  "$python" "$source/tests/container/openai_client.py" http://127.0.0.1:8080
+  /usr/bin/python3 "$source/tests/container/grpc_client.py" 127.0.0.1:50051 "$work/stubs"
+  [ "$(ps -o uid= -p "$(innermost "$server")" | tr -d ' ')" = 10001 ]
+  echo "== runs as user 10001"
+  kill -TERM "$(innermost "$server")"
+  wait "$server"
+  echo "== SIGTERM: ended with 0"
+}
+export -f talk run_in_container innermost buildah
+export work source python container
+started=$SECONDS
+unshare --net bash -euo pipefail -c "$(declare -p entry default health); talk"
+echo "== clients: $((SECONDS - started)) s"

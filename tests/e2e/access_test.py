@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Keys, foreign pages, TLS, and the page at "/".
+
+    python access_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
+"""
+
+import base64
+import hashlib
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import tempfile
+import unittest
+import warnings
+
+import openai
+
+import harness
+from harness import Server, WithServer, body_of, get, post, status_of
+
+class Keys(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.file = tempfile.NamedTemporaryFile("w")
+        cls.addClassCleanup(cls.file.close)
+        cls.file.write("# two keys\nfirst-key\n\nsecond-key\n")
+        cls.file.flush()
+        cls.server = Server("--api-key-file", cls.file.name, key="second-key")
+        cls.addClassCleanup(cls.server.__exit__)
+
+    def test_keys(self):
+        self.assertTrue(self.server.complete(max_tokens=1).choices)
+        for key in ("first", "", "first-key2", "First-Key"):
+            with self.assertRaises(openai.AuthenticationError) as caught:
+                openai.OpenAI(base_url=self.server.url + "/v1", api_key=key or "none",
+                              max_retries=0).models.list()
+            self.assertEqual(caught.exception.code, "invalid_api_key")
+            self.assertEqual(caught.exception.response.headers["WWW-Authenticate"], "Bearer")
+            self.assertIn("x-request-id", caught.exception.response.headers)
+
+    def test_every_route_but_three_needs_one(self):
+        for path in ("/v1/models", "/v1/models/x", "/metrics", "/nothing"):
+            self.assertEqual(status_of(self.server.raw(get(path, "Connection: close\r\n"))), 401)
+        for path in ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"):
+            reply = self.server.raw(post({}, "Connection: close\r\n", path=path))
+            self.assertEqual(status_of(reply), 401)
+        for path in ("/", "/health", "/ready"):
+            self.assertEqual(status_of(self.server.raw(get(path, "Connection: close\r\n"))), 200)
+
+    def test_a_body_is_not_read_without_a_key(self):
+        head = (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n"
+                b"Expect: 100-continue\r\n\r\n")
+        with self.server.connect() as connection:
+            connection.sendall(head)
+            self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 401"))
+
+    def test_a_connection_survives_a_small_refusal(self):
+        wrong = post({"prompt": "x"})
+        right = post({"prompt": "x", "max_tokens": 1},
+                     "Authorization: bearer first-key\r\nConnection: close\r\n")
+        reply = self.server.raw(wrong + right)
+        self.assertEqual(re.findall(rb"HTTP/1.1 (\d+)", reply), [b"401", b"200"])
+
+    def test_keys_are_not_logged(self):
+        self.server.raw(get("/v1/models", "Authorization: Bearer guess-1\r\n"
+                                          "Connection: close\r\n"))
+        self.server.log_lines("status=401")
+        self.assertNotRegex("".join(self.server.log), "guess-1|second-key")
+
+    def test_bad_files(self):
+        for text in ("", "# nothing\n", "two words\n"):
+            with tempfile.NamedTemporaryFile("w") as file:
+                file.write(text)
+                file.flush()
+                with self.assertRaisesRegex(RuntimeError, os.path.basename(file.name)):
+                    Server("--api-key-file", file.name)
+
+
+class ForeignPages(unittest.TestCase):
+    def ask(self, server, origin, method="GET", more=""):
+        return server.raw(f"{method} /v1/models HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n{more}"
+                          "Connection: close\r\n\r\n".encode())
+
+    def test_off_by_default(self):
+        with Server() as server:
+            self.assertNotIn(b"Access-Control", self.ask(server, "https://a.example"))
+            self.assertEqual(status_of(self.ask(server, "https://a.example", "OPTIONS")), 405)
+
+    def test_a_list(self):
+        with Server("--cors-origin", "https://a.example", "--cors-origin",
+                    "http://localhost:3000") as server:
+            reply = self.ask(server, "https://a.example")
+            self.assertIn(b"\r\nAccess-Control-Allow-Origin: https://a.example\r\n", reply)
+            self.assertIn(b"\r\nVary: Origin\r\n", reply)
+            for other in ("https://b.example", "null", "https://a.example.evil"):
+                self.assertNotIn(b"Allow-Origin", self.ask(server, other))
+            reply = self.ask(server, "http://localhost:3000", "OPTIONS",
+                             "Access-Control-Request-Method: POST\r\n")
+            self.assertEqual((status_of(reply), body_of(reply)), (204, b""))
+            self.assertIn(b"Access-Control-Allow-Headers: *, Authorization", reply)
+            # Streams and errors, too.
+            reply = server.raw(post({"prompt": "x", "max_tokens": 1, "stream": True},
+                                    "Origin: https://a.example\r\nConnection: close\r\n"))
+            self.assertIn(b"Allow-Origin: https://a.example", reply)
+
+    def test_all(self):
+        with Server("--cors-origin", "*") as server:
+            self.assertIn(b"Allow-Origin: *\r\n", self.ask(server, "https://b.example"))
+
+
+class Page(WithServer):
+    def test_page(self):
+        status, body, headers = self.server.request("/")
+        self.assertEqual(status, 200)
+        self.assertEqual(headers["Content-Type"], "text/html; charset=utf-8")
+        self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
+        self.assertEqual(headers["Cache-Control"], "no-cache")
+        policy = headers["Content-Security-Policy"]
+        self.assertTrue(policy.startswith("default-src 'self';"))
+        self.assertNotIn("unsafe", policy)
+        for tag in ("style", "script"):
+            directive = re.search(tag + "-src ([^;]*)", policy)[1]
+            for content in re.findall(f"<{tag}>(.*?)</{tag}>", body.decode(), re.S):
+                digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+                self.assertIn(f"'sha256-{digest}'", directive)
+        source = os.path.join(os.path.dirname(__file__), "../../server/page/index.html")
+        with open(source, "rb") as file:
+            self.assertEqual(body, file.read())
+
+
+class Tls(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.certificate = os.path.join(cls.folder.name, "cert.pem")
+        cls.private_key = os.path.join(cls.folder.name, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                        "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+                        "-keyout", cls.private_key, "-out", cls.certificate],
+                       check=True, capture_output=True)
+        cls.server = Server("--tls-cert", cls.certificate, "--tls-key", cls.private_key)
+        cls.addClassCleanup(cls.server.__exit__)
+        cls.trust = ssl.create_default_context(cafile=cls.certificate)
+
+    def connect(self):
+        return self.trust.wrap_socket(self.server.connect(), server_hostname="127.0.0.1")
+
+    def test_requests_on_one_connection(self):
+        connection = http.client.HTTPSConnection(*self.server.address, context=self.trust)
+        for stream in (False, True, False):
+            connection.request("POST", "/v1/completions", json.dumps(
+                {"prompt": "Once", "max_tokens": 4, "stream": stream}))
+            reply = connection.getresponse()
+            body = reply.read()
+            self.assertEqual(reply.status, 200)
+            self.assertEqual(body.endswith(b"data: [DONE]\n\n"), stream)
+        connection.close()
+
+    def test_a_large_body(self):
+        connection = http.client.HTTPSConnection(*self.server.address, context=self.trust)
+        connection.request("POST", "/tokenize", json.dumps({"prompt": "x " * (2 << 20)}))
+        reply = connection.getresponse()
+        self.assertEqual(reply.status, 200)
+        self.assertGreater(json.loads(reply.read())["count"], 1 << 20)
+        connection.close()
+
+    def test_goodbye(self):
+        with self.connect() as connection:
+            self.assertIsNone(connection.selected_alpn_protocol())
+            connection.sendall(get("/health", "Connection: close\r\n"))
+            received = b""
+            # An end without close_notify would be an error here.
+            while piece := connection.recv(65536):
+                received += piece
+        self.assertEqual(status_of(received), 200)
+
+    def test_disconnect_frees_the_slot(self):
+        with self.connect() as connection:
+            connection.sendall(post({"prompt": "x", "max_tokens": 1 << 24, "ignore_eos": True,
+                                     "stream": True}))
+            while b"data: " not in connection.recv(65536):
+                pass
+        for _ in range(500):
+            with self.connect() as connection:
+                connection.sendall(get("/ready", "Connection: close\r\n"))
+                received = b""
+                while piece := connection.recv(65536):
+                    received += piece
+            if b'"running":0' in received:
+                return
+        self.fail("the slot is not free")
+
+    def test_what_is_no_tls(self):
+        for data in (get("/health"), b"\0" * 100, b"\x16\x03\x01"):
+            with self.server.connect() as connection:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                self.assertNotIn(b"HTTP/1.1", connection.recv(1000))
+        old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            old.minimum_version = ssl.TLSVersion.TLSv1
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with self.assertRaises(OSError), self.server.connect() as connection:
+            old.wrap_socket(connection)
+
+    def test_files(self):
+        with self.assertRaisesRegex(RuntimeError, "--tls-key"):
+            Server("--tls-cert", self.certificate, "--tls-key", self.certificate)
+        with self.assertRaisesRegex(RuntimeError, "--tls-cert"):
+            Server("--tls-cert", "/nonexistent", "--tls-key", self.private_key)
+
+if __name__ == "__main__":
+    harness.main()

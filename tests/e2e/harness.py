@@ -1,0 +1,222 @@
+"""What the end-to-end tests share: a server process, raw HTTP, and the command line of a test."""
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+import openai
+
+BINARY = ""
+MODEL = ""
+SANITIZED = False
+PROMPT = "Once upon a time"
+
+# Parameters that the client sends in extra_body.
+EXTRA = ("top_k", "min_p", "ignore_eos", "stop_token_ids", "return_token_ids", "min_tokens",
+         "repetition_penalty", "include_stop_str_in_output", "structured_outputs", "priority",
+         "deadline_ms", "add_generation_prompt", "continue_final_message", "chat_template",
+         "chat_template_kwargs")
+
+
+class Server:
+    """A server process; a context manager."""
+
+    def __init__(self, *options, key=None, model=None):
+        command = [BINARY, "serve", "--model", model or MODEL, "--http-port", "0", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True, errors="replace")
+        self.log = []  # lines of stderr
+        self.log_reader = threading.Thread(target=self.read_log, daemon=True)
+        self.log_reader.start()
+        for line in self.process.stdout:
+            found = re.match(r"listening on (https?)://([^:]+):(\d+)", line)
+            if found:
+                self.address = (found[2], int(found[3]))
+                break
+        else:
+            self.process.wait()
+            self.close()
+            raise RuntimeError("the server did not start: %s" % "".join(self.log))
+        self.url = "%s://%s:%d" % (found[1], *self.address)
+        self.key = key
+        if found[1] == "https":
+            return  # the test brings a client that trusts the certificate
+        self.client = openai.OpenAI(
+            base_url=self.url + "/v1", api_key=key or "none", max_retries=0, timeout=60)
+        self.model = self.client.models.list().data[0].id
+
+    def read_log(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+
+    def log_lines(self, pattern, count=1):
+        """The lines that match, once there are `count` of them; the log lags behind a reply."""
+        for _ in range(500):
+            found = [line for line in self.log if re.search(pattern, line)]
+            if len(found) >= count:
+                return found
+            time.sleep(0.01)
+        raise AssertionError("%r is not in the log:\n%s" % (pattern, "".join(self.log[-20:])))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.close()
+
+    def close(self):
+        self.log_reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def complete(self, **parameters):
+        extra = {k: parameters.pop(k) for k in list(parameters) if k in EXTRA}
+        return self.client.completions.create(
+            **{"model": self.model, "prompt": PROMPT, "extra_body": extra, **parameters})
+
+    def chat(self, messages=None, **parameters):
+        extra = {k: parameters.pop(k) for k in list(parameters) if k in EXTRA}
+        messages = messages or [{"role": "user", "content": "Tell me a story about a dog."}]
+        return self.client.chat.completions.create(
+            **{"model": self.model, "messages": messages, "extra_body": extra, **parameters})
+
+    def request(self, path, body=None, headers=None):
+        """(status, bytes, headers) of a GET, or of a POST of `body` as JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        if self.key and "Authorization" not in headers:
+            headers["Authorization"] = "Bearer " + self.key
+        request = urllib.request.Request(self.url + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return reply.status, reply.read(), reply.headers
+        except urllib.error.HTTPError as error:
+            return error.code, error.read(), error.headers
+
+    def get(self, path):
+        """(status, JSON)"""
+        status, body, _ = self.request(path)
+        return status, json.loads(body)
+
+    def post(self, path, body):
+        """(status, JSON)"""
+        status, body, _ = self.request(path, body)
+        return status, json.loads(body)
+
+    def metric(self, name):
+        """The value of a sample, by its name with labels; 0 if it is not there."""
+        page = self.request("/metrics")[1].decode()
+        found = re.search("^" + re.escape(name) + r" (\S+)$", page, re.M)
+        return float(found[1]) if found else 0.0
+
+    def connect(self):
+        connection = socket.create_connection(self.address, timeout=10)
+        return connection
+
+    def raw(self, data, timeout=10):
+        """Everything the server answers to `data` until it closes or is silent."""
+        with self.connect() as connection:
+            connection.settimeout(timeout)
+            received = b""
+            try:
+                connection.sendall(data)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before the end; the answer may still be there
+            try:
+                while piece := connection.recv(65536):
+                    received += piece
+            except (TimeoutError, ConnectionResetError):
+                pass
+            return received
+
+    def wait_idle(self, seconds=5):
+        """Seconds until no slot is in use."""
+        start = time.monotonic()
+        while time.monotonic() - start < seconds:
+            state = self.get("/ready")[1]
+            if state["running"] == 0 and state["waiting"] == 0:
+                return time.monotonic() - start
+            time.sleep(0.002)
+        raise AssertionError("a slot was not freed: %s" % state)
+
+
+def post(body, headers="", version="1.1", path="/v1/completions"):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = (f"POST {path} HTTP/{version}\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(data)}\r\n{headers}\r\n")
+    return head.encode() + data
+
+
+def status_of(reply):
+    return int(reply.split(b" ", 2)[1]) if reply else None
+
+
+def body_of(reply):
+    return reply.split(b"\r\n\r\n", 1)[1]
+
+
+def get(path, headers="", version="1.1"):
+    return f"GET {path} HTTP/{version}\r\nHost: x\r\n{headers}\r\n".encode()
+
+
+def events_of(reply):
+    """The data of the server-sent events in a raw reply, chunked or not."""
+    return re.findall(rb"data: (.*?)\n\n", reply, re.S)
+
+
+def resident_mib(server, field="VmRSS"):
+    with open("/proc/%d/status" % server.process.pid) as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def peak_mib(server):
+    return resident_mib(server, "VmHWM")
+
+
+class WithServer(unittest.TestCase):
+    OPTIONS = ()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(*cls.OPTIONS)
+        cls.addClassCleanup(cls.server.__exit__)
+
+    def assert_within(self, seconds, most):
+        """Sanitized code is an order of magnitude slower."""
+        self.assertLess(seconds, 10 * most if SANITIZED else most)
+
+    def assert_memory(self, mib, most):
+        """A sanitizer's own memory is not bounded here; everything else of the test still holds."""
+        if not SANITIZED:
+            self.assertLess(mib, most)
+
+
+def main():
+    global BINARY, MODEL, SANITIZED
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--sanitized", action="store_true",
+                        help="the binary is built with sanitizers: do not bound its memory")
+    arguments, rest = parser.parse_known_args()
+    SANITIZED = arguments.sanitized
+    BINARY = os.path.abspath(arguments.binary)
+    MODEL = os.path.abspath(arguments.model)
+    unittest.main(module="__main__", argv=[sys.argv[0], *rest])

@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""Clients that leave, stall or come in crowds, and the end of the server.
+
+    python resilience_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
+"""
+
+import json
+import signal
+import socket
+import time
+import unittest
+
+import openai
+
+import harness
+from harness import PROMPT, Server, WithServer, events_of, post, resident_mib, status_of
+
+class OneSlot(WithServer):
+    """Who leaves frees the slot."""
+
+    OPTIONS = ("--max-sequences", "1", "--write-timeout", "2")
+    LONG = {"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}
+
+    def test_disconnect_mid_stream(self):
+        for reset in (False, True):
+            with self.server.connect() as connection:
+                connection.sendall(post({**self.LONG, "stream": True}))
+                while b"data: " not in connection.recv(65536):
+                    pass
+                self.assertEqual(self.server.get("/ready")[1]["running"], 1)
+                if reset:
+                    linger = b"\1\0\0\0\0\0\0\0"
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.assert_within(self.server.wait_idle(), 1)
+
+    def test_disconnect_without_stream(self):
+        with self.server.connect() as connection:
+            connection.sendall(post(self.LONG))
+            self.wait_running()
+        self.assert_within(self.server.wait_idle(), 1)
+
+    def test_disconnect_mid_prefill(self):
+        ids = [7] * 400000
+        with self.server.connect() as connection:
+            connection.sendall(post({**self.LONG, "prompt": ids, "stream": True}))
+            self.wait_running()
+        self.assert_within(self.server.wait_idle(), 2)
+
+    def test_disconnect_in_the_queue(self):
+        with self.server.connect() as first, self.server.connect() as second:
+            first.sendall(post(self.LONG))
+            self.wait_running()
+            second.sendall(post(self.LONG))
+            while self.server.get("/ready")[1]["waiting"] == 0:
+                time.sleep(0.01)
+        self.assert_within(self.server.wait_idle(), 1)
+
+    def wait_running(self):
+        for _ in range(500):
+            if self.server.get("/ready")[1]["running"] == 1:
+                return
+            time.sleep(0.01)
+        self.fail("the request does not run")
+
+    def test_many_disconnects(self):
+        for i in range(100):
+            with self.server.connect() as connection:
+                connection.sendall(post({**self.LONG, "stream": i % 2 == 0}))
+                time.sleep(0.0005 * (i % 8))
+        self.server.wait_idle()
+        self.assertTrue(self.server.complete(max_tokens=2, ignore_eos=True).choices[0].text)
+
+    def test_slow_reader(self):
+        """A client that does not read is dropped; until then it only holds its own slot."""
+        with self.server.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(post({**self.LONG, "logprobs": 20, "max_tokens": 60000,
+                                     "stream": True}))
+            self.wait_running()
+            before = resident_mib(self.server)
+            self.server.wait_idle(60)
+            self.assert_memory(resident_mib(self.server) - before, 64)
+
+    def test_drip_fed_heads_do_not_disturb(self):
+        slow = [self.server.connect() for _ in range(200)]
+        for connection in slow:
+            connection.sendall(b"POST /v1/comp")
+        start = time.monotonic()
+        self.server.complete(max_tokens=2, ignore_eos=True)
+        self.assertLess(time.monotonic() - start, 2)
+        for connection in slow:
+            connection.close()
+
+
+class LargeBodies(WithServer):
+    def test_promises_keep_nobody_out(self):
+        """Lengths that are announced and not sent take none of the memory for large bodies."""
+        idle = [self.server.connect() for _ in range(16)]
+        for connection in idle:
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+                               b"Content-Length: 67108864\r\n\r\n{")
+        status, reply = self.server.post("/tokenize", {"prompt": "x" * (8 << 20)})
+        self.assertEqual(status, 200, reply)
+        for connection in idle:
+            connection.close()
+
+    def test_too_many_large_bodies_are_503(self):
+        half = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n"
+        sent, refused = b" " * (56 << 20), 0
+        connections = [self.server.connect() for _ in range(12)]
+        for connection in connections:
+            try:
+                connection.sendall(half + sent)
+            except OSError:
+                pass
+        for connection in connections:
+            connection.settimeout(0.5)
+            try:
+                refused += b" 503 " in connection.recv(100)
+            except OSError:
+                pass
+            connection.close()
+        self.assertGreater(refused, 0)
+        # They are gone, and so is what they held.
+        status, _ = self.server.post("/tokenize", {"prompt": "x" * (8 << 20)})
+        self.assertEqual(status, 200)
+
+
+class LongPrefill(WithServer):
+    def test_keep_alive_comments(self):
+        """A stream that has nothing to say yet shows that it lives. 15 s of silence."""
+        with self.server.connect() as connection:
+            connection.settimeout(40)
+            connection.sendall(post({"prompt": [7] * 3_000_000, "max_tokens": 1, "stream": True}))
+            received = connection.recv(65536)
+            while b"\n\n" not in received:
+                received += connection.recv(65536)
+        self.assertTrue(received.startswith(b"HTTP/1.1 200"))
+        self.assertIn(b": keep-alive\n\n", received)
+
+
+class Overload(WithServer):
+    OPTIONS = ("--max-sequences", "1", "--max-queue", "2")
+
+    def test_a_full_queue_refuses_before_the_body(self):
+        connections = [self.server.connect() for _ in range(3)]
+        for count, connection in enumerate(connections):
+            connection.sendall(post({"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}))
+            for _ in range(500):
+                state = self.server.get("/ready")[1]
+                if state["running"] + state["waiting"] == count + 1:
+                    break
+                time.sleep(0.01)
+        with self.server.connect() as connection:
+            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+                               b"Content-Length: 67108864\r\n\r\n{")
+            reply = connection.recv(4096)
+            self.assertEqual(status_of(reply), 429)
+            self.assertIn(b"\r\nRetry-After: ", reply)
+        # A small one is read, so that its connection lives on.
+        small = post({"prompt": PROMPT}, "Connection: keep-alive\r\n")
+        with self.server.connect() as connection:
+            for _ in range(2):
+                connection.sendall(small)
+                self.assertEqual(status_of(connection.recv(4096)), 429)
+        self.assertGreaterEqual(self.server.metric("deltaserve_queue_full_total"), 3)
+        for connection in connections:
+            connection.close()
+        self.server.wait_idle()
+
+    def test_full_queue_is_429(self):
+        bodies = [{"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}] * 8
+        connections = [self.server.connect() for _ in bodies]
+        for connection, body in zip(connections, bodies):
+            connection.sendall(post(body))
+            time.sleep(0.05)
+        replies = [connection.recv(4096) for connection in connections[4:]]
+        for reply in replies:
+            self.assertEqual(status_of(reply), 429)
+            self.assertIn(b"\r\nRetry-After: ", reply)
+        for connection in connections:
+            connection.close()
+        self.server.wait_idle()
+        with self.assertRaises(openai.RateLimitError):
+            self.server.complete(prompt=[PROMPT] * 8, max_tokens=1 << 20, ignore_eos=True)
+        self.server.wait_idle()  # the part of the list that was admitted is gone, too
+
+
+class Shutdown(unittest.TestCase):
+    def start_stream(self, server, max_tokens):
+        connection = server.connect()
+        connection.sendall(post({"prompt": PROMPT, "max_tokens": max_tokens, "ignore_eos": True,
+                                 "stream": True}))
+        first = connection.recv(65536)
+        while b"data: " not in first:
+            first += connection.recv(65536)
+        return connection, first
+
+    def test_drain_finishes_the_stream(self):
+        with Server() as server:
+            connection, received = self.start_stream(server, 600)
+            server.process.send_signal(signal.SIGTERM)
+            refused = None
+            for _ in range(200):
+                try:
+                    status, _ = server.get("/ready")
+                except OSError:
+                    break  # already gone: the stream was short
+                if status == 503:
+                    refused = status_of(server.raw(post({"prompt": "x"})))
+                    break
+                time.sleep(0.005)
+            with connection:
+                while piece := connection.recv(65536):
+                    received += piece
+            self.assertIn(b"data: [DONE]", received)
+            self.assertEqual(refused, 503)
+            self.assertEqual(server.process.wait(10), 0)
+
+    def test_second_signal_stops_at_once(self):
+        with Server() as server:
+            connection, _ = self.start_stream(server, 1 << 24)
+            with connection:
+                server.process.send_signal(signal.SIGTERM)
+                time.sleep(0.3)
+                self.assertIsNone(server.process.poll())
+                server.process.send_signal(signal.SIGTERM)
+                self.assertEqual(server.process.wait(3), 0)
+
+    def test_a_drain_that_takes_too_long_cuts_streams(self):
+        with Server("--drain-timeout", "1") as server:
+            connection, received = self.start_stream(server, 1 << 24)
+            with connection, server.connect() as whole:
+                whole.sendall(post({"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}))
+                while server.get("/ready")[1]["running"] < 2:
+                    time.sleep(0.01)
+                server.process.send_signal(signal.SIGTERM)
+                while piece := connection.recv(65536):
+                    received += piece
+                reply = whole.recv(65536)
+            self.assertNotIn(b"[DONE]", received)
+            error = json.loads(events_of(received)[-1])["error"]
+            self.assertEqual(error["type"], "service_unavailable_error")
+            self.assertEqual(status_of(reply), 503)
+            self.assertEqual(server.process.wait(10), 0)
+
+    def test_idle_server_stops_at_once(self):
+        with Server() as server, server.connect():
+            server.process.send_signal(signal.SIGINT)
+            self.assertEqual(server.process.wait(2), 0)
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,206 @@
+// What the server tells about itself: metrics and the log.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <boost/json/parse.hpp>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "server/log.h"
+#include "server/metrics.h"
+
+namespace deltaserve {
+namespace {
+
+namespace json = boost::json;
+
+std::string page_of(const Metrics& metrics, const EngineStats& engine = {}) {
+  ServerState state;
+  state.version = "1.2.3";
+  state.model_name = "a\"b\\c";
+  state.state_bytes = 1024;
+  state.engine = engine;
+  return metrics_page(metrics, state);
+}
+
+bool has_line(const std::string& page, const std::string& line) {
+  return page.find("\n" + line + "\n") != std::string::npos;
+}
+
+TEST(Metrics, HistogramsCumulate) {
+  static constexpr double kBounds[] = {1, 2, 4};
+  Histogram histogram(kBounds);
+  for (const double value : {0.5, 1.0, 3.0, 100.0}) histogram.observe(value);
+  histogram.observe(2, 3);
+  MetricsPage page;
+  page.histogram("h", "Help.", histogram, "x=\"y\"");
+  EXPECT_EQ(page.take(),
+            "# HELP h Help.\n# TYPE h histogram\n"
+            "h_bucket{x=\"y\",le=\"1\"} 2\nh_bucket{x=\"y\",le=\"2\"} 5\n"
+            "h_bucket{x=\"y\",le=\"4\"} 6\nh_bucket{x=\"y\",le=\"+Inf\"} 7\n"
+            "h_sum{x=\"y\"} 110.5\nh_count{x=\"y\"} 7\n");
+}
+
+TEST(Metrics, FamiliesCountByLabels) {
+  CounterFamily family({"route", "code"});
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int j = 0; j < 1000; ++j) family.add({"/a", j % 2 == 0 ? "200" : "400"});
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const auto values = family.values();
+  ASSERT_EQ(values.size(), 2u);
+  EXPECT_EQ(values[0].first, "route=\"/a\",code=\"200\"");
+  EXPECT_EQ(values[0].second, 2000u);
+}
+
+TEST(Metrics, ThePageHasOurNamesAndTheAliases) {
+  Metrics metrics;
+  metrics.queue_full.add();
+  metrics.http_responses.add({"/v1/models", "200"});
+  EngineStats engine;
+  engine.waiting = 3;
+  engine.running = 1;
+  engine.slots = 4;
+  engine.prompt_tokens = 11;
+  engine.generated_tokens = 22;
+  engine.finished_stop = 5;
+  engine.cancelled = 2;
+  engine.deadline_exceeded = 1;
+  const std::string page = page_of(metrics, engine);
+  const std::string model = "model_name=\"a\\\"b\\\\c\"";
+  for (const std::string& line : {
+           std::string("deltaserve_requests_waiting 3"),
+           std::string("deltaserve_slot_utilization_ratio 0.25"),
+           std::string("deltaserve_sequence_state_bytes 1024"),
+           std::string("deltaserve_prompt_tokens_total 11"),
+           std::string("deltaserve_queue_full_total 1"),
+           std::string("deltaserve_requests_finished_total{reason=\"stop\"} 5"),
+           std::string("deltaserve_requests_finished_total{reason=\"deadline\"} 1"),
+           std::string("deltaserve_http_responses_total{route=\"/v1/models\",code=\"200\"} 1"),
+           "vllm:num_requests_waiting{" + model + "} 3",
+           "vllm:num_requests_running{" + model + "} 1",
+           "vllm:kv_cache_usage_perc{" + model + "} 0.25",
+           "vllm:generation_tokens_total{" + model + "} 22",
+           "vllm:request_success_total{finished_reason=\"abort\"," + model + "} 3",
+           "vllm:cache_config_info{block_size=\"1\",num_gpu_blocks=\"4\"," + model + "} 1",
+       }) {
+    EXPECT_TRUE(has_line(page, line)) << line << "\n" << page;
+  }
+  EXPECT_TRUE(has_line(page, "deltaserve_build_info{version=\"1.2.3\",model=\"a\\\"b\\\\c\"} 1"));
+}
+
+TEST(Metrics, ARequestIsFollowed) {
+  Metrics metrics;
+  const auto start = RequestMetrics::Clock::now() - std::chrono::seconds(2);
+  RequestMetrics request(&metrics, start);
+  TokenUpdate update;
+  request.on_update(update);  // the prompt goes on
+  EXPECT_LT(request.time_to_first_token(), 0);
+  update.tokens_generated = 1;
+  request.on_update(update);
+  EXPECT_GE(request.time_to_first_token(), 2);
+  update.tokens_generated = 4;
+  update.finish = FinishReason::kLength;
+  update.queue_seconds = 0.5;
+  request.on_update(update);
+  EXPECT_EQ(request.finish(), FinishReason::kLength);
+  const std::string page = page_of(metrics);
+  for (const char* line : {"deltaserve_time_to_first_token_seconds_count 1",
+                           "deltaserve_inter_token_latency_seconds_count 3",
+                           "deltaserve_e2e_request_latency_seconds_count 1",
+                           "deltaserve_request_queue_time_seconds_sum 0.5"}) {
+    EXPECT_TRUE(has_line(page, line)) << line;
+  }
+  // What did not end well says nothing about latency.
+  RequestMetrics cancelled(&metrics, start);
+  update.finish = FinishReason::kCancelled;
+  cancelled.on_update(update);
+  EXPECT_TRUE(has_line(page_of(metrics), "deltaserve_e2e_request_latency_seconds_count 1"));
+}
+
+class LogTest : public testing::Test {
+ protected:
+  // What `write` logs.
+  template <class Write>
+  std::string logged(LogFormat format, LogLevel least, Write write) {
+    std::FILE* file = std::tmpfile();
+    {
+      Logger log(format, least, fileno(file));
+      write(log);
+    }
+    std::rewind(file);
+    std::string text;
+    for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) {
+      text.push_back(static_cast<char>(c));
+    }
+    std::fclose(file);
+    return text;
+  }
+};
+
+TEST_F(LogTest, LinesOfText) {
+  const std::string text = logged(LogFormat::kText, LogLevel::kInfo, [](Logger& log) {
+    log.write(LogLevel::kDebug, "hidden");
+    log.write(LogLevel::kInfo, "request",
+              LogFields()
+                  .text("id", "a b\"\n\x1b[1m")
+                  .text("plain", "/v1/models")
+                  .integer("status", 200)
+                  .seconds_as_ms("total_ms", 0.0015)
+                  .boolean("closed", true));
+  });
+  EXPECT_EQ(text.find("hidden"), std::string::npos);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+  EXPECT_NE(text.find("Z info request id=\"a b\\\"\\n\\u001b[1m\" plain=/v1/models status=200 "
+                      "total_ms=1.500 closed=true\n"),
+            std::string::npos)
+      << text;
+}
+
+TEST_F(LogTest, LinesOfJson) {
+  const std::string text = logged(LogFormat::kJson, LogLevel::kDebug, [](Logger& log) {
+    for (int i = 0; i < 1000; ++i) {
+      log.write(
+          LogLevel::kWarning, "event",
+          LogFields().text("text", "\xff\"\n").integer("i", i).json("metadata", "{\"a\":\"b\"}"));
+    }
+  });
+  std::istringstream lines(text);
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const json::value value = json::parse(line);
+    EXPECT_EQ(value.at("level").as_string(), "warning");
+    EXPECT_EQ(value.at("i").as_int64(), count);
+    EXPECT_EQ(value.at("metadata").at("a").as_string(), "b");
+  }
+  EXPECT_EQ(count, 1000);
+}
+
+TEST_F(LogTest, AReaderThatStallsDelaysNobody) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  {
+    Logger log(LogFormat::kText, LogLevel::kInfo, ends[1]);
+    const std::string value(2000, 'x');
+    for (size_t i = 0; i < 2 * Logger::kMaxQueuedLines; ++i) {
+      log.write(LogLevel::kInfo, "event", LogFields().text("value", value));
+    }
+  }  // ends although nobody has read anything
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(LogTest, LongValuesAreCut) {
+  const std::string text = logged(LogFormat::kText, LogLevel::kInfo, [](Logger& log) {
+    log.write(LogLevel::kInfo, "event", LogFields().text("v", std::string(1 << 20, 'x')));
+  });
+  EXPECT_LT(text.size(), Logger::kValueBytes + 200);
+}
+
+}  // namespace
+}  // namespace deltaserve
