@@ -51,7 +51,7 @@ const std::string& page_headers() {
   static const std::string headers = str_cat(
       "Content-Security-Policy: default-src 'self'; script-src 'self'",
       hashes_of(page_html(), "script"), "; style-src 'self'", hashes_of(page_html(), "style"),
-      "; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors "
+      "; img-src data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors "
       "'none'\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
       "Cache-Control: no-cache\r\n");
   return headers;

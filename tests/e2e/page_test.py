@@ -121,7 +121,7 @@ class Page(WithServer):
         overflow = driver.execute_script(
             "return document.documentElement.scrollWidth - document.documentElement.clientWidth")
         self.assertEqual(overflow, 0)
-        for button in driver.find_elements(By.CSS_SELECTOR, "form button"):
+        for button in driver.find_elements(By.CSS_SELECTOR, "#composer button"):
             if button.is_displayed():
                 self.assertGreaterEqual(button.size["height"], 40)
         ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
