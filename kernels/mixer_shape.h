@@ -64,8 +64,10 @@ struct MixerShape {
   int32_t q_heads = 0;
   int32_t k_heads = 0;
   int32_t v_heads = 0;
-  int32_t decay_heads = 0;    // 0 = no decay; each [1] or [key_dim] as the rule's decay
-  int32_t beta_heads = 0;     // 0 = beta is 1, or the time step; of an erase gate too
+  int32_t decay_heads = 0;  // 0 = no decay; each [1] or [key_dim] as the rule's decay
+  // 0 = beta is 1, or the time step. Of an erase gate too. With heads but no column in the
+  // projection beta is gate_factor.
+  int32_t beta_heads = 0;
   int32_t precond_heads = 0;  // 0 = no preconditioner
   int32_t key_dim = 0;
   int32_t value_dim = 0;
