@@ -223,6 +223,34 @@ void add_conditioned(std::vector<LayerCase>& cases) {
   add("pgdn_mean", MixerKind::kPrecondGatedDeltaNet, Normaliser::kMean, GateInput::kPerHead);
 }
 
+// Every backbone of a conditioned query where its numbers are worst.
+void add_conditioned_extremes(std::vector<LayerCase>& cases) {
+  for (const MixerKind kind :
+       {MixerKind::kGatedLinearAttention, MixerKind::kDeltaNet, MixerKind::kGatedDeltaNet,
+        MixerKind::kQDelta, MixerKind::kPrecondGatedDeltaNet, MixerKind::kKimiDelta}) {
+    LayerCase c = layer("", kind);
+    if (kind == MixerKind::kGatedLinearAttention) c.shape.beta_heads = 0;
+    if (kind == MixerKind::kPrecondGatedDeltaNet) c.shape.precond_heads = 2;
+    c.shape.conditioning.on = true;
+    c.shape.conditioning.gate_input = GateInput::kPerHead;
+    const std::string name = "ccq_" + std::to_string(static_cast<int>(kind));
+    c.name = name + "_odd_sizes";
+    c.shape.key_dim = 49;
+    c.shape.value_dim = 33;
+    cases.push_back(c);
+    c.shape.key_dim = 32;
+    c.shape.value_dim = 40;
+    c.name = name + "_correlated";
+    c.qk_mean = 3;
+    cases.push_back(c);
+    c.qk_mean = 0;
+    c.name = name + "_hard_decay";
+    c.decay_mean = -20;  // most stay, some of every hundred forget by e^-60 and more
+    c.decay_deviation = 20;
+    if (c.shape.decay() != Decay::kNone) cases.push_back(c);
+  }
+}
+
 }  // namespace
 
 std::vector<LayerCase> layer_cases() {
@@ -234,6 +262,7 @@ std::vector<LayerCase> layer_cases() {
   add_channel_decays(cases);
   add_preconditioned(cases);
   add_conditioned(cases);
+  add_conditioned_extremes(cases);
   return cases;
 }
 

@@ -19,6 +19,7 @@ struct LayerCase {
   bool conv_bias = false;
   double qk_mean = 0;     // of the projected q and k, whose deviation is 1
   double decay_mean = 0;  // of the decay's logits
+  double decay_deviation = 1;
 };
 
 std::vector<LayerCase> layer_cases();

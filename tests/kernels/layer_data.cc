@@ -42,6 +42,7 @@ struct Part {
   int32_t ProjectionLayout::*column;
   int32_t width;
   double mean = 0;
+  double deviation = 1;
 };
 
 std::vector<Part> parts_of(const LayerCase& c) {
@@ -56,7 +57,7 @@ std::vector<Part> parts_of(const LayerCase& c) {
           {&At::precond_beta, shape.precond_heads},
           {&At::beta, c.projects_beta ? betas : 0},
           {&At::gate, c.gate ? shape.value_columns() : 0},
-          {&At::decay, shape.decay_heads * shape.decay_width(), c.decay_mean},
+          {&At::decay, shape.decay_heads * shape.decay_width(), c.decay_mean, c.decay_deviation},
           {&At::lambda, is_q_delta(shape.kind) ? shape.heads : 0},
           {&At::write_gate, shape.has_erase_gate() ? shape.value_columns() : 0},
           {&At::precond_decay, shape.precond_heads},
@@ -127,7 +128,7 @@ Vec make_projected(const LayerCase& c, const ProjectionLayout& layout, int rows,
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t begin = row * layout.columns + layout.*part.column;
       for (int64_t i = begin; i < begin + part.width; ++i) {
-        x[i] = static_cast<float>(values[i] + part.mean);
+        x[i] = static_cast<float>(values[i] * part.deviation + part.mean);
       }
     }
   }

@@ -15,9 +15,10 @@ struct Job {
 };
 
 // Decode rows first, as in every step.
-inline constexpr Job kJobs[] = {{1, 1, true},    {3, 1, true},    {70, 1, true},   {0, 1, false},
-                                {0, 2, false},   {64, 3, false},  {0, 63, false},  {128, 64, false},
-                                {64, 65, false}, {0, 200, false}, {64, 136, false}};
+inline constexpr Job kJobs[] = {{1, 1, true},    {3, 1, true},     {70, 1, true},
+                                {0, 1, false},   {0, 2, false},    {64, 3, false},
+                                {0, 63, false},  {128, 64, false}, {64, 65, false},
+                                {0, 200, false}, {64, 136, false}, {64, 1000, false}};
 inline constexpr int kNumJobs = std::size(kJobs);
 inline constexpr int kLayers = 2;  // of the state layout; the test runs the second
 inline constexpr int kNumSlots = 2 * kNumJobs + 1;
