@@ -3,22 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "models/text.h"
 #include "server/chat_api.h"
 #include "server/openai_api.h"
+#include "server/random.h"
 #include "server/sse.h"
 
 namespace deltaserve {
 namespace {
-
-uint64_t random_bits() {
-  thread_local std::random_device device;
-  return uint64_t{device()} << 32 | device();
-}
 
 int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(

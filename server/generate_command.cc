@@ -5,7 +5,6 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
-#include <random>
 #include <string>
 
 #include "absl/strings/str_format.h"
@@ -13,6 +12,7 @@
 #include "engine/text_emitter.h"
 #include "server/commands.h"
 #include "server/model_options.h"
+#include "server/random.h"
 
 namespace deltaserve {
 namespace {
@@ -68,8 +68,7 @@ int generate(const Options& options) {
   request.prompt = tokenizer->encode(text);
   const int32_t bos = bos_to_prepend(loaded->folder);
   if (bos >= 0) request.prompt.insert(request.prompt.begin(), bos);
-  request.sampling.seed =
-      options.has_seed ? static_cast<uint64_t>(options.seed) : uint64_t{std::random_device()()};
+  request.sampling.seed = options.has_seed ? static_cast<uint64_t>(options.seed) : random_bits();
 
   ModelRunner runner(loaded->model.get());
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_options(*loaded));

@@ -1,13 +1,13 @@
 #include "server/http_reply.h"
 
 #include <algorithm>
-#include <random>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "models/text.h"
 #include "server/openai_response.h"
+#include "server/random.h"
 
 namespace deltaserve {
 namespace {
@@ -80,8 +80,7 @@ bool is_usable_request_id(std::string_view id, size_t max_bytes) {
 }
 
 std::string make_request_id() {
-  thread_local std::random_device device;
-  return absl::StrFormat("req-%08x%08x%08x%08x", device(), device(), device(), device());
+  return absl::StrFormat("req-%016x%016x", random_bits(), random_bits());
 }
 
 }  // namespace deltaserve

@@ -1,7 +1,6 @@
 #include "server/grpc/request_convert.h"
 
 #include <boost/json/array.hpp>
-#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "server/field_reader.h"
 #include "server/generation_parameters.h"
 #include "server/grpc/message_io.h"
+#include "server/random.h"
 #include "server/request_json.h"
 #include "server/structured_output.h"
 
@@ -61,11 +61,6 @@ std::optional<ApiError> read_schema(const ServerLimits& limits, json::object* fi
   *schema = std::move(parsed.fields["json"]);
   if (schema->is_null()) return invalid_parameter(kSchema, str_cat(kSchema, " must not be null"));
   return std::nullopt;
-}
-
-uint64_t random_seed() {
-  thread_local std::random_device device;
-  return uint64_t{device()} << 32 | device();
 }
 
 std::optional<ApiError> take_prompt(v1::GenerateRequest* message, const ServedModel& model,
@@ -189,7 +184,7 @@ std::optional<ApiError> convert_request(v1::GenerateRequest* message, const Serv
   if (auto error = read_parameters(fields, model, limits, &parameters)) return error;
   request->generate = std::move(parameters.generate);
   request->num_choices = parameters.n;
-  request->generate.sampling.seed = parameters.seed ? *parameters.seed : random_seed();
+  request->generate.sampling.seed = parameters.seed ? *parameters.seed : random_bits();
   if (parameters.structured) {
     auto constraint = make_constraint_for(*parameters.structured, model);
     if (!constraint.ok()) {
