@@ -25,12 +25,6 @@ void RmsNormRow(const float* x, const float* weight, float eps, int64_t n, float
   });
 }
 
-void SwigluRow(const float* gate, const float* up, int64_t n, float* out) {
-  for_each_vector(n, [=](auto d, int64_t i) HWY_ATTR {
-    hn::StoreU(hn::Mul(silu(d, hn::LoadU(d, gate + i)), hn::LoadU(d, up + i)), d, out + i);
-  });
-}
-
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V sigmoid(D d, V x) {
   return hn::Div(hn::Set(d, 1.0f), hn::Add(hn::Set(d, 1.0f), hn::Exp(d, hn::Neg(x))));
@@ -193,7 +187,6 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace deltaserve {
 HWY_EXPORT(RmsNormRow);
-HWY_EXPORT(SwigluRow);
 HWY_EXPORT(ActivateRow);
 HWY_EXPORT(GateRow);
 HWY_EXPORT(MultiplyRow);
@@ -211,10 +204,6 @@ namespace cpu {
 
 void rms_norm_row(const float* x, const float* weight, float eps, int64_t n, float* out) {
   HWY_DYNAMIC_DISPATCH(RmsNormRow)(x, weight, eps, n, out);
-}
-
-void swiglu_row(const float* gate, const float* up, int64_t n, float* out) {
-  HWY_DYNAMIC_DISPATCH(SwigluRow)(gate, up, n, out);
 }
 
 void activate_row(Activation act, const float* x, int64_t n, float* out) {

@@ -9,9 +9,6 @@ namespace deltaserve::cpu {
 // out = x / sqrt(mean(x^2) + eps) * weight; a null weight is 1.
 void rms_norm_row(const float* x, const float* weight, float eps, int64_t n, float* out);
 
-// out = silu(gate) * up
-void swiglu_row(const float* gate, const float* up, int64_t n, float* out);
-
 // out = act(x); may be in place.
 void activate_row(Activation act, const float* x, int64_t n, float* out);
 
