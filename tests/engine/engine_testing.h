@@ -1,0 +1,35 @@
+// What the tests of a whole engine over a FakeRunner share.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "engine/engine.h"
+#include "tests/engine/fake_runner.h"
+
+namespace deltaserve {
+
+using Stream = std::shared_ptr<TokenStream>;
+
+inline const Vocabulary& vocabulary() {
+  static const Vocabulary* const vocabulary = new Vocabulary(byte_vocabulary());
+  return *vocabulary;
+}
+
+inline EngineOptions options() {
+  EngineOptions options;
+  options.eos_token_ids = {kTestEos};
+  return options;
+}
+
+// The prompt depends on its length and the seed.
+inline GenerateRequest request(int64_t prompt_tokens, int64_t max_tokens, uint64_t seed = 0) {
+  GenerateRequest request;
+  for (int64_t i = 0; i < prompt_tokens; ++i) {
+    request.prompt.push_back(static_cast<int32_t>((i * 7 + static_cast<int64_t>(seed)) % 256));
+  }
+  request.max_tokens = max_tokens;
+  request.sampling.seed = seed;
+  return request;
+}
+
+}  // namespace deltaserve
