@@ -174,7 +174,9 @@ class CpuBackend final : public Backend {
     Buffer& to = buffer(out);
     const int64_t n = to.columns;
     DS_CHECK(from.columns == 2 * n);
-    for_rows([&](int64_t r) { cpu::gate_row(Activation::kSilu, from.row(r), from.row(r) + n, n, to.row(r)); });
+    for_rows([&](int64_t r) {
+      cpu::gate_row(Activation::kSilu, from.row(r), from.row(r) + n, n, to.row(r));
+    });
   }
 
   void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const HeadRow* rows,

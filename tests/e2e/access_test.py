@@ -20,7 +20,7 @@ import warnings
 import openai
 
 import harness
-from harness import Server, WithServer, body_of, get, post, status_of
+from harness import Server, WithServer, body_of, eventually, get, post, status_of
 
 class Keys(unittest.TestCase):
     @classmethod
@@ -185,15 +185,16 @@ class Tls(unittest.TestCase):
                                      "stream": True}))
             while b"data: " not in connection.recv(65536):
                 pass
-        for _ in range(500):
+
+        def idle():
             with self.connect() as connection:
                 connection.sendall(get("/ready", "Connection: close\r\n"))
                 received = b""
                 while piece := connection.recv(65536):
                     received += piece
-            if b'"running":0' in received:
-                return
-        self.fail("the slot is not free")
+            return b'"running":0' in received
+
+        eventually(idle, lambda: "the slot is not free")
 
     def test_what_is_no_tls(self):
         for data in (get("/health"), b"\0" * 100, b"\x16\x03\x01"):

@@ -31,36 +31,28 @@ class OneSlot(WithServer):
                 if reset:
                     linger = b"\1\0\0\0\0\0\0\0"
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.assert_within(self.server.wait_idle(), 1)
+            self.server.wait_idle()
 
     def test_disconnect_without_stream(self):
         with self.server.connect() as connection:
             connection.sendall(post(self.LONG))
-            self.wait_running()
-        self.assert_within(self.server.wait_idle(), 1)
+            self.server.wait_load(1)
+        self.server.wait_idle()
 
     def test_disconnect_mid_prefill(self):
         ids = [7] * 400000
         with self.server.connect() as connection:
             connection.sendall(post({**self.LONG, "prompt": ids, "stream": True}))
-            self.wait_running()
-        self.assert_within(self.server.wait_idle(), 2)
+            self.server.wait_load(1)
+        self.server.wait_idle()
 
     def test_disconnect_in_the_queue(self):
         with self.server.connect() as first, self.server.connect() as second:
             first.sendall(post(self.LONG))
-            self.wait_running()
+            self.server.wait_load(1)
             second.sendall(post(self.LONG))
-            while self.server.get("/ready")[1]["waiting"] == 0:
-                time.sleep(0.01)
-        self.assert_within(self.server.wait_idle(), 1)
-
-    def wait_running(self):
-        for _ in range(500):
-            if self.server.get("/ready")[1]["running"] == 1:
-                return
-            time.sleep(0.01)
-        self.fail("the request does not run")
+            self.server.wait_load(1, 1)
+        self.server.wait_idle()
 
     def test_many_disconnects(self):
         for i in range(100):
@@ -76,18 +68,16 @@ class OneSlot(WithServer):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.sendall(post({**self.LONG, "logprobs": 20, "max_tokens": 60000,
                                      "stream": True}))
-            self.wait_running()
+            self.server.wait_load(1)
             before = resident_mib(self.server)
-            self.server.wait_idle(60)
+            self.server.wait_idle()
             self.assert_memory(resident_mib(self.server) - before, 64)
 
     def test_drip_fed_heads_do_not_disturb(self):
         slow = [self.server.connect() for _ in range(200)]
         for connection in slow:
             connection.sendall(b"POST /v1/comp")
-        start = time.monotonic()
-        self.server.complete(max_tokens=2, ignore_eos=True)
-        self.assertLess(time.monotonic() - start, 2)
+        self.assertTrue(self.server.complete(max_tokens=2, ignore_eos=True).choices)
         for connection in slow:
             connection.close()
 
@@ -130,7 +120,7 @@ class LongPrefill(WithServer):
     def test_keep_alive_comments(self):
         """A stream that has nothing to say yet shows that it lives. 15 s of silence."""
         with self.server.connect() as connection:
-            connection.settimeout(40)
+            connection.settimeout(harness.PATIENCE)
             connection.sendall(post({"prompt": [7] * 3_000_000, "max_tokens": 1, "stream": True}))
             received = connection.recv(65536)
             while b"\n\n" not in received:
@@ -146,11 +136,7 @@ class Overload(WithServer):
         connections = [self.server.connect() for _ in range(3)]
         for count, connection in enumerate(connections):
             connection.sendall(post({"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}))
-            for _ in range(500):
-                state = self.server.get("/ready")[1]
-                if state["running"] + state["waiting"] == count + 1:
-                    break
-                time.sleep(0.01)
+            self.server.wait_load(1, count)
         with self.server.connect() as connection:
             connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
                                b"Content-Length: 67108864\r\n\r\n{")
@@ -169,12 +155,11 @@ class Overload(WithServer):
         self.server.wait_idle()
 
     def test_full_queue_is_429(self):
-        bodies = [{"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}] * 8
-        connections = [self.server.connect() for _ in bodies]
-        for connection, body in zip(connections, bodies):
-            connection.sendall(post(body))
-            time.sleep(0.05)
-        replies = [connection.recv(4096) for connection in connections[4:]]
+        connections = [self.server.connect() for _ in range(8)]
+        for count, connection in enumerate(connections):
+            connection.sendall(post({"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}))
+            self.server.wait_load(1, min(count, 2))
+        replies = [connection.recv(4096) for connection in connections[3:]]
         for reply in replies:
             self.assertEqual(status_of(reply), 429)
             self.assertIn(b"\r\nRetry-After: ", reply)
@@ -198,7 +183,7 @@ class Shutdown(unittest.TestCase):
 
     def test_drain_finishes_the_stream(self):
         with Server() as server:
-            connection, received = self.start_stream(server, 600)
+            connection, received = self.start_stream(server, 600 if harness.SANITIZED else 6000)
             server.process.send_signal(signal.SIGTERM)
             refused = None
             for _ in range(200):
@@ -215,7 +200,7 @@ class Shutdown(unittest.TestCase):
                     received += piece
             self.assertIn(b"data: [DONE]", received)
             self.assertEqual(refused, 503)
-            self.assertEqual(server.process.wait(10), 0)
+            self.assertEqual(server.process.wait(harness.PATIENCE), 0)
 
     def test_second_signal_stops_at_once(self):
         with Server() as server:
@@ -225,15 +210,14 @@ class Shutdown(unittest.TestCase):
                 time.sleep(0.3)
                 self.assertIsNone(server.process.poll())
                 server.process.send_signal(signal.SIGTERM)
-                self.assertEqual(server.process.wait(3), 0)
+                self.assertEqual(server.process.wait(harness.PATIENCE), 0)
 
     def test_a_drain_that_takes_too_long_cuts_streams(self):
         with Server("--drain-timeout", "1") as server:
             connection, received = self.start_stream(server, 1 << 24)
             with connection, server.connect() as whole:
                 whole.sendall(post({"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}))
-                while server.get("/ready")[1]["running"] < 2:
-                    time.sleep(0.01)
+                server.wait_load(2)
                 server.process.send_signal(signal.SIGTERM)
                 while piece := connection.recv(65536):
                     received += piece
@@ -242,12 +226,12 @@ class Shutdown(unittest.TestCase):
             error = json.loads(events_of(received)[-1])["error"]
             self.assertEqual(error["type"], "service_unavailable_error")
             self.assertEqual(status_of(reply), 503)
-            self.assertEqual(server.process.wait(10), 0)
+            self.assertEqual(server.process.wait(harness.PATIENCE), 0)
 
     def test_idle_server_stops_at_once(self):
         with Server() as server, server.connect():
             server.process.send_signal(signal.SIGINT)
-            self.assertEqual(server.process.wait(2), 0)
+            self.assertEqual(server.process.wait(harness.PATIENCE), 0)
 
 if __name__ == "__main__":
     harness.main()

@@ -30,6 +30,7 @@ PROMPT = "Once upon a time"
 SERVICE = "deltaserve.v1.DeltaServe"
 LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 MIB = 1 << 20
+PATIENCE = 60  # seconds for what must happen, however busy the machine is
 
 
 class Server:
@@ -68,7 +69,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -76,7 +77,7 @@ class Server:
         if self.process.returncode != 0:
             raise AssertionError("the server ended with %d" % self.process.returncode)
 
-    def generate(self, timeout=60, metadata=None, **fields):
+    def generate(self, timeout=PATIENCE, metadata=None, **fields):
         if "prompt" not in fields and "prompt_token_ids" not in fields:
             fields["prompt"] = PROMPT
         return self.stub.Generate(pb.GenerateRequest(**fields), timeout=timeout,
@@ -97,15 +98,15 @@ class Server:
         return [(texts[i], tokens[i], reasons[i]) for i in sorted(texts)], usage
 
     def engine(self):
-        return self.stub.GetModel(pb.GetModelRequest(), metadata=self.metadata, timeout=20).engine
+        return self.stub.GetModel(pb.GetModelRequest(), metadata=self.metadata, timeout=PATIENCE).engine
 
-    def wait_idle(self, seconds=10):
+    def wait_idle(self):
         """Returns the counters when no slot is in use."""
-        return self.wait_for(lambda e: e.running == 0 and e.waiting == 0, seconds)
+        return self.wait_for(lambda e: e.running == 0 and e.waiting == 0)
 
-    def wait_for(self, condition, seconds=10):
+    def wait_for(self, condition):
         start = time.monotonic()
-        while time.monotonic() - start < seconds:
+        while time.monotonic() - start < PATIENCE:
             state = self.engine()
             if condition(state):
                 return state
@@ -116,14 +117,14 @@ class Server:
         """1 = SERVING, 2 = NOT_SERVING."""
         check = self.channel.unary_unary("/grpc.health.v1.Health/Check")
         name = service.encode()
-        reply = check(b"\n" + bytes([len(name)]) + name if name else b"", timeout=20)
+        reply = check(b"\n" + bytes([len(name)]) + name if name else b"", timeout=PATIENCE)
         return reply[1] if reply else 0
 
     def http(self, **body):
         request = urllib.request.Request(
             self.url + "/v1/completions", json.dumps(body).encode(),
             {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
             return json.load(reply)
 
     def resident_bytes(self):
@@ -254,12 +255,16 @@ class SharedServerTest(GrpcTest):
     def test_metrics(self):
         self.server.answer(max_tokens=2)
         self.assert_code(grpc.StatusCode.INVALID_ARGUMENT, lambda: self.server.generate(n=0))
-        with urllib.request.urlopen(self.server.url + "/metrics", timeout=20) as reply:
-            page = reply.read().decode()
-        for code in ("OK", "INVALID_ARGUMENT"):
-            name = 'deltaserve_grpc_responses_total{method="Generate",code="%s"} ' % code
-            self.assertRegex(page, re.escape(name) + "[1-9]")
-        self.assertRegex(page, r"deltaserve_time_to_first_token_seconds_count [1-9]")
+        expected = [re.escape('deltaserve_grpc_responses_total{method="Generate",code="%s"} ' % code)
+                    + "[1-9]" for code in ("OK", "INVALID_ARGUMENT")]
+        expected.append("deltaserve_time_to_first_token_seconds_count [1-9]")
+        # A call is counted after the client has its status.
+        start, missing = time.monotonic(), expected
+        while missing and time.monotonic() - start < PATIENCE:
+            with urllib.request.urlopen(self.server.url + "/metrics", timeout=PATIENCE) as reply:
+                page = reply.read().decode()
+            missing = [line for line in expected if not re.search(line, page)]
+        self.assertEqual(missing, [])
 
     def test_request_ids(self):
         call = self.server.generate(max_tokens=1, metadata=[("x-request-id", "mine-1")])
@@ -296,7 +301,7 @@ class SharedServerTest(GrpcTest):
             self.assert_code(
                 grpc.StatusCode.UNIMPLEMENTED,
                 lambda: self.server.stub.Generate(
-                    pb.GenerateRequest(prompt="a" * MIB), compression=algorithm, timeout=20))
+                    pb.GenerateRequest(prompt="a" * MIB), compression=algorithm, timeout=PATIENCE))
         self.server.answer(max_tokens=1)
 
     def test_health(self):
@@ -309,13 +314,13 @@ class SharedServerTest(GrpcTest):
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
         symbol = SERVICE.encode()
         replies = list(info(iter([b"\x3a\x01*", b"\x22" + bytes([len(symbol)]) + symbol]),
-                            timeout=20))
+                            timeout=PATIENCE))
         self.assertIn(symbol, replies[0])
         self.assertIn(b"prompt_token_ids", replies[1])
-        (error,) = info(iter([b"\x1a\x01x"]), timeout=20)
+        (error,) = info(iter([b"\x1a\x01x"]), timeout=PATIENCE)
         self.assertIn(b"no such thing", error)
         self.assert_code(grpc.StatusCode.INVALID_ARGUMENT,
-                         lambda: list(info(iter([b"\x1a\xa0\x1f" + b"x" * 4000]), timeout=20)))
+                         lambda: list(info(iter([b"\x1a\xa0\x1f" + b"x" * 4000]), timeout=PATIENCE)))
 
     def test_deadline(self):
         # The client's own library would end the call too: that the server does is seen in the slot.
@@ -366,7 +371,7 @@ class OwnServerTest(GrpcTest):
             last, still = -1, 0
             start = time.monotonic()
             paused = False
-            while time.monotonic() - start < 60 and not paused:
+            while time.monotonic() - start < PATIENCE and not paused:
                 tokens = server.engine().generated_tokens
                 still = still + 1 if tokens == last else 0
                 last = tokens
@@ -376,7 +381,7 @@ class OwnServerTest(GrpcTest):
             self.assertLess(last, 20_000)
             self.assertEqual(len(server.answer(max_tokens=50, ignore_eos=True)[0][0][1]), 50)
             # Its slot is free after the time-out, though it still does not read.
-            server.wait_for(lambda e: e.running == 0, 20)
+            server.wait_for(lambda e: e.running == 0)
             self.assert_code(grpc.StatusCode.ABORTED, lambda: list(slow), "did not read")
 
     def test_a_reader_that_catches_up_misses_nothing(self):
@@ -441,8 +446,8 @@ class OwnServerTest(GrpcTest):
                 self.assertEqual(server.health(), 1)
                 info = server.channel.stream_stream(
                     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
-                self.assert_code(refused, lambda: list(info(iter([b"\x3a\x01*"]), timeout=20)))
-                self.assertEqual(len(list(info(iter([b"\x3a\x01*"]), timeout=20,
+                self.assert_code(refused, lambda: list(info(iter([b"\x3a\x01*"]), timeout=PATIENCE)))
+                self.assertEqual(len(list(info(iter([b"\x3a\x01*"]), timeout=PATIENCE,
                                                metadata=server.metadata))), 1)
 
     def test_tls(self):
@@ -462,7 +467,7 @@ class OwnServerTest(GrpcTest):
                 self.assert_code(
                     grpc.StatusCode.UNAVAILABLE,
                     lambda: pb_grpc.DeltaServeStub(in_the_clear).GetModel(
-                        pb.GetModelRequest(), timeout=20))
+                        pb.GetModelRequest(), timeout=PATIENCE))
                 in_the_clear.close()
 
     def test_full_queue(self):
@@ -484,7 +489,8 @@ class OwnServerTest(GrpcTest):
 
     def test_drain(self):
         with Server("--max-sequences", "2") as server:
-            call = server.generate(max_tokens=3000, ignore_eos=True, timeout=120)
+            count = 3000 if SANITIZED else 10000
+            call = server.generate(max_tokens=count, ignore_eos=True, timeout=120)
             tokens = len(next(call).token_ids)
             server.process.send_signal(signal.SIGTERM)
             for _ in range(1000):
@@ -497,9 +503,9 @@ class OwnServerTest(GrpcTest):
             last = None
             for last in call:
                 tokens += len(last.token_ids)
-            self.assertEqual(tokens, 3000)
-            self.assertEqual(last.usage.completion_tokens, 3000)
-            self.assertEqual(server.process.wait(20), 0)
+            self.assertEqual(tokens, count)
+            self.assertEqual(last.usage.completion_tokens, count)
+            self.assertEqual(server.process.wait(PATIENCE), 0)
 
     def test_second_signal_cuts_off(self):
         with Server("--max-sequences", "2") as server:
@@ -513,7 +519,7 @@ class OwnServerTest(GrpcTest):
                 list(call)
             self.assertIn(caught.exception.code(),
                           (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED))
-            self.assertEqual(server.process.wait(20), 0)
+            self.assertEqual(server.process.wait(PATIENCE), 0)
 
     def test_ports(self):
         with Server() as server:
@@ -521,7 +527,7 @@ class OwnServerTest(GrpcTest):
             command = [BINARY, "serve", "--model", MODEL, "--http-port", "0",
                        "--log-level", "warning"]
             second = subprocess.run([*command, "--grpc-port", port], capture_output=True, text=True,
-                                    timeout=60)
+                                    timeout=PATIENCE)
             self.assertNotEqual(second.returncode, 0)
             self.assertIn(port, second.stderr)
         off = subprocess.Popen([*command, "--no-grpc"], stdout=subprocess.PIPE, text=True)
@@ -531,7 +537,7 @@ class OwnServerTest(GrpcTest):
             if line.startswith("listening on"):
                 break
         off.send_signal(signal.SIGTERM)
-        self.assertEqual(off.wait(20), 0)
+        self.assertEqual(off.wait(PATIENCE), 0)
         off.stdout.close()
         self.assertFalse([line for line in lines if "gRPC" in line])
 
