@@ -165,7 +165,8 @@ class CpuBackend final : public Backend {
         get(layer.precond_center), get(layer.conditioning),  get(layer.conditioning_bias),
         get(layer.skip),           get(layer.norm)};
     mixer_.run(layer, weights, step_, from.data.get(), to.data.get(),
-               {states_.get(), layout_.floats, layout_.layers[static_cast<size_t>(layer.index)]},
+               {states_.get(), layout_.floats, layout_.layers[static_cast<size_t>(layer.index)],
+                layout_.state_dtype},
                threads_);
   }
 
@@ -174,7 +175,9 @@ class CpuBackend final : public Backend {
     Buffer& to = buffer(out);
     const int64_t n = to.columns;
     DS_CHECK(from.columns == 2 * n);
-    for_rows([&](int64_t r) { cpu::gate_row(Activation::kSilu, from.row(r), from.row(r) + n, n, to.row(r)); });
+    for_rows([&](int64_t r) {
+      cpu::gate_row(Activation::kSilu, from.row(r), from.row(r) + n, n, to.row(r));
+    });
   }
 
   void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const HeadRow* rows,
