@@ -2,8 +2,9 @@
 
 namespace deltaserve {
 
-StateLayout StateLayout::of(const MixerShape& shape, int64_t num_layers) {
+StateLayout StateLayout::of(const MixerShape& shape, int64_t num_layers, Dtype state_dtype) {
   StateLayout layout;
+  layout.state_dtype = state_dtype;
   const auto take = [&layout](int64_t count) {
     const StatePart part{layout.floats, count};
     layout.floats += padded_to_16(count);
@@ -14,7 +15,8 @@ StateLayout StateLayout::of(const MixerShape& shape, int64_t num_layers) {
   const bool counts = ccq.on && ccq.normaliser == QueryConditioning::Normaliser::kMean;
   layout.layers.resize(static_cast<size_t>(num_layers));
   for (LayerStateLayout& layer : layout.layers) {
-    layer.state = take(int64_t{shape.heads} * shape.value_dim * key_stride);
+    const int64_t elements = int64_t{shape.heads} * shape.value_dim * key_stride;
+    layer.state = take(state_dtype == Dtype::kBf16 ? elements / 2 : elements);
     layer.conv_tail =
         take(shape.conv_width > 1 ? int64_t{shape.channels()} * (shape.conv_width - 1) : 0);
     layer.squares = take(shape.precond_heads * key_stride);

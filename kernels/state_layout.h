@@ -2,7 +2,7 @@
 // token lives in one slot, so that copying a sequence is one copy of `bytes`.
 //
 // A slot holds, layer after layer, what of this the mixer has:
-//   state        float [heads][value_dim][key_stride]       S transposed
+//   state        float or bf16 [heads][value_dim][key_stride]  S transposed
 //   conv tail    float [conv_width - 1][channels]           last raw q, k, v rows, oldest first
 //   squares      float [precond_heads][key_stride]          A of a preconditioner
 //   key sum      float [heads][key_stride]                  of normalised linear attention
@@ -15,13 +15,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/base/dtype.h"
 #include "kernels/mixer_shape.h"
 
 namespace deltaserve {
 
 struct StatePart {
   int64_t offset = 0;  // in floats from the start of the slot
-  int64_t floats = 0;  // 0 = the mixer has no such part
+  int64_t floats = 0;  // its bytes / 4; 0 = the mixer has no such part
 };
 
 struct LayerStateLayout {
@@ -31,9 +32,11 @@ struct LayerStateLayout {
 struct StateLayout {
   std::vector<LayerStateLayout> layers;
   int64_t floats = 0;  // of one slot, a multiple of 16
+  Dtype state_dtype = Dtype::kF32;
 
-  // Of `num_layers` layers alike.
-  static StateLayout of(const MixerShape& shape, int64_t num_layers);
+  // Of `num_layers` layers alike; `state_dtype` is kF32 or kBf16.
+  static StateLayout of(const MixerShape& shape, int64_t num_layers,
+                        Dtype state_dtype = Dtype::kF32);
 
   size_t bytes() const { return static_cast<size_t>(floats) * sizeof(float); }
 };

@@ -117,6 +117,20 @@ MixerLayer load_mixer(const MixerShape& shape, const LayerWeights& weights, int 
   return mixer;
 }
 
+absl::Status check_state_dtype(const ModelConfig& config, Dtype dtype) {
+  if (dtype == Dtype::kF32) return absl::OkStatus();
+  if (dtype != Dtype::kBf16) {
+    return absl::InvalidArgumentError("the state type must be f32 or bf16");
+  }
+  if (config.mixer.decay() == Decay::kNone) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", config.model_type,
+                     "' has no decay, so the rounding of a bf16 state would never wash out; its "
+                     "state type must be f32"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Model::Model(ModelConfig config, ModelLimits limits, Backend* backend)
@@ -129,6 +143,10 @@ absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Ba
   ModelConfig config = settled_config(folder.config, *checkpoint);
   absl::StatusOr<Weights> weights = bind_weights(config, *checkpoint);
   if (!weights.ok()) return weights.status();
+
+  if (absl::Status status = check_state_dtype(config, limits.state_dtype); !status.ok()) {
+    return status;
+  }
 
   std::unique_ptr<Model> model(new Model(std::move(config), limits, backend));
   if (absl::Status status = model->load_weights(*weights); !status.ok()) return status;
@@ -196,7 +214,7 @@ absl::Status Model::allocate_buffers() {
     return absl::ResourceExhaustedError(
         absl::StrCat("not enough memory for the working buffers of steps of ", rows, " rows"));
   }
-  layout_ = StateLayout::of(config_.mixer, config_.num_layers);
+  layout_ = StateLayout::of(config_.mixer, config_.num_layers, limits_.state_dtype);
   if (!backend_->allocate_states(layout_, limits_.max_sequences)) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "not enough memory for ", limits_.max_sequences, " states of ", layout_.bytes(), " bytes"));

@@ -26,13 +26,16 @@ absl::StatusOr<ModelFolder> open_model_folder(const std::string& path);
 struct ModelLimits {
   int max_rows = 512;      // rows of one step: decode rows and prompt tokens together
   int max_sequences = 32;  // state slots
+  // Of S; all else that a sequence carries is f32. kBf16 takes a mixer that decays.
+  Dtype state_dtype = Dtype::kF32;
 };
 
 // Thread safety: one thread at a time, the engine's.
 class Model {
  public:
   // Loads the folder's weights onto `backend`, which must outlive the model, and allocates every
-  // buffer that a step needs. RESOURCE_EXHAUSTED names what does not fit.
+  // buffer that a step needs. RESOURCE_EXHAUSTED names what does not fit, INVALID_ARGUMENT a state
+  // type that the mixer cannot have.
   static absl::StatusOr<std::unique_ptr<Model>> load(const ModelFolder& folder, Backend* backend,
                                                      const ModelLimits& limits);
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
+#include <string>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -27,6 +29,14 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                    "Threads that compute, the calling one included (default: one per core)")
       ->check(CLI::Range(1, kMaxThreads))
       ->type_name("N");
+  command
+      ->add_option("--state-dtype", options->state_dtype,
+                   "Number format of the states: f32, or bf16, which takes half the memory and "
+                   "costs accuracy; mixers without decay refuse bf16 (default: f32)")
+      ->transform(CLI::CheckedTransformer(
+                      std::map<std::string, Dtype>{{"f32", Dtype::kF32}, {"bf16", Dtype::kBf16}})
+                      .description(""))
+      ->type_name("f32|bf16");
 }
 
 void add_capacity_options(CLI::App* command, ModelOptions* options) {
@@ -62,9 +72,11 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   ModelLimits limits;
   limits.max_rows = options.step_tokens;
   limits.max_sequences = options.max_sequences;
+  limits.state_dtype = options.state_dtype;
   if (options.state_memory != 0) {
     const ModelConfig& config = loaded.folder.config;
-    const uint64_t bytes = StateLayout::of(config.mixer, config.num_layers).bytes();
+    const uint64_t bytes =
+        StateLayout::of(config.mixer, config.num_layers, options.state_dtype).bytes();
     const uint64_t slots = std::min<uint64_t>(options.state_memory / bytes, kMaxSequences);
     if (slots == 0) {
       return absl::InvalidArgumentError(

@@ -19,9 +19,10 @@ struct ModelOptions {
   int max_sequences = 32;
   uint64_t state_memory = 0;  // bytes; 0: max_sequences says
   int step_tokens = 512;
+  Dtype state_dtype = Dtype::kF32;
 };
 
-// --model and --threads.
+// --model, --threads and --state-dtype.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);

@@ -165,7 +165,8 @@ class CpuBackend final : public Backend {
         get(layer.precond_center), get(layer.conditioning),  get(layer.conditioning_bias),
         get(layer.skip),           get(layer.norm)};
     mixer_.run(layer, weights, step_, from.data.get(), to.data.get(),
-               {states_.get(), layout_.floats, layout_.layers[static_cast<size_t>(layer.index)]},
+               {states_.get(), layout_.floats, layout_.layers[static_cast<size_t>(layer.index)],
+                layout_.state_dtype},
                threads_);
   }
 

@@ -8,6 +8,7 @@
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/state_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
@@ -28,8 +29,8 @@ struct DecodeVectors {
 
 // u = value - S~^T erase, o = S~^T read + (write . read) u, S = S~ + write u^T for kRows rows of
 // S^T, both reads of the old state in one sweep.
-template <class Mixer, int kRows>
-HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t stride, float* rows,
+template <class Mixer, int kRows, class Stored>
+HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t stride, Stored* rows,
                           float* out) {
   const Floats d;
   FloatVec erased[kRows], seen[kRows];
@@ -37,7 +38,7 @@ HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t st
   for (int64_t i = 0; i < stride; i += lanes()) {
     const FloatVec read = hn::Load(d, t.read + i);
     for (int r = 0; r < kRows; ++r) {
-      const FloatVec s = hn::Load(d, rows + r * stride + i);
+      const FloatVec s = load_state(rows + r * stride + i);
       seen[r] = hn::MulAdd(s, read, seen[r]);
       if constexpr (Mixer::kErases) erased[r] = hn::MulAdd(s, hn::Load(d, t.erase + i), erased[r]);
     }
@@ -54,8 +55,8 @@ HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t st
     const FloatVec write = hn::Load(d, t.write + i);
     if constexpr (Mixer::kDecay == Decay::kPerChannel) decay = hn::Load(d, t.decays + i);
     for (int r = 0; r < kRows; ++r) {
-      float* s = rows + r * stride + i;
-      hn::Store(hn::MulAdd(write, update[r], hn::Mul(decay, hn::Load(d, s))), d, s);
+      Stored* s = rows + r * stride + i;
+      store_state(hn::MulAdd(write, update[r], hn::Mul(decay, load_state(s))), s);
     }
   }
 }
@@ -71,8 +72,8 @@ HWY_INLINE void decay_channels(const Token& token, int64_t key_dim, float* decay
   });
 }
 
-template <class Mixer>
-HWY_INLINE void decode_head(const cpu::HeadShape& shape, const Token& token, float* state,
+template <class Mixer, class Stored>
+HWY_INLINE void decode_head(const cpu::HeadShape& shape, const Token& token, Stored* state,
                             float* out, float* scratch) {
   const int64_t stride = shape.key_stride();
   float* erase = scratch;
@@ -105,10 +106,15 @@ HWY_INLINE void decode_head(const cpu::HeadShape& shape, const Token& token, flo
   }
 }
 
-void DecodeHead(MixerKind kind, const cpu::HeadShape& shape, const Token& token, float* state,
-                float* out, float* scratch) {
+void DecodeHead(MixerKind kind, const cpu::HeadShape& shape, const Token& token,
+                cpu::HeadState state, float* out, float* scratch) {
   dispatch_mixer(kind, [&](auto mixer) HWY_ATTR {
-    decode_head<decltype(mixer)>(shape, token, state, out, scratch);
+    using Mixer = decltype(mixer);
+    if (state.dtype == Dtype::kF32) {
+      decode_head<Mixer>(shape, token, static_cast<float*>(state.data), out, scratch);
+    } else if constexpr (Mixer::kDecay != Decay::kNone) {
+      decode_head<Mixer>(shape, token, static_cast<uint16_t*>(state.data), out, scratch);
+    }
   });
 }
 
@@ -121,7 +127,7 @@ namespace deltaserve {
 HWY_EXPORT(DecodeHead);
 namespace cpu {
 
-void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& token, float* state,
+void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& token, HeadState state,
                   float* out, float* scratch) {
   HWY_DYNAMIC_DISPATCH(DecodeHead)(kind, shape, token.at(0), state, out, scratch);
 }

@@ -10,6 +10,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/channel_decay-inl.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/state_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
@@ -188,34 +189,72 @@ HWY_INLINE void chunk_forward(const cpu::HeadShape& shape, const cpu::HeadTokens
   product(b.write, kChunk, b.u, vp, kp, n, vp, true, b.state, vp);
 }
 
+// The slot's S^T [V, Kp] to S [Kp, Vp], and back.
+void load_transposed(const cpu::HeadState& from, const cpu::HeadShape& shape, float* to) {
+  const int64_t kp = shape.key_stride();
+  const int64_t vp = shape.value_stride();
+  const auto transpose = [&](auto widened) {
+    for (int64_t j = 0; j < shape.value_dim; ++j) {
+      for (int64_t c = 0; c < kp; ++c) to[c * vp + j] = widened(j * kp + c);
+    }
+  };
+  if (from.dtype == Dtype::kF32) {
+    transpose([data = static_cast<const float*>(from.data)](int64_t i) { return data[i]; });
+  } else {
+    transpose([data = static_cast<const uint16_t*>(from.data)](int64_t i) {
+      return bf16_to_f32(data[i]);
+    });
+  }
+}
+
+void store_transposed(const float* from, const cpu::HeadShape& shape, const cpu::HeadState& to) {
+  const int64_t kp = shape.key_stride();
+  const int64_t vp = shape.value_stride();
+  const auto transpose = [&](auto* data, auto narrowed) {
+    for (int64_t j = 0; j < shape.value_dim; ++j) {
+      for (int64_t c = 0; c < kp; ++c) data[j * kp + c] = narrowed(from[c * vp + j]);
+    }
+  };
+  if (to.dtype == Dtype::kF32) {
+    transpose(static_cast<float*>(to.data), [](float x) { return x; });
+  } else {
+    transpose(static_cast<uint16_t*>(to.data), [](float x) { return f32_to_bf16(x); });
+  }
+}
+
+// To what a bf16 slot would hold.
+HWY_INLINE void round_state(int64_t count, float* state) {
+  const Floats d;
+  for (int64_t i = 0; i < count; i += lanes()) {
+    const auto high =
+        hn::And(rounded_to_bf16(hn::Load(d, state + i)), hn::Set(StateBits(), 0xffff0000u));
+    hn::Store(hn::BitCast(d, high), d, state + i);
+  }
+}
+
 template <class Mixer>
 HWY_INLINE void prefill_head(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens,
-                             int64_t num_tokens, bool from_zero, float* state, float* out,
-                             int64_t out_stride, float* scratch) {
+                             int64_t num_tokens, bool from_zero, const cpu::HeadState& state,
+                             float* out, int64_t out_stride, float* scratch) {
   const ChunkBuffers b(shape, scratch);
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
   std::fill(b.state, b.state + kp * vp, 0.0f);
-  if (!from_zero) {
-    for (int64_t j = 0; j < shape.value_dim; ++j) {
-      for (int64_t c = 0; c < kp; ++c) b.state[c * vp + j] = state[j * kp + c];
-    }
-  }
+  if (!from_zero) load_transposed(state, shape, b.state);
   for (int64_t begin = 0; begin < num_tokens; begin += kChunk) {
     const int64_t n = std::min(kChunk, num_tokens - begin);
     chunk_forward<Mixer>(shape, tokens.from(begin), n, b);
+    if (state.dtype == Dtype::kBf16) round_state(kp * vp, b.state);
     for (int64_t i = 0; i < n; ++i) {
       std::copy_n(b.o + i * vp, shape.value_dim, out + (begin + i) * out_stride);
     }
   }
-  for (int64_t j = 0; j < shape.value_dim; ++j) {
-    for (int64_t c = 0; c < kp; ++c) state[j * kp + c] = b.state[c * vp + j];
-  }
+  store_transposed(b.state, shape, state);
 }
 
 void PrefillHead(MixerKind kind, const cpu::HeadShape& shape, const cpu::HeadTokens& tokens,
-                 int64_t num_tokens, bool from_zero, float* state, float* out, int64_t out_stride,
-                 float* scratch) {
+                 int64_t num_tokens, bool from_zero, cpu::HeadState state, float* out,
+                 int64_t out_stride, float* scratch) {
   dispatch_mixer(kind, [&](auto mixer) HWY_ATTR {
     prefill_head<decltype(mixer)>(shape, tokens, num_tokens, from_zero, state, out, out_stride,
                                   scratch);
@@ -236,8 +275,8 @@ int64_t delta_scratch_floats(const HeadShape& shape) {
 }
 
 void delta_prefill(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
-                   int64_t num_tokens, bool from_zero, float* state, float* out, int64_t out_stride,
-                   float* scratch) {
+                   int64_t num_tokens, bool from_zero, HeadState state, float* out,
+                   int64_t out_stride, float* scratch) {
   HWY_DYNAMIC_DISPATCH(PrefillHead)
   (kind, shape, tokens, num_tokens, from_zero, state, out, out_stride, scratch);
 }

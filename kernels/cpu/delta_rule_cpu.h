@@ -1,8 +1,9 @@
 // The generalised delta rule on one value head: a single step, and a run of tokens in chunks.
-// The state in a slot is S^T, float [value_dim][key_stride], key_stride = padded_to_16(key_dim).
+// The state in a slot is S^T, [value_dim][key_stride], key_stride = padded_to_16(key_dim).
 #pragma once
 #include <cstdint>
 
+#include "kernels/base/dtype.h"
 #include "kernels/mixer/mixers.h"
 #include "kernels/state_layout.h"
 
@@ -55,17 +56,25 @@ struct HeadTokens {
   }
 };
 
+// S^T of one head in a slot. All arithmetic is float; a bf16 state is rounded to nearest even when
+// it is stored: behind every decoded token, and in a prefill at every point of the 64-token grid
+// and at its end, wherever the prefill was cut.
+struct HeadState {
+  void* data = nullptr;       // float or uint16_t, 32-byte aligned
+  Dtype dtype = Dtype::kF32;  // kF32 or kBf16
+};
+
 // Floats of working memory that one thread needs for either form.
 int64_t delta_scratch_floats(const HeadShape& shape);
 
 // One token: updates `state` in place, one sweep for both reads and one for the write; out [V].
-void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& token, float* state,
+void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& token, HeadState state,
                   float* out, float* scratch);
 
 // `num_tokens` tokens whose first stands on the 64-token grid, chunk by chunk; updates `state`,
 // whose content is ignored when `from_zero`. out row i at out + i * out_stride, [V].
 void delta_prefill(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
-                   int64_t num_tokens, bool from_zero, float* state, float* out, int64_t out_stride,
-                   float* scratch);
+                   int64_t num_tokens, bool from_zero, HeadState state, float* out,
+                   int64_t out_stride, float* scratch);
 
 }  // namespace deltaserve::cpu

@@ -22,9 +22,16 @@ struct LayerStates {
   float* slots;         // first slot
   int64_t slot_floats;  // distance between slots
   LayerStateLayout layout;
+  Dtype state_dtype = Dtype::kF32;
 
   float* part(const StatePart& part, int slot) const {
     return slots + slot * slot_floats + part.offset;
+  }
+  // S^T of one head, [value_dim, key_stride].
+  HeadState head_state(const HeadShape& size, int slot, int64_t head) const {
+    auto* heads = reinterpret_cast<unsigned char*>(part(layout.state, slot));
+    const int64_t elements = head * size.value_dim * size.key_stride();
+    return {heads + elements * static_cast<int64_t>(dtype_size(state_dtype)), state_dtype};
   }
 };
 

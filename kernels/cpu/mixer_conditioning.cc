@@ -136,8 +136,8 @@ void condition_queries(const MixerCall& call, const Segment& segment, bool decod
   tokens.v = rows(CovarianceRow::kKey);
   tokens.g = {call.g(first, head), call.gate_layout.floats};
   const HeadShape square = {n, n};
-  float* covariance = call.states.part(call.states.layout.covariance, segment.slot) +
-                      head * n * square.key_stride();
+  const HeadState covariance = {call.states.part(call.states.layout.covariance, segment.slot) +
+                                head * n * square.key_stride()};
   float* seen = call.query_row(first, head);
   if (decode) {
     delta_decode(covariance_kind(shape), square, tokens, covariance, seen, scratch);

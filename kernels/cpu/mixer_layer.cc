@@ -75,8 +75,7 @@ void rule_of_head(const MixerCall& call, const Segment& segment, bool decode, in
   if (shape.normalised) sum_keys(call, segment, head);
   const HeadTokens tokens = head_tokens(call, segment.first_row, head);
   const HeadShape size = {shape.key_dim, shape.value_dim};
-  float* state = call.states.part(call.states.layout.state, segment.slot) +
-                 head * shape.value_dim * size.key_stride();
+  const HeadState state = call.states.head_state(size, segment.slot, head);
   float* out = call.out + segment.first_row * shape.value_columns() + head * shape.value_dim;
   if (decode) {
     delta_decode(shape.kind, size, tokens, state, out, scratch);

@@ -93,14 +93,32 @@ class Head {
     std::fill_n(scratch_.get(), scratch_floats_, NAN);
     // The state of a sequence that begins must not be read.
     if (from_zero) std::fill_n(state_.get(), state_floats_, NAN);
-    cpu::delta_prefill(kind_, shape_, tokens_.from(first), count, from_zero, state_.get(),
+    cpu::delta_prefill(kind_, shape_, tokens_.from(first), count, from_zero, slot(),
                        &out_[first * shape_.value_dim], shape_.value_dim, scratch_.get());
   }
 
   void step(int t) {
     std::fill_n(scratch_.get(), scratch_floats_, NAN);
-    cpu::delta_decode(kind_, shape_, tokens_.from(t), state_.get(), &out_[t * shape_.value_dim],
+    cpu::delta_decode(kind_, shape_, tokens_.from(t), slot(), &out_[t * shape_.value_dim],
                       scratch_.get());
+  }
+
+  // From here on the state is stored as bf16.
+  void narrow_state() {
+    auto* halves = reinterpret_cast<uint16_t*>(state_.get());
+    for (size_t i = 0; i < state_floats_; ++i) halves[i] = f32_to_bf16(state_[i]);
+    dtype_ = Dtype::kBf16;
+  }
+  // Back to float, exactly.
+  void widen_state() {
+    const auto* halves = reinterpret_cast<const uint16_t*>(state_.get());
+    for (size_t i = state_floats_; i-- > 0;) state_[i] = bf16_to_f32(halves[i]);
+    dtype_ = Dtype::kF32;
+  }
+  // What storing it as bf16 leaves of a float state.
+  void round_state() {
+    narrow_state();
+    widen_state();
   }
 
   void expect_near(const HeadOutputs& truth) {
@@ -125,6 +143,8 @@ class Head {
   }
 
  private:
+  cpu::HeadState slot() { return {state_.get(), dtype_}; }
+
   // Element i of S [key_dim, value_dim].
   float& state_at(size_t i) {
     const auto at = static_cast<int64_t>(i);
@@ -137,6 +157,7 @@ class Head {
   HeadTokens tokens_;
   size_t state_floats_;
   cpu::AlignedArray<float> state_;
+  Dtype dtype_ = Dtype::kF32;
   size_t scratch_floats_;
   cpu::AlignedArray<float> scratch_;
   std::vector<float> out_;
@@ -264,6 +285,47 @@ TEST_P(DeltaRule, RowsDoNotSeeLaterRows) {
   });
 }
 
+class Bf16State : public DeltaRule {};
+
+// To the bit: a bf16 state is a float state that is rounded behind every chunk and every step.
+TEST_P(Bf16State, IsRoundedOnTheGridAndAtTheEnd) {
+  for_each_length([&](int tokens, const HeadInputs& in) {
+    on_every_target([&] {
+      Head narrow = head(in);
+      narrow.narrow_state();
+      narrow.prefill(0, tokens, from_zero_);
+      narrow.widen_state();
+      Head wide = head(in);
+      wide.round_state();
+      for (int t = 0; t < tokens; t += kChunkTokens) {
+        wide.prefill(t, std::min(kChunkTokens, tokens - t), from_zero_ && t == 0);
+        wide.round_state();
+      }
+      EXPECT_TRUE(narrow.same_outputs(wide, tokens));
+      EXPECT_TRUE(narrow.same_state(wide));
+    });
+  });
+}
+
+TEST_P(Bf16State, IsRoundedBehindEveryStep) {
+  for_each_length([&](int tokens, const HeadInputs& in) {
+    on_every_target([&] {
+      Head narrow = head(in);
+      Head wide = head(in);
+      narrow.narrow_state();
+      wide.round_state();
+      for (int t = 0; t < tokens; ++t) {
+        narrow.step(t);
+        wide.step(t);
+        wide.round_state();
+      }
+      narrow.widen_state();
+      EXPECT_TRUE(narrow.same_outputs(wide, tokens));
+      EXPECT_TRUE(narrow.same_state(wide));
+    });
+  });
+}
+
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (const MixerKind kind : kAllMixers) {
@@ -294,7 +356,14 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
+std::vector<Case> decaying_cases() {
+  std::vector<Case> cases = all_cases();
+  std::erase_if(cases, [](const Case& c) { return decay_of(c.head.kind) == Decay::kNone; });
+  return cases;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, DeltaRule, testing::ValuesIn(all_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(All, Bf16State, testing::ValuesIn(decaying_cases()), name_of);
 
 }  // namespace
 }  // namespace deltaserve

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <ostream>
 #include <random>
 
 #include "tests/models/golden_folders.h"
@@ -26,9 +27,20 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && same_bits(a.data(), b.data(), a.size());
 }
 
-class Invariance : public testing::TestWithParam<std::string> {
+struct Case {
+  std::string folder;
+  Dtype state_dtype;
+};
+
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.folder << " " << dtype_name(c.state_dtype);
+}
+
+class Invariance : public testing::TestWithParam<Case> {
  protected:
-  std::string folder() const { return GetParam(); }
+  static LoadedModel load(int num_threads) {
+    return LoadedModel(GetParam().folder, num_threads, 8, std::nullopt, GetParam().state_dtype);
+  }
 };
 
 // Logits of the prompt and of five decoded tokens, then the state.
@@ -58,7 +70,7 @@ void expect_same(const Trace& a, const Trace& b) {
 }
 
 TEST_P(Invariance, CutsOnTheGridChangeNoBit) {
-  LoadedModel model(folder(), 2);
+  LoadedModel model = load(2);
   const std::vector<int32_t> tokens = random_tokens(305, model.vocab(), 1);
   const Trace whole = run_alone(model, 0, tokens, 300, 300);
   for (const int piece : {64, 128, 256}) {
@@ -67,17 +79,17 @@ TEST_P(Invariance, CutsOnTheGridChangeNoBit) {
 }
 
 TEST_P(Invariance, ThreadsAndSlotsChangeNoBit) {
-  LoadedModel one(folder(), 1);
+  LoadedModel one = load(1);
   const std::vector<int32_t> tokens = random_tokens(150, one.vocab(), 2);
   const Trace trace = run_alone(one, 0, tokens, 145, 512);
   for (const int threads : {2, 3, 5}) {
-    LoadedModel many(folder(), threads);
+    LoadedModel many = load(threads);
     expect_same(run_alone(many, threads, tokens, 145, 512), trace);
   }
 }
 
 TEST_P(Invariance, NeighboursChangeNoBit) {
-  LoadedModel model(folder(), 2);
+  LoadedModel model = load(2);
   const int lengths[] = {1, 3, 64, 65, 70, 130};
   std::vector<std::vector<int32_t>> tokens;
   std::vector<Trace> alone;
@@ -121,7 +133,7 @@ TEST_P(Invariance, NeighboursChangeNoBit) {
 }
 
 TEST_P(Invariance, AReusedSlotRemembersNothing) {
-  LoadedModel model(folder(), 2);
+  LoadedModel model = load(2);
   const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 4);
   const Trace fresh = run_alone(model, 0, tokens, 70, 512);
   std::vector<float> poison(static_cast<size_t>(model->layout().floats), NAN);
@@ -132,7 +144,7 @@ TEST_P(Invariance, AReusedSlotRemembersNothing) {
 }
 
 TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
-  LoadedModel model(folder(), 2);
+  LoadedModel model = load(2);
   const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 5);
   const Trace whole = run_alone(model, 0, tokens, 70, 512);
   model.prefill(1, tokens, 0, 70);
@@ -149,14 +161,52 @@ TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
   }
 }
 
-std::vector<std::string> all_folders() {
-  std::vector<std::string> folders = golden_folders();
-  folders.push_back(DELTASERVE_BUNDLED_MODEL);
-  return folders;
+bool decays(const std::string& folder) {
+  const absl::StatusOr<ModelFolder> opened = open_model_folder(folder);
+  return opened.ok() && opened->config.mixer.decay() != Decay::kNone;
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(all_folders()),
-                         [](const auto& test) { return folder_name(test.param); });
+std::vector<Case> all_cases() {
+  std::vector<std::string> folders = golden_folders();
+  folders.push_back(DELTASERVE_BUNDLED_MODEL);
+  std::vector<Case> cases;
+  for (const std::string& folder : folders) {
+    cases.push_back({folder, Dtype::kF32});
+    if (decays(folder)) cases.push_back({folder, Dtype::kBf16});
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(all_cases()), [](const auto& test) {
+  return folder_name(test.param.folder) +
+         (test.param.state_dtype == Dtype::kBf16 ? "_bf16_state" : "");
+});
+
+TEST(StateDtype, Bf16NeedsADecay) {
+  for (const char* type : {"delta_net", "linear_attn", "precond_delta_net", "delta_net_ccq"}) {
+    ThreadPool threads(1);
+    const std::unique_ptr<Backend> backend = make_cpu_backend(&threads);
+    const auto folder = open_model_folder(std::string(DELTASERVE_GOLDEN "/") + type);
+    ASSERT_TRUE(folder.ok()) << folder.status();
+    ModelLimits limits;
+    limits.state_dtype = Dtype::kBf16;
+    const absl::Status status = Model::load(*folder, backend.get(), limits).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(status.message().find("bf16"), std::string::npos) << status;
+    EXPECT_NE(status.message().find(folder->config.model_type), std::string::npos) << status;
+  }
+}
+
+TEST(StateDtype, Bf16HalvesTheState) {
+  LoadedModel wide(DELTASERVE_BUNDLED_MODEL, 1);
+  LoadedModel narrow(DELTASERVE_BUNDLED_MODEL, 1, 8, std::nullopt, Dtype::kBf16);
+  for (size_t i = 0; i < wide->layout().layers.size(); ++i) {
+    const LayerStateLayout& f32 = wide->layout().layers[i];
+    const LayerStateLayout& bf16 = narrow->layout().layers[i];
+    EXPECT_EQ(2 * bf16.state.floats, f32.state.floats);
+    EXPECT_EQ(bf16.conv_tail.floats, f32.conv_tail.floats);
+  }
+}
 
 }  // namespace
 }  // namespace deltaserve

@@ -1,0 +1,50 @@
+// Rows of a state as floats, whatever they are stored as, per Highway target.
+
+#if defined(DELTASERVE_KERNELS_CPU_STATE_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef DELTASERVE_KERNELS_CPU_STATE_ROWS_INL_H_
+#undef DELTASERVE_KERNELS_CPU_STATE_ROWS_INL_H_
+#else
+#define DELTASERVE_KERNELS_CPU_STATE_ROWS_INL_H_
+#endif
+
+#include "hwy/highway.h"
+#include "kernels/cpu/dense-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace deltaserve {
+namespace HWY_NAMESPACE {
+
+using StateBits = hn::RebindToUnsigned<Floats>;
+
+// The high half is the nearest bf16, ties to even; NaN of the processor's making stays NaN.
+HWY_INLINE hn::Vec<StateBits> rounded_to_bf16(FloatVec x) {
+  const StateBits d;
+  const auto bits = hn::BitCast(d, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1u));
+  return hn::Add(hn::Add(bits, hn::Set(d, 0x7fffu)), odd);
+}
+
+HWY_INLINE FloatVec load_state(const float* from) {
+  return hn::Load(Floats(), from);
+}
+HWY_INLINE FloatVec load_state(const uint16_t* from) {
+  const hn::Rebind<uint16_t, Floats> halves;
+  const auto bits = hn::PromoteTo(StateBits(), hn::Load(halves, from));
+  return hn::BitCast(Floats(), hn::ShiftLeft<16>(bits));
+}
+
+HWY_INLINE void store_state(FloatVec x, float* to) {
+  hn::Store(x, Floats(), to);
+}
+HWY_INLINE void store_state(FloatVec x, uint16_t* to) {
+  const hn::Rebind<uint16_t, Floats> halves;
+  const hn::RebindToSigned<Floats> words;
+  const auto high = hn::ShiftRight<16>(rounded_to_bf16(x));
+  hn::Store(hn::DemoteTo(halves, hn::BitCast(words, high)), halves, to);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace deltaserve
+HWY_AFTER_NAMESPACE();
+
+#endif
