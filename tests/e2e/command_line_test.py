@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 import subprocess
 import unittest
 
@@ -18,7 +19,8 @@ class CommandLine(unittest.TestCase):
 
     def test_usage_errors(self):
         for arguments in ((), ("nonsense",), ("serve",), ("serve", "--model", "x", "--threads", "0"),
-                          ("bench", "--model", "x", "--weights", "int4")):
+                          ("bench", "--model", "x", "--weights", "int3"),
+                          ("bench", "--model", "x", "--state-dtype", "f16")):
             self.assertEqual(self.run_binary(*arguments).returncode, 2, arguments)
         for command in ("serve", "generate", "inspect", "random-model", "bench"):
             result = self.run_binary(command, "--help")
@@ -47,6 +49,19 @@ class CommandLine(unittest.TestCase):
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         self.assertEqual(self.run_binary(*arguments, "--prompt", "-", input=PROMPT).stdout,
                          result.stdout)
+
+    def test_state_dtype(self):
+        sizes = {}
+        for dtype in ("f32", "bf16"):
+            with Server("--state-dtype", dtype) as server:
+                sizes[dtype] = server.get("/v1/models")[1]["data"][0]["state_bytes"]
+                self.assertEqual(server.complete(max_tokens=4, ignore_eos=True).usage.completion_tokens,
+                                 4)
+        self.assertLess(sizes["bf16"], 0.6 * sizes["f32"])
+        no_decay = os.path.join(os.path.dirname(__file__), "../golden/delta_net")
+        result = self.run_binary("serve", "--model", no_decay, "--state-dtype", "bf16")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("no decay", result.stderr)
 
     def test_inspect(self):
         result = self.run_binary("inspect", harness.MODEL)
