@@ -19,7 +19,7 @@ import openai
 BINARY = ""
 MODEL = ""
 SANITIZED = False
-PATIENCE = 60  # seconds for what must happen, however busy the machine is
+PATIENCE = 300  # seconds for what must happen, however busy the machine is
 PROMPT = "Once upon a time"
 
 # Parameters that the client sends in extra_body.
@@ -63,7 +63,7 @@ class Server:
         if found[1] == "https":
             return  # the test brings a client that trusts the certificate
         self.client = openai.OpenAI(
-            base_url=self.url + "/v1", api_key=key or "none", max_retries=0, timeout=60)
+            base_url=self.url + "/v1", api_key=key or "none", max_retries=0, timeout=PATIENCE)
         self.model = self.client.models.list().data[0].id
 
     def read_log(self):
@@ -116,7 +116,7 @@ class Server:
             headers["Authorization"] = "Bearer " + self.key
         request = urllib.request.Request(self.url + path, data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as reply:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
                 return reply.status, reply.read(), reply.headers
         except urllib.error.HTTPError as error:
             return error.code, error.read(), error.headers

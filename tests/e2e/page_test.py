@@ -47,7 +47,7 @@ class Page(WithServer):
         self.wait(driver, lambda: driver.find_element(By.ID, "model").text == self.server.model)
         return driver
 
-    def wait(self, driver, condition, seconds=60):
+    def wait(self, driver, condition, seconds=harness.PATIENCE):
         WebDriverWait(driver, seconds, 0.05).until(lambda _: condition())
 
     def send(self, driver, text):

@@ -30,7 +30,7 @@ PROMPT = "Once upon a time"
 SERVICE = "deltaserve.v1.DeltaServe"
 LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 MIB = 1 << 20
-PATIENCE = 60  # seconds for what must happen, however busy the machine is
+PATIENCE = 300  # seconds for what must happen, however busy the machine is
 
 
 class Server:
