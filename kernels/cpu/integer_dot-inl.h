@@ -70,6 +70,31 @@ HWY_INLINE Int16Vec dot_byte_pairs(ByteVec u, ByteVec s) {
 #endif
 }
 
+// sum + dot_pairs(a, b) and sum + dot_byte_pairs(u, s). With AVX2 as one piece of assembly: the
+// compiler would first multiply everything and then run out of its 16 registers.
+HWY_INLINE Int32Vec add_pairs(Int32Vec sum, Int16Vec a, Int16Vec b) {
+#if HWY_TARGET == HWY_AVX2
+  __m256i product;
+  asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"
+      : "+x"(sum.raw), "=&x"(product)
+      : "x"(a.raw), "x"(b.raw));
+  return sum;
+#else
+  return hn::Add(sum, dot_pairs(a, b));
+#endif
+}
+HWY_INLINE Int16Vec add_byte_pairs(Int16Vec sum, ByteVec u, ByteVec s) {
+#if HWY_TARGET == HWY_AVX2
+  __m256i product;
+  asm("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+      : "+x"(sum.raw), "=&x"(product)
+      : "x"(u.raw), "x"(s.raw));
+  return sum;
+#else
+  return hn::Add(sum, dot_byte_pairs(u, s));
+#endif
+}
+
 // Lane i: sum[i] plus the products of four unsigned and four signed bytes. With AVX2 and AVX-512
 // only on processors with VNNI; written as assembly because this Highway has no such target.
 HWY_INLINE Int32Vec add_byte_quads(Int32Vec sum, ByteVec u, ByteVec s) {

@@ -81,7 +81,7 @@ struct Int8Pairs {
     return hn::BitCast(Int16s(), broadcast4(from));
   }
   static HWY_INLINE Sum start(const int32_t* at) { return hn::Set(Int32s(), *at); }
-  static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) { return hn::Add(sum, dot_pairs(w, x)); }
+  static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) { return add_pairs(sum, w, x); }
   static HWY_INLINE Int32Vec total(Sum sum) { return sum; }
 };
 
@@ -141,7 +141,7 @@ struct Int4Pairs : Int4Units {
   using Sum = Int16Vec;
   static HWY_INLINE Sum start(const int32_t* at) { return hn::BitCast(Int16s(), broadcast4(at)); }
   static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) {
-    return hn::Add(sum, dot_byte_pairs(w, x));
+    return add_byte_pairs(sum, w, x);
   }
   static HWY_INLINE Int32Vec total(Sum sum) { return dot_pairs(sum, hn::Set(Int16s(), 1)); }
 };
