@@ -43,8 +43,18 @@ class CpuBackend final : public Backend {
 
   std::string description() const override {
     std::string target = hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
-    return "cpu " + target + ", " + std::to_string(threads_.num_threads()) +
-           (threads_.num_threads() == 1 ? " thread" : " threads");
+    std::string text = "cpu " + target + ", " + std::to_string(threads_.num_threads()) +
+                       (threads_.num_threads() == 1 ? " thread" : " threads");
+    for (const WeightFormat format :
+         {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+      size_t bytes = 0;
+      for (const auto& m : matrices_) bytes += m.format == format ? m.bytes() : 0;
+      if (bytes == 0) continue;
+      text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " +
+              weight_format_name(format) + " weights";
+    }
+    const std::string& warning = cpu::integer_support().warning;
+    return warning.empty() ? text : text + "; warning: " + warning;
   }
 
   MatrixHandle load_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format) override {

@@ -77,8 +77,8 @@ IntegerSupport choose() {
       support.path = path;
       return support;
     }
-    support.warning += std::string("this processor's ") + path_name(path) +
-                       " products of integers are wrong and stay off; ";
+    support.warning += std::string(support.warning.empty() ? "" : "; ") + "this processor's " +
+                       path_name(path) + " products of integers are wrong and stay off";
   }
   return support;
 }

@@ -9,6 +9,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_integer.cc"
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
 #if HWY_TARGET == HWY_SCALAR  // has no vectors of bytes
@@ -31,6 +32,9 @@ namespace HWY_NAMESPACE {
 
 constexpr int kVectorBytes = 4 * lanes();
 constexpr int64_t kBlock = cpu::kActivationBlock;
+// How far ahead of itself a tile asks for weights: the processor's own prefetching stops at the end
+// of every page.
+constexpr int64_t kPrefetchBytes = 1024;
 constexpr int64_t kOctet = 2 * cpu::kQuad;
 constexpr int64_t kGroupUnits = cpu::kInt4Group / kOctet;
 
@@ -140,9 +144,7 @@ struct Int4Units : ByteUnits {
 struct Int4Pairs : Int4Units {
   using Sum = Int16Vec;
   static HWY_INLINE Sum start(const int32_t* at) { return hn::BitCast(Int16s(), broadcast4(at)); }
-  static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) {
-    return add_byte_pairs(sum, w, x);
-  }
+  static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) { return add_byte_pairs(sum, w, x); }
   static HWY_INLINE Int32Vec total(Sum sum) { return dot_pairs(sum, hn::Set(Int16s(), 1)); }
 };
 
@@ -156,11 +158,16 @@ struct Int4Quads : Int4Units {
 // Weights in the panel, unpacked by every tile that reads them.
 template <class Kernel>
 struct PanelWeights {
+  static constexpr bool kUnpacked = false;
+
   const unsigned char* units;
   int first_vector;
 
   HWY_INLINE void load(int64_t unit, int v, typename Kernel::Weight* w) const {
-    Kernel::load(units + unit * Kernel::kUnitBytes + (first_vector + v) * kVectorBytes, w);
+    const int at = (first_vector + v) * kVectorBytes;
+    const unsigned char* from = units + unit * Kernel::kUnitBytes + at;
+    if (at % 64 == 0) hwy::Prefetch(from + kPrefetchBytes);
+    Kernel::load(from, w);
   }
   HWY_INLINE PanelWeights from_group(int64_t g) const {
     return {units + g * cpu::kInt4GroupBytes, first_vector};
@@ -170,14 +177,14 @@ struct PanelWeights {
 // Two vectors of outputs of a block, unpacked once for many tiles.
 template <class Kernel>
 struct UnpackedWeights {
+  static constexpr bool kUnpacked = true;
+
   const unsigned char* vectors;
 
-  HWY_INLINE void load(int64_t unit, int v, typename Kernel::Weight* w) const {
+  HWY_INLINE typename Kernel::Weight load(int64_t unit, int v, int half) const {
     const hn::DFromV<typename Kernel::Weight> d;
-    for (int half = 0; half < 2; ++half) {
-      const unsigned char* from = vectors + (4 * unit + 2 * v + half) * kVectorBytes;
-      w[half] = hn::Load(d, reinterpret_cast<const hn::TFromD<decltype(d)>*>(from));
-    }
+    const unsigned char* from = vectors + (4 * unit + 2 * v + half) * kVectorBytes;
+    return hn::Load(d, reinterpret_cast<const hn::TFromD<decltype(d)>*>(from));
   }
   HWY_INLINE UnpackedWeights from_group(int64_t g) const {
     return {vectors + 4 * kGroupUnits * g * kVectorBytes};
@@ -214,8 +221,13 @@ struct Sums {
     }
     for (int64_t unit = 0; unit < num_units; ++unit) {
       typename Kernel::Weight w[kVectors][2];
-      for (int v = 0; v < kVectors; ++v) weights.load(unit, v, w[v]);
+      if constexpr (!Weights::kUnpacked) {
+        for (int v = 0; v < kVectors; ++v) weights.load(unit, v, w[v]);
+      }
       for (int half = 0; half < 2; ++half) {
+        if constexpr (Weights::kUnpacked) {
+          for (int v = 0; v < kVectors; ++v) w[v][half] = weights.load(unit, v, half);
+        }
         for (int r = 0; r < kRows; ++r) {
           const auto factor = Kernel::factor(x, r, unit, half);
           for (int v = 0; v < kVectors; ++v) {

@@ -30,9 +30,10 @@ inline constexpr int64_t kInt8ScaleBytes = 4 * kPanelColumns;
 inline constexpr int64_t kInt4Group = 32;
 inline constexpr int64_t kInt4ScaleBytes = 2 * kPanelColumns;
 inline constexpr int64_t kInt4GroupBytes = kInt4ScaleBytes + kInt4Group * kPanelColumns / 2;
-// Closer together near zero, where weights are. Multiplied by a byte and summed over half a group
-// they still fit 16 bits: 16 * 16 * 127 < 2^15.
-inline constexpr int kInt4Levels[16] = {-16, -12, -9, -7, -5, -3, -2, -1, 0, 1, 3, 5, 7, 9, 12, 16};
+// Closer together near zero, where weights are: of the levels inside [-16, 16] those with the least
+// squared error on normally distributed weights, 8 % below 16 even steps. Multiplied by a byte and
+// summed over half a group they fit 16 bits: 16 * 16 * 127 < 2^15. A negative scale mirrors them.
+inline constexpr int kInt4Levels[16] = {-14, -11, -9, -7, -5, -3, -2, -1, 0, 1, 3, 5, 7, 9, 12, 16};
 inline constexpr int kInt4Zero = 16;  // added to a level where a kernel wants it unsigned
 
 // w [rows = output features, columns = input features]; missing outputs of the last panel, and

@@ -26,9 +26,16 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && same_bits(a.data(), b.data(), a.size());
 }
 
-class Invariance : public testing::TestWithParam<std::string> {
+struct Case {
+  std::string folder;
+  WeightFormat format;
+};
+
+class Invariance : public testing::TestWithParam<Case> {
  protected:
-  std::string folder() const { return GetParam(); }
+  LoadedModel load(int threads) const {
+    return LoadedModel(GetParam().folder, threads, 8, std::nullopt, GetParam().format);
+  }
 };
 
 // Logits of the prompt and of five decoded tokens, then the state.
@@ -58,7 +65,7 @@ void expect_same(const Trace& a, const Trace& b) {
 }
 
 TEST_P(Invariance, CutsOnTheGridChangeNoBit) {
-  LoadedModel model(folder(), 2);
+  LoadedModel model = load(2);
   const std::vector<int32_t> tokens = random_tokens(305, model.vocab(), 1);
   const Trace whole = run_alone(model, 0, tokens, 300, 300);
   for (const int piece : {64, 128, 256}) {
@@ -67,17 +74,17 @@ TEST_P(Invariance, CutsOnTheGridChangeNoBit) {
 }
 
 TEST_P(Invariance, ThreadsAndSlotsChangeNoBit) {
-  LoadedModel one(folder(), 1);
+  LoadedModel one = load(1);
   const std::vector<int32_t> tokens = random_tokens(150, one.vocab(), 2);
   const Trace trace = run_alone(one, 0, tokens, 145, 512);
   for (const int threads : {2, 3, 5}) {
-    LoadedModel many(folder(), threads);
+    LoadedModel many = load(threads);
     expect_same(run_alone(many, threads, tokens, 145, 512), trace);
   }
 }
 
 TEST_P(Invariance, NeighboursChangeNoBit) {
-  LoadedModel model(folder(), 2);
+  LoadedModel model = load(2);
   const int lengths[] = {1, 3, 64, 65, 70, 130};
   std::vector<std::vector<int32_t>> tokens;
   std::vector<Trace> alone;
@@ -121,7 +128,7 @@ TEST_P(Invariance, NeighboursChangeNoBit) {
 }
 
 TEST_P(Invariance, AReusedSlotRemembersNothing) {
-  LoadedModel model(folder(), 2);
+  LoadedModel model = load(2);
   const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 4);
   const Trace fresh = run_alone(model, 0, tokens, 70, 512);
   std::vector<float> poison(static_cast<size_t>(model->layout().floats), NAN);
@@ -132,7 +139,7 @@ TEST_P(Invariance, AReusedSlotRemembersNothing) {
 }
 
 TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
-  LoadedModel model(folder(), 2);
+  LoadedModel model = load(2);
   const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 5);
   const Trace whole = run_alone(model, 0, tokens, 70, 512);
   model.prefill(1, tokens, 0, 70);
@@ -149,14 +156,25 @@ TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
   }
 }
 
-std::vector<std::string> all_folders() {
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
   std::vector<std::string> folders = golden_folders();
   folders.push_back(DELTASERVE_BUNDLED_MODEL);
-  return folders;
+  for (const std::string& folder : folders) {
+    for (const WeightFormat format :
+         {WeightFormat::kAuto, WeightFormat::kInt8, WeightFormat::kInt4}) {
+      cases.push_back({folder, format});
+    }
+  }
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+    cases.push_back({DELTASERVE_BUNDLED_MODEL, format});
+  }
+  return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(all_folders()),
-                         [](const auto& test) { return folder_name(test.param); });
+INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(all_cases()), [](const auto& test) {
+  return folder_name(test.param.folder) + "_" + weight_format_name(test.param.format);
+});
 
 }  // namespace
 }  // namespace deltaserve
