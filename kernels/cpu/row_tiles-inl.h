@@ -40,10 +40,15 @@ HWY_INLINE void row_tile(const Tile& tile, int64_t row, int64_t count) {
 // rows are four and four, not six and two.
 template <class Tile>
 HWY_INLINE void for_row_tiles(const Tile& tile, int64_t num_rows) {
+  if (num_rows <= kManyRows) {  // without a division
+    if (num_rows > 0) row_tile<1>(tile, 0, num_rows);
+    return;
+  }
   const int64_t tiles = (num_rows + kManyRows - 1) / kManyRows;
-  int64_t row = 0;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t count = (num_rows - row) / (tiles - i);
+  const int64_t few = num_rows / tiles;
+  const int64_t larger = num_rows % tiles;  // tiles with a row more
+  for (int64_t i = 0, row = 0; i < tiles; ++i) {
+    const int64_t count = few + (i < larger ? 1 : 0);
     row_tile<1>(tile, row, count);
     row += count;
   }
