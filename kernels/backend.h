@@ -26,24 +26,25 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // For the log, for instance "cpu avx2, 2 threads".
+  // For the log, for instance "cpu AVX2, 2 threads, 380 MB of int8 weights"; names instructions
+  // that proved wrong at the start and are not used.
   virtual std::string description() const = 0;
 
   // ---- At load. A negative handle or false: the memory is not there.
 
   // Stacks `num_blocks` matrices of equal `columns` by rows into one weight, packed for this
-  // backend. The data is copied; the source may be released afterwards. Stored as bf16 when every
-  // block is bf16, as f32 otherwise (f16 widens exactly).
-  [[nodiscard]] virtual MatrixHandle load_matrix(const HostMatrix* blocks, int num_blocks) = 0;
+  // backend. The data is copied; the source may be released afterwards.
+  [[nodiscard]] virtual MatrixHandle load_matrix(const HostMatrix* blocks, int num_blocks,
+                                                 WeightFormat format) = 0;
   [[nodiscard]] virtual VectorHandle load_vector(const HostMatrix& values) = 0;
   [[nodiscard]] virtual BufferHandle allocate(int64_t rows, int64_t columns) = 0;
   // Scratch for steps of at most `max_rows` rows in `max_segments` segments and `max_head_rows`
-  // rows of results, over layers of this mixer.
+  // rows of results, over layers of this mixer and the matrices loaded so far.
   [[nodiscard]] virtual bool reserve(const MixerShape& mixer, int64_t max_rows,
                                      int64_t max_segments, int64_t max_head_rows, int64_t hidden,
                                      int64_t vocab) = 0;
   [[nodiscard]] virtual bool allocate_states(const StateLayout& layout, int num_slots) = 0;
-  // Bytes of all weights as stored by this backend.
+  // Bytes of all weights as stored by this backend, scales included.
   virtual size_t weight_bytes() const = 0;
   virtual size_t matrix_bytes(MatrixHandle matrix) const = 0;
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/base/dtype.h"
+#include "kernels/base/weight_format.h"
 #include "kernels/mixer_shape.h"
 
 namespace deltaserve {

@@ -12,7 +12,7 @@ namespace {
 // Collects handles; the first that the backend could not make becomes the error.
 class Loader {
  public:
-  explicit Loader(Backend* backend) : backend_(*backend) {}
+  Loader(Backend* backend, WeightFormat format) : backend_(*backend), format_(format) {}
 
   MatrixHandle matrix(std::initializer_list<HostMatrix> blocks, const std::string& role) {
     return matrix(blocks.begin(), blocks.size(), role);
@@ -44,7 +44,7 @@ class Loader {
 
  private:
   MatrixHandle matrix(const HostMatrix* blocks, size_t count, const std::string& role) {
-    const MatrixHandle handle = backend_.load_matrix(blocks, static_cast<int>(count));
+    const MatrixHandle handle = backend_.load_matrix(blocks, static_cast<int>(count), format_);
     if (handle.id < 0) fail(role);
     return handle;
   }
@@ -54,6 +54,7 @@ class Loader {
   }
 
   Backend& backend_;
+  const WeightFormat format_;
   absl::Status status_;
 };
 
@@ -137,7 +138,7 @@ Model::Model(ModelConfig config, ModelLimits limits, Backend* backend)
     : config_(std::move(config)), limits_(limits), backend_(backend) {}
 
 absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Backend* backend,
-                                                   const ModelLimits& limits) {
+                                                   const ModelLimits& limits, WeightFormat format) {
   absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder.path);
   if (!checkpoint.ok()) return checkpoint.status();
   ModelConfig config = settled_config(folder.config, *checkpoint);
@@ -149,27 +150,27 @@ absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Ba
   }
 
   std::unique_ptr<Model> model(new Model(std::move(config), limits, backend));
-  if (absl::Status status = model->load_weights(*weights); !status.ok()) return status;
+  if (absl::Status status = model->load_weights(*weights, format); !status.ok()) return status;
   if (absl::Status status = model->allocate_buffers(); !status.ok()) return status;
   return model;
 }
 
-absl::Status Model::load_weights(const Weights& weights) {
-  Loader load(backend_);
+absl::Status Model::load_weights(const Weights& weights, WeightFormat format) {
+  Loader load(backend_, format == WeightFormat::kInt4 ? WeightFormat::kInt8 : format);
   embeddings_ = load.matrix({weights.embeddings}, "embeddings");
   output_ = config_.tie_word_embeddings ? embeddings_ : load.matrix({weights.lm_head}, "lm_head");
   norm_ = load.vector(weights.norm, "final norm");
   if (!load.status().ok()) return load.status();
   for (size_t i = 0; i < weights.layers.size(); ++i) {
-    absl::Status status = load_layer(weights.layers[i], static_cast<int>(i));
+    absl::Status status = load_layer(weights.layers[i], static_cast<int>(i), format);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status Model::load_layer(const LayerWeights& weights, int index) {
+absl::Status Model::load_layer(const LayerWeights& weights, int index, WeightFormat format) {
   const std::string role = absl::StrCat("weights of layer ", index);
-  Loader load(backend_);
+  Loader load(backend_, format);
   Layer layer;
   layer.mixer_norm = load.vector(weights.mixer_norm, role);
   layer.in_proj = load.matrix(weights.in_proj, role);

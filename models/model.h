@@ -35,9 +35,11 @@ class Model {
  public:
   // Loads the folder's weights onto `backend`, which must outlive the model, and allocates every
   // buffer that a step needs. RESOURCE_EXHAUSTED names what does not fit, INVALID_ARGUMENT a state
-  // type that the mixer cannot have.
+  // type that the mixer cannot have. Under int4 the embeddings and the output matrix are int8:
+  // their errors would meet every token.
   static absl::StatusOr<std::unique_ptr<Model>> load(const ModelFolder& folder, Backend* backend,
-                                                     const ModelLimits& limits);
+                                                     const ModelLimits& limits,
+                                                     WeightFormat format = WeightFormat::kAuto);
 
   // Queues one step; `rows` says what is wanted of which row's logits.
   Ticket submit(const StepView& step, const std::vector<HeadRow>& rows);
@@ -68,8 +70,8 @@ class Model {
   };
 
   Model(ModelConfig config, ModelLimits limits, Backend* backend);
-  absl::Status load_weights(const Weights& weights);
-  absl::Status load_layer(const LayerWeights& weights, int index);
+  absl::Status load_weights(const Weights& weights, WeightFormat format);
+  absl::Status load_layer(const LayerWeights& weights, int index, WeightFormat format);
   absl::Status allocate_buffers();
   void project(const Layer& layer);
 

@@ -24,7 +24,6 @@ constexpr int kBandwidthRepeats = 5;
 
 struct Options {
   ModelOptions model;
-  std::string weights = "auto";
   int64_t prompt = 512;
   int64_t generate = 64;
   std::vector<int> batches = {1};
@@ -224,11 +223,6 @@ void add_bench_command(CLI::App* app, Run* run) {
   add_model_options(command, &options->model);
   command->add_option("--step-tokens", options->model.step_tokens, "Prompt tokens of one step")
       ->check(CLI::Range(64, 1 << 14))
-      ->capture_default_str();
-  command
-      ->add_option("--weights", options->weights,
-                   "Format of the weights in memory; only auto for now: as the checkpoint has them")
-      ->check(CLI::IsMember({"auto"}))
       ->capture_default_str();
   command
       ->add_option("--prompt", options->prompt, "Prompt tokens per sequence; 0 = no prefill test")

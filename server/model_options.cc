@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
-#include <string>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -24,6 +23,17 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                    "Folder with config.json, model.safetensors (or shards) and tokenizer.model")
       ->required()
       ->type_name("DIR");
+  static const std::map<std::string, WeightFormat> kFormats = {{"auto", WeightFormat::kAuto},
+                                                               {"f32", WeightFormat::kF32},
+                                                               {"bf16", WeightFormat::kBf16},
+                                                               {"int8", WeightFormat::kInt8},
+                                                               {"int4", WeightFormat::kInt4}};
+  command
+      ->add_option("--weights", options->weights,
+                   "Matrices in memory: auto (as the checkpoint has them), f32, bf16, int8 or int4 "
+                   "(embeddings and output matrix: int8)")
+      ->transform(CLI::CheckedTransformer(kFormats).description(""))
+      ->type_name("FORMAT");
   command
       ->add_option("--threads", options->threads,
                    "Threads that compute, the calling one included (default: one per core)")
@@ -90,7 +100,7 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   loaded.threads = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : cores);
   loaded.backend = make_cpu_backend(loaded.threads.get());
   absl::StatusOr<std::unique_ptr<Model>> model =
-      Model::load(loaded.folder, loaded.backend.get(), limits);
+      Model::load(loaded.folder, loaded.backend.get(), limits, options.weights);
   if (!model.ok()) return model.status();
   loaded.model = *std::move(model);
   return loaded;

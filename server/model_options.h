@@ -15,6 +15,7 @@ namespace deltaserve {
 
 struct ModelOptions {
   std::string folder;
+  WeightFormat weights = WeightFormat::kAuto;
   int threads = 0;  // 0: one per core
   int max_sequences = 32;
   uint64_t state_memory = 0;  // bytes; 0: max_sequences says
@@ -22,7 +23,7 @@ struct ModelOptions {
   Dtype state_dtype = Dtype::kF32;
 };
 
-// --model, --threads and --state-dtype.
+// --model, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);

@@ -1,5 +1,8 @@
 // Memory on 64-byte boundaries, allocated once at load.
 #pragma once
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
@@ -13,11 +16,21 @@ struct FreeAligned {
 template <class T>
 using AlignedArray = std::unique_ptr<T[], FreeAligned>;
 
-// Null when the memory is not there. Not zeroed.
+// Null when the memory is not there. Not zeroed. Large arrays ask for huge pages: weights and
+// states are read from end to end, and prefetching stops at the end of a page.
 template <class T>
 AlignedArray<T> allocate_aligned(size_t count) {
-  const size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
-  return AlignedArray<T>(static_cast<T*>(std::aligned_alloc(64, bytes == 0 ? 64 : bytes)));
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const size_t bytes = std::max<size_t>(1, count) * sizeof(T);
+  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
+  const size_t rounded = (bytes + 63) / 64 * 64;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, alignment, rounded) != 0) return nullptr;
+#ifdef MADV_HUGEPAGE
+  // Whole pages only, so that nothing but the array grows.
+  if (alignment == kHugePage) madvise(memory, rounded / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  return AlignedArray<T>(static_cast<T*>(memory));
 }
 
 }  // namespace deltaserve::cpu

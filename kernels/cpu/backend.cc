@@ -9,6 +9,7 @@
 #include "kernels/base/check.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/aligned.h"
+#include "kernels/cpu/integer_path.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/mixer_layer.h"
 #include "kernels/cpu/rowwise.h"
@@ -42,13 +43,24 @@ class CpuBackend final : public Backend {
 
   std::string description() const override {
     std::string target = hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
-    return "cpu " + target + ", " + std::to_string(threads_.num_threads()) +
-           (threads_.num_threads() == 1 ? " thread" : " threads");
+    std::string text = "cpu " + target + ", " + std::to_string(threads_.num_threads()) +
+                       (threads_.num_threads() == 1 ? " thread" : " threads");
+    for (const WeightFormat format :
+         {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+      size_t bytes = 0;
+      for (const auto& m : matrices_) bytes += m.format == format ? m.bytes() : 0;
+      if (bytes == 0) continue;
+      text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " +
+              weight_format_name(format) + " weights";
+    }
+    const std::string& warning = cpu::integer_support().warning;
+    return warning.empty() ? text : text + "; warning: " + warning;
   }
 
-  MatrixHandle load_matrix(const HostMatrix* blocks, int num_blocks) override {
-    cpu::PackedMatrix packed = cpu::pack_matrix(blocks, num_blocks, threads_);
+  MatrixHandle load_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format) override {
+    cpu::PackedMatrix packed = cpu::pack_matrix(blocks, num_blocks, format, threads_);
     if (packed.data == nullptr) return {};
+    if (packed.quantised()) max_integer_columns_ = std::max(max_integer_columns_, packed.columns);
     matrices_.push_back(std::move(packed));
     return {static_cast<int32_t>(matrices_.size()) - 1};
   }
@@ -83,6 +95,10 @@ class CpuBackend final : public Backend {
     const auto num_threads = static_cast<size_t>(threads_.num_threads());
     sample_weights_ = allocate_aligned<float>(num_threads * static_cast<size_t>(vocab));
     sample_indices_ = allocate_aligned<int32_t>(num_threads * static_cast<size_t>(vocab));
+    if (max_integer_columns_ > 0 &&
+        !integers_.reserve(std::max<int64_t>(max_rows, kHeadBlock), max_integer_columns_)) {
+      return false;
+    }
     return head_input_.data != nullptr && logits_.data != nullptr && sample_weights_ != nullptr &&
            sample_indices_ != nullptr &&
            mixer_.reserve(mixer, max_rows, max_segments, threads_.num_threads());
@@ -100,15 +116,12 @@ class CpuBackend final : public Backend {
 
   size_t weight_bytes() const override {
     size_t bytes = 0;
-    for (const auto& m : matrices_) bytes += static_cast<size_t>(m.panels()) * m.panel_bytes();
+    for (const auto& m : matrices_) bytes += m.bytes();
     for (const auto& v : vectors_) bytes += static_cast<size_t>(v.size) * sizeof(float);
     return bytes;
   }
 
-  size_t matrix_bytes(MatrixHandle handle) const override {
-    const cpu::PackedMatrix& m = matrix(handle);
-    return static_cast<size_t>(m.panels()) * m.panel_bytes();
-  }
+  size_t matrix_bytes(MatrixHandle handle) const override { return matrix(handle).bytes(); }
 
   void copy_state(int from_slot, int to_slot) override {
     std::memcpy(slot(to_slot), slot(from_slot), layout_.bytes());
@@ -128,10 +141,8 @@ class CpuBackend final : public Backend {
   void embed(MatrixHandle table, BufferHandle out) override {
     const cpu::PackedMatrix& weights = matrix(table);
     Buffer& to = buffer(out);
-    for_rows([&](int64_t r) {
-      float* row = to.row(r);
-      for (int64_t i = 0; i < to.columns; ++i) row[i] = weights.at(step_.token_ids[r], i);
-    });
+    DS_CHECK(weights.columns == to.columns);
+    for_rows([&](int64_t r) { weights.read_row(step_.token_ids[r], to.row(r)); });
   }
 
   void rms_norm(BufferHandle x, VectorHandle weight, float eps, BufferHandle out) override {
@@ -193,7 +204,7 @@ class CpuBackend final : public Backend {
                           head_input_.row(i));
       }
       cpu::matmul(head_input_.data.get(), from.columns, matrix(output), count, false,
-                  logits_.data.get(), vocab, threads_);
+                  logits_.data.get(), vocab, path_, integers_, threads_);
       threads_.parallel_for(count, [&](int64_t i, int thread) {
         const cpu::SampleScratch scratch = {sample_weights_.get() + thread * vocab,
                                             sample_indices_.get() + thread * vocab};
@@ -258,11 +269,14 @@ class CpuBackend final : public Backend {
     const Buffer& from = columns(x, weights.columns);
     Buffer& to = columns(out, weights.rows);
     cpu::matmul(from.data.get() + x.column, from.columns, weights, step_.num_rows, accumulate,
-                to.data.get() + out.column, to.columns, threads_);
+                to.data.get() + out.column, to.columns, path_, integers_, threads_);
   }
 
   ThreadPool& threads_;
   std::vector<cpu::PackedMatrix> matrices_;
+  const cpu::IntegerPath path_ = cpu::integer_support().path;
+  int64_t max_integer_columns_ = 0;  // of a quantised matrix; 0 = there is none
+  cpu::QuantizedRows integers_;      // the activations of the product under way
   std::vector<Vector> vectors_;
   std::vector<Buffer> buffers_;
   cpu::MixerRunner mixer_;

@@ -1,3 +1,5 @@
+// Every format of weights against float64, and the bits of a row against its surroundings, the
+// instruction set and the path of the integers.
 #include "kernels/cpu/matmul.h"
 
 #include <gtest/gtest.h>
@@ -6,101 +8,252 @@
 #include <cstring>
 #include <random>
 
+#include "kernels/base/dtype.h"
+#include "kernels/cpu/integer_path.h"
+#include "tests/kernels/targets.h"
+
 namespace deltaserve {
 namespace {
+
+using cpu::IntegerPath;
 
 struct Shape {
   int rows;  // activations
   int in;
   int out;
-  Dtype dtype;
+  Dtype stored;
 };
 
-class Matmul : public testing::TestWithParam<Shape> {
+std::vector<float> normals(size_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+class Matmul : public testing::TestWithParam<std::tuple<Shape, WeightFormat>> {
  protected:
   void SetUp() override {
-    const Shape& s = GetParam();
-    std::mt19937 rng(3);
-    std::normal_distribution<float> normal;
-    for (int i = 0; i < s.rows * s.in; ++i) x_.push_back(normal(rng));
-    for (int i = 0; i < s.out * s.in; ++i) {
-      const float value = normal(rng);
-      const uint16_t half = f32_to_bf16(value);
-      w_.push_back(s.dtype == Dtype::kBf16 ? bf16_to_f32(half) : value);
-      half_.push_back(half);
+    w_ = normals(static_cast<size_t>(shape_.out * shape_.in), 3);
+    x_ = normals(static_cast<size_t>(shape_.rows * shape_.in), 4);
+    for (float& value : w_) {
+      half_.push_back(f32_to_bf16(value));
+      if (shape_.stored == Dtype::kBf16) value = bf16_to_f32(half_.back());
     }
-    const void* data = s.dtype == Dtype::kBf16 ? static_cast<const void*>(half_.data()) : w_.data();
-    const size_t row = static_cast<size_t>(s.in) * dtype_size(s.dtype);
+    const void* data =
+        shape_.stored == Dtype::kBf16 ? static_cast<const void*>(half_.data()) : w_.data();
+    const size_t row = static_cast<size_t>(shape_.in) * dtype_size(shape_.stored);
     // Two blocks, cut off the panel grid, as fused projections are.
-    const int first = s.out / 3;
-    const HostMatrix blocks[] = {{data, s.dtype, first, s.in},
+    const int first = shape_.out / 3;
+    const HostMatrix blocks[] = {{data, shape_.stored, first, shape_.in},
                                  {static_cast<const char*>(data) + static_cast<size_t>(first) * row,
-                                  s.dtype, s.out - first, s.in}};
-    packed_ = cpu::pack_matrix(first > 0 ? blocks : blocks + 1, first > 0 ? 2 : 1, threads_);
+                                  shape_.stored, shape_.out - first, shape_.in}};
+    packed_ = cpu::pack_matrix(first > 0 ? blocks : blocks + 1, first > 0 ? 2 : 1,
+                               std::get<1>(GetParam()), threads_);
+    ASSERT_TRUE(scratch_.reserve(shape_.rows, shape_.in));
+    for (int o = 0; o < shape_.out; ++o) packed_.read_row(o, row_of_weights(o));
   }
 
-  std::vector<float> multiply(const float* x, int rows, ThreadPool& threads) {
-    const Shape& s = GetParam();
-    std::vector<float> out(static_cast<size_t>(rows * s.out), NAN);
-    cpu::matmul(x, s.in, packed_, rows, false, out.data(), s.out, threads);
+  std::vector<float> multiply(const float* x, int rows, ThreadPool& threads, IntegerPath path,
+                              float add_to = NAN) {
+    std::vector<float> out(static_cast<size_t>(rows * shape_.out), add_to);
+    cpu::matmul(x, shape_.in, packed_, rows, !std::isnan(add_to), out.data(), shape_.out, path,
+                scratch_, threads);
     return out;
   }
+  std::vector<float> multiply() {
+    return multiply(x_.data(), shape_.rows, threads_, cpu::integer_support().path);
+  }
 
+  float* row_of_weights(int o) {
+    stored_.resize(w_.size());
+    return stored_.data() + static_cast<size_t>(o * shape_.in);
+  }
+  // The activations as the product sees them.
+  double activation(int r, int i) const {
+    if (!packed_.quantised()) return x_[static_cast<size_t>(r * shape_.in + i)];
+    const auto at = static_cast<size_t>(r * scratch_.stride + i);
+    return static_cast<double>(scratch_.codes[at]) * scratch_.scales[at / cpu::kActivationBlock];
+  }
+
+  const Shape shape_ = std::get<0>(GetParam());
   ThreadPool threads_{3};
-  std::vector<float> x_, w_;
+  std::vector<float> x_, w_, stored_;
   std::vector<uint16_t> half_;
   cpu::PackedMatrix packed_;
+  cpu::QuantizedRows scratch_;
 };
 
 TEST_P(Matmul, EqualsDouble) {
-  const Shape& s = GetParam();
-  const std::vector<float> out = multiply(x_.data(), s.rows, threads_);
-  for (int r = 0; r < s.rows; ++r) {
-    for (int o = 0; o < s.out; ++o) {
-      double sum = 0;
-      double size = 0;
-      for (int i = 0; i < s.in; ++i) {
-        const double term = static_cast<double>(x_[r * s.in + i]) * w_[o * s.in + i];
-        sum += term;
-        size += std::abs(term);
+  on_every_target([&] {
+    const std::vector<float> out = multiply(x_.data(), shape_.rows, threads_, IntegerPath::kPairs);
+    for (int r = 0; r < shape_.rows; ++r) {
+      for (int o = 0; o < shape_.out; ++o) {
+        double sum = 0;
+        double size = 0;
+        for (int i = 0; i < shape_.in; ++i) {
+          const double term = activation(r, i) * stored_[static_cast<size_t>(o * shape_.in + i)];
+          sum += term;
+          size += std::abs(term);
+        }
+        ASSERT_NEAR(out[r * shape_.out + o], sum, 1e-6 * size) << r << " " << o;
       }
-      ASSERT_NEAR(out[r * s.out + o], sum, 1e-6 * size) << r << " " << o;
+    }
+  });
+}
+
+// Against the weights and activations that were asked for: what the formats cost.
+TEST_P(Matmul, IsNearTheUnquantised) {
+  const std::vector<float> out = multiply();
+  double error = 0;
+  double size = 0;  // of products without any correlation
+  for (int r = 0; r < shape_.rows; ++r) {
+    for (int o = 0; o < shape_.out; ++o) {
+      double sum = 0, x_size = 0, w_size = 0;
+      for (int i = 0; i < shape_.in; ++i) {
+        const double x = x_[static_cast<size_t>(r * shape_.in + i)];
+        const double w = w_[static_cast<size_t>(o * shape_.in + i)];
+        sum += x * w;
+        x_size += x * x;
+        w_size += w * w;
+      }
+      error += (out[r * shape_.out + o] - sum) * (out[r * shape_.out + o] - sum);
+      size += x_size * w_size / shape_.in;
     }
   }
-  for (int o = 0; o < s.out; ++o) {
-    ASSERT_EQ(packed_.at(o, s.in - 1), w_[o * s.in + s.in - 1]);
+  const double relative = std::sqrt(error / size);
+  switch (packed_.format) {
+    case WeightFormat::kInt4: EXPECT_LT(relative, 0.09); break;
+    case WeightFormat::kInt8: EXPECT_LT(relative, 0.012); break;
+    case WeightFormat::kBf16: EXPECT_LT(relative, 0.003); break;
+    default: EXPECT_LT(relative, 1e-6);
   }
 }
 
 TEST_P(Matmul, BitsDependOnNeitherRowsNorThreads) {
-  const Shape& s = GetParam();
-  const std::vector<float> together = multiply(x_.data(), s.rows, threads_);
-  ThreadPool one(1);
-  for (int r = 0; r < s.rows; ++r) {
-    const std::vector<float> alone = multiply(x_.data() + r * s.in, 1, one);
-    ASSERT_EQ(0, std::memcmp(alone.data(), &together[r * s.out], static_cast<size_t>(s.out) * 4));
+  on_every_target([&] {
+    for (const IntegerPath path : {IntegerPath::kPairs, IntegerPath::kQuads}) {
+      if (!cpu::supports_path(path)) continue;
+      const std::vector<float> together = multiply(x_.data(), shape_.rows, threads_, path);
+      ThreadPool one(1);
+      // Every number of rows up to two tiles, then all of them one by one.
+      for (int r = 0, rows = 1; r < shape_.rows; r += rows, rows = rows < 25 ? rows + 1 : 1) {
+        rows = std::min(rows, shape_.rows - r);
+        const std::vector<float> alone = multiply(x_.data() + r * shape_.in, rows, one, path);
+        ASSERT_EQ(0, std::memcmp(alone.data(), &together[static_cast<size_t>(r * shape_.out)],
+                                 alone.size() * sizeof(float)))
+            << r << " " << rows;
+      }
+    }
+  });
+}
+
+TEST_P(Matmul, IntegerBitsDependOnNoInstructionSet) {
+  if (!packed_.quantised()) return;  // floats are fused where the processor can
+  for (const float start : {NAN, 1.5f}) {
+    const std::vector<float> plain =
+        multiply(x_.data(), shape_.rows, threads_, IntegerPath::kPlain, start);
+    on_every_target([&] {
+      for (const IntegerPath path : {IntegerPath::kPairs, IntegerPath::kQuads}) {
+        if (!cpu::supports_path(path)) continue;
+        EXPECT_TRUE(same_bits(multiply(x_.data(), shape_.rows, threads_, path, start), plain));
+      }
+    });
   }
 }
 
 TEST_P(Matmul, AccumulatesOntoTheOutput) {
-  const Shape& s = GetParam();
-  const std::vector<float> plain = multiply(x_.data(), s.rows, threads_);
-  std::vector<float> out(plain.size(), 2.0f);
-  cpu::matmul(x_.data(), s.in, packed_, s.rows, true, out.data(), s.out, threads_);
+  const std::vector<float> plain = multiply();
+  const std::vector<float> out =
+      multiply(x_.data(), shape_.rows, threads_, cpu::integer_support().path, 2.0f);
   for (size_t i = 0; i < out.size(); ++i) {
     ASSERT_NEAR(out[i], plain[i] + 2.0f, 1e-5 * (2 + std::abs(plain[i])));
   }
 }
 
+// Codes and scales as large as they become: no sum may leave its integers.
+TEST_P(Matmul, ExtremeOperandsStayExact) {
+  if (!packed_.quantised()) return;
+  for (size_t i = 0; i < w_.size(); ++i) w_[i] = i % 7 == 0 ? -1.0f : 1.0f;
+  for (size_t i = 0; i < x_.size(); ++i) x_[i] = i % 5 == 0 ? -3.0f : 3.0f;
+  const HostMatrix source = {w_.data(), Dtype::kF32, shape_.out, shape_.in};
+  for (const float sign : {1.0f, -1.0f}) {
+    for (float& value : w_) value *= sign;
+    packed_ = cpu::pack_matrix(&source, 1, packed_.format, threads_);
+    const std::vector<float> plain =
+        multiply(x_.data(), shape_.rows, threads_, IntegerPath::kPlain);
+    on_every_target([&] {
+      for (const IntegerPath path : {IntegerPath::kPairs, IntegerPath::kQuads}) {
+        if (!cpu::supports_path(path)) continue;
+        EXPECT_TRUE(same_bits(multiply(x_.data(), shape_.rows, threads_, path), plain));
+      }
+    });
+  }
+}
+
+TEST_P(Matmul, WhatIsNotFiniteShows) {
+  x_[static_cast<size_t>(shape_.in) - 1] = NAN;
+  if (shape_.rows > 1) x_[static_cast<size_t>(shape_.in)] = INFINITY;
+  const std::vector<float> out = multiply();
+  EXPECT_TRUE(std::isnan(out[0]));
+  if (shape_.rows > 2) {
+    EXPECT_FALSE(std::isfinite(out[static_cast<size_t>(shape_.out)]));
+    EXPECT_TRUE(std::isfinite(out[static_cast<size_t>(2 * shape_.out)]));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Shapes, Matmul,
-    testing::Values(Shape{1, 64, 97, Dtype::kF32}, Shape{1, 300, 1, Dtype::kBf16},
-                    Shape{2, 257, 64, Dtype::kBf16}, Shape{7, 1000, 130, Dtype::kBf16},
-                    Shape{33, 513, 95, Dtype::kF32}, Shape{5, 1, 31, Dtype::kF32}),
-    [](const auto& shape) {
-      return "M" + std::to_string(shape.param.rows) + "_K" + std::to_string(shape.param.in) + "_N" +
-             std::to_string(shape.param.out) + "_" + dtype_name(shape.param.dtype);
+    testing::Combine(testing::Values(Shape{1, 64, 97, Dtype::kF32}, Shape{1, 300, 1, Dtype::kBf16},
+                                     Shape{2, 257, 64, Dtype::kBf16},
+                                     Shape{7, 1000, 130, Dtype::kBf16},
+                                     Shape{150, 260, 65, Dtype::kF32}, Shape{5, 1, 31, Dtype::kF32},
+                                     Shape{3, 36, 40, Dtype::kF32},
+                                     Shape{40, 132, 33, Dtype::kF32}),
+                     testing::Values(WeightFormat::kAuto, WeightFormat::kF32, WeightFormat::kBf16,
+                                     WeightFormat::kInt8, WeightFormat::kInt4)),
+    [](const auto& test) {
+      const Shape& shape = std::get<0>(test.param);
+      return "M" + std::to_string(shape.rows) + "_K" + std::to_string(shape.in) + "_N" +
+             std::to_string(shape.out) + "_" + dtype_name(shape.stored) + "_as_" +
+             weight_format_name(std::get<1>(test.param));
     });
+
+TEST(IntegerSupport, EveryPathOfThisProcessorProvedItself) {
+  EXPECT_EQ(cpu::integer_support().warning, "");
+  EXPECT_NE(cpu::integer_support().path, IntegerPath::kPlain);
+}
+
+TEST(PackedMatrix, KeepsWhatFitsTheFormat) {
+  const std::vector<float> weights = {0.5f, -2.0f, 0.0f, 1.0f};
+  const HostMatrix source = {weights.data(), Dtype::kF32, 1, 4};
+  ThreadPool one(1);
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+    std::vector<float> row(4);
+    cpu::pack_matrix(&source, 1, format, one).read_row(0, row.data());
+    EXPECT_EQ(row, weights);
+  }
+  EXPECT_EQ(cpu::pack_matrix(&source, 1, WeightFormat::kInt8, one).bytes(), 32u * (4 + 8));
+  EXPECT_EQ(cpu::pack_matrix(&source, 1, WeightFormat::kInt4, one).bytes(), 32u * (2 + 16));
+}
+
+TEST(PackedMatrix, NumbersThatAreNotFiniteStayVisible) {
+  std::vector<float> weights(64, 1.0f);
+  weights[3] = NAN;
+  weights[40] = INFINITY;
+  const HostMatrix source = {weights.data(), Dtype::kF32, 2, 32};
+  ThreadPool one(1);
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const cpu::PackedMatrix packed = cpu::pack_matrix(&source, 1, format, one);
+    EXPECT_TRUE(std::isnan(packed.scale(0, 0)));
+    EXPECT_TRUE(std::isnan(packed.scale(1, 0)));
+  }
+}
 
 }  // namespace
 }  // namespace deltaserve

@@ -29,17 +29,19 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 
 struct Case {
   std::string folder;
+  WeightFormat format;
   Dtype state_dtype;
 };
 
 void PrintTo(const Case& c, std::ostream* out) {
-  *out << c.folder << " " << dtype_name(c.state_dtype);
+  *out << c.folder << " " << weight_format_name(c.format) << " " << dtype_name(c.state_dtype);
 }
 
 class Invariance : public testing::TestWithParam<Case> {
  protected:
   static LoadedModel load(int num_threads) {
-    return LoadedModel(GetParam().folder, num_threads, 8, std::nullopt, GetParam().state_dtype);
+    return LoadedModel(GetParam().folder, num_threads, 8, std::nullopt, GetParam().format,
+                       GetParam().state_dtype);
   }
 };
 
@@ -167,18 +169,25 @@ bool decays(const std::string& folder) {
 }
 
 std::vector<Case> all_cases() {
+  std::vector<Case> cases;
   std::vector<std::string> folders = golden_folders();
   folders.push_back(DELTASERVE_BUNDLED_MODEL);
-  std::vector<Case> cases;
   for (const std::string& folder : folders) {
-    cases.push_back({folder, Dtype::kF32});
-    if (decays(folder)) cases.push_back({folder, Dtype::kBf16});
+    for (const WeightFormat format :
+         {WeightFormat::kAuto, WeightFormat::kInt8, WeightFormat::kInt4}) {
+      cases.push_back({folder, format, Dtype::kF32});
+    }
+    if (decays(folder)) cases.push_back({folder, WeightFormat::kAuto, Dtype::kBf16});
   }
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
+    cases.push_back({DELTASERVE_BUNDLED_MODEL, format, Dtype::kF32});
+  }
+  cases.push_back({DELTASERVE_BUNDLED_MODEL, WeightFormat::kInt8, Dtype::kBf16});
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(all_cases()), [](const auto& test) {
-  return folder_name(test.param.folder) +
+  return folder_name(test.param.folder) + "_" + weight_format_name(test.param.format) +
          (test.param.state_dtype == Dtype::kBf16 ? "_bf16_state" : "");
 });
 
@@ -199,7 +208,8 @@ TEST(StateDtype, Bf16NeedsADecay) {
 
 TEST(StateDtype, Bf16HalvesTheState) {
   LoadedModel wide(DELTASERVE_BUNDLED_MODEL, 1);
-  LoadedModel narrow(DELTASERVE_BUNDLED_MODEL, 1, 8, std::nullopt, Dtype::kBf16);
+  LoadedModel narrow(DELTASERVE_BUNDLED_MODEL, 1, 8, std::nullopt, WeightFormat::kAuto,
+                     Dtype::kBf16);
   for (size_t i = 0; i < wide->layout().layers.size(); ++i) {
     const LayerStateLayout& f32 = wide->layout().layers[i];
     const LayerStateLayout& bf16 = narrow->layout().layers[i];

@@ -15,7 +15,8 @@ namespace deltaserve {
 class LoadedModel {
  public:
   LoadedModel(const std::string& folder, int num_threads, int max_sequences = 8,
-              std::optional<MixerKind> kind = std::nullopt, Dtype state_dtype = Dtype::kF32)
+              std::optional<MixerKind> kind = std::nullopt,
+              WeightFormat format = WeightFormat::kAuto, Dtype state_dtype = Dtype::kF32)
       : threads_(num_threads), backend_(make_cpu_backend(&threads_)) {
     absl::StatusOr<ModelFolder> opened = open_model_folder(folder);
     EXPECT_TRUE(opened.ok()) << opened.status();
@@ -24,7 +25,8 @@ class LoadedModel {
     limits.max_rows = 512;
     limits.max_sequences = max_sequences;
     limits.state_dtype = state_dtype;
-    absl::StatusOr<std::unique_ptr<Model>> loaded = Model::load(*opened, backend_.get(), limits);
+    absl::StatusOr<std::unique_ptr<Model>> loaded =
+        Model::load(*opened, backend_.get(), limits, format);
     EXPECT_TRUE(loaded.ok()) << loaded.status();
     model_ = *std::move(loaded);
   }

@@ -1,0 +1,453 @@
+// Products of int8 and int4 weights with activations of 8 bits. Sums of a block of activations (of
+// a group of int4 weights) are exact integers; what follows is the same chain of float operations
+// on every target. Built without contraction of multiplications and additions.
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/cpu/panel_task.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/matmul_integer.cc"
+#include "hwy/cache_control.h"
+#include "hwy/foreach_target.h"  // compiles this file once per target
+#include "hwy/highway.h"
+#if HWY_TARGET == HWY_SCALAR  // has no vectors of bytes
+HWY_BEFORE_NAMESPACE();
+namespace deltaserve {
+namespace HWY_NAMESPACE {
+void MultiplyIntegerPanels(const cpu::PanelTask& task) {
+  cpu::multiply_integer_panels_plainly(task);
+}
+}  // namespace HWY_NAMESPACE
+}  // namespace deltaserve
+HWY_AFTER_NAMESPACE();
+#else
+#include "kernels/cpu/integer_dot-inl.h"
+#include "kernels/cpu/row_tiles-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace deltaserve {
+namespace HWY_NAMESPACE {
+
+constexpr int kVectorBytes = 4 * lanes();
+constexpr int64_t kBlock = cpu::kActivationBlock;
+// How far ahead of itself a tile asks for weights: the processor's own prefetching stops at the end
+// of every page.
+constexpr int64_t kPrefetchBytes = 1024;
+constexpr int64_t kOctet = 2 * cpu::kQuad;
+constexpr int64_t kGroupUnits = cpu::kInt4Group / kOctet;
+
+// Four bytes of activations to every output.
+template <class T>
+HWY_INLINE Int32Vec broadcast4(const T* from) {
+  int32_t word = 0;
+  std::memcpy(&word, from, 4);
+  return hn::Set(Int32s(), word);
+}
+
+// One block of rows of activations; pointers are the first row's.
+struct BlockRows {
+  const int8_t* codes;
+  const int16_t* pairs;
+  const int32_t* starts;
+  const float* scales;
+  int64_t stride;  // codes of a row
+
+  BlockRows from_row(int64_t row) const {
+    return {codes + row * stride, pairs + row * stride, starts + row * (stride / cpu::kInt4Group),
+            scales + row * (stride / kBlock), stride};
+  }
+  BlockRows from_group(int64_t g) const {
+    return {codes + g * cpu::kInt4Group, pairs + g * cpu::kInt4Group, starts + g, scales, stride};
+  }
+  const int32_t* row_starts(int r) const { return starts + r * (stride / cpu::kInt4Group); }
+  float scale(int r) const { return scales[r * (stride / kBlock)]; }
+};
+
+// A format and a way to multiply it: `Sum` is what a block of products is summed in. In unit i the
+// weights of a vector of outputs are two vectors, each to be multiplied with its own factor.
+
+// int8, unit: a quad, as 16-bit numbers, its codes 0 and 2, then 1 and 3.
+struct Int8Pairs {
+  using Sum = Int32Vec;
+  using Weight = Int16Vec;
+  static constexpr int64_t kUnit = cpu::kQuad;
+  static constexpr int64_t kUnitBytes = cpu::kQuadBytes;
+
+  static HWY_INLINE void load(const unsigned char* unit, Weight* w) {
+    const ByteVec codes = hn::Load(Bytes(), unit);
+    w[0] = low_unsigned(codes);
+    w[1] = high_unsigned(codes);
+  }
+  static HWY_INLINE Weight factor(const BlockRows& x, int r, int64_t unit, int half) {
+    const int16_t* from = x.pairs + r * x.stride + unit * kUnit + 2 * half;
+    return hn::BitCast(Int16s(), broadcast4(from));
+  }
+  static HWY_INLINE Sum start(const int32_t* at) { return hn::Set(Int32s(), *at); }
+  static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) { return add_pairs(sum, w, x); }
+  static HWY_INLINE Int32Vec total(Sum sum) { return sum; }
+};
+
+// Two quads of bytes.
+struct ByteUnits {
+  using Weight = ByteVec;
+  static constexpr int64_t kUnit = kOctet;
+
+  static HWY_INLINE Weight factor(const BlockRows& x, int r, int64_t unit, int half) {
+    const int8_t* from = x.codes + r * x.stride + unit * kOctet + cpu::kQuad * half;
+    return hn::BitCast(Bytes(), broadcast4(from));
+  }
+};
+
+struct Int8Quads : ByteUnits {
+  using Sum = Int32Vec;
+  static constexpr int64_t kUnitBytes = 2 * cpu::kQuadBytes;
+
+  static HWY_INLINE void load(const unsigned char* unit, Weight* w) {
+    w[0] = hn::Load(Bytes(), unit);
+    w[1] = hn::Load(Bytes(), unit + cpu::kQuadBytes);
+  }
+  static HWY_INLINE Sum start(const int32_t* at) { return hn::Set(Int32s(), *at); }
+  static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) { return add_byte_quads(sum, w, x); }
+  static HWY_INLINE Int32Vec total(Sum sum) { return sum; }
+};
+
+struct UnsignedLevels {
+  alignas(16) uint8_t bytes[16];
+};
+constexpr UnsignedLevels unsigned_levels() {
+  UnsignedLevels levels = {};
+  for (int i = 0; i < 16; ++i) {
+    levels.bytes[i] = static_cast<uint8_t>(cpu::kInt4Levels[i] + cpu::kInt4Zero);
+  }
+  return levels;
+}
+constexpr UnsignedLevels kUnsignedLevels = unsigned_levels();
+
+// int4, unit: 128 bytes of nibbles, looked up in the levels.
+struct Int4Units : ByteUnits {
+  static constexpr int64_t kUnitBytes = cpu::kQuadBytes;
+
+  static HWY_INLINE void load(const unsigned char* unit, Weight* w) {
+    const Bytes d;
+    const auto levels = hn::LoadDup128(d, kUnsignedLevels.bytes);
+    const auto mask = hn::Set(d, 15);
+    const ByteVec nibbles = hn::Load(d, unit);
+    const ByteVec high = hn::BitCast(d, hn::ShiftRight<4>(hn::BitCast(Uint16s(), nibbles)));
+    w[0] = hn::TableLookupBytes(levels, hn::And(nibbles, mask));
+    w[1] = hn::TableLookupBytes(levels, hn::And(high, mask));
+  }
+};
+
+// Sums of 16 bits wrap on their way; the end of a group fits (kInt4Levels).
+struct Int4Pairs : Int4Units {
+  using Sum = Int16Vec;
+  static HWY_INLINE Sum start(const int32_t* at) { return hn::BitCast(Int16s(), broadcast4(at)); }
+  static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) { return add_byte_pairs(sum, w, x); }
+  static HWY_INLINE Int32Vec total(Sum sum) { return dot_pairs(sum, hn::Set(Int16s(), 1)); }
+};
+
+struct Int4Quads : Int4Units {
+  using Sum = Int32Vec;
+  static HWY_INLINE Sum start(const int32_t* at) { return hn::Set(Int32s(), *at); }
+  static HWY_INLINE Sum add(Sum sum, Weight w, Weight x) { return add_byte_quads(sum, w, x); }
+  static HWY_INLINE Int32Vec total(Sum sum) { return sum; }
+};
+
+// Weights in the panel, unpacked by every tile that reads them.
+template <class Kernel>
+struct PanelWeights {
+  static constexpr bool kUnpacked = false;
+
+  const unsigned char* units;
+  int first_vector;
+
+  HWY_INLINE void load(int64_t unit, int v, typename Kernel::Weight* w) const {
+    const int at = (first_vector + v) * kVectorBytes;
+    const unsigned char* from = units + unit * Kernel::kUnitBytes + at;
+    if (at % 64 == 0) hwy::Prefetch(from + kPrefetchBytes);
+    Kernel::load(from, w);
+  }
+  HWY_INLINE PanelWeights from_group(int64_t g) const {
+    return {units + g * cpu::kInt4GroupBytes, first_vector};
+  }
+};
+
+// Two vectors of outputs of a block, unpacked once for many tiles.
+template <class Kernel>
+struct UnpackedWeights {
+  static constexpr bool kUnpacked = true;
+
+  const unsigned char* vectors;
+
+  HWY_INLINE typename Kernel::Weight load(int64_t unit, int v, int half) const {
+    const hn::DFromV<typename Kernel::Weight> d;
+    const unsigned char* from = vectors + (4 * unit + 2 * v + half) * kVectorBytes;
+    return hn::Load(d, reinterpret_cast<const hn::TFromD<decltype(d)>*>(from));
+  }
+  HWY_INLINE UnpackedWeights from_group(int64_t g) const {
+    return {vectors + 4 * kGroupUnits * g * kVectorBytes};
+  }
+};
+
+template <class Kernel>
+HWY_INLINE void unpack(const PanelWeights<Kernel>& from, int64_t num_units,
+                       unsigned char* vectors) {
+  using Weight = typename Kernel::Weight;
+  const hn::DFromV<Weight> d;
+  for (int64_t unit = 0; unit < num_units; ++unit) {
+    for (int v = 0; v < 2; ++v) {
+      Weight w[2];
+      from.load(unit, v, w);
+      for (int half = 0; half < 2; ++half) {
+        unsigned char* to = vectors + (4 * unit + 2 * v + half) * kVectorBytes;
+        hn::Store(w[half], d, reinterpret_cast<hn::TFromD<decltype(d)>*>(to));
+      }
+    }
+  }
+}
+
+template <int kRows, int kVectors, class Kernel>
+struct Sums {
+  typename Kernel::Sum at[kRows][kVectors];
+
+  // Sets them to the products of the first units.
+  template <class Weights>
+  HWY_INLINE void multiply(const BlockRows& x, const Weights& weights, int64_t num_units) {
+    for (int r = 0; r < kRows; ++r) {
+      const auto start = Kernel::start(x.row_starts(r));
+      for (int v = 0; v < kVectors; ++v) at[r][v] = start;
+    }
+    for (int64_t unit = 0; unit < num_units; ++unit) {
+      typename Kernel::Weight w[kVectors][2];
+      if constexpr (!Weights::kUnpacked) {
+        for (int v = 0; v < kVectors; ++v) weights.load(unit, v, w[v]);
+      }
+      for (int half = 0; half < 2; ++half) {
+        if constexpr (Weights::kUnpacked) {
+          for (int v = 0; v < kVectors; ++v) w[v][half] = weights.load(unit, v, half);
+        }
+        for (int r = 0; r < kRows; ++r) {
+          const auto factor = Kernel::factor(x, r, unit, half);
+          for (int v = 0; v < kVectors; ++v) {
+            at[r][v] = Kernel::add(at[r][v], w[v][half], factor);
+          }
+        }
+      }
+    }
+  }
+  HWY_INLINE FloatVec as_float(int r, int v) const {
+    return hn::ConvertTo(Floats(), Kernel::total(at[r][v]));
+  }
+};
+
+struct OutputRows {
+  float* rows;
+  int64_t stride;
+};
+
+HWY_INLINE void put(FloatVec value, bool first, float* out) {
+  const Floats d;
+  hn::StoreU(first ? value : hn::Add(hn::LoadU(d, out), value), d, out);
+}
+
+// One block of activations of a panel. A format says where its units and scales stand and what
+// becomes of the integer sums of a tile.
+
+// out (= | +=) sum * (activation scale * weight scale)
+template <class K>
+struct Int8Block {
+  using Kernel = K;
+  static constexpr bool kWorthUnpacking = std::is_same_v<Kernel, Int8Pairs>;
+
+  const unsigned char* units;
+  const float* scales;  // of the panel's outputs
+  int64_t num_units;
+
+  Int8Block(const cpu::PackedMatrix& w, int64_t panel, int64_t block)
+      : units(w.panel(panel) + cpu::kInt8ScaleBytes + block * kBlock * cpu::kPanelColumns),
+        scales(reinterpret_cast<const float*>(w.panel(panel))),
+        num_units(std::min(kBlock, (w.columns + kOctet - 1) / kOctet * kOctet - block * kBlock) /
+                  Kernel::kUnit) {}
+
+  HWY_INLINE PanelWeights<Kernel> weights(int first_vector) const { return {units, first_vector}; }
+
+  HWY_INLINE void unpack_vectors(int first_vector, unsigned char* vectors) const {
+    unpack(weights(first_vector), num_units, vectors);
+  }
+
+  template <int kRows, int kVectors, class Weights>
+  HWY_INLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
+                       const OutputRows& out) const {
+    const Floats d;
+    Sums<kRows, kVectors, Kernel> sums;
+    sums.multiply(x, w, num_units);
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t column = (first_vector + v) * lanes();
+      const FloatVec scale = hn::Load(d, scales + column);
+      for (int r = 0; r < kRows; ++r) {
+        const FloatVec value = hn::Mul(sums.as_float(r, v), hn::Mul(hn::Set(d, x.scale(r)), scale));
+        put(value, first, out.rows + r * out.stride + column);
+      }
+    }
+  }
+};
+
+// out (= | +=) activation scale * (sum over groups of sum * weight scale)
+template <class K>
+struct Int4Block {
+  using Kernel = K;
+  static constexpr bool kWorthUnpacking = true;
+
+  const unsigned char* groups;
+  int64_t num_groups;
+
+  Int4Block(const cpu::PackedMatrix& w, int64_t panel, int64_t block)
+      : groups(w.panel(panel) + block * (kBlock / cpu::kInt4Group) * cpu::kInt4GroupBytes),
+        num_groups((std::min(kBlock, w.columns - block * kBlock) + cpu::kInt4Group - 1) /
+                   cpu::kInt4Group) {}
+
+  HWY_INLINE PanelWeights<Kernel> weights(int first_vector) const {
+    return {groups + cpu::kInt4ScaleBytes, first_vector};
+  }
+
+  HWY_INLINE void unpack_vectors(int first_vector, unsigned char* vectors) const {
+    for (int64_t g = 0; g < num_groups; ++g) {
+      unpack(weights(first_vector).from_group(g), kGroupUnits,
+             vectors + 4 * kGroupUnits * g * kVectorBytes);
+    }
+  }
+
+  HWY_INLINE FloatVec scale(int64_t g, int64_t column) const {
+    const hn::RebindToUnsigned<Floats> words;
+    const auto* from = reinterpret_cast<const uint32_t*>(groups + g * cpu::kInt4GroupBytes);
+    const auto pair = hn::Load(words, from + column % 16);
+    return hn::BitCast(Floats(), column < 16 ? hn::ShiftLeft<16>(pair)
+                                             : hn::And(pair, hn::Set(words, 0xffff0000u)));
+  }
+
+  template <int kRows, int kVectors, class Weights>
+  HWY_INLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
+                       const OutputRows& out) const {
+    const Floats d;
+    FloatVec total[kRows][kVectors];
+    for (int64_t g = 0; g < num_groups; ++g) {
+      Sums<kRows, kVectors, Kernel> sums;
+      sums.multiply(x.from_group(g), w.from_group(g), kGroupUnits);
+      for (int v = 0; v < kVectors; ++v) {
+        const FloatVec weight_scale = scale(g, (first_vector + v) * lanes());
+        for (int r = 0; r < kRows; ++r) {
+          const FloatVec value = hn::Mul(sums.as_float(r, v), weight_scale);
+          total[r][v] = g == 0 ? value : hn::Add(total[r][v], value);
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        put(hn::Mul(total[r][v], hn::Set(d, x.scale(r))), first,
+            out.rows + r * out.stride + (first_vector + v) * lanes());
+      }
+    }
+  }
+};
+
+// Tiles over weights that each unpacks itself.
+template <class Block>
+struct PanelTile {
+  const Block& block;
+  const BlockRows& x;
+  bool first;
+  const OutputRows& out;
+
+  template <int kRows>
+  HWY_INLINE void run(int64_t row) const {
+    constexpr int kVectors = 2 * kTileGroups<kRows>;
+    const OutputRows to = {out.rows + row * out.stride, out.stride};
+    for (int v = 0; v < 2 * kGroups; v += kVectors) {
+      block.template tile<kRows, kVectors>(x.from_row(row), block.weights(v), v, first, to);
+    }
+  }
+};
+
+// Tiles over a group that was unpacked.
+template <class Block>
+struct UnpackedTile {
+  const Block& block;
+  const unsigned char* vectors;
+  int first_vector;
+  const BlockRows& x;
+  bool first;
+  const OutputRows& out;
+
+  template <int kRows>
+  HWY_INLINE void run(int64_t row) const {
+    const OutputRows to = {out.rows + row * out.stride, out.stride};
+    const UnpackedWeights<typename Block::Kernel> weights = {vectors};
+    block.template tile<kRows, 2>(x.from_row(row), weights, first_vector, first, to);
+  }
+};
+
+// From here on unpacking once pays for the way through memory.
+constexpr int64_t kUnpackRows = 3 * kManyRows;
+
+template <class Block>
+HWY_INLINE void multiply_block(const Block& block, const BlockRows& x, int64_t num_rows, bool first,
+                               const OutputRows& out) {
+  if (Block::kWorthUnpacking && num_rows >= kUnpackRows) {
+    alignas(64) unsigned char vectors[4 * kBlock / Block::Kernel::kUnit * kVectorBytes];
+    for (int v = 0; v < 2 * kGroups; v += 2) {
+      block.unpack_vectors(v, vectors);
+      for_row_tiles(UnpackedTile<Block>{block, vectors, v, x, first, out}, num_rows);
+    }
+  } else {
+    for_row_tiles(PanelTile<Block>{block, x, first, out}, num_rows);
+  }
+}
+
+template <class Block>
+HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
+  const cpu::QuantizedRows& rows = *task.integers;
+  const int64_t at = task.first_row * rows.stride;
+  const BlockRows x = {rows.codes.get() + at, rows.pairs.get() + at,
+                       rows.starts.get() + at / cpu::kInt4Group, rows.scales.get() + at / kBlock,
+                       rows.stride};
+  for (int64_t b = 0; b < rows.stride / kBlock; ++b) {
+    const BlockRows from = {x.codes + b * kBlock, x.pairs + b * kBlock,
+                            x.starts + b * (kBlock / cpu::kInt4Group), x.scales + b, x.stride};
+    for (int64_t p = 0; p < task.num_panels; ++p) {
+      const Block block(*task.w, task.first_panel + p, b);
+      multiply_block(block, from, task.num_rows, b == 0 && !task.accumulate,
+                     {task.out + p * cpu::kPanelColumns, task.out_stride});
+    }
+  }
+}
+
+void MultiplyIntegerPanels(const cpu::PanelTask& task) {
+  const bool quads = task.path == cpu::IntegerPath::kQuads;
+  if (task.w->format == WeightFormat::kInt8) {
+    quads ? multiply_panels<Int8Block<Int8Quads> >(task)
+          : multiply_panels<Int8Block<Int8Pairs> >(task);
+  } else {
+    quads ? multiply_panels<Int4Block<Int4Quads> >(task)
+          : multiply_panels<Int4Block<Int4Pairs> >(task);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace deltaserve
+HWY_AFTER_NAMESPACE();
+#endif  // HWY_TARGET == HWY_SCALAR
+
+#if HWY_ONCE
+namespace deltaserve {
+HWY_EXPORT(MultiplyIntegerPanels);
+namespace cpu {
+
+void multiply_integer_panels(const PanelTask& task) {
+  HWY_DYNAMIC_DISPATCH(MultiplyIntegerPanels)(task);
+}
+
+}  // namespace cpu
+}  // namespace deltaserve
+#endif

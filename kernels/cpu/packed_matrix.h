@@ -1,0 +1,69 @@
+// Weights as the CPU's products read them: panels of 32 output features.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/base/thread_pool.h"
+#include "kernels/base/weight_format.h"
+#include "kernels/cpu/aligned.h"
+#include "kernels/ops.h"
+
+namespace deltaserve::cpu {
+
+// Output features of one panel.
+inline constexpr int64_t kPanelColumns = 32;
+
+// Integer weights stand four input features of an output side by side, a quad, the 32 outputs of a
+// panel after each other: 128 bytes of codes.
+inline constexpr int64_t kQuad = 4;
+inline constexpr int64_t kQuadBytes = kQuad * kPanelColumns;
+
+// int8: a panel is 32 floats, the scales of its outputs, then an even number of quads. A weight is
+// (code - 128) * scale.
+inline constexpr int kInt8Zero = 128;
+inline constexpr int64_t kInt8ScaleBytes = 4 * kPanelColumns;
+
+// int4: a panel is a run of groups of 32 input features. A group is its scales as bf16, in words of
+// output j (low half) and output j + 16 (high half), then four times 128 bytes, each of which holds
+// one quad in its low nibbles and the next in its high ones. A weight is kInt4Levels[nibble] *
+// scale.
+inline constexpr int64_t kInt4Group = 32;
+inline constexpr int64_t kInt4ScaleBytes = 2 * kPanelColumns;
+inline constexpr int64_t kInt4GroupBytes = kInt4ScaleBytes + kInt4Group * kPanelColumns / 2;
+// Closer together near zero, where weights are: of the levels inside [-16, 16] those with the least
+// squared error on normally distributed weights, 8 % below 16 even steps. Multiplied by a byte and
+// summed over half a group they fit 16 bits: 16 * 16 * 127 < 2^15. A negative scale mirrors them.
+inline constexpr int kInt4Levels[16] = {-14, -11, -9, -7, -5, -3, -2, -1, 0, 1, 3, 5, 7, 9, 12, 16};
+inline constexpr int kInt4Zero = 16;  // added to a level where a kernel wants it unsigned
+
+// w [rows = output features, columns = input features]; missing outputs of the last panel, and
+// input features that fill up the last quad or group, are zero.
+//
+// f32 and bf16 panels hold, for every input feature in order, its weights to the panel's outputs
+// side by side: f32 as they are; bf16 as 16 words whose low halves belong to outputs 0..15 and
+// whose high halves to outputs 16..31, so that widening is a shift and a mask.
+struct PackedMatrix {
+  WeightFormat format = WeightFormat::kF32;  // not kAuto
+  int64_t rows = 0;
+  int64_t columns = 0;
+  AlignedArray<unsigned char> data;
+
+  bool quantised() const { return format == WeightFormat::kInt8 || format == WeightFormat::kInt4; }
+  int64_t panels() const { return (rows + kPanelColumns - 1) / kPanelColumns; }
+  size_t panel_bytes() const;
+  size_t bytes() const { return static_cast<size_t>(panels()) * panel_bytes(); }
+  const unsigned char* panel(int64_t index) const {
+    return data.get() + static_cast<size_t>(index) * panel_bytes();
+  }
+  // The weights of one output feature as the products see them, [columns].
+  void read_row(int64_t row, float* out) const;
+  // Of a quantised weight, which is code * scale.
+  int code(int64_t row, int64_t column) const;
+  float scale(int64_t row, int64_t column) const;
+};
+
+// Stacks blocks by rows. Returns a matrix without data when the memory is not there.
+PackedMatrix pack_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format,
+                         ThreadPool& threads);
+
+}  // namespace deltaserve::cpu

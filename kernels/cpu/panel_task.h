@@ -1,0 +1,32 @@
+// One task of a product: some rows against some panels.
+#pragma once
+#include <cstdint>
+
+#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/quantize.h"
+
+namespace deltaserve::cpu {
+
+struct PanelTask {
+  const PackedMatrix* w = nullptr;
+  int64_t first_panel = 0;
+  int64_t num_panels = 0;
+  int64_t first_row = 0;
+  int64_t num_rows = 0;
+  // The activations: x for f32 and bf16, `integers` for int8 and int4.
+  const float* x = nullptr;
+  int64_t x_stride = 0;
+  const QuantizedRows* integers = nullptr;
+  IntegerPath path = IntegerPath::kPairs;
+  bool accumulate = false;
+  // Of first_row and first_panel; there is room for whole panels.
+  float* out = nullptr;
+  int64_t out_stride = 0;
+};
+
+void multiply_float_panels(const PanelTask& task);
+void multiply_integer_panels(const PanelTask& task);
+// What multiply_integer_panels computes, as scalar code.
+void multiply_integer_panels_plainly(const PanelTask& task);
+
+}  // namespace deltaserve::cpu

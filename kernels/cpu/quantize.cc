@@ -1,0 +1,220 @@
+#include "kernels/cpu/quantize.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <vector>
+
+#include "kernels/base/check.h"
+#include "kernels/base/dtype.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/quantize.cc"
+#include "hwy/foreach_target.h"  // compiles this file once per target
+#include "hwy/highway.h"
+
+// Plain loops of fixed length, which the compiler turns into vectors. Built without contraction of
+// multiplications and additions, so that targets with and without it round alike.
+HWY_BEFORE_NAMESPACE();
+namespace deltaserve {
+namespace HWY_NAMESPACE {
+
+// The integer nearest to `value`, ties to even, for sizes below 2^22.
+HWY_INLINE int32_t nearest(float value) {
+  return std::bit_cast<int32_t>(value + 12582912.0f) - 0x4b400000;
+}
+
+// The bits of the largest magnitude. Above those of every number stand infinity and the NaNs.
+HWY_INLINE uint32_t largest_bits(const float* x, int64_t count) {
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
+  }
+  return largest;
+}
+
+constexpr uint32_t kInfinity = 0x7f800000u;
+// Below this a block counts as zero: its inverse scale would leave the floats.
+constexpr float kTiny = 1e-30f;
+
+// codes[i] * scale ~= x[i]; returns the scale. Of a run that is not finite everywhere the scale is
+// NaN, and with it everything the row is multiplied with.
+float QuantizeRun(const float* x, int64_t count, int8_t* codes) {
+  const uint32_t bits = largest_bits(x, count);
+  const float largest = std::bit_cast<float>(bits);
+  const bool finite = bits < kInfinity;
+  const float inverse = finite && largest > kTiny ? 127.0f / largest : 0.0f;
+  if (inverse == 0) {
+    std::fill_n(codes, count, int8_t{0});
+    return finite ? 0.0f : std::bit_cast<float>(0x7fc00000u);
+  }
+  for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<int8_t>(nearest(x[i] * inverse));
+  return largest / 127.0f;
+}
+
+HWY_INLINE int32_t sum_of(const int8_t* codes, int64_t count) {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += codes[i];
+  return sum;
+}
+
+HWY_INLINE int32_t int4_pair_start(const int8_t* group) {
+  int32_t even = 0;
+  int32_t odd = 0;
+  for (int64_t k = 0; k < cpu::kInt4Group; k += cpu::kQuad) {
+    even += group[k] + group[k + 1];
+    odd += group[k + 2] + group[k + 3];
+  }
+  const auto low = static_cast<uint16_t>(-cpu::kInt4Zero * even);
+  const auto high = static_cast<uint16_t>(-cpu::kInt4Zero * odd);
+  return static_cast<int32_t>(uint32_t{low} | uint32_t{high} << 16);
+}
+
+// One block of a row: codes, scale, starts.
+void QuantizeBlock(const float* x, int64_t count, WeightFormat format, cpu::IntegerPath path,
+                   int8_t* codes, int16_t* pairs, float* scale, int32_t* starts) {
+  constexpr int64_t kBlock = cpu::kActivationBlock;
+  constexpr int64_t kGroup = cpu::kInt4Group;
+  *scale = QuantizeRun(x, count, codes);
+  std::fill(codes + count, codes + kBlock, int8_t{0});
+  if (format == WeightFormat::kInt8) {
+    starts[0] = -cpu::kInt8Zero * sum_of(codes, kBlock);
+    if (path == cpu::IntegerPath::kQuads) return;
+    for (int64_t k = 0; k < kBlock; k += cpu::kQuad) {
+      pairs[k] = codes[k];
+      pairs[k + 1] = codes[k + 2];
+      pairs[k + 2] = codes[k + 1];
+      pairs[k + 3] = codes[k + 3];
+    }
+    return;
+  }
+  for (int64_t g = 0; g < kBlock / kGroup; ++g) {
+    const int8_t* group = codes + g * kGroup;
+    starts[g] = path == cpu::IntegerPath::kPairs ? int4_pair_start(group)
+                                                 : -cpu::kInt4Zero * sum_of(group, kGroup);
+  }
+}
+
+// Of each of a group's weights the nearest level of the grid that `scale` makes, and the sum of the
+// squared errors.
+HWY_INLINE float int4_error(const float* weights, float scale) {
+  float error[cpu::kInt4Group];
+  const float inverse = 1.0f / scale;
+  for (int64_t k = 0; k < cpu::kInt4Group; ++k) {
+    const float value = weights[k] * inverse;
+    float level = static_cast<float>(cpu::kInt4Levels[0]);
+    for (int i = 1; i < 16; ++i) {
+      const auto step = static_cast<float>(cpu::kInt4Levels[i] - cpu::kInt4Levels[i - 1]);
+      const auto middle = 0.5f * static_cast<float>(cpu::kInt4Levels[i] + cpu::kInt4Levels[i - 1]);
+      level += value > middle ? step : 0.0f;
+    }
+    const float difference = weights[k] - level * scale;
+    error[k] = difference * difference;
+  }
+  // Halved again and again, so that the order does not depend on the vectors.
+  for (int64_t n = cpu::kInt4Group / 2; n > 0; n /= 2) {
+    for (int64_t k = 0; k < n; ++k) error[k] += error[k + n];
+  }
+  return error[0];
+}
+
+// The bf16 scale with the smallest squared error. Outliers may be cut: the sizes that the largest
+// weight is given reach beyond the last level.
+uint16_t BestInt4Scale(const float* weights) {
+  const uint32_t largest_size = largest_bits(weights, cpu::kInt4Group);
+  if (largest_size >= kInfinity) return 0x7fc0;  // as a NaN, not hidden
+  const auto largest = std::bit_cast<float>(largest_size);
+  if (largest <= kTiny) return 0;
+  uint16_t best = 0;
+  float best_error = std::numeric_limits<float>::infinity();
+  for (int i = 0; i < 32; ++i) {
+    const float ends_at = 12.0f + 0.375f * static_cast<float>(i);  // 12 .. 23.6
+    for (const float sign : {1.0f, -1.0f}) {
+      const uint16_t bits = f32_to_bf16(sign * largest / ends_at);
+      const float error = int4_error(weights, bf16_to_f32(bits));
+      if (error < best_error) {
+        best_error = error;
+        best = bits;
+      }
+    }
+  }
+  return best;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace deltaserve
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace deltaserve {
+HWY_EXPORT(QuantizeRun);
+HWY_EXPORT(QuantizeBlock);
+HWY_EXPORT(BestInt4Scale);
+namespace cpu {
+
+float quantize_int8(const float* weights, int64_t count, uint8_t* codes) {
+  std::vector<int8_t> integers(static_cast<size_t>(count));
+  const float scale = HWY_DYNAMIC_DISPATCH(QuantizeRun)(weights, count, integers.data());
+  for (int64_t i = 0; i < count; ++i) {
+    codes[i] = static_cast<uint8_t>(kInt8Zero + integers[static_cast<size_t>(i)]);
+  }
+  return scale;
+}
+
+uint16_t quantize_int4(const float* weights, uint8_t* codes) {
+  const uint16_t bits = HWY_DYNAMIC_DISPATCH(BestInt4Scale)(weights);
+  const float scale = bf16_to_f32(bits);
+  for (int64_t k = 0; k < kInt4Group; ++k) {
+    const float value = scale == 0 ? 0 : weights[k] * (1.0f / scale);  // NaN: code 0
+    uint8_t code = 0;
+    while (code < 15 &&
+           value > 0.5f * static_cast<float>(kInt4Levels[code] + kInt4Levels[code + 1])) {
+      ++code;
+    }
+    codes[k] = code;
+  }
+  return bits;
+}
+
+bool QuantizedRows::reserve(int64_t rows, int64_t columns) {
+  const int64_t width = (columns + kActivationBlock - 1) / kActivationBlock * kActivationBlock;
+  const auto count = static_cast<size_t>(rows * width);
+  codes = allocate_aligned<int8_t>(count);
+  pairs = allocate_aligned<int16_t>(count);
+  scales = allocate_aligned<float>(count / kActivationBlock);
+  starts = allocate_aligned<int32_t>(count / kInt4Group);
+  if (codes == nullptr || pairs == nullptr || scales == nullptr || starts == nullptr) return false;
+  // Touches every page now, not in a step.
+  std::fill_n(codes.get(), count, int8_t{0});
+  std::fill_n(pairs.get(), count, int16_t{0});
+  capacity_rows = rows;
+  capacity_columns = width;
+  return true;
+}
+
+void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
+                   WeightFormat format, IntegerPath path, QuantizedRows& out, ThreadPool& threads) {
+  constexpr int64_t kBlocksPerTask = 64;
+  const int64_t blocks = (columns + kActivationBlock - 1) / kActivationBlock;
+  DS_CHECK(num_rows <= out.capacity_rows && blocks * kActivationBlock <= out.capacity_columns);
+  out.stride = blocks * kActivationBlock;
+  const int64_t rows_per_task = std::max<int64_t>(1, kBlocksPerTask / blocks);
+  threads.parallel_for((num_rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
+    const int64_t end = std::min(num_rows, (task + 1) * rows_per_task);
+    for (int64_t r = task * rows_per_task; r < end; ++r) {
+      for (int64_t b = 0; b < blocks; ++b) {
+        const int64_t at = r * out.stride + b * kActivationBlock;
+        HWY_DYNAMIC_DISPATCH(QuantizeBlock)
+        (x + r * x_stride + b * kActivationBlock,
+         std::min(kActivationBlock, columns - b * kActivationBlock), format, path,
+         out.codes.get() + at, out.pairs.get() + at,
+         &out.scales[static_cast<size_t>(at / kActivationBlock)],
+         out.starts.get() + at / kInt4Group);
+      }
+    }
+  });
+}
+
+}  // namespace cpu
+}  // namespace deltaserve
+#endif

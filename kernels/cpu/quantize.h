@@ -1,0 +1,53 @@
+// Numbers to small integers: weights once at load, activations in every product. Every instruction
+// set computes the same bits.
+#pragma once
+#include <cstdint>
+
+#include "kernels/base/thread_pool.h"
+#include "kernels/cpu/aligned.h"
+#include "kernels/cpu/packed_matrix.h"
+
+namespace deltaserve::cpu {
+
+// codes[i] = 128 + an integer of at most 127 in size; returns the scale s of weights[i] ~=
+// (codes[i] - 128) * s.
+float quantize_int8(const float* weights, int64_t count, uint8_t* codes);
+
+// kInt4Group weights to indices of kInt4Levels; returns the bits of the bf16 scale.
+uint16_t quantize_int4(const float* weights, uint8_t* codes);
+
+// Input features of an activation row that share a scale.
+inline constexpr int64_t kActivationBlock = 128;
+
+// How the products multiply bytes.
+enum class IntegerPath : uint8_t {
+  kPlain,  // scalar code, slow, from which no path may differ by a bit
+  kPairs,  // products of neighbours, added: any processor
+  kQuads,  // four products of bytes and their sum in one instruction (VNNI)
+};
+
+// Rows of activations as integers of at most 127 in size, a block's times its scale. Rows are
+// filled up with zeros to whole blocks.
+struct QuantizedRows {
+  int64_t stride = 0;  // codes of a row, a multiple of kActivationBlock
+  AlignedArray<int8_t> codes;
+  AlignedArray<int16_t> pairs;  // the codes as the int8 kernel of kPairs wants them: of each quad
+                                // the codes 0, 2, 1, 3
+  AlignedArray<float> scales;   // [row][block]
+  // What a kernel's sums start from, so that weights may be unsigned: minus the zero of the weights
+  // times the sum of the codes. int8: [row][block] in the first entries of a block's groups. int4:
+  // [row][group], for kPairs two 16-bit sums, of the features 0, 1 and of the features 2, 3 of
+  // every quad.
+  AlignedArray<int32_t> starts;
+  int64_t capacity_rows = 0;
+  int64_t capacity_columns = 0;
+
+  // Room for `rows` rows of at most `columns` features. False: the memory is not there.
+  [[nodiscard]] bool reserve(int64_t rows, int64_t columns);
+};
+
+// x [num_rows, columns] for a product with weights of this format.
+void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
+                   WeightFormat format, IntegerPath path, QuantizedRows& out, ThreadPool& threads);
+
+}  // namespace deltaserve::cpu
