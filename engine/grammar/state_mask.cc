@@ -174,11 +174,30 @@ StateMask compute_state_mask(const Pushdown& grammar, const TokenTable& table, S
   return MaskBuilder(grammar, table, state, bottom_depth).build();
 }
 
-StateMaskCache::StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table)
-    : grammar_(grammar), table_(std::move(table)), masks_(grammar.states()) {}
+StateMaskCache::StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table,
+                               std::shared_ptr<GrammarMemory> memory)
+    : grammar_(grammar),
+      table_(std::move(table)),
+      memory_(std::move(memory)),
+      masks_(grammar.states()) {}
 
 StateMaskCache::~StateMaskCache() {
   for (const auto& mask : masks_) delete mask.load();
+  if (memory_ != nullptr) memory_->give_back(bytes_);
+}
+
+// False: there is no room.
+bool StateMaskCache::take(size_t bytes) {
+  if (bytes_.fetch_add(bytes) + bytes <= grammar_limits::kMaskCacheBytes) {
+    if (memory_ == nullptr || memory_->take(bytes)) return true;
+  }
+  bytes_ -= bytes;
+  return false;
+}
+
+void StateMaskCache::give_back(size_t bytes) {
+  bytes_ -= bytes;
+  if (memory_ != nullptr) memory_->give_back(bytes);
 }
 
 const StateMask& StateMaskCache::mask(StateId state, uint32_t bottom_depth,
@@ -187,12 +206,12 @@ const StateMask& StateMaskCache::mask(StateId state, uint32_t bottom_depth,
   if (found == nullptr) {
     auto computed = std::make_unique<StateMask>(compute_state_mask(grammar_, *table_, state, 0));
     const size_t bytes = computed->bytes();
-    const bool room = bytes_.fetch_add(bytes) + bytes <= grammar_limits::kMaskCacheBytes;
-    if (room && masks_[state].compare_exchange_strong(found, computed.get())) {
+    if (!take(bytes)) {
+      found = (*own = std::move(computed)).get();
+    } else if (masks_[state].compare_exchange_strong(found, computed.get())) {
       found = computed.release();
     } else {
-      bytes_ -= bytes;  // no room, or another thread was first
-      if (found == nullptr) found = (*own = std::move(computed)).get();
+      give_back(bytes);  // another thread was first
     }
   }
   // A mask for an empty stack serves all stacks that leave room for its reach.
