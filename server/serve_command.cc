@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "engine/grammar/grammar.h"
+#include "engine/grammar/grammar_cache.h"
 #include "engine/model_runner.h"
 #include "models/file.h"
 #include "models/text.h"
@@ -64,7 +64,16 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> load_chat_template(const Loa
   return nullptr;
 }
 
-ServedModel served_model(const LoadedModel& loaded, const std::string& name) {
+std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_t size,
+                                            const ServerLimits& limits) {
+  auto table = std::make_shared<const TokenTable>(vocabulary, static_cast<int32_t>(size));
+  return std::make_shared<GrammarCache>(
+      std::move(table), GrammarCacheLimits{limits.cached_grammars, limits.cached_grammar_bytes,
+                                           limits.grammar_bytes});
+}
+
+ServedModel served_model(const LoadedModel& loaded, const std::string& name,
+                         const ServerLimits& limits) {
   ServedModel model;
   model.name = name;
   if (model.name.empty()) {
@@ -85,8 +94,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name) {
   model.bos_token = loaded.folder.defaults.bos_token;
   model.eos_token = loaded.folder.defaults.eos_token;
   if (model.tokenizer != nullptr) {
-    model.token_table = std::make_shared<const TokenTable>(model.tokenizer->vocabulary(),
-                                                           static_cast<int32_t>(model.vocab_size));
+    model.grammars = grammar_cache(model.tokenizer->vocabulary(), model.vocab_size, limits);
   }
   return model;
 }
@@ -130,7 +138,7 @@ int serve(Options options) {
   const absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat_template =
       load_chat_template(*loaded, options.chat_template_file);
   if (!chat_template.ok()) return report(chat_template.status());
-  ServedModel served = served_model(*loaded, options.name);
+  ServedModel served = served_model(*loaded, options.name, options.http.limits);
   served.chat_template = chat_template->get();
   served.allow_request_template = options.allow_chat_template;
   print_model(*loaded, served);
