@@ -79,6 +79,7 @@ struct ServerLimits {
   std::chrono::seconds idle{75};    // between requests
   std::chrono::seconds header{10};  // from the first byte of a head to its last; a TLS handshake
   // A body must end, or bring this many bytes a second on average, in each span of body_grace.
+  // Beyond: 408 before the connection is closed.
   std::chrono::seconds body_grace{15};
   uint64_t body_bytes_per_second = 128 * 1024;
   std::chrono::seconds write_stall{30};  // for each piece of a reply
