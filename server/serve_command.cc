@@ -39,7 +39,7 @@ struct Options {
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
   int max_queue = EngineOptions().max_queued_requests;
-  int drain_timeout_s = 0;
+  int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
 
@@ -226,8 +226,10 @@ void add_log_options(CLI::App* command, Options* options) {
 void add_serve_command(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("serve", "Serve a model over HTTP (OpenAI API)");
   command->footer(
-      "SIGTERM or SIGINT: new requests get 503, those that run finish, then the exit code is 0.\n"
-      "A second signal cuts them off. Beyond this machine, use --api-key-file and --tls-cert.");
+      "SIGTERM or SIGINT: new requests get 503, those that run finish within --drain-timeout, "
+      "then\n"
+      "the exit code is 0. A second signal cuts them off.\n"
+      "Beyond this machine, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<Options>();
   add_model_options(command, &options->model);
   add_capacity_options(command, &options->model);
@@ -258,8 +260,10 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->capture_default_str()
       ->type_name("S");
   command
-      ->add_option("--drain-timeout", options->drain_timeout_s,
-                   "Seconds that running requests get after SIGTERM; 0 = as long as they take")
+      ->add_option(
+          "--drain-timeout", options->drain_timeout_s,
+          "Seconds that running requests get after SIGTERM; then their streams end with an "
+          "error. 0 = as long as they take")
       ->check(CLI::Range(0, 86400))
       ->capture_default_str()
       ->type_name("S");
