@@ -2,11 +2,13 @@
 """What following a schema costs: decode at batch 8 over HTTP, with and without one.
 
     python structured_figures.py --binary build/release/bin/deltaserve --model models/bundled \\
-        [--runs 7] [--tokens 400]
+        [--runs 30] [--tokens 200] [--threads 1]
 
-Each run takes the cases in turn, so that a noisy machine is noisy for all of them. `wall` is
-what eight clients see, from the first request to the last reply; `busy` is the engine's time in
-steps, masks included, by /metrics.
+Each run takes the cases in turn, so that a noisy machine is noisy for all of them; the cost is the
+median over pairs of neighbours. `wall` is what eight clients see, from the first request to the
+last reply. `cpu` is what the process has computed for a token, on all threads, compiling included:
+where others load the machine, it is what can be measured, with --threads 1, as threads that wait
+for each other compute, too.
 """
 
 import argparse
@@ -31,11 +33,11 @@ ITEM = {"type": "object",
 
 
 def schema(name):
-    """A list that is longer than any answer; equal but for the name of a property."""
+    """A list that is longer than the answers; equal but for the name of a property."""
     item = copy.deepcopy(ITEM)
     item["properties"][name] = {"type": "boolean"}
     item["required"].append(name)
-    return {"type": "array", "items": item, "minItems": 1000, "maxItems": 2000}
+    return {"type": "array", "items": item, "minItems": 40}
 
 
 class Figures:
@@ -49,10 +51,7 @@ class Figures:
         return schema("p%d" % self.next_name)
 
     def run(self, schemas):
-        """(tokens/s of the wall, of the engine's busy time, ms a step)"""
-        names = ("deltaserve_step_busy_seconds_total", "deltaserve_decode_rows_total",
-                 "deltaserve_steps_total")
-        before = [self.server.metric(name) for name in names]
+        """(seconds of the wall, of the processor) a token"""
         bodies = []
         for seed, one in enumerate(schemas):
             extra = {"ignore_eos": True} if one is None else {"structured_outputs": {"json": one}}
@@ -60,15 +59,22 @@ class Figures:
                            **extra})
         counts = []
         threads = [threading.Thread(target=self.post, args=(body, counts)) for body in bodies]
-        start = time.monotonic()
+        processor, start = self.processor_seconds(), time.monotonic()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         wall = time.monotonic() - start
         assert counts == [self.tokens] * BATCH, counts
-        busy, rows, steps = (self.server.metric(name) - old for name, old in zip(names, before))
-        return sum(counts) / wall, rows / busy, 1e3 * busy / steps
+        return wall / sum(counts), (self.processor_seconds() - processor) / sum(counts)
+
+    def processor_seconds(self):
+        folder = "/proc/%d/task" % self.server.process.pid
+        nanoseconds = 0
+        for thread in os.listdir(folder):
+            with open("%s/%s/schedstat" % (folder, thread)) as file:
+                nanoseconds += int(file.read().split()[0])
+        return nanoseconds / 1e9
 
     def post(self, body, counts):
         status, reply = self.server.post("/v1/completions", body)
@@ -88,29 +94,37 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--tokens", type=int, default=400)
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=200)
     options = parser.parse_args()
     harness.BINARY, harness.MODEL = os.path.abspath(options.binary), options.model
     results = {}
-    with harness.Server("--max-sequences", str(BATCH)) as server:
+    with harness.Server("--max-sequences", str(BATCH), "--threads",
+                        str(options.threads)) as server:
         figures = Figures(server, options.tokens)
         for run in range(options.runs + 1):
             for name, schemas in figures.cases().items():
                 result = figures.run(schemas)
                 if run > 0:  # the first one warms the machine
                     results.setdefault(name, []).append(result)
-    print("load average %.1f; median of %d runs [lowest to highest]; %d tokens of %d answers" % (
-        os.getloadavg()[0], options.runs, options.tokens, BATCH))
-    base = results["no schema"]
+    print("load average %.1f, %d threads; medians of %d runs [quartiles], %d tokens of %d answers" % (
+        os.getloadavg()[0], options.threads, options.runs, options.tokens, BATCH))
     for name, runs in results.items():
-        wall, busy, step = (sorted(column) for column in zip(*runs))
-        # Of pairs that were neighbours in time.
-        cost = statistics.median(b[1] / r[1] - 1 for b, r in zip(base, runs))
-        print("%-26s wall %6.0f tok/s [%.0f to %.0f]  busy %6.0f tok/s [%.0f to %.0f]  "
-              "%.3f ms a step  cost %+.1f %%" % (
-                  name, statistics.median(wall), wall[0], wall[-1], statistics.median(busy),
-                  busy[0], busy[-1], statistics.median(step), 100 * cost))
+        print("%-26s wall %s tokens/s, %s   cpu %s us a token, %s" % (
+            name, quartiles([1 / wall for wall, _ in runs]), cost(results, name, 0),
+            quartiles([1e6 * cpu for _, cpu in runs]), cost(results, name, 1)))
+
+
+def quartiles(values):
+    low, middle, high = statistics.quantiles(values, n=4)
+    return "%.0f [%.0f to %.0f]" % (middle, low, high)
+
+
+def cost(results, name, column):
+    pairs = zip(results["no schema"], results[name])
+    return "%+.1f %%" % (100 * statistics.median(run[column] / plain[column] - 1
+                                                 for plain, run in pairs))
 
 
 if __name__ == "__main__":
