@@ -216,7 +216,8 @@ bool Engine::Loop::begin_step(SteadyTime time) {
   return true;
 }
 
-// In turn, beginning with those that the last step was too short for.
+// In turn, beginning with those that the last step was too short for. Of the sequences that may run
+// at least one is prepared in the end: an engine that waits for news would not come back to them.
 void Engine::Loop::prepare_draws(SteadyTime time) {
   const SteadyTime until = now() + engine_limits::kMaskTime;
   const size_t count = decoding_.size();
@@ -225,12 +226,12 @@ void Engine::Loop::prepare_draws(SteadyTime time) {
   for (size_t i = 0; i < count; ++i) {
     const size_t index = (first + i) % count;
     Sequence& sequence = *decoding_[index];
-    if (sequence.prepared()) continue;
+    if (sequence.prepared() || sequence.stream().full()) continue;
     if (!sequence.constrained()) {
       sequence.prepare_draw(time);
     } else if (!late) {
       sequence.prepare_draw(time);
-      late = now() >= until;
+      late = sequence.prepared() && now() >= until;
       first_to_prepare_ = index + 1;
     }
   }

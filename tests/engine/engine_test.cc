@@ -121,6 +121,21 @@ TEST(Engine, SlowConstraintsShareTheStepsTime) {
   for (int slot = 1; slot < 4; ++slot) EXPECT_EQ(tokens[slot], 10);
 }
 
+TEST(Engine, ASlowConstraintWithoutAReaderDelaysNobody) {
+  FakeRunner runner(512, 2);
+  EngineOptions small = options();
+  small.stream_capacity = 2;
+  Engine engine(&runner, &vocabulary(), small);
+  std::vector<Stream> streams;
+  for (uint64_t i = 0; i < 2; ++i) {
+    GenerateRequest constrained = request(3, i == 0 ? 1000 : 20, i);
+    constrained.constraint = std::make_unique<SlowConstraint>();
+    streams.push_back(*engine.submit(std::move(constrained)));
+  }
+  EXPECT_EQ(read_all(*streams[1]).tokens_generated, 20);
+  EXPECT_LT(engine.stats().generated_tokens, 40);
+}
+
 TEST(Engine, StopStringsAcrossTokens) {
   FakeRunner runner(512, 1, FakeRunner::script("one\n\nUser: two", 5));
   Engine engine(&runner, &vocabulary(), options());
