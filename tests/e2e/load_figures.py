@@ -215,7 +215,7 @@ def overload(options):
         good = result["output_tokens_per_second"]
         report("overload", "%.1f requests/s offered for %d s; %s; goodput %.0f tokens/s, %.1f %%"
                % (rate, options.seconds, result["requests"], good, 100 * good / peak))
-        # A minute later it is as before.
+        # Nothing is left of it.
         after = bench(server, "--clients", str(slots), "--seconds", "20", *generate)
         report("after", "%.0f tokens/s" % after["output_tokens_per_second"])
 
