@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/doorbell.h"
+#include "engine/limits.h"
 #include "engine/request_check.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
@@ -56,6 +57,7 @@ class Engine::Loop {
 
   void run();
   bool begin_step(SteadyTime time);
+  void prepare_draws(SteadyTime time);
   bool plan_step(SteadyTime time);
   void commit_step(SteadyTime time);
   void commit_piece(const StepPiece& piece, SteadyTime time, const HeadResult** results);
@@ -85,6 +87,7 @@ class Engine::Loop {
   std::vector<HeadResult> results_;  // [head_rows_]
   std::vector<Sequence*> told_;      // have an update of this step and go on
   uint64_t turn_ = 0;
+  size_t first_to_prepare_ = 0;  // in decoding_, more or less: sequences come and go
 
   // ---- Shared. The mutex is never held while a reader is told something.
   mutable std::mutex mutex_;
@@ -193,10 +196,8 @@ void Engine::Loop::run() {
 
 // Drops what is unwanted or late and admits what waits, into the freed slots too. False: stop.
 bool Engine::Loop::begin_step(SteadyTime time) {
-  for (const auto& sequence : decoding_) {
-    sequence->end_if_unwanted(time);
-    sequence->prepare_draw(time);
-  }
+  for (const auto& sequence : decoding_) sequence->end_if_unwanted(time);
+  prepare_draws(time);
   for (const auto& group : prefills_) group->end_unwanted(time, &ended_);
   retire_ended();
   {
@@ -215,10 +216,33 @@ bool Engine::Loop::begin_step(SteadyTime time) {
   return true;
 }
 
+// In turn, beginning with those that the last step was too short for. Of the sequences that may run
+// at least one is prepared in the end: an engine that waits for news would not come back to them.
+void Engine::Loop::prepare_draws(SteadyTime time) {
+  const SteadyTime until = now() + engine_limits::kMaskTime;
+  const size_t count = decoding_.size();
+  const size_t first = first_to_prepare_;
+  bool late = false;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t index = (first + i) % count;
+    Sequence& sequence = *decoding_[index];
+    if (sequence.prepared() || sequence.stream().full()) continue;
+    if (!sequence.constrained()) {
+      sequence.prepare_draw(time);
+    } else if (!late) {
+      sequence.prepare_draw(time);
+      late = sequence.prepared() && now() >= until;
+      first_to_prepare_ = index + 1;
+    }
+  }
+}
+
 // False: nothing to do until the doorbell rings or a deadline passes.
 bool Engine::Loop::plan_step(SteadyTime time) {
   demands_.clear();
-  for (const auto& sequence : decoding_) demands_.push_back({0, sequence->stream().full()});
+  for (const auto& sequence : decoding_) {
+    demands_.push_back({0, sequence->stream().full() || !sequence->prepared()});
+  }
   for (const auto& group : prefills_) {
     demands_.push_back({group->prompt_left(), group->paused(), group->num_choices()});
   }

@@ -1,6 +1,7 @@
 // Every bound that the engine itself holds a request or a step to, in one table. Transports have
 // bounds of their own on top.
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
@@ -14,6 +15,10 @@ inline constexpr int kQueuedRequests = 1024;
 // Rows of one step. More: prompts are read with fewer passes over the weights. Fewer: a running
 // stream waits less for its next token while prompts are read.
 inline constexpr int kStepTokens = 512;
+// Spent before a step on finding out what constrained answers may go on with, not counting the one
+// during which it runs out; those that are left wait for the next step. Most take microseconds, a
+// grammar's state that is met first up to a few milliseconds: one answer must not delay all others.
+inline constexpr std::chrono::microseconds kMaskTime{1000};
 // A longer prompt is INVALID_ARGUMENT. The state does not grow with it: only the queue's memory
 // (4 bytes a token) and the time in a slot do.
 inline constexpr int64_t kPromptTokens = int64_t{1} << 24;

@@ -64,6 +64,9 @@ class Sequence {
   bool wants_draw() const;
   // Finds out which tokens may be drawn; idempotent until commit(). Ends it with kError if none.
   void prepare_draw(SteadyTime now);
+  bool prepared() const { return prepared_; }
+  // Then preparing takes its time.
+  bool constrained() const { return constraint_ != nullptr; }
   // Asks for a draw from the logits of the step's row `row`. What the entry points to stays as it
   // is until commit().
   void add_draw(int32_t row, std::vector<HeadRow>* head_rows) const;

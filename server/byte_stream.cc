@@ -66,6 +66,26 @@ struct ByteStream::Impl : std::enable_shared_from_this<Impl> {
     timer.cancel();
   }
 
+  void expire() {
+    if (!spares_socket) return close();
+    deadline = Clock::time_point::max();
+    reading_expired = true;  // also of a read that is about to begin
+    ErrorCode ignored;
+    socket.cancel(ignored);
+  }
+
+  void set_deadline(Clock::time_point time, bool spares) {
+    deadline = time;
+    spares_socket = spares;
+    reading_expired = false;
+    arm();
+  }
+
+  ReadResult read_result(ErrorCode ec, size_t size) const {
+    if (ec == asio::error::operation_aborted && reading_expired) ec = asio::error::timed_out;
+    return {ec, size};
+  }
+
   // The timer runs to the earliest deadline that was set since it was started, so that one that
   // only moves away, as it does with every write, costs nothing.
   void arm() {
@@ -78,7 +98,7 @@ struct ByteStream::Impl : std::enable_shared_from_this<Impl> {
       if (impl == nullptr || (ec && impl->armed_for != time)) return;
       impl->armed = false;
       if (ec) return;
-      if (Clock::now() >= impl->deadline) return impl->close();
+      if (Clock::now() >= impl->deadline) return impl->expire();
       impl->arm();
     });
   }
@@ -90,6 +110,8 @@ struct ByteStream::Impl : std::enable_shared_from_this<Impl> {
   Clock::time_point deadline = Clock::time_point::max();
   Clock::time_point armed_for;
   bool armed = false;
+  bool spares_socket = false;    // when the deadline passes
+  bool reading_expired = false;  // it has, and has spared the socket
 };
 
 ByteStream::ByteStream(tcp::socket socket, const TlsContext& tls)
@@ -109,14 +131,15 @@ awaitable<bool> ByteStream::handshake() {
 }
 
 awaitable<ByteStream::ReadResult> ByteStream::read_some(asio::mutable_buffer buffer) {
+  if (impl_->reading_expired) co_return ReadResult{asio::error::timed_out, 0};
   if (impl_->tls) {
     auto [ec, size] = co_await impl_->tls->async_read_some(buffer, kAsTuple);
     // A peer that closes without a word: HTTP has its own end of messages.
     if (ec == ssl::error::stream_truncated) ec = asio::error::eof;
-    co_return ReadResult{ec, size};
+    co_return impl_->read_result(ec, size);
   }
   auto [ec, size] = co_await impl_->socket.async_read_some(buffer, kAsTuple);
-  co_return ReadResult{ec, size};
+  co_return impl_->read_result(ec, size);
 }
 
 awaitable<ByteStream::ErrorCode> ByteStream::write(asio::const_buffer buffer) {
@@ -136,8 +159,11 @@ awaitable<void> ByteStream::wait_for_reset() {
 }
 
 void ByteStream::expires_at(Clock::time_point time) {
-  impl_->deadline = time;
-  impl_->arm();
+  impl_->set_deadline(time, false);
+}
+
+void ByteStream::reading_expires_after(Clock::duration time) {
+  impl_->set_deadline(Clock::now() + time, true);
 }
 
 awaitable<void> ByteStream::shut_down_send() {

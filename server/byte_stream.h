@@ -53,6 +53,9 @@ class ByteStream {
   void expires_at(Clock::time_point time);
   void expires_after(Clock::duration time) { expires_at(Clock::now() + time); }
   void expires_never() { expires_at(Clock::time_point::max()); }
+  // As expires_after(), but the socket stays open and only reading fails, with timed_out, until the
+  // next call of these: there is something left to say.
+  void reading_expires_after(Clock::duration time);
 
   // Says goodbye, which the peer may ignore. What it still sends can be drained.
   boost::asio::awaitable<void> shut_down_send();

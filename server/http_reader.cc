@@ -141,6 +141,12 @@ ApiError HttpReader::body_too_large() const {
   return http_error(413, str_cat("the body is larger than ", limits_.body_bytes, " bytes"));
 }
 
+ApiError HttpReader::body_too_slow() const {
+  return http_error(
+      408, str_cat("the body came too slowly: within ", limits_.body_grace.count(),
+                   " s it must end, or bring ", limits_.body_bytes_per_second, " bytes a second"));
+}
+
 // Capacity of a body that another piece is to be read for: twice as much each time, but not beyond
 // what may come.
 uint64_t HttpReader::room_for_piece(const std::string& body, uint64_t announced) const {
@@ -158,7 +164,7 @@ awaitable<bool> HttpReader::read_body(HttpParser* parser, std::string* body,
   uint64_t next_span = span_bytes;
   std::unique_ptr<char[]> piece(new char[kBodyPieceBytes]);
   parser->eager(true);
-  stream_->expires_after(limits_.body_grace);
+  stream_->reading_expires_after(limits_.body_grace);
   while (!parser->is_done()) {
     // Memory grows only with what has come, and so does what is counted: a length that is merely
     // announced must not keep others out.
@@ -170,7 +176,7 @@ awaitable<bool> HttpReader::read_body(HttpParser* parser, std::string* body,
     body->reserve(room);
     if (body->size() >= next_span) {
       next_span = body->size() + span_bytes;
-      stream_->expires_after(limits_.body_grace);
+      stream_->reading_expires_after(limits_.body_grace);
     }
     // Small bodies need no large buffer, and there may be many connections.
     piece_bytes_ = body->size() >= kBodyPieceBytes / 4 ? kBodyPieceBytes : kReadAheadBytes;
@@ -179,6 +185,8 @@ awaitable<bool> HttpReader::read_body(HttpParser* parser, std::string* body,
     const ErrorCode ec = co_await parse_some(parser);
     if (ec == http::error::body_limit) {
       *error = body_too_large();
+    } else if (ec == asio::error::timed_out) {
+      *error = body_too_slow();
     } else if (ec && ec != http::error::need_buffer) {
       const bool malformed = is_http_error(ec) && ec != http::error::partial_message &&
                              ec != http::error::end_of_stream;

@@ -49,6 +49,7 @@ class HttpReader {
   std::optional<ApiError> check_head(const HttpParser& parser, RequestHead* head) const;
   std::optional<ApiError> error_of_head(const ByteStream::ErrorCode& ec) const;
   ApiError body_too_large() const;
+  ApiError body_too_slow() const;
   uint64_t room_for_piece(const std::string& body, uint64_t announced) const;
 
   ByteStream* const stream_;

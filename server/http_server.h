@@ -23,7 +23,7 @@ struct HttpOptions {
   int io_threads = 2;
   int max_queue = 1024;  // as of the engine: choices that may wait for a slot
   // From the beginning of a drain; then what still runs is cut off, with an error in its stream.
-  std::chrono::seconds drain_timeout{0};  // 0 = no end
+  std::chrono::seconds drain_timeout{30};  // 0 = no end
   bool log_prompts = false;
   CorsPolicy cors;
   TlsContext tls;  // null: in the clear

@@ -63,6 +63,15 @@ struct ServerLimits {
   size_t tool_argument_bytes = 1u << 20;  // in all messages together: they are JSON inside JSON
   int structured_choices = 4096;
 
+  // ---- Compiled schemas, expressions and grammars, with the masks of the states that answers have
+  // been in (engine/grammar/limits.h bounds a single one).
+  // Kept for further requests. Beyond either: those that were used longest ago go.
+  size_t cached_grammars = 256;
+  size_t cached_grammar_bytes = 128u << 20;
+  // Of those and the ones that requests still use. Beyond: 503 for a new one, and further masks
+  // are computed for each token anew.
+  size_t grammar_bytes = 256u << 20;
+
   // ---- Deadlines of requests, as clients give them. Beyond: 400.
   int64_t request_timeout_ms = 24 * 3600 * 1000;
 
@@ -70,6 +79,7 @@ struct ServerLimits {
   std::chrono::seconds idle{75};    // between requests
   std::chrono::seconds header{10};  // from the first byte of a head to its last; a TLS handshake
   // A body must end, or bring this many bytes a second on average, in each span of body_grace.
+  // Beyond: 408 before the connection is closed.
   std::chrono::seconds body_grace{15};
   uint64_t body_bytes_per_second = 128 * 1024;
   std::chrono::seconds write_stall{30};  // for each piece of a reply

@@ -61,6 +61,20 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
                    metrics.grpc_responses);
 }
 
+void append_grammars(MetricsPage* page, const GrammarCacheStats& stats) {
+  page->counter("deltaserve_grammar_cache_hits_total",
+                "Requests whose schema, expression or grammar was compiled already.", stats.hits);
+  page->counter("deltaserve_grammar_cache_misses_total",
+                "Schemas, expressions and grammars that were compiled.", stats.misses);
+  page->counter("deltaserve_grammar_cache_evictions_total",
+                "Compiled grammars that were dropped for others.", stats.evictions);
+  page->gauge("deltaserve_grammar_cache_entries", "Compiled grammars that are kept.",
+              static_cast<double>(stats.grammars));
+  page->gauge("deltaserve_grammar_bytes",
+              "Memory of compiled grammars and their masks, kept or only in use.",
+              static_cast<double>(stats.bytes));
+}
+
 void append_gauges(MetricsPage* page, const ServerState& state) {
   const auto gauge = [&](std::string_view name, std::string_view help, auto value) {
     page->gauge(name, help, static_cast<double>(value));
@@ -147,6 +161,7 @@ std::string metrics_page(const Metrics& metrics, const ServerState& state) {
   MetricsPage page;
   append_counters(&page, metrics, state);
   append_gauges(&page, state);
+  append_grammars(&page, state.grammars);
   append_histograms(&page, metrics, "deltaserve_", {});
   append_vllm_aliases(&page, metrics, state);
   return page.take();

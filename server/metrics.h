@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "engine/grammar/grammar_cache.h"
 #include "engine/request.h"
 #include "server/metrics_registry.h"
 
@@ -33,6 +34,7 @@ struct ServerState {
   int64_t http_connections = 0;
   bool draining = false;
   EngineStats engine;
+  GrammarCacheStats grammars;
 };
 
 // Our names (deltaserve_*), and under vLLM's names those that routers and dashboards made for vLLM

@@ -73,6 +73,7 @@ HttpReply metrics_reply(const ServerContext& context) {
   state.http_connections = context.connections;
   state.draining = context.draining;
   state.engine = context.engine->stats();
+  if (context.model.grammars != nullptr) state.grammars = context.model.grammars->stats();
   HttpReply reply;
   reply.body = metrics_page(*context.metrics, state);
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";

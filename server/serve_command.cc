@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "engine/grammar/grammar.h"
+#include "engine/grammar/grammar_cache.h"
 #include "engine/model_runner.h"
 #include "models/file.h"
 #include "models/text.h"
@@ -39,7 +39,7 @@ struct Options {
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
   int max_queue = EngineOptions().max_queued_requests;
-  int drain_timeout_s = 0;
+  int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
 
@@ -64,7 +64,16 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> load_chat_template(const Loa
   return nullptr;
 }
 
-ServedModel served_model(const LoadedModel& loaded, const std::string& name) {
+std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_t size,
+                                            const ServerLimits& limits) {
+  auto table = std::make_shared<const TokenTable>(vocabulary, static_cast<int32_t>(size));
+  return std::make_shared<GrammarCache>(
+      std::move(table), GrammarCacheLimits{limits.cached_grammars, limits.cached_grammar_bytes,
+                                           limits.grammar_bytes});
+}
+
+ServedModel served_model(const LoadedModel& loaded, const std::string& name,
+                         const ServerLimits& limits) {
   ServedModel model;
   model.name = name;
   if (model.name.empty()) {
@@ -85,8 +94,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name) {
   model.bos_token = loaded.folder.defaults.bos_token;
   model.eos_token = loaded.folder.defaults.eos_token;
   if (model.tokenizer != nullptr) {
-    model.token_table = std::make_shared<const TokenTable>(model.tokenizer->vocabulary(),
-                                                           static_cast<int32_t>(model.vocab_size));
+    model.grammars = grammar_cache(model.tokenizer->vocabulary(), model.vocab_size, limits);
   }
   return model;
 }
@@ -130,7 +138,7 @@ int serve(Options options) {
   const absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat_template =
       load_chat_template(*loaded, options.chat_template_file);
   if (!chat_template.ok()) return report(chat_template.status());
-  ServedModel served = served_model(*loaded, options.name);
+  ServedModel served = served_model(*loaded, options.name, options.http.limits);
   served.chat_template = chat_template->get();
   served.allow_request_template = options.allow_chat_template;
   print_model(*loaded, served);
@@ -218,8 +226,10 @@ void add_log_options(CLI::App* command, Options* options) {
 void add_serve_command(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("serve", "Serve a model over HTTP (OpenAI API)");
   command->footer(
-      "SIGTERM or SIGINT: new requests get 503, those that run finish, then the exit code is 0.\n"
-      "A second signal cuts them off. Beyond this machine, use --api-key-file and --tls-cert.");
+      "SIGTERM or SIGINT: new requests get 503, those that run finish within --drain-timeout, "
+      "then\n"
+      "the exit code is 0. A second signal cuts them off.\n"
+      "Beyond this machine, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<Options>();
   add_model_options(command, &options->model);
   add_capacity_options(command, &options->model);
@@ -250,8 +260,10 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->capture_default_str()
       ->type_name("S");
   command
-      ->add_option("--drain-timeout", options->drain_timeout_s,
-                   "Seconds that running requests get after SIGTERM; 0 = as long as they take")
+      ->add_option(
+          "--drain-timeout", options->drain_timeout_s,
+          "Seconds that running requests get after SIGTERM; then their streams end with an "
+          "error. 0 = as long as they take")
       ->check(CLI::Range(0, 86400))
       ->capture_default_str()
       ->type_name("S");

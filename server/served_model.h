@@ -10,7 +10,7 @@
 namespace deltaserve {
 
 class ChatTemplate;
-class TokenTable;
+class GrammarCache;
 
 // Constant; outlives every request.
 struct ServedModel {
@@ -22,8 +22,8 @@ struct ServedModel {
   int64_t slots = 1;                     // sequences that run at once
   uint64_t state_bytes = 0;              // of one sequence
   std::vector<int32_t> eos_token_ids;
-  // For structured outputs; null without a tokenizer.
-  std::shared_ptr<const TokenTable> token_table;
+  // For structured outputs, of the tokenizer's vocabulary; null without a tokenizer.
+  std::shared_ptr<GrammarCache> grammars;
   // For chat; null: the model has no template. The texts are what the template's variables
   // bos_token and eos_token hold.
   const ChatTemplate* chat_template = nullptr;

@@ -28,7 +28,8 @@ struct StructuredOutput {
 void read_structured_output(FieldReader& fields, std::optional<StructuredOutput>* out);
 
 // INVALID_ARGUMENT says what of the schema, expression or grammar cannot be served, or that the
-// model has no tokenizer. Heavy for large schemas: never on an I/O thread.
+// model has no tokenizer; UNAVAILABLE that grammars take too much memory already. Heavy for large
+// schemas that are not in the model's cache: never on an I/O thread.
 absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const StructuredOutput& output,
                                                                      const ServedModel& model);
 

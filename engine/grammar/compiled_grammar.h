@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/grammar/grammar_memory.h"
 #include "engine/grammar/pushdown.h"
 #include "engine/grammar/state_mask.h"
 
@@ -12,14 +13,24 @@ namespace deltaserve {
 
 class CompiledGrammar {
  public:
-  explicit CompiledGrammar(grammar::Pushdown pushdown) : pushdown_(std::move(pushdown)) {}
+  // `memory` has given out pushdown.bytes() for it; null: nothing is counted.
+  CompiledGrammar(grammar::Pushdown pushdown, std::shared_ptr<GrammarMemory> memory)
+      : pushdown_(std::move(pushdown)), memory_(std::move(memory)) {}
+  ~CompiledGrammar() {
+    if (memory_ != nullptr) memory_->give_back(pushdown_.bytes());
+  }
+  CompiledGrammar(const CompiledGrammar&) = delete;
+  CompiledGrammar& operator=(const CompiledGrammar&) = delete;
 
   const grammar::Pushdown& pushdown() const { return pushdown_; }
   // Lives as long as this object.
   grammar::StateMaskCache& masks(const std::shared_ptr<const TokenTable>& table) const;
+  // With its masks.
+  size_t bytes() const;
 
  private:
   const grammar::Pushdown pushdown_;
+  const std::shared_ptr<GrammarMemory> memory_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<grammar::StateMaskCache>> masks_;  // guarded by mutex_
 };

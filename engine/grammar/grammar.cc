@@ -17,19 +17,23 @@ using grammar::RuleSet;
 namespace {
 
 using Compiled = absl::StatusOr<std::shared_ptr<const CompiledGrammar>>;
+using Memory = std::shared_ptr<GrammarMemory>;
 
-Compiled compile(RuleSet* rules, RuleId root) {
+Compiled compile(RuleSet* rules, RuleId root, const Memory& memory) {
   absl::StatusOr<grammar::Pushdown> pushdown =
       grammar::Pushdown::compile(*rules, root, rules->budget());
   if (!pushdown.ok()) return pushdown.status();
-  return std::make_shared<const CompiledGrammar>(*std::move(pushdown));
+  if (memory != nullptr && !memory->take(pushdown->bytes())) {
+    return absl::UnavailableError("too many large grammars are in use");
+  }
+  return std::make_shared<const CompiledGrammar>(*std::move(pushdown), memory);
 }
 
-Compiled compile_root(RuleSet* rules, absl::StatusOr<ExprId> body) {
+Compiled compile_root(RuleSet* rules, absl::StatusOr<ExprId> body, const Memory& memory) {
   if (!body.ok()) return body.status();
   const RuleId root = rules->add_rule("root");
   rules->rule(root).body = *body;
-  return compile(rules, root);
+  return compile(rules, root, memory);
 }
 
 }  // namespace
@@ -40,17 +44,24 @@ grammar::StateMaskCache& CompiledGrammar::masks(
   for (const auto& cache : masks_) {
     if (&cache->table() == table.get()) return *cache;
   }
-  masks_.push_back(std::make_unique<grammar::StateMaskCache>(pushdown_, table));
+  masks_.push_back(std::make_unique<grammar::StateMaskCache>(pushdown_, table, memory_));
   return *masks_.back();
 }
 
-Compiled compile_regex(std::string_view source) {
-  RuleSet rules;
-  absl::StatusOr<ExprId> body = grammar::parse_regex(source, &rules);
-  return compile_root(&rules, std::move(body));
+size_t CompiledGrammar::bytes() const {
+  size_t bytes = pushdown_.bytes();
+  const std::lock_guard lock(mutex_);
+  for (const auto& cache : masks_) bytes += cache->bytes();
+  return bytes;
 }
 
-Compiled compile_choice(const std::vector<std::string>& choices) {
+Compiled compile_regex(std::string_view source, const Memory& memory) {
+  RuleSet rules;
+  absl::StatusOr<ExprId> body = grammar::parse_regex(source, &rules);
+  return compile_root(&rules, std::move(body), memory);
+}
+
+Compiled compile_choice(const std::vector<std::string>& choices, const Memory& memory) {
   if (choices.empty()) return invalid_argument("there is no choice");
   if (choices.size() > grammar_limits::kChoices) {
     return invalid_argument("more than ", grammar_limits::kChoices, " choices");
@@ -66,27 +77,27 @@ Compiled compile_choice(const std::vector<std::string>& choices) {
     if (!grammar::is_utf8(choices[i])) return invalid_argument("choice ", i, " is not UTF-8");
     literals.push_back(rules.literal(choices[i]));
   }
-  return compile_root(&rules, rules.alternate(literals));
+  return compile_root(&rules, rules.alternate(literals), memory);
 }
 
-Compiled compile_ebnf(std::string_view source) {
+Compiled compile_ebnf(std::string_view source, const Memory& memory) {
   RuleSet rules;
   absl::StatusOr<RuleId> root = grammar::parse_ebnf(source, &rules);
   if (!root.ok()) return root.status();
-  return compile(&rules, *root);
+  return compile(&rules, *root, memory);
 }
 
-Compiled compile_json_object() {
+Compiled compile_json_object(const Memory& memory) {
   RuleSet rules;
   grammar::JsonRules json(&rules);
-  return compile_root(&rules, rules.call(json.any_object()));
+  return compile_root(&rules, rules.call(json.any_object()), memory);
 }
 
-Compiled compile_json_schema(const boost::json::value& schema) {
+Compiled compile_json_schema(const boost::json::value& schema, const Memory& memory) {
   RuleSet rules;
   absl::StatusOr<RuleId> root = grammar::add_schema_rules(schema, &rules);
   if (!root.ok()) return root.status();
-  return compile(&rules, *root);
+  return compile(&rules, *root, memory);
 }
 
 }  // namespace deltaserve

@@ -304,4 +304,12 @@ absl::StatusOr<Pushdown> Pushdown::compile(const RuleSet& rules, RuleId root,
   return PushdownCompiler(rules, root, budget).compile();
 }
 
+size_t Pushdown::bytes() const {
+  const size_t state_bytes = sizeof first_call_[0] + sizeof need_[0] + sizeof rule_of_[0] +
+                             sizeof(void*) + 1;  // and flags
+  return sizeof *this + transitions_.size() * sizeof transitions_[0] +
+         calls_.size() * sizeof calls_[0] + states() * state_bytes +
+         (first_.size() + follow_.size()) * sizeof(ByteSet);
+}
+
 }  // namespace deltaserve::grammar

@@ -59,6 +59,8 @@ class Pushdown {
   // The bytes that occur in texts.
   const ByteSet& alphabet() const { return alphabet_; }
   size_t states() const { return accepting_.size(); }
+  // Of its tables, and of one pointer a state for the masks that are made of it.
+  size_t bytes() const;
 
  private:
   friend class PushdownCompiler;

@@ -27,8 +27,9 @@ class MaskBuilder {
   StateMask build() {
     const std::span<const TokenTable::Node> nodes = table_.nodes();
     for (uint32_t i = 0; i < nodes.size();) {
-      const bool alive = visit_plain(nodes[i]) || visit(nodes[i]);
-      i = alive ? i + 1 : nodes[i].end;
+      Fate fate = visit_plain(nodes[i]);
+      if (fate == Fate::kUnknown) fate = visit(nodes[i]) ? Fate::kAlive : Fate::kDead;
+      i = fate == Fate::kAlive ? i + 1 : nodes[i].end;
     }
     group_suffixes();
     store_allowed();
@@ -38,6 +39,9 @@ class MaskBuilder {
 
  private:
   static constexpr uint32_t kNoExit = 0;  // exits are at depth 1 or more
+
+  // Whether tokens under a node can be allowed.
+  enum class Fate { kAlive, kDead, kUnknown };
 
   // What is known after the first d bytes of a path.
   struct Level {
@@ -51,21 +55,22 @@ class MaskBuilder {
   };
 
   // The common case, where nothing but a state of the rule itself matters before and after the
-  // node's byte. False when it is not so, or when no token can be allowed.
-  bool visit_plain(const TokenTable::Node& node) {
+  // node's byte.
+  Fate visit_plain(const TokenTable::Node& node) {
     const StateId above = plain_[node.depth - 1];
     plain_[node.depth] = kNoState;
-    if (above == kNoState || !grammar_.calls(above).empty()) return false;
+    if (above == kNoState || !grammar_.calls(above).empty()) return Fate::kUnknown;
     const StateId here = grammar_.next(above, node.byte);
-    if (here == kNoState || !is_plain_end(here)) return false;
+    if (here == kNoState) return Fate::kDead;
+    if (!is_plain_end(here)) return Fate::kUnknown;
     const uint32_t depth = arena_.depth(StackArena::kBottom) + 1 + grammar_.need(here);
-    if (depth > grammar_limits::kStackDepth) return false;
+    if (depth > grammar_limits::kStackDepth) return Fate::kUnknown;
     reach_ = std::max(reach_, depth);
     plain_[node.depth] = here;
     for (uint32_t i = node.first_token; i < node.past_token; ++i) {
       mask_.tokens.push_back(table_.sorted_tokens()[i]);
     }
-    return true;
+    return Fate::kAlive;
   }
 
   // Whether leaving the rule at `state` lets nothing come that could not come anyway.
@@ -174,11 +179,30 @@ StateMask compute_state_mask(const Pushdown& grammar, const TokenTable& table, S
   return MaskBuilder(grammar, table, state, bottom_depth).build();
 }
 
-StateMaskCache::StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table)
-    : grammar_(grammar), table_(std::move(table)), masks_(grammar.states()) {}
+StateMaskCache::StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table,
+                               std::shared_ptr<GrammarMemory> memory)
+    : grammar_(grammar),
+      table_(std::move(table)),
+      memory_(std::move(memory)),
+      masks_(grammar.states()) {}
 
 StateMaskCache::~StateMaskCache() {
   for (const auto& mask : masks_) delete mask.load();
+  if (memory_ != nullptr) memory_->give_back(bytes_);
+}
+
+// False: there is no room.
+bool StateMaskCache::take(size_t bytes) {
+  if (bytes_.fetch_add(bytes) + bytes <= grammar_limits::kMaskCacheBytes) {
+    if (memory_ == nullptr || memory_->take(bytes)) return true;
+  }
+  bytes_ -= bytes;
+  return false;
+}
+
+void StateMaskCache::give_back(size_t bytes) {
+  bytes_ -= bytes;
+  if (memory_ != nullptr) memory_->give_back(bytes);
 }
 
 const StateMask& StateMaskCache::mask(StateId state, uint32_t bottom_depth,
@@ -187,12 +211,12 @@ const StateMask& StateMaskCache::mask(StateId state, uint32_t bottom_depth,
   if (found == nullptr) {
     auto computed = std::make_unique<StateMask>(compute_state_mask(grammar_, *table_, state, 0));
     const size_t bytes = computed->bytes();
-    const bool room = bytes_.fetch_add(bytes) + bytes <= grammar_limits::kMaskCacheBytes;
-    if (room && masks_[state].compare_exchange_strong(found, computed.get())) {
+    if (!take(bytes)) {
+      found = (*own = std::move(computed)).get();
+    } else if (masks_[state].compare_exchange_strong(found, computed.get())) {
       found = computed.release();
     } else {
-      bytes_ -= bytes;  // no room, or another thread was first
-      if (found == nullptr) found = (*own = std::move(computed)).get();
+      give_back(bytes);  // another thread was first
     }
   }
   // A mask for an empty stack serves all stacks that leave room for its reach.

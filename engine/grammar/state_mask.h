@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/grammar/grammar_memory.h"
 #include "engine/grammar/pushdown.h"
 #include "engine/grammar/token_table.h"
 
@@ -41,19 +42,26 @@ StateMask compute_state_mask(const Pushdown& grammar, const TokenTable& table, S
 // Thread safety: any thread at any time.
 class StateMaskCache {
  public:
-  // `grammar` must outlive this object.
-  StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table);
+  // `grammar` must outlive this object. A null `memory` gives without bound.
+  StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table,
+                 std::shared_ptr<GrammarMemory> memory);
   ~StateMaskCache();
   StateMaskCache(const StateMaskCache&) = delete;
   StateMaskCache& operator=(const StateMaskCache&) = delete;
 
   const TokenTable& table() const { return *table_; }
-  // A mask that fits no cache is kept in *own.
+  // A mask for which there is no room is kept in *own.
   const StateMask& mask(StateId state, uint32_t bottom_depth, std::unique_ptr<StateMask>* own);
+  // Of the masks that are kept.
+  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
+  bool take(size_t bytes);
+  void give_back(size_t bytes);
+
   const Pushdown& grammar_;
   const std::shared_ptr<const TokenTable> table_;
+  const std::shared_ptr<GrammarMemory> memory_;
   std::vector<std::atomic<const StateMask*>> masks_;  // by state; null until asked for
   std::atomic<size_t> bytes_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "kernels/cpu/sample.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -15,6 +16,21 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 float without_nan(float logit) {
   return std::isnan(logit) ? -kInfinity : logit;
+}
+
+// Without NaN among them. Independent maxima, or each comparison would wait for the one before.
+float largest(const float* values, int64_t count) {
+  constexpr int64_t kLanes = 16;
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -kInfinity);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] = std::max(lanes[lane], values[i + lane]);
+    }
+  }
+  for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
+  return *std::max_element(lanes, lanes + kLanes);
 }
 
 // Orders tokens from the most to the least likely.
@@ -46,10 +62,8 @@ bool is_allowed(const HeadRow& row, int64_t token) {
   return row.allowed == nullptr || (row.allowed[token / 32] >> (token % 32) & 1) != 0;
 }
 
-// The logits that the draw sees: the model's own where the row changes none, otherwise a copy in
-// `changed`, without NaN and with -infinity for what may not be drawn.
-const float* drawn_logits(const HeadRow& row, const float* logits, int64_t vocab, float* changed) {
-  if (row.num_adjustments == 0 && row.allowed == nullptr) return logits;
+// A copy of the logits without NaN and with the row's adjustments.
+void adjust(const HeadRow& row, const float* logits, int64_t vocab, float* changed) {
   for (int64_t i = 0; i < vocab; ++i) changed[i] = without_nan(logits[i]);
   for (int32_t i = 0; i < row.num_adjustments; ++i) {
     const LogitAdjustment& adjustment = row.adjustments[i];
@@ -58,6 +72,13 @@ const float* drawn_logits(const HeadRow& row, const float* logits, int64_t vocab
     logit = logit > 0 ? logit / adjustment.factor : logit * adjustment.factor;
     logit = std::min(without_nan(logit + adjustment.add), std::numeric_limits<float>::max());
   }
+}
+
+// The logits that the draw sees: the model's own where the row changes none, otherwise a copy in
+// `changed`, without NaN and with -infinity for what may not be drawn.
+const float* drawn_logits(const HeadRow& row, const float* logits, int64_t vocab, float* changed) {
+  if (row.num_adjustments == 0 && row.allowed == nullptr) return logits;
+  adjust(row, logits, vocab, changed);
   if (row.allowed == nullptr) return changed;
   for (int64_t begin = 0; begin < vocab; begin += 32) {
     if (row.allowed[begin / 32] == ~uint32_t{0}) continue;
@@ -140,17 +161,61 @@ int32_t draw(const float* weights, const int32_t* order, int64_t count, float le
   return last;  // rounding left the threshold at the very end
 }
 
+// The tokens that may be drawn, ascending, into the scratch's indices and their logits into its
+// weights; returns how many there are.
+int64_t gather_allowed(const HeadRow& row, const float* logits, int64_t vocab,
+                       const SampleScratch& scratch) {
+  if (row.num_adjustments > 0) {
+    adjust(row, logits, vocab, scratch.weights);
+    logits = scratch.weights;  // what is gathered never overtakes what is read
+  }
+  int64_t count = 0;
+  for (int64_t begin = 0; begin < vocab; begin += 32) {
+    uint32_t bits = row.allowed[begin / 32];
+    if (vocab - begin < 32) bits &= (uint32_t{1} << (vocab - begin)) - 1;
+    if (bits == ~uint32_t{0}) {  // the same for all 32 at once
+      for (int64_t i = 0; i < 32; ++i) {
+        scratch.indices[count + i] = static_cast<int32_t>(begin + i);
+        scratch.weights[count + i] = without_nan(logits[begin + i]);
+      }
+      count += 32;
+      continue;
+    }
+    for (; bits != 0; bits &= bits - 1) {
+      const int64_t token = begin + std::countr_zero(bits);
+      scratch.indices[count] = static_cast<int32_t>(token);
+      scratch.weights[count++] = without_nan(logits[token]);
+    }
+  }
+  return count;
+}
+
+// The same draw as from all logits with -infinity for what is not allowed, at the price of what is.
+// -1: none of the logits is finite.
+int32_t sample_allowed(const HeadRow& row, const float* logits, int64_t vocab, double uniform01,
+                       const SampleScratch& scratch) {
+  const int64_t count = gather_allowed(row, logits, vocab, scratch);
+  const float max = largest(scratch.weights, count);
+  if (!std::isfinite(max)) return -1;
+  weigh(scratch.weights, max, row.temperature, count, scratch.weights);
+  return scratch.indices[draw(scratch.weights, nullptr, count, row.min_p, uniform01)];
+}
+
 // `max` is the largest of `logits`.
 int32_t sample(const HeadRow& row, const float* logits, int64_t vocab, float max,
                const SampleScratch& scratch) {
-  const float* drawn = drawn_logits(row, logits, vocab, scratch.weights);
-  if (drawn != logits) max = *std::max_element(drawn, drawn + vocab);
-  // So small a temperature that its inverse is no number any more is as good as 0.
-  if (row.temperature <= 0 || !std::isfinite(1 / row.temperature) || !std::isfinite(max)) {
-    return greedy(row, drawn, vocab);
-  }
   const double u = uniform(philox(row.seed, row.position, row.choice));
-  if ((row.top_k <= 0 || row.top_k >= vocab) && row.top_p >= 1) {
+  // So small a temperature that its inverse is no number any more is as good as 0.
+  const bool warm = row.temperature > 0 && std::isfinite(1 / row.temperature);
+  const bool whole = (row.top_k <= 0 || row.top_k >= vocab) && row.top_p >= 1;
+  if (row.allowed != nullptr && warm && whole) {
+    const int32_t token = sample_allowed(row, logits, vocab, u, scratch);
+    if (token >= 0) return token;
+  }
+  const float* drawn = drawn_logits(row, logits, vocab, scratch.weights);
+  if (drawn != logits) max = largest(drawn, vocab);
+  if (!warm || !std::isfinite(max)) return greedy(row, drawn, vocab);
+  if (whole) {
     weigh(drawn, max, row.temperature, vocab, scratch.weights);
     return draw(scratch.weights, nullptr, vocab, row.min_p, u);
   }

@@ -78,6 +78,7 @@ class Server final : public GrpcServer {
       : context_(options, services),
         service_(&context_),
         reflection_(&context_),
+        reflection_alpha_(&context_),
         signals_(context_.io),
         keep_running_(asio::make_work_guard(context_.io)) {}
 
@@ -99,6 +100,7 @@ class Server final : public GrpcServer {
     builder.AddListeningPort(str_cat(host, ":", options.port), credentials(options), &port);
     builder.RegisterService(&service_);
     builder.RegisterService(&reflection_);
+    builder.RegisterService(&reflection_alpha_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) {
       return absl::UnavailableError(str_cat(
@@ -146,7 +148,8 @@ class Server final : public GrpcServer {
 
   GrpcContext context_;
   DeltaServeService service_;
-  ReflectionService reflection_;
+  ReflectionService<grpc::reflection::v1::ServerReflection> reflection_;
+  ReflectionService<grpc::reflection::v1alpha::ServerReflection> reflection_alpha_;
   asio::signal_set signals_;
   asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
   std::unique_ptr<grpc::Server> server_;

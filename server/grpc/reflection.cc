@@ -85,6 +85,7 @@ reflection::ServerReflectionResponse reflect(const reflection::ServerReflectionR
   switch (request.message_request_case()) {
     case Request::kListServices:
       for (const char* name : {v1::DeltaServe::service_full_name(),
+                               grpc::reflection::v1::ServerReflection::service_full_name(),
                                reflection::ServerReflection::service_full_name()}) {
         response.mutable_list_services_response()->add_service()->set_name(name);
       }
@@ -107,9 +108,9 @@ reflection::ServerReflectionResponse reflect(const reflection::ServerReflectionR
   return response;
 }
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
-ReflectionService::ServerReflectionInfo(grpc::CallbackServerContext* rpc) {
-  return new ReflectionCall(context_, rpc);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* new_reflection_call(
+    GrpcContext& context, grpc::CallbackServerContext* rpc) {
+  return new ReflectionCall(context, rpc);
 }
 
 }  // namespace deltaserve

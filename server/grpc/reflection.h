@@ -3,24 +3,30 @@
 // client.
 #pragma once
 #include "reflection.grpc.pb.h"
+#include "reflection_v1.grpc.pb.h"
 #include "server/grpc/grpc_context.h"
 
 namespace deltaserve {
 
 namespace reflection = grpc::reflection::v1alpha;
 
-using RawReflectionService =
-    reflection::ServerReflection::WithRawCallbackMethod_ServerReflectionInfo<
-        reflection::ServerReflection::Service>;
+// Answers whatever a client asks, until it has asked all; deletes itself.
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* new_reflection_call(
+    GrpcContext& context, grpc::CallbackServerContext* rpc);
 
-// Thread-safe.
-class ReflectionService final : public RawReflectionService {
+// The interface has two names, v1 and v1alpha, and is the same byte for byte. Thread-safe.
+template <class Interface>
+class ReflectionService final
+    : public Interface::template WithRawCallbackMethod_ServerReflectionInfo<
+          typename Interface::Service> {
  public:
   // `context` must outlive the calls.
   explicit ReflectionService(GrpcContext* context) : context_(*context) {}
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ServerReflectionInfo(
-      grpc::CallbackServerContext* rpc) override;
+      grpc::CallbackServerContext* rpc) override {
+    return new_reflection_call(context_, rpc);
+  }
 
  private:
   GrpcContext& context_;

@@ -188,8 +188,7 @@ std::optional<ApiError> convert_request(v1::GenerateRequest* message, const Serv
   if (parameters.structured) {
     auto constraint = make_constraint_for(*parameters.structured, model);
     if (!constraint.ok()) {
-      return invalid_parameter(parameters.structured->param,
-                               std::string(constraint.status().message()));
+      return api_error_from(constraint.status(), parameters.structured->param);
     }
     request->generate.constraint = *std::move(constraint);
   }

@@ -6,6 +6,7 @@
 
 import json
 import os
+import re
 import subprocess
 import unittest
 
@@ -26,6 +27,14 @@ class CommandLine(unittest.TestCase):
             result = self.run_binary(command, "--help")
             self.assertEqual(result.returncode, 0)
             self.assertTrue(result.stdout)
+
+    def test_a_drain_ends(self):
+        """Within what deploy/compose.yaml waits: its time, and 5 s for the last words."""
+        text = self.run_binary("serve", "--help").stdout
+        seconds = int(re.search(r"--drain-timeout S:[^=\n]*=(\d+)", text)[1])
+        with open(os.path.join(os.path.dirname(__file__), "../../deploy/compose.yaml")) as compose:
+            grace = int(re.search(r"stop_grace_period: (\d+)s", compose.read())[1])
+        self.assertTrue(0 < seconds and seconds + 5 < grace, (seconds, grace))
 
     def test_one_sentence_errors(self):
         for arguments in (("serve", "--model", "/nonexistent"), ("inspect", "/nonexistent"),

@@ -107,6 +107,33 @@ class Http(WithServer):
                                 b"\r\n")
         self.assertEqual(status_of(reply), 431)
 
+    def test_slow_bodies(self):
+        """A body that stops, and ones that drip or that nobody will read: all at the same time."""
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+        stopped, dripping, unwanted = (self.server.connect() for _ in range(3))
+        stopped.sendall(head + b"x-request-id: slow-1\r\nContent-Length: 100\r\n\r\n{")
+        dripping.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        unwanted.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        start = time.monotonic()
+        dripping.settimeout(0.2)
+        received = b""
+        while not received and time.monotonic() - start < 60:
+            dripping.sendall(b"1\r\n \r\n")
+            try:
+                received = dripping.recv(65536)
+            except TimeoutError:
+                pass
+        self.assertGreater(time.monotonic() - start, 14)
+        for connection, reply in ((dripping, received), (stopped, b""), (unwanted, b"")):
+            connection.settimeout(30)
+            while piece := connection.recv(65536):
+                reply += piece
+            connection.close()
+            self.assertEqual(status_of(reply), 408, reply)
+            self.assertIn(b"\r\nConnection: close\r\n", reply)
+            self.assertIn("too slowly", json.loads(body_of(reply))["error"]["message"])
+        self.server.log_lines("request_id=slow-1 .*status=408")
+
     def test_smuggling_and_garbage(self):
         head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
         for data in (head + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -4,6 +4,7 @@
     python structured_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
 
+import concurrent.futures
 import json
 import re
 
@@ -70,6 +71,47 @@ class Structured(WithServer):
             text = self.answer(seed=seed, structured_outputs={
                 "grammar": 'root ::= "a" [bc]{1,3} "d"'}).message.content
             self.assertTrue(re.fullmatch("a[bc]{1,3}d", text), text)
+
+    def test_grammars_are_compiled_once(self):
+        names = ["deltaserve_grammar_cache_%s" % name for name in ("hits_total", "misses_total")]
+        count = lambda: [int(self.server.metric(name)) for name in names]
+        wanted = {"json": {"enum": ["compiled", "once"]}}
+        forms = [wanted, {"choice": ["compiled", "once"]}, {"regex": "compiled|once"},
+                 {"grammar": 'root ::= "compiled" | "once"'}]
+        for form in forms:
+            hits, misses = count()
+            self.answer(structured_outputs=form, n=2)
+            self.assertEqual(count(), [hits, misses + 1], form)
+        hits, misses = count()
+        for form in forms:
+            self.answer(structured_outputs=form)
+        # In both parameters, and whatever the white space.
+        self.answer(response_format={"type": "json_schema",
+                                     "json_schema": {"name": "x", "schema": wanted["json"]}})
+        body = b'{"prompt": "x", "structured_outputs": {"json":{ "enum":[ "compiled","once" ]}}}'
+        self.assertEqual(harness.status_of(self.server.raw(
+            harness.post(body, "Connection: close\r\n"))), 200)
+        self.assertEqual(count(), [hits + 6, misses])
+        entries = self.server.metric("deltaserve_grammar_cache_entries")
+        self.assertGreaterEqual(entries, 4)
+        self.assertGreater(self.server.metric("deltaserve_grammar_bytes"), 1000 * entries)
+
+    def test_concurrent_requests_compile_once(self):
+        schema = {"type": "array", "minItems": 2, "maxItems": 2, "items": {
+            "type": "string", "pattern": "^([a-f]{1,40}-?){1,8}$", "maxLength": 20}}
+        misses = self.server.metric("deltaserve_grammar_cache_misses_total")
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            for choice in pool.map(lambda seed: self.answer(
+                    seed=seed, structured_outputs={"json": schema}), range(6)):
+                self.assertEqual(choice.finish_reason, "stop")
+        self.assertEqual(self.server.metric("deltaserve_grammar_cache_misses_total"), misses + 1)
+
+    def test_failures_are_not_kept(self):
+        entries = self.server.metric("deltaserve_grammar_cache_entries")
+        for _ in range(2):
+            with self.assertRaises(openai.BadRequestError):
+                self.answer(structured_outputs={"regex": "(not closed"})
+        self.assertEqual(self.server.metric("deltaserve_grammar_cache_entries"), entries)
 
     def test_in_completions(self):
         reply = self.server.complete(prompt=["Is it?", "Or not?"], max_tokens=20,

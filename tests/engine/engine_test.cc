@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "engine/limits.h"
+#include "engine/token_constraint.h"
 #include "tests/engine/engine_testing.h"
 #include "tests/engine/fake_runner.h"
 
@@ -46,6 +49,69 @@ TEST(Engine, GeneratesWhatTheRunnerDraws) {
   EXPECT_EQ(stats.generated_tokens, 6);
   EXPECT_EQ(stats.steps, 6);
   EXPECT_EQ(stats.slots, 4);
+}
+
+// Letters; every mask takes longer than a step may spend on masks.
+class SlowConstraint final : public TokenConstraint {
+ public:
+  void allowed(std::span<uint32_t> words) const override {
+    std::this_thread::sleep_for(2 * engine_limits::kMaskTime);
+    std::fill(words.begin(), words.end(), 0);
+    for (int32_t letter = 'a'; letter <= 'z'; ++letter) words[letter / 32] |= 1u << (letter % 32);
+  }
+  void accept(int32_t) override {}
+  bool finished() const override { return false; }
+  std::unique_ptr<TokenConstraint> clone() const override {
+    return std::make_unique<SlowConstraint>();
+  }
+};
+
+// A step waits for one slow mask, not for all; whose turn it is changes, and nobody else waits.
+TEST(Engine, SlowConstraintsShareTheStepsTime) {
+  FakeRunner runner(512, 4);
+  Engine engine(&runner, &vocabulary(), options());
+  std::vector<Stream> streams;
+  runner.hold();
+  streams.push_back(*engine.submit(request(3, 60)));
+  runner.wait_until_held();
+  for (uint64_t i = 0; i < 3; ++i) {
+    GenerateRequest constrained = request(3, 11, i);
+    constrained.constraint = std::make_unique<SlowConstraint>();
+    streams.push_back(*engine.submit(std::move(constrained)));
+  }
+  runner.release();
+  for (const Stream& stream : streams) read_all(*stream);
+  int tokens[4] = {};  // fed back, by slot
+  for (const FakeRunner::Step& step : runner.steps()) {
+    int constrained = 0;
+    for (int i = 0; i < step.num_decode; ++i) {
+      const int slot = step.segments[i].slot;
+      ++tokens[slot];
+      constrained += slot > 0;
+    }
+    EXPECT_LE(constrained, 1);
+    EXPECT_LE(std::max({tokens[1], tokens[2], tokens[3]}),
+              std::min({tokens[1], tokens[2], tokens[3]}) + 1);
+    const bool plain_runs = tokens[0] > 0 && tokens[0] < 59;
+    EXPECT_GE(step.num_decode, constrained + (plain_runs ? 1 : 0));
+  }
+  EXPECT_EQ(tokens[0], 59);
+  for (int slot = 1; slot < 4; ++slot) EXPECT_EQ(tokens[slot], 10);
+}
+
+TEST(Engine, ASlowConstraintWithoutAReaderDelaysNobody) {
+  FakeRunner runner(512, 2);
+  EngineOptions small = options();
+  small.stream_capacity = 2;
+  Engine engine(&runner, &vocabulary(), small);
+  std::vector<Stream> streams;
+  for (uint64_t i = 0; i < 2; ++i) {
+    GenerateRequest constrained = request(3, i == 0 ? 1000 : 20, i);
+    constrained.constraint = std::make_unique<SlowConstraint>();
+    streams.push_back(*engine.submit(std::move(constrained)));
+  }
+  EXPECT_EQ(read_all(*streams[1]).tokens_generated, 20);
+  EXPECT_LT(engine.stats().generated_tokens, 40);
 }
 
 TEST(Engine, StopStringsAcrossTokens) {

@@ -310,12 +310,17 @@ class SharedServerTest(GrpcTest):
         self.assert_code(grpc.StatusCode.NOT_FOUND, lambda: self.server.health("other"))
 
     def test_reflection(self):
-        info = self.server.channel.stream_stream(
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        for version in ("v1", "v1alpha"):
+            with self.subTest(version):
+                self.check_reflection("grpc.reflection.%s.ServerReflection" % version)
+
+    def check_reflection(self, service):
+        info = self.server.channel.stream_stream("/%s/ServerReflectionInfo" % service)
         symbol = SERVICE.encode()
         replies = list(info(iter([b"\x3a\x01*", b"\x22" + bytes([len(symbol)]) + symbol]),
                             timeout=PATIENCE))
         self.assertIn(symbol, replies[0])
+        self.assertIn(service.encode(), replies[0])
         self.assertIn(b"prompt_token_ids", replies[1])
         (error,) = info(iter([b"\x1a\x01x"]), timeout=PATIENCE)
         self.assertIn(b"no such thing", error)
@@ -444,11 +449,13 @@ class OwnServerTest(GrpcTest):
                         self.assert_code(refused, lambda: getattr(server.stub, method)(
                             request, metadata=metadata))
                 self.assertEqual(server.health(), 1)
-                info = server.channel.stream_stream(
-                    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
-                self.assert_code(refused, lambda: list(info(iter([b"\x3a\x01*"]), timeout=PATIENCE)))
-                self.assertEqual(len(list(info(iter([b"\x3a\x01*"]), timeout=PATIENCE,
-                                               metadata=server.metadata))), 1)
+                for version in ("v1", "v1alpha"):
+                    info = server.channel.stream_stream(
+                        "/grpc.reflection.%s.ServerReflection/ServerReflectionInfo" % version)
+                    self.assert_code(
+                        refused, lambda: list(info(iter([b"\x3a\x01*"]), timeout=PATIENCE)))
+                    self.assertEqual(len(list(info(iter([b"\x3a\x01*"]), timeout=PATIENCE,
+                                                   metadata=server.metadata))), 1)
 
     def test_tls(self):
         with tempfile.TemporaryDirectory() as folder:

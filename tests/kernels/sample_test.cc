@@ -243,7 +243,7 @@ TEST_F(Sampling, ChangedLogitsDrawAsAModelsOwn) {
     if ((allowed[i / 32] >> (i % 32) & 1) == 0)
       changed[i] = -std::numeric_limits<float>::infinity();
   }
-  HeadRow cuts[5];
+  HeadRow cuts[6];  // the last one cuts nothing
   cuts[0].temperature = 0;
   cuts[1].top_k = 40;
   cuts[2].top_p = 0.97f;  // beyond the first 256 candidates
@@ -268,6 +268,36 @@ TEST_F(Sampling, ChangedLogitsDrawAsAModelsOwn) {
       ASSERT_TRUE(allowed[static_cast<size_t>(expected) / 32] >> (expected % 32) & 1);
       ASSERT_TRUE(same_logprobs(result, evaluate(plain)));
       ASSERT_EQ(std::memcmp(logits_.data(), raw.data(), raw.size() * sizeof(float)), 0);
+    }
+  }
+}
+
+// Few and many allowed tokens, whole words of the mask and single bits, and a last word cut short.
+TEST_F(Sampling, AMaskAloneIsMinusInfinityElsewhere) {
+  std::mt19937 rng(9);
+  std::normal_distribution<float> normal(0, 2);
+  logits_.resize(1003);
+  for (float& logit : logits_) logit = normal(rng);
+  logits_[5] = NAN;
+  const std::vector<float> raw = logits_;
+  for (const uint32_t per_mille : {1u, 100u, 500u, 995u, 1000u}) {
+    std::vector<uint32_t> allowed = mask_of({700, 1002}, 1003);
+    for (uint32_t i = 0; i < 1003; ++i) {
+      if (rng() % 1000 < per_mille) allowed[i / 32] |= 1u << (i % 32);
+    }
+    allowed.back() |= ~uint32_t{0} << (1003 % 32);  // bits that stand for no token
+    std::vector<float> changed = raw;
+    for (size_t i = 0; i < changed.size(); ++i) {
+      if ((allowed[i / 32] >> (i % 32) & 1) == 0) changed[i] = -INFINITY;
+    }
+    HeadRow row = sampling_row();
+    for (row.position = 0; row.position < 200; ++row.position) {
+      row.allowed = nullptr;
+      logits_ = changed;
+      const int32_t expected = evaluate(row).token;
+      row.allowed = allowed.data();
+      logits_ = raw;
+      ASSERT_EQ(evaluate(row).token, expected) << per_mille;
     }
   }
 }

@@ -58,6 +58,18 @@ TEST(Metrics, FamiliesCountByLabels) {
   EXPECT_EQ(values[0].second, 2000u);
 }
 
+TEST(Metrics, ThePageHasTheCacheOfGrammars) {
+  ServerState state;
+  state.grammars = {.hits = 7, .misses = 4, .evictions = 1, .grammars = 3, .bytes = 4096};
+  const std::string page = metrics_page(Metrics(), state);
+  for (const char* line :
+       {"deltaserve_grammar_cache_hits_total 7", "deltaserve_grammar_cache_misses_total 4",
+        "deltaserve_grammar_cache_evictions_total 1", "deltaserve_grammar_cache_entries 3",
+        "deltaserve_grammar_bytes 4096"}) {
+    EXPECT_TRUE(has_line(page, line)) << line;
+  }
+}
+
 TEST(Metrics, ThePageHasOurNamesAndTheAliases) {
   Metrics metrics;
   metrics.queue_full.add();

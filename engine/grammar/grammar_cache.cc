@@ -1,0 +1,116 @@
+#include "engine/grammar/grammar_cache.h"
+
+#include <condition_variable>
+#include <optional>
+#include <utility>
+
+#include "engine/grammar/compiled_grammar.h"
+
+namespace deltaserve {
+
+// One compilation, and those who wait for it.
+class GrammarCache::Flight {
+ public:
+  absl::StatusOr<Grammar> wait() {
+    std::unique_lock lock(mutex_);
+    landed_.wait(lock, [this] { return result_.has_value(); });
+    return *result_;
+  }
+
+  void land(absl::StatusOr<Grammar> result) {
+    {
+      const std::lock_guard lock(mutex_);
+      result_ = std::move(result);
+    }
+    landed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable landed_;
+  std::optional<absl::StatusOr<Grammar>> result_;  // guarded by mutex_
+};
+
+GrammarCache::GrammarCache(std::shared_ptr<const TokenTable> table, GrammarCacheLimits limits)
+    : table_(std::move(table)),
+      limits_(limits),
+      memory_(std::make_shared<GrammarMemory>(limits.all_bytes)) {}
+
+GrammarCache::~GrammarCache() = default;
+
+absl::StatusOr<GrammarCache::Grammar> GrammarCache::get(std::string_view key,
+                                                        const Compile& compile) {
+  std::shared_ptr<Flight> flight;
+  bool is_first = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = by_key_.find(key); found != by_key_.end()) {
+      ++stats_.hits;
+      entries_.splice(entries_.begin(), entries_, found->second);
+      return entries_.front().grammar;
+    }
+    std::shared_ptr<Flight>& place = flights_[std::string(key)];
+    is_first = place == nullptr;
+    if (is_first) place = std::make_shared<Flight>();
+    ++(is_first ? stats_.misses : stats_.hits);
+    flight = place;
+  }
+  return is_first ? run(key, compile, flight.get()) : flight->wait();
+}
+
+// Whatever happens, those who wait are told.
+absl::StatusOr<GrammarCache::Grammar> GrammarCache::run(std::string_view key,
+                                                        const Compile& compile, Flight* flight) {
+  absl::StatusOr<Grammar> result = absl::UnavailableError("out of memory");
+  try {
+    result = compile(memory_);
+    if (result.ok()) keep(key, *result);
+  } catch (...) {
+    end_flight(key);
+    flight->land(absl::UnavailableError("out of memory"));
+    throw;
+  }
+  end_flight(key);
+  flight->land(result);
+  return result;
+}
+
+// Before its flight ends, so that there is no moment in which it would be compiled once more.
+void GrammarCache::keep(std::string_view key, const Grammar& grammar) {
+  Entries added, excess;  // what is destroyed, is so without the lock
+  added.push_front({std::string(key), grammar});
+  const std::lock_guard lock(mutex_);
+  by_key_.emplace(added.front().key, added.begin());
+  entries_.splice(entries_.begin(), added);
+  drop_excess(&excess);
+}
+
+void GrammarCache::end_flight(std::string_view key) {
+  const std::lock_guard lock(mutex_);
+  flights_.erase(std::string(key));
+}
+
+// With mutex_ held. The masks have grown since the last time.
+void GrammarCache::drop_excess(Entries* excess) {
+  size_t grammars = 0, bytes = 0;
+  auto entry = entries_.begin();
+  for (; entry != entries_.end(); ++entry) {
+    bytes += entry->key.size() + entry->grammar->bytes();
+    if (++grammars > limits_.grammars || bytes > limits_.bytes) break;
+  }
+  for (auto dropped = entry; dropped != entries_.end(); ++dropped) {
+    by_key_.erase(dropped->key);
+    ++stats_.evictions;
+  }
+  excess->splice(excess->begin(), entries_, entry, entries_.end());
+}
+
+GrammarCacheStats GrammarCache::stats() const {
+  const std::lock_guard lock(mutex_);
+  GrammarCacheStats stats = stats_;
+  stats.grammars = entries_.size();
+  stats.bytes = memory_->used();
+  return stats;
+}
+
+}  // namespace deltaserve
