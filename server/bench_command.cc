@@ -27,6 +27,7 @@ struct Options {
   int64_t prompt = 512;
   int64_t generate = 64;
   std::vector<int> batches = {1};
+  std::vector<int64_t> depths = {0};
   int repeat = 3;
   bool json = false;
 };
@@ -34,6 +35,7 @@ struct Options {
 struct Measurement {
   const char* test;
   int batch;
+  int64_t depth;  // tokens that each sequence had read before
   int64_t tokens;
   double tokens_per_s;
   uint64_t bytes_per_step;
@@ -52,12 +54,12 @@ double median(std::vector<double> values) {
 void print(const Measurement& m, bool json) {
   if (json) {
     absl::PrintF(
-        "{\"test\":\"%s\",\"batch\":%d,\"tokens\":%d,\"tokens_per_s\":%.3f,\"bytes_per_step\":%d,"
-        "\"gb_per_s\":%.3f}\n",
-        m.test, m.batch, m.tokens, m.tokens_per_s, m.bytes_per_step, m.gb_per_s);
+        "{\"test\":\"%s\",\"batch\":%d,\"depth\":%d,\"tokens\":%d,\"tokens_per_s\":%.3f,"
+        "\"bytes_per_step\":%d,\"gb_per_s\":%.3f}\n",
+        m.test, m.batch, m.depth, m.tokens, m.tokens_per_s, m.bytes_per_step, m.gb_per_s);
   } else {
-    absl::PrintF("%-16s %6d %8d %12.1f %14d %10.2f\n", m.test, m.batch, m.tokens, m.tokens_per_s,
-                 m.bytes_per_step, m.gb_per_s);
+    absl::PrintF("%-16s %6d %9d %8d %12.1f %14d %10.2f\n", m.test, m.batch, m.depth, m.tokens,
+                 m.tokens_per_s, m.bytes_per_step, m.gb_per_s);
   }
   std::fflush(stdout);
 }
@@ -139,22 +141,29 @@ class Bench {
     const double seconds = median(times);
     const int64_t steps = batch * ((options.prompt + step_tokens_ - 1) / step_tokens_);
     const uint64_t bytes = backend_->weight_bytes();
-    return {"prefill", batch,
-            tokens,    static_cast<double>(tokens) / seconds,
-            bytes,     static_cast<double>(bytes) * static_cast<double>(steps) / seconds / 1e9};
+    return {"prefill",
+            batch,
+            0,
+            tokens,
+            static_cast<double>(tokens) / seconds,
+            bytes,
+            static_cast<double>(bytes) * static_cast<double>(steps) / seconds / 1e9};
   }
 
-  Measurement measure_decode(int batch, const Options& options) {
-    decode_seconds(batch, 1, 0);  // warms up, and starts every slot from a zero state
+  Measurement measure_decode(int batch, int64_t depth, const Options& options) {
+    // Warms up, and starts every slot from a zero state.
+    const int64_t read = std::max(depth, int64_t{1});
+    prefill_seconds(batch, read);
     std::vector<double> times;
     for (int i = 0; i < options.repeat; ++i) {
-      times.push_back(decode_seconds(batch, options.generate, 1 + i * options.generate));
+      times.push_back(decode_seconds(batch, options.generate, read + i * options.generate));
     }
     const double seconds = median(times);
     const auto steps = static_cast<double>(options.generate);
     const uint64_t bytes = model_->decode_bytes(batch);
     return {"decode",
             batch,
+            depth,
             options.generate * batch,
             steps * batch / seconds,
             bytes,
@@ -197,14 +206,17 @@ int bench(Options options) {
     absl::PrintF("{\"test\":\"read_bandwidth\",\"gb_per_s\":%.3f}\n", read_gb);
   } else {
     absl::PrintF("%s; reads at %.2f GB/s\n", loaded->backend->description(), read_gb);
-    absl::PrintF("%-16s %6s %8s %12s %14s %10s\n", "test", "batch", "tokens", "tokens/s",
-                 "bytes/step", "GB/s");
+    absl::PrintF("%-16s %6s %9s %8s %12s %14s %10s\n", "test", "batch", "depth", "tokens",
+                 "tokens/s", "bytes/step", "GB/s");
   }
   // Whole pieces stay on the grid.
   Bench runner(&*loaded, options.model.step_tokens / kGrid * kGrid);
   for (const int batch : options.batches) {
     if (options.prompt > 0) print(runner.measure_prefill(batch, options), options.json);
-    if (options.generate > 0) print(runner.measure_decode(batch, options), options.json);
+    for (const int64_t depth : options.depths) {
+      if (options.generate == 0) break;
+      print(runner.measure_decode(batch, depth, options), options.json);
+    }
   }
   return 0;
 }
@@ -236,6 +248,13 @@ void add_bench_command(CLI::App* app, Run* run) {
                    "Sequences that run together, a list such as 1,8,32")
       ->delimiter(',')
       ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--depth", options->depths,
+          "Tokens that every sequence reads before its decode test, a list such as 0,65536")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
   command->add_option("--repeat", options->repeat, "Runs of each test; the median counts")
       ->check(CLI::Range(1, 1000))

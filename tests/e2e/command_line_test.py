@@ -79,11 +79,12 @@ class CommandLine(unittest.TestCase):
 
     def test_bench(self):
         result = self.run_binary("bench", "--model", harness.MODEL, "--prompt", "64", "--generate", "4",
-                                 "--batch", "1,2", "--repeat", "1", "--json")
+                                 "--batch", "1,2", "--depth", "0,130", "--repeat", "1", "--json")
         rows = [json.loads(line) for line in result.stdout.splitlines()]
-        self.assertEqual([(row["test"], row.get("batch")) for row in rows],
-                         [("read_bandwidth", None), ("prefill", 1), ("decode", 1), ("prefill", 2),
-                          ("decode", 2)])
+        self.assertEqual([(row["test"], row.get("batch"), row.get("depth")) for row in rows],
+                         [("read_bandwidth", None, None),
+                          ("prefill", 1, 0), ("decode", 1, 0), ("decode", 1, 130),
+                          ("prefill", 2, 0), ("decode", 2, 0), ("decode", 2, 130)])
         for row in rows:
             self.assertGreater(row["gb_per_s"], 0)
 
