@@ -95,6 +95,16 @@ HWY_INLINE Int16Vec add_byte_pairs(Int16Vec sum, ByteVec u, ByteVec s) {
 #endif
 }
 
+// Keeps a vector in its register, where the compiler would rather load it again for every use.
+template <class V>
+HWY_INLINE void keep(V& vector) {
+#if HWY_TARGET == HWY_AVX2
+  asm("" : "+x"(vector.raw));
+#else
+  (void)vector;
+#endif
+}
+
 // Lane i: sum[i] plus the products of four unsigned and four signed bytes. With AVX2 and AVX-512
 // only on processors with VNNI; written as assembly because this Highway has no such target.
 HWY_INLINE Int32Vec add_byte_quads(Int32Vec sum, ByteVec u, ByteVec s) {

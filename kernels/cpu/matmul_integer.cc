@@ -226,7 +226,10 @@ struct Sums {
       }
       for (int half = 0; half < 2; ++half) {
         if constexpr (Weights::kUnpacked) {
-          for (int v = 0; v < kVectors; ++v) w[v][half] = weights.load(unit, v, half);
+          for (int v = 0; v < kVectors; ++v) {
+            w[v][half] = weights.load(unit, v, half);
+            keep(w[v][half]);
+          }
         }
         for (int r = 0; r < kRows; ++r) {
           const auto factor = Kernel::factor(x, r, unit, half);
