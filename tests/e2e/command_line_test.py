@@ -18,7 +18,7 @@ class CommandLine(unittest.TestCase):
 
     def test_usage_errors(self):
         for arguments in ((), ("nonsense",), ("serve",), ("serve", "--model", "x", "--threads", "0"),
-                          ("bench", "--model", "x", "--weights", "int4")):
+                          ("bench", "--model", "x", "--weights", "int3")):
             self.assertEqual(self.run_binary(*arguments).returncode, 2, arguments)
         for command in ("serve", "generate", "inspect", "random-model", "bench"):
             result = self.run_binary(command, "--help")
