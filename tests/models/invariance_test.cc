@@ -163,9 +163,11 @@ TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
   }
 }
 
+// By name: this is asked before any test runs, for every model.
 bool decays(const std::string& folder) {
-  const absl::StatusOr<ModelFolder> opened = open_model_folder(folder);
-  return opened.ok() && opened->config.mixer.decay() != Decay::kNone;
+  const std::string name = folder_name(folder);
+  return !name.starts_with("delta_net") && !name.starts_with("linear_attn") &&
+         !name.starts_with("precond_delta_net");
 }
 
 std::vector<Case> all_cases() {
