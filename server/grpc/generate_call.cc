@@ -184,8 +184,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     watch_until(now + context_.limits.stall_grace);
   }
 
-  // The status goes out behind what is being written.
-  void finish(const grpc::Status& status) {
+  // The status goes out behind what is being written. By value: the generation's own goes with it.
+  void finish(grpc::Status status) {
     if (finished_) return;
     end(status);
     Finish(status);
