@@ -29,6 +29,8 @@ SANITIZED = False
 PROMPT = "Once upon a time"
 SERVICE = "deltaserve.v1.DeltaServe"
 LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+# A client that takes little before it reads.
+NARROW = [("grpc.http2.lookahead_bytes", 65_536), ("grpc.http2.bdp_probe", 0)]
 MIB = 1 << 20
 PATIENCE = 300  # seconds for what must happen, however busy the machine is
 
@@ -36,7 +38,7 @@ PATIENCE = 300  # seconds for what must happen, however busy the machine is
 class Server:
     """A server process and a channel to it; a context manager."""
 
-    def __init__(self, *options, key=None, credentials=None):
+    def __init__(self, *options, key=None, credentials=None, channel_options=()):
         command = [BINARY, "serve", "--model", MODEL, "--http-port", "0", "--grpc-port", "0",
                    "--log-level", "warning", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -55,10 +57,12 @@ class Server:
             raise RuntimeError("the server did not start")
         self.metadata = [("authorization", "Bearer " + key)] if key else []
         if credentials is None:
-            self.channel = grpc.insecure_channel(self.grpc_address, options=LARGE)
+            self.channel = grpc.insecure_channel(self.grpc_address,
+                                                 options=[*LARGE, *channel_options])
         else:
             port = self.grpc_address.split(":")[-1]
-            self.channel = grpc.secure_channel("localhost:" + port, credentials, options=LARGE)
+            self.channel = grpc.secure_channel("localhost:" + port, credentials,
+                                               options=[*LARGE, *channel_options])
         self.stub = pb_grpc.DeltaServeStub(self.channel)
 
     def __enter__(self):
@@ -202,7 +206,8 @@ class SharedServerTest(GrpcTest):
                          "".join(p.text for p in pieces).strip())
 
     def test_many_prompt_logprobs(self):
-        ids = list(itertools.islice(itertools.cycle(range(300, 1300)), 20_000))
+        ids = list(itertools.islice(itertools.cycle(range(300, 1300)),
+                                    3000 if SANITIZED else 20_000))
         pieces = list(self.server.generate(prompt_token_ids=pb.TokenIds(ids=ids), max_tokens=0,
                                            prompt_logprobs=20))
         self.assertEqual([l.token_id for p in pieces for l in p.prompt_logprobs], ids[1:])
@@ -369,7 +374,8 @@ class SharedServerTest(GrpcTest):
 
 class OwnServerTest(GrpcTest):
     def test_slow_reader_pauses_and_is_cut_off(self):
-        with Server("--max-sequences", "2", "--write-timeout", "2") as server:
+        with Server("--max-sequences", "2", "--write-timeout", "2",
+                    channel_options=NARROW) as server:
             slow = server.generate(timeout=600, max_tokens=1 << 20, ignore_eos=True, logprobs=20)
             next(slow)
             # It fills what the connection takes, then it pauses: the counter stands still.
@@ -391,15 +397,16 @@ class OwnServerTest(GrpcTest):
 
     def test_a_reader_that_catches_up_misses_nothing(self):
         with Server("--max-sequences", "2") as server:
-            call = server.generate(timeout=300, max_tokens=3000, ignore_eos=True, logprobs=20,
+            count = 1000 if SANITIZED else 3000
+            call = server.generate(timeout=300, max_tokens=count, ignore_eos=True, logprobs=20,
                                    seed=1)
             tokens = []
             for i, piece in enumerate(call):
                 tokens.extend(piece.token_ids)
                 if i == 3:
                     time.sleep(3)
-            self.assertEqual(len(tokens), 3000)
-            again = server.answer(timeout=300, max_tokens=3000, ignore_eos=True, seed=1)
+            self.assertEqual(len(tokens), count)
+            again = server.answer(timeout=300, max_tokens=count, ignore_eos=True, seed=1)
             self.assertEqual(tokens, again[0][0][1])
 
     def test_large_prompts(self):
@@ -495,9 +502,9 @@ class OwnServerTest(GrpcTest):
             server.answer(max_tokens=1)
 
     def test_drain(self):
-        with Server("--max-sequences", "2") as server:
-            count = 3000 if SANITIZED else 10000
-            call = server.generate(max_tokens=count, ignore_eos=True, timeout=120)
+        with Server("--max-sequences", "2", "--drain-timeout", str(PATIENCE)) as server:
+            count = 1000 if SANITIZED else 10000
+            call = server.generate(max_tokens=count, ignore_eos=True, timeout=PATIENCE)
             tokens = len(next(call).token_ids)
             server.process.send_signal(signal.SIGTERM)
             for _ in range(1000):
