@@ -521,6 +521,14 @@ class OwnServerTest(GrpcTest):
             self.assertEqual(last.usage.completion_tokens, count)
             self.assertEqual(server.process.wait(PATIENCE), 0)
 
+    def test_drain_has_an_end(self):
+        with Server("--max-sequences", "2", "--drain-timeout", "1") as server:
+            call = server.generate(max_tokens=1 << 24, ignore_eos=True)
+            next(call)
+            server.process.send_signal(signal.SIGTERM)
+            self.assert_code(grpc.StatusCode.UNAVAILABLE, lambda: list(call), "shutting down")
+            self.assertEqual(server.process.wait(PATIENCE), 0)
+
     def test_second_signal_cuts_off(self):
         with Server("--max-sequences", "2") as server:
             call = server.generate(max_tokens=1 << 24, ignore_eos=True, timeout=120)
