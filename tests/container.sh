@@ -36,7 +36,7 @@ buildah commit --quiet --rm "$base" localhost/base >/dev/null
 echo "== base: $((SECONDS - started)) s"
 
 started=$SECONDS
-buildah bud --quiet --isolation chroot --network host --pull-never --format docker \
+buildah bud --quiet --layers --isolation chroot --network host --pull-never --format docker \
   --build-arg BASE=localhost/base -f "$source/deploy/Dockerfile" -t deltaserve "$source"
 echo "== image: $((SECONDS - started)) s"
 container=$(buildah from --pull-never localhost/deltaserve)
