@@ -4,9 +4,9 @@
     python chat_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
 
-import json
 import tempfile
 
+import langchain_openai
 import openai
 
 import harness
@@ -134,25 +134,23 @@ class Chat(WithServer):
                                              {"messages": self.ASK, name: value})
             self.assertEqual((status, error["error"]["param"]), (400, name))
 
-    def test_as_langchain_asks(self):
-        """The bodies of ChatOpenAI.invoke() and .stream(), and what it reads of the replies."""
-        body = {"model": self.server.model, "temperature": 0.7, "n": 1, "stream": False,
-                "max_completion_tokens": 8, "stop": ["\n\n\n"], "seed": 1,
-                "messages": [{"content": "You are kind.", "role": "system"},
-                             {"content": "Tell me a story.", "role": "user"}]}
-        status, reply = self.server.post("/v1/chat/completions", body)
-        self.assertEqual(status, 200, reply)
-        self.assertEqual(reply["choices"][0]["message"]["role"], "assistant")
-        for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-            self.assertGreater(reply["usage"][name], 0)
-        body.update(stream=True, stream_options={"include_usage": True})
-        del body["n"]
-        _, events, _ = self.server.request("/v1/chat/completions", body)
-        chunks = [json.loads(line[6:]) for line in events.decode().split("\n\n")
-                  if line.startswith("data: {")]
-        self.assertEqual(chunks[0]["choices"][0]["delta"], {"role": "assistant", "content": ""})
-        self.assertEqual(chunks[-1]["usage"], reply["usage"])
-        # with_structured_output(method="json_mode"), tools without a choice
+    def test_through_langchain(self):
+        common = dict(base_url=self.server.url + "/v1", api_key="none", model=self.server.model)
+        chat = langchain_openai.ChatOpenAI(temperature=0.7, seed=1, max_tokens=8, stop=["\n\n\n"],
+                                           max_retries=0, **common)
+        ask = [("system", "You are kind."), ("human", "Tell me a story.")]
+        reply = chat.invoke(ask)
+        self.assertEqual(reply.response_metadata["finish_reason"], "length")
+        self.assertEqual(reply.usage_metadata["output_tokens"], 8)
+        chunks = list(chat.stream(ask))
+        self.assertGreater(len(chunks), 3)
+        self.assertEqual("".join(chunk.content for chunk in chunks), reply.content)
+        schema = {"title": "mood", "type": "object", "properties": {"happy": {"type": "boolean"}},
+                  "required": ["happy"], "additionalProperties": False}
+        answer = langchain_openai.ChatOpenAI(max_retries=0, **common).with_structured_output(
+            schema, method="json_schema").invoke(ask)
+        self.assertIn(answer, ({"happy": True}, {"happy": False}))
+        # with tools, but without a choice of one
         status, _ = self.server.post("/v1/chat/completions", {
             "messages": self.ASK, "max_tokens": 4, "tools": [], "tool_choice": None})
         self.assertEqual(status, 200)
