@@ -1,6 +1,7 @@
 #include "kernels/cpu/matmul.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/base/check.h"
 #include "kernels/cpu/panel_task.h"
@@ -8,10 +9,14 @@
 namespace deltaserve::cpu {
 namespace {
 
-// Rows of a task: with a block of input features they stay in a second-level cache.
+// Rows of a task at most: with a block of input features they stay in a second-level cache.
 constexpr int64_t kTaskRows = 128;
-// A last panel that the output has no room for goes through a small buffer, rows at a time.
-constexpr int64_t kTailRows = 32;
+// From here on the sums of outputs, which a task goes over again and again, do so in a buffer:
+// rows of `out` may lie where they push each other out of the caches.
+constexpr int64_t kRowsWorthBuffer = 16;
+constexpr int64_t kBufferedPanels = 4;
+// Space between the buffer's rows, so that they do not share sets of the caches.
+constexpr int64_t kBufferStride = kBufferedPanels * kPanelColumns + 16;
 
 void multiply_panels(const PanelTask& task) {
   if (!task.w->quantised()) {
@@ -23,27 +28,21 @@ void multiply_panels(const PanelTask& task) {
   }
 }
 
-// The last panel of w, which `task.out` has no room for.
-void multiply_partial_panel(const PanelTask& task) {
-  alignas(64) float buffer[kTailRows * kPanelColumns];
-  const int64_t columns = task.w->rows - task.first_panel * kPanelColumns;
-  for (int64_t r = 0; r < task.num_rows; r += kTailRows) {
-    PanelTask piece = task;
-    piece.first_row += r;
-    piece.num_rows = std::min(kTailRows, task.num_rows - r);
-    piece.out = buffer;
-    piece.out_stride = kPanelColumns;
-    float* to = task.out + r * task.out_stride;
-    if (task.accumulate) {
-      for (int64_t i = 0; i < piece.num_rows; ++i) {
-        std::copy_n(to + i * task.out_stride, columns, buffer + i * kPanelColumns);
-        std::fill_n(buffer + i * kPanelColumns + columns, kPanelColumns - columns, 0.0f);
-      }
-    }
-    multiply_panels(piece);
-    for (int64_t i = 0; i < piece.num_rows; ++i) {
-      std::copy_n(buffer + i * kPanelColumns, columns, to + i * task.out_stride);
-    }
+// For `columns` outputs, fewer than the task's panels where `task.out` has no room for the last
+// one.
+void multiply_through_buffer(PanelTask task, int64_t columns) {
+  alignas(64) float buffer[kTaskRows * kBufferStride];
+  float* const out = task.out;
+  const int64_t width = task.num_panels * kPanelColumns;
+  for (int64_t r = 0; task.accumulate && r < task.num_rows; ++r) {
+    float* to = std::copy_n(out + r * task.out_stride, columns, buffer + r * kBufferStride);
+    std::fill_n(to, width - columns, 0.0f);
+  }
+  const int64_t stride = std::exchange(task.out_stride, kBufferStride);
+  task.out = buffer;
+  multiply_panels(task);
+  for (int64_t r = 0; r < task.num_rows; ++r) {
+    std::copy_n(buffer + r * kBufferStride, columns, out + r * stride);
   }
 }
 
@@ -56,8 +55,8 @@ int64_t divide_up(int64_t a, int64_t b) {
 int64_t panels_of_task(const PackedMatrix& w, int64_t num_rows, int64_t row_blocks,
                        int num_threads) {
   if (num_rows <= 2) return 2;
-  if (num_rows < kTaskRows / 2) return 1;
-  return std::clamp<int64_t>(w.panels() * row_blocks / (8 * num_threads), 1, 4);
+  if (num_rows < kRowsWorthBuffer) return 1;
+  return std::clamp<int64_t>(w.panels() * row_blocks / (8 * num_threads), 1, kBufferedPanels);
 }
 
 }  // namespace
@@ -73,7 +72,6 @@ void matmul(const float* x, int64_t x_stride, const PackedMatrix& w, int64_t num
   const int64_t block_rows = divide_up(num_rows, row_blocks);
   const int64_t per_task = panels_of_task(w, num_rows, row_blocks, threads.num_threads());
   const int64_t panel_tasks = divide_up(w.panels(), per_task);
-  const int64_t whole = w.rows / kPanelColumns;
   // Neighbouring tasks share their rows.
   threads.parallel_for(row_blocks * panel_tasks, [&](int64_t index, int) {
     PanelTask task;
@@ -86,17 +84,15 @@ void matmul(const float* x, int64_t x_stride, const PackedMatrix& w, int64_t num
     task.path = path;
     task.accumulate = accumulate;
     task.out_stride = out_stride;
-    const int64_t first = index % panel_tasks * per_task;
-    const int64_t end = std::min(first + per_task, w.panels());
-    task.first_panel = first;
-    task.num_panels = std::min(end, whole) - first;
-    task.out = out + task.first_row * out_stride + first * kPanelColumns;
-    if (task.num_panels > 0) multiply_panels(task);
-    if (end > whole) {
-      task.first_panel = whole;
-      task.num_panels = 1;
-      task.out = out + task.first_row * out_stride + whole * kPanelColumns;
-      multiply_partial_panel(task);
+    task.first_panel = index % panel_tasks * per_task;
+    task.num_panels = std::min(per_task, w.panels() - task.first_panel);
+    const int64_t column = task.first_panel * kPanelColumns;
+    const int64_t columns = std::min(task.num_panels * kPanelColumns, w.rows - column);
+    task.out = out + task.first_row * out_stride + column;
+    if (columns < task.num_panels * kPanelColumns || task.num_rows >= kRowsWorthBuffer) {
+      multiply_through_buffer(task, columns);
+    } else {
+      multiply_panels(task);
     }
   });
 }

@@ -78,22 +78,25 @@ struct Block {
 };
 
 // Adds a block's products for kRows rows and the groups [group, group + kCount) of kPanels panels.
+// A function of its own: there the sums get registers.
 template <int kRows, int kCount, int kPanels, class Word, class Weights>
-HWY_INLINE void tile(const Rows& rows, const Weights& weights, int group, const Block& block) {
+HWY_NOINLINE void tile(const Rows& rows, const Weights& weights, int group, const Block& block) {
   const Floats d;
+  const auto [x, x_stride, out, out_stride] = rows;
+  const auto [inner, first] = block;
   FloatVec sum[kRows][kPanels][kCount][2];
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) {
       for (int g = 0; g < kCount; ++g) sum[r][p][g][0] = sum[r][p][g][1] = hn::Zero(d);
     }
   }
-  for (int64_t k = 0; k < block.inner; ++k) {
+  for (int64_t k = 0; k < inner; ++k) {
     for (int p = 0; p < kPanels; ++p) {
       for (int g = 0; g < kCount; ++g) {
         FloatVec w[2];
         weights.load(k, p, group + g, w);
         for (int r = 0; r < kRows; ++r) {
-          const FloatVec factor = hn::Set(d, rows.x[r * rows.x_stride + k]);
+          const FloatVec factor = hn::Set(d, x[r * x_stride + k]);
           sum[r][p][g][0] = hn::MulAdd(factor, w[0], sum[r][p][g][0]);
           sum[r][p][g][1] = hn::MulAdd(factor, w[1], sum[r][p][g][1]);
         }
@@ -104,10 +107,10 @@ HWY_INLINE void tile(const Rows& rows, const Weights& weights, int group, const 
     for (int p = 0; p < kPanels; ++p) {
       for (int g = 0; g < kCount; ++g) {
         for (int half = 0; half < 2; ++half) {
-          float* to = rows.out + r * rows.out_stride + p * cpu::kPanelColumns +
+          float* to = out + r * out_stride + p * cpu::kPanelColumns +
                       output_of(static_cast<const Word*>(nullptr), group + g, half);
           const FloatVec value = sum[r][p][g][half];
-          hn::StoreU(block.first ? value : hn::Add(hn::LoadU(d, to), value), d, to);
+          hn::StoreU(first ? value : hn::Add(hn::LoadU(d, to), value), d, to);
         }
       }
     }

@@ -280,9 +280,10 @@ struct Int8Block {
     unpack(weights(first_vector), num_units, vectors);
   }
 
+  // A function of its own: there the sums get registers.
   template <int kRows, int kVectors, class Weights>
-  HWY_INLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
-                       const OutputRows& out) const {
+  HWY_NOINLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
+                         const OutputRows& out) const {
     const Floats d;
     Sums<kRows, kVectors, Kernel> sums;
     sums.multiply(x, w, num_units);
@@ -331,8 +332,8 @@ struct Int4Block {
   }
 
   template <int kRows, int kVectors, class Weights>
-  HWY_INLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
-                       const OutputRows& out) const {
+  HWY_NOINLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
+                         const OutputRows& out) const {
     const Floats d;
     FloatVec total[kRows][kVectors];
     for (int64_t g = 0; g < num_groups; ++g) {
@@ -415,7 +416,7 @@ HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
   const BlockRows x = {rows.codes.get() + at, rows.pairs.get() + at,
                        rows.starts.get() + at / cpu::kInt4Group, rows.scales.get() + at / kBlock,
                        rows.stride};
-  for (int64_t b = 0; b < rows.stride / kBlock; ++b) {
+  for (int64_t b = 0; b < cpu::activation_blocks(task.w->columns); ++b) {
     const BlockRows from = {x.codes + b * kBlock, x.pairs + b * kBlock,
                             x.starts + b * (kBlock / cpu::kInt4Group), x.scales + b, x.stride};
     for (int64_t p = 0; p < task.num_panels; ++p) {

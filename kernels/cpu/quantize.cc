@@ -176,8 +176,17 @@ uint16_t quantize_int4(const float* weights, uint8_t* codes) {
   return bits;
 }
 
+namespace {
+
+// An odd number: rows at a distance of a power of two would share a few sets of the caches.
+int64_t blocks_of_stride(int64_t columns) {
+  return activation_blocks(columns) | 1;
+}
+
+}  // namespace
+
 bool QuantizedRows::reserve(int64_t rows, int64_t columns) {
-  const int64_t width = (columns + kActivationBlock - 1) / kActivationBlock * kActivationBlock;
+  const int64_t width = blocks_of_stride(columns) * kActivationBlock;
   const auto count = static_cast<size_t>(rows * width);
   codes = allocate_aligned<int8_t>(count);
   pairs = allocate_aligned<int16_t>(count);
@@ -195,9 +204,9 @@ bool QuantizedRows::reserve(int64_t rows, int64_t columns) {
 void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
                    WeightFormat format, IntegerPath path, QuantizedRows& out, ThreadPool& threads) {
   constexpr int64_t kBlocksPerTask = 64;
-  const int64_t blocks = (columns + kActivationBlock - 1) / kActivationBlock;
-  DS_CHECK(num_rows <= out.capacity_rows && blocks * kActivationBlock <= out.capacity_columns);
-  out.stride = blocks * kActivationBlock;
+  const int64_t blocks = activation_blocks(columns);
+  out.stride = blocks_of_stride(columns) * kActivationBlock;
+  DS_CHECK(num_rows <= out.capacity_rows && out.stride <= out.capacity_columns);
   const int64_t rows_per_task = std::max<int64_t>(1, kBlocksPerTask / blocks);
   threads.parallel_for((num_rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
     const int64_t end = std::min(num_rows, (task + 1) * rows_per_task);

@@ -18,6 +18,9 @@ uint16_t quantize_int4(const float* weights, uint8_t* codes);
 
 // Input features of an activation row that share a scale.
 inline constexpr int64_t kActivationBlock = 128;
+constexpr int64_t activation_blocks(int64_t columns) {
+  return (columns + kActivationBlock - 1) / kActivationBlock;
+}
 
 // How the products multiply bytes.
 enum class IntegerPath : uint8_t {
@@ -29,7 +32,7 @@ enum class IntegerPath : uint8_t {
 // Rows of activations as integers of at most 127 in size, a block's times its scale. Rows are
 // filled up with zeros to whole blocks.
 struct QuantizedRows {
-  int64_t stride = 0;  // codes of a row, a multiple of kActivationBlock
+  int64_t stride = 0;  // from row to row, in codes, a multiple of kActivationBlock
   AlignedArray<int8_t> codes;
   AlignedArray<int16_t> pairs;  // the codes as the int8 kernel of kPairs wants them: of each quad
                                 // the codes 0, 2, 1, 3
