@@ -34,7 +34,7 @@ constexpr int kVectorBytes = 4 * lanes();
 constexpr int64_t kBlock = cpu::kActivationBlock;
 // How far ahead of itself a tile asks for weights: the processor's own prefetching stops at the end
 // of every page.
-constexpr int64_t kPrefetchBytes = 1024;
+constexpr int64_t kPrefetchBytes = 2048;
 constexpr int64_t kOctet = 2 * cpu::kQuad;
 constexpr int64_t kGroupUnits = cpu::kInt4Group / kOctet;
 

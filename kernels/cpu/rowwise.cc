@@ -163,9 +163,22 @@ void ExpRow(const float* x, float shift, float factor, int64_t n, float* out) {
   });
 }
 
+// Of what is no NaN.
+HWY_INLINE float largest_of(const float* x, int64_t n) {
+  const Floats d;
+  FloatVec lane_largest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  int64_t i = 0;
+  for (; i + lanes() <= n; i += lanes()) {
+    const FloatVec v = hn::LoadU(d, x + i);
+    lane_largest = hn::IfThenElse(hn::Gt(v, lane_largest), v, lane_largest);
+  }
+  float largest = hn::GetLane(hn::MaxOfLanes(d, lane_largest));
+  for (; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
 double LogSumExp(const float* x, int64_t n, float* max) {
-  float largest = -std::numeric_limits<float>::infinity();
-  for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  const float largest = largest_of(x, n);
   *max = largest;
   double sum = 0;
   constexpr int64_t kBlock = 256;  // floats summed before the sum goes on in double

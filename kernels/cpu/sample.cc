@@ -89,7 +89,7 @@ const float* drawn_logits(const HeadRow& row, const float* logits, int64_t vocab
   return changed;
 }
 
-// Looks at the mask too: where all logits are -infinity, they do not tell what may be drawn.
+// Of any logits. Looks at the mask too: where all are -infinity, they do not tell what may be drawn.
 int32_t greedy(const HeadRow& row, const float* logits, int64_t vocab) {
   int32_t best = -1;
   for (int32_t token = 0; token < vocab; ++token) {
@@ -214,7 +214,8 @@ int32_t sample(const HeadRow& row, const float* logits, int64_t vocab, float max
   }
   const float* drawn = drawn_logits(row, logits, vocab, scratch.weights);
   if (drawn != logits) max = largest(drawn, vocab);
-  if (!warm || !std::isfinite(max)) return greedy(row, drawn, vocab);
+  if (!std::isfinite(max)) return greedy(row, drawn, vocab);
+  if (!warm) return static_cast<int32_t>(std::find(drawn, drawn + vocab, max) - drawn);
   if (whole) {
     weigh(drawn, max, row.temperature, vocab, scratch.weights);
     return draw(scratch.weights, nullptr, vocab, row.min_p, u);
