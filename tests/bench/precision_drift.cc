@@ -1,10 +1,11 @@
-// How far a bf16 state drifts from an f32 one: the same tokens decoded one by one with both.
+// What a cheaper number format changes: the same tokens decoded one by one without and with it.
 //
-//     state_drift MODEL_DIR TEXT_FILE|- [TOKENS]
+//     precision_drift MODEL_DIR TEXT_FILE|- bf16-state|bf16|int8|int4 [TOKENS]
 //
-// Tokens are the text's, or random ones for "-". Prints, over windows that end at powers of two,
-// the relative error of the logits, the KL divergence of the distributions, and what each state
-// gives the next token (nats).
+// Tokens are the text's, or random ones for "-". bf16-state compares bf16 with f32 states, the
+// others weights in that format with f32 weights. Prints, over windows that end at powers of two,
+// the relative error of the logits, the KL divergence of the distributions, and what each gives the
+// next token (nats).
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -23,15 +24,21 @@ namespace {
 
 constexpr int kThreads = 2;
 
+struct Precision {
+  WeightFormat weights = WeightFormat::kAuto;
+  Dtype state = Dtype::kF32;
+};
+
 class Reader {
  public:
-  Reader(const ModelFolder& folder, Dtype state_dtype)
+  Reader(const ModelFolder& folder, const Precision& precision)
       : threads_(kThreads), backend_(make_cpu_backend(&threads_)) {
     ModelLimits limits;
     limits.max_rows = 64;
     limits.max_sequences = 1;
-    limits.state_dtype = state_dtype;
-    absl::StatusOr<std::unique_ptr<Model>> model = Model::load(folder, backend_.get(), limits);
+    limits.state_dtype = precision.state;
+    absl::StatusOr<std::unique_ptr<Model>> model =
+        Model::load(folder, backend_.get(), limits, precision.weights);
     if (!model.ok()) {
       std::fprintf(stderr, "%s\n", model.status().ToString().c_str());
       std::exit(1);
@@ -71,7 +78,7 @@ std::vector<double> log_softmax(const std::vector<float>& logits) {
 }
 
 struct Window {
-  double squares = 0, error_squares = 0, divergence = 0, loss = 0, bf16_loss = 0;
+  double squares = 0, error_squares = 0, divergence = 0, loss = 0, rounded_loss = 0;
   int tokens = 0;
 
   void add(const std::vector<float>& exact, const std::vector<float>& rounded, int32_t next) {
@@ -83,13 +90,14 @@ struct Window {
       error_squares += std::pow(double{rounded[i]} - exact[i], 2);
     }
     loss -= p[static_cast<size_t>(next)];
-    bf16_loss -= q[static_cast<size_t>(next)];
+    rounded_loss -= q[static_cast<size_t>(next)];
     ++tokens;
   }
   void print(int from, int to) const {
-    std::printf("%5d .. %5d  error %.2e  KL %.2e  loss f32 %.4f  bf16 %.4f\n", from, to,
+    std::printf("%5d .. %5d  error %.2e  KL %.2e  loss %.4f, cheaper %.4f\n", from, to,
                 std::sqrt(error_squares / squares), divergence / tokens, loss / tokens,
-                bf16_loss / tokens);
+                rounded_loss / tokens);
+    std::fflush(stdout);
   }
 };
 
@@ -108,7 +116,26 @@ std::vector<int32_t> tokens_of(const ModelFolder& folder, const std::string& fil
   return tokens;
 }
 
-int run(const std::string& path, const std::string& file, size_t count) {
+// The exact and the cheaper way of `change`; false for an unknown word.
+bool precisions_of(const std::string& change, Precision* exact, Precision* cheaper) {
+  if (change == "bf16-state") {
+    cheaper->state = Dtype::kBf16;
+    return true;
+  }
+  exact->weights = WeightFormat::kF32;
+  for (const WeightFormat format :
+       {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+    if (change == weight_format_name(format)) cheaper->weights = format;
+  }
+  return cheaper->weights != WeightFormat::kAuto;
+}
+
+int run(const std::string& path, const std::string& file, const std::string& change, size_t count) {
+  Precision exact_precision, cheaper_precision;
+  if (!precisions_of(change, &exact_precision, &cheaper_precision)) {
+    std::fprintf(stderr, "unknown format %s\n", change.c_str());
+    return 2;
+  }
   const absl::StatusOr<ModelFolder> folder = open_model_folder(path);
   if (!folder.ok()) {
     std::fprintf(stderr, "%s\n", folder.status().ToString().c_str());
@@ -119,12 +146,12 @@ int run(const std::string& path, const std::string& file, size_t count) {
     std::fprintf(stderr, "no tokens in %s\n", file.c_str());
     return 1;
   }
-  Reader exact(*folder, Dtype::kF32);
-  Reader rounded(*folder, Dtype::kBf16);
+  Reader exact(*folder, exact_precision);
+  Reader cheaper(*folder, cheaper_precision);
   Window window;
   size_t from = 0;
   for (size_t t = 0; t + 1 < tokens.size(); ++t) {
-    window.add(exact.read(tokens[t]), rounded.read(tokens[t]), tokens[t + 1]);
+    window.add(exact.read(tokens[t]), cheaper.read(tokens[t]), tokens[t + 1]);
     const size_t done = t + 1;
     if (done + 1 < tokens.size() && (done < 64 || (done & (done - 1)) != 0)) continue;
     window.print(static_cast<int>(from), static_cast<int>(done));
@@ -138,9 +165,9 @@ int run(const std::string& path, const std::string& file, size_t count) {
 }  // namespace deltaserve
 
 int main(int argc, char** argv) {
-  if (argc < 3 || argc > 4) {
-    std::fprintf(stderr, "usage: state_drift MODEL_DIR TEXT_FILE|- [TOKENS]\n");
+  if (argc < 4 || argc > 5) {
+    std::fprintf(stderr, "usage: precision_drift MODEL_DIR TEXT_FILE|- FORMAT [TOKENS]\n");
     return 2;
   }
-  return deltaserve::run(argv[1], argv[2], argc == 4 ? std::stoul(argv[3]) : 4096);
+  return deltaserve::run(argv[1], argv[2], argv[3], argc == 5 ? std::stoul(argv[4]) : 4096);
 }
