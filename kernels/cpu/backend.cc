@@ -9,9 +9,9 @@
 #include "kernels/base/check.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/aligned.h"
-#include "kernels/cpu/integer_path.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/mixer_layer.h"
+#include "kernels/cpu/product_support.h"
 #include "kernels/cpu/rowwise.h"
 #include "kernels/cpu/sample.h"
 
@@ -53,14 +53,17 @@ class CpuBackend final : public Backend {
       text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " +
               weight_format_name(format) + " weights";
     }
-    const std::string& warning = cpu::integer_support().warning;
+    const std::string& warning = products_.warning;
     return warning.empty() ? text : text + "; warning: " + warning;
   }
 
   MatrixHandle load_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format) override {
-    cpu::PackedMatrix packed = cpu::pack_matrix(blocks, num_blocks, format, threads_);
+    cpu::PackedMatrix packed =
+        cpu::pack_matrix(blocks, num_blocks, format, threads_, products_.bf16);
     if (packed.data == nullptr) return {};
-    if (packed.quantised()) max_integer_columns_ = std::max(max_integer_columns_, packed.columns);
+    if (packed.quantised() || packed.paired_bf16()) {
+      max_rounded_columns_ = std::max(max_rounded_columns_, packed.columns);
+    }
     matrices_.push_back(std::move(packed));
     return {static_cast<int32_t>(matrices_.size()) - 1};
   }
@@ -95,8 +98,8 @@ class CpuBackend final : public Backend {
     const auto num_threads = static_cast<size_t>(threads_.num_threads());
     sample_weights_ = allocate_aligned<float>(num_threads * static_cast<size_t>(vocab));
     sample_indices_ = allocate_aligned<int32_t>(num_threads * static_cast<size_t>(vocab));
-    if (max_integer_columns_ > 0 &&
-        !integers_.reserve(std::max<int64_t>(max_rows, kHeadBlock), max_integer_columns_)) {
+    if (max_rounded_columns_ > 0 &&
+        !rounded_.reserve(std::max<int64_t>(max_rows, kHeadBlock), max_rounded_columns_)) {
       return false;
     }
     return head_input_.data != nullptr && logits_.data != nullptr && sample_weights_ != nullptr &&
@@ -204,7 +207,7 @@ class CpuBackend final : public Backend {
                           head_input_.row(i));
       }
       cpu::matmul(head_input_.data.get(), from.columns, matrix(output), count, false,
-                  logits_.data.get(), vocab, path_, integers_, threads_);
+                  logits_.data.get(), vocab, products_.integers, rounded_, threads_);
       threads_.parallel_for(count, [&](int64_t i, int thread) {
         const cpu::SampleScratch scratch = {sample_weights_.get() + thread * vocab,
                                             sample_indices_.get() + thread * vocab};
@@ -269,14 +272,15 @@ class CpuBackend final : public Backend {
     const Buffer& from = columns(x, weights.columns);
     Buffer& to = columns(out, weights.rows);
     cpu::matmul(from.data.get() + x.column, from.columns, weights, step_.num_rows, accumulate,
-                to.data.get() + out.column, to.columns, path_, integers_, threads_);
+                to.data.get() + out.column, to.columns, products_.integers, rounded_, threads_);
   }
 
   ThreadPool& threads_;
   std::vector<cpu::PackedMatrix> matrices_;
-  const cpu::IntegerPath path_ = cpu::integer_support().path;
-  int64_t max_integer_columns_ = 0;  // of a quantised matrix; 0 = there is none
-  cpu::QuantizedRows integers_;      // the activations of the product under way
+  const cpu::ProductSupport& products_ = cpu::product_support();
+  int64_t max_rounded_columns_ =
+      0;                        // of a matrix that wants rounded activations; 0 = there is none
+  cpu::QuantizedRows rounded_;  // the activations of the product under way
   std::vector<Vector> vectors_;
   std::vector<Buffer> buffers_;
   cpu::MixerRunner mixer_;

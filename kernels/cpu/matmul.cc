@@ -19,7 +19,9 @@ constexpr int64_t kBufferedPanels = 4;
 constexpr int64_t kBufferStride = kBufferedPanels * kPanelColumns + 16;
 
 void multiply_panels(const PanelTask& task) {
-  if (!task.w->quantised()) {
+  if (task.w->paired_bf16()) {
+    multiply_dot_panels(task);
+  } else if (!task.w->quantised()) {
     multiply_float_panels(task);
   } else if (task.path == IntegerPath::kPlain) {
     multiply_integer_panels_plainly(task);
@@ -67,6 +69,8 @@ void matmul(const float* x, int64_t x_stride, const PackedMatrix& w, int64_t num
   if (num_rows <= 0) return;
   if (w.quantised()) {
     quantize_rows(x, x_stride, num_rows, w.columns, w.format, path, scratch, threads);
+  } else if (w.paired_bf16()) {
+    round_rows(x, x_stride, num_rows, w.columns, scratch, threads);
   }
   const int64_t row_blocks = divide_up(num_rows, kTaskRows);
   const int64_t block_rows = divide_up(num_rows, row_blocks);

@@ -49,17 +49,17 @@ HWY_INLINE Int32Vec broadcast4(const T* from) {
 // One block of rows of activations; pointers are the first row's.
 struct BlockRows {
   const int8_t* codes;
-  const int16_t* pairs;
+  const int16_t* words;
   const int32_t* starts;
   const float* scales;
   int64_t stride;  // codes of a row
 
   BlockRows from_row(int64_t row) const {
-    return {codes + row * stride, pairs + row * stride, starts + row * (stride / cpu::kInt4Group),
+    return {codes + row * stride, words + row * stride, starts + row * (stride / cpu::kInt4Group),
             scales + row * (stride / kBlock), stride};
   }
   BlockRows from_group(int64_t g) const {
-    return {codes + g * cpu::kInt4Group, pairs + g * cpu::kInt4Group, starts + g, scales, stride};
+    return {codes + g * cpu::kInt4Group, words + g * cpu::kInt4Group, starts + g, scales, stride};
   }
   const int32_t* row_starts(int r) const { return starts + r * (stride / cpu::kInt4Group); }
   float scale(int r) const { return scales[r * (stride / kBlock)]; }
@@ -81,7 +81,7 @@ struct Int8Pairs {
     w[1] = high_unsigned(codes);
   }
   static HWY_INLINE Weight factor(const BlockRows& x, int r, int64_t unit, int half) {
-    const int16_t* from = x.pairs + r * x.stride + unit * kUnit + 2 * half;
+    const int16_t* from = x.words + r * x.stride + unit * kUnit + 2 * half;
     return hn::BitCast(Int16s(), broadcast4(from));
   }
   static HWY_INLINE Sum start(const int32_t* at) { return hn::Set(Int32s(), *at); }
@@ -413,11 +413,11 @@ template <class Block>
 HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
   const cpu::QuantizedRows& rows = *task.integers;
   const int64_t at = task.first_row * rows.stride;
-  const BlockRows x = {rows.codes.get() + at, rows.pairs.get() + at,
+  const BlockRows x = {rows.codes.get() + at, rows.words.get() + at,
                        rows.starts.get() + at / cpu::kInt4Group, rows.scales.get() + at / kBlock,
                        rows.stride};
   for (int64_t b = 0; b < cpu::activation_blocks(task.w->columns); ++b) {
-    const BlockRows from = {x.codes + b * kBlock, x.pairs + b * kBlock,
+    const BlockRows from = {x.codes + b * kBlock, x.words + b * kBlock,
                             x.starts + b * (kBlock / cpu::kInt4Group), x.scales + b, x.stride};
     for (int64_t p = 0; p < task.num_panels; ++p) {
       const Block block(*task.w, task.first_panel + p, b);

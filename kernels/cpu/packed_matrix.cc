@@ -14,9 +14,15 @@ int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-// Where output `lane` of a panel stands among the 16-bit halves of a row of pairs.
+// Where output `lane` of a panel stands among the 16-bit halves of a row of 16 words.
 int64_t half_of(int64_t lane) {
   return 2 * (lane % 16) + lane / 16;
+}
+
+// Where the bf16 weight of input feature `k` to output `lane` stands among a panel's 16-bit halves.
+int64_t bf16_half(Bf16Panels panels, int64_t k, int64_t lane) {
+  return panels == Bf16Panels::kPairs ? k / 2 * 2 * kPanelColumns + 2 * lane + k % 2
+                                      : k * kPanelColumns + half_of(lane);
 }
 
 void put_bf16(unsigned char* halves, int64_t index, uint16_t bits) {
@@ -56,14 +62,14 @@ void pack_int4_row(const float* weights, int64_t columns, int64_t lane, unsigned
 }
 
 // One output feature becomes column `lane` of `panel`, which was zero.
-void pack_row(const float* weights, int64_t columns, WeightFormat format, int64_t lane,
-              unsigned char* panel) {
-  switch (format) {
+void pack_row(const float* weights, const PackedMatrix& w, int64_t lane, unsigned char* panel) {
+  const int64_t columns = w.columns;
+  switch (w.format) {
     case WeightFormat::kInt8: return pack_int8_row(weights, columns, lane, panel);
     case WeightFormat::kInt4: return pack_int4_row(weights, columns, lane, panel);
     case WeightFormat::kBf16:
       for (int64_t k = 0; k < columns; ++k) {
-        put_bf16(panel, k * kPanelColumns + half_of(lane), f32_to_bf16(weights[k]));
+        put_bf16(panel, bf16_half(w.bf16_panels, k, lane), f32_to_bf16(weights[k]));
       }
       return;
     default:
@@ -95,7 +101,9 @@ size_t PackedMatrix::panel_bytes() const {
       return static_cast<size_t>(kInt8ScaleBytes + divide_up(columns, 2 * kQuad) * 2 * kQuadBytes);
     case WeightFormat::kInt4:
       return static_cast<size_t>(divide_up(columns, kInt4Group) * kInt4GroupBytes);
-    case WeightFormat::kBf16: return static_cast<size_t>(columns * kPanelColumns * 2);
+    case WeightFormat::kBf16:
+      return static_cast<size_t>((paired_bf16() ? divide_up(columns, 2) * 2 : columns) *
+                                 kPanelColumns * 2);
     default: return static_cast<size_t>(columns * kPanelColumns * 4);
   }
 }
@@ -128,7 +136,7 @@ void PackedMatrix::read_row(int64_t row, float* out) const {
     if (quantised()) {
       out[k] = static_cast<float>(code(row, k)) * scale(row, k);
     } else if (format == WeightFormat::kBf16) {
-      const int64_t half = k * kPanelColumns + half_of(lane);
+      const int64_t half = bf16_half(bf16_panels, k, lane);
       out[k] = load_as_f32(from, Dtype::kBf16, static_cast<size_t>(half));
     } else {
       out[k] = load_as_f32(from, Dtype::kF32, static_cast<size_t>(k * kPanelColumns + lane));
@@ -137,8 +145,9 @@ void PackedMatrix::read_row(int64_t row, float* out) const {
 }
 
 PackedMatrix pack_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format,
-                         ThreadPool& threads) {
+                         ThreadPool& threads, Bf16Panels bf16_panels) {
   PackedMatrix packed;
+  packed.bf16_panels = bf16_panels;
   packed.format = format == WeightFormat::kAuto ? stored_format(blocks, num_blocks) : format;
   packed.columns = blocks[0].columns;
   for (int i = 0; i < num_blocks; ++i) packed.rows += blocks[i].rows;
@@ -159,7 +168,7 @@ PackedMatrix pack_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat 
           weights[static_cast<size_t>(k)] =
               load_as_f32(blocks[i].data, blocks[i].dtype, static_cast<size_t>(at + k));
         }
-        pack_row(weights.data(), packed.columns, packed.format, row - index * kPanelColumns, panel);
+        pack_row(weights.data(), packed, row - index * kPanelColumns, panel);
       }
     }
   });

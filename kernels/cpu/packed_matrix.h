@@ -36,19 +36,30 @@ inline constexpr int64_t kInt4GroupBytes = kInt4ScaleBytes + kInt4Group * kPanel
 inline constexpr int kInt4Levels[16] = {-14, -11, -9, -7, -5, -3, -2, -1, 0, 1, 3, 5, 7, 9, 12, 16};
 inline constexpr int kInt4Zero = 16;  // added to a level where a kernel wants it unsigned
 
+// How the panels of a bf16 matrix stand in memory.
+enum class Bf16Panels : uint8_t {
+  // For every input feature in order 16 words, whose low halves belong to the outputs 0..15 and
+  // whose high halves to the outputs 16..31, so that widening is a shift and a mask.
+  kSingles,
+  // For every two input features in order 32 words, one an output, with the first of the two in
+  // the low half: operands of an instruction that adds two products.
+  kPairs,
+};
+
 // w [rows = output features, columns = input features]; missing outputs of the last panel, and
-// input features that fill up the last quad or group, are zero.
-//
-// f32 and bf16 panels hold, for every input feature in order, its weights to the panel's outputs
-// side by side: f32 as they are; bf16 as 16 words whose low halves belong to outputs 0..15 and
-// whose high halves to outputs 16..31, so that widening is a shift and a mask.
+// input features that fill up the last pair, quad or group, are zero. f32 panels hold, for every
+// input feature in order, its weights to the panel's outputs side by side.
 struct PackedMatrix {
   WeightFormat format = WeightFormat::kF32;  // not kAuto
+  Bf16Panels bf16_panels = Bf16Panels::kSingles;
   int64_t rows = 0;
   int64_t columns = 0;
   AlignedArray<unsigned char> data;
 
   bool quantised() const { return format == WeightFormat::kInt8 || format == WeightFormat::kInt4; }
+  bool paired_bf16() const {
+    return format == WeightFormat::kBf16 && bf16_panels == Bf16Panels::kPairs;
+  }
   int64_t panels() const { return (rows + kPanelColumns - 1) / kPanelColumns; }
   size_t panel_bytes() const;
   size_t bytes() const { return static_cast<size_t>(panels()) * panel_bytes(); }
@@ -64,6 +75,6 @@ struct PackedMatrix {
 
 // Stacks blocks by rows. Returns a matrix without data when the memory is not there.
 PackedMatrix pack_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format,
-                         ThreadPool& threads);
+                         ThreadPool& threads, Bf16Panels bf16_panels = Bf16Panels::kSingles);
 
 }  // namespace deltaserve::cpu

@@ -13,7 +13,7 @@ struct PanelTask {
   int64_t num_panels = 0;
   int64_t first_row = 0;
   int64_t num_rows = 0;
-  // The activations: x for f32 and bf16, `integers` for int8 and int4.
+  // The activations: `integers` for int8, int4 and paired bf16, x for the others.
   const float* x = nullptr;
   int64_t x_stride = 0;
   const QuantizedRows* integers = nullptr;
@@ -25,6 +25,7 @@ struct PanelTask {
 };
 
 void multiply_float_panels(const PanelTask& task);
+void multiply_dot_panels(const PanelTask& task);
 void multiply_integer_panels(const PanelTask& task);
 // What multiply_integer_panels computes, as scalar code.
 void multiply_integer_panels_plainly(const PanelTask& task);

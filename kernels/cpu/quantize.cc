@@ -70,6 +70,12 @@ HWY_INLINE int32_t int4_pair_start(const int8_t* group) {
   return static_cast<int32_t>(uint32_t{low} | uint32_t{high} << 16);
 }
 
+// `count` numbers as bf16, then zeros up to `width`.
+void RoundRun(const float* x, int64_t count, int64_t width, int16_t* words) {
+  for (int64_t i = 0; i < count; ++i) words[i] = static_cast<int16_t>(f32_to_bf16(x[i]));
+  std::fill(words + count, words + width, int16_t{0});
+}
+
 // One block of a row: codes, scale, starts.
 void QuantizeBlock(const float* x, int64_t count, WeightFormat format, cpu::IntegerPath path,
                    int8_t* codes, int16_t* pairs, float* scale, int32_t* starts) {
@@ -149,6 +155,7 @@ HWY_AFTER_NAMESPACE();
 namespace deltaserve {
 HWY_EXPORT(QuantizeRun);
 HWY_EXPORT(QuantizeBlock);
+HWY_EXPORT(RoundRun);
 HWY_EXPORT(BestInt4Scale);
 namespace cpu {
 
@@ -189,13 +196,13 @@ bool QuantizedRows::reserve(int64_t rows, int64_t columns) {
   const int64_t width = blocks_of_stride(columns) * kActivationBlock;
   const auto count = static_cast<size_t>(rows * width);
   codes = allocate_aligned<int8_t>(count);
-  pairs = allocate_aligned<int16_t>(count);
+  words = allocate_aligned<int16_t>(count);
   scales = allocate_aligned<float>(count / kActivationBlock);
   starts = allocate_aligned<int32_t>(count / kInt4Group);
-  if (codes == nullptr || pairs == nullptr || scales == nullptr || starts == nullptr) return false;
+  if (codes == nullptr || words == nullptr || scales == nullptr || starts == nullptr) return false;
   // Touches every page now, not in a step.
   std::fill_n(codes.get(), count, int8_t{0});
-  std::fill_n(pairs.get(), count, int16_t{0});
+  std::fill_n(words.get(), count, int16_t{0});
   capacity_rows = rows;
   capacity_columns = width;
   return true;
@@ -216,10 +223,24 @@ void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t c
         HWY_DYNAMIC_DISPATCH(QuantizeBlock)
         (x + r * x_stride + b * kActivationBlock,
          std::min(kActivationBlock, columns - b * kActivationBlock), format, path,
-         out.codes.get() + at, out.pairs.get() + at,
+         out.codes.get() + at, out.words.get() + at,
          &out.scales[static_cast<size_t>(at / kActivationBlock)],
          out.starts.get() + at / kInt4Group);
       }
+    }
+  });
+}
+
+void round_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
+                QuantizedRows& out, ThreadPool& threads) {
+  constexpr int64_t kRowsPerTask = 8;
+  out.stride = blocks_of_stride(columns) * kActivationBlock;
+  DS_CHECK(num_rows <= out.capacity_rows && out.stride <= out.capacity_columns);
+  threads.parallel_for((num_rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+    const int64_t end = std::min(num_rows, (task + 1) * kRowsPerTask);
+    for (int64_t r = task * kRowsPerTask; r < end; ++r) {
+      HWY_DYNAMIC_DISPATCH(RoundRun)
+      (x + r * x_stride, columns, out.stride, out.words.get() + r * out.stride);
     }
   });
 }

@@ -1,5 +1,5 @@
-// Numbers to small integers: weights once at load, activations in every product. Every instruction
-// set computes the same bits.
+// Numbers to smaller ones: weights to integers once at load, activations to integers or bf16 in
+// every product. Every instruction set computes the same bits.
 #pragma once
 #include <cstdint>
 
@@ -29,14 +29,15 @@ enum class IntegerPath : uint8_t {
   kQuads,  // four products of bytes and their sum in one instruction (VNNI)
 };
 
-// Rows of activations as integers of at most 127 in size, a block's times its scale. Rows are
-// filled up with zeros to whole blocks.
+// Rows of activations as integers of at most 127 in size, a block's times its scale, or as bf16
+// numbers. Rows are filled up with zeros to whole blocks.
 struct QuantizedRows {
-  int64_t stride = 0;  // from row to row, in codes, a multiple of kActivationBlock
+  int64_t stride = 0;  // from row to row, in numbers, a multiple of kActivationBlock
   AlignedArray<int8_t> codes;
-  AlignedArray<int16_t> pairs;  // the codes as the int8 kernel of kPairs wants them: of each quad
-                                // the codes 0, 2, 1, 3
-  AlignedArray<float> scales;   // [row][block]
+  // The codes as the int8 kernel of kPairs wants them, of each quad the codes 0, 2, 1, 3; or the
+  // bits of the bf16 numbers.
+  AlignedArray<int16_t> words;
+  AlignedArray<float> scales;  // [row][block]
   // What a kernel's sums start from, so that weights may be unsigned: minus the zero of the weights
   // times the sum of the codes. int8: [row][block] in the first entries of a block's groups. int4:
   // [row][group], for kPairs two 16-bit sums, of the features 0, 1 and of the features 2, 3 of
@@ -52,5 +53,9 @@ struct QuantizedRows {
 // x [num_rows, columns] for a product with weights of this format.
 void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
                    WeightFormat format, IntegerPath path, QuantizedRows& out, ThreadPool& threads);
+
+// x [num_rows, columns] to the nearest bf16 numbers, ties to even, in out.words.
+void round_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
+                QuantizedRows& out, ThreadPool& threads);
 
 }  // namespace deltaserve::cpu

@@ -89,7 +89,8 @@ const float* drawn_logits(const HeadRow& row, const float* logits, int64_t vocab
   return changed;
 }
 
-// Of any logits. Looks at the mask too: where all are -infinity, they do not tell what may be drawn.
+// Of any logits. Looks at the mask too: where all are -infinity, they do not tell what may be
+// drawn.
 int32_t greedy(const HeadRow& row, const float* logits, int64_t vocab) {
   int32_t best = -1;
   for (int32_t token = 0; token < vocab; ++token) {

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "hwy/highway.h"
-#include "kernels/cpu/integer_path.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/product_support.h"
 #include "tests/bench/machine_limits.h"
 
 namespace deltaserve {
@@ -38,16 +38,16 @@ double seconds_of_a_product(const Shape& shape, WeightFormat format, int64_t row
   std::vector<float> out(static_cast<size_t>(rows * shape.outputs));
   const HostMatrix source = {weights.data(), Dtype::kF32, shape.outputs, shape.inputs};
   std::vector<cpu::PackedMatrix> copies;
-  copies.push_back(cpu::pack_matrix(&source, 1, format, threads));
+  copies.push_back(cpu::pack_matrix(&source, 1, format, threads, cpu::product_support().bf16));
   *bytes = copies[0].bytes();
   while (copies.size() * *bytes < kWeightBytes) {
-    copies.push_back({copies[0].format, copies[0].rows, copies[0].columns,
+    copies.push_back({copies[0].format, copies[0].bf16_panels, copies[0].rows, copies[0].columns,
                       cpu::allocate_aligned<unsigned char>(*bytes)});
     std::copy_n(copies[0].data.get(), *bytes, copies.back().data.get());
   }
   cpu::QuantizedRows scratch;
   if (!scratch.reserve(rows, shape.inputs)) std::abort();
-  const cpu::IntegerPath path = cpu::integer_support().path;
+  const cpu::IntegerPath path = cpu::product_support().integers;
   // The median over rounds, each of some products.
   std::vector<double> times;
   size_t copy = 0;
