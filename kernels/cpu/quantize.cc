@@ -101,6 +101,11 @@ void QuantizeBlock(const float* x, int64_t count, WeightFormat format, cpu::Inte
   }
 }
 
+// Between the levels i - 1 and i of int4.
+constexpr float int4_middle(int i) {
+  return 0.5f * static_cast<float>(cpu::kInt4Levels[i] + cpu::kInt4Levels[i - 1]);
+}
+
 // Of each of a group's weights the nearest level of the grid that `scale` makes, and the sum of the
 // squared errors.
 HWY_INLINE float int4_error(const float* weights, float scale) {
@@ -111,8 +116,7 @@ HWY_INLINE float int4_error(const float* weights, float scale) {
     float level = static_cast<float>(cpu::kInt4Levels[0]);
     for (int i = 1; i < 16; ++i) {
       const auto step = static_cast<float>(cpu::kInt4Levels[i] - cpu::kInt4Levels[i - 1]);
-      const auto middle = 0.5f * static_cast<float>(cpu::kInt4Levels[i] + cpu::kInt4Levels[i - 1]);
-      level += value > middle ? step : 0.0f;
+      level += value > int4_middle(i) ? step : 0.0f;
     }
     const float difference = weights[k] - level * scale;
     error[k] = difference * difference;
@@ -124,27 +128,55 @@ HWY_INLINE float int4_error(const float* weights, float scale) {
   return error[0];
 }
 
-// The bf16 scale with the smallest squared error. Outliers may be cut: the sizes that the largest
-// weight is given reach beyond the last level.
+// The indices of those levels; 0 for what is no number.
+void Int4Codes(const float* weights, float scale, uint8_t* codes) {
+  int32_t indices[cpu::kInt4Group];
+  const float inverse = scale == 0 ? 0.0f : 1.0f / scale;
+  for (int64_t k = 0; k < cpu::kInt4Group; ++k) {
+    const float value = weights[k] * inverse;
+    int32_t index = 0;
+    for (int i = 1; i < 16; ++i) index += value > int4_middle(i) ? 1 : 0;
+    indices[k] = index;
+  }
+  for (int64_t k = 0; k < cpu::kInt4Group; ++k) codes[k] = static_cast<uint8_t>(indices[k]);
+}
+
+// A bf16 scale and the squared error that it leaves.
+struct ScaleChoice {
+  uint16_t bits = 0;
+  int step = 0;
+  float error = std::numeric_limits<float>::infinity();
+};
+
+// Tries the scale with which the largest weight ends at 12 + 3/8 `step`; `sign` mirrors the levels.
+HWY_INLINE void try_int4_scale(const float* weights, float largest, float sign, int step,
+                               ScaleChoice& best) {
+  const float ends_at = 12.0f + 0.375f * static_cast<float>(step);
+  const uint16_t bits = f32_to_bf16(sign * largest / ends_at);
+  const float error = int4_error(weights, bf16_to_f32(bits));
+  if (error < best.error) best = {bits, step, error};
+}
+
+// The best of 32 sizes, as far as every third and then the neighbours of the best tell. Outliers
+// may be cut: the sizes reach beyond the last level, to 23.6.
+HWY_INLINE ScaleChoice best_int4_scale(const float* weights, float largest, float sign) {
+  ScaleChoice best;
+  for (int step = 1; step < 32; step += 3) try_int4_scale(weights, largest, sign, step, best);
+  const int middle = best.step;
+  for (const int step : {middle - 1, middle + 1}) {
+    if (step < 32) try_int4_scale(weights, largest, sign, step, best);
+  }
+  return best;
+}
+
 uint16_t BestInt4Scale(const float* weights) {
   const uint32_t largest_size = largest_bits(weights, cpu::kInt4Group);
   if (largest_size >= kInfinity) return 0x7fc0;  // as a NaN, not hidden
   const auto largest = std::bit_cast<float>(largest_size);
   if (largest <= kTiny) return 0;
-  uint16_t best = 0;
-  float best_error = std::numeric_limits<float>::infinity();
-  for (int i = 0; i < 32; ++i) {
-    const float ends_at = 12.0f + 0.375f * static_cast<float>(i);  // 12 .. 23.6
-    for (const float sign : {1.0f, -1.0f}) {
-      const uint16_t bits = f32_to_bf16(sign * largest / ends_at);
-      const float error = int4_error(weights, bf16_to_f32(bits));
-      if (error < best_error) {
-        best_error = error;
-        best = bits;
-      }
-    }
-  }
-  return best;
+  const ScaleChoice plain = best_int4_scale(weights, largest, 1.0f);
+  const ScaleChoice mirrored = best_int4_scale(weights, largest, -1.0f);
+  return mirrored.error < plain.error ? mirrored.bits : plain.bits;
 }
 
 }  // namespace HWY_NAMESPACE
@@ -157,6 +189,7 @@ HWY_EXPORT(QuantizeRun);
 HWY_EXPORT(QuantizeBlock);
 HWY_EXPORT(RoundRun);
 HWY_EXPORT(BestInt4Scale);
+HWY_EXPORT(Int4Codes);
 namespace cpu {
 
 float quantize_int8(const float* weights, int64_t count, uint8_t* codes) {
@@ -170,16 +203,7 @@ float quantize_int8(const float* weights, int64_t count, uint8_t* codes) {
 
 uint16_t quantize_int4(const float* weights, uint8_t* codes) {
   const uint16_t bits = HWY_DYNAMIC_DISPATCH(BestInt4Scale)(weights);
-  const float scale = bf16_to_f32(bits);
-  for (int64_t k = 0; k < kInt4Group; ++k) {
-    const float value = scale == 0 ? 0 : weights[k] * (1.0f / scale);  // NaN: code 0
-    uint8_t code = 0;
-    while (code < 15 &&
-           value > 0.5f * static_cast<float>(kInt4Levels[code] + kInt4Levels[code + 1])) {
-      ++code;
-    }
-    codes[k] = code;
-  }
+  HWY_DYNAMIC_DISPATCH(Int4Codes)(weights, bf16_to_f32(bits), codes);
   return bits;
 }
 
