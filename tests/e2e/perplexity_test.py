@@ -37,8 +37,9 @@ def main():
     assert hashlib.sha256(weights).hexdigest() == reference["model_sha256"], (
         "the reference was made for other weights: run models/training/make_heldout_reference.py")
 
-    server = subprocess.Popen([options.binary, "serve", "--model", options.model, "--http-port", "0"],
-                              stdout=subprocess.PIPE, text=True)
+    # f32 holds the bf16 weights exactly and no processor rounds activations for it.
+    server = subprocess.Popen([options.binary, "serve", "--model", options.model, "--http-port", "0",
+                               "--weights", "f32"], stdout=subprocess.PIPE, text=True)
     try:
         url = next(m[1] for m in (re.match(r"listening on (http://\S+)", line)
                                   for line in server.stdout) if m)

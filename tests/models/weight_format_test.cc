@@ -100,8 +100,11 @@ TEST(WeightFormats, KeepTheBundledModelsQuality) {
         EXPECT_LT(std::abs(change), 0.005);
         EXPECT_LT(quality.divergence, 0.002);
         break;
-      default:  // the checkpoint is bf16
-        EXPECT_EQ(change, 0);
+      case WeightFormat::kBf16:  // the checkpoint's, but activations may be rounded
+        EXPECT_LT(std::abs(change), 0.001);
+        EXPECT_LT(quality.divergence, 1e-4);
+        break;
+      default: EXPECT_EQ(change, 0);
     }
   }
 }
