@@ -121,7 +121,7 @@ void warn(ProductSupport& support, const char* what) {
 ProductSupport choose() {
   ProductSupport support;
   // Without their instructions kQuads and pairs of bf16 are right, but slower than the others.
-  if (has_avx512_bf16() && supports(Bf16Panels::kPairs)) {
+  if (target() <= HWY_AVX3 && has_avx512_bf16()) {
     if (agrees_with_double(Bf16Panels::kPairs)) {
       support.bf16 = Bf16Panels::kPairs;
     } else {
