@@ -52,6 +52,9 @@ class CpuBackend final : public Backend {
       if (bytes == 0) continue;
       text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " +
               weight_format_name(format) + " weights";
+      if (format == WeightFormat::kBf16 && products_.bf16 == cpu::Bf16Panels::kPairs) {
+        text += " (activations rounded to bf16)";
+      }
     }
     const std::string& warning = products_.warning;
     return warning.empty() ? text : text + "; warning: " + warning;
@@ -278,9 +281,8 @@ class CpuBackend final : public Backend {
   ThreadPool& threads_;
   std::vector<cpu::PackedMatrix> matrices_;
   const cpu::ProductSupport& products_ = cpu::product_support();
-  int64_t max_rounded_columns_ =
-      0;                        // of a matrix that wants rounded activations; 0 = there is none
-  cpu::QuantizedRows rounded_;  // the activations of the product under way
+  int64_t max_rounded_columns_ = 0;  // of a matrix that takes rounded activations; 0 = none
+  cpu::QuantizedRows rounded_;       // the activations of the product under way
   std::vector<Vector> vectors_;
   std::vector<Buffer> buffers_;
   cpu::MixerRunner mixer_;

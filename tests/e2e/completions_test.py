@@ -106,8 +106,9 @@ class Completions(WithServer):
         scored = self.server.complete(prompt=ids + made, max_tokens=0, echo=True, logprobs=0)
         for a, b in zip(base.choices[0].logprobs.token_logprobs,
                         scored.choices[0].logprobs.token_logprobs[len(ids):]):
-            # Decode and prefill sum in another order, perhaps of activations rounded to bf16.
-            self.assertAlmostEqual(a, b, delta=0.02)
+            # Decode and prefill sum in another order, on some processors of rounded activations.
+            rounded = "activations rounded to bf16" in self.server.banner
+            self.assertAlmostEqual(a, b, places=1 if rounded else 3)
 
     def test_streamed_scores_equal_the_whole(self):
         parameters = dict(prompt=PROMPT * 20, max_tokens=3, temperature=0, echo=True, logprobs=2)

@@ -47,9 +47,11 @@ class Server:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, errors="replace")
         self.log = []  # lines of stderr
+        self.banner = ""  # what it said before it listened
         self.log_reader = threading.Thread(target=self.read_log, daemon=True)
         self.log_reader.start()
         for line in self.process.stdout:
+            self.banner += line
             found = re.match(r"listening on (https?)://([^:]+):(\d+)", line)
             if found:
                 self.address = (found[2], int(found[3]))

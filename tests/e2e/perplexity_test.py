@@ -37,12 +37,20 @@ def main():
     assert hashlib.sha256(weights).hexdigest() == reference["model_sha256"], (
         "the reference was made for other weights: run models/training/make_heldout_reference.py")
 
-    # f32 holds the bf16 weights exactly and no processor rounds activations for it.
+    for weights in ("auto", "f32"):
+        check(options, weights, reference)
+
+
+def check(options, weights, reference):
     server = subprocess.Popen([options.binary, "serve", "--model", options.model, "--http-port", "0",
-                               "--weights", "f32"], stdout=subprocess.PIPE, text=True)
+                               "--weights", weights], stdout=subprocess.PIPE, text=True)
+    banner = ""
     try:
-        url = next(m[1] for m in (re.match(r"listening on (http://\S+)", line)
-                                  for line in server.stdout) if m)
+        for line in server.stdout:
+            banner += line
+            if found := re.match(r"listening on (http://\S+)", line):
+                url = found[1]
+                break
         total = count = 0
         worst = 0.0
         for document in reference["documents"]:
@@ -56,11 +64,13 @@ def main():
         server.wait(30)
 
     nats = total / count
-    print(f"{count} tokens: {nats:.6f} nats a token, reference {reference['nats_per_token']:.6f}, "
+    print(f"{weights}: {count} tokens: {nats:.6f} nats a token, "
+          f"reference {reference['nats_per_token']:.6f}, "
           f"largest difference of one token {worst:.2e}")
     assert count == reference["tokens"]
     assert abs(nats - reference["nats_per_token"]) < 1e-3
-    assert worst < 3e-4
+    # The weights are bf16 and exact in both; the activations are on most processors.
+    assert worst < (0.1 if "activations rounded to bf16" in banner else 3e-4)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -62,6 +63,8 @@ class Matmul : public testing::TestWithParam<std::tuple<Shape, Packing>> {
     packed_ = cpu::pack_matrix(first > 0 ? blocks : blocks + 1, first > 0 ? 2 : 1, packing_.format,
                                threads_, packing_.bf16_panels);
     ASSERT_TRUE(scratch_.reserve(shape_.rows, shape_.in));
+    // As products with more input features leave it: NaN as bf16.
+    std::fill_n(scratch_.words.get(), shape_.rows * scratch_.capacity_columns, int16_t{0x7fff});
     for (int o = 0; o < shape_.out; ++o) packed_.read_row(o, row_of_weights(o));
   }
 
@@ -147,7 +150,7 @@ TEST_P(Matmul, IsNearTheUnquantised) {
   switch (packed_.format) {
     case WeightFormat::kInt4: EXPECT_LT(relative, 0.09); break;
     case WeightFormat::kInt8: EXPECT_LT(relative, 0.012); break;
-    case WeightFormat::kBf16: EXPECT_LT(relative, 0.004); break;
+    case WeightFormat::kBf16: EXPECT_LT(relative, packed_.paired_bf16() ? 0.004 : 0.003); break;
     default: EXPECT_LT(relative, 1e-6);
   }
 }
