@@ -19,9 +19,7 @@ constexpr int64_t kBufferedPanels = 4;
 constexpr int64_t kBufferStride = kBufferedPanels * kPanelColumns + 16;
 
 void multiply_panels(const PanelTask& task) {
-  if (task.w->paired_bf16()) {
-    multiply_dot_panels(task);
-  } else if (!task.w->quantised()) {
+  if (!task.w->quantised()) {
     multiply_float_panels(task);
   } else if (task.path == IntegerPath::kPlain) {
     multiply_integer_panels_plainly(task);

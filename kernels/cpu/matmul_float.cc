@@ -1,6 +1,6 @@
-// Products of f32 and bf16 weights with float activations.
+// Products of f32 and bf16 weights with float activations, or of bf16 weights with bf16 ones.
 #include <algorithm>
-#include <type_traits>
+#include <cstring>
 
 #include "kernels/cpu/panel_task.h"
 
@@ -16,51 +16,117 @@ namespace HWY_NAMESPACE {
 
 constexpr int64_t kInnerBlock = 256;  // input features of one chain of additions
 
-// Where the two vectors of a group stand among a panel's outputs.
-HWY_INLINE constexpr int64_t output_of(const float*, int group, int half) {
-  return (2 * group + half) * lanes();
-}
-HWY_INLINE constexpr int64_t output_of(const uint32_t*, int group, int half) {
-  return group * lanes() + half * (cpu::kPanelColumns / 2);
-}
+// A chain that takes one input feature at a time: sum + w x.
+struct FloatLinks {
+  using Row = float;
+  using Vector = FloatVec;
+  static constexpr int64_t kStep = 1;
 
-// Weights in a panel: words of kPanelColumns floats or of half as many pairs of bf16 a feature.
-template <class Word>
-struct PanelWeights {
-  static constexpr int64_t kWords =
-      cpu::kPanelColumns / (std::is_same_v<Word, float> ? 1 : 2);  // of a feature
+  static HWY_INLINE Vector factor(const Row* x) { return hn::Set(Floats(), *x); }
+  static HWY_INLINE FloatVec add(FloatVec sum, Vector w, Vector x) { return hn::MulAdd(x, w, sum); }
+};
+
+// Two at a time: sum + w1 x1 + w0 x0, of the bf16 halves of words. With AVX-512 only on processors
+// with AVX512_BF16, written as assembly because this Highway has no such target; elsewhere, in
+// tests, from multiply-adds.
+struct DotLinks {
+  using Row = int16_t;
+  using Words = hn::RebindToUnsigned<Floats>;
+  using Vector = hn::Vec<Words>;
+  static constexpr int64_t kStep = 2;
+
+  static HWY_INLINE Vector factor(const Row* x) {
+    uint32_t pair = 0;
+    std::memcpy(&pair, x, 4);
+    return hn::Set(Words(), pair);
+  }
+  static HWY_INLINE FloatVec add(FloatVec sum, Vector w, Vector x) {
+#if HWY_TARGET <= HWY_AVX3
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(x.raw));
+    return sum;
+#else
+    return hn::MulAdd(low(w), low(x), hn::MulAdd(high(w), high(x), sum));
+#endif
+  }
+  static HWY_INLINE FloatVec low(Vector words) {
+    return hn::BitCast(Floats(), hn::ShiftLeft<16>(words));
+  }
+  static HWY_INLINE FloatVec high(Vector words) {
+    return hn::BitCast(Floats(), hn::And(words, hn::Set(Words(), 0xffff0000u)));
+  }
+};
+
+// f32 weights in a panel.
+struct F32Weights : FloatLinks {
+  using Word = float;
+  static constexpr int64_t kWords = cpu::kPanelColumns;  // of a feature
+  static constexpr bool kWorthCopying = true;
   const Word* words;
   int64_t panel_stride;
 
-  // Of one input feature to a group of outputs, widened.
-  HWY_INLINE void load(int64_t k, int panel, int group, FloatVec* w) const {
-    const Floats d;
+  F32Weights(const Word* first, int64_t stride) : words(first), panel_stride(stride) {}
+  // Where the two vectors of a group stand among a panel's outputs.
+  static constexpr int64_t output_of(int group, int half) { return (2 * group + half) * lanes(); }
+  // Of the input features of a link to a group of outputs.
+  HWY_INLINE void load(int64_t k, int panel, int group, Vector* w) const {
     const Word* from = words + panel * panel_stride + k * kWords;
-    if constexpr (std::is_same_v<Word, float>) {
-      w[0] = hn::Load(d, from + output_of(words, group, 0));
-      w[1] = hn::Load(d, from + output_of(words, group, 1));
-    } else {
-      const hn::RebindToUnsigned<Floats> u;
-      const auto pair = hn::Load(u, from + group * lanes());
-      w[0] = hn::BitCast(d, hn::ShiftLeft<16>(pair));
-      w[1] = hn::BitCast(d, hn::And(pair, hn::Set(u, 0xffff0000u)));
-    }
+    for (int half : {0, 1}) w[half] = hn::Load(Floats(), from + output_of(group, half));
   }
 };
 
-// One group, widened once for many tiles.
-struct WidenedWeights {
+// bf16 weights in a panel, widened.
+struct Bf16Weights : FloatLinks {
+  using Word = uint32_t;
+  static constexpr int64_t kWords = cpu::kPanelColumns / 2;
+  static constexpr bool kWorthCopying = true;
+  const Word* words;
+  int64_t panel_stride;
+
+  Bf16Weights(const Word* first, int64_t stride) : words(first), panel_stride(stride) {}
+  static constexpr int64_t output_of(int group, int half) {
+    return group * lanes() + half * (cpu::kPanelColumns / 2);
+  }
+  HWY_INLINE void load(int64_t k, int panel, int group, Vector* w) const {
+    const auto pair =
+        hn::Load(DotLinks::Words(), words + panel * panel_stride + k * kWords + group * lanes());
+    w[0] = DotLinks::low(pair);
+    w[1] = DotLinks::high(pair);
+  }
+};
+
+// Pairs of bf16 weights in a panel.
+struct PairedWeights : DotLinks {
+  using Word = uint32_t;
+  static constexpr int64_t kWords = cpu::kPanelColumns / 2;
+  static constexpr bool kWorthCopying = false;
+  const Word* words;
+  int64_t panel_stride;
+
+  PairedWeights(const Word* first, int64_t stride) : words(first), panel_stride(stride) {}
+  static constexpr int64_t output_of(int group, int half) {
+    return F32Weights::output_of(group, half);
+  }
+  HWY_INLINE void load(int64_t k, int panel, int group, Vector* w) const {
+    const Word* from = words + panel * panel_stride + k * kWords;
+    for (int half : {0, 1}) w[half] = hn::Load(Words(), from + output_of(group, half));
+  }
+};
+
+// One group of a panel, widened once for many tiles.
+template <class Panel>
+struct CopiedWeights : FloatLinks {
   const float* vectors;
 
-  HWY_INLINE void load(int64_t k, int, int, FloatVec* w) const {
-    const Floats d;
-    w[0] = hn::Load(d, vectors + 2 * k * lanes());
-    w[1] = hn::Load(d, vectors + (2 * k + 1) * lanes());
+  explicit CopiedWeights(const float* first) : vectors(first) {}
+  static constexpr int64_t output_of(int group, int half) { return Panel::output_of(group, half); }
+  HWY_INLINE void load(int64_t k, int, int, Vector* w) const {
+    for (int half : {0, 1}) w[half] = hn::Load(Floats(), vectors + (2 * k + half) * lanes());
   }
 };
 
+template <class Row>
 struct Rows {
-  const float* x;
+  const Row* x;
   int64_t x_stride;
   float* out;
   int64_t out_stride;
@@ -79,8 +145,9 @@ struct Block {
 
 // Adds a block's products for kRows rows and the groups [group, group + kCount) of kPanels panels.
 // A function of its own: there the sums get registers.
-template <int kRows, int kCount, int kPanels, class Word, class Weights>
-HWY_NOINLINE void tile(const Rows& rows, const Weights& weights, int group, const Block& block) {
+template <int kRows, int kCount, int kPanels, class Weights>
+HWY_NOINLINE void tile(const Rows<typename Weights::Row>& rows, const Weights& weights, int group,
+                       const Block& block) {
   const Floats d;
   const auto [x, x_stride, out, out_stride] = rows;
   const auto [inner, first] = block;
@@ -90,15 +157,15 @@ HWY_NOINLINE void tile(const Rows& rows, const Weights& weights, int group, cons
       for (int g = 0; g < kCount; ++g) sum[r][p][g][0] = sum[r][p][g][1] = hn::Zero(d);
     }
   }
-  for (int64_t k = 0; k < inner; ++k) {
+  for (int64_t k = 0; k < inner; k += Weights::kStep) {
     for (int p = 0; p < kPanels; ++p) {
       for (int g = 0; g < kCount; ++g) {
-        FloatVec w[2];
+        typename Weights::Vector w[2];
         weights.load(k, p, group + g, w);
         for (int r = 0; r < kRows; ++r) {
-          const FloatVec factor = hn::Set(d, x[r * x_stride + k]);
-          sum[r][p][g][0] = hn::MulAdd(factor, w[0], sum[r][p][g][0]);
-          sum[r][p][g][1] = hn::MulAdd(factor, w[1], sum[r][p][g][1]);
+          const auto factor = Weights::factor(x + r * x_stride + k);
+          sum[r][p][g][0] = Weights::add(sum[r][p][g][0], w[0], factor);
+          sum[r][p][g][1] = Weights::add(sum[r][p][g][1], w[1], factor);
         }
       }
     }
@@ -107,8 +174,8 @@ HWY_NOINLINE void tile(const Rows& rows, const Weights& weights, int group, cons
     for (int p = 0; p < kPanels; ++p) {
       for (int g = 0; g < kCount; ++g) {
         for (int half = 0; half < 2; ++half) {
-          float* to = out + r * out_stride + p * cpu::kPanelColumns +
-                      output_of(static_cast<const Word*>(nullptr), group + g, half);
+          float* to =
+              out + r * out_stride + p * cpu::kPanelColumns + Weights::output_of(group + g, half);
           const FloatVec value = sum[r][p][g][half];
           hn::StoreU(first ? value : hn::Add(hn::LoadU(d, to), value), d, to);
         }
@@ -117,39 +184,39 @@ HWY_NOINLINE void tile(const Rows& rows, const Weights& weights, int group, cons
   }
 }
 
-// Tiles over weights that each widens itself.
-template <class Word>
+// Tiles over weights that each loads from the panel.
+template <class Weights>
 struct PanelTile {
-  const Rows& rows;
-  const PanelWeights<Word>& weights;
+  const Rows<typename Weights::Row>& rows;
+  const Weights& weights;
   const Block& block;
 
   template <int kRows>
   HWY_INLINE void run(int64_t row) const {
     constexpr int kCount = kTileGroups<kRows>;
     for (int group = 0; group < kGroups; group += kCount) {
-      tile<kRows, kCount, 1, Word>(rows.from_row(row), weights, group, block);
+      tile<kRows, kCount, 1>(rows.from_row(row), weights, group, block);
     }
   }
 };
 
 // Tiles over one group that stays in the first-level cache.
-template <class Word, class Weights>
+template <class Weights>
 struct GroupTile {
-  const Rows& rows;
+  const Rows<typename Weights::Row>& rows;
   const Weights& weights;
   int group;
   const Block& block;
 
   template <int kRows>
   HWY_INLINE void run(int64_t row) const {
-    tile<kRows, 1, 1, Word>(rows.from_row(row), weights, group, block);
+    tile<kRows, 1, 1>(rows.from_row(row), weights, group, block);
   }
 };
 
-template <class Word>
-HWY_INLINE void multiply_group(const Rows& rows, int64_t num_rows,
-                               const PanelWeights<Word>& weights, int group, const Block& block) {
+template <class Weights>
+HWY_INLINE void multiply_group(const Rows<float>& rows, int64_t num_rows, const Weights& weights,
+                               int group, const Block& block) {
   alignas(64) float vectors[2 * kInnerBlock * lanes()];
   const Floats d;
   for (int64_t k = 0; k < block.inner; ++k) {
@@ -158,47 +225,54 @@ HWY_INLINE void multiply_group(const Rows& rows, int64_t num_rows,
     hn::Store(w[0], d, vectors + 2 * k * lanes());
     hn::Store(w[1], d, vectors + (2 * k + 1) * lanes());
   }
-  const WidenedWeights widened = {vectors};
-  for_row_tiles(GroupTile<Word, WidenedWeights>{rows, widened, group, block}, num_rows);
+  const CopiedWeights<Weights> copied(vectors);
+  for_row_tiles(GroupTile<CopiedWeights<Weights>>{rows, copied, group, block}, num_rows);
 }
 
 // From here on copying a group of a block once pays for the way through memory.
-constexpr int64_t kWidenRows = 3 * kManyRows;
+constexpr int64_t kCopyRows = 3 * kManyRows;
 // Products with few rows take two panels at a time, for more independent sums.
 constexpr int64_t kPairRows = 2;
 
-template <class Word>
-HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
+template <class Weights>
+HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task, const typename Weights::Row* x,
+                                  int64_t x_stride) {
+  using Word = typename Weights::Word;
   const auto stride = static_cast<int64_t>(task.w->panel_bytes() / sizeof(Word));
   const auto* panels = reinterpret_cast<const Word*>(task.w->panel(task.first_panel));
   for (int64_t k = 0; k < task.w->columns; k += kInnerBlock) {
     const Block block = {std::min(kInnerBlock, task.w->columns - k), k == 0 && !task.accumulate};
     for (int64_t p = 0; p < task.num_panels; ++p) {
-      const PanelWeights<Word> weights = {panels + p * stride + k * PanelWeights<Word>::kWords,
-                                          stride};
-      const Rows rows = {task.x + task.first_row * task.x_stride + k, task.x_stride,
-                         task.out + p * cpu::kPanelColumns, task.out_stride};
-      if (task.num_rows >= kWidenRows) {
-        for (int group = 0; group < kGroups; ++group) {
-          multiply_group(rows, task.num_rows, weights, group, block);
-        }
-      } else if (task.num_rows <= kPairRows && p + 1 < task.num_panels) {
+      const Weights weights(panels + p * stride + k * Weights::kWords, stride);
+      const Rows<typename Weights::Row> rows = {x + task.first_row * x_stride + k, x_stride,
+                                                task.out + p * cpu::kPanelColumns, task.out_stride};
+      if (task.num_rows <= kPairRows && p + 1 < task.num_panels) {
         for (int64_t r = 0; r < task.num_rows; ++r) {
-          tile<1, kGroups, 2, Word>(rows.from_row(r), weights, 0, block);
+          tile<1, kGroups, 2>(rows.from_row(r), weights, 0, block);
         }
         ++p;
-      } else {
-        for_row_tiles(PanelTile<Word>{rows, weights, block}, task.num_rows);
+        continue;
       }
+      if constexpr (Weights::kWorthCopying) {
+        if (task.num_rows >= kCopyRows) {
+          for (int group = 0; group < kGroups; ++group) {
+            multiply_group(rows, task.num_rows, weights, group, block);
+          }
+          continue;
+        }
+      }
+      for_row_tiles(PanelTile<Weights>{rows, weights, block}, task.num_rows);
     }
   }
 }
 
 void MultiplyFloatPanels(const cpu::PanelTask& task) {
-  if (task.w->format == WeightFormat::kBf16) {
-    multiply_panels<uint32_t>(task);
+  if (task.w->paired_bf16()) {
+    multiply_panels<PairedWeights>(task, task.integers->words.get(), task.integers->stride);
+  } else if (task.w->format == WeightFormat::kBf16) {
+    multiply_panels<Bf16Weights>(task, task.x, task.x_stride);
   } else {
-    multiply_panels<float>(task);
+    multiply_panels<F32Weights>(task, task.x, task.x_stride);
   }
 }
 

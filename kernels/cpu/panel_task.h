@@ -25,7 +25,6 @@ struct PanelTask {
 };
 
 void multiply_float_panels(const PanelTask& task);
-void multiply_dot_panels(const PanelTask& task);
 void multiply_integer_panels(const PanelTask& task);
 // What multiply_integer_panels computes, as scalar code.
 void multiply_integer_panels_plainly(const PanelTask& task);

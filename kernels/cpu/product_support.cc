@@ -16,31 +16,29 @@
 namespace deltaserve::cpu {
 namespace {
 
+#if defined(__x86_64__)
+bool has_avx512_vnni() {
+  return __builtin_cpu_supports("avx512vnni");
+}
+bool has_avx512_bf16() {
+  return __builtin_cpu_supports("avx512bf16");
+}
 // The 256-bit form of VNNI, on processors without AVX-512.
 bool has_avx_vnni() {
-#if defined(__x86_64__)
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
-#else
-  return false;
-#endif
 }
-
-bool has_avx512_vnni() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512vnni");
 #else
+constexpr bool has_avx512_vnni() {
   return false;
-#endif
 }
-
-bool has_avx512_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16");
-#else
+constexpr bool has_avx512_bf16() {
   return false;
-#endif
 }
+constexpr bool has_avx_vnni() {
+  return false;
+}
+#endif
 
 int64_t target() {
   const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;

@@ -163,8 +163,7 @@ void ExpRow(const float* x, float shift, float factor, int64_t n, float* out) {
   });
 }
 
-// Of what is no NaN.
-HWY_INLINE float largest_of(const float* x, int64_t n) {
+float LargestOf(const float* x, int64_t n) {
   const Floats d;
   FloatVec lane_largest = hn::Set(d, -std::numeric_limits<float>::infinity());
   int64_t i = 0;
@@ -178,7 +177,7 @@ HWY_INLINE float largest_of(const float* x, int64_t n) {
 }
 
 double LogSumExp(const float* x, int64_t n, float* max) {
-  const float largest = largest_of(x, n);
+  const float largest = LargestOf(x, n);
   *max = largest;
   double sum = 0;
   constexpr int64_t kBlock = 256;  // floats summed before the sum goes on in double
@@ -212,6 +211,7 @@ HWY_EXPORT(DecayGateRow);
 HWY_EXPORT(DecayedSumRow);
 HWY_EXPORT(PreconditionRow);
 HWY_EXPORT(ExpRow);
+HWY_EXPORT(LargestOf);
 HWY_EXPORT(LogSumExp);
 namespace cpu {
 
@@ -268,6 +268,10 @@ void precondition_row(const PreconditionArgs& args, const float* k, int64_t n, f
 
 void exp_row(const float* x, float shift, float factor, int64_t n, float* out) {
   HWY_DYNAMIC_DISPATCH(ExpRow)(x, shift, factor, n, out);
+}
+
+float largest_of(const float* x, int64_t n) {
+  return HWY_DYNAMIC_DISPATCH(LargestOf)(x, n);
 }
 
 double log_sum_exp(const float* x, int64_t n, float* max) {

@@ -53,6 +53,9 @@ struct PreconditionArgs {
 void precondition_row(const PreconditionArgs& args, const float* k, int64_t n, float* squares,
                       float* multiplier);
 
+// -infinity if there is none but NaN.
+float largest_of(const float* x, int64_t n);
+
 // log(sum_i exp(x[i] - max)) + max with *max the largest element; NaN counts as -inf.
 double log_sum_exp(const float* x, int64_t n, float* max);
 

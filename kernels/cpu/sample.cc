@@ -18,21 +18,6 @@ float without_nan(float logit) {
   return std::isnan(logit) ? -kInfinity : logit;
 }
 
-// Without NaN among them. Independent maxima, or each comparison would wait for the one before.
-float largest(const float* values, int64_t count) {
-  constexpr int64_t kLanes = 16;
-  float lanes[kLanes];
-  std::fill_n(lanes, kLanes, -kInfinity);
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] = std::max(lanes[lane], values[i + lane]);
-    }
-  }
-  for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
-  return *std::max_element(lanes, lanes + kLanes);
-}
-
 // Orders tokens from the most to the least likely.
 struct MoreLikely {
   const float* logits;
@@ -196,7 +181,7 @@ int64_t gather_allowed(const HeadRow& row, const float* logits, int64_t vocab,
 int32_t sample_allowed(const HeadRow& row, const float* logits, int64_t vocab, double uniform01,
                        const SampleScratch& scratch) {
   const int64_t count = gather_allowed(row, logits, vocab, scratch);
-  const float max = largest(scratch.weights, count);
+  const float max = largest_of(scratch.weights, count);
   if (!std::isfinite(max)) return -1;
   weigh(scratch.weights, max, row.temperature, count, scratch.weights);
   return scratch.indices[draw(scratch.weights, nullptr, count, row.min_p, uniform01)];
@@ -214,7 +199,7 @@ int32_t sample(const HeadRow& row, const float* logits, int64_t vocab, float max
     if (token >= 0) return token;
   }
   const float* drawn = drawn_logits(row, logits, vocab, scratch.weights);
-  if (drawn != logits) max = largest(drawn, vocab);
+  if (drawn != logits) max = largest_of(drawn, vocab);
   if (!std::isfinite(max)) return greedy(row, drawn, vocab);
   if (!warm) return static_cast<int32_t>(std::find(drawn, drawn + vocab, max) - drawn);
   if (whole) {
