@@ -52,7 +52,7 @@ struct QueryConditioning {
   bool renormalise = false;    // l2 norm of the new query
   GateInput gate_input = GateInput::kShared;
 
-  bool has_mean() const { return centered && normaliser == Normaliser::kMean; }
+  constexpr bool has_mean() const { return centered && normaliser == Normaliser::kMean; }
 };
 
 struct MixerShape {
@@ -100,18 +100,18 @@ struct MixerShape {
   Activation gate_activation = Activation::kSilu;
   float norm_eps = 1e-6f;
 
-  int32_t q_columns() const { return q_heads * key_dim; }
-  int32_t k_columns() const { return k_heads * key_dim; }
-  int32_t v_columns() const { return v_heads * value_dim; }
+  constexpr int32_t q_columns() const { return q_heads * key_dim; }
+  constexpr int32_t k_columns() const { return k_heads * key_dim; }
+  constexpr int32_t v_columns() const { return v_heads * value_dim; }
   // Of the convolution: q, k, v.
-  int32_t channels() const { return q_columns() + k_columns() + v_columns(); }
+  constexpr int32_t channels() const { return q_columns() + k_columns() + v_columns(); }
   // Of the layer's result.
-  int32_t value_columns() const { return heads * value_dim; }
-  Decay decay() const { return decay_of(kind); }
-  bool has_erase_gate() const { return kind == MixerKind::kGatedDeltaNet2; }
-  int32_t decay_width() const { return decay() == Decay::kPerChannel ? key_dim : 1; }
+  constexpr int32_t value_columns() const { return heads * value_dim; }
+  constexpr Decay decay() const { return decay_of(kind); }
+  constexpr bool has_erase_gate() const { return kind == MixerKind::kGatedDeltaNet2; }
+  constexpr int32_t decay_width() const { return decay() == Decay::kPerChannel ? key_dim : 1; }
   // Entries of the decayed key count that kMean divides by, per head.
-  int32_t count_width() const {
+  constexpr int32_t count_width() const {
     return conditioning.backbone_decay && decay() == Decay::kPerChannel ? key_dim : 1;
   }
 };

@@ -21,12 +21,12 @@ constexpr const char* dtype_name(Dtype dtype) {
   return "?";
 }
 
-inline float bf16_to_f32(uint16_t bits) {
+constexpr float bf16_to_f32(uint16_t bits) {
   return std::bit_cast<float>(uint32_t{bits} << 16);
 }
 
 // Rounds to nearest even; NaN stays NaN.
-inline uint16_t f32_to_bf16(float value) {
+constexpr uint16_t f32_to_bf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);

@@ -176,7 +176,7 @@ class CpuBackend final : public Backend {
     const Buffer& from = buffer(projected);
     const Buffer& to = buffer(out);
     DS_CHECK(from.columns == layer.projection.columns && to.columns == layer.shape.value_columns());
-    const cpu::MixerWeights weights = {
+    const MixerWeights weights = {
         get(layer.conv),           get(layer.conv_bias),     get(layer.a_log),
         get(layer.dt_bias),        get(layer.precond_a_log), get(layer.precond_dt_bias),
         get(layer.precond_center), get(layer.conditioning),  get(layer.conditioning_bias),

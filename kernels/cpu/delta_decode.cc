@@ -73,8 +73,8 @@ HWY_INLINE void decay_channels(const Token& token, int64_t key_dim, float* decay
 }
 
 template <class Mixer, class Stored>
-HWY_INLINE void decode_head(const cpu::HeadShape& shape, const Token& token, Stored* state,
-                            float* out, float* scratch) {
+HWY_INLINE void decode_head(const HeadShape& shape, const Token& token, Stored* state, float* out,
+                            float* scratch) {
   const int64_t stride = shape.key_stride();
   float* erase = scratch;
   float* write = erase + stride;
@@ -106,8 +106,8 @@ HWY_INLINE void decode_head(const cpu::HeadShape& shape, const Token& token, Sto
   }
 }
 
-void DecodeHead(MixerKind kind, const cpu::HeadShape& shape, const Token& token,
-                cpu::HeadState state, float* out, float* scratch) {
+void DecodeHead(MixerKind kind, const HeadShape& shape, const Token& token, HeadState state,
+                float* out, float* scratch) {
   dispatch_mixer(kind, [&](auto mixer) HWY_ATTR {
     using Mixer = decltype(mixer);
     if (state.dtype == Dtype::kF32) {

@@ -37,7 +37,7 @@ HWY_INLINE void fill_row(int64_t size, int64_t stride, float* to, const Operand&
 
 // The operands of `n` tokens, unweighted. `write` and `col` are transposed, zero beyond n.
 template <class Mixer>
-HWY_INLINE void lower_tokens(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens, int64_t n,
+HWY_INLINE void lower_tokens(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                              const ChunkBuffers& b) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
@@ -114,7 +114,7 @@ HWY_INLINE void scale_rows(const float* factors, int64_t n, int64_t stride, floa
 
 // What weigh_by_channel() does, for no decay and for one per head.
 template <class Mixer>
-HWY_INLINE void weigh_by_head(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens, int64_t n,
+HWY_INLINE void weigh_by_head(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                               const ChunkBuffers& b) {
   const int64_t kp = shape.key_stride();
   for (int64_t i = 0; i < n; ++i) {
@@ -151,8 +151,8 @@ HWY_INLINE void weigh_by_head(const cpu::HeadShape& shape, const cpu::HeadTokens
 }
 
 // e^g of every channel, 1 where padded.
-HWY_INLINE void channel_decays(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens,
-                               int64_t n, float* decay) {
+HWY_INLINE void channel_decays(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
+                               float* decay) {
   const int64_t kp = shape.key_stride();
   for (int64_t i = 0; i < n; ++i) {
     float* row = decay + i * kp;
@@ -167,7 +167,7 @@ HWY_INLINE void channel_decays(const cpu::HeadShape& shape, const cpu::HeadToken
 // One chunk of n <= 64 tokens: see delta_rule.h for the equations. Solving (I + A) U = rhs by
 // forward substitution is exact where powers of A blow up (correlated keys).
 template <class Mixer>
-HWY_INLINE void chunk_forward(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens, int64_t n,
+HWY_INLINE void chunk_forward(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                               const ChunkBuffers& b) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
@@ -190,7 +190,7 @@ HWY_INLINE void chunk_forward(const cpu::HeadShape& shape, const cpu::HeadTokens
 }
 
 // The slot's S^T [V, Kp] to S [Kp, Vp], and back.
-void load_transposed(const cpu::HeadState& from, const cpu::HeadShape& shape, float* to) {
+void load_transposed(const HeadState& from, const HeadShape& shape, float* to) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
   const auto transpose = [&](auto widened) {
@@ -207,7 +207,7 @@ void load_transposed(const cpu::HeadState& from, const cpu::HeadShape& shape, fl
   }
 }
 
-void store_transposed(const float* from, const cpu::HeadShape& shape, const cpu::HeadState& to) {
+void store_transposed(const float* from, const HeadShape& shape, const HeadState& to) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
   const auto transpose = [&](auto* data, auto narrowed) {
@@ -233,9 +233,9 @@ HWY_INLINE void round_state(int64_t count, float* state) {
 }
 
 template <class Mixer>
-HWY_INLINE void prefill_head(const cpu::HeadShape& shape, const cpu::HeadTokens& tokens,
-                             int64_t num_tokens, bool from_zero, const cpu::HeadState& state,
-                             float* out, int64_t out_stride, float* scratch) {
+HWY_INLINE void prefill_head(const HeadShape& shape, const HeadTokens& tokens, int64_t num_tokens,
+                             bool from_zero, const HeadState& state, float* out, int64_t out_stride,
+                             float* scratch) {
   const ChunkBuffers b(shape, scratch);
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
@@ -252,8 +252,8 @@ HWY_INLINE void prefill_head(const cpu::HeadShape& shape, const cpu::HeadTokens&
   store_transposed(b.state, shape, state);
 }
 
-void PrefillHead(MixerKind kind, const cpu::HeadShape& shape, const cpu::HeadTokens& tokens,
-                 int64_t num_tokens, bool from_zero, cpu::HeadState state, float* out,
+void PrefillHead(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
+                 int64_t num_tokens, bool from_zero, HeadState state, float* out,
                  int64_t out_stride, float* scratch) {
   dispatch_mixer(kind, [&](auto mixer) HWY_ATTR {
     prefill_head<decltype(mixer)>(shape, tokens, num_tokens, from_zero, state, out, out_stride,

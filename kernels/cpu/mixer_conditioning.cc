@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/mixer_call.h"
+#include "kernels/cpu/mixer_passes.h"
 #include "kernels/cpu/rowwise.h"
 #include "kernels/mixer/gates.h"
 
@@ -17,17 +17,6 @@ float* carried(const MixerCall& call, const StatePart& part, const Segment& segm
   float* state = call.states.part(part, segment.slot) + head * stride;
   if (segment.position == 0) std::fill_n(state, stride, 0.0f);
   return state;
-}
-
-// The rule of the covariance: P = a P + w k'.
-MixerKind covariance_kind(const MixerShape& shape) {
-  if (!shape.conditioning.backbone_decay) return MixerKind::kLinearAttention;
-  switch (shape.decay()) {
-    case Decay::kNone: return MixerKind::kLinearAttention;
-    case Decay::kPerHead: return MixerKind::kMamba2;
-    case Decay::kPerChannel: return MixerKind::kGatedLinearAttention;
-  }
-  return MixerKind::kLinearAttention;
 }
 
 // (1 - e^g) k, what an exponential moving average adds.
@@ -127,14 +116,7 @@ void condition_queries(const MixerCall& call, const Segment& segment, bool decod
   lower_covariance(call, segment, head);
 
   const int64_t first = segment.first_row;
-  const auto rows = [&](CovarianceRow part) {
-    return TokenRows{call.covariance_row(first, head, part), int64_t{shape.heads} * 4 * n};
-  };
-  HeadTokens tokens;
-  tokens.q = tokens.r = rows(CovarianceRow::kQuery);
-  tokens.k = rows(CovarianceRow::kWrite);
-  tokens.v = rows(CovarianceRow::kKey);
-  tokens.g = {call.g(first, head), call.gate_layout.floats};
+  const HeadTokens tokens = covariance_tokens(call, first, head);
   const HeadShape square = {n, n};
   const HeadState covariance = {call.states.part(call.states.layout.covariance, segment.slot) +
                                 head * n * square.key_stride()};

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/mixer_call.h"
+#include "kernels/cpu/mixer_passes.h"
 #include "kernels/cpu/rowwise.h"
 #include "kernels/mixer/gates.h"
 
@@ -128,25 +128,6 @@ void compute_gates(const MixerCall& call, int64_t row) {
 }
 
 }  // namespace
-
-GateLayout::GateLayout(const MixerShape& shape) {
-  const auto take = [this](int64_t count) {
-    const int64_t begin = floats;
-    floats += padded_to_16(count);
-    return begin;
-  };
-  const bool time_step = shape.decay_gate == DecayGate::kTimeStep;
-  const int64_t betas = int64_t{shape.beta_heads} * shape.key_dim;
-  g = take(int64_t{shape.decay_heads} * shape.decay_width());
-  beta = take(time_step ? shape.decay_heads : shape.beta_heads);
-  lambda = take(shape.heads);
-  erase_gate = take(shape.has_erase_gate() ? betas : 0);
-  write_gate = take(shape.has_erase_gate() ? shape.value_columns() : 0);
-  precond_g = take(shape.precond_heads);
-  precond_beta = take(shape.precond_heads);
-  multiplier = take(int64_t{shape.precond_heads} * shape.key_dim);
-  divisor = take(shape.normalised ? shape.heads : 0);
-}
 
 void compute_features(const MixerCall& call, const Segment& segment, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {

@@ -13,38 +13,6 @@ int64_t blocks_of(int64_t rows) {
   return (rows + kBlockRows - 1) / kBlockRows;
 }
 
-HeadTokens head_tokens(const MixerCall& call, int64_t first_row, int64_t head) {
-  const MixerShape& shape = call.shape();
-  const GateLayout& at = call.gate_layout;
-  const float* gates = call.gate_row(first_row);
-  const auto gate = [&](const float* data) { return TokenRows{data, at.floats}; };
-  const auto feature = [&](const float* data) { return TokenRows{data, shape.channels()}; };
-  HeadTokens tokens;
-  tokens.q = tokens.r = feature(call.q(first_row, head));
-  tokens.k = feature(call.k(first_row, head));
-  tokens.v = feature(call.v(first_row, head));
-  if (call.queries != nullptr) {
-    tokens.r = {call.query_row(first_row, head), int64_t{shape.heads} * shape.key_dim};
-  }
-  tokens.g = gate(call.g(first_row, head));
-  tokens.lambda = gate(gates + at.lambda + head);
-  const int64_t key_dim = shape.key_dim;
-  if (shape.has_erase_gate()) {
-    tokens.erase_gate = gate(gates + at.erase_gate + call.group(head, shape.beta_heads) * key_dim);
-    tokens.write_gate = gate(gates + at.write_gate + head * shape.value_dim);
-  } else if (shape.decay_gate == DecayGate::kTimeStep) {
-    tokens.beta = gate(gates + at.beta + call.group(head, shape.decay_heads));
-  } else if (shape.beta_heads > 0) {
-    tokens.beta = gate(gates + at.beta + call.group(head, shape.beta_heads));
-  }
-  if (shape.precond_heads > 0) {
-    tokens.multiplier =
-        gate(gates + at.multiplier + call.group(head, shape.precond_heads) * key_dim);
-  }
-  tokens.scale = shape.scale;
-  return tokens;
-}
-
 // o = o / divisor + D v
 void add_skip(const MixerCall& call, int64_t row, int64_t head, float* o) {
   const MixerShape& shape = call.shape();

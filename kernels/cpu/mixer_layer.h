@@ -7,7 +7,7 @@
 
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/aligned.h"
-#include "kernels/cpu/mixer_call.h"
+#include "kernels/cpu/mixer_passes.h"
 
 namespace deltaserve::cpu {
 

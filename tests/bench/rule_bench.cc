@@ -29,7 +29,7 @@ constexpr int kRounds = 7;
 // Operands of a run of tokens that every head reads.
 class Operands {
  public:
-  Operands(const cpu::HeadShape& shape, Decay decay, int64_t tokens)
+  Operands(const HeadShape& shape, Decay decay, int64_t tokens)
       : width_(std::max(shape.key_dim, shape.value_dim)) {
     const auto fill = [&](float low, float high) {
       std::uniform_real_distribution<float> uniform(low, high);
@@ -50,20 +50,20 @@ class Operands {
     tokens_.multiplier = tokens_.erase_gate = tokens_.write_gate = rows(gate_);
     tokens_.beta = tokens_.lambda = rows(gate_);
   }
-  const cpu::HeadTokens& tokens() const { return tokens_; }
+  const HeadTokens& tokens() const { return tokens_; }
 
  private:
-  cpu::TokenRows rows(const std::vector<float>& values) const { return {values.data(), width_}; }
+  TokenRows rows(const std::vector<float>& values) const { return {values.data(), width_}; }
 
   int64_t width_;
   std::mt19937 random_{1};
   std::vector<float> q_, k_, v_, g_, gate_;
-  cpu::HeadTokens tokens_;
+  HeadTokens tokens_;
 };
 
 class Bench {
  public:
-  Bench(const cpu::HeadShape& shape, ThreadPool& threads)
+  Bench(const HeadShape& shape, ThreadPool& threads)
       : shape_(shape),
         threads_(threads),
         state_floats_(shape.value_dim * shape.key_stride()),
@@ -103,7 +103,7 @@ class Bench {
   int64_t heads() const { return heads_; }
 
  private:
-  cpu::HeadState state(int64_t head, Dtype dtype) const {
+  HeadState state(int64_t head, Dtype dtype) const {
     const int64_t bytes = state_floats_ * static_cast<int64_t>(dtype_size(dtype));
     return {reinterpret_cast<unsigned char*>(states_.get()) + head * bytes, dtype};
   }
@@ -121,7 +121,7 @@ class Bench {
     return times[kRounds / 2];
   }
 
-  cpu::HeadShape shape_;
+  HeadShape shape_;
   ThreadPool& threads_;
   int64_t state_floats_;
   int64_t heads_;
@@ -138,7 +138,7 @@ void print_decode(const char* name, const char* dtype, double seconds, double by
               100 * bytes / seconds / bandwidth, flops / seconds / 1e9);
 }
 
-void run(int num_threads, const cpu::HeadShape& shape) {
+void run(int num_threads, const HeadShape& shape) {
   ThreadPool threads(num_threads);
   const double peak = fma_peak(threads);
   const double bandwidth = read_bandwidth(threads);
@@ -179,7 +179,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  deltaserve::cpu::HeadShape shape = {128, 128};
+  deltaserve::HeadShape shape = {128, 128};
   if (argc == 4) shape = {std::atoi(argv[2]), std::atoi(argv[3])};
   if (shape.key_dim < 1 || shape.value_dim < 1) return 2;
   deltaserve::run(argc > 1 ? std::max(1, std::atoi(argv[1])) : cores, shape);

@@ -15,8 +15,6 @@
 namespace deltaserve {
 namespace {
 
-using cpu::HeadShape;
-using cpu::HeadTokens;
 using reference::HeadInputs;
 using reference::HeadOutputs;
 using reference::Vec;
@@ -58,7 +56,7 @@ class Operand {
     }
   }
 
-  cpu::TokenRows rows() const { return {data_.empty() ? nullptr : data_.data(), stride_}; }
+  TokenRows rows() const { return {data_.empty() ? nullptr : data_.data(), stride_}; }
 
  private:
   int64_t stride_;
@@ -143,7 +141,7 @@ class Head {
   }
 
  private:
-  cpu::HeadState slot() { return {state_.get(), dtype_}; }
+  HeadState slot() { return {state_.get(), dtype_}; }
 
   // Element i of S [key_dim, value_dim].
   float& state_at(size_t i) {

@@ -103,7 +103,7 @@ LayerWeights::LayerWeights(const LayerCase& c, uint32_t seed) {
   }
 }
 
-cpu::MixerWeights LayerWeights::floats() const {
+MixerWeights LayerWeights::floats() const {
   const auto at = [this](size_t i) { return floats_[i].empty() ? nullptr : floats_[i].data(); };
   return {at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9), at(10)};
 }

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/cpu/mixer_call.h"
+#include "kernels/mixer_call.h"
 #include "tests/kernels/layer_cases.h"
 #include "tests/reference/mixer_layer.h"
 
@@ -15,11 +15,11 @@ class LayerWeights {
   LayerWeights(const LayerCase& c, uint32_t seed);
 
   const reference::LayerWeights& exact() const { return exact_; }
-  cpu::MixerWeights floats() const;
+  MixerWeights floats() const;
 
  private:
   reference::LayerWeights exact_;
-  std::vector<std::vector<float>> floats_;  // in the order of cpu::MixerWeights
+  std::vector<std::vector<float>> floats_;  // in the order of MixerWeights
 };
 
 // The columns that the layer needs, with unused ones between them.

@@ -40,7 +40,7 @@ class World {
 
   const MixerLayer& layer() const { return layer_; }
   const LayerStateLayout& state_layout() const { return layout_.layers[1]; }
-  cpu::MixerWeights weights() const { return weights_.floats(); }
+  MixerWeights weights() const { return weights_.floats(); }
   const std::vector<float>& before() const { return before_; }
   int64_t slot_floats() const { return slot_floats_; }
   const float* projected_row(int job, int row) const {
