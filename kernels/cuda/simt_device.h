@@ -1,0 +1,120 @@
+// simt.h by nvcc. Included from there only.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#define DS_DEVICE __device__ __forceinline__
+#define DS_KERNEL __global__
+// At most `threads` a block, at least `blocks` of them resident on a multiprocessor.
+#define DS_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
+// Before a loop that must become straight code, so that its arrays live in registers.
+#define DS_UNROLL _Pragma("unroll")
+
+namespace deltaserve::simt {
+
+using Stream = cudaStream_t;
+
+DS_DEVICE int thread_index() {
+  return static_cast<int>(threadIdx.x);
+}
+DS_DEVICE int block_threads() {
+  return static_cast<int>(blockDim.x);
+}
+DS_DEVICE Grid block_index() {
+  return {static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)};
+}
+
+DS_DEVICE void sync_block() {
+  __syncthreads();
+}
+DS_DEVICE void sync_warp() {
+  __syncwarp();
+}
+
+// The dynamic shared memory of the block.
+DS_DEVICE void* shared_memory() {
+  extern __shared__ Float4 deltaserve_shared[];
+  return deltaserve_shared;
+}
+
+// The value of lane (own lane ^ mask), of `lane`.
+DS_DEVICE float exchange(float value, int mask) {
+  return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+DS_DEVICE int exchange(int value, int mask) {
+  return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+DS_DEVICE float broadcast(float value, int lane) {
+  return __shfl_sync(0xffffffffu, value, lane);
+}
+
+// Butterfly sum of the warp, the same bits in every lane.
+DS_DEVICE float warp_sum(float value) {
+  DS_UNROLL
+  for (int mask = 16; mask > 0; mask /= 2) value += exchange(value, mask);
+  return value;
+}
+// The same over `Width` neighbouring lanes, of Count values at once.
+template <int Width, int Count>
+DS_DEVICE void lanes_sum(float (&values)[Count]) {
+  DS_UNROLL
+  for (int mask = Width / 2; mask > 0; mask /= 2) {
+    DS_UNROLL
+    for (int i = 0; i < Count; ++i) values[i] += exchange(values[i], mask);
+  }
+}
+
+DS_DEVICE Bf16Pair pack_bf16(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return {*reinterpret_cast<const uint32_t*>(&pair)};
+}
+
+// Data that is used once: past the first-level cache.
+DS_DEVICE Words4 load_once(const Words4* at) {
+  const uint4 v = __ldcs(reinterpret_cast<const uint4*>(at));
+  return {{v.x, v.y, v.z, v.w}};
+}
+DS_DEVICE void store_once(Words4* at, const Words4& value) {
+  __stcs(reinterpret_cast<uint4*>(at),
+         make_uint4(value.word[0], value.word[1], value.word[2], value.word[3]));
+}
+
+DS_DEVICE void multiply_add(const MmaA& a, const MmaB& b, MmaD& d) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d.d[0]), "+f"(d.d[1]), "+f"(d.d[2]), "+f"(d.d[3])
+      : "r"(a.a[0].bits), "r"(a.a[1].bits), "r"(a.a[2].bits), "r"(a.a[3].bits), "r"(b.b[0].bits),
+        "r"(b.b[1].bits));
+}
+
+// 16 bytes from device memory to shared memory behind the kernel's back, both 16-byte aligned.
+// wait_copies<N>: all but the last N groups of this thread's copies have arrived.
+DS_DEVICE void copy_async(void* to, const void* from) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+}
+DS_DEVICE void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int N>
+DS_DEVICE void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+// Runs `kernel` in grid.x * grid.y * grid.z blocks of `threads` threads, each block with
+// `shared_bytes` of shared memory. Errors stay with the stream; the runtime asks for them.
+template <class... Parameters, class... Arguments>
+void launch(Stream stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (shared_bytes > 48 * 1024) {
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  }
+  const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
+                    static_cast<unsigned>(grid.z));
+  kernel<<<blocks, static_cast<unsigned>(threads), static_cast<size_t>(shared_bytes), stream>>>(
+      arguments...);
+}
+
+}  // namespace deltaserve::simt

@@ -1,0 +1,144 @@
+// simt.h by any compiler: blocks run one after the other, their threads as coroutines of one thread
+// of the processor, from barrier to barrier. Included from simt.h only.
+//
+// It aborts, with the reason, where a kernel would hang or race on a GPU: threads of a block or
+// warp that do not all reach the same barrier. Shared memory begins as NaN, and the threads between
+// two barriers run in an order that tests choose, so that a missing barrier changes results.
+#pragma once
+#include <cstring>
+#include <functional>
+#include <type_traits>
+
+#define DS_DEVICE inline
+#define DS_KERNEL
+#define DS_BOUNDS(threads, blocks)
+#define DS_UNROLL
+
+namespace deltaserve::simt {
+
+struct Stream {};
+
+namespace host {
+
+enum class Order { kForward, kBackward };
+
+// Of the threads of a block between two barriers, from now on.
+void set_order(Order order);
+
+enum class Barrier : uint8_t { kSync, kExchange, kBroadcast, kSum, kProduct };
+
+inline constexpr int kMaxExchangeBytes = 128;
+struct alignas(16) ExchangeSlot {
+  unsigned char bytes[kMaxExchangeBytes];
+};
+
+// Every lane of the warp gives `bytes` of `value`; returns what all 32 lanes gave.
+const ExchangeSlot* meet_warp(Barrier kind, const void* value, size_t bytes);
+void meet_block();
+int thread_index();
+int block_threads();
+Grid block_index();
+void* shared_memory();
+
+// Copies of 16 bytes of the running thread. Their data arrives as late as a GPU may deliver it: in
+// finish_copies, which leaves the last `groups` groups under way.
+void begin_copy(void* to, const void* from);
+void end_copy_group();
+void finish_copies(int groups);
+
+// Runs body() as every thread of every block.
+void run(Grid grid, int threads, int shared_bytes, const std::function<void()>& body);
+
+template <class T>
+T value_of(const ExchangeSlot& slot) {
+  T value;
+  std::memcpy(&value, slot.bytes, sizeof value);
+  return value;
+}
+
+}  // namespace host
+
+inline int thread_index() {
+  return host::thread_index();
+}
+inline int block_threads() {
+  return host::block_threads();
+}
+inline Grid block_index() {
+  return host::block_index();
+}
+inline void sync_block() {
+  host::meet_block();
+}
+inline void sync_warp() {
+  host::meet_warp(host::Barrier::kSync, nullptr, 0);
+}
+inline void* shared_memory() {
+  return host::shared_memory();
+}
+
+template <class T>
+T exchange(T value, int mask) {
+  const int from = (host::thread_index() % kWarp) ^ mask;
+  return host::value_of<T>(host::meet_warp(host::Barrier::kExchange, &value, sizeof value)[from]);
+}
+inline float broadcast(float value, int lane) {
+  return host::value_of<float>(
+      host::meet_warp(host::Barrier::kBroadcast, &value, sizeof value)[lane]);
+}
+
+// The butterfly in one meeting.
+template <int Width, int Count>
+void lanes_sum(float (&values)[Count]) {
+  const int lane = host::thread_index() % kWarp;
+  const int first = lane / Width * Width;
+  const auto* slots = host::meet_warp(host::Barrier::kSum, values, sizeof values);
+  for (int i = 0; i < Count; ++i) {
+    float sums[Width];
+    for (int j = 0; j < Width; ++j) {
+      std::memcpy(&sums[j], slots[first + j].bytes + i * sizeof(float), sizeof(float));
+    }
+    for (int mask = Width / 2; mask > 0; mask /= 2) {
+      float next[Width];
+      for (int j = 0; j < Width; ++j) next[j] = sums[j] + sums[j ^ mask];
+      std::memcpy(sums, next, sizeof sums);
+    }
+    values[i] = sums[lane - first];
+  }
+}
+inline float warp_sum(float value) {
+  float values[1] = {value};
+  lanes_sum<kWarp>(values);
+  return values[0];
+}
+
+inline Bf16Pair pack_bf16(float low, float high) {
+  return {uint32_t{f32_to_bf16(low)} | (uint32_t{f32_to_bf16(high)} << 16)};
+}
+inline Words4 load_once(const Words4* at) {
+  return *at;
+}
+inline void store_once(Words4* at, const Words4& value) {
+  *at = value;
+}
+
+void multiply_add(const MmaA& a, const MmaB& b, MmaD& d);
+
+inline void copy_async(void* to, const void* from) {
+  host::begin_copy(to, from);
+}
+inline void commit_copies() {
+  host::end_copy_group();
+}
+template <int N>
+void wait_copies() {
+  host::finish_copies(N);
+}
+
+template <class... Parameters, class... Arguments>
+void launch(Stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+  host::run(grid, threads, shared_bytes, [&] { kernel(arguments...); });
+}
+
+}  // namespace deltaserve::simt
