@@ -1,0 +1,33 @@
+// One mixer layer of one step on a GPU. All pointers are the device's, also those in `mixer.step`;
+// the counts beside them are known to the host. Kernels take it as their parameter.
+#pragma once
+#include <cstdint>
+
+#include "kernels/mixer_call.h"
+
+namespace deltaserve::cuda {
+
+// Tokens of one prefill segment between two points of its 64-token grid.
+struct Chunk {
+  int32_t segment = 0;    // of the step
+  int32_t first_row = 0;  // of the step
+  int32_t num_rows = 0;   // 1 .. kChunkTokens
+};
+
+// A segment with a negative slot is padding, so that steps of one size look alike: its rows come
+// out as zeros and no slot is touched.
+struct LayerCall {
+  MixerCall mixer;
+  const int32_t* row_segments = nullptr;  // [num_rows] the segment of each row
+  const Chunk* chunks = nullptr;          // of all prefill segments, in order
+  int32_t num_chunks = 0;
+  void* prefill_scratch = nullptr;  // prefill_scratch_bytes() of delta_prefill.h
+  uint16_t* out_bf16 = nullptr;     // [rows, value_columns], the layer's result again; may be null
+
+  DS_HOST_DEVICE const Segment& segment_of_row(int64_t row) const {
+    return mixer.step.segments[row_segments[row]];
+  }
+  int num_prefill() const { return mixer.step.num_segments - mixer.step.num_decode; }
+};
+
+}  // namespace deltaserve::cuda
