@@ -1,0 +1,24 @@
+// The generalised delta rule over chunks of 64 tokens, in the form of mixer/delta_rule.h.
+#pragma once
+#include <cstddef>
+
+#include "kernels/cuda/rule_view.h"
+#include "kernels/cuda/simt.h"
+
+namespace deltaserve::cuda {
+
+enum class PrefillPath : uint8_t {
+  kPlain,   // float multiply-adds: the reference of the other, and its fallback
+  kTensor,  // products of bf16 on tensor cores (mma.sync), sums, decays and the inverse in float
+};
+
+// Of LayerCall::prefill_scratch, for steps of at most `max_chunks` chunks.
+size_t prefill_scratch_bytes(const MixerShape& shape, int64_t max_chunks);
+
+// Whether kTensor has a kernel for these sizes.
+bool has_tensor_prefill(const MixerShape& shape);
+
+// Runs the rule over the step's prefill segments.
+void launch_prefill(simt::Stream stream, const RuleView& view, PrefillPath path);
+
+}  // namespace deltaserve::cuda

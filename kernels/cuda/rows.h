@@ -1,0 +1,26 @@
+// Weights and activations in a device's memory.
+#pragma once
+#include <cstdint>
+
+#include "kernels/base/dtype.h"
+
+namespace deltaserve::cuda {
+
+// A weight [rows, columns] = [out_features, in_features], row-major, kF32 or kBf16, 16-byte aligned
+// rows (columns are padded with zeros to a multiple of 8 where they are not one: `stride`).
+struct DeviceMatrix {
+  const void* data = nullptr;
+  Dtype dtype = Dtype::kBf16;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t stride = 0;  // elements from row to row
+};
+
+// Activations [rows, columns], float, and the same rounded to bf16 for products with bf16 weights.
+struct DeviceRows {
+  float* data = nullptr;
+  uint16_t* bf16 = nullptr;  // null where no product reads it
+  int64_t columns = 0;
+};
+
+}  // namespace deltaserve::cuda

@@ -1,0 +1,21 @@
+// What is done to activations row by row outside the mixer. Where an output has a bf16 copy, it is
+// written too.
+#pragma once
+#include "kernels/cuda/rows.h"
+#include "kernels/cuda/simt.h"
+
+namespace deltaserve::cuda {
+
+// out[r] = table[token_ids[r]]; a negative id (padding) gives zeros.
+void launch_embed(simt::Stream stream, const DeviceMatrix& table, const int32_t* token_ids,
+                  int num_rows, const DeviceRows& out);
+// out[r] = x[s] / sqrt(mean(x[s]^2) + eps) * weight with s = source_rows[r], or r where null.
+void launch_rms_norm(simt::Stream stream, const DeviceRows& x, const int32_t* source_rows,
+                     const float* weight, float eps, int num_rows, const DeviceRows& out);
+// out[r][column + c] += bias[c], c < n
+void launch_add_bias(simt::Stream stream, const float* bias, int64_t n, int num_rows,
+                     const DeviceRows& out, int64_t column);
+// out = silu(x[:, :n]) * x[:, n:] with n = out.columns
+void launch_swiglu(simt::Stream stream, const DeviceRows& x, int num_rows, const DeviceRows& out);
+
+}  // namespace deltaserve::cuda

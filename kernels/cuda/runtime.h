@@ -1,0 +1,46 @@
+// One device, one stream, its memory and copies. runtime_device.cc is CUDA's; runtime_host.cc the
+// emulation's, where the device's memory is the host's.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "kernels/cuda/simt.h"
+
+namespace deltaserve::cuda {
+
+class Runtime {
+ public:
+  // Null, with the reason in `error`, when there is no usable device.
+  static std::unique_ptr<Runtime> create(std::string* error);
+  virtual ~Runtime() = default;
+
+  // For the log: name, compute capability, memory.
+  virtual std::string description() const = 0;
+  virtual simt::Stream stream() const = 0;
+
+  // Null: the memory is not there. 256-byte aligned. The host's can be copied while kernels run.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* memory) = 0;
+  virtual void* allocate_host(size_t bytes) = 0;
+  virtual void release_host(void* memory) = 0;
+
+  // In the order of the stream. Memory of the host must stay as it is until synchronize().
+  virtual void copy_in(void* device, const void* host, size_t bytes) = 0;
+  virtual void copy_out(void* host, const void* device, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  virtual void fill_zero(void* device, size_t bytes) = 0;
+
+  // Waits for the stream. A failed kernel aborts the process with CUDA's message: its results are
+  // lost and so is the device's context.
+  virtual void synchronize() = 0;
+
+  // Records what is launched between begin and end instead of running it; 0 where the runtime
+  // cannot (the emulation). A recording is played any number of times.
+  virtual bool can_record() const = 0;
+  virtual void begin_recording() = 0;
+  virtual uint64_t end_recording() = 0;
+  virtual void play(uint64_t recording) = 0;
+};
+
+}  // namespace deltaserve::cuda
