@@ -1,153 +1,12 @@
 #include "kernels/cuda/delta_steps.h"
 
-#include <cmath>
-
 #include "kernels/base/check.h"
-#include "kernels/cuda/state_vector.h"
+#include "kernels/cuda/delta_step_team.h"
 
 namespace deltaserve::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-
-// How a head's state is spread over lanes: kWidth neighbouring lanes, a team, hold kRows rows of
-// S^T (columns of S); each lane has kGroups runs of kVector channels of every row, so that a team's
-// loads are contiguous. Rows need nothing of each other.
-template <class Stored_, int kWidth_, int kGroups_>
-struct StepTile {
-  using Stored = Stored_;
-  static constexpr int kWidth = kWidth_;
-  static constexpr int kGroups = kGroups_;
-  static constexpr int kVector = 16 / static_cast<int>(sizeof(Stored));
-  static constexpr int kChannels = kGroups * kVector;  // of a lane
-  // Enough bytes under way to hide the memory's latency, few enough registers for many warps.
-  static constexpr int kRows = kChannels <= 4 ? 8 : 4;
-  static constexpr int kBlockRows = kThreads / kWidth * kRows;
-};
-
-// A team's part of one head in one segment.
-template <class Mixer, class Tile>
-class StepTeam {
- public:
-  DS_DEVICE StepTeam(const HeadShape& size, int first_row)
-      : key_dim_(static_cast<int>(size.key_dim)),
-        stride_(static_cast<int>(size.key_stride())),
-        rows_left_(static_cast<int>(size.value_dim) - first_row),
-        first_row_(first_row),
-        lane_(simt::lane_index() % Tile::kWidth) {}
-
-  DS_DEVICE void clear() {
-    DS_UNROLL
-    for (int r = 0; r < Tile::kRows; ++r) {
-      DS_UNROLL
-      for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] = 0;
-    }
-  }
-  DS_DEVICE void load(const typename Tile::Stored* state) {
-    clear();
-    each_run([&](int r, int group, int64_t at) {
-      load_state(state + at, &state_[r][group * Tile::kVector]);
-    });
-  }
-  DS_DEVICE void store(typename Tile::Stored* state) const {
-    each_run([&](int r, int group, int64_t at) {
-      store_state(&state_[r][group * Tile::kVector], state + at);
-    });
-  }
-  DS_DEVICE void round() {
-    DS_UNROLL
-    for (int r = 0; r < Tile::kRows; ++r) {
-      DS_UNROLL
-      for (int i = 0; i < Tile::kChannels; ++i) {
-        state_[r][i] = stored_value<typename Tile::Stored>(state_[r][i]);
-      }
-    }
-  }
-
-  // One token; out [value_dim] of the head.
-  DS_DEVICE void step(const Token& token, float* out) {
-    Operands t;
-    load_operands(token, t);
-    // All sums of the team in one exchange: of the old state, and write . read.
-    float sums[2 * Tile::kRows + 1];
-    sums[2 * Tile::kRows] = 0;
-    DS_UNROLL
-    for (int i = 0; i < Tile::kChannels; ++i) sums[2 * Tile::kRows] += t.write[i] * t.read[i];
-    DS_UNROLL
-    for (int r = 0; r < Tile::kRows; ++r) {
-      float erased = 0;
-      float seen = 0;
-      DS_UNROLL
-      for (int i = 0; i < Tile::kChannels; ++i) {
-        state_[r][i] *= t.decay[i];
-        seen += state_[r][i] * t.read[i];
-        if constexpr (Mixer::kErases) erased += state_[r][i] * t.erase[i];
-      }
-      sums[r] = seen;
-      sums[Tile::kRows + r] = erased;
-    }
-    simt::lanes_sum<Tile::kWidth>(sums);
-    DS_UNROLL
-    for (int r = 0; r < Tile::kRows; ++r) {
-      const bool inside = r < rows_left_;
-      const float u = (inside ? Mixer::value(token, first_row_ + r) : 0.0f) - sums[Tile::kRows + r];
-      DS_UNROLL
-      for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] += t.write[i] * u;
-      if (inside && lane_ == r % Tile::kWidth) {
-        out[first_row_ + r] = sums[r] + sums[2 * Tile::kRows] * u;
-      }
-    }
-  }
-
- private:
-  // Of the lane's channels; beyond the key's they are 0 and keep the state's padding 0.
-  struct Operands {
-    float decay[Tile::kChannels], erase[Tile::kChannels], write[Tile::kChannels],
-        read[Tile::kChannels];
-  };
-
-  DS_DEVICE int channel(int i) const {
-    return (i / Tile::kVector * Tile::kWidth + lane_) * Tile::kVector + i % Tile::kVector;
-  }
-
-  DS_DEVICE void load_operands(const Token& token, Operands& t) const {
-    const float decay = Mixer::kDecay == Decay::kPerHead ? expf(token.g[0]) : 1.0f;
-    DS_UNROLL
-    for (int i = 0; i < Tile::kChannels; ++i) {
-      const int c = channel(i);
-      const bool inside = c < key_dim_;
-      t.decay[i] = decay;
-      if constexpr (Mixer::kDecay == Decay::kPerChannel) {
-        t.decay[i] = inside ? expf(token.g[c]) : 0.0f;
-      }
-      t.erase[i] = inside ? Mixer::erase(token, c) : 0.0f;
-      t.write[i] = inside ? Mixer::write(token, c) : 0.0f;
-      t.read[i] = inside ? Mixer::read(token, c) : 0.0f;
-    }
-  }
-
-  // visit(row, run of the lane's channels, where it stands in the head's state)
-  template <class Visit>
-  DS_DEVICE void each_run(const Visit& visit) const {
-    DS_UNROLL
-    for (int r = 0; r < Tile::kRows; ++r) {
-      DS_UNROLL
-      for (int group = 0; group < Tile::kGroups; ++group) {
-        const int c = channel(group * Tile::kVector);
-        if (r < rows_left_ && c < stride_) {
-          visit(r, group, static_cast<int64_t>(first_row_ + r) * stride_ + c);
-        }
-      }
-    }
-  }
-
-  int key_dim_;
-  int stride_;     // of a state row
-  int rows_left_;  // of the head, from first_row_ on; negative where the team has none
-  int first_row_;
-  int lane_;  // in the team
-  float state_[Tile::kRows][Tile::kChannels];
-};
 
 // Padding: zeros for the rows of the segment.
 template <class Tile>
@@ -203,12 +62,12 @@ void launch_stored(simt::Stream stream, const RuleView& view, int first_segment,
     launch_tile<Mixer, decltype(tile)>(stream, view, first_segment, num_segments);
   };
   const auto runs = static_cast<int>(view.size().key_stride() * sizeof(Stored) / 16);
-  if (runs <= 4) return visit(StepTile<Stored, 4, 1>{});
-  if (runs <= 8) return visit(StepTile<Stored, 8, 1>{});
-  if (runs <= 16) return visit(StepTile<Stored, 16, 1>{});
-  if (runs <= 32) return visit(StepTile<Stored, 32, 1>{});
-  if (runs <= 64) return visit(StepTile<Stored, 32, 2>{});
-  if constexpr (sizeof(Stored) == sizeof(float)) return visit(StepTile<Stored, 32, 4>{});
+  if (runs <= 4) return visit(StepTile<Stored, 4, 1, kThreads>{});
+  if (runs <= 8) return visit(StepTile<Stored, 8, 1, kThreads>{});
+  if (runs <= 16) return visit(StepTile<Stored, 16, 1, kThreads>{});
+  if (runs <= 32) return visit(StepTile<Stored, 32, 1, kThreads>{});
+  if (runs <= 64) return visit(StepTile<Stored, 32, 2, kThreads>{});
+  if constexpr (sizeof(Stored) == sizeof(float)) return visit(StepTile<Stored, 32, 4, kThreads>{});
 }
 
 }  // namespace
