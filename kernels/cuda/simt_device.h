@@ -3,6 +3,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "kernels/base/check.h"
+
 #define DS_DEVICE __device__ __forceinline__
 #define DS_KERNEL __global__
 // At most `threads` a block, at least `blocks` of them resident on a multiprocessor.
@@ -13,6 +15,14 @@
 namespace deltaserve::simt {
 
 using Stream = cudaStream_t;
+
+namespace host {
+
+// The order of threads is the emulation's to choose (simt_host.h); a GPU has its own.
+enum class Order { kForward, kBackward };
+inline void set_order(Order) {}
+
+}  // namespace host
 
 DS_DEVICE int thread_index() {
   return static_cast<int>(threadIdx.x);
@@ -35,6 +45,34 @@ DS_DEVICE void sync_warp() {
 DS_DEVICE void* shared_memory() {
   extern __shared__ Float4 deltaserve_shared[];
   return deltaserve_shared;
+}
+
+// Clusters need compute capability 9.0; a kernel that uses them is launched there only.
+// The block's place in its cluster.
+DS_DEVICE int cluster_rank() {
+  uint32_t rank = 0;
+#if __CUDA_ARCH__ >= 900
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+#endif
+  return static_cast<int>(rank);
+}
+// Barrier of all threads of the cluster's blocks; what they wrote before is seen behind it.
+DS_DEVICE void sync_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
+                   : "memory");
+#endif
+}
+// What stands at the same place of another block's shared memory.
+DS_DEVICE float load_of_cluster(const float* shared, int rank) {
+  float value = 0;
+#if __CUDA_ARCH__ >= 900
+  const auto own = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  uint32_t other = 0;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(other) : "r"(own), "r"(rank));
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(other) : "memory");
+#endif
+  return value;
 }
 
 // The value of lane (own lane ^ mask), of `lane`.
@@ -103,18 +141,36 @@ DS_DEVICE void wait_copies() {
 }
 
 // Runs `kernel` in grid.x * grid.y * grid.z blocks of `threads` threads, each block with
-// `shared_bytes` of shared memory. Errors stay with the stream; the runtime asks for them.
+// `shared_bytes` of shared memory, `cluster_blocks` neighbours in x as a cluster. Errors stay with
+// the stream; the runtime asks for them.
 template <class... Parameters, class... Arguments>
-void launch(Stream stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),
-            const Arguments&... arguments) {
+void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, int shared_bytes,
+                     void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   if (shared_bytes > 48 * 1024) {
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
   }
-  const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
-                    static_cast<unsigned>(grid.z));
-  kernel<<<blocks, static_cast<unsigned>(threads), static_cast<size_t>(shared_bytes), stream>>>(
-      arguments...);
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
+                        static_cast<unsigned>(grid.z));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.stream = stream;
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim.x = static_cast<unsigned>(cluster_blocks);
+  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  config.attrs = &cluster;
+  config.numAttrs = cluster_blocks > 1 ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+#ifdef DELTASERVE_SYNCHRONOUS_LAUNCHES  // for tests, which look at the results at once
+  DS_CHECK(cudaDeviceSynchronize() == cudaSuccess);
+#endif
+}
+template <class... Parameters, class... Arguments>
+void launch(Stream stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+  launch_clusters(stream, grid, 1, threads, shared_bytes, kernel, arguments...);
 }
 
 }  // namespace deltaserve::simt

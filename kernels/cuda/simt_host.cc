@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kStackBytes = 128 * 1024;
 
-enum class State : uint8_t { kRuns, kAtWarp, kAtBlock, kDone };
+enum class State : uint8_t { kRuns, kAtWarp, kAtBlock, kAtCluster, kDone };
 
 struct Copy {
   void* to;
@@ -37,80 +37,90 @@ struct Warp {
   ExchangeSlot slots[2][kWarp];  // of this meeting, and of the last one that slow lanes still read
 };
 
-[[noreturn]] void broken(const char* what, int thread) {
-  std::fprintf(stderr, "kernel, thread %d: %s\n", thread, what);
-  std::abort();
-}
-
-// The block that runs now, and memory for the next ones.
-class Block {
+// The cluster of blocks that runs now, mostly of one block, and memory for the next ones. Thread t
+// of block r of the cluster is thread r * threads + t here.
+class Cluster {
  public:
-  void run(Grid index, int threads, int shared_bytes, const std::function<void()>& body) {
-    index_ = index;
+  void run(Grid first_block, int num_blocks, int threads, int shared_bytes,
+           const std::function<void()>& body) {
+    first_block_ = first_block;
     body_ = &body;
-    num_threads_ = threads;
-    while (std::ssize(threads_) < threads) {
+    num_blocks_ = num_blocks;
+    block_threads_ = threads;
+    const int all = num_blocks * threads;
+    while (std::ssize(threads_) < all) {
       threads_.push_back(std::make_unique<Thread>());
       threads_.back()->stack = std::make_unique<unsigned char[]>(kStackBytes);
     }
-    warps_.resize(static_cast<size_t>(threads / kWarp));
+    warps_.resize(static_cast<size_t>(all / kWarp));
+    shared_.clear();
     // Exactly as much as asked for, so that sanitizers see a step beyond it.
-    shared_ = std::make_unique<Float4[]>(static_cast<size_t>(shared_bytes + 15) / 16);
-    std::fill_n(reinterpret_cast<float*>(shared_.get()), (shared_bytes + 15) / 16 * 4,
-                std::numeric_limits<float>::quiet_NaN());
-    for (int t = 0; t < threads; ++t) start(t);
-    while (run_to_block_barrier()) {
+    const int quarters = (shared_bytes + 15) / 16;
+    for (int r = 0; r < num_blocks; ++r) {
+      shared_.push_back(std::make_unique<Float4[]>(static_cast<size_t>(quarters)));
+      std::fill_n(reinterpret_cast<float*>(shared_.back().get()), quarters * 4,
+                  std::numeric_limits<float>::quiet_NaN());
+    }
+    for (int t = 0; t < all; ++t) start(t);
+    while (run_to_cluster_barrier()) {
     }
   }
 
-  Thread& current() { return *threads_[static_cast<size_t>(current_)]; }
+  Thread& current() { return thread(current_); }
   // Leaves the running thread until it may go on.
   void leave(State state) {
-    Thread& thread = current();
-    thread.state = state;
-    swapcontext(&thread.context, &scheduler_);
+    Thread& own = current();
+    own.state = state;
+    swapcontext(&own.context, &scheduler_);
   }
   ExchangeSlot* slots(int meeting) {
     return warps_[static_cast<size_t>(current_ / kWarp)].slots[meeting % 2];
   }
 
-  int thread_index() const { return current_; }
-  int num_threads() const { return num_threads_; }
-  Grid index() const { return index_; }
-  void* shared() const { return shared_.get(); }
+  int thread_index() const { return current_ % block_threads_; }
+  int block_threads() const { return block_threads_; }
+  int rank() const { return current_ / block_threads_; }
+  Grid block_index() const { return {first_block_.x + rank(), first_block_.y, first_block_.z}; }
+  void* shared(int rank) const { return shared_[static_cast<size_t>(rank)].get(); }
+  int num_blocks() const { return num_blocks_; }
   void set_order(Order order) { order_ = order; }
 
  private:
+  Thread& thread(int t) { return *threads_[static_cast<size_t>(t)]; }
+
   void start(int t) {
-    Thread& thread = *threads_[static_cast<size_t>(t)];
-    getcontext(&thread.context);
-    thread.context.uc_stack.ss_sp = thread.stack.get();
-    thread.context.uc_stack.ss_size = kStackBytes;
-    thread.context.uc_link = &scheduler_;
-    thread.state = State::kRuns;
-    thread.meetings = 0;
-    thread.copies.clear();
-    thread.copy_groups = 0;
-    makecontext(&thread.context, &Block::enter, 0);
+    Thread& started = thread(t);
+    getcontext(&started.context);
+    started.context.uc_stack.ss_sp = started.stack.get();
+    started.context.uc_stack.ss_size = kStackBytes;
+    started.context.uc_link = &scheduler_;
+    started.state = State::kRuns;
+    started.meetings = 0;
+    started.copies.clear();
+    started.copy_groups = 0;
+    makecontext(&started.context, &Cluster::enter, 0);
   }
   static void enter();
 
   int in_order(int i, int count) const { return order_ == Order::kForward ? i : count - 1 - i; }
 
   // False when every thread has ended.
-  bool run_to_block_barrier() {
-    const int num_warps = num_threads_ / kWarp;
-    for (int i = 0; i < num_warps; ++i) {
-      while (run_to_warp_barrier(in_order(i, num_warps) * kWarp)) {
+  bool run_to_cluster_barrier() {
+    for (int i = 0; i < num_blocks_; ++i) {
+      while (run_to_block_barrier(in_order(i, num_blocks_) * block_threads_)) {
       }
     }
-    const State first = threads_[0]->state;
-    for (int t = 0; t < num_threads_; ++t) {
-      Thread& thread = *threads_[static_cast<size_t>(t)];
-      if (thread.state != first) broken("ends while others of its block wait at a barrier", t);
-      if (first == State::kAtBlock) thread.state = State::kRuns;
+    return release(0, num_blocks_ * block_threads_, State::kAtCluster, "cluster");
+  }
+
+  // Runs every thread of a block to its next barrier; true if that was one of the block.
+  bool run_to_block_barrier(int first) {
+    const int num_warps = block_threads_ / kWarp;
+    for (int i = 0; i < num_warps; ++i) {
+      while (run_to_warp_barrier(first + in_order(i, num_warps) * kWarp)) {
+      }
     }
-    return first == State::kAtBlock;
+    return release(first, block_threads_, State::kAtBlock, "block");
   }
 
   // Runs every lane of a warp to its next barrier; true if that was one of the warp.
@@ -119,38 +129,42 @@ class Block {
       current_ = first + in_order(i, kWarp);
       if (current().state == State::kRuns) swapcontext(&scheduler_, &current().context);
     }
-    const Thread& lane0 = *threads_[static_cast<size_t>(first)];
-    for (int t = first; t < first + kWarp; ++t) {
-      Thread& thread = *threads_[static_cast<size_t>(t)];
-      if (thread.state != lane0.state || thread.barrier != lane0.barrier) {
-        broken("is not at the barrier of the others of its warp", t);
-      }
+    return release(first, kWarp, State::kAtWarp, "warp");
+  }
+
+  // Where all `count` threads wait at the same barrier, of kind `at`, lets them go on.
+  bool release(int first, int count, State at, const char* group) {
+    const Thread& leader = thread(first);
+    for (int t = first; t < first + count; ++t) {
+      if (thread(t).state == leader.state && thread(t).barrier == leader.barrier) continue;
+      std::fprintf(stderr, "kernel: thread %d is not at the barrier of the others of its %s\n", t,
+                   group);
+      std::abort();
     }
-    if (lane0.state != State::kAtWarp) return false;
-    for (int t = first; t < first + kWarp; ++t) {
-      threads_[static_cast<size_t>(t)]->state = State::kRuns;
-    }
+    if (leader.state != at) return false;
+    for (int t = first; t < first + count; ++t) thread(t).state = State::kRuns;
     return true;
   }
 
   ucontext_t scheduler_;
   std::vector<std::unique_ptr<Thread>> threads_;
   std::vector<Warp> warps_;
-  std::unique_ptr<Float4[]> shared_;
+  std::vector<std::unique_ptr<Float4[]>> shared_;
   const std::function<void()>* body_ = nullptr;
-  Grid index_;
-  int num_threads_ = 0;
+  Grid first_block_;
+  int num_blocks_ = 0;
+  int block_threads_ = 0;
   int current_ = 0;
   Order order_ = Order::kForward;
 };
 
-Block& block() {
-  static thread_local Block block;
-  return block;
+Cluster& cluster() {
+  static thread_local Cluster cluster;
+  return cluster;
 }
 
-void Block::enter() {
-  Block& self = block();
+void Cluster::enter() {
+  Cluster& self = cluster();
   (*self.body_)();
   self.current().state = State::kDone;
   self.current().barrier = Barrier::kSync;
@@ -159,11 +173,11 @@ void Block::enter() {
 }  // namespace
 
 void set_order(Order order) {
-  block().set_order(order);
+  cluster().set_order(order);
 }
 
 const ExchangeSlot* meet_warp(Barrier kind, const void* value, size_t bytes) {
-  Block& here = block();
+  Cluster& here = cluster();
   Thread& thread = here.current();
   ExchangeSlot* slots = here.slots(thread.meetings++);
   DS_CHECK(bytes <= kMaxExchangeBytes);
@@ -174,36 +188,36 @@ const ExchangeSlot* meet_warp(Barrier kind, const void* value, size_t bytes) {
 }
 
 void meet_block() {
-  block().current().barrier = Barrier::kSync;
-  block().leave(State::kAtBlock);
+  cluster().current().barrier = Barrier::kSync;
+  cluster().leave(State::kAtBlock);
 }
 
 int thread_index() {
-  return block().thread_index();
+  return cluster().thread_index();
 }
 int block_threads() {
-  return block().num_threads();
+  return cluster().block_threads();
 }
 Grid block_index() {
-  return block().index();
+  return cluster().block_index();
 }
 void* shared_memory() {
-  return block().shared();
+  return cluster().shared(cluster().rank());
 }
 
 void begin_copy(void* to, const void* from) {
   DS_CHECK(reinterpret_cast<uintptr_t>(to) % 16 == 0);
   DS_CHECK(reinterpret_cast<uintptr_t>(from) % 16 == 0);
-  Thread& thread = block().current();
+  Thread& thread = cluster().current();
   thread.copies.push_back({to, from, thread.copy_groups});
 }
 
 void end_copy_group() {
-  ++block().current().copy_groups;
+  ++cluster().current().copy_groups;
 }
 
 void finish_copies(int groups) {
-  Thread& thread = block().current();
+  Thread& thread = cluster().current();
   const auto late = [&](const Copy& copy) { return copy.group >= thread.copy_groups - groups; };
   for (const Copy& copy : thread.copies) {
     if (!late(copy)) std::memcpy(copy.to, copy.from, 16);
@@ -211,11 +225,29 @@ void finish_copies(int groups) {
   std::erase_if(thread.copies, [&](const Copy& copy) { return !late(copy); });
 }
 
-void run(Grid grid, int threads, int shared_bytes, const std::function<void()>& body) {
+void meet_cluster() {
+  cluster().current().barrier = Barrier::kSync;
+  cluster().leave(State::kAtCluster);
+}
+
+int cluster_rank() {
+  return cluster().rank();
+}
+
+void* shared_memory_of(int rank) {
+  DS_CHECK(rank >= 0 && rank < cluster().num_blocks());
+  return cluster().shared(rank);
+}
+
+void run(Grid grid, int cluster_blocks, int threads, int shared_bytes,
+         const std::function<void()>& body) {
   DS_CHECK(threads > 0 && threads <= 1024 && threads % kWarp == 0);
+  DS_CHECK(cluster_blocks > 0 && cluster_blocks <= 8 && grid.x % cluster_blocks == 0);
   for (int z = 0; z < grid.z; ++z) {
     for (int y = 0; y < grid.y; ++y) {
-      for (int x = 0; x < grid.x; ++x) block().run({x, y, z}, threads, shared_bytes, body);
+      for (int x = 0; x < grid.x; x += cluster_blocks) {
+        cluster().run({x, y, z}, cluster_blocks, threads, shared_bytes, body);
+      }
     }
   }
 }

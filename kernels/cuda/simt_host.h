@@ -35,10 +35,13 @@ struct alignas(16) ExchangeSlot {
 // Every lane of the warp gives `bytes` of `value`; returns what all 32 lanes gave.
 const ExchangeSlot* meet_warp(Barrier kind, const void* value, size_t bytes);
 void meet_block();
+void meet_cluster();
 int thread_index();
 int block_threads();
 Grid block_index();
 void* shared_memory();
+int cluster_rank();
+void* shared_memory_of(int rank);
 
 // Copies of 16 bytes of the running thread. Their data arrives as late as a GPU may deliver it: in
 // finish_copies, which leaves the last `groups` groups under way.
@@ -46,8 +49,9 @@ void begin_copy(void* to, const void* from);
 void end_copy_group();
 void finish_copies(int groups);
 
-// Runs body() as every thread of every block.
-void run(Grid grid, int threads, int shared_bytes, const std::function<void()>& body);
+// Runs body() as every thread of every block; `cluster_blocks` neighbours in x run together.
+void run(Grid grid, int cluster_blocks, int threads, int shared_bytes,
+         const std::function<void()>& body);
 
 template <class T>
 T value_of(const ExchangeSlot& slot) {
@@ -75,6 +79,18 @@ inline void sync_warp() {
 }
 inline void* shared_memory() {
   return host::shared_memory();
+}
+inline int cluster_rank() {
+  return host::cluster_rank();
+}
+inline void sync_cluster() {
+  host::meet_cluster();
+}
+inline float load_of_cluster(const float* shared, int rank) {
+  const auto offset = reinterpret_cast<const unsigned char*>(shared) -
+                      static_cast<const unsigned char*>(host::shared_memory());
+  const void* from = static_cast<unsigned char*>(host::shared_memory_of(rank)) + offset;
+  return *static_cast<const float*>(from);
 }
 
 template <class T>
@@ -138,7 +154,12 @@ void wait_copies() {
 template <class... Parameters, class... Arguments>
 void launch(Stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),
             const Arguments&... arguments) {
-  host::run(grid, threads, shared_bytes, [&] { kernel(arguments...); });
+  host::run(grid, 1, threads, shared_bytes, [&] { kernel(arguments...); });
+}
+template <class... Parameters, class... Arguments>
+void launch_clusters(Stream, Grid grid, int cluster_blocks, int threads, int shared_bytes,
+                     void (*kernel)(Parameters...), const Arguments&... arguments) {
+  host::run(grid, cluster_blocks, threads, shared_bytes, [&] { kernel(arguments...); });
 }
 
 }  // namespace deltaserve::simt
