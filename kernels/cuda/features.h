@@ -1,0 +1,20 @@
+// From the projections of a token to the operands of the rule: short convolution, feature maps,
+// norms, gates.
+#pragma once
+#include "kernels/cuda/layer_call.h"
+#include "kernels/cuda/simt.h"
+
+namespace deltaserve::cuda {
+
+// Widest key head of these kernels.
+inline constexpr int kMaxFeatureKeyDim = 512;
+
+// Fills MixerCall::features and ::gates (all but multiplier and divisor) of every row that is not
+// padding. A decode row also moves into its slot's convolution tail; no other row of the step reads
+// that.
+void launch_features(simt::Stream stream, const LayerCall& call);
+
+// The convolution tails behind the step's prefill segments; all their features must be there.
+void launch_conv_tails(simt::Stream stream, const LayerCall& call);
+
+}  // namespace deltaserve::cuda

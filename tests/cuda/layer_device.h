@@ -1,0 +1,56 @@
+// Runs steps over a World's sequences through the mixer layer of kernels/cuda, by the emulation.
+#pragma once
+#include <vector>
+
+#include "kernels/cpu/aligned.h"
+#include "kernels/cuda/layer_call.h"
+#include "tests/kernels/layer_world.h"
+
+namespace deltaserve {
+
+// Rows [begin, end) of a job in a step; one row may be decoded where its job would be read.
+struct Piece {
+  int job;
+  int begin;
+  int end;
+  bool decode;
+};
+// As many rows of a segment that belongs to nobody.
+inline constexpr int kPadding = -1;
+
+Piece whole_job(int job);
+
+// The slots of a world, stored as `state_dtype`, and the rows that came out of them.
+class LayerDevice {
+ public:
+  explicit LayerDevice(const World& world, Dtype state_dtype = Dtype::kF32);
+
+  // Decode pieces first. Expects that rows of padding become zeros, that no other row is written,
+  // and that the bf16 copy is the rounded result.
+  void step(const std::vector<Piece>& pieces);
+
+  // Of a job whose rows all went through step(): largest relative error of its rows and of each
+  // part of its state; infinity where padding of the state is not zero, NaN where a result is.
+  double rows_error(int job) const;
+  double state_error(int job) const;
+
+  bool same_job(const LayerDevice& other, int job) const;
+  // What nobody may touch: slots that belong to nobody, and the other layer's states.
+  bool same_foreign_states() const;
+
+ private:
+  void run(const StepView& view, const std::vector<float>& projected, std::vector<float>& out,
+           std::vector<uint16_t>& out_bf16);
+  // A slot, in the world's layout.
+  std::vector<float> unpacked(const float* slot) const;
+  const float* slot(int index) const { return slots_.get() + index * layout_.floats; }
+  int64_t columns() const { return world_.layer().shape.value_columns(); }
+
+  const World& world_;
+  StateLayout float_layout_;  // the world's
+  StateLayout layout_;
+  cpu::AlignedArray<float> slots_, before_;
+  std::vector<std::vector<float>> out_;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,194 @@
+// Whole mixer layers by the kernels for GPUs: equal to the reference, and the same bits whatever
+// else is in the step.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "kernels/cuda/simt.h"
+#include "tests/cuda/layer_device.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr double kTolerance = 5e-6;      // relative, float against double
+constexpr double kBf16Tolerance = 2e-2;  // with states in bf16, after some 200 tokens
+
+// The emulation takes its time: jobs of at most these many rows.
+constexpr int kMostRows = 65;
+
+bool is_own_chunk(const LayerCase& c) {
+  return c.shape.kind == MixerKind::kQDeltaReleased;
+}
+
+// The jobs of a step. The released Q-Delta reads prompts by its own chunk kernel.
+std::vector<int> jobs_of(const LayerCase& c, int most_rows) {
+  std::vector<int> jobs;
+  for (int job = 0; job < kNumJobs; ++job) {
+    const bool is_built = kJobs[job].decode || !is_own_chunk(c);
+    if (is_built && kJobs[job].rows <= most_rows) jobs.push_back(job);
+  }
+  return jobs;
+}
+
+std::vector<Piece> whole(const std::vector<int>& jobs) {
+  std::vector<Piece> pieces;
+  for (const int job : jobs) pieces.push_back(whole_job(job));
+  return pieces;
+}
+
+// Padding in front of every second segment and at both ends, decode rows first.
+std::vector<Piece> with_padding(const LayerCase& c, const std::vector<Piece>& pieces) {
+  std::vector<Piece> padded;
+  const auto pad = [&](bool decode) {
+    if (decode || !is_own_chunk(c)) padded.push_back({kPadding, 0, decode ? 1 : 3, decode});
+  };
+  int i = 0;
+  for (const Piece& piece : pieces) {
+    if (i++ % 2 == 0) pad(piece.decode);
+    padded.push_back(piece);
+  }
+  pad(pieces.back().decode);
+  return padded;
+}
+
+void expect_near_truth(const LayerDevice& device, const std::vector<int>& jobs, double tolerance) {
+  for (const int job : jobs) {
+    SCOPED_TRACE(testing::Message()
+                 << "sequence of " << kJobs[job].history << " + " << kJobs[job].rows << " tokens");
+    // Written so that NaN fails.
+    EXPECT_LT(device.rows_error(job), tolerance);
+    EXPECT_LT(device.state_error(job), tolerance);
+  }
+  EXPECT_TRUE(device.same_foreign_states());
+}
+
+class ThreadOrder {
+ public:
+  explicit ThreadOrder(simt::host::Order order) { simt::host::set_order(order); }
+  ~ThreadOrder() { simt::host::set_order(simt::host::Order::kForward); }
+};
+
+class CudaMixerLayer : public testing::TestWithParam<LayerCase> {
+ protected:
+  const LayerCase& param() const { return GetParam(); }
+
+  const World world_{GetParam()};
+};
+
+TEST_P(CudaMixerLayer, EqualsReference) {
+  const std::vector<int> jobs = jobs_of(param(), kMostRows);
+  LayerDevice device(world_);
+  device.step(with_padding(param(), whole(jobs)));
+  expect_near_truth(device, jobs, kTolerance);
+}
+
+// One token a step, all sequences together.
+TEST_P(CudaMixerLayer, StepsEqualReference) {
+  const std::vector<int> jobs = jobs_of(param(), 3);
+  LayerDevice device(world_);
+  for (int row = 0; row < 3; ++row) {
+    std::vector<Piece> pieces;
+    for (const bool decode : {true, false}) {
+      for (const int job : jobs) {
+        // What begins a sequence is read, as the engine does it.
+        const bool begins = kJobs[job].history + row == 0;
+        if (row < kJobs[job].rows && begins != decode)
+          pieces.push_back({job, row, row + 1, decode});
+      }
+    }
+    if (!pieces.empty()) device.step(pieces);
+  }
+  expect_near_truth(device, jobs, kTolerance);
+}
+
+TEST_P(CudaMixerLayer, BitsDependOnTheOwnSequenceOnly) {
+  const std::vector<int> jobs = jobs_of(param(), 3);
+  LayerDevice together(world_);
+  together.step(with_padding(param(), whole(jobs)));
+  LayerDevice alone(world_);
+  for (const int job : jobs) alone.step({whole_job(job)});
+  const ThreadOrder order(simt::host::Order::kBackward);
+  LayerDevice backward(world_);
+  backward.step(whole(jobs));
+  for (const int job : jobs) {
+    EXPECT_TRUE(alone.same_job(together, job)) << job;
+    EXPECT_TRUE(backward.same_job(together, job)) << job;
+  }
+}
+
+TEST_P(CudaMixerLayer, CutsOnTheGridChangeNoBit) {
+  constexpr int kJob = 8;
+  static_assert(kJobs[kJob].rows == kChunkTokens + 1);
+  if (is_own_chunk(param())) GTEST_SKIP();
+  LayerDevice whole(world_);
+  whole.step({whole_job(kJob)});
+  LayerDevice cut(world_);
+  cut.step({{kJob, 0, kChunkTokens, false}});
+  cut.step({{kJob, kChunkTokens, kChunkTokens + 1, false}});
+  EXPECT_TRUE(cut.same_job(whole, kJob));
+}
+
+TEST_P(CudaMixerLayer, StatesInBf16) {
+  if (param().shape.decay() == Decay::kNone) GTEST_SKIP();
+  const std::vector<int> jobs = jobs_of(param(), kMostRows);
+  LayerDevice device(world_, Dtype::kBf16);
+  device.step(with_padding(param(), whole(jobs)));
+  expect_near_truth(device, jobs, kBf16Tolerance);
+}
+
+std::string name_of(const testing::TestParamInfo<LayerCase>& info) {
+  return info.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaMixerLayer, testing::ValuesIn(layer_cases()), name_of);
+
+// Heads that more than four channels a lane, rows that more than one run of a warp hold.
+std::vector<LayerCase> wide_cases() {
+  LayerCase c;
+  c.shape.kind = MixerKind::kPrecondKimiDelta;
+  c.shape.heads = c.shape.q_heads = c.shape.v_heads = c.shape.beta_heads = 2;
+  c.shape.k_heads = c.shape.precond_heads = c.shape.decay_heads = 1;
+  c.shape.decay_gate = DecayGate::kSoftplus;
+  c.shape.conv_width = 4;
+  c.shape.value_dim = 7;
+  c.shape.scale = 0.25f;
+  c.shape.conditioning.on = c.shape.conditioning.centered = true;
+  c.shape.conditioning.l2_keys = c.shape.conditioning.renormalise = true;
+  c.shape.conditioning.gate_input = QueryConditioning::GateInput::kFull;
+  std::vector<LayerCase> cases;
+  for (const int key_dim : {130, 260}) {
+    c.name = "conditioned_" + std::to_string(key_dim);
+    c.shape.key_dim = key_dim;
+    cases.push_back(c);
+  }
+  LayerCase sums;
+  sums.gate = false;
+  sums.shape.kind = MixerKind::kLinearAttention;
+  sums.shape.heads = sums.shape.q_heads = sums.shape.v_heads = 2;
+  sums.shape.k_heads = 1;
+  sums.shape.qk_activation = sums.shape.v_activation = Activation::kNone;
+  sums.shape.feature_map = Activation::kEluPlusOne;
+  sums.shape.q_norm = sums.shape.k_norm = FeatureNorm::kSum;
+  sums.shape.normalised = true;
+  for (const int key_dim : {130, 260}) {
+    sums.name = "normalised_" + std::to_string(key_dim);
+    sums.shape.key_dim = key_dim;
+    sums.shape.value_dim = 150;
+    cases.push_back(sums);
+  }
+  return cases;
+}
+
+class CudaWideMixerLayer : public CudaMixerLayer {};
+
+TEST_P(CudaWideMixerLayer, EqualsReference) {
+  const std::vector<int> jobs = jobs_of(param(), 3);
+  LayerDevice device(world_);
+  device.step(with_padding(param(), whole(jobs)));
+  expect_near_truth(device, jobs, kTolerance);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaWideMixerLayer, testing::ValuesIn(wide_cases()), name_of);
+
+}  // namespace
+}  // namespace deltaserve
