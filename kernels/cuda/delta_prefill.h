@@ -7,11 +7,6 @@
 
 namespace deltaserve::cuda {
 
-enum class PrefillPath : uint8_t {
-  kPlain,   // float multiply-adds: the reference of the other, and its fallback
-  kTensor,  // products of bf16 on tensor cores (mma.sync), sums, decays and the inverse in float
-};
-
 // Of LayerCall::prefill_scratch, for steps of at most `max_chunks` chunks.
 size_t prefill_scratch_bytes(const MixerShape& shape, int64_t max_chunks);
 

@@ -9,10 +9,10 @@ namespace deltaserve::cuda {
 // Widest key head of these kernels.
 inline constexpr int kMaxFeatureKeyDim = 512;
 
-// Fills MixerCall::features and ::gates (all but multiplier and divisor) of every row that is not
-// padding. A decode row also moves into its slot's convolution tail; no other row of the step reads
-// that.
-void launch_features(simt::Stream stream, const LayerCall& call);
+// Fills MixerCall::features and ::gates (all but multiplier and divisor) of every row from
+// `first_row` on that is not padding. A decode row also moves into its slot's convolution tail; no
+// other row of the step reads that.
+void launch_features(simt::Stream stream, const LayerCall& call, int first_row);
 
 // The convolution tails behind the step's prefill segments; all their features must be there.
 void launch_conv_tails(simt::Stream stream, const LayerCall& call);

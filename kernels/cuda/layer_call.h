@@ -14,6 +14,18 @@ struct Chunk {
   int32_t num_rows = 0;   // 1 .. kChunkTokens
 };
 
+enum class PrefillPath : uint8_t {
+  kPlain,   // float multiply-adds: the reference of the other, and its fallback
+  kTensor,  // products of bf16 on tensor cores (mma.sync), sums, decays and the inverse in float
+};
+
+// Which kernels run a layer where there is a choice. Of the model and the device only, so that a
+// row's bits are, too.
+struct LayerPaths {
+  bool one_launch_decode = false;  // decode_layer.h, where it has the layer
+  PrefillPath prefill = PrefillPath::kPlain;
+};
+
 // A segment with a negative slot is padding, so that steps of one size look alike: its rows come
 // out as zeros and no slot is touched.
 struct LayerCall {
@@ -23,6 +35,7 @@ struct LayerCall {
   int32_t num_chunks = 0;
   void* prefill_scratch = nullptr;  // prefill_scratch_bytes() of delta_prefill.h
   uint16_t* out_bf16 = nullptr;     // [rows, value_columns], the layer's result again; may be null
+  LayerPaths paths;
 
   DS_HOST_DEVICE const Segment& segment_of_row(int64_t row) const {
     return mixer.step.segments[row_segments[row]];

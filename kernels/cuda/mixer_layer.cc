@@ -1,6 +1,7 @@
 #include "kernels/cuda/mixer_layer.h"
 
 #include "kernels/cuda/conditioning.h"
+#include "kernels/cuda/decode_layer.h"
 #include "kernels/cuda/delta_prefill.h"
 #include "kernels/cuda/delta_steps.h"
 #include "kernels/cuda/features.h"
@@ -9,30 +10,16 @@
 namespace deltaserve::cuda {
 namespace {
 
-bool has_own_chunk_operands(MixerKind kind) {
-  return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kOwnChunkOperands; });
-}
-
-// The rule over the step's prefill segments.
-void run_prefill(simt::Stream stream, const RuleView& view) {
-  if (has_own_chunk_operands(view.kind())) {
-    launch_prefill(stream, view, PrefillPath::kPlain);
-  } else {
-    launch_steps(stream, view, view.call.mixer.step.num_decode, view.call.num_prefill());
-  }
-}
-
 void run_rule(simt::Stream stream, const RuleView& view) {
   const int num_decode = view.call.mixer.step.num_decode;
   if (num_decode > 0) launch_steps(stream, view, 0, num_decode);
-  if (view.call.num_prefill() > 0) run_prefill(stream, view);
+  if (view.call.num_prefill() > 0) launch_prefill(stream, view, view.call.paths.prefill);
 }
 
-}  // namespace
-
-void run_mixer_layer(simt::Stream stream, const LayerCall& call) {
+// All rows but those that one launch decodes.
+void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
   const MixerShape& shape = call.mixer.shape();
-  launch_features(stream, call);
+  launch_features(stream, call, first_row);
   if (call.num_prefill() > 0) launch_conv_tails(stream, call);
   if (shape.precond_heads > 0) launch_precondition(stream, call);
   if (shape.normalised) launch_key_sums(stream, call);
@@ -41,8 +28,23 @@ void run_mixer_layer(simt::Stream stream, const LayerCall& call) {
     run_rule(stream, {call, Rule::kCovariance});
     launch_conditioned_queries(stream, call);
   }
-  run_rule(stream, {call, Rule::kLayer});
-  launch_output_norm(stream, call);
+  if (first_row == 0) {
+    run_rule(stream, {call, Rule::kLayer});
+  } else {
+    launch_prefill(stream, {call, Rule::kLayer}, call.paths.prefill);
+  }
+  launch_output_norm(stream, call, first_row);
+}
+
+}  // namespace
+
+void run_mixer_layer(simt::Stream stream, const LayerCall& call) {
+  const StepView& step = call.mixer.step;
+  const bool one_launch =
+      call.paths.one_launch_decode && has_decode_layer(call.mixer.shape(), call.mixer.weights);
+  const int decoded = one_launch ? step.num_decode : 0;
+  if (decoded > 0) launch_decode_layer(stream, call);
+  if (decoded < step.num_rows) run_passes(stream, call, decoded);
 }
 
 }  // namespace deltaserve::cuda

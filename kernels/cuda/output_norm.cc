@@ -73,8 +73,9 @@ class OutputColumns {
 };
 
 // grid [rows, groups]
-DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1) output_norm_kernel(LayerCall call, int width) {
-  const int row = simt::block_index().x;
+DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
+    output_norm_kernel(LayerCall call, int width, int first_row) {
+  const int row = first_row + simt::block_index().x;
   const OutputColumns columns(call, row, simt::block_index().y * width);
   const bool padding = call.segment_of_row(row).slot < 0;
   const MixerShape& shape = call.mixer.shape();
@@ -91,13 +92,13 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1) output_norm_kernel(LayerCall call, i
 
 }  // namespace
 
-void launch_output_norm(simt::Stream stream, const LayerCall& call) {
+void launch_output_norm(simt::Stream stream, const LayerCall& call, int first_row) {
   const MixerShape& shape = call.mixer.shape();
   const int groups = norm_groups(shape);
   const int width = shape.value_columns() / groups;
   const int threads = row_threads(width);
-  simt::launch(stream, {call.mixer.step.num_rows, groups, 1}, threads, row_scratch_bytes(threads),
-               output_norm_kernel, call, width);
+  simt::launch(stream, {call.mixer.step.num_rows - first_row, groups, 1}, threads,
+               row_scratch_bytes(threads), output_norm_kernel, call, width, first_row);
 }
 
 }  // namespace deltaserve::cuda

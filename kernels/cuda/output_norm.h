@@ -5,7 +5,8 @@
 
 namespace deltaserve::cuda {
 
-// MixerCall::out in place, and LayerCall::out_bf16 where asked. Rows of padding become zeros.
-void launch_output_norm(simt::Stream stream, const LayerCall& call);
+// MixerCall::out in place, and LayerCall::out_bf16 where asked, from `first_row` on. Rows of
+// padding become zeros.
+void launch_output_norm(simt::Stream stream, const LayerCall& call, int first_row);
 
 }  // namespace deltaserve::cuda

@@ -1,0 +1,275 @@
+#include "kernels/cuda/decode_layer.h"
+
+#include "kernels/base/check.h"
+#include "kernels/cuda/delta_step_team.h"
+#include "kernels/cuda/feature_run.h"
+#include "kernels/cuda/token_gates.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+constexpr int kMaxCluster = 8;  // blocks; more are not portable
+
+// What a block shares of its token and head, in floats of its shared memory. Vectors over values
+// are of the block's rows only.
+struct SharedToken {
+  int q, k, decay, erase_gate;  // [key_dim]; decay of a head [1]
+  int v, write_gate, out;       // [block_rows]
+  int beta, lambda, squares;    // [1]
+  int sums;                     // [warps]
+  int floats;
+
+  SharedToken(int key_dim, int block_rows, int warps) : floats(0) {
+    q = take(key_dim);
+    k = take(key_dim);
+    decay = take(key_dim);
+    erase_gate = take(key_dim);
+    v = take(block_rows);
+    write_gate = take(block_rows);
+    out = take(block_rows);
+    beta = take(1);
+    lambda = take(1);
+    squares = take(1);
+    sums = take(warps);
+  }
+
+ private:
+  int take(int count) {
+    const int begin = floats;
+    floats += count;
+    return begin;
+  }
+};
+
+// The block's part of one decode row and head.
+template <class Mixer, class Tile, int kLane>
+class DecodeBlock {
+ public:
+  DS_DEVICE DecodeBlock(const LayerCall& call, const SharedToken& at, const Segment& segment,
+                        int head)
+      : call_(call),
+        mixer_(call.mixer),
+        shape_(call.mixer.shape()),
+        at_(at),
+        segment_(segment),
+        head_(head),
+        shared_(static_cast<float*>(simt::shared_memory())),
+        first_(simt::block_index().x * Tile::kBlockRows),
+        rows_(shape_.value_dim - first_ < Tile::kBlockRows ? shape_.value_dim - first_
+                                                           : Tile::kBlockRows) {}
+
+  DS_DEVICE void run() {
+    const HeadShape size = {shape_.key_dim, rows_};
+    StepTeam<Mixer, Tile> team(size, simt::thread_index() / Tile::kWidth * Tile::kRows);
+    auto* state =
+        static_cast<typename Tile::Stored*>(
+            mixer_.states.head_state({shape_.key_dim, shape_.value_dim}, segment_.slot, head_)
+                .data) +
+        first_ * size.key_stride();
+    team.load(state);  // on its way while the token is prepared
+    prepare_token();
+    simt::sync_block();
+    team.step(token(), shared_ + at_.out);
+    team.store(state);
+    simt::sync_block();
+    norm_and_store();
+    // Every block of the cluster has read the tail of the keys by now.
+    if (simt::cluster_rank() == 0) update_key_tails();
+    simt::sync_cluster();  // others still read this block's sum
+  }
+
+  DS_DEVICE void write_zeros() {
+    for (int j = simt::thread_index(); j < rows_; j += Tile::kThreads) store(j, 0);
+  }
+
+ private:
+  static constexpr int kWarps = Tile::kThreads / simt::kWarp;
+  static constexpr int kRunChannels = kLane * simt::kWarp;
+
+  DS_DEVICE int value_column() const { return head_ * shape_.value_dim + first_; }
+
+  // Runs of channels, one a warp: the query, the key, the block's values; then the gates.
+  DS_DEVICE void prepare_token() {
+    const int row = segment_.first_row;
+    const int runs = 2 + (rows_ + kRunChannels - 1) / kRunChannels;
+    for (int i = simt::warp_index(); i < runs; i += kWarps) {
+      if (i < 2) {
+        key_run<kLane>(mixer_, segment_, row, i * shape_.heads + head_)
+            .store(shared_ + (i == 0 ? at_.q : at_.k));
+        continue;
+      }
+      const int begin = (i - 2) * kRunChannels;
+      const int count = rows_ - begin < kRunChannels ? rows_ - begin : kRunChannels;
+      ChannelRun<kLane> run =
+          value_run<kLane>(mixer_, segment_, row, value_column() + begin, count);
+      run.store(shared_ + at_.v + begin);
+      run.update_tail();  // nobody else reads these channels
+    }
+    prepare_gates(mixer_.projected_row(row));
+  }
+
+  DS_DEVICE void prepare_gates(const float* in) {
+    const int thread = simt::thread_index();
+    const int width = Mixer::kDecay == Decay::kNone ? 0 : shape_.decay_width();
+    const bool time_step = shape_.decay_gate == DecayGate::kTimeStep;
+    for (int i = thread; i < width; i += Tile::kThreads) {
+      const DecayGates gate = decay_gates(mixer_, in, head_ * width + i);
+      shared_[at_.decay + i] = gate.g;
+      if (time_step) shared_[at_.beta] = gate.beta;
+    }
+    if (shape_.has_erase_gate()) {
+      for (int i = thread; i < shape_.key_dim; i += Tile::kThreads) {
+        shared_[at_.erase_gate + i] = beta_gate(mixer_, in, head_ * shape_.key_dim + i);
+      }
+      for (int j = thread; j < rows_; j += Tile::kThreads) {
+        shared_[at_.write_gate + j] = write_gate(mixer_, in, value_column() + j);
+      }
+    } else if (!time_step && thread == 0) {
+      shared_[at_.beta] = shape_.beta_heads > 0 ? beta_gate(mixer_, in, head_) : 1.0f;
+    }
+    if (thread == 0) {
+      const bool has_lambda = mixer_.layer.projection.lambda >= 0;
+      shared_[at_.lambda] = has_lambda ? lambda_gate(mixer_, in, head_) : 0.0f;
+    }
+  }
+
+  DS_DEVICE Token token() const {
+    const float* q = shared_ + at_.q;
+    return {q,
+            shared_ + at_.k,
+            shared_ + at_.v,
+            q,
+            shared_ + at_.decay,
+            nullptr,
+            shared_ + at_.erase_gate,
+            shared_ + at_.write_gate,
+            shared_[at_.beta],
+            shared_[at_.lambda],
+            shape_.scale};
+  }
+
+  // o = rms_norm(o) [* act(gate)], the mean over all blocks of the cluster.
+  DS_DEVICE void norm_and_store() {
+    float squares = 0;
+    for (int j = simt::thread_index(); j < rows_; j += Tile::kThreads) {
+      const float o = shared_[at_.out + j];
+      squares += o * o;
+    }
+    squares = simt::block_sum(squares, shared_ + at_.sums);
+    if (simt::thread_index() == 0) shared_[at_.squares] = squares;
+    simt::sync_cluster();
+    const int blocks = (shape_.value_dim + Tile::kBlockRows - 1) / Tile::kBlockRows;
+    float sum = 0;
+    for (int r = 0; r < blocks; ++r) sum += simt::load_of_cluster(shared_ + at_.squares, r);
+    const float scale = 1.0f / sqrtf(sum / static_cast<float>(shape_.value_dim) + shape_.norm_eps);
+    const int32_t gate = mixer_.layer.projection.gate;
+    const float* gates = mixer_.projected_row(segment_.first_row) + gate + value_column();
+    for (int j = simt::thread_index(); j < rows_; j += Tile::kThreads) {
+      const float o = shared_[at_.out + j] * scale * mixer_.weights.norm[first_ + j];
+      store(j, gate < 0 ? o : activate(shape_.gate_activation, gates[j]) * o);
+    }
+  }
+
+  DS_DEVICE void store(int j, float o) {
+    const int64_t at = int64_t{segment_.first_row} * shape_.value_columns() + value_column() + j;
+    mixer_.out[at] = o;
+    if (call_.out_bf16 != nullptr) call_.out_bf16[at] = f32_to_bf16(o);
+  }
+
+  DS_DEVICE void update_key_tails() {
+    const ConvTail tail(mixer_, segment_);
+    for (int i = simt::thread_index(); i < 2 * shape_.key_dim; i += Tile::kThreads) {
+      const bool is_query = i < shape_.key_dim;
+      const int channel =
+          head_ * shape_.key_dim + (is_query ? i : shape_.q_columns() + i - shape_.key_dim);
+      for (int j = 0; j < tail.length(); ++j) tail.row(j)[channel] = tail.next(j, channel);
+    }
+  }
+
+  const LayerCall& call_;
+  const MixerCall& mixer_;
+  const MixerShape& shape_;
+  const SharedToken& at_;
+  const Segment& segment_;
+  int head_;
+  float* shared_;
+  int first_;  // of the head's values
+  int rows_;   // of the block
+};
+
+// grid [blocks of state rows, a cluster; heads; decode segments]
+template <class Mixer, class Tile, int kLane>
+DS_KERNEL void DS_BOUNDS(Tile::kThreads, 1) decode_layer_kernel(LayerCall call, SharedToken at) {
+  const Segment segment = call.mixer.step.segments[simt::block_index().z];
+  DecodeBlock<Mixer, Tile, kLane> block(call, at, segment, simt::block_index().y);
+  if (segment.slot < 0) return block.write_zeros();
+  block.run();
+}
+
+template <class Mixer, class Tile, int kLane>
+void launch_tile(simt::Stream stream, const LayerCall& call) {
+  const MixerShape& shape = call.mixer.shape();
+  const int blocks = (shape.value_dim + Tile::kBlockRows - 1) / Tile::kBlockRows;
+  const SharedToken at(shape.key_dim, Tile::kBlockRows, Tile::kThreads / simt::kWarp);
+  simt::launch_clusters(stream, {blocks, shape.heads, call.mixer.step.num_decode}, blocks,
+                        Tile::kThreads, at.floats * static_cast<int>(sizeof(float)),
+                        decode_layer_kernel<Mixer, Tile, kLane>, call, at);
+}
+
+// The kernel for a shape: visit(tile, channels a lane holds of a run), or nothing where there is
+// none. Blocks are as small as the cluster allows: more of them share the memory's latency.
+template <class Stored, class Visit>
+void visit_tile(const MixerShape& shape, const Visit& visit) {
+  const auto fitting = [&]<int kWidth, int kGroups, int kLane>() {
+    using Small = StepTile<Stored, kWidth, kGroups, 128>;
+    using Large = StepTile<Stored, kWidth, kGroups, 512>;
+    if (shape.value_dim <= kMaxCluster * Small::kBlockRows) {
+      visit.template operator()<Small, kLane>();
+    } else if (shape.value_dim <= kMaxCluster * Large::kBlockRows) {
+      visit.template operator()<Large, kLane>();
+    }
+  };
+  const auto bytes = static_cast<int>(padded_to_16(shape.key_dim) * sizeof(Stored));
+  if (shape.key_dim <= 16) {
+    if constexpr (sizeof(Stored) == 4) return fitting.template operator()<4, 1, 4>();
+  }
+  if (bytes <= 8 * 16) return fitting.template operator()<8, 1, 4>();
+  if (bytes <= 16 * 16) return fitting.template operator()<16, 1, 4>();
+  if (bytes <= 32 * 16 && shape.key_dim <= 128) return fitting.template operator()<32, 1, 4>();
+  if (shape.key_dim <= 256) {
+    if constexpr (sizeof(Stored) == 2) return fitting.template operator()<32, 1, 8>();
+    return fitting.template operator()<32, 2, 8>();
+  }
+}
+
+}  // namespace
+
+bool has_decode_layer(const MixerShape& shape, const MixerWeights& weights) {
+  const auto one_each = [&](int count) { return count == shape.heads; };
+  const bool decays = shape.decay() == Decay::kNone || one_each(shape.decay_heads);
+  const bool betas = shape.beta_heads == 0 || one_each(shape.beta_heads);
+  bool fits = false;
+  visit_tile<float>(shape, [&]<class Tile, int kLane>() { fits = true; });
+  return fits && one_each(shape.q_heads) && one_each(shape.k_heads) && one_each(shape.v_heads) &&
+         decays && betas && shape.conv_width > 0 && shape.precond_heads == 0 &&
+         !shape.conditioning.on && !shape.normalised && weights.skip == nullptr &&
+         shape.output_norm == OutputNorm::kHead;
+}
+
+void launch_decode_layer(simt::Stream stream, const LayerCall& call) {
+  const MixerShape& shape = call.mixer.shape();
+  DS_CHECK(has_decode_layer(shape, call.mixer.weights));
+  dispatch_mixer(shape.kind, [&](auto mixer) {
+    using Mixer = decltype(mixer);
+    const auto visit = [&]<class Tile, int kLane>() {
+      launch_tile<Mixer, Tile, kLane>(stream, call);
+    };
+    if (call.mixer.states.state_dtype == Dtype::kF32) {
+      visit_tile<float>(shape, visit);
+    } else if constexpr (Mixer::kDecay != Decay::kNone) {
+      visit_tile<uint16_t>(shape, visit);
+    }
+  });
+}
+
+}  // namespace deltaserve::cuda
