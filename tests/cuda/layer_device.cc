@@ -80,8 +80,9 @@ Piece whole_job(int job) {
   return {job, 0, kJobs[job].rows, kJobs[job].decode};
 }
 
-LayerDevice::LayerDevice(const World& world, Dtype state_dtype)
+LayerDevice::LayerDevice(const World& world, Dtype state_dtype, const cuda::LayerPaths& paths)
     : world_(world),
+      paths_(paths),
       float_layout_(StateLayout::of(world.layer().shape, kLayers)),
       layout_(StateLayout::of(world.layer().shape, kLayers, state_dtype)),
       slots_(cpu::allocate_aligned<float>(size(kNumSlots * layout_.floats))),
@@ -133,7 +134,8 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
       chunks.data(),
       static_cast<int32_t>(chunks.size()),
       scratch.get(),
-      out_bf16.data()};
+      out_bf16.data(),
+      paths_};
   cuda::run_mixer_layer({}, call);
 }
 

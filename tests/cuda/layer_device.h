@@ -23,7 +23,8 @@ Piece whole_job(int job);
 // The slots of a world, stored as `state_dtype`, and the rows that came out of them.
 class LayerDevice {
  public:
-  explicit LayerDevice(const World& world, Dtype state_dtype = Dtype::kF32);
+  explicit LayerDevice(const World& world, Dtype state_dtype = Dtype::kF32,
+                       const cuda::LayerPaths& paths = {});
 
   // Decode pieces first. Expects that rows of padding become zeros, that no other row is written,
   // and that the bf16 copy is the rounded result.
@@ -47,6 +48,7 @@ class LayerDevice {
   int64_t columns() const { return world_.layer().shape.value_columns(); }
 
   const World& world_;
+  cuda::LayerPaths paths_;
   StateLayout float_layout_;  // the world's
   StateLayout layout_;
   cpu::AlignedArray<float> slots_, before_;
