@@ -1,7 +1,9 @@
 // One device, one stream, its memory and copies. runtime_device.cc is CUDA's; runtime_host.cc the
-// emulation's, where the device's memory is the host's.
+// emulation's, where the device's memory is the host's, begins as NaN, and nothing runs before
+// synchronize(), so that tests see who reads or writes too early.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -35,8 +37,9 @@ class Runtime {
   // lost and so is the device's context.
   virtual void synchronize() = 0;
 
-  // Records what is launched between begin and end instead of running it; 0 where the runtime
-  // cannot (the emulation). A recording is played any number of times.
+  // Records what is launched between begin and end instead of running it: nothing but kernels and
+  // copies whose addresses last. end_recording() gives 0 where that failed. A recording is played
+  // any number of times, in the order of the stream.
   virtual bool can_record() const = 0;
   virtual void begin_recording() = 0;
   virtual uint64_t end_recording() = 0;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <type_traits>
+#include <vector>
 
 #define DS_DEVICE inline
 #define DS_KERNEL
@@ -16,7 +17,10 @@
 
 namespace deltaserve::simt {
 
-struct Stream {};
+// Where launches go that are to run later, in order; null: they run at once.
+struct Stream {
+  std::vector<std::function<void()>>* queue = nullptr;
+};
 
 namespace host {
 
@@ -151,15 +155,20 @@ void wait_copies() {
   host::finish_copies(N);
 }
 
+// A launch keeps copies of its arguments, as a GPU does.
 template <class... Parameters, class... Arguments>
-void launch(Stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),
-            const Arguments&... arguments) {
-  host::run(grid, 1, threads, shared_bytes, [&] { kernel(arguments...); });
+void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, int shared_bytes,
+                     void (*kernel)(Parameters...), const Arguments&... arguments) {
+  const auto work = [=] {
+    host::run(grid, cluster_blocks, threads, shared_bytes, [&] { kernel(arguments...); });
+  };
+  if (stream.queue == nullptr) return work();
+  stream.queue->push_back(work);
 }
 template <class... Parameters, class... Arguments>
-void launch_clusters(Stream, Grid grid, int cluster_blocks, int threads, int shared_bytes,
-                     void (*kernel)(Parameters...), const Arguments&... arguments) {
-  host::run(grid, cluster_blocks, threads, shared_bytes, [&] { kernel(arguments...); });
+void launch(Stream stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),
+            const Arguments&... arguments) {
+  launch_clusters(stream, grid, 1, threads, shared_bytes, kernel, arguments...);
 }
 
 }  // namespace deltaserve::simt

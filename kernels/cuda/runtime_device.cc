@@ -1,0 +1,126 @@
+#include <cuda_runtime.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "kernels/base/check.h"
+#include "kernels/cuda/runtime.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+constexpr int kMinCapability = 8;  // bf16 on tensor cores, cp.async
+
+// Of calls that fail only after a kernel has, or by our own mistake.
+void require(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  std::fprintf(stderr, "CUDA: %s: %s\n", what, cudaGetErrorString(status));
+  std::abort();
+}
+
+class DeviceRuntime final : public Runtime {
+ public:
+  DeviceRuntime(const cudaDeviceProp& properties, cudaStream_t stream)
+      : properties_(properties), stream_(stream) {}
+  ~DeviceRuntime() override {
+    cudaStreamSynchronize(stream_);
+    for (cudaGraphExec_t graph : graphs_) cudaGraphExecDestroy(graph);
+    cudaStreamDestroy(stream_);
+  }
+
+  std::string description() const override {
+    return std::string(properties_.name) + " (sm_" + std::to_string(properties_.major) +
+           std::to_string(properties_.minor) + ", " +
+           std::to_string(properties_.totalGlobalMem / 1'000'000'000) + " GB)";
+  }
+  simt::Stream stream() const override { return stream_; }
+
+  void* allocate(size_t bytes) override {
+    void* memory = nullptr;
+    return given(cudaMalloc(&memory, bytes)) ? memory : nullptr;
+  }
+  void release(void* memory) override { require(cudaFree(memory), "cudaFree"); }
+  void* allocate_host(size_t bytes) override {
+    void* memory = nullptr;
+    return given(cudaMallocHost(&memory, bytes)) ? memory : nullptr;
+  }
+  void release_host(void* memory) override { require(cudaFreeHost(memory), "cudaFreeHost"); }
+
+  void copy_in(void* device, const void* host, size_t bytes) override {
+    copy(device, host, bytes, cudaMemcpyHostToDevice);
+  }
+  void copy_out(void* host, const void* device, size_t bytes) override {
+    copy(host, device, bytes, cudaMemcpyDeviceToHost);
+  }
+  void copy(void* to, const void* from, size_t bytes) override {
+    copy(to, from, bytes, cudaMemcpyDeviceToDevice);
+  }
+  void fill_zero(void* device, size_t bytes) override {
+    require(cudaMemsetAsync(device, 0, bytes, stream_), "cudaMemsetAsync");
+  }
+
+  void synchronize() override {
+    require(cudaGetLastError(), "a kernel could not be launched");
+    require(cudaStreamSynchronize(stream_), "a kernel failed");
+  }
+
+  bool can_record() const override { return true; }
+  void begin_recording() override {
+    require(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+            "cudaStreamBeginCapture");
+  }
+  uint64_t end_recording() override {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    if (!given(cudaStreamEndCapture(stream_, &graph))) return 0;
+    const bool made = given(cudaGraphInstantiate(&executable, graph, 0));
+    cudaGraphDestroy(graph);
+    if (!made) return 0;
+    graphs_.push_back(executable);
+    return graphs_.size();
+  }
+  void play(uint64_t recording) override {
+    require(cudaGraphLaunch(graphs_[recording - 1], stream_), "cudaGraphLaunch");
+  }
+
+ private:
+  // Of calls that may fail: takes the error back, so that it is not found again later.
+  static bool given(cudaError_t status) {
+    if (status == cudaSuccess) return true;
+    cudaGetLastError();
+    return false;
+  }
+  void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+    require(cudaMemcpyAsync(to, from, bytes, kind, stream_), "cudaMemcpyAsync");
+  }
+
+  cudaDeviceProp properties_;
+  cudaStream_t stream_;
+  std::vector<cudaGraphExec_t> graphs_;
+};
+
+}  // namespace
+
+std::unique_ptr<Runtime> Runtime::create(std::string* error) {
+  int count = 0;
+  cudaError_t status = cudaGetDeviceCount(&count);
+  cudaDeviceProp properties;
+  cudaStream_t stream = nullptr;
+  if (status == cudaSuccess && count == 0) status = cudaErrorNoDevice;
+  if (status == cudaSuccess) status = cudaSetDevice(0);
+  if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
+  if (status == cudaSuccess && properties.major < kMinCapability) {
+    *error = std::string(properties.name) + " is older than compute capability 8.0";
+    return nullptr;
+  }
+  if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  if (status != cudaSuccess) {
+    cudaGetLastError();
+    *error = cudaGetErrorString(status);
+    return nullptr;
+  }
+  return std::make_unique<DeviceRuntime>(properties, stream);
+}
+
+}  // namespace deltaserve::cuda

@@ -1,0 +1,78 @@
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "kernels/base/check.h"
+#include "kernels/cuda/runtime.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+using Queue = std::vector<std::function<void()>>;
+
+class HostRuntime final : public Runtime {
+ public:
+  std::string description() const override { return "emulated GPU"; }
+  simt::Stream stream() const override { return {recording_ ? &recordings_.back() : &queue_}; }
+
+  void* allocate(size_t bytes) override {
+    const size_t padded = (bytes + 255) / 256 * 256;
+    if (padded < bytes) return nullptr;
+    void* memory = std::aligned_alloc(256, padded == 0 ? 256 : padded);
+    if (memory != nullptr) std::memset(memory, 0xff, bytes);  // NaN, as float and as bf16
+    return memory;
+  }
+  void release(void* memory) override {
+    synchronize();
+    std::free(memory);
+  }
+  void* allocate_host(size_t bytes) override { return allocate(bytes); }
+  void release_host(void* memory) override { release(memory); }
+
+  void copy_in(void* device, const void* host, size_t bytes) override { copy(device, host, bytes); }
+  void copy_out(void* host, const void* device, size_t bytes) override {
+    copy(host, device, bytes);
+  }
+  void copy(void* to, const void* from, size_t bytes) override {
+    stream().queue->push_back([=] { std::memcpy(to, from, bytes); });
+  }
+  void fill_zero(void* device, size_t bytes) override {
+    stream().queue->push_back([=] { std::memset(device, 0, bytes); });
+  }
+
+  void synchronize() override {
+    DS_CHECK(!recording_);
+    for (const auto& work : queue_) work();
+    queue_.clear();
+  }
+
+  bool can_record() const override { return true; }
+  void begin_recording() override {
+    DS_CHECK(!recording_);
+    recordings_.emplace_back();
+    recording_ = true;
+  }
+  uint64_t end_recording() override {
+    DS_CHECK(recording_);
+    recording_ = false;
+    return recordings_.size();
+  }
+  void play(uint64_t recording) override {
+    const Queue& recorded = recordings_[static_cast<size_t>(recording) - 1];
+    queue_.insert(queue_.end(), recorded.begin(), recorded.end());
+  }
+
+ private:
+  mutable Queue queue_;
+  mutable std::vector<Queue> recordings_;
+  bool recording_ = false;  // into the last of them
+};
+
+}  // namespace
+
+std::unique_ptr<Runtime> Runtime::create(std::string*) {
+  return std::make_unique<HostRuntime>();
+}
+
+}  // namespace deltaserve::cuda

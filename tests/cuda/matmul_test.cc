@@ -1,0 +1,218 @@
+// Products on the emulated GPU against float64, and the bits of a row against how many rows it is
+// multiplied with and which kernel does it.
+#include "kernels/cuda/matmul.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace deltaserve::cuda {
+namespace {
+
+using simt::host::Order;
+
+struct Shape {
+  int rows;
+  int in;
+  int out;
+};
+
+constexpr int kMargin = 5;  // columns of the output's buffer on either side of the product's
+
+class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
+ protected:
+  Product() : stride_(padded_to_8(shape_.in)) {
+    std::mt19937 random(7);
+    std::normal_distribution<float> normal;
+    w_.assign(static_cast<size_t>(shape_.out * stride_), 0.0f);
+    x_.assign(static_cast<size_t>(shape_.rows * stride_), NAN);
+    for (int o = 0; o < shape_.out; ++o) {
+      for (int i = 0; i < shape_.in; ++i) w_[at(o, i)] = normal(random);
+    }
+    for (int r = 0; r < shape_.rows; ++r) {
+      for (int i = 0; i < shape_.in; ++i) x_[at(r, i)] = normal(random);
+    }
+    if (dtype_ == Dtype::kBf16) {
+      for (float& value : w_) {
+        w_bf16_.push_back(f32_to_bf16(value));
+        value = bf16_to_f32(w_bf16_.back());
+      }
+      x_bf16_.assign(x_.size(), 0x7fff);
+      launch_round_rows({}, x_.data(), stride_, shape_.in, shape_.rows, x_bf16_.data());
+    }
+  }
+  ~Product() override { simt::host::set_order(Order::kForward); }
+
+  size_t at(int row, int column) const { return static_cast<size_t>(row * stride_ + column); }
+
+  // The rows [first, first + count) of the product, added to `start` where that is no NaN.
+  template <class Launch>
+  std::vector<float> multiply(int first, int count, float start, const Launch& launch) {
+    const int out_stride = shape_.out + 2 * kMargin;
+    // A row more than the product has, which nobody may touch either.
+    std::vector<float> out(static_cast<size_t>((count + 1) * out_stride), NAN);
+    for (int r = 0; r < count; ++r) std::fill_n(&out[r * out_stride + kMargin], shape_.out, start);
+    ProductCall call;
+    const void* weights = dtype_ == Dtype::kBf16 ? static_cast<const void*>(w_bf16_.data())
+                                                 : static_cast<const void*>(w_.data());
+    call.w = {weights, dtype_, shape_.out, shape_.in, stride_};
+    call.x = x_.data() + at(first, 0);
+    call.x_stride = stride_;
+    if (dtype_ == Dtype::kBf16) call.x_bf16 = x_bf16_.data() + at(first, 0);
+    call.x_bf16_stride = stride_;
+    call.out = out.data() + kMargin;
+    call.out_stride = out_stride;
+    call.num_rows = count;
+    call.accumulate = !std::isnan(start);
+    launch(call);
+    std::vector<float> product;
+    for (int r = 0; r <= count; ++r) {
+      for (int c = 0; c < out_stride; ++c) {
+        const float value = out[static_cast<size_t>(r * out_stride + c)];
+        if (r < count && c >= kMargin && c < kMargin + shape_.out) {
+          product.push_back(value);
+        } else {
+          EXPECT_TRUE(std::isnan(value)) << r << " " << c;
+        }
+      }
+    }
+    return product;
+  }
+  std::vector<float> plain(int first, int count, float start = NAN) {
+    return multiply(first, count, start,
+                    [](const ProductCall& call) { launch_plain_product({}, call); });
+  }
+  std::vector<float> tensor(int first, int count, TensorKernel kernel, float start = NAN) {
+    return multiply(first, count, start,
+                    [kernel](const ProductCall& call) { launch_tensor_product({}, call, kernel); });
+  }
+  std::vector<TensorKernel> kernels(int rows) const {
+    if (dtype_ != Dtype::kBf16) return {};
+    if (rows > kMaxFewRows) return {TensorKernel::kTile64, TensorKernel::kTile128};
+    return {TensorKernel::kFewRows, TensorKernel::kTile64, TensorKernel::kTile128};
+  }
+
+  // As the tensor core sees them, or as they are.
+  void expect_near_double(const std::vector<float>& product, bool rounded, float start) {
+    ASSERT_EQ(product.size(), static_cast<size_t>(shape_.rows * shape_.out));
+    for (int r = 0; r < shape_.rows; ++r) {
+      for (int o = 0; o < shape_.out; ++o) {
+        double sum = start;
+        double size = std::abs(start);
+        for (int i = 0; i < shape_.in; ++i) {
+          const float x = rounded ? bf16_to_f32(x_bf16_[at(r, i)]) : x_[at(r, i)];
+          const double term = static_cast<double>(x) * w_[at(o, i)];
+          sum += term;
+          size += std::abs(term);
+        }
+        worst_ = std::max(worst_, std::abs(product[r * shape_.out + o] - sum) / size);
+      }
+    }
+    EXPECT_LT(worst_, 1e-6);
+  }
+
+  const Shape shape_ = std::get<0>(GetParam());
+  const Dtype dtype_ = std::get<1>(GetParam());
+  const int64_t stride_;
+  std::vector<float> w_, x_;  // [out, stride], [rows, stride]
+  std::vector<uint16_t> w_bf16_, x_bf16_;
+  double worst_ = 0;  // error over the size of the sum's terms
+};
+
+TEST_P(Product, EqualsDouble) {
+  for (const Order order : {Order::kForward, Order::kBackward}) {
+    simt::host::set_order(order);
+    expect_near_double(plain(0, shape_.rows), false, 0);
+    for (const TensorKernel kernel : kernels(shape_.rows)) {
+      expect_near_double(tensor(0, shape_.rows, kernel), true, 0);
+    }
+  }
+  RecordProperty("worst", std::to_string(worst_));
+}
+
+TEST_P(Product, AddsToTheOutput) {
+  expect_near_double(plain(0, shape_.rows, 2.5f), false, 2.5f);
+  for (const TensorKernel kernel : kernels(shape_.rows)) {
+    expect_near_double(tensor(0, shape_.rows, kernel, 2.5f), true, 2.5f);
+  }
+}
+
+TEST_P(Product, BitsOfARowDependOnNoOtherRowAndOnNoKernel) {
+  const auto expect_same = [&](const std::vector<float>& some, const std::vector<float>& all,
+                               int first) {
+    EXPECT_EQ(0, std::memcmp(some.data(), &all[static_cast<size_t>(first * shape_.out)],
+                             some.size() * sizeof(float)))
+        << first;
+  };
+  const std::vector<float> plain_all = plain(0, shape_.rows);
+  std::vector<float> tensor_all;
+  if (dtype_ == Dtype::kBf16) tensor_all = tensor(0, shape_.rows, TensorKernel::kTile64);
+  for (const int count : {1, 7, 8, 15, 20, 33, 70}) {
+    if (count > shape_.rows) continue;
+    for (const int first : {0, shape_.rows - count}) {
+      expect_same(plain(first, count), plain_all, first);
+      for (const TensorKernel kernel : kernels(count)) {
+        expect_same(tensor(first, count, kernel), tensor_all, first);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Product,
+                         testing::Combine(testing::Values(Shape{1, 32, 16}, Shape{3, 70, 20},
+                                                          Shape{8, 264, 40}, Shape{20, 520, 24},
+                                                          Shape{33, 256, 17}, Shape{70, 330, 70},
+                                                          Shape{130, 64, 130}),
+                                          testing::Values(Dtype::kF32, Dtype::kBf16)),
+                         [](const auto& test) {
+                           const Shape& shape = std::get<0>(test.param);
+                           return std::to_string(shape.rows) + "x" + std::to_string(shape.in) +
+                                  "x" + std::to_string(shape.out) + "_" +
+                                  dtype_name(std::get<1>(test.param));
+                         });
+
+// More segments than a block has warps.
+TEST(TensorProduct, LongRowsSumTheirSegmentsInOrder) {
+  constexpr int kIn = 11 * kTensorSegment;
+  std::vector<uint16_t> w(16 * kIn, f32_to_bf16(0));
+  std::vector<uint16_t> x(kIn, f32_to_bf16(1));
+  // 2^25, then ones, which it swallows one by one but not as the sum of a segment.
+  for (int out = 0; out < 16; ++out) {
+    w[static_cast<size_t>(out * kIn)] = f32_to_bf16(0x1p25f);
+    for (int k = kTensorSegment; k < kIn; ++k) {
+      w[static_cast<size_t>(out * kIn + k)] = f32_to_bf16(1);
+    }
+  }
+  for (const TensorKernel kernel : {TensorKernel::kFewRows, TensorKernel::kTile64}) {
+    std::vector<float> out(16, NAN);
+    ProductCall call;
+    call.w = {w.data(), Dtype::kBf16, 16, kIn, kIn};
+    call.x_bf16 = x.data();
+    call.x_bf16_stride = kIn;
+    call.out = out.data();
+    call.out_stride = 16;
+    call.num_rows = 1;
+    launch_tensor_product({}, call, kernel);
+    for (const float value : out) EXPECT_EQ(value, 0x1p25f + 10 * kTensorSegment);
+  }
+}
+
+TEST(RoundRows, PadsWithZeros) {
+  const std::vector<float> x = {1.00390625f, -2, 3.01f, NAN, 4, 5, 6, NAN};  // rows of 3, apart 4
+  std::vector<uint16_t> to(2 * 8 + 1, 0x7fff);
+  launch_round_rows({}, x.data(), 4, 3, 2, to.data());
+  for (int r = 0; r < 2; ++r) {
+    for (int c = 0; c < 8; ++c) {
+      EXPECT_EQ(to[static_cast<size_t>(8 * r + c)],
+                c < 3 ? f32_to_bf16(x[static_cast<size_t>(4 * r + c)]) : 0);
+    }
+  }
+  EXPECT_EQ(to.back(), 0x7fff);
+}
+
+}  // namespace
+}  // namespace deltaserve::cuda
