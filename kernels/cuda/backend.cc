@@ -134,7 +134,7 @@ class CudaBackend final : public Backend {
 
   bool reserve(const MixerShape& mixer, int64_t max_rows, int64_t max_segments,
                int64_t max_head_rows, int64_t hidden, int64_t vocab) override {
-    limits_ = {max_rows, max_segments, max_head_rows, vocab};
+    limits_ = {max_rows, max_segments, max_head_rows, vocab, options_.head_extra_bytes};
     return memory_.reserve(*runtime_, limits_) && mixer_.reserve(*runtime_, mixer, limits_) &&
            head_.reserve(*runtime_, max_head_rows, hidden, vocab, takes_bf16(hidden)) &&
            products_.reserve(std::max<int64_t>(max_rows, head_.block));

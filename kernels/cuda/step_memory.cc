@@ -10,8 +10,6 @@
 namespace deltaserve::cuda {
 namespace {
 
-constexpr int64_t kMinExtraBytes = int64_t{4} << 20;
-
 int64_t mask_words(int64_t vocab) {
   return (vocab + 31) / 32;
 }
@@ -77,10 +75,9 @@ struct StepMemory::Parts {
 bool StepMemory::reserve(Runtime& runtime, const StepLimits& limits) {
   runtime_ = &runtime;
   limits_ = limits;
-  // One row of the worst kind always fits.
   const int64_t worst_row =
       limits.vocab * static_cast<int64_t>(sizeof(LogitAdjustment)) + mask_words(limits.vocab) * 4;
-  max_extra_bytes_ = std::max(kMinExtraBytes, worst_row);
+  max_extra_bytes_ = std::max(limits.head_extra_bytes, worst_row);
   const Parts parts(limits.rows, std::max(limits.segments, limits.rows), limits.chunks(),
                     limits.head_rows);
   const int64_t bytes = parts.bytes + max_extra_bytes_;

@@ -15,6 +15,8 @@ struct StepLimits {
   int64_t segments = 0;
   int64_t head_rows = 0;
   int64_t vocab = 0;
+  // Room for the adjustments and masks of the head's rows; one row of the worst kind always fits.
+  int64_t head_extra_bytes = 0;
 
   int64_t chunks() const { return rows / kChunkTokens + segments; }
 };

@@ -1,4 +1,4 @@
-// A model folder on a CPU backend of its own, driven step by step, for tests.
+// A model folder on a backend of its own, driven step by step, for tests.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -9,6 +9,7 @@
 
 #include "kernels/base/thread_pool.h"
 #include "models/model.h"
+#include "tests/models/test_backend.h"
 
 namespace deltaserve {
 
@@ -17,7 +18,7 @@ class LoadedModel {
   LoadedModel(const std::string& folder, int num_threads, int max_sequences = 8,
               std::optional<MixerKind> kind = std::nullopt,
               WeightFormat format = WeightFormat::kAuto, Dtype state_dtype = Dtype::kF32)
-      : threads_(num_threads), backend_(make_cpu_backend(&threads_)) {
+      : threads_(num_threads), backend_(make_test_backend(&threads_)) {
     absl::StatusOr<ModelFolder> opened = open_model_folder(folder);
     EXPECT_TRUE(opened.ok()) << opened.status();
     if (kind.has_value()) opened->config.mixer.kind = *kind;
