@@ -34,8 +34,9 @@ void launch_plain_product(simt::Stream stream, const ProductCall& call);
 enum class TensorKernel : uint8_t {
   kAuto,
   kFewRows,  // streams weights from memory into registers; up to kMaxFewRows rows
-  kTile64,   // blocks of 64 x 64 outputs
-  kTile128,  // blocks of 128 x 128 outputs
+  kTile32,   // blocks of 32 outputs of 32 rows
+  kTile64,
+  kTile128,
 };
 inline constexpr int kMaxFewRows = 32;
 void launch_tensor_product(simt::Stream stream, const ProductCall& call,

@@ -38,10 +38,15 @@ DS_DEVICE int64_t smaller(int64_t a, int64_t b) {
 // ---- Few rows: a block has 16 outputs of all rows, each of its warps some of the segments. A
 // warp's loads of a segment are all under way before its first product.
 
-constexpr int kMaxFewRowsThreads = 256;
 constexpr int kSegmentLoads = kTensorSegment / kDepth;
 
-template <int kRowTiles>
+// More accumulators leave registers for fewer warps.
+constexpr int few_rows_warps(int row_tiles) {
+  return row_tiles == 1 ? 16 : 8;
+}
+
+// kWhole: the rows do not end inside the segment, so that no load depends on a condition.
+template <bool kWhole, int kRowTiles>
 DS_DEVICE void multiply_segment(const ProductCall& call, int64_t first_out, int64_t first_k,
                                 simt::MmaD (&sums)[kRowTiles]) {
   const int group = simt::lane_index() / 4;
@@ -54,7 +59,7 @@ DS_DEVICE void multiply_segment(const ProductCall& call, int64_t first_out, int6
   DS_UNROLL
   for (int i = 0; i < kSegmentLoads; ++i) {
     const int64_t k = k_lane + i * kDepth;
-    if (k < call.w.stride) {
+    if (kWhole || k < call.w.stride) {
       w[i][0] = simt::load_once(reinterpret_cast<const simt::Words4*>(low + k));
       w[i][1] = simt::load_once(reinterpret_cast<const simt::Words4*>(high + k));
     }
@@ -66,7 +71,7 @@ DS_DEVICE void multiply_segment(const ProductCall& call, int64_t first_out, int6
     for (int tile = 0; tile < kRowTiles; ++tile) {
       const int row = tile * kRowTile + group;
       simt::Words4 x = {};
-      if (row < call.num_rows && k < call.w.stride) {
+      if (row < call.num_rows && (kWhole || k < call.w.stride)) {
         x = *reinterpret_cast<const simt::Words4*>(call.x_bf16 + row * call.x_bf16_stride + k);
       }
       multiply_depth(w[i][0], w[i][1], x, sums[tile]);
@@ -76,7 +81,8 @@ DS_DEVICE void multiply_segment(const ProductCall& call, int64_t first_out, int6
 
 // grid [tiles of 16 outputs]; shared memory float [segments, 8 kRowTiles, 16]
 template <int kRowTiles>
-DS_KERNEL void DS_BOUNDS(kMaxFewRowsThreads, 1) few_rows_kernel(ProductCall call, int segments) {
+DS_KERNEL void DS_BOUNDS(few_rows_warps(kRowTiles) * simt::kWarp, 1)
+    few_rows_kernel(ProductCall call, int segments) {
   constexpr int kBlockSums = kRowTiles * kRowTile * kOutTile;
   auto* partial = static_cast<float*>(simt::shared_memory());
   const int64_t first_out = int64_t{simt::block_index().x} * kOutTile;
@@ -84,7 +90,12 @@ DS_KERNEL void DS_BOUNDS(kMaxFewRowsThreads, 1) few_rows_kernel(ProductCall call
   const int pair = simt::lane_index() % 4;
   for (int s = simt::warp_index(); s < segments; s += simt::block_threads() / simt::kWarp) {
     simt::MmaD sums[kRowTiles] = {};
-    multiply_segment(call, first_out, int64_t{s} * kTensorSegment, sums);
+    const int64_t first_k = int64_t{s} * kTensorSegment;
+    if (first_k + kTensorSegment <= call.w.stride) {
+      multiply_segment<true>(call, first_out, first_k, sums);
+    } else {
+      multiply_segment<false>(call, first_out, first_k, sums);
+    }
     DS_UNROLL
     for (int tile = 0; tile < kRowTiles; ++tile) {
       DS_UNROLL
@@ -115,14 +126,16 @@ int few_rows_bytes(const ProductCall& call) {
   return segments_of(call) * row_tiles * kRowTile * kOutTile * static_cast<int>(sizeof(float));
 }
 bool takes_few_rows(const ProductCall& call) {
-  constexpr int kMaxBytes = 96 * 1024;  // two blocks on a multiprocessor
+  constexpr int kMaxBytes = 96 * 1024;
   return call.num_rows <= kMaxFewRows && few_rows_bytes(call) <= kMaxBytes;
 }
 
 template <int kRowTiles>
 void launch_few_rows(simt::Stream stream, const ProductCall& call) {
   const int segments = segments_of(call);
-  const int threads = segments <= 4 ? kMaxFewRowsThreads / 2 : kMaxFewRowsThreads;
+  // All warps have as many segments, or one less.
+  const int rounds = (segments + few_rows_warps(kRowTiles) - 1) / few_rows_warps(kRowTiles);
+  const int threads = (segments + rounds - 1) / rounds * simt::kWarp;
   const simt::Grid grid = {static_cast<int>((call.w.rows + kOutTile - 1) / kOutTile)};
   simt::launch(stream, grid, threads, few_rows_bytes(call), few_rows_kernel<kRowTiles>, call,
                segments);
@@ -298,16 +311,24 @@ void launch_tile(simt::Stream stream, const ProductCall& call) {
   simt::launch(stream, grid, Tile::kThreads, Tile::kSharedBytes, tile_kernel<Tile>, call);
 }
 
+// No block takes more shared memory than the smallest multiprocessors give it, 99 KB.
+using Tile32 = Tile<2, 2, 1, 2, 6>;
 using Tile64 = Tile<2, 2, 2, 4, 4>;
-using Tile128 = Tile<2, 4, 4, 4, 4>;
+using Tile128 = Tile<2, 4, 4, 4, 3>;
 
+template <class Tile>
+int64_t num_tiles(const ProductCall& call) {
+  return ((call.w.rows + Tile::kOuts - 1) / Tile::kOuts) *
+         ((call.num_rows + Tile::kRows - 1) / Tile::kRows);
+}
+
+// Large tiles read less from the second-level cache, if there are enough of them to go round.
 TensorKernel fastest(const ProductCall& call) {
+  constexpr int64_t kEnoughTiles = 128;  // about a multiprocessor each
   if (takes_few_rows(call)) return TensorKernel::kFewRows;
-  // Large tiles halve the traffic to the multiprocessors, if there are enough of them to go round.
-  constexpr int64_t kEnoughTiles = 128;
-  const int64_t tiles = ((call.w.rows + Tile128::kOuts - 1) / Tile128::kOuts) *
-                        ((call.num_rows + Tile128::kRows - 1) / Tile128::kRows);
-  return tiles >= kEnoughTiles ? TensorKernel::kTile128 : TensorKernel::kTile64;
+  if (num_tiles<Tile128>(call) >= kEnoughTiles) return TensorKernel::kTile128;
+  if (num_tiles<Tile64>(call) >= kEnoughTiles) return TensorKernel::kTile64;
+  return TensorKernel::kTile32;
 }
 
 }  // namespace
@@ -319,6 +340,7 @@ void launch_tensor_product(simt::Stream stream, const ProductCall& call, TensorK
   switch (kernel == TensorKernel::kAuto ? fastest(call) : kernel) {
     case TensorKernel::kTile128: return launch_tile<Tile128>(stream, call);
     case TensorKernel::kTile64: return launch_tile<Tile64>(stream, call);
+    case TensorKernel::kTile32: return launch_tile<Tile32>(stream, call);
     default: break;
   }
   DS_CHECK(takes_few_rows(call));

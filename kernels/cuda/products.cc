@@ -74,8 +74,8 @@ bool tensor_products_work(Runtime& runtime) {
   if (test.empty()) return false;
   const std::vector<float> expected =
       test.result([&](const ProductCall& call) { launch_plain_product(runtime.stream(), call); });
-  for (const TensorKernel kernel :
-       {TensorKernel::kFewRows, TensorKernel::kTile64, TensorKernel::kTile128}) {
+  for (const TensorKernel kernel : {TensorKernel::kFewRows, TensorKernel::kTile32,
+                                    TensorKernel::kTile64, TensorKernel::kTile128}) {
     const std::vector<float> result = test.result(
         [&](const ProductCall& call) { launch_tensor_product(runtime.stream(), call, kernel); });
     if (result != expected) return false;

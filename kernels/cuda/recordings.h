@@ -59,10 +59,7 @@ class Recordings {
     }
     if (entry.recording == 0) return launch();
     runtime_.play(entry.recording);
-    ++num_played_;
   }
-
-  int64_t num_played() const { return num_played_; }
 
  private:
   static constexpr size_t kMaxEntries = 256;  // each may hold megabytes of the device's memory
@@ -74,7 +71,6 @@ class Recordings {
 
   Runtime& runtime_;
   std::unordered_map<uint64_t, Entry> entries_;
-  int64_t num_played_ = 0;
 };
 
 }  // namespace deltaserve::cuda

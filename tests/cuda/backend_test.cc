@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/base/thread_pool.h"
-#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/step_memory.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -126,6 +126,52 @@ std::unique_ptr<Backend> emulated(const BackendOptions& options = {}) {
   return make_cuda_backend(Runtime::create(&error), options);
 }
 
+// The emulation's runtime with faults, and how often it recorded and played.
+struct RuntimeLog {
+  bool can_record = true;
+  bool recording_fails = false;
+  int wrong_copy = 0;  // the copy to the host that arrives as zeros, counted from 1
+  int copies = 0;
+  int recorded = 0;
+  int played = 0;
+};
+class LoggedRuntime final : public Runtime {
+ public:
+  explicit LoggedRuntime(RuntimeLog* log) : log_(*log) {}
+  std::string description() const override { return inner_->description(); }
+  simt::Stream stream() const override { return inner_->stream(); }
+  void* allocate(size_t bytes) override { return inner_->allocate(bytes); }
+  void release(void* memory) override { inner_->release(memory); }
+  void* allocate_host(size_t bytes) override { return inner_->allocate_host(bytes); }
+  void release_host(void* memory) override { inner_->release_host(memory); }
+  void copy_in(void* device, const void* host, size_t bytes) override {
+    inner_->copy_in(device, host, bytes);
+  }
+  void copy_out(void* host, const void* device, size_t bytes) override {
+    inner_->copy_out(host, device, bytes);
+    if (++log_.copies == log_.wrong_copy) inner_->fill_zero(host, bytes);
+  }
+  void copy(void* to, const void* from, size_t bytes) override { inner_->copy(to, from, bytes); }
+  void fill_zero(void* device, size_t bytes) override { inner_->fill_zero(device, bytes); }
+  void synchronize() override { inner_->synchronize(); }
+  bool can_record() const override { return log_.can_record; }
+  void begin_recording() override { inner_->begin_recording(); }
+  uint64_t end_recording() override {
+    ++log_.recorded;
+    const uint64_t recording = inner_->end_recording();
+    return log_.recording_fails ? 0 : recording;
+  }
+  void play(uint64_t recording) override {
+    ++log_.played;
+    inner_->play(recording);
+  }
+
+ private:
+  RuntimeLog& log_;
+  std::string error_;
+  std::unique_ptr<Runtime> inner_ = Runtime::create(&error_);
+};
+
 double error(const std::vector<float>& x, const std::vector<float>& truth) {
   EXPECT_EQ(x.size(), truth.size());
   double difference = 0;
@@ -236,6 +282,19 @@ TEST(CudaBackend, SaysThatThereIsNoLibrary) {
   EXPECT_NE(text.find("cuBLASLt"), std::string::npos) << text;
 }
 
+// Wherever the first comparison goes wrong, of the kernels in turn.
+TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
+  TinyModel plain(emulated({Products::kPlain, true}), WeightFormat::kBf16);
+  const auto expected = plain.step(tokens_of(3), greedy_rows(3));
+  for (int kernel = 1; kernel <= 4; ++kernel) {
+    RuntimeLog log;
+    log.wrong_copy = 1 + kernel;  // the first is the plain product
+    TinyModel model(make_cuda_backend(std::make_unique<LoggedRuntime>(&log)), WeightFormat::kBf16);
+    EXPECT_NE(model->description().find("warning: products on tensor cores"), std::string::npos);
+    EXPECT_TRUE(same(model.step(tokens_of(3), greedy_rows(3)), expected));
+  }
+}
+
 TEST(CudaBackend, StatesAreCopiedInOrder) {
   TinyModel model(emulated(), WeightFormat::kF32);
   const size_t floats = static_cast<size_t>(2 * 16 * 16);
@@ -251,7 +310,7 @@ TEST(CudaBackend, StatesAreCopiedInOrder) {
   EXPECT_EQ(read, std::vector<float>(floats, 0.0f));
 }
 
-// Every size up to one beyond a padded one, three times each: launched, recorded, played.
+// Each size several times: launched, recorded, played.
 TEST(CudaBackend, RecordedStepsGiveTheSameBits) {
   TinyModel recorded(emulated({Products::kTensor, true}), WeightFormat::kBf16);
   TinyModel direct(emulated({Products::kTensor, false}), WeightFormat::kBf16);
@@ -267,13 +326,58 @@ TEST(CudaBackend, RecordedStepsGiveTheSameBits) {
 }
 
 TEST(CudaBackend, OtherArgumentsAreAnotherRecording) {
-  TinyModel recorded(emulated({Products::kTensor, true}), WeightFormat::kF32);
+  RuntimeLog log;
+  TinyModel recorded(make_cuda_backend(std::make_unique<LoggedRuntime>(&log)), WeightFormat::kF32);
   TinyModel direct(emulated({Products::kTensor, false}), WeightFormat::kF32);
   for (const float eps : {1e-5f, 1e-5f, 1e-5f, 0.5f, 1e-5f, 0.5f, 0.5f, 1e-5f}) {
     const auto head = greedy_rows(2);
     EXPECT_TRUE(same(recorded.step(tokens_of(2), head, eps), direct.step(tokens_of(2), head, eps)))
         << eps;
   }
+  EXPECT_EQ(log.recorded, 2);
+  EXPECT_EQ(log.played, 6);  // all but the first of each
+}
+
+TEST(CudaBackend, PaddedSizesShareARecording) {
+  RuntimeLog log;
+  TinyModel model(make_cuda_backend(std::make_unique<LoggedRuntime>(&log)), WeightFormat::kF32);
+  for (const int rows : {5, 8, 6, 7, 5}) model.step(tokens_of(rows), greedy_rows(rows));
+  EXPECT_EQ(log.recorded, 1);
+  EXPECT_EQ(log.played, 4);
+  for (const int rows : {9, 16, 17, 24}) model.step(tokens_of(rows), greedy_rows(rows));
+  EXPECT_EQ(log.recorded, 3);
+  EXPECT_EQ(log.played, 6);
+  // Nothing to draw is another step; logits that are asked for are never recorded.
+  model.step(tokens_of(8), {});
+  std::vector<HeadRow> head = greedy_rows(8);
+  std::vector<float> logits(kVocab);
+  head[2].logits = logits.data();
+  for (int i = 0; i < 3; ++i) model.step(tokens_of(8), head);
+  EXPECT_EQ(log.played, 6);
+}
+
+TEST(CudaBackend, RunsWhereNothingCanBeRecorded) {
+  TinyModel direct(emulated({Products::kTensor, false}), WeightFormat::kF32);
+  for (const bool can_record : {false, true}) {
+    RuntimeLog log = {can_record, /*recording_fails=*/true};
+    TinyModel model(make_cuda_backend(std::make_unique<LoggedRuntime>(&log)), WeightFormat::kF32);
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_TRUE(same(model.step(tokens_of(3, i), greedy_rows(3)),
+                       direct.step(tokens_of(3, i), greedy_rows(3))));
+    }
+    EXPECT_EQ(log.recorded, can_record ? 1 : 0);
+    EXPECT_EQ(log.played, 0);
+  }
+}
+
+TEST(PaddedBatch, Sizes) {
+  std::vector<int32_t> sizes;
+  for (int32_t rows = 1; rows <= 512; rows = sizes.back() + 1) {
+    EXPECT_EQ(padded_batch(padded_batch(rows)), padded_batch(rows));
+    sizes.push_back(padded_batch(rows));
+  }
+  EXPECT_EQ(sizes,
+            (std::vector<int32_t>{1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512}));
 }
 
 TEST(CudaBackend, TwoStepsAreUnderWayTogether) {
@@ -289,7 +393,9 @@ TEST(CudaBackend, TwoStepsAreUnderWayTogether) {
       // Arguments that are gone before the step runs.
       const Ticket ticket = together.start(tokens_of(static_cast<int>(count), i),
                                            greedy_rows(static_cast<int>(count)));
-      if (i > 0) EXPECT_TRUE(same(together.finish(last, 3 - count), expected[i - 1])) << i;
+      if (i > 0) {
+        EXPECT_TRUE(same(together.finish(last, 3 - count), expected[i - 1])) << i;
+      }
       last = ticket;
     }
     EXPECT_TRUE(same(together.finish(last, 2), expected[5]));
