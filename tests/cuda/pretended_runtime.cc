@@ -1,0 +1,39 @@
+// A device that runs nothing, for modules of tests. DELTASERVE_TEST_NO_DEVICE: there is none.
+#include <cstdlib>
+
+#include "kernels/base/check.h"
+#include "kernels/cuda/runtime.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+class PretendedRuntime : public Runtime {
+ public:
+  std::string description() const override { return "no device"; }
+  simt::Stream stream() const override { return {}; }
+  void* allocate(size_t) override { return nullptr; }
+  void release(void*) override {}
+  void* allocate_host(size_t) override { return nullptr; }
+  void release_host(void*) override {}
+  void copy_in(void*, const void*, size_t) override { DS_CHECK(false); }
+  void copy_out(void*, const void*, size_t) override { DS_CHECK(false); }
+  void copy(void*, const void*, size_t) override { DS_CHECK(false); }
+  void fill_zero(void*, size_t) override { DS_CHECK(false); }
+  void synchronize() override {}
+  bool can_record() const override { return false; }
+  void begin_recording() override { DS_CHECK(false); }
+  uint64_t end_recording() override { return 0; }
+  void play(uint64_t) override { DS_CHECK(false); }
+};
+
+}  // namespace
+
+std::unique_ptr<Runtime> Runtime::create(std::string* error) {
+  if (std::getenv("DELTASERVE_TEST_NO_DEVICE") == nullptr) {
+    return std::make_unique<PretendedRuntime>();
+  }
+  *error = "no CUDA device is pretended";
+  return nullptr;
+}
+
+}  // namespace deltaserve::cuda

@@ -1,0 +1,20 @@
+#include "tests/cuda/recorded_module.h"
+
+#include "kernels/cuda/backend.h"
+
+namespace deltaserve {
+namespace {
+
+std::string calls;
+
+}  // namespace
+
+std::unique_ptr<Backend> cuda::make_cuda_backend(std::unique_ptr<Runtime>, const BackendOptions&) {
+  return make_recording_backend(&calls);
+}
+
+}  // namespace deltaserve
+
+extern "C" const char* deltaserve_recorded_calls() {
+  return deltaserve::calls.c_str();
+}
