@@ -52,6 +52,9 @@ int print_stream(TokenStream* stream, size_t prompt_tokens, bool show_progress) 
 int generate(const Options& options) {
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
+  if (loaded->cuda_is_unusable) {
+    absl::FPrintF(stderr, "deltaserve: no CUDA: %s\n", loaded->why_cpu);
+  }
   const Tokenizer* tokenizer = loaded->folder.tokenizer.get();
   if (tokenizer == nullptr) {
     return report(

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "kernels/module_backend.h"
 
 namespace deltaserve {
 namespace {
@@ -14,6 +15,39 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxSequences = 1 << 16;
 constexpr int kMaxStepTokens = 1 << 14;
+
+bool is_quantised(WeightFormat format) {
+  return format == WeightFormat::kInt8 || format == WeightFormat::kInt4;
+}
+
+void use_cpu(const ModelOptions& options, LoadedModel* loaded) {
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  loaded->threads = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : cores);
+  loaded->backend = make_cpu_backend(loaded->threads.get());
+}
+
+absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
+  CudaBackend cuda;
+  if (options.device != Device::kCpu) {
+    if (is_quantised(options.weights)) {
+      cuda.reason = absl::StrCat("--weights ", weight_format_name(options.weights),
+                                 " is for the CPU; on CUDA they are auto, f32 or bf16");
+    } else {
+      cuda = load_cuda_backend();
+    }
+  }
+  if (cuda.backend != nullptr) {
+    loaded->backend = std::move(cuda.backend);
+    return absl::OkStatus();
+  }
+  if (options.device == Device::kCuda) {
+    return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", cuda.reason));
+  }
+  loaded->why_cpu = std::move(cuda.reason);
+  loaded->cuda_is_unusable = cuda.found;
+  use_cpu(options, loaded);
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -23,6 +57,16 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                    "Folder with config.json, model.safetensors (or shards) and tokenizer.model")
       ->required()
       ->type_name("DIR");
+  command
+      ->add_option("--device", options->device,
+                   "What computes: cpu, cuda, or auto: cuda where libdeltaserve_cuda.so (beside "
+                   "the program, on the library path, or what DELTASERVE_CUDA_MODULE names) and a "
+                   "GPU are there, else cpu")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Device>{{"auto", Device::kAuto},
+                                                                        {"cpu", Device::kCpu},
+                                                                        {"cuda", Device::kCuda}})
+                      .description(""))
+      ->type_name("auto|cpu|cuda");
   static const std::map<std::string, WeightFormat> kFormats = {{"auto", WeightFormat::kAuto},
                                                                {"f32", WeightFormat::kF32},
                                                                {"bf16", WeightFormat::kBf16},
@@ -30,13 +74,14 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                                                                {"int4", WeightFormat::kInt4}};
   command
       ->add_option("--weights", options->weights,
-                   "Matrices in memory: auto (as the checkpoint has them), f32, bf16, int8 or int4 "
-                   "(embeddings and output matrix: int8)")
+                   "Matrices in memory: auto (as the checkpoint has them), f32, bf16, and on a CPU "
+                   "int8 or int4 (embeddings and output matrix: int8)")
       ->transform(CLI::CheckedTransformer(kFormats).description(""))
       ->type_name("FORMAT");
   command
       ->add_option("--threads", options->threads,
-                   "Threads that compute, the calling one included (default: one per core)")
+                   "Threads that compute on a CPU, the calling one included (default: one per "
+                   "core)")
       ->check(CLI::Range(1, kMaxThreads))
       ->type_name("N");
   command
@@ -96,9 +141,7 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   }
   // Beside a decode row of every sequence a step has room for one piece of a prompt.
   limits.max_rows = std::max(limits.max_rows, limits.max_sequences + kChunkTokens);
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  loaded.threads = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : cores);
-  loaded.backend = make_cpu_backend(loaded.threads.get());
+  if (const absl::Status status = choose_device(options, &loaded); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<Model>> model =
       Model::load(loaded.folder, loaded.backend.get(), limits, options.weights);
   if (!model.ok()) return model.status();

@@ -13,17 +13,24 @@
 
 namespace deltaserve {
 
+enum class Device : uint8_t {
+  kAuto,  // CUDA where its module and a device are there, else the CPU
+  kCpu,
+  kCuda,
+};
+
 struct ModelOptions {
   std::string folder;
+  Device device = Device::kAuto;
   WeightFormat weights = WeightFormat::kAuto;
-  int threads = 0;  // 0: one per core
+  int threads = 0;  // of the CPU's kernels; 0: one per core
   int max_sequences = 32;
   uint64_t state_memory = 0;  // bytes; 0: max_sequences says
   int step_tokens = 512;
   Dtype state_dtype = Dtype::kF32;
 };
 
-// --model, --weights, --state-dtype and --threads.
+// --model, --device, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);
@@ -31,12 +38,15 @@ void add_capacity_options(CLI::App* command, ModelOptions* options);
 // A model that is ready to run. Members are destroyed in reverse order, which is the right one.
 struct LoadedModel {
   ModelFolder folder;
-  std::unique_ptr<ThreadPool> threads;
+  std::unique_ptr<ThreadPool> threads;  // null on CUDA
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
+  std::string why_cpu;            // kAuto chose the CPU because of this, else empty
+  bool cuda_is_unusable = false;  // although its module is there
 };
 
-// Opens the folder, prints its warnings on stderr, and loads the weights onto the CPU.
+// Opens the folder, prints its warnings on stderr, and loads the weights onto the device.
+// FAILED_PRECONDITION: kCuda, and there is none.
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
 
 // What the engine needs to know of a loaded model.

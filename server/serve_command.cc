@@ -106,6 +106,7 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
                loaded.folder.config.model_type, loaded.folder.config.num_layers,
                loaded.folder.config.vocab_size, human_bytes(loaded.backend->weight_bytes()),
                loaded.backend->description());
+  if (!loaded.why_cpu.empty()) absl::PrintF("no CUDA: %s\n", loaded.why_cpu);
   absl::PrintF("state: %s per sequence, %d slots, %s in all\n", human_bytes(bytes), slots,
                human_bytes(bytes * slots));
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
