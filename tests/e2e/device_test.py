@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""What computes: --device, on a machine without CUDA and with modules that stand in for it.
+
+    python device_test.py --binary build/release/bin/deltaserve --model models/bundled \\
+        --modules build/release/tests/cuda/modules [-k NAME]
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import unittest
+
+import harness
+from harness import PROMPT, Server
+
+MODULES = ""
+RECORDED_TOKEN = 42  # of tests/cuda/recorded_module.h: what its backend draws
+
+
+class Device(unittest.TestCase):
+    def setUp(self):
+        self.addCleanup(os.environ.pop, "DELTASERVE_CUDA_MODULE", None)
+        self.addCleanup(os.environ.pop, "DELTASERVE_TEST_NO_DEVICE", None)
+
+    def use_module(self, name):
+        os.environ["DELTASERVE_CUDA_MODULE"] = os.path.join(MODULES, "lib%s.so" % name)
+
+    def run_command(self, command, *options):
+        return subprocess.run([harness.BINARY, command, "--model", harness.MODEL, *options],
+                              capture_output=True, text=True, timeout=120)
+
+    def generate(self, *options):
+        return self.run_command("generate", "--prompt", PROMPT, "--temperature", "0", "--max-tokens",
+                                "8", *options)
+
+    def bench(self, *options):
+        return self.run_command("bench", "--prompt", "64", "--generate", "2", "--repeat", "1", *options)
+
+    def test_auto_without_a_module_is_the_cpu(self):
+        with Server() as server:
+            self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
+            self.assertRegex(server.banner, r"(?m)^no CUDA: there is no libdeltaserve_cuda\.so in /")
+        with Server("--device", "cpu") as server:
+            self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
+            self.assertNotIn("CUDA", server.banner)
+        chosen, asked = self.generate(), self.generate("--device", "cpu")
+        self.assertEqual((chosen.returncode, chosen.stderr), (0, ""))
+        self.assertEqual(chosen.stdout, asked.stdout)
+        self.assertIn("\nno CUDA: there is no lib", self.bench().stdout)
+
+    def test_cuda_without_a_module_is_an_error(self):
+        for command, options in (("serve", ()), ("generate", ("--prompt", "x")), ("bench", ())):
+            result = self.run_command(command, "--device", "cuda", *options)
+            self.assertEqual((result.returncode, result.stdout), (1, ""), command)
+            self.assertRegex(result.stderr,
+                             r"\Adeltaserve: --device cuda: there is no libdeltaserve_cuda\.so in /.*\n\Z")
+
+    def test_other_devices_are_refused(self):
+        self.assertEqual(self.generate("--device", "tpu").returncode, 2)
+
+    def test_the_module_computes(self):
+        self.use_module("recorded_module")
+        for device in ("auto", "cuda"):
+            with Server("--device", device) as server:
+                self.assertRegex(server.banner, r"(?m)^model: .* on a backend that writes down its calls$")
+                self.assertNotIn("CUDA", server.banner)
+                choice = server.complete(max_tokens=3, return_token_ids=True).choices[0]
+                self.assertEqual(choice.token_ids, [RECORDED_TOKEN] * 3)
+            result = self.generate("--device", device)
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            result = self.bench("--device", device)
+            self.assertTrue(result.stdout.startswith("a backend that writes down its calls\n"))
+        self.assertNotIn("writes down", self.bench("--device", "cpu").stdout)
+
+    def test_quantised_weights_are_for_the_cpu(self):
+        self.use_module("recorded_module")
+        for format in ("int8", "int4"):
+            result = self.generate("--device", "cuda", "--weights", format)
+            self.assertEqual(result.returncode, 1)
+            self.assertEqual(result.stderr, "deltaserve: --device cuda: --weights %s is for the CPU; "
+                             "on CUDA they are auto, f32 or bf16\n" % format)
+            with Server("--weights", format) as server:
+                self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
+                self.assertIn("\nno CUDA: --weights %s is for the CPU" % format, server.banner)
+
+    def test_a_module_that_cannot_be_used(self):
+        os.environ["DELTASERVE_TEST_NO_DEVICE"] = "1"
+        for module, reason in (("recorded_module", "no CUDA device is pretended"),
+                               ("misfit_version", "its interface has version 1000"),
+                               ("not_there", "cannot open shared object file")):
+            self.use_module(module)
+            result = self.generate("--device", "cuda")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(reason, result.stderr)
+            self.assertEqual(result.stderr.count("\n"), 1)
+            # With auto the answer comes all the same, and who asks for text sees why it is slow.
+            result = self.generate()
+            self.assertEqual(result.returncode, 0)
+            self.assertRegex(result.stderr, r"\Adeltaserve: no CUDA: .*%s.*\n\Z" % reason)
+            with Server() as server:
+                self.assertRegex(server.banner, r"(?m)^no CUDA: .*" + reason)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--modules", required=True)
+    arguments, rest = parser.parse_known_args()
+    MODULES = os.path.abspath(arguments.modules)
+    sys.argv = [sys.argv[0], *rest]
+    harness.main()
