@@ -102,6 +102,35 @@ DS_DEVICE void lanes_sum(float (&values)[Count]) {
   }
 }
 
+// The same of doubles.
+template <int Count>
+DS_DEVICE void warp_sum(double (&values)[Count]) {
+  DS_UNROLL
+  for (int mask = 16; mask > 0; mask /= 2) {
+    DS_UNROLL
+    for (int i = 0; i < Count; ++i) values[i] += __shfl_xor_sync(0xffffffffu, values[i], mask);
+  }
+}
+DS_DEVICE uint64_t warp_min(uint64_t value) {
+  DS_UNROLL
+  for (int mask = 16; mask > 0; mask /= 2) {
+    const uint64_t other = __shfl_xor_sync(0xffffffffu, value, mask);
+    value = other < value ? other : value;
+  }
+  return value;
+}
+
+// Adds to a counter in shared memory that others of the block add to at the same time; returns what
+// it was before.
+DS_DEVICE int count_shared(int* counter, int value) {
+  return atomicAdd(counter, value);
+}
+
+// A product that is rounded before anything is added to it.
+DS_DEVICE float rounded_product(float a, float b) {
+  return __fmul_rn(a, b);
+}
+
 DS_DEVICE Bf16Pair pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return {*reinterpret_cast<const uint32_t*>(&pair)};

@@ -29,7 +29,7 @@ enum class Order { kForward, kBackward };
 // Of the threads of a block between two barriers, from now on.
 void set_order(Order order);
 
-enum class Barrier : uint8_t { kSync, kExchange, kBroadcast, kSum, kProduct };
+enum class Barrier : uint8_t { kSync, kExchange, kBroadcast, kSum, kMin, kProduct };
 
 inline constexpr int kMaxExchangeBytes = 128;
 struct alignas(16) ExchangeSlot {
@@ -130,6 +130,42 @@ inline float warp_sum(float value) {
   float values[1] = {value};
   lanes_sum<kWarp>(values);
   return values[0];
+}
+
+template <int Count>
+void warp_sum(double (&values)[Count]) {
+  const int lane = host::thread_index() % kWarp;
+  const auto* slots = host::meet_warp(host::Barrier::kSum, values, sizeof values);
+  for (int i = 0; i < Count; ++i) {
+    double sums[kWarp];
+    for (int j = 0; j < kWarp; ++j) {
+      std::memcpy(&sums[j], slots[j].bytes + i * sizeof(double), sizeof(double));
+    }
+    for (int mask = kWarp / 2; mask > 0; mask /= 2) {
+      double next[kWarp];
+      for (int j = 0; j < kWarp; ++j) next[j] = sums[j] + sums[j ^ mask];
+      std::memcpy(sums, next, sizeof sums);
+    }
+    values[i] = sums[lane];
+  }
+}
+inline uint64_t warp_min(uint64_t value) {
+  const auto* slots = host::meet_warp(host::Barrier::kMin, &value, sizeof value);
+  for (int j = 0; j < kWarp; ++j) {
+    const auto other = host::value_of<uint64_t>(slots[j]);
+    value = other < value ? other : value;
+  }
+  return value;
+}
+
+inline int count_shared(int* counter, int value) {
+  const int before = *counter;
+  *counter = before + value;
+  return before;
+}
+
+inline float rounded_product(float a, float b) {
+  return a * b;
 }
 
 inline Bf16Pair pack_bf16(float low, float high) {

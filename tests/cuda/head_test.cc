@@ -1,0 +1,276 @@
+#include "kernels/cuda/head.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/cpu/sample.h"
+#include "kernels/random.h"
+
+namespace deltaserve {
+namespace {
+
+using simt::host::Order;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// A row of logits and what is asked of it.
+struct Case {
+  HeadRow row;  // without its pointers
+  std::vector<float> logits;
+  std::vector<LogitAdjustment> adjustments;
+  std::vector<uint32_t> allowed;  // empty: all may
+};
+
+double own_uniform(const HeadRow& row) {
+  return uniform(philox(row.seed, row.position, row.choice));
+}
+
+HeadResult by_cpu(const Case& c) {
+  HeadRow row = c.row;
+  row.adjustments = c.adjustments.data();
+  row.num_adjustments = static_cast<int32_t>(c.adjustments.size());
+  row.allowed = c.allowed.empty() ? nullptr : c.allowed.data();
+  std::vector<float> weights(c.logits.size());
+  std::vector<int32_t> indices(c.logits.size());
+  return cpu::evaluate_row(row, c.logits.data(), static_cast<int64_t>(c.logits.size()),
+                           {weights.data(), indices.data()});
+}
+
+// Changes of what a draw compares with.
+struct Shift {
+  double uniform = 0;
+  float top_p = 0;
+  float min_p = 0;  // relative
+};
+
+// One call's arrays. All rows have the vocabulary of the first.
+class DeviceRows {
+ public:
+  explicit DeviceRows(const std::vector<Case>& cases, const Shift& shift = {})
+      : vocab_(cases[0].logits.size()) {
+    for (const Case& c : cases) add(c, shift);
+  }
+
+  void set_uniform(double value) {
+    for (cuda::DeviceHeadRow& row : rows_) row.uniform = value;
+  }
+
+  std::vector<HeadResult> evaluate(Order order = Order::kForward) {
+    const std::vector<float> logits = logits_;
+    const size_t count = rows_.size();
+    std::vector<float> scratch(count * vocab_, NAN);
+    std::vector<HeadResult> results(count + 1);
+    std::memset(static_cast<void*>(results.data()), 0xff, results.size() * sizeof(HeadResult));
+    simt::host::set_order(order);
+    cuda::launch_evaluate(
+        {}, {logits_.data(), static_cast<int64_t>(vocab_), static_cast<int>(count), rows_.data(),
+             adjustments_.data(), allowed_.data(), scratch.data(), results.data()});
+    EXPECT_EQ(std::memcmp(logits.data(), logits_.data(), logits.size() * sizeof(float)), 0);
+    for (size_t r = 0; r < count; ++r) {
+      if (rows_[r].num_adjustments > 0 && rows_[r].sample) continue;
+      for (size_t i = 0; i < vocab_; ++i) EXPECT_TRUE(std::isnan(scratch[r * vocab_ + i]));
+    }
+    EXPECT_EQ(results.back().token, -1);
+    EXPECT_EQ(results.back().num_top, -1);
+    EXPECT_EQ(results.back().top_tokens[0], -1);
+    results.pop_back();
+    return results;
+  }
+
+ private:
+  void add(const Case& c, const Shift& shift) {
+    cuda::DeviceHeadRow row;
+    row.target = c.row.target;
+    row.num_top = c.row.num_top;
+    row.top_k = c.row.top_k;
+    row.temperature = c.row.temperature;
+    row.top_p = c.row.top_p < 1 ? c.row.top_p + shift.top_p : c.row.top_p;
+    row.min_p = c.row.min_p * (1 + shift.min_p);
+    row.sample = c.row.sample;
+    row.uniform = std::clamp(own_uniform(c.row) + shift.uniform, 0.0, 1 - 0x1p-53);
+    row.adjustments = std::ssize(adjustments_);
+    row.num_adjustments = static_cast<int32_t>(c.adjustments.size());
+    row.allowed = c.allowed.empty() ? -1 : std::ssize(allowed_);
+    rows_.push_back(row);
+    logits_.insert(logits_.end(), c.logits.begin(), c.logits.end());
+    adjustments_.insert(adjustments_.end(), c.adjustments.begin(), c.adjustments.end());
+    allowed_.insert(allowed_.end(), c.allowed.begin(), c.allowed.end());
+  }
+
+  size_t vocab_;
+  std::vector<cuda::DeviceHeadRow> rows_;
+  std::vector<float> logits_;
+  std::vector<LogitAdjustment> adjustments_;
+  std::vector<uint32_t> allowed_;
+};
+
+// Exponentials round differently: may that be the reason for another token than `expected`?
+bool is_at_a_boundary(const Case& c, int32_t expected) {
+  constexpr double kStep = 2e-6;
+  for (const double sign : {-1.0, 1.0}) {
+    const auto step = static_cast<float>(sign * kStep);
+    for (const Shift& shift : {Shift{sign * kStep, 0, 0}, Shift{0, step, 0}, Shift{0, 0, step}}) {
+      if (DeviceRows({c}, shift).evaluate()[0].token == expected) return true;
+    }
+  }
+  return false;
+}
+
+void expect_logprob(float actual, float expected) {
+  if (std::isinf(expected)) {
+    EXPECT_EQ(actual, expected);
+  } else {
+    EXPECT_NEAR(actual, expected, 1e-5 * std::max(1.0f, std::abs(expected)));
+  }
+}
+
+// Returns whether the token is another one, by rounding.
+bool expect_as_cpu(const Case& c, const HeadResult& actual) {
+  const HeadResult expected = by_cpu(c);
+  const bool same = actual.token == expected.token;
+  if (same) {
+    expect_logprob(actual.logprob, expected.logprob);
+  } else {
+    EXPECT_TRUE(is_at_a_boundary(c, expected.token)) << actual.token << " for " << expected.token;
+  }
+  expect_logprob(actual.target_logprob, expected.target_logprob);
+  EXPECT_EQ(actual.num_top, expected.num_top);
+  for (int i = 0; i < kMaxTopLogprobs; ++i) {
+    EXPECT_EQ(actual.top_tokens[i], expected.top_tokens[i]) << i;
+    expect_logprob(actual.top_logprobs[i], expected.top_logprobs[i]);
+  }
+  return !same;
+}
+
+// Both orders of threads must give the same bits; returns them.
+std::vector<HeadResult> evaluate_both(const std::vector<Case>& cases) {
+  DeviceRows rows(cases);
+  const std::vector<HeadResult> forward = rows.evaluate(Order::kForward);
+  const std::vector<HeadResult> backward = rows.evaluate(Order::kBackward);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    EXPECT_EQ(std::memcmp(&forward[i], &backward[i], sizeof(HeadResult)), 0) << i;
+  }
+  return forward;
+}
+
+void expect_all_as_cpu(const std::vector<Case>& cases) {
+  const std::vector<HeadResult> results = evaluate_both(cases);
+  int64_t rounded = 0;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const HeadRow& row = cases[i].row;
+    SCOPED_TRACE(testing::Message()
+                 << "case " << i << " vocab " << cases[i].logits.size() << " temperature "
+                 << row.temperature << " top_k " << row.top_k << " top_p " << row.top_p << " min_p "
+                 << row.min_p << " adjustments " << cases[i].adjustments.size() << " mask "
+                 << cases[i].allowed.size() << " uniform " << own_uniform(row));
+    rounded += expect_as_cpu(cases[i], results[i]);
+    if (testing::Test::HasFailure()) break;
+  }
+  EXPECT_LE(rounded, 1 + std::ssize(cases) / 50);
+}
+
+// ---- Random rows
+
+class Generator {
+ public:
+  explicit Generator(uint32_t seed) : rng_(seed) {}
+
+  int below(int n) { return static_cast<int>(rng_() % static_cast<uint32_t>(n)); }
+  bool once_in(int n) { return below(n) == 0; }
+  template <class T>
+  T one_of(std::initializer_list<T> values) {
+    return *(values.begin() + below(static_cast<int>(values.size())));
+  }
+  float normal(float deviation) { return std::normal_distribution<float>(0, deviation)(rng_); }
+
+  std::vector<float> logits(int vocab) {
+    const float deviation = one_of({0.0f, 0.02f, 0.7f, 3.0f, 20.0f});
+    const float mean = one_of({0.0f, -30.0f, 12.0f});
+    // Logits of a bf16 product have few values.
+    const float grid = one_of({0.0f, 0.0f, 0.25f, 1.0f});
+    std::vector<float> logits(static_cast<size_t>(vocab));
+    for (float& logit : logits) {
+      logit = mean + normal(deviation);
+      if (grid > 0) logit = std::round(logit / grid) * grid;  // -0 too
+    }
+    if (once_in(4)) spoil(logits);
+    return logits;
+  }
+
+  Case next(int vocab) {
+    Case c;
+    c.logits = logits(vocab);
+    c.row.target = once_in(3) ? -1 : below(vocab);
+    c.row.num_top = one_of({0, 0, 1, 5, kMaxTopLogprobs});
+    c.row.sample = !once_in(10);
+    c.row.temperature = one_of({1.0f, 1.0f, 0.6f, 1.7f, 30.0f, 0.05f, 0.0f, 1e-45f});
+    c.row.top_k = one_of({0, 0, 1, 7, vocab / 2, vocab - 1, vocab, 2 * vocab});
+    c.row.top_p = one_of({1.0f, 1.0f, 0.0f, 0.3f, 0.9f, 0.99f, 0.99999f});
+    c.row.min_p = one_of({0.0f, 0.0f, 0.02f, 0.5f, 1.0f});
+    c.row.seed = rng_();
+    c.row.position = rng_();
+    c.row.choice = static_cast<uint32_t>(below(3));
+    if (once_in(3)) c.adjustments = adjustments(vocab);
+    if (once_in(3)) c.allowed = mask(vocab);
+    return c;
+  }
+
+ private:
+  void spoil(std::vector<float>& logits) {
+    const int kind = below(5);
+    for (float& logit : logits) {
+      if (kind == 0 && once_in(3)) logit = NAN;
+      if (kind == 1 && !once_in(10)) logit = -kInfinity;
+      if (kind == 2) logit = one_of({NAN, -kInfinity});
+      if (kind == 3 && once_in(20)) logit = one_of({1e38f, -1e38f, 3.4e38f, 1e-42f});
+    }
+    if (kind == 4) logits[static_cast<size_t>(below(static_cast<int>(logits.size())))] = kInfinity;
+  }
+
+  std::vector<LogitAdjustment> adjustments(int vocab) {
+    std::vector<LogitAdjustment> all;
+    const int rarity = one_of({2, 10, 300});
+    for (int32_t token = 0; token < vocab; ++token) {
+      if (!once_in(rarity)) continue;
+      const float add = one_of({0.0f, normal(2), normal(2), -kInfinity});
+      all.push_back({token, one_of({1.0f, 1.3f, 0.8f}), once_in(100) ? kInfinity : add});
+    }
+    return all;
+  }
+
+  std::vector<uint32_t> mask(int vocab) {
+    std::vector<uint32_t> words((static_cast<size_t>(vocab) + 31) / 32);
+    const int per_mille = one_of({0, 100, 900, 1000});
+    const int sure = below(vocab);
+    for (int i = 0; i < vocab; ++i) {
+      if (i == sure || below(1000) < per_mille) words[static_cast<size_t>(i) / 32] |= 1u << i % 32;
+    }
+    if (vocab % 32 != 0) words.back() |= ~0u << vocab % 32;  // bits that stand for no token
+    return words;
+  }
+
+  std::mt19937 rng_;
+};
+
+class RandomRows : public testing::TestWithParam<int> {};
+
+TEST_P(RandomRows, AreAsOnTheCpu) {
+  const int vocab = GetParam();
+  Generator generator(static_cast<uint32_t>(vocab));
+  std::vector<Case> cases;
+  for (int i = 0; i < (vocab > 4096 ? 20 : 150); ++i) cases.push_back(generator.next(vocab));
+  expect_all_as_cpu(cases);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RandomRows,
+                         testing::Values(8, 31, 64, 100, 511, 512, 513, 1500, 3000, 6000),
+                         testing::PrintToStringParamName());
+
+}  // namespace
+}  // namespace deltaserve
