@@ -4,6 +4,7 @@
 #include "kernels/cuda/head_ranking.h"
 
 namespace deltaserve::cuda {
+namespace head {
 namespace {
 
 // The first pass of a draw: the candidates' weights, and the mass of the model's own softmax.
@@ -16,12 +17,12 @@ struct FirstItems {
   DS_DEVICE double lane_sum(int begin, int end) const {
     const Candidates own = {logits, nullptr, 0, max};
     double sum = 0;
-    each_value(items.from.values, begin + simt::lane_index(), end, simt::kWarp,
-               [&](int token, float raw) {
-                 sum += items.item_weight(token, raw);
-                 const float logit = items.from.values == logits ? raw : logits[token];
-                 *mass += own.weight(without_nan(logit));
-               });
+    each_value<8>(items.from.values, begin + simt::lane_index(), end, simt::kWarp,
+                  [&](int token, float raw) {
+                    sum += items.item_weight(token, raw);
+                    const float logit = items.from.values == logits ? raw : logits[token];
+                    *mass += own.weight(without_nan(logit));
+                  });
     return sum;
   }
 };
@@ -80,24 +81,24 @@ class RowEvaluation {
     const auto lead = [&](int which, uint64_t place) {
       leaders[which] = place < leaders[which] ? place : leaders[which];
     };
-    each_value(logits_, simt::thread_index(), vocab_, simt::block_threads(),
-               [&](int token, float raw) {
-                 const uint64_t place = place_of(without_nan(raw), token);
-                 lead(0, place);
-                 if (changed) {
-                   changed_[token] = raw;
-                 } else if (drawn_.may(token)) {
-                   lead(1, place);
-                 }
-               });
+    each_value<8>(logits_, simt::thread_index(), vocab_, simt::block_threads(),
+                  [&](int token, float raw) {
+                    const uint64_t place = place_of(without_nan(raw), token);
+                    lead(0, place);
+                    if (changed) {
+                      changed_[token] = raw;
+                    } else if (drawn_.may(token)) {
+                      lead(1, place);
+                    }
+                  });
     if (changed) {
       simt::sync_block();
       adjust();
       simt::sync_block();
-      each_value(drawn_.values, simt::thread_index(), vocab_, simt::block_threads(),
-                 [&](int token, float raw) {
-                   if (drawn_.may(token)) lead(1, place_of(without_nan(raw), token));
-                 });
+      each_value<8>(drawn_.values, simt::thread_index(), vocab_, simt::block_threads(),
+                    [&](int token, float raw) {
+                      if (drawn_.may(token)) lead(1, place_of(without_nan(raw), token));
+                    });
     }
     block_least(leaders, shared_);
     leader_ = leaders[0];
@@ -119,8 +120,8 @@ class RowEvaluation {
   // Of this thread; the block's sum is the mass of the softmax.
   DS_DEVICE void add_mass(float max, double (&mass)[1]) const {
     const Candidates own = {logits_, nullptr, vocab_, max};
-    each_value(logits_, simt::thread_index(), vocab_, simt::block_threads(),
-               [&](int, float raw) { mass[0] += own.weight(without_nan(raw)); });
+    each_value<8>(logits_, simt::thread_index(), vocab_, simt::block_threads(),
+                  [&](int, float raw) { mass[0] += own.weight(without_nan(raw)); });
   }
 
   DS_DEVICE int draw(float max, double (&mass)[1]) {
@@ -144,6 +145,7 @@ class RowEvaluation {
     const Run all = {0, vocab_, 0};
     has_mass_ = true;
     const double total = sum_parts(FirstItems{items, logits_, max, &mass[0]}, all, shared_);
+    if (!(total > 0)) return token_at(drawn_leader_);  // min_p is beyond 1
     return locate(items, all, {row_.uniform * total, false}, shared_);
   }
 
@@ -191,13 +193,14 @@ int block_threads(int64_t vocab) {
 }
 
 }  // namespace
+}  // namespace head
 
 void launch_evaluate(simt::Stream stream, const EvaluateCall& call) {
   DS_CHECK(call.vocab > 0 && call.vocab <= int64_t{1} << 30);
-  const int threads = block_threads(call.vocab);
-  const auto shared_bytes =
-      static_cast<int>(sizeof(HeadShared) + sizeof(uint64_t) * Ranking::list_capacity(threads));
-  simt::launch(stream, {call.num_rows, 1, 1}, threads, shared_bytes, evaluate_kernel, call);
+  const int threads = head::block_threads(call.vocab);
+  const auto shared_bytes = static_cast<int>(
+      sizeof(head::HeadShared) + sizeof(uint64_t) * head::Ranking::list_capacity(threads));
+  simt::launch(stream, {call.num_rows, 1, 1}, threads, shared_bytes, head::evaluate_kernel, call);
 }
 
 }  // namespace deltaserve::cuda

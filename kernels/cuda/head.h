@@ -6,7 +6,9 @@
 
 namespace deltaserve::cuda {
 
-// What HeadRow asks for, in the device's memory.
+// What HeadRow asks for, in the device's memory. The host has checked that the tokens of the
+// adjustments are distinct and inside the vocabulary, and that a mask allows a token: where it
+// allows none, a draw gives -1.
 struct DeviceHeadRow {
   int32_t target = -1;
   int32_t num_top = 0;
@@ -28,10 +30,12 @@ struct EvaluateCall {
   const DeviceHeadRow* rows = nullptr;
   const LogitAdjustment* adjustments = nullptr;
   const uint32_t* allowed = nullptr;
-  float* scratch = nullptr;  // [num_rows, vocab]
+  float* scratch = nullptr;  // [num_rows, vocab], only rows with adjustments use theirs
   HeadResult* results = nullptr;
 };
 
+// One block a row. Sums are double and in an order that `vocab` alone fixes: a row's result does
+// not depend on the others. The exponential's rounding may differ from the CPU's, nothing else.
 void launch_evaluate(simt::Stream stream, const EvaluateCall& call);
 
 }  // namespace deltaserve::cuda

@@ -8,7 +8,7 @@
 
 #include "kernels/cuda/simt.h"
 
-namespace deltaserve::cuda {
+namespace deltaserve::cuda::head {
 
 inline constexpr int kMaxHeadThreads = 512;
 inline constexpr int kMaxHeadWarps = kMaxHeadThreads / simt::kWarp;
@@ -57,11 +57,10 @@ DS_DEVICE uint64_t place_behind(float value) {
 // Of no token: behind all of them. Its token is -1.
 inline constexpr uint64_t kNoPlace = ~uint64_t{0};
 
-// visit(i, values[i]) for i = first, first + stride, ... below `end`. Several loads are under way
-// at once.
-template <class Visit>
+// visit(i, values[i]) for i = first, first + stride, ... below `end`. `kBatch` loads are under
+// way at once.
+template <int kBatch, class Visit>
 DS_DEVICE void each_value(const float* values, int first, int end, int stride, const Visit& visit) {
-  constexpr int kBatch = 4;
   for (int i = first; i < end; i += kBatch * stride) {
     float batch[kBatch];
     DS_UNROLL
@@ -176,4 +175,4 @@ DS_DEVICE int locate(const Items& items, Run run, const Goal& goal, HeadShared& 
   }
 }
 
-}  // namespace deltaserve::cuda
+}  // namespace deltaserve::cuda::head

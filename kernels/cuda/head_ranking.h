@@ -3,7 +3,7 @@
 #pragma once
 #include "kernels/cuda/head_block.h"
 
-namespace deltaserve::cuda {
+namespace deltaserve::cuda::head {
 
 // The values of one row that count, and their weights relative to the most likely one.
 struct Candidates {
@@ -40,8 +40,8 @@ struct RowItems {
   }
   DS_DEVICE double lane_sum(int begin, int end) const {
     double sum = 0;
-    each_value(from.values, begin + simt::lane_index(), end, simt::kWarp,
-               [&](int token, float raw) { sum += item_weight(token, raw); });
+    each_value<4>(from.values, begin + simt::lane_index(), end, simt::kWarp,
+                  [&](int token, float raw) { sum += item_weight(token, raw); });
     return sum;
   }
 };
@@ -167,14 +167,17 @@ class Ranking {
     return static_cast<int>(shared_.totals[kWays + bound]);
   }
 
+  // The part that holds what is wanted. Where rounding leaves a weight behind the end, the last
+  // part that weighs anything. Never an empty one, so that spans shrink.
   DS_DEVICE Span chosen_span(const Span& span, const Wanted& wanted) const {
-    Span chosen = span;
+    Span chosen;
     Span part = {span.begin, 0, span.before, span.rank, 0};
     for (int i = 0; i < kWays; ++i) {
       part.end = shared_.bounds[i];
       part.count = span.rank + total_count(i) - part.rank;
       const double sum = span.before + total_weight(i);
-      if (wanted.count > 0 ? part.count > 0 : sum > part.before) {
+      const bool weighs = wanted.count > 0 || sum > part.before || chosen.count == 0;
+      if (part.count > 0 && weighs) {
         chosen = part;
         if (wanted.count > 0 ? part.rank + part.count >= wanted.count : wanted.goal.met(sum)) break;
       }
@@ -218,24 +221,24 @@ class Ranking {
     constexpr int kLast = kWays - 1;
     double sums[2 * kWays] = {};
     int counts[kWays] = {};
-    each_value(from_.values, simt::thread_index(), from_.vocab, simt::block_threads(),
-               [&](int token, float raw) {
-                 const float value = from_.value(token, raw);
-                 const uint64_t place = place_of(value, token);
-                 if (place < span.begin || place >= span.end) return;
-                 const float weight = from_.weight(value);
-                 if (!ranked(weight)) return;
-                 const double counted = weight >= least ? weight : 0.0f;
-                 sums[kLast] += counted;
-                 ++counts[kLast];
-                 if (place >= shared_.bounds[kLast - 1]) return;  // most are unlikely
-                 DS_UNROLL
-                 for (int i = 0; i < kLast; ++i) {
-                   const bool before = place < shared_.bounds[i];
-                   sums[i] += before ? counted : 0.0;
-                   counts[i] += before ? 1 : 0;
-                 }
-               });
+    each_value<4>(from_.values, simt::thread_index(), from_.vocab, simt::block_threads(),
+                  [&](int token, float raw) {
+                    const float value = from_.value(token, raw);
+                    const uint64_t place = place_of(value, token);
+                    if (place < span.begin || place >= span.end) return;
+                    const float weight = from_.weight(value);
+                    if (!ranked(weight)) return;
+                    const double counted = weight >= least ? weight : 0.0f;
+                    sums[kLast] += counted;
+                    ++counts[kLast];
+                    if (place >= shared_.bounds[kLast - 1]) return;  // most are unlikely
+                    DS_UNROLL
+                    for (int i = 0; i < kLast; ++i) {
+                      const bool before = place < shared_.bounds[i];
+                      sums[i] += before ? counted : 0.0;
+                      counts[i] += before ? 1 : 0;
+                    }
+                  });
     DS_UNROLL
     for (int i = 0; i < kWays; ++i) sums[kWays + i] = counts[i];
     block_sums(sums, shared_);
@@ -247,14 +250,14 @@ class Ranking {
     simt::sync_block();  // nobody reads the old list any more
     if (simt::thread_index() == 0) shared_.listed = 0;
     simt::sync_block();
-    each_value(from_.values, simt::thread_index(), from_.vocab, simt::block_threads(),
-               [&](int token, float raw) {
-                 const float value = from_.value(token, raw);
-                 const uint64_t place = place_of(value, token);
-                 if (place < span.begin || place >= span.end) return;
-                 if (!ranked(from_.weight(value))) return;
-                 list_[simt::count_shared(&shared_.listed, 1)] = place;
-               });
+    each_value<8>(from_.values, simt::thread_index(), from_.vocab, simt::block_threads(),
+                  [&](int token, float raw) {
+                    const float value = from_.value(token, raw);
+                    const uint64_t place = place_of(value, token);
+                    if (place < span.begin || place >= span.end) return;
+                    if (!ranked(from_.weight(value))) return;
+                    list_[simt::count_shared(&shared_.listed, 1)] = place;
+                  });
     simt::sync_block();
     span_ = span;
     span_.count = shared_.listed;
@@ -292,4 +295,4 @@ class Ranking {
   Span span_;       // what the list holds
 };
 
-}  // namespace deltaserve::cuda
+}  // namespace deltaserve::cuda::head

@@ -264,13 +264,169 @@ TEST_P(RandomRows, AreAsOnTheCpu) {
   const int vocab = GetParam();
   Generator generator(static_cast<uint32_t>(vocab));
   std::vector<Case> cases;
-  for (int i = 0; i < (vocab > 4096 ? 20 : 150); ++i) cases.push_back(generator.next(vocab));
+  for (int i = 0; i < (vocab > 4096 ? 15 : 70); ++i) cases.push_back(generator.next(vocab));
   expect_all_as_cpu(cases);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RandomRows,
                          testing::Values(8, 31, 64, 100, 511, 512, 513, 1500, 3000, 6000),
                          testing::PrintToStringParamName());
+
+// ---- Rows made for one thing each
+
+std::vector<float> normal_logits(int vocab, float deviation) {
+  Generator generator(7);
+  std::vector<float> logits(static_cast<size_t>(vocab));
+  for (float& logit : logits) logit = generator.normal(deviation);
+  return logits;
+}
+
+// The same row, drawn from at different positions.
+std::vector<Case> draws_from(const Case& c, int count) {
+  std::vector<Case> draws(static_cast<size_t>(count), c);
+  for (int i = 0; i < count; ++i) {
+    draws[static_cast<size_t>(i)].row.sample = true;
+    draws[static_cast<size_t>(i)].row.seed = 42;
+    draws[static_cast<size_t>(i)].row.position = static_cast<uint64_t>(i);
+  }
+  return draws;
+}
+
+TEST(Head, DrawsAsTheCpuOverAllOfADistribution) {
+  HeadRow cuts[4];
+  cuts[1].min_p = 0.05f;
+  cuts[2].top_k = 20;
+  cuts[3].top_p = 0.8f;
+  for (const HeadRow& row : cuts) {
+    expect_all_as_cpu(draws_from({row, normal_logits(50, 1.5f), {}, {}}, 70));
+  }
+}
+
+// A block sorts 512 tokens of 3000 at once.
+TEST(Head, KeepsMoreTokensThanItSorts) {
+  HeadRow cuts[6];
+  cuts[0].top_p = 0.5f;
+  cuts[1].top_p = 0.95f;
+  cuts[1].min_p = 0.2f;
+  cuts[2].top_k = 2000;
+  cuts[3].top_k = 1500;
+  cuts[3].top_p = 0.9f;
+  cuts[4].top_k = 512;
+  cuts[5].top_p = 0.9999999f;
+  for (const float deviation : {0.0f, 0.4f, 2.0f}) {
+    for (const HeadRow& row : cuts) {
+      expect_all_as_cpu(draws_from({row, normal_logits(3000, deviation), {}, {}}, 6));
+    }
+  }
+}
+
+TEST(Head, NarrowsAWideRangeOfValues) {
+  Case c;
+  c.logits.assign(1500, -1e38f);
+  for (size_t i = 0; i < 600; ++i) c.logits[2 * i] = 3e38f - 1e33f * static_cast<float>(i);
+  c.row.temperature = 1e34f;
+  c.row.top_p = 0.99f;
+  c.row.num_top = 20;
+  expect_all_as_cpu(draws_from(c, 20));
+}
+
+TEST(Head, EqualLogitsComeInOrderOfTheirIds) {
+  Case c;
+  c.logits.assign(1400, -0.0f);
+  for (size_t i = 0; i < 1400; i += 3) c.logits[i] = 0.0f;
+  c.logits[0] = c.logits[5] = -1;
+  c.row.num_top = 20;
+  c.row.top_p = 0.7f;
+  const std::vector<Case> cases = draws_from(c, 20);
+  expect_all_as_cpu(cases);
+  const HeadResult result = DeviceRows(cases).evaluate()[0];
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(result.top_tokens[i], i < 4 ? i + 1 : i + 2);
+}
+
+// What a uniform number of 0 and the largest one below 1 draw: the first and the last candidate.
+TEST(Head, TheEndsOfADistribution) {
+  const std::vector<float> logits = {-kInfinity, -200, 1, 3, 2, 3, -1, 0, NAN, -300};
+  const auto token = [&](const HeadRow& row, double value) {
+    DeviceRows rows(draws_from({row, logits, {}, {}}, 1));
+    rows.set_uniform(value);
+    return rows.evaluate()[0].token;
+  };
+  const double last = 1 - 0x1p-53;
+  HeadRow row;
+  EXPECT_EQ(token(row, 0), 2);
+  EXPECT_EQ(token(row, last), 7);
+  row.min_p = 0.3f;
+  EXPECT_EQ(token(row, 0), 3);
+  EXPECT_EQ(token(row, last), 5);
+  row.top_k = 4;
+  EXPECT_EQ(token(row, 0), 3);
+  EXPECT_EQ(token(row, last), 4);
+  row.min_p = 0;
+  EXPECT_EQ(token(row, 0), 3);
+  EXPECT_EQ(token(row, last), 2);
+}
+
+TEST(Head, OneAllowedTokenIsDrawnWhateverItsLogit) {
+  for (const float logit : {0.0f, -50.0f, -200.0f, -kInfinity, NAN, 1e38f}) {
+    HeadRow cuts[5];
+    cuts[1].temperature = 0;
+    cuts[2].top_k = 3;
+    cuts[3].top_p = 0.5f;
+    cuts[4].min_p = 1;
+    for (const HeadRow& row : cuts) {
+      Case c = {row, normal_logits(70, 1), {{37, 1.5f, 0.5f}}, {0, 32, 0}};
+      c.logits[37] = logit;
+      for (const bool adjusted : {true, false}) {
+        if (!adjusted) c.adjustments.clear();
+        const std::vector<Case> cases = draws_from(c, 1);
+        EXPECT_EQ(DeviceRows(cases).evaluate()[0].token, 37);
+        expect_all_as_cpu(cases);
+      }
+    }
+  }
+}
+
+TEST(Head, BrokenRowsReportACertainLoss) {
+  for (const float bad : {NAN, -kInfinity, kInfinity}) {
+    Case c = {{}, std::vector<float>(40, bad), {{3, 1, 2}}, {~0u << 5, ~0u}};
+    c.row.target = 3;
+    c.row.num_top = 5;
+    c.row.top_p = 0.5f;
+    const std::vector<Case> cases = draws_from(c, 1);
+    expect_all_as_cpu(cases);
+    const HeadResult result = DeviceRows(cases).evaluate()[0];
+    EXPECT_EQ(result.token, 5);
+    EXPECT_EQ(result.target_logprob, -kInfinity);
+    EXPECT_EQ(result.num_top, 0);
+  }
+}
+
+// Programmer errors on the CPU; here they end, and draw nothing that is forbidden.
+TEST(Head, ImpossibleWishesEnd) {
+  Case c = {{}, normal_logits(600, 1), {}, std::vector<uint32_t>(19)};
+  EXPECT_EQ(DeviceRows(draws_from(c, 1)).evaluate()[0].token, -1);
+  c.allowed[2] = 4;
+  c.row.min_p = 2;
+  EXPECT_EQ(DeviceRows(draws_from(c, 1)).evaluate()[0].token, 66);
+  c.row.top_p = 0.9f;
+  EXPECT_EQ(DeviceRows(draws_from(c, 1)).evaluate()[0].token, 66);
+  c.allowed.assign(19, ~0u);
+  const int32_t token = DeviceRows(draws_from(c, 1)).evaluate()[0].token;
+  EXPECT_TRUE(token >= 0 && token < 600);
+}
+
+TEST(Head, ARowsBitsAreItsOwn) {
+  for (const int vocab : {100, 700}) {
+    Generator generator(3);
+    std::vector<Case> cases;
+    for (int i = 0; i < 30; ++i) cases.push_back(generator.next(vocab));
+    const std::vector<HeadResult> together = DeviceRows(cases).evaluate();
+    for (size_t i = 0; i < cases.size(); ++i) {
+      const HeadResult alone = DeviceRows({cases[i]}).evaluate()[0];
+      EXPECT_EQ(std::memcmp(&alone, &together[i], sizeof alone), 0) << i;
+    }
+  }
+}
 
 }  // namespace
 }  // namespace deltaserve
