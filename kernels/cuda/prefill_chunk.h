@@ -16,14 +16,17 @@ inline constexpr int kSquareStride = kChunkTokens + 4;
 inline constexpr int kSquareFloats = kChunkTokens * kSquareStride;
 
 // G_i, the inclusive sums of the log decays of the chunk's n tokens, in double: differences of
-// large sums would lose the small decays between neighbours. All threads of the block; `steps` [64]
-// and `sums` [64] in shared memory. Ends with a barrier. Zeros without decay.
+// large sums would lose the small decays between neighbours. From n on they stay; without decay
+// they are 0. All threads of the block, at least 64; `steps` [64] and `sums` [64] in shared memory.
+// Ends with a barrier.
 template <class Mixer>
 DS_DEVICE void sum_log_decays(const HeadTokens& tokens, int n, float* steps, double* sums) {
   const int i = simt::thread_index();
-  if (i < n) steps[i] = Mixer::kDecay == Decay::kPerHead ? *tokens.g.at(i) : 0.0f;
+  if (i < kChunkTokens) {
+    steps[i] = Mixer::kDecay == Decay::kPerHead && i < n ? *tokens.g.at(i) : 0.0f;
+  }
   simt::sync_block();
-  if (i < n) {
+  if (i < kChunkTokens) {
     double sum = 0;
     for (int j = 0; j <= i; ++j) sum += static_cast<double>(steps[j]);
     sums[i] = sum;

@@ -305,7 +305,7 @@ class PlainState {
 
 // grid [blocks of columns, heads, prefill segments]
 template <class Mixer>
-DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view) {
+DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view, Dtype dtype) {
   auto& memory = *static_cast<StateMemory*>(simt::shared_memory());
   const StepView& step = view.call.mixer.step;
   const int index = step.num_decode + simt::block_index().z;
@@ -314,7 +314,6 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view) {
   if (segment.slot < 0) return write_zeros(view, segment, head, kColumns);
   const int first = first_chunk(view.call, index, &memory.first_chunk);
   PlainState<Mixer> state(view, head, memory);
-  const Dtype dtype = view.state_dtype();
   state.load(view.state(segment.slot, head), dtype, segment.position == 0);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
     const int left = segment.num_rows - row;
@@ -339,7 +338,7 @@ void launch_plain_prefill(simt::Stream stream, const RuleView& view) {
                  plain_chunk_kernel<Mixer>, view);
     const auto columns = static_cast<int>((size.value_dim + kColumns - 1) / kColumns);
     simt::launch(stream, {columns, view.heads(), view.call.num_prefill()}, kThreads,
-                 state_bytes(size.key_dim), plain_state_kernel<Mixer>, view);
+                 state_bytes(size.key_dim), plain_state_kernel<Mixer>, view, view.state_dtype());
   });
 }
 

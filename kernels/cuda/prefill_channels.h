@@ -1,0 +1,156 @@
+// Operands of a lane at four neighbouring channels, and decays per channel, for the token-parallel
+// kernel of prefill.
+//
+// e^{G_i} e^{-G_j} apart would overflow. Tokens are taken in blocks of 16: rows carry the decay
+// since the block's start, columns the decay to their block's end, and whole blocks lie between.
+// Inside a block each pair has its own decay. All are running products of e^g, never exponentials
+// of differences of sums: they keep their relative precision however hard the decay.
+#pragma once
+#include "kernels/cuda/prefill_chunk.h"
+#include "kernels/cuda/simt.h"
+
+namespace deltaserve::cuda {
+
+struct alignas(16) Four {
+  float x[4];
+};
+DS_DEVICE Four splat(float x) {
+  return {{x, x, x, x}};
+}
+DS_DEVICE void operator*=(Four& x, const Four& factor) {
+  DS_UNROLL
+  for (int c = 0; c < 4; ++c) x.x[c] *= factor.x[c];
+}
+DS_DEVICE float dot(const Four& a, const Four& b) {
+  float sum = 0;
+  DS_UNROLL
+  for (int c = 0; c < 4; ++c) sum += a.x[c] * b.x[c];
+  return sum;
+}
+
+// What mixers read of token `i` over the key channels, at [channel, channel + 4): in its token()
+// they have the indices 0 to 3. Zeros for tokens from n on.
+class TokenChannels {
+ public:
+  DS_DEVICE TokenChannels(const HeadTokens& tokens, int i, int n, int channel) : token_{} {
+    if (i >= n) return;
+    token_ = tokens.at(i);
+    load(token_.q, channel, q_);
+    load(token_.k, channel, k_);
+    load(token_.r, channel, r_);
+    load(token_.multiplier, channel, multiplier_);
+    load(token_.erase_gate, channel, erase_gate_);
+  }
+
+  DS_DEVICE Token token() const {
+    Token t = token_;
+    t.q = q_.x;
+    t.k = k_.x;
+    t.r = r_.x;
+    t.multiplier = multiplier_.x;
+    t.erase_gate = erase_gate_.x;
+    return t;
+  }
+
+ private:
+  DS_DEVICE static void load(const float* from, int channel, Four& to) {
+    if (from != nullptr) to = *reinterpret_cast<const Four*>(from + channel);
+  }
+
+  Token token_;
+  Four q_{}, k_{}, r_{}, multiplier_{}, erase_gate_{};
+};
+
+inline constexpr int kStageChannels = 32;
+
+// Decays of the channels of one stage, in shared memory; 1 for tokens behind the chunk's last.
+struct DecayStage {
+  static constexpr int kStride = kStageChannels + 16;   // lanes of a warp meet all banks
+  alignas(16) float decay[kChunkTokens][kStride];       // e^g
+  alignas(16) float from_start[kChunkTokens][kStride];  // of the block, up to the token
+  alignas(16) float to_end[kChunkTokens][kStride];      // of the block, behind the token
+  alignas(16) float block[kChunkBlocks][kStride];
+
+  // The four channels of a lane in the `part`-th block of 16 channels.
+  DS_DEVICE static Four at(const float (&rows)[kChunkTokens][kStride], int i, int part, int pair) {
+    return *reinterpret_cast<const Four*>(&rows[i][part * kBlockTokens + 4 * pair]);
+  }
+  DS_DEVICE Four of_block(int b, int part, int pair) const {
+    return *reinterpret_cast<const Four*>(&block[b][part * kBlockTokens + 4 * pair]);
+  }
+
+  // A thread for each block of tokens and channel.
+  DS_DEVICE void fill(const HeadTokens& tokens, int n, int stage) {
+    static_assert(kChunkBlocks * kStageChannels == 128);
+    const int c = simt::thread_index() % kStageChannels;
+    const int b = simt::thread_index() / kStageChannels;
+    const int first = b * kBlockTokens;
+    float product = 1;
+    DS_UNROLL
+    for (int i = first; i < first + kBlockTokens; ++i) {
+      decay[i][c] = i < n ? expf(tokens.g.at(i)[stage * kStageChannels + c]) : 1.0f;
+      product *= decay[i][c];
+      from_start[i][c] = product;
+    }
+    block[b][c] = product;
+    product = 1;
+    DS_UNROLL
+    for (int i = first + kBlockTokens - 1; i >= first; --i) {
+      to_end[i][c] = product;
+      product *= decay[i][c];
+    }
+  }
+};
+
+// Adds the products of a stage to the diagonal blocks of A and Q, two threads a row, each every
+// other four of the channels: from the diagonal to the left, the row decaying by one token at a
+// time.
+template <class Mixer>
+DS_DEVICE void add_diagonal_blocks(const HeadTokens& tokens, int n, int stage,
+                                   const DecayStage& decays, float* a, float* reads) {
+  const int i = simt::thread_index() / 2;
+  const int begin = i / kBlockTokens * kBlockTokens;
+  float sums[2 * kBlockTokens];  // by distance from the diagonal, A and then Q
+  DS_UNROLL
+  for (int d = 0; d < 2 * kBlockTokens; ++d) sums[d] = 0;
+  for (int four = simt::thread_index() % 2; i < n && four < kStageChannels / 4; four += 2) {
+    const int channel = stage * kStageChannels + 4 * four;
+    const TokenChannels own(tokens, i, n, channel);
+    Four row, read;
+    DS_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      row.x[c] = Mixer::erase(own.token(), c);
+      read.x[c] = Mixer::read(own.token(), c);
+    }
+    DS_UNROLL
+    for (int d = 0; d < kBlockTokens; ++d) {
+      const int j = i - d;
+      if (j < begin) continue;
+      if (d > 0) {
+        const Four decay = *reinterpret_cast<const Four*>(&decays.decay[j + 1][4 * four]);
+        row *= decay;
+        read *= decay;
+      }
+      const TokenChannels t(tokens, j, n, channel);
+      Four write;
+      DS_UNROLL
+      for (int c = 0; c < 4; ++c) write.x[c] = Mixer::write(t.token(), c);
+      if constexpr (Mixer::kErases) sums[d] += dot(row, write);
+      sums[kBlockTokens + d] += dot(read, write);
+    }
+  }
+  simt::lanes_sum<2>(sums);
+  const bool of_reads = simt::thread_index() % 2 == 1;
+  DS_UNROLL
+  for (int d = 0; d < kBlockTokens; ++d) {
+    if (i - d < begin) continue;
+    const int at = i * kSquareStride + i - d;
+    if (of_reads) {
+      reads[at] += sums[kBlockTokens + d];
+    } else if (d > 0) {
+      a[at] += sums[d];
+    }
+  }
+}
+
+}  // namespace deltaserve::cuda

@@ -1,0 +1,406 @@
+// The state of 16 rows of S^T (columns of S) lies in one warp as sums of its products,
+//   P^T = V^T - S^T (e^G erase)^T,  U^T = P^T T^T,  O^T = S^T (e^G read)^T + U^T Q^T,
+//   S^T = S^T diag(e^{G_n}) + U^T (e^{G_n - G} write),
+// because sums of one product are laid out over the lanes as the left operand of the next. Right
+// operands come through a ring of pieces in shared memory, which all warps of the block share.
+//
+// U, P, T and write are taken as high + low parts: their errors would come back through the state.
+#include "kernels/cuda/prefill_state.h"
+
+#include "kernels/cuda/prefill_tiles.h"
+#include "kernels/cuda/state_vector.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+using simt::MmaA;
+using simt::MmaB;
+using simt::MmaD;
+using simt::Words4;
+
+constexpr int kThreads = kTensorColumns / kBlock * simt::kWarp;
+constexpr int kStages = 4;                        // pieces under way and in use
+constexpr int kValueStride = kTensorColumns + 4;  // lanes of a warp meet all banks
+constexpr int kChunkTiles = kChunkTokens / 8;     // of 8 tokens
+
+struct StateMemory {
+  alignas(16) unsigned char pieces[kStages][TensorChunk::kLargestPiece];
+  alignas(16) float values[kChunkTokens * kValueStride];
+  int first_chunk;
+};
+
+// Which mixer's value() and kErases a kernel takes for `Mixer`: the first one of the family that
+// has the same, so that few kernels are compiled.
+template <class Mixer>
+constexpr auto values_of() {
+  if constexpr (!Mixer::kErases && &Mixer::value == &LinearAttention::value) {
+    return LinearAttention{};
+  } else if constexpr (Mixer::kErases && &Mixer::value == &DeltaNet::value) {
+    return DeltaNet{};
+  } else {
+    return Mixer{};
+  }
+}
+
+// The pieces of a segment's chunks, one after the other.
+template <int kKeyDim, bool kErases>
+class Ring {
+ public:
+  // `first`: of the segment's first chunk; further ones every `stride` bytes.
+  DS_DEVICE Ring(const RuleView& view, const Segment& segment, int head, const unsigned char* first,
+                 int64_t stride, StateMemory& memory)
+      : values_(view.tokens(segment.first_row, head).v),
+        rows_(segment.num_rows),
+        chunk_(first),
+        stride_(stride),
+        memory_(memory) {
+    values_.data += simt::block_index().x * kTensorColumns;
+    for (int i = 0; i < kStages - 1; ++i) issue();
+  }
+
+  // Waits for the next piece. The first of a chunk comes with the chunk's values.
+  DS_DEVICE void arrive() {
+    simt::wait_copies<kStages - 2>();
+    simt::sync_block();
+  }
+  // The next piece, there for all threads of the block until they ask again.
+  DS_DEVICE const Words4* next() {
+    arrive();
+    const auto* piece = reinterpret_cast<const Words4*>(memory_.pieces[taken_]);
+    taken_ = (taken_ + 1) % kStages;
+    issue();
+    return piece;
+  }
+
+ private:
+  static constexpr int kPieces = TensorChunk{kKeyDim}.pieces(kErases);
+  // Otherwise the values of a chunk are still in use when those of the next are asked for.
+  static_assert(kPieces >= kStages);
+
+  DS_DEVICE void issue() {
+    if (rows_ > 0) {
+      if (piece_ == 0) issue_values();
+      const TensorChunk::Piece piece = TensorChunk{kKeyDim}.piece(piece_, kErases);
+      for (int at = simt::thread_index() * 16; at < piece.bytes; at += kThreads * 16) {
+        simt::copy_async(memory_.pieces[issued_] + at, chunk_ + piece.offset + at);
+      }
+      if (++piece_ == kPieces) {
+        piece_ = 0;
+        chunk_ += stride_;
+        rows_ -= kChunkTokens;
+        values_.data = values_.at(kChunkTokens);
+      }
+    }
+    issued_ = (issued_ + 1) % kStages;
+    simt::commit_copies();
+  }
+  DS_DEVICE void issue_values() {
+    constexpr int kRowCopies = kTensorColumns / 4;
+    for (int at = simt::thread_index(); at < kChunkTokens * kRowCopies; at += kThreads) {
+      const int i = at / kRowCopies;
+      const int column = at % kRowCopies * 4;
+      if (i >= rows_) break;
+      simt::copy_async(memory_.values + i * kValueStride + column, values_.at(i) + column);
+    }
+  }
+
+  TokenRows values_;  // of the block's columns, from the chunk under way on
+  int rows_;          // of the segment from there on
+  const unsigned char* chunk_;
+  int64_t stride_;
+  StateMemory& memory_;
+  int piece_ = 0;   // under way, of its chunk
+  int issued_ = 0;  // stage
+  int taken_ = 0;   // stage
+};
+
+// A left operand from two neighbouring tiles of sums.
+DS_DEVICE MmaA rounded(const MmaD& left, const MmaD& right) {
+  return {{simt::pack_bf16(left.d[0], left.d[1]), simt::pack_bf16(left.d[2], left.d[3]),
+           simt::pack_bf16(right.d[0], right.d[1]), simt::pack_bf16(right.d[2], right.d[3])}};
+}
+struct SplitA {
+  MmaA high, low;
+};
+DS_DEVICE SplitA split_rows(const MmaD& left, const MmaD& right) {
+  const SplitPair a0 = split(left.d[0], left.d[1]);
+  const SplitPair a1 = split(left.d[2], left.d[3]);
+  const SplitPair a2 = split(right.d[0], right.d[1]);
+  const SplitPair a3 = split(right.d[2], right.d[3]);
+  return {{{a0.high, a1.high, a2.high, a3.high}}, {{a0.low, a1.low, a2.low, a3.low}}};
+}
+
+// (left, right) += a block
+DS_DEVICE void add_product(const MmaA& a, const Words4& block, MmaD& left, MmaD& right) {
+  simt::multiply_add(a, left_columns(block), left);
+  simt::multiply_add(a, right_columns(block), right);
+}
+
+// A warp's 16 rows of S^T of one head in one segment.
+template <class Values, int kKeyDim, class Stored>
+class WarpState {
+ public:
+  using PieceRing = Ring<kKeyDim, Values::kErases>;
+
+  DS_DEVICE explicit WarpState(StateMemory& memory)
+      : memory_(memory),
+        group_(simt::lane_index() / 4),
+        pair_(simt::lane_index() % 4),
+        column_(simt::warp_index() * kBlock + group_) {}
+
+  // `state`: of the block's first row.
+  DS_DEVICE void load(const Stored* state, bool from_zero) {
+    DS_UNROLL
+    for (int block = 0; block < kKeyBlocks; ++block) {
+      DS_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        float x[4] = {0, 0, 0, 0};
+        if (!from_zero) load_four(state + element(block, half), x);
+        DS_UNROLL
+        for (int i = 0; i < 4; ++i) state_[2 * block + i / 2].d[2 * half + i % 2] = x[i];
+      }
+    }
+  }
+  DS_DEVICE void store(Stored* state) const {
+    DS_UNROLL
+    for (int block = 0; block < kKeyBlocks; ++block) {
+      DS_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        float x[4];
+        DS_UNROLL
+        for (int i = 0; i < 4; ++i) x[i] = state_[2 * block + i / 2].d[2 * half + i % 2];
+        store_four(x, state + element(block, half));
+      }
+    }
+  }
+
+  // n tokens; `out` of the first and of the block's first column, rows `out_stride` apart.
+  DS_DEVICE void advance(PieceRing& ring, const HeadTokens& tokens, int n, float* out,
+                         int64_t out_stride) {
+    SplitA update[kChunkBlocks];
+    make_update(ring, tokens, n, update);
+    write_out(ring, update, n, out, out_stride);
+    DS_UNROLL
+    for (int piece = 0; piece < kWritePieces; ++piece) write_piece(ring.next(), piece, update);
+  }
+
+ private:
+  static constexpr int kKeyBlocks = kKeyDim / kBlock;
+  static constexpr int kRowPieces = kKeyDim / TensorChunk::kRowChannels;
+  static constexpr int kRowBlocks = TensorChunk::kRowChannels / kBlock;
+  static constexpr int kWritePieces = kKeyDim / TensorChunk::kWriteChannels;
+  static constexpr int kWriteBlocks = TensorChunk::kWriteChannels / kBlock;
+
+  // Of the lane's four channels in a block, rows `group` and `group + 8`.
+  DS_DEVICE int64_t element(int block, int half) const {
+    return static_cast<int64_t>(column_ + 8 * half) * kKeyDim + block * kBlock + 4 * pair_;
+  }
+  DS_DEVICE static void load_four(const float* from, float* to) { load_state(from, to); }
+  DS_DEVICE static void load_four(const uint16_t* from, float* to) {
+    DS_UNROLL
+    for (int i = 0; i < 4; ++i) to[i] = bf16_to_f32(from[i]);
+  }
+  DS_DEVICE static void store_four(const float* from, float* to) { store_state(from, to); }
+  DS_DEVICE static void store_four(const float* from, uint16_t* to) {
+    struct alignas(8) Words2 {
+      simt::Bf16Pair word[2];
+    };
+    *reinterpret_cast<Words2*>(to) = {
+        {simt::pack_bf16(from[0], from[1]), simt::pack_bf16(from[2], from[3])}};
+  }
+
+  DS_DEVICE static void clear(MmaD (&sums)[kChunkTiles]) {
+    DS_UNROLL
+    for (int i = 0; i < kChunkTiles; ++i) sums[i] = {{0, 0, 0, 0}};
+  }
+
+  // sums += S^T rows^T, `rows` a piece of erase or read.
+  DS_DEVICE void add_seen(const Words4* rows, int piece, MmaD (&sums)[kChunkTiles]) const {
+    DS_UNROLL
+    for (int b = 0; b < kRowBlocks; ++b) {
+      const int tile = 2 * (piece * kRowBlocks + b);
+      const MmaA a = rounded(state_[tile], state_[tile + 1]);
+      DS_UNROLL
+      for (int t = 0; t < kChunkBlocks; ++t) {
+        add_product(a, rows[(b * kChunkBlocks + t) * kBlockWords + simt::lane_index()], sums[2 * t],
+                    sums[2 * t + 1]);
+      }
+    }
+  }
+
+  // The lane's values of tokens 8 tile + 2 pair .. and rows group and group + 8; zero from n on.
+  DS_DEVICE void read_values(const HeadTokens& tokens, int n, MmaD (&sums)[kChunkTiles]) const {
+    DS_UNROLL
+    for (int i = 0; i < 2 * kChunkTiles; ++i) {
+      const int row = i / 2 * 8 + 2 * pair_ + i % 2;
+      float* to = &sums[i / 2].d[i % 2];
+      to[0] = to[2] = 0;
+      if (row >= n) continue;
+      Token token = tokens.at(row);
+      token.v = memory_.values + row * kValueStride;
+      // The value's other operands, too, begin at the block's first column.
+      if (token.write_gate != nullptr) token.write_gate += simt::block_index().x * kTensorColumns;
+      to[0] = Values::value(token, column_);
+      to[2] = Values::value(token, column_ + 8);
+    }
+  }
+
+  // U^T as a left operand.
+  DS_DEVICE void make_update(PieceRing& ring, const HeadTokens& tokens, int n,
+                             SplitA (&update)[kChunkBlocks]) const {
+    MmaD sums[kChunkTiles];
+    if constexpr (!Values::kErases) {
+      ring.arrive();
+      read_values(tokens, n, sums);
+    } else {
+      DS_UNROLL
+      for (int piece = 0; piece < kRowPieces; ++piece) {
+        const Words4* rows = ring.next();
+        if (piece == 0) read_values(tokens, n, sums);
+        add_seen(rows, piece, sums);
+      }
+    }
+    DS_UNROLL
+    for (int t = 0; t < kChunkBlocks; ++t) update[t] = split_rows(sums[2 * t], sums[2 * t + 1]);
+    if constexpr (Values::kErases) solve(ring.next(), update);
+  }
+
+  // update = update T^T, from the last block of tokens to the first: a block needs earlier ones.
+  DS_DEVICE static void solve(const Words4* inverse, SplitA (&update)[kChunkBlocks]) {
+    DS_UNROLL
+    for (int i = kChunkBlocks - 1; i >= 0; --i) {
+      MmaD left = {{0, 0, 0, 0}};
+      MmaD right = {{0, 0, 0, 0}};
+      DS_UNROLL
+      for (int j = 0; j <= i; ++j) {
+        const Words4* at = inverse + lower_block(i, j) * kBlockWords + simt::lane_index();
+        const Words4 high = at[0];
+        add_product(update[j].high, high, left, right);
+        add_product(update[j].low, high, left, right);
+        add_product(update[j].high, at[kLowerBlocks * kBlockWords], left, right);
+      }
+      update[i] = split_rows(left, right);
+    }
+  }
+
+  DS_DEVICE void write_out(PieceRing& ring, const SplitA (&update)[kChunkBlocks], int n, float* out,
+                           int64_t out_stride) const {
+    MmaD sums[kChunkTiles];
+    clear(sums);
+    DS_UNROLL
+    for (int piece = 0; piece < kRowPieces; ++piece) add_seen(ring.next(), piece, sums);
+    const Words4* reads = ring.next();
+    DS_UNROLL
+    for (int i = 0; i < kChunkBlocks; ++i) {
+      DS_UNROLL
+      for (int j = 0; j <= i; ++j) {
+        const Words4 block = reads[lower_block(i, j) * kBlockWords + simt::lane_index()];
+        add_product(update[j].high, block, sums[2 * i], sums[2 * i + 1]);
+        add_product(update[j].low, block, sums[2 * i], sums[2 * i + 1]);
+      }
+    }
+    DS_UNROLL
+    for (int i = 0; i < 2 * kChunkTiles; ++i) {
+      const int row = i / 2 * 8 + 2 * pair_ + i % 2;
+      if (row >= n) continue;
+      float* to = out + row * out_stride + column_;
+      to[0] = sums[i / 2].d[i % 2];
+      to[8] = sums[i / 2].d[2 + i % 2];
+    }
+  }
+
+  // The channels of a piece of write forget and take up the update.
+  DS_DEVICE void write_piece(const Words4* piece, int index, const SplitA (&update)[kChunkBlocks]) {
+    constexpr int kLow = kChunkBlocks * kWriteBlocks * kBlockWords;
+    const auto* decay = reinterpret_cast<const simt::Float4*>(
+        reinterpret_cast<const unsigned char*>(piece) + TensorChunk::kWriteDecay);
+    DS_UNROLL
+    for (int b = 0; b < kWriteBlocks; ++b) {
+      MmaD& left = state_[2 * (index * kWriteBlocks + b)];
+      MmaD& right = state_[2 * (index * kWriteBlocks + b) + 1];
+      const simt::Float4 factor = decay[b * (kBlock / 4) + pair_];
+      DS_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        left.d[i] *= factor.x[i % 2];
+        right.d[i] *= factor.x[2 + i % 2];
+      }
+      DS_UNROLL
+      for (int t = 0; t < kChunkBlocks; ++t) {
+        const Words4* at = piece + (t * kWriteBlocks + b) * kBlockWords + simt::lane_index();
+        const Words4 high = at[0];
+        add_product(update[t].high, high, left, right);
+        add_product(update[t].low, high, left, right);
+        add_product(update[t].high, at[kLow], left, right);
+      }
+      DS_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        left.d[i] = stored_value<Stored>(left.d[i]);
+        right.d[i] = stored_value<Stored>(right.d[i]);
+      }
+    }
+  }
+
+  StateMemory& memory_;
+  int group_;   // of the lane, as in simt.h
+  int pair_;    // of the lane
+  int column_;  // row of S^T in the block, the lane's other is 8 further
+  MmaD state_[2 * kKeyBlocks];
+};
+
+// grid [blocks of columns, heads, prefill segments]
+template <class Values, int kKeyDim, class Stored>
+DS_KERNEL void DS_BOUNDS(kThreads, 1) tensor_state_kernel(RuleView view) {
+  auto& memory = *static_cast<StateMemory*>(simt::shared_memory());
+  const StepView& step = view.call.mixer.step;
+  const int index = step.num_decode + simt::block_index().z;
+  const Segment segment = step.segments[index];
+  const int head = simt::block_index().y;
+  if (segment.slot < 0) return write_zeros(view, segment, head, kTensorColumns);
+  const int first_column = simt::block_index().x * kTensorColumns;
+  const int first = first_chunk(view.call, index, &memory.first_chunk);
+  constexpr int64_t kBytes = TensorChunk{kKeyDim}.bytes();
+  Ring<kKeyDim, Values::kErases> ring(view, segment, head, tensor_chunk(view, first, head),
+                                      view.heads() * kBytes, memory);
+  WarpState<Values, kKeyDim, Stored> state(memory);
+  auto* slot = static_cast<Stored*>(view.state(segment.slot, head)) + first_column * kKeyDim;
+  state.load(slot, segment.position == 0);
+  const int64_t out_stride = view.out(1, head) - view.out(0, head);
+  for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
+    const int left = segment.num_rows - row;
+    state.advance(ring, view.tokens(segment.first_row + row, head),
+                  left < kChunkTokens ? left : kChunkTokens,
+                  view.out(segment.first_row + row, head) + first_column, out_stride);
+  }
+  state.store(slot);
+}
+
+template <class Values, int kKeyDim, class Stored>
+void launch_kernel(simt::Stream stream, const RuleView& view) {
+  const auto columns = static_cast<int>(view.size().value_dim / kTensorColumns);
+  simt::launch(stream, {columns, view.heads(), view.call.num_prefill()}, kThreads,
+               sizeof(StateMemory), tensor_state_kernel<Values, kKeyDim, Stored>, view);
+}
+
+template <class Values, class Stored>
+void launch_stored(simt::Stream stream, const RuleView& view) {
+  switch (view.size().key_dim) {
+    case 64: return launch_kernel<Values, 64, Stored>(stream, view);
+    case 128: return launch_kernel<Values, 128, Stored>(stream, view);
+    case 256: return launch_kernel<Values, 256, Stored>(stream, view);
+  }
+}
+
+}  // namespace
+
+void launch_tensor_state(simt::Stream stream, const RuleView& view) {
+  dispatch_mixer(view.kind(), [&](auto mixer) {
+    using Values = decltype(values_of<decltype(mixer)>());
+    if (view.state_dtype() == Dtype::kF32) {
+      launch_stored<Values, float>(stream, view);
+    } else {
+      launch_stored<Values, uint16_t>(stream, view);
+    }
+  });
+}
+
+}  // namespace deltaserve::cuda
