@@ -7,6 +7,7 @@
 #include "kernels/base/check.h"
 #include "kernels/cuda/delta_prefill.h"
 #include "kernels/cuda/head.h"
+#include "kernels/cuda/layer_proof.h"
 #include "kernels/cuda/mixer_layer.h"
 #include "kernels/cuda/operation.h"
 #include "kernels/cuda/recordings.h"
@@ -99,8 +100,10 @@ class CudaBackend final : public Backend {
       text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " + dtype_name(dtype) +
               " weights";
     }
-    const std::string& warning = products_.warning();
-    return warning.empty() ? text : text + "; warning: " + warning;
+    for (const std::string* warning : {&products_.warning(), &paths_warning_}) {
+      if (!warning->empty()) text += "; warning: " + *warning;
+    }
+    return text;
   }
 
   // ---- At load
@@ -135,6 +138,7 @@ class CudaBackend final : public Backend {
   bool reserve(const MixerShape& mixer, int64_t max_rows, int64_t max_segments,
                int64_t max_head_rows, int64_t hidden, int64_t vocab) override {
     limits_ = {max_rows, max_segments, max_head_rows, vocab, options_.head_extra_bytes};
+    paths_ = prove_paths(*runtime_, mixer, &paths_warning_);
     return memory_.reserve(*runtime_, limits_) && mixer_.reserve(*runtime_, mixer, limits_) &&
            head_.reserve(*runtime_, max_head_rows, hidden, vocab, takes_bf16(hidden)) &&
            products_.reserve(std::max<int64_t>(max_rows, head_.block));
@@ -414,7 +418,7 @@ class CudaBackend final : public Backend {
                              mixer_.covariance.get(),
                              GateLayout(layer.shape)};
     run_mixer_layer(runtime_->stream(), {mixer, step_.row_segments, step_.chunks, step_.num_chunks,
-                                         mixer_.prefill.get(), out.bf16});
+                                         mixer_.prefill.get(), out.bf16, paths_});
   }
 
   // The rows of the head that `step_` has, of which the first is the step's `first`.
@@ -468,6 +472,8 @@ class CudaBackend final : public Backend {
 
   StepLimits limits_;
   StepMemory memory_;
+  LayerPaths paths_;           // of this model on this device
+  std::string paths_warning_;  // of proving them
   MixerMemory mixer_;
   HeadMemory head_;
   Recordings recordings_;

@@ -1,5 +1,7 @@
 #include "kernels/cuda/decode_layer.h"
 
+#include <type_traits>
+
 #include "kernels/base/check.h"
 #include "kernels/cuda/delta_step_team.h"
 #include "kernels/cuda/feature_run.h"
@@ -220,27 +222,29 @@ void launch_tile(simt::Stream stream, const LayerCall& call) {
 // none. Blocks are as small as the cluster allows: more of them share the memory's latency.
 template <class Stored, class Visit>
 void visit_tile(const MixerShape& shape, const Visit& visit) {
-  const auto fitting = [&]<int kWidth, int kGroups, int kLane>() {
-    using Small = StepTile<Stored, kWidth, kGroups, 128>;
-    using Large = StepTile<Stored, kWidth, kGroups, 512>;
+  constexpr int kLanes = static_cast<int>(sizeof(Stored));  // of 16 bytes, for 16 channels
+  const auto fitting = [&]<class Small, class Large, int kLane>() {
     if (shape.value_dim <= kMaxCluster * Small::kBlockRows) {
       visit.template operator()<Small, kLane>();
     } else if (shape.value_dim <= kMaxCluster * Large::kBlockRows) {
       visit.template operator()<Large, kLane>();
     }
   };
-  const auto bytes = static_cast<int>(padded_to_16(shape.key_dim) * sizeof(Stored));
-  if (shape.key_dim <= 16) {
-    if constexpr (sizeof(Stored) == 4) return fitting.template operator()<4, 1, 4>();
-  }
-  if (bytes <= 8 * 16) return fitting.template operator()<8, 1, 4>();
-  if (bytes <= 16 * 16) return fitting.template operator()<16, 1, 4>();
-  if (bytes <= 32 * 16 && shape.key_dim <= 128) return fitting.template operator()<32, 1, 4>();
-  if (shape.key_dim <= 256) {
-    if constexpr (sizeof(Stored) == 2) return fitting.template operator()<32, 1, 8>();
-    return fitting.template operator()<32, 2, 8>();
-  }
+  using Narrow = StepTile<Stored, 4 * kLanes, 1, 128>;
+  using Middle = StepTile<Stored, 8 * kLanes, 1, 128>;
+  if (shape.key_dim <= 64) return fitting.template operator()<Narrow, Narrow, 4>();
+  if (shape.key_dim <= 128) return fitting.template operator()<Middle, Middle, 4>();
+  if (shape.key_dim > 256) return;
+  constexpr int kGroups = sizeof(Stored) == sizeof(float) ? 2 : 1;
+  fitting.template
+  operator()<StepTile<Stored, 32, kGroups, 128>, StepTile<Stored, 32, kGroups, 512>, 8>();
 }
+
+// Preconditioned mixers have passes of their own.
+template <class Mixer>
+constexpr bool kHasKernel = !std::is_same_v<Mixer, Preconditioned<DeltaNet>> &&
+                            !std::is_same_v<Mixer, Preconditioned<GatedDeltaNet>> &&
+                            !std::is_same_v<Mixer, Preconditioned<KimiDelta>>;
 
 }  // namespace
 
@@ -264,10 +268,12 @@ void launch_decode_layer(simt::Stream stream, const LayerCall& call) {
     const auto visit = [&]<class Tile, int kLane>() {
       launch_tile<Mixer, Tile, kLane>(stream, call);
     };
-    if (call.mixer.states.state_dtype == Dtype::kF32) {
-      visit_tile<float>(shape, visit);
-    } else if constexpr (Mixer::kDecay != Decay::kNone) {
-      visit_tile<uint16_t>(shape, visit);
+    if constexpr (kHasKernel<Mixer>) {
+      if (call.mixer.states.state_dtype == Dtype::kF32) {
+        visit_tile<float>(shape, visit);
+      } else if constexpr (Mixer::kDecay != Decay::kNone) {
+        visit_tile<uint16_t>(shape, visit);
+      }
     }
   });
 }

@@ -20,6 +20,8 @@ class Runtime {
   // For the log: name, compute capability, memory.
   virtual std::string description() const = 0;
   virtual simt::Stream stream() const = 0;
+  // Whether blocks can share a cluster (compute capability 9.0).
+  virtual bool has_clusters() const = 0;
 
   // Null: the memory is not there. 256-byte aligned. The host's can be copied while kernels run.
   virtual void* allocate(size_t bytes) = 0;

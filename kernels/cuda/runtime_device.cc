@@ -35,6 +35,7 @@ class DeviceRuntime final : public Runtime {
            std::to_string(properties_.totalGlobalMem / 1'000'000'000) + " GB)";
   }
   simt::Stream stream() const override { return stream_; }
+  bool has_clusters() const override { return properties_.major >= 9; }
 
   void* allocate(size_t bytes) override {
     void* memory = nullptr;

@@ -47,6 +47,7 @@ class HostRuntime final : public Runtime {
     queue_.clear();
   }
 
+  bool has_clusters() const override { return true; }
   bool can_record() const override { return true; }
   void begin_recording() override {
     DS_CHECK(!recording_);

@@ -154,6 +154,7 @@ class LoggedRuntime final : public Runtime {
   void copy(void* to, const void* from, size_t bytes) override { inner_->copy(to, from, bytes); }
   void fill_zero(void* device, size_t bytes) override { inner_->fill_zero(device, bytes); }
   void synchronize() override { inner_->synchronize(); }
+  bool has_clusters() const override { return true; }
   bool can_record() const override { return log_.can_record; }
   void begin_recording() override { inner_->begin_recording(); }
   uint64_t end_recording() override {

@@ -20,6 +20,7 @@ class PretendedRuntime : public Runtime {
   void copy(void*, const void*, size_t) override { DS_CHECK(false); }
   void fill_zero(void*, size_t) override { DS_CHECK(false); }
   void synchronize() override {}
+  bool has_clusters() const override { return false; }
   bool can_record() const override { return false; }
   void begin_recording() override { DS_CHECK(false); }
   uint64_t end_recording() override { return 0; }

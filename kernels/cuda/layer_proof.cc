@@ -1,0 +1,230 @@
+#include "kernels/cuda/layer_proof.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "kernels/cuda/decode_layer.h"
+#include "kernels/cuda/delta_prefill.h"
+#include "kernels/cuda/device_memory.h"
+#include "kernels/cuda/mixer_layer.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+constexpr double kFloatTolerance = 1e-4;
+constexpr double kTensorTolerance = 2e-2;
+
+// Two sequences that decode, padding, and a prompt of a chunk and a part of one.
+constexpr int kPromptRows = kChunkTokens + 6;
+constexpr Segment kSegments[] = {
+    {0, 0, 1, 64}, {-1, 1, 1, 0}, {1, 2, 1, 7}, {2, 3, kPromptRows, 64}};
+constexpr int kNumDecode = 3;
+constexpr int kRows = kNumDecode + kPromptRows;
+constexpr int kSlots = 3;
+
+// All that the shape projects, column after column.
+ProjectionLayout projection_of(const MixerShape& shape) {
+  ProjectionLayout at;
+  at.columns = 0;
+  const auto take = [&at](int32_t count) {
+    const int32_t begin = at.columns;
+    at.columns += count;
+    return count == 0 ? -1 : begin;
+  };
+  at.q = take(shape.q_columns());
+  at.k = take(shape.k_columns());
+  at.v = take(shape.v_columns());
+  at.gate = take(shape.value_columns());
+  at.decay = take(shape.decay_heads * shape.decay_width());
+  at.beta = take(shape.beta_heads * (shape.has_erase_gate() ? shape.key_dim : 1));
+  at.lambda = take(shape.heads);
+  at.write_gate = take(shape.has_erase_gate() ? shape.value_columns() : 0);
+  at.precond_decay = take(shape.precond_heads);
+  at.precond_beta = take(shape.precond_heads);
+  if (shape.product_features) {
+    at.q_left = take(shape.q_columns());
+    at.q_right = take(shape.q_columns());
+    at.k_left = take(shape.k_columns());
+    at.k_right = take(shape.k_columns());
+  }
+  return at;
+}
+
+class Proof {
+ public:
+  Proof(Runtime& runtime, const MixerShape& shape, Dtype state_dtype)
+      : runtime_(runtime),
+        layout_(StateLayout::of(shape, 1, state_dtype)),
+        gate_layout_(shape),
+        projection_(projection_of(shape)) {
+    layer_.shape = shape;
+    layer_.projection = projection_;
+    const int64_t keys = int64_t{shape.heads} * shape.key_dim;
+    const int64_t weights = shape.conditioning.on ? keys * shape.heads : 0;
+    random(kRows * int64_t{projection_.columns}, &projected_);
+    random(int64_t{shape.conv_width} * shape.channels(), &conv_);
+    random(std::max<int64_t>({int64_t{shape.decay_heads} * shape.decay_width(), weights,
+                              shape.value_columns(), 1}),
+           &vector_);
+    floats(kSlots * layout_.floats, &states_);
+    floats(kRows * int64_t{shape.channels()}, &features_);
+    floats(kRows * gate_layout_.floats, &gates_);
+    floats(kRows * keys, &queries_);
+    floats(kRows * 4 * keys, &covariance_);
+    floats(kRows * int64_t{shape.value_columns()}, &out_);
+    upload(std::vector<Segment>(std::begin(kSegments), std::end(kSegments)), &segments_);
+    upload(std::vector<Chunk>{{3, kNumDecode, kChunkTokens},
+                              {3, kNumDecode + kChunkTokens, kPromptRows - kChunkTokens}},
+           &chunks_);
+    std::vector<int32_t> row_segments(kRows, 3);
+    for (int r = 0; r < kNumDecode; ++r) row_segments[static_cast<size_t>(r)] = r;
+    upload(row_segments, &row_segments_);
+    const auto bytes = static_cast<int64_t>(prefill_scratch_bytes(shape, 2));
+    scratch_ = Memory<unsigned char>(runtime_, std::max<int64_t>(bytes, 1));
+    complete_ = complete_ && !scratch_.empty();
+  }
+
+  bool complete() const { return complete_; }
+
+  struct Result {
+    std::vector<float> decode, prefill;
+  };
+
+  // The rows of a second step, which reads the states that a first one left.
+  Result run(const LayerPaths& paths) {
+    const MixerShape& shape = layer_.shape;
+    const bool conditioned = shape.conditioning.on;
+    const MixerCall mixer = {
+        layer_,
+        weights(),
+        {nullptr, kRows, segments_.get(), static_cast<int32_t>(std::size(kSegments)), kNumDecode},
+        projected_.get(),
+        out_.get(),
+        {states_.get(), layout_.floats, layout_.layers[0], layout_.state_dtype},
+        features_.get(),
+        gates_.get(),
+        conditioned ? queries_.get() : nullptr,
+        conditioned ? covariance_.get() : nullptr,
+        gate_layout_};
+    const LayerCall call = {mixer, row_segments_.get(), chunks_.get(), 2, scratch_.get(), nullptr,
+                            paths};
+    runtime_.fill_zero(states_.get(), states_.bytes());
+    for (int step = 0; step < 2; ++step) run_mixer_layer(runtime_.stream(), call);
+    const int64_t columns = shape.value_columns();
+    Result result;
+    result.decode.resize(static_cast<size_t>(kNumDecode * columns));
+    result.prefill.resize(static_cast<size_t>(kPromptRows * columns));
+    runtime_.copy_out(result.decode.data(), out_.get(), result.decode.size() * sizeof(float));
+    runtime_.copy_out(result.prefill.data(), out_.get() + kNumDecode * columns,
+                      result.prefill.size() * sizeof(float));
+    runtime_.synchronize();
+    return result;
+  }
+
+ private:
+  void floats(int64_t count, Memory<float>* memory) {
+    *memory = Memory<float>(runtime_, std::max<int64_t>(count, 1));
+    complete_ = complete_ && !memory->empty();
+  }
+  void random(int64_t count, Memory<float>* memory) {
+    std::uniform_real_distribution<float> uniform(-0.5f, 0.5f);
+    std::vector<float> values(static_cast<size_t>(std::max<int64_t>(count, 1)));
+    for (float& value : values) value = uniform(random_);
+    upload(values, memory);
+  }
+  template <class T>
+  void upload(const std::vector<T>& values, Memory<T>* memory) {
+    *memory = Memory<T>(runtime_, std::ssize(values));
+    if (memory->empty()) {
+      complete_ = false;
+      return;
+    }
+    runtime_.copy_in(memory->get(), values.data(), memory->bytes());
+    runtime_.synchronize();
+  }
+  MixerWeights weights() const {
+    const MixerShape& shape = layer_.shape;
+    const float* any = vector_.get();
+    MixerWeights weights = {};
+    weights.norm = any;
+    if (shape.conv_width > 0) weights.conv = conv_.get();
+    if (shape.decay_heads > 0) weights.a_log = weights.dt_bias = any;
+    if (shape.precond_heads > 0) {
+      weights.precond_a_log = weights.precond_dt_bias = weights.precond_center = any;
+    }
+    if (shape.conditioning.on) weights.conditioning = weights.conditioning_bias = any;
+    return weights;
+  }
+
+  Runtime& runtime_;
+  StateLayout layout_;
+  GateLayout gate_layout_;
+  ProjectionLayout projection_;
+  MixerLayer layer_;
+  std::mt19937 random_{1};
+  bool complete_ = true;
+  Memory<float> projected_, conv_, vector_, states_, features_, gates_, queries_, covariance_, out_;
+  Memory<Segment> segments_;
+  Memory<Chunk> chunks_;
+  Memory<int32_t> row_segments_;
+  Memory<unsigned char> scratch_;
+};
+
+// |a - b| / |b| by norms; infinity where either is no number.
+double difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double squares = 0;
+  double norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    squares += d * d;
+    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  const double relative = std::sqrt(squares / std::max(norm, 1e-30));
+  return std::isfinite(relative) ? relative : INFINITY;
+}
+
+void warn(std::string* warning, const char* text) {
+  if (!warning->empty()) *warning += ", ";
+  *warning += text;
+}
+
+// Takes from `paths` what does not agree with the plain kernels.
+void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths* paths,
+             std::string* warning) {
+  Proof proof(runtime, shape, dtype);
+  const Proof::Result plain = proof.complete() ? proof.run({}) : Proof::Result{};
+  const Proof::Result fast = proof.complete() ? proof.run(*paths) : Proof::Result{};
+  if (!proof.complete()) {
+    *paths = {};
+    return warn(warning, "no memory to prove the fast kernels, which stay off");
+  }
+  // A state in bf16 may round to its neighbour.
+  const double step = dtype == Dtype::kF32 ? kFloatTolerance : kTensorTolerance;
+  if (paths->one_launch_decode && difference(fast.decode, plain.decode) > step) {
+    paths->one_launch_decode = false;
+    warn(warning, "one-launch decode proved wrong and stays off");
+  }
+  if (paths->prefill == PrefillPath::kTensor &&
+      difference(fast.prefill, plain.prefill) > kTensorTolerance) {
+    paths->prefill = PrefillPath::kPlain;
+    warn(warning, "prefill on tensor cores proved wrong and stays off");
+  }
+}
+
+}  // namespace
+
+LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, std::string* warning) {
+  LayerPaths paths;
+  paths.one_launch_decode = runtime.has_clusters() && has_decode_layer(shape, {});
+  if (has_tensor_prefill(shape)) paths.prefill = PrefillPath::kTensor;
+  for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
+    const bool fast = paths.one_launch_decode || paths.prefill != PrefillPath::kPlain;
+    const bool allowed = dtype == Dtype::kF32 || shape.decay() != Decay::kNone;
+    if (fast && allowed) compare(runtime, shape, dtype, &paths, warning);
+  }
+  return paths;
+}
+
+}  // namespace deltaserve::cuda
