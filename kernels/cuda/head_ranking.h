@@ -247,9 +247,8 @@ class Ranking {
   // Gathers a span of at most capacity() candidates, whose count may be an estimate from above, and
   // sorts them.
   DS_DEVICE void fill_list(const Span& span) {
-    simt::sync_block();  // nobody reads the old list any more
     if (simt::thread_index() == 0) shared_.listed = 0;
-    simt::sync_block();
+    simt::sync_block();  // nobody reads an older list any more
     each_value<8>(from_.values, simt::thread_index(), from_.vocab, simt::block_threads(),
                   [&](int token, float raw) {
                     const float value = from_.value(token, raw);
