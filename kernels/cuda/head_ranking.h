@@ -107,9 +107,9 @@ class Ranking {
     if (listed) goal.target = fraction * all;
     return list_[locate(items, run, goal, shared_)];
   }
-  // Of the last count given to behind_most_likely, if it is no more than the list's capacity.
+  // After behind_most_likely(count) with a count of at most the list's capacity: the first `count`
+  // places in order.
   DS_DEVICE uint64_t listed(int item) const { return list_[item]; }
-  DS_DEVICE int num_listed() const { return span_.count; }
 
  private:
   static constexpr int kWays = 8;
@@ -129,6 +129,7 @@ class Ranking {
     Goal goal;
     float least;
   };
+
   DS_DEVICE int capacity() const { return list_capacity(simt::block_threads()); }
   DS_DEVICE bool leads() const { return span_.count > 0 && span_.rank == 0; }
 
