@@ -96,8 +96,21 @@ LayerDevice::LayerDevice(const World& world, Dtype state_dtype, const cuda::Laye
       convert<true>(float_layout_, layout_, from, to);
     }
   }
+  for (int job = 0; job < kNumJobs; ++job) {
+    if (kJobs[job].history == 0) poison(slots_.get() + slot_of(job) * layout_.floats);
+  }
   std::copy_n(slots_.get(), kNumSlots * layout_.floats, before_.get());
   for (const Job& job : kJobs) out_.emplace_back(size(job.rows * columns()), NAN);
+}
+
+void LayerDevice::poison(float* slot) const {
+  const LayerStateLayout& layer = layout_.layers[1];
+  for (const auto part : kFloatParts) {
+    if (part != &LayerStateLayout::conv_tail) {
+      std::fill_n(slot + (layer.*part).offset, (layer.*part).floats, NAN);
+    }
+  }
+  std::fill_n(slot + layer.state.offset, layer.state.floats, NAN);
 }
 
 void LayerDevice::run(const StepView& view, const std::vector<float>& projected,

@@ -42,6 +42,8 @@ class LayerDevice {
  private:
   void run(const StepView& view, const std::vector<float>& projected, std::vector<float>& out,
            std::vector<uint16_t>& out_bf16);
+  // What a sequence left here before, padding included, must not matter to one that begins.
+  void poison(float* slot) const;
   // A slot, in the world's layout.
   std::vector<float> unpacked(const float* slot) const;
   const float* slot(int index) const { return slots_.get() + index * layout_.floats; }
