@@ -129,11 +129,12 @@ class GramWarp {
         weigh(j, 0, a_[j]);
         if constexpr (Mixer::kErases) store_square(j, a_[j]);
       }
-      const Words4 block = {{simt::pack_bf16(reads_[j][0].d[0], reads_[j][0].d[1]).bits,
-                             simt::pack_bf16(reads_[j][1].d[0], reads_[j][1].d[1]).bits,
-                             simt::pack_bf16(reads_[j][0].d[2], reads_[j][0].d[3]).bits,
-                             simt::pack_bf16(reads_[j][1].d[2], reads_[j][1].d[3]).bits}};
-      store(layout_.reads() + lower_block(block_, j) * kBlockBytes, block);
+      const MmaD& left = reads_[j][0];
+      const MmaD& right = reads_[j][1];
+      store_split(layout_.reads() + lower_block(block_, j) * kBlockBytes,
+                  kLowerBlocks * kBlockBytes,
+                  {{{left.d[0], left.d[1], right.d[0], right.d[1]}},
+                   {{left.d[2], left.d[3], right.d[2], right.d[3]}}});
     }
   }
 
@@ -147,16 +148,21 @@ class GramWarp {
         rows.top.x[i] = at[0];
         rows.bottom.x[i] = at[8 * kSquareStride];
       }
-      const SplitBlock block = split_block(rows);
-      const int at = layout_.inverse() + lower_block(block_, j) * kBlockBytes;
-      store(at, block.high);
-      store(at + kLowerBlocks * kBlockBytes, block.low);
+      store_split(layout_.inverse() + lower_block(block_, j) * kBlockBytes,
+                  kLowerBlocks * kBlockBytes, rows);
     }
   }
 
  private:
   DS_DEVICE void store(int offset, const Words4& block) const {
     *reinterpret_cast<Words4*>(to_ + offset + simt::lane_index() * 16) = block;
+  }
+
+  // The low parts `to_low` bytes behind the high ones.
+  DS_DEVICE void store_split(int offset, int to_low, const RowPair& rows) const {
+    const SplitBlock block = split_block(rows);
+    store(offset, block.high);
+    store(offset + to_low, block.low);
   }
 
   // Adds the products with the columns of the warp's own and of all earlier tokens.
@@ -251,10 +257,8 @@ class GramWarp {
     }
     constexpr int kBlocks = TensorChunk::kWriteChannels / kBlock;
     const int piece = layout_.write() + k / kBlocks * TensorChunk::kWriteBytes;
-    const int at = piece + (block_ * kBlocks + k % kBlocks) * kBlockBytes;
-    const SplitBlock block = split_block(rows);
-    store(at, block.high);
-    store(at + TensorChunk::kWriteDecay / 2, block.low);
+    store_split(piece + (block_ * kBlocks + k % kBlocks) * kBlockBytes,
+                TensorChunk::kWriteDecay / 2, rows);
     const int lane = simt::lane_index();
     if (block_ > 0 || lane >= kBlock) return;
     float decay = 1;

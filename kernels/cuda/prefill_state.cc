@@ -4,7 +4,8 @@
 // because sums of one product are laid out over the lanes as the left operand of the next. Right
 // operands come through a ring of pieces in shared memory, which all warps of the block share.
 //
-// U, P, T and write are taken as high + low parts: their errors would come back through the state.
+// U, P, T, Q and write are taken as high + low parts: errors of U would come back through the
+// state, and the terms of U and O cancel where keys repeat.
 #include "kernels/cuda/prefill_state.h"
 
 #include "kernels/cuda/prefill_tiles.h"
@@ -28,6 +29,11 @@ struct StateMemory {
   alignas(16) float values[kChunkTokens * kValueStride];
   int first_chunk;
 };
+
+// Resident on a multiprocessor: what the registers allow.
+constexpr int blocks_per_processor(int key_dim) {
+  return key_dim > 64 ? 2 : 3;
+}
 
 // Which mixer's value() and kErases a kernel takes for `Mixer`: the first one of the family that
 // has the same, so that few kernels are compiled.
@@ -55,10 +61,32 @@ class Ring {
         stride_(stride),
         memory_(memory) {
     values_.data += simt::block_index().x * kTensorColumns;
-    for (int i = 0; i < kStages - 1; ++i) issue();
+    for (int stage = 0; stage < kStages - 1; ++stage) issue(stage);
   }
 
-  // Waits for the next piece. The first of a chunk comes with the chunk's values.
+  // Puts what the mixer writes in the place of v, for a chunk of n tokens; behind the last one
+  // zeros. It arrives with the first piece. A thread sees its own copies before it meets others.
+  template <class Values>
+  DS_DEVICE void make_values(const HeadTokens& tokens, int n) {
+    simt::wait_copies<kStages - 2>();
+    for (int at = simt::thread_index(); at < kChunkTokens * kRowCopies; at += kThreads) {
+      const int i = at / kRowCopies;
+      const int column = at % kRowCopies * 4;
+      float* to = memory_.values + i * kValueStride + column;
+      if (i >= n) {
+        for (int c = 0; c < 4; ++c) to[c] = 0;
+        continue;
+      }
+      Token token = tokens.at(i);
+      token.v = to;
+      if (token.write_gate != nullptr) {
+        token.write_gate += simt::block_index().x * kTensorColumns + column;
+      }
+      DS_UNROLL
+      for (int c = 0; c < 4; ++c) to[c] = Values::value(token, c);
+    }
+  }
+  // Waits for the next piece.
   DS_DEVICE void arrive() {
     simt::wait_copies<kStages - 2>();
     simt::sync_block();
@@ -67,22 +95,23 @@ class Ring {
   DS_DEVICE const Words4* next() {
     arrive();
     const auto* piece = reinterpret_cast<const Words4*>(memory_.pieces[taken_]);
+    issue((taken_ + kStages - 1) % kStages);
     taken_ = (taken_ + 1) % kStages;
-    issue();
     return piece;
   }
 
  private:
+  static constexpr int kRowCopies = kTensorColumns / 4;  // of a row of values
   static constexpr int kPieces = TensorChunk{kKeyDim}.pieces(kErases);
   // Otherwise the values of a chunk are still in use when those of the next are asked for.
   static_assert(kPieces >= kStages);
 
-  DS_DEVICE void issue() {
+  DS_DEVICE void issue(int stage) {
     if (rows_ > 0) {
       if (piece_ == 0) issue_values();
       const TensorChunk::Piece piece = TensorChunk{kKeyDim}.piece(piece_, kErases);
       for (int at = simt::thread_index() * 16; at < piece.bytes; at += kThreads * 16) {
-        simt::copy_async(memory_.pieces[issued_] + at, chunk_ + piece.offset + at);
+        simt::copy_async(memory_.pieces[stage] + at, chunk_ + piece.offset + at);
       }
       if (++piece_ == kPieces) {
         piece_ = 0;
@@ -91,11 +120,9 @@ class Ring {
         values_.data = values_.at(kChunkTokens);
       }
     }
-    issued_ = (issued_ + 1) % kStages;
     simt::commit_copies();
   }
   DS_DEVICE void issue_values() {
-    constexpr int kRowCopies = kTensorColumns / 4;
     for (int at = simt::thread_index(); at < kChunkTokens * kRowCopies; at += kThreads) {
       const int i = at / kRowCopies;
       const int column = at % kRowCopies * 4;
@@ -109,9 +136,8 @@ class Ring {
   const unsigned char* chunk_;
   int64_t stride_;
   StateMemory& memory_;
-  int piece_ = 0;   // under way, of its chunk
-  int issued_ = 0;  // stage
-  int taken_ = 0;   // stage
+  int piece_ = 0;  // to be asked for next, of its chunk
+  int taken_ = 0;  // stage of the next
 };
 
 // A left operand from two neighbouring tiles of sums.
@@ -134,6 +160,14 @@ DS_DEVICE SplitA split_rows(const MmaD& left, const MmaD& right) {
 DS_DEVICE void add_product(const MmaA& a, const Words4& block, MmaD& left, MmaD& right) {
   simt::multiply_add(a, left_columns(block), left);
   simt::multiply_add(a, right_columns(block), right);
+}
+
+// The same of split operands, but for the product of the low parts.
+DS_DEVICE void add_product(const SplitA& a, const Words4& high, const Words4& low, MmaD& left,
+                           MmaD& right) {
+  add_product(a.high, high, left, right);
+  add_product(a.low, high, left, right);
+  add_product(a.high, low, left, right);
 }
 
 // A warp's 16 rows of S^T of one head in one segment.
@@ -190,6 +224,10 @@ class WarpState {
   static constexpr int kRowBlocks = TensorChunk::kRowChannels / kBlock;
   static constexpr int kWritePieces = kKeyDim / TensorChunk::kWriteChannels;
   static constexpr int kWriteBlocks = TensorChunk::kWriteChannels / kBlock;
+  // Whether the update leaves its registers while the state is read: with the sums of the outputs
+  // there are not enough. It is back before the values of the next chunk are asked for.
+  static constexpr bool kParks = kKeyDim > 128;
+  static_assert(kWritePieces >= kStages || !kParks);
 
   // Of the lane's four channels in a block, rows `group` and `group + 8`.
   DS_DEVICE int64_t element(int block, int half) const {
@@ -228,20 +266,12 @@ class WarpState {
     }
   }
 
-  // The lane's values of tokens 8 tile + 2 pair .. and rows group and group + 8; zero from n on.
-  DS_DEVICE void read_values(const HeadTokens& tokens, int n, MmaD (&sums)[kChunkTiles]) const {
+  // Of tokens 8 tile + 2 pair .. and rows group and group + 8.
+  DS_DEVICE void read_values(MmaD (&sums)[kChunkTiles]) const {
     DS_UNROLL
-    for (int i = 0; i < 2 * kChunkTiles; ++i) {
-      const int row = i / 2 * 8 + 2 * pair_ + i % 2;
-      float* to = &sums[i / 2].d[i % 2];
-      to[0] = to[2] = 0;
-      if (row >= n) continue;
-      Token token = tokens.at(row);
-      token.v = memory_.values + row * kValueStride;
-      // The value's other operands, too, begin at the block's first column.
-      if (token.write_gate != nullptr) token.write_gate += simt::block_index().x * kTensorColumns;
-      to[0] = Values::value(token, column_);
-      to[2] = Values::value(token, column_ + 8);
+    for (int i = 0; i < 4 * kChunkTiles; ++i) {
+      const int token = i / 4 * 8 + 2 * pair_ + i % 2;
+      sums[i / 4].d[i % 4] = memory_.values[token * kValueStride + column_ + i % 4 / 2 * 8];
     }
   }
 
@@ -249,14 +279,15 @@ class WarpState {
   DS_DEVICE void make_update(PieceRing& ring, const HeadTokens& tokens, int n,
                              SplitA (&update)[kChunkBlocks]) const {
     MmaD sums[kChunkTiles];
+    ring.template make_values<Values>(tokens, n);
     if constexpr (!Values::kErases) {
       ring.arrive();
-      read_values(tokens, n, sums);
+      read_values(sums);
     } else {
       DS_UNROLL
       for (int piece = 0; piece < kRowPieces; ++piece) {
         const Words4* rows = ring.next();
-        if (piece == 0) read_values(tokens, n, sums);
+        if (piece == 0) read_values(sums);
         add_seen(rows, piece, sums);
       }
     }
@@ -274,29 +305,30 @@ class WarpState {
       DS_UNROLL
       for (int j = 0; j <= i; ++j) {
         const Words4* at = inverse + lower_block(i, j) * kBlockWords + simt::lane_index();
-        const Words4 high = at[0];
-        add_product(update[j].high, high, left, right);
-        add_product(update[j].low, high, left, right);
-        add_product(update[j].high, at[kLowerBlocks * kBlockWords], left, right);
+        add_product(update[j], at[0], at[kLowerBlocks * kBlockWords], left, right);
       }
       update[i] = split_rows(left, right);
     }
   }
 
-  DS_DEVICE void write_out(PieceRing& ring, const SplitA (&update)[kChunkBlocks], int n, float* out,
+  DS_DEVICE void write_out(PieceRing& ring, SplitA (&update)[kChunkBlocks], int n, float* out,
                            int64_t out_stride) const {
     MmaD sums[kChunkTiles];
     clear(sums);
     DS_UNROLL
-    for (int piece = 0; piece < kRowPieces; ++piece) add_seen(ring.next(), piece, sums);
+    for (int piece = 0; piece < kRowPieces; ++piece) {
+      const Words4* rows = ring.next();
+      if (kParks && piece == 0) move_update<true>(update);
+      add_seen(rows, piece, sums);
+    }
+    if constexpr (kParks) move_update<false>(update);
     const Words4* reads = ring.next();
     DS_UNROLL
     for (int i = 0; i < kChunkBlocks; ++i) {
       DS_UNROLL
       for (int j = 0; j <= i; ++j) {
-        const Words4 block = reads[lower_block(i, j) * kBlockWords + simt::lane_index()];
-        add_product(update[j].high, block, sums[2 * i], sums[2 * i + 1]);
-        add_product(update[j].low, block, sums[2 * i], sums[2 * i + 1]);
+        const Words4* at = reads + lower_block(i, j) * kBlockWords + simt::lane_index();
+        add_product(update[j], at[0], at[kLowerBlocks * kBlockWords], sums[2 * i], sums[2 * i + 1]);
       }
     }
     DS_UNROLL
@@ -306,6 +338,22 @@ class WarpState {
       float* to = out + row * out_stride + column_;
       to[0] = sums[i / 2].d[i % 2];
       to[8] = sums[i / 2].d[2 + i % 2];
+    }
+  }
+
+  // Between registers and the place of the chunk's values, which all warps have read by then.
+  template <bool kOut>
+  DS_DEVICE void move_update(SplitA (&update)[kChunkBlocks]) const {
+    static_assert(sizeof(SplitA) * kChunkBlocks * kThreads <= sizeof(StateMemory::values));
+    auto* place = reinterpret_cast<MmaA*>(memory_.values) + simt::thread_index();
+    DS_UNROLL
+    for (int i = 0; i < 2 * kChunkBlocks; ++i) {
+      MmaA& part = i % 2 == 0 ? update[i / 2].high : update[i / 2].low;
+      if constexpr (kOut) {
+        place[i * kThreads] = part;
+      } else {
+        part = place[i * kThreads];
+      }
     }
   }
 
@@ -327,10 +375,7 @@ class WarpState {
       DS_UNROLL
       for (int t = 0; t < kChunkBlocks; ++t) {
         const Words4* at = piece + (t * kWriteBlocks + b) * kBlockWords + simt::lane_index();
-        const Words4 high = at[0];
-        add_product(update[t].high, high, left, right);
-        add_product(update[t].low, high, left, right);
-        add_product(update[t].high, at[kLow], left, right);
+        add_product(update[t], at[0], at[kLow], left, right);
       }
       DS_UNROLL
       for (int i = 0; i < 4; ++i) {
@@ -349,7 +394,8 @@ class WarpState {
 
 // grid [blocks of columns, heads, prefill segments]
 template <class Values, int kKeyDim, class Stored>
-DS_KERNEL void DS_BOUNDS(kThreads, 1) tensor_state_kernel(RuleView view) {
+DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
+    tensor_state_kernel(RuleView view) {
   auto& memory = *static_cast<StateMemory*>(simt::shared_memory());
   const StepView& step = view.call.mixer.step;
   const int index = step.num_decode + simt::block_index().z;

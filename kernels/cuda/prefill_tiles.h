@@ -70,11 +70,10 @@ struct TensorChunk {
   static constexpr int kRowChannels = 64;    // of a piece of erase and read
   static constexpr int kWriteChannels = 32;  // of a piece of write
   static constexpr int kRowBytes = kRowChannels * kChunkTokens * 2;
-  static constexpr int kInverseBytes = 2 * kLowerBlocks * kBlockBytes;
-  static constexpr int kReadsBytes = kLowerBlocks * kBlockBytes;
+  static constexpr int kSquareBytes = 2 * kLowerBlocks * kBlockBytes;
   static constexpr int kWriteDecay = 2 * kWriteChannels * kChunkTokens * 2;  // bytes before it
   static constexpr int kWriteBytes = kWriteDecay + kWriteChannels * static_cast<int>(sizeof(float));
-  static constexpr int kLargestPiece = kInverseBytes;
+  static constexpr int kLargestPiece = kSquareBytes;
   static_assert(kRowBytes <= kLargestPiece && kWriteBytes <= kLargestPiece);
 
   int key_dim;
@@ -82,19 +81,20 @@ struct TensorChunk {
   constexpr int row_pieces() const { return key_dim / kRowChannels; }
   constexpr int write_pieces() const { return key_dim / kWriteChannels; }
 
-  // ---- Offsets in bytes. Square matrices: lower_block() after lower_block(), rows i, inner j.
+  // ---- Offsets in bytes. Square matrices: the high parts of lower_block() after lower_block(),
+  // rows i, inner j; then their low parts.
 
   // - e^G erase: [row_pieces][4 blocks of channels][4 blocks of tokens], rows are tokens
   constexpr int erase() const { return 0; }
-  // (I + A)^-1: its high parts, then its low parts
+  // (I + A)^-1
   constexpr int inverse() const { return row_pieces() * kRowBytes; }
   // e^G read, as erase
-  constexpr int read() const { return inverse() + kInverseBytes; }
+  constexpr int read() const { return inverse() + kSquareBytes; }
   // Q
   constexpr int reads() const { return read() + row_pieces() * kRowBytes; }
   // e^{G_n - G} write: [write_pieces] of high parts [4 blocks of tokens][2 blocks of channels],
   // rows are channels; low parts; e^{G_n} of the channels, float
-  constexpr int write() const { return reads() + kReadsBytes; }
+  constexpr int write() const { return reads() + kSquareBytes; }
   constexpr int bytes() const { return write() + write_pieces() * kWriteBytes; }
 
   // The pieces in order; without erase the first and the inverse are left out.
@@ -109,11 +109,11 @@ struct TensorChunk {
     if (!erases) index += row_pieces() + 1;
     if (index < row_pieces()) return {erase() + index * kRowBytes, kRowBytes};
     index -= row_pieces();
-    if (index == 0) return {inverse(), kInverseBytes};
+    if (index == 0) return {inverse(), kSquareBytes};
     --index;
     if (index < row_pieces()) return {read() + index * kRowBytes, kRowBytes};
     index -= row_pieces();
-    if (index == 0) return {reads(), kReadsBytes};
+    if (index == 0) return {reads(), kSquareBytes};
     return {write() + (index - 1) * kWriteBytes, kWriteBytes};
   }
 };

@@ -16,7 +16,15 @@ using simt::host::Order;
 struct Case {
   PrefillCase prefill;
   PrefillPath path;
+  int lengths = 0;  // which of kLengths
 };
+
+// Of sequences: for each order of threads a step. The second of a step goes on from a state.
+struct Lengths {
+  std::vector<int> forward, backward;
+};
+const Lengths kLengths[] = {
+    {{17, 129}, {15}}, {{65, 1}, {63}}, {{200, 2}, {64}}, {{16, 127}, {65}}};
 
 // Relative, against double: float; products of bf16 (on operands that are not rounded to it).
 double out_tolerance(PrefillPath path) {
@@ -46,42 +54,35 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 
 class DeltaPrefill : public testing::TestWithParam<Case> {
  protected:
-  ~DeltaPrefill() override {
-    simt::host::set_order(Order::kForward);
-    RecordProperty("out_error", std::to_string(PrefillWorld::largest_out_error));
-    RecordProperty("state_error", std::to_string(PrefillWorld::largest_state_error));
-  }
+  ~DeltaPrefill() override { simt::host::set_order(Order::kForward); }
 
   const PrefillCase& prefill() const { return GetParam().prefill; }
   const PrefillPath path_ = GetParam().path;
 };
 
 TEST_P(DeltaPrefill, EqualsTheRecurrence) {
+  const Lengths& lengths = kLengths[GetParam().lengths];
   for (const Order order : {Order::kForward, Order::kBackward}) {
     simt::host::set_order(order);
-    PrefillWorld world(prefill(), order == Order::kForward ? std::vector<int>{129, 17, 1, 64}
-                                                           : std::vector<int>{16, 65, 2, 63, 15});
+    PrefillWorld world(prefill(), order == Order::kForward ? lengths.forward : lengths.backward);
     world.step_all(path_);
     world.expect_near(out_tolerance(path_), state_tolerance(path_));
+    const std::string name = order == Order::kForward ? "forward" : "backward";
+    RecordProperty(name + "_out_error", std::to_string(world.largest_out_error()));
+    RecordProperty(name + "_state_error", std::to_string(world.largest_state_error()));
   }
 }
 
-class Long : public DeltaPrefill {};
-
-TEST_P(Long, EqualsTheRecurrence) {
-  PrefillWorld world(prefill(), {200, 127});
-  world.step_all(path_);
-  world.expect_near(out_tolerance(path_), state_tolerance(path_));
-}
+class Invariance : public DeltaPrefill {};
 
 // Of one sequence, bits: alone, between others, cut on the grid, threads in another order.
-TEST_P(Long, BitsDependOnTheOwnSequenceOnly) {
-  const std::vector<int> lengths = {129, 80};
+TEST_P(Invariance, BitsDependOnTheOwnSequenceOnly) {
+  const std::vector<int> lengths = {129, 20};
   PrefillWorld together(prefill(), lengths);
   together.step_all(path_);
   PrefillWorld apart(prefill(), lengths);
   simt::host::set_order(Order::kBackward);
-  apart.step(path_, {{1, 0, 80}});
+  apart.step(path_, {{1, 0, 20}});
   apart.step(path_, {{0, 0, 64}});
   apart.step(path_, {{0, 64, 129}});
   for (int s = 0; s < 2; ++s) {
@@ -90,14 +91,14 @@ TEST_P(Long, BitsDependOnTheOwnSequenceOnly) {
   }
 }
 
-TEST_P(Long, RowsDoNotSeeLaterRows) {
-  PrefillWorld whole(prefill(), {100});
+TEST_P(Invariance, RowsDoNotSeeLaterRows) {
+  PrefillWorld whole(prefill(), {80});
   whole.step_all(path_);
-  for (const int rows : {7, 16, 65}) {
-    PrefillWorld shorter(prefill(), {100});
+  for (const int rows : {7, 65}) {
+    PrefillWorld shorter(prefill(), {80});
     shorter.step(path_, {{0, 0, rows}});
     std::vector<float> expected = whole.out(0);
-    const size_t count = expected.size() / 100 * rows;
+    const size_t count = expected.size() / 80 * rows;
     expected.resize(count);
     std::vector<float> out = shorter.out(0);
     out.resize(count);
@@ -125,53 +126,61 @@ TEST_P(Bf16State, IsRoundedOnTheGrid) {
   }
 }
 
-std::vector<Case> cases(bool few) {
+bool has_path(PrefillPath path, const HeadCase& head) {
+  MixerShape shape;
+  shape.kind = head.kind;
+  shape.key_dim = head.key_dim;
+  shape.value_dim = head.value_dim;
+  return path == PrefillPath::kPlain || cuda::has_tensor_prefill(shape);
+}
+
+// Inputs that break careless kernels, for every mixer.
+std::vector<Case> all_cases() {
   std::vector<Case> all;
   for (const PrefillPath path : {PrefillPath::kPlain, PrefillPath::kTensor}) {
+    const auto add = [&](const HeadCase& head, Rule rule = Rule::kLayer) {
+      if (!has_path(path, head)) return;
+      const auto lengths = static_cast<int>(all.size() % std::size(kLengths));
+      all.push_back({{head, Dtype::kF32, rule}, path, lengths});
+    };
     for (const MixerKind kind : kAllMixers) {
-      const auto add = [&](Inputs inputs, int key_dim, int value_dim, Rule rule = Rule::kLayer) {
-        MixerShape shape;
-        shape.kind = kind;
-        shape.key_dim = key_dim;
-        shape.value_dim = value_dim;
-        if (path == PrefillPath::kTensor && !cuda::has_tensor_prefill(shape)) return;
-        all.push_back({{{kind, inputs, key_dim, value_dim}, Dtype::kF32, rule}, path});
-      };
-      const bool plain = path == PrefillPath::kPlain;
-      if (few) {
-        add(Inputs::kRandom, plain ? 40 : 64, plain ? 33 : 64);
-        continue;
-      }
-      add(Inputs::kRandom, 64, 64);
-      if (plain) add(Inputs::kRandom, 17, 33);
-      if (decay_of(kind) != Decay::kNone) add(Inputs::kHardDecay, 64, 64);
-      if (decay_of(kind) == Decay::kPerChannel) add(Inputs::kMixedDecay, 64, 64);
+      add({kind, Inputs::kRandom, 64, 64});
+      add({kind, Inputs::kRandom, 17, 33});
+      if (decay_of(kind) != Decay::kNone) add({kind, Inputs::kHardDecay, 64, 64});
+      if (decay_of(kind) == Decay::kPerChannel) add({kind, Inputs::kMixedDecay, 64, 64});
       // With x = k + lambda q the released chunk matrix has no bound on correlated keys.
-      if (kind != MixerKind::kQDeltaReleased) add(Inputs::kSimilarKeys, 64, 64);
+      if (kind == MixerKind::kQDeltaReleased) continue;
+      add({kind, Inputs::kSimilarKeys, 64, 64});
+      add({kind, Inputs::kIdenticalKeys, 64, 64});
     }
     for (const MixerKind kind :
          {MixerKind::kDeltaNet, MixerKind::kGatedDeltaNet, MixerKind::kKimiDelta}) {
-      if (few) continue;
-      MixerShape shape;
-      shape.kind = kind;
-      shape.key_dim = shape.value_dim = 64;
-      if (path == PrefillPath::kTensor && !cuda::has_tensor_prefill(shape)) continue;
-      all.push_back({{{kind, Inputs::kRandom, 64, 128}, Dtype::kF32, Rule::kCovariance}, path});
+      add({kind, Inputs::kRandom, 64, 128}, Rule::kCovariance);
+    }
+    for (const MixerKind kind :
+         {MixerKind::kQDelta, MixerKind::kQDeltaReleased, MixerKind::kPrecondKimiDelta}) {
+      add({kind, Inputs::kRandom, 128, 128});
+      add({kind, Inputs::kRandom, 256, 64});
     }
   }
   return all;
 }
 
-std::vector<Case> bf16_cases() {
-  std::vector<Case> all = cases(true);
-  std::erase_if(all, [](const Case& c) { return decay_of(c.prefill.head.kind) == Decay::kNone; });
-  for (Case& c : all) c.prefill.state_dtype = Dtype::kBf16;
+std::vector<Case> one_case_each(Dtype state_dtype) {
+  std::vector<Case> all;
+  for (const PrefillPath path : {PrefillPath::kPlain, PrefillPath::kTensor}) {
+    for (const MixerKind kind : kAllMixers) {
+      if (state_dtype == Dtype::kBf16 && decay_of(kind) == Decay::kNone) continue;
+      const int size = path == PrefillPath::kPlain ? 40 : 64;
+      all.push_back({{{kind, Inputs::kRandom, size, size}, state_dtype}, path});
+    }
+  }
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DeltaPrefill, testing::ValuesIn(cases(false)), name_of);
-INSTANTIATE_TEST_SUITE_P(All, Long, testing::ValuesIn(cases(true)), name_of);
-INSTANTIATE_TEST_SUITE_P(All, Bf16State, testing::ValuesIn(bf16_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(All, DeltaPrefill, testing::ValuesIn(all_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(All, Invariance, testing::ValuesIn(one_case_each(Dtype::kF32)), name_of);
+INSTANTIATE_TEST_SUITE_P(All, Bf16State, testing::ValuesIn(one_case_each(Dtype::kBf16)), name_of);
 
 }  // namespace
 }  // namespace deltaserve

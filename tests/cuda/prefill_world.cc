@@ -48,9 +48,6 @@ void copy_row(const Vec& from, int t, int64_t width, float* to) {
 
 }  // namespace
 
-double PrefillWorld::largest_out_error = 0;
-double PrefillWorld::largest_state_error = 0;
-
 // What the device holds during a step; NaN where nothing is written.
 struct PrefillWorld::Memory {
   Memory(const MixerShape& shape, int64_t rows, int64_t max_chunks)
@@ -301,8 +298,8 @@ void PrefillWorld::expect_near(double out_tolerance, double state_tolerance) {
       // Written so that NaN fails.
       EXPECT_LT(out_error, out_tolerance);
       EXPECT_LT(state_error, state_tolerance);
-      largest_out_error = std::max(largest_out_error, out_error);
-      largest_state_error = std::max(largest_state_error, state_error);
+      largest_out_error_ = std::max(largest_out_error_, out_error);
+      largest_state_error_ = std::max(largest_state_error_, state_error);
     }
   }
 }

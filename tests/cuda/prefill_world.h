@@ -35,8 +35,9 @@ class PrefillWorld {
   void round_states();
 
   void expect_near(double out_tolerance, double state_tolerance);
-  // Largest errors so far over all worlds, relative.
-  static double largest_out_error, largest_state_error;
+  // Relative, of what expect_near saw.
+  double largest_out_error() const { return largest_out_error_; }
+  double largest_state_error() const { return largest_state_error_; }
 
   // Bits.
   const std::vector<float>& out(int sequence) const { return sequences_[sequence].out; }
@@ -68,6 +69,8 @@ class PrefillWorld {
   StateLayout layout_;
   std::vector<float> slots_;
   std::vector<Sequence> sequences_;
+  double largest_out_error_ = 0;
+  double largest_state_error_ = 0;
 };
 
 }  // namespace deltaserve
