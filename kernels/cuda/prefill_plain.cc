@@ -60,33 +60,40 @@ DS_DEVICE float col_of(const Token& t, int c) {
   return Mixer::write(t, c);
 }
 
-// A row of A and Q over 128 channels from `base` on, by one warp. From the diagonal to the left:
-// with a decay per channel the row decays by one token at a time, so that every factor is a product
-// of numbers up to 1.
+constexpr int kTeam = 8;           // lanes that share a row of A and Q
+constexpr int kTeamChannels = 64;  // that they take at once
+constexpr int kWarpRows = simt::kWarp / kTeam;
+
+// Adds the products over the channels from `base` on to a row of A and Q, the rows of a warp being
+// [first, first + kWarpRows). From the diagonal to the left: with a decay per channel the row
+// decays by one token at a time, so that every factor is a product of numbers up to 1.
 template <class Mixer>
-DS_DEVICE void add_row_products(const HeadTokens& tokens, int key_dim, int i, int base,
+DS_DEVICE void add_row_products(const HeadTokens& tokens, int key_dim, int n, int first, int base,
                                 SquareMemory& memory) {
-  constexpr int kLanes = 4;  // channels of a lane
-  constexpr int kRun = 8;    // columns of one exchange
-  float row[kLanes], read[kLanes];
-  const Token own = tokens.at(i);
+  constexpr int kChannels = kTeamChannels / kTeam;  // of a lane
+  constexpr int kRun = 8;                           // columns of one exchange
+  const int i = first + simt::lane_index() / kTeam;
+  const int lane = simt::lane_index() % kTeam;
+  const Token own = i < n ? tokens.at(i) : Token{};
+  float row[kChannels], read[kChannels];
   DS_UNROLL
-  for (int m = 0; m < kLanes; ++m) {
-    const int c = base + m * simt::kWarp + simt::lane_index();
-    row[m] = Mixer::kErases && c < key_dim ? row_of<Mixer>(own, c) : 0.0f;
-    read[m] = c < key_dim ? Mixer::read(own, c) : 0.0f;
+  for (int m = 0; m < kChannels; ++m) {
+    const int c = base + m * kTeam + lane;
+    const bool inside = i < n && c < key_dim;
+    row[m] = Mixer::kErases && inside ? row_of<Mixer>(own, c) : 0.0f;
+    read[m] = inside ? Mixer::read(own, c) : 0.0f;
   }
-  for (int last = i; last >= 0; last -= kRun) {
+  for (int begin = 0; begin < first + kWarpRows; begin += kRun) {
     float sums[2 * kRun];
     DS_UNROLL
     for (int d = 0; d < kRun; ++d) {
       sums[d] = sums[kRun + d] = 0;
-      const int j = last - d;
-      if (j < 0) continue;
+      const int j = i - begin - d;
+      if (i >= n || j < 0) continue;
       const Token t = tokens.at(j);
       DS_UNROLL
-      for (int m = 0; m < kLanes; ++m) {
-        const int c = base + m * simt::kWarp + simt::lane_index();
+      for (int m = 0; m < kChannels; ++m) {
+        const int c = base + m * kTeam + lane;
         if (c >= key_dim) continue;
         if constexpr (Mixer::kDecay == Decay::kPerChannel) {
           if (j < i) {
@@ -99,11 +106,12 @@ DS_DEVICE void add_row_products(const HeadTokens& tokens, int key_dim, int i, in
         sums[kRun + d] += read[m] * Mixer::write(t, c);
       }
     }
-    simt::lanes_sum<simt::kWarp>(sums);
-    if (simt::lane_index() != 0) continue;
-    for (int d = 0; d < kRun && d <= last; ++d) {
-      memory.a[i * kSquareStride + last - d] += sums[d];
-      memory.reads[i * kSquareStride + last - d] += sums[kRun + d];
+    simt::lanes_sum<kTeam>(sums);
+    if (i >= n || lane != 0) continue;
+    for (int d = 0; d < kRun && begin + d <= i; ++d) {
+      const int at = i * kSquareStride + i - begin - d;
+      memory.a[at] += sums[d];
+      memory.reads[at] += sums[kRun + d];
     }
   }
 }
@@ -115,9 +123,10 @@ DS_DEVICE void make_squares(const HeadTokens& tokens, int key_dim, int n, Square
     memory.a[at] = memory.reads[at] = 0;
   }
   sum_log_decays<Mixer>(tokens, n, memory.steps, memory.sums);
-  for (int i = simt::warp_index(); i < n; i += kThreads / simt::kWarp) {
-    for (int base = 0; base < key_dim; base += 4 * simt::kWarp) {
-      add_row_products<Mixer>(tokens, key_dim, i, base, memory);
+  for (int first = simt::warp_index() * kWarpRows; first < n;
+       first += kThreads / simt::kWarp * kWarpRows) {
+    for (int base = 0; base < key_dim; base += kTeamChannels) {
+      add_row_products<Mixer>(tokens, key_dim, n, first, base, memory);
     }
   }
   simt::sync_block();

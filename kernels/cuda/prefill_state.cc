@@ -52,13 +52,12 @@ constexpr auto values_of() {
 template <int kKeyDim, bool kErases>
 class Ring {
  public:
-  // `first`: of the segment's first chunk; further ones every `stride` bytes.
-  DS_DEVICE Ring(const RuleView& view, const Segment& segment, int head, const unsigned char* first,
-                 int64_t stride, StateMemory& memory)
-      : values_(view.tokens(segment.first_row, head).v),
+  DS_DEVICE Ring(const RuleView& view, const Segment& segment, int first_chunk, int head,
+                 StateMemory& memory)
+      : view_(view),
+        values_(view.tokens(segment.first_row, head).v),
         rows_(segment.num_rows),
-        chunk_(first),
-        stride_(stride),
+        chunk_(tensor_chunk(view, first_chunk, head)),
         memory_(memory) {
     values_.data += simt::block_index().x * kTensorColumns;
     for (int stage = 0; stage < kStages - 1; ++stage) issue(stage);
@@ -115,7 +114,7 @@ class Ring {
       }
       if (++piece_ == kPieces) {
         piece_ = 0;
-        chunk_ += stride_;
+        chunk_ += int64_t{view_.heads()} * TensorChunk{kKeyDim}.bytes();
         rows_ -= kChunkTokens;
         values_.data = values_.at(kChunkTokens);
       }
@@ -131,10 +130,10 @@ class Ring {
     }
   }
 
+  const RuleView& view_;
   TokenRows values_;  // of the block's columns, from the chunk under way on
   int rows_;          // of the segment from there on
   const unsigned char* chunk_;
-  int64_t stride_;
   StateMemory& memory_;
   int piece_ = 0;  // to be asked for next, of its chunk
   int taken_ = 0;  // stage of the next
@@ -176,11 +175,12 @@ class WarpState {
  public:
   using PieceRing = Ring<kKeyDim, Values::kErases>;
 
-  DS_DEVICE explicit WarpState(StateMemory& memory)
-      : memory_(memory),
-        group_(simt::lane_index() / 4),
+  DS_DEVICE WarpState(const RuleView& view, int head, StateMemory& memory)
+      : view_(view),
+        memory_(memory),
+        head_(head),
         pair_(simt::lane_index() % 4),
-        column_(simt::warp_index() * kBlock + group_) {}
+        column_(simt::warp_index() * kBlock + simt::lane_index() / 4) {}
 
   // `state`: of the block's first row.
   DS_DEVICE void load(const Stored* state, bool from_zero) {
@@ -208,12 +208,11 @@ class WarpState {
     }
   }
 
-  // n tokens; `out` of the first and of the block's first column, rows `out_stride` apart.
-  DS_DEVICE void advance(PieceRing& ring, const HeadTokens& tokens, int n, float* out,
-                         int64_t out_stride) {
+  // n tokens whose first is row `row` of the step.
+  DS_DEVICE void advance(PieceRing& ring, int row, int n) {
     SplitA update[kChunkBlocks];
-    make_update(ring, tokens, n, update);
-    write_out(ring, update, n, out, out_stride);
+    make_update(ring, row, n, update);
+    write_out(ring, update, row, n);
     DS_UNROLL
     for (int piece = 0; piece < kWritePieces; ++piece) write_piece(ring.next(), piece, update);
   }
@@ -276,10 +275,10 @@ class WarpState {
   }
 
   // U^T as a left operand.
-  DS_DEVICE void make_update(PieceRing& ring, const HeadTokens& tokens, int n,
+  DS_DEVICE void make_update(PieceRing& ring, int row, int n,
                              SplitA (&update)[kChunkBlocks]) const {
     MmaD sums[kChunkTiles];
-    ring.template make_values<Values>(tokens, n);
+    ring.template make_values<Values>(view_.tokens(row, head_), n);
     if constexpr (!Values::kErases) {
       ring.arrive();
       read_values(sums);
@@ -311,8 +310,8 @@ class WarpState {
     }
   }
 
-  DS_DEVICE void write_out(PieceRing& ring, SplitA (&update)[kChunkBlocks], int n, float* out,
-                           int64_t out_stride) const {
+  DS_DEVICE void write_out(PieceRing& ring, SplitA (&update)[kChunkBlocks], int first_row,
+                           int n) const {
     MmaD sums[kChunkTiles];
     clear(sums);
     DS_UNROLL
@@ -333,11 +332,11 @@ class WarpState {
     }
     DS_UNROLL
     for (int i = 0; i < 2 * kChunkTiles; ++i) {
-      const int row = i / 2 * 8 + 2 * pair_ + i % 2;
-      if (row >= n) continue;
-      float* to = out + row * out_stride + column_;
-      to[0] = sums[i / 2].d[i % 2];
-      to[8] = sums[i / 2].d[2 + i % 2];
+      const int token = i / 2 * 8 + 2 * pair_ + i % 2;
+      if (token >= n) continue;
+      float* to = view_.out(first_row + token, head_) + simt::block_index().x * kTensorColumns;
+      to[column_] = sums[i / 2].d[i % 2];
+      to[column_ + 8] = sums[i / 2].d[2 + i % 2];
     }
   }
 
@@ -385,10 +384,11 @@ class WarpState {
     }
   }
 
+  const RuleView& view_;
   StateMemory& memory_;
-  int group_;   // of the lane, as in simt.h
-  int pair_;    // of the lane
-  int column_;  // row of S^T in the block, the lane's other is 8 further
+  int head_;
+  int pair_;    // of the lane, as in simt.h
+  int column_;  // row of S^T in the block; the lane's other is 8 further
   MmaD state_[2 * kKeyBlocks];
 };
 
@@ -404,18 +404,13 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   if (segment.slot < 0) return write_zeros(view, segment, head, kTensorColumns);
   const int first_column = simt::block_index().x * kTensorColumns;
   const int first = first_chunk(view.call, index, &memory.first_chunk);
-  constexpr int64_t kBytes = TensorChunk{kKeyDim}.bytes();
-  Ring<kKeyDim, Values::kErases> ring(view, segment, head, tensor_chunk(view, first, head),
-                                      view.heads() * kBytes, memory);
-  WarpState<Values, kKeyDim, Stored> state(memory);
+  Ring<kKeyDim, Values::kErases> ring(view, segment, first, head, memory);
+  WarpState<Values, kKeyDim, Stored> state(view, head, memory);
   auto* slot = static_cast<Stored*>(view.state(segment.slot, head)) + first_column * kKeyDim;
   state.load(slot, segment.position == 0);
-  const int64_t out_stride = view.out(1, head) - view.out(0, head);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
     const int left = segment.num_rows - row;
-    state.advance(ring, view.tokens(segment.first_row + row, head),
-                  left < kChunkTokens ? left : kChunkTokens,
-                  view.out(segment.first_row + row, head) + first_column, out_stride);
+    state.advance(ring, segment.first_row + row, left < kChunkTokens ? left : kChunkTokens);
   }
   state.store(slot);
 }
