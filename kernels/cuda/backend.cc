@@ -298,7 +298,8 @@ class CudaBackend final : public Backend {
   // False: the step is not one that is recorded, and nothing has been done.
   bool run_from_recording() {
     const StepView& view = host_step_.view;
-    if (!options_.recordings || view.num_decode != view.num_rows || wants_logits()) return false;
+    const bool decodes = view.num_decode == view.num_rows && view.num_segments == view.num_rows;
+    if (!options_.recordings || !decodes || wants_logits()) return false;
     const auto padded = [](int32_t count, int64_t most) {
       return count == 0 ? 0 : static_cast<int32_t>(std::min<int64_t>(padded_batch(count), most));
     };
