@@ -17,7 +17,7 @@
 namespace deltaserve::cuda {
 namespace {
 
-constexpr int64_t kVocab = 70;
+constexpr int kVocab = 70;
 constexpr int64_t kHidden = 24;
 constexpr int64_t kMaxRows = 24;
 
