@@ -29,7 +29,8 @@ ModuleTable misfit() {
 }  // namespace
 }  // namespace deltaserve::cuda
 
-extern "C" const deltaserve::cuda::ModuleTable* deltaserve_cuda_module() {
+extern "C" __attribute__((visibility("default"))) const deltaserve::cuda::ModuleTable*
+deltaserve_cuda_module() {
   static const deltaserve::cuda::ModuleTable table = deltaserve::cuda::misfit();
   return &table;
 }

@@ -15,6 +15,6 @@ std::unique_ptr<Backend> cuda::make_cuda_backend(std::unique_ptr<Runtime>, const
 
 }  // namespace deltaserve
 
-extern "C" const char* deltaserve_recorded_calls() {
+extern "C" __attribute__((visibility("default"))) const char* deltaserve_recorded_calls() {
   return deltaserve::calls.c_str();
 }
