@@ -68,6 +68,10 @@ class Files(unittest.TestCase):
         self.assertIn("kernels/cuda/module.cc", files)
         self.assertNotIn("kernels/cuda/simt_host.cc", files)
 
+    def test_cmake_has_them_all(self):
+        with open(os.path.join(compile_gate.FOLDER, "CMakeLists.txt")) as text:
+            self.assertEqual(compile_gate.not_in_cmake(compile_gate.module_files(), text.read()), [])
+
     def test_a_file_that_cmake_forgot(self):
         self.assertEqual(
             compile_gate.not_in_cmake(["kernels/cuda/a.cc", "kernels/cuda/b.cc", "kernels/c.cc"],
