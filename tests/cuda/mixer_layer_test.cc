@@ -14,18 +14,20 @@ namespace {
 constexpr double kTolerance = 5e-6;      // relative, float against double
 constexpr double kBf16Tolerance = 6e-3;  // with states in bf16
 
-bool is_own_chunk(const LayerCase& c) {
-  return c.shape.kind == MixerKind::kQDeltaReleased;
+// Whether the kernel that reads prompts for this mixer is there: prefill_absent.cc stands for the
+// one of mixers with chunk operands of their own.
+bool has_prefill(const LayerCase& c) {
+  return c.shape.kind != MixerKind::kQDeltaReleased;
 }
 
-// The jobs of a step. The emulation takes its time: beside short ones, one over a point of the grid
-// and one token more. The released Q-Delta reads prompts by its own chunk kernel.
+// The jobs of a step. The emulation takes its time: beside short ones, one over a point of the
+// grid.
 enum class Jobs { kShort, kAll };
 std::vector<int> jobs_of(const LayerCase& c, Jobs which) {
   std::vector<int> jobs;
   for (int job = 0; job < kNumJobs; ++job) {
     const int rows = kJobs[job].rows;
-    const bool is_built = kJobs[job].decode || !is_own_chunk(c);
+    const bool is_built = kJobs[job].decode || has_prefill(c);
     const bool is_taken = rows <= 3 || (which == Jobs::kAll && rows == kChunkTokens + 1);
     if (is_built && is_taken) jobs.push_back(job);
   }
@@ -42,7 +44,7 @@ std::vector<Piece> whole(const std::vector<int>& jobs) {
 std::vector<Piece> with_padding(const LayerCase& c, const std::vector<Piece>& pieces) {
   std::vector<Piece> padded;
   const auto pad = [&](bool decode) {
-    if (decode || !is_own_chunk(c)) padded.push_back({kPadding, 0, decode ? 1 : 3, decode});
+    if (decode || has_prefill(c)) padded.push_back({kPadding, 0, decode ? 1 : 3, decode});
   };
   int i = 0;
   for (const Piece& piece : pieces) {
@@ -100,6 +102,8 @@ TEST_P(CudaMixerLayer, EqualsReferenceWhereverItIsCut) {
 
 // One token a step, all sequences together.
 TEST_P(CudaMixerLayer, StepsEqualReference) {
+  // The released Q-Delta decodes by another rule than it reads by.
+  if (param().shape.kind == MixerKind::kQDeltaReleased) GTEST_SKIP();
   const std::vector<int> jobs = jobs_of(param(), Jobs::kShort);
   LayerDevice device(world_);
   for (int row = 0; row < 3; ++row) {
@@ -146,7 +150,8 @@ std::string name_of(const testing::TestParamInfo<LayerCase>& info) {
 
 INSTANTIATE_TEST_SUITE_P(All, CudaMixerLayer, testing::ValuesIn(layer_cases()), name_of);
 
-// Heads that more than four channels a lane, rows that more than one run of a warp hold.
+// Heads of more than four channels a lane, values of more than one run, a norm over more columns
+// than a block keeps in registers.
 std::vector<LayerCase> wide_cases() {
   LayerCase c;
   c.shape.kind = MixerKind::kPrecondKimiDelta;
@@ -178,6 +183,18 @@ std::vector<LayerCase> wide_cases() {
     sums.shape.value_dim = 150;
     cases.push_back(sums);
   }
+  LayerCase groups;
+  groups.name = "one_group_of_4200";
+  groups.skip = true;
+  groups.shape.kind = MixerKind::kMamba2;
+  groups.shape.heads = groups.shape.v_heads = groups.shape.decay_heads = 2;
+  groups.shape.q_heads = groups.shape.k_heads = 1;
+  groups.shape.key_dim = 5;
+  groups.shape.value_dim = 2100;
+  groups.shape.decay_gate = DecayGate::kTimeStep;
+  groups.shape.time_step_max = 1;
+  groups.shape.output_norm = OutputNorm::kGateThenGroups;
+  cases.push_back(groups);
   return cases;
 }
 
