@@ -108,47 +108,45 @@ struct DecayStage {
 template <class Mixer>
 DS_DEVICE void add_diagonal_blocks(const HeadTokens& tokens, int n, int stage,
                                    const DecayStage& decays, float* a, float* reads) {
+  constexpr int kFours = kStageChannels / 8;  // of a thread
   const int i = simt::thread_index() / 2;
+  const int side = simt::thread_index() % 2;
   const int begin = i / kBlockTokens * kBlockTokens;
-  float sums[2 * kBlockTokens];  // by distance from the diagonal, A and then Q
+  Four row[kFours], read[kFours];
   DS_UNROLL
-  for (int d = 0; d < 2 * kBlockTokens; ++d) sums[d] = 0;
-  for (int four = simt::thread_index() % 2; i < n && four < kStageChannels / 4; four += 2) {
-    const int channel = stage * kStageChannels + 4 * four;
-    const TokenChannels own(tokens, i, n, channel);
-    Four row, read;
+  for (int f = 0; f < kFours; ++f) {
+    const TokenChannels own(tokens, i, n, stage * kStageChannels + 8 * f + 4 * side);
     DS_UNROLL
     for (int c = 0; c < 4; ++c) {
-      row.x[c] = Mixer::erase(own.token(), c);
-      read.x[c] = Mixer::read(own.token(), c);
+      row[f].x[c] = Mixer::erase(own.token(), c);
+      read[f].x[c] = Mixer::read(own.token(), c);
     }
+  }
+  for (int distance = 0; distance < kBlockTokens; ++distance) {
+    const int j = i - distance;
+    float sums[2] = {0, 0};  // of Q, of A
     DS_UNROLL
-    for (int d = 0; d < kBlockTokens; ++d) {
-      const int j = i - d;
-      if (j < begin) continue;
-      if (d > 0) {
-        const Four decay = *reinterpret_cast<const Four*>(&decays.decay[j + 1][4 * four]);
-        row *= decay;
-        read *= decay;
+    for (int f = 0; f < kFours; ++f) {
+      if (i >= n || j < begin) continue;
+      if (distance > 0) {
+        const Four decay = *reinterpret_cast<const Four*>(&decays.decay[j + 1][8 * f + 4 * side]);
+        row[f] *= decay;
+        read[f] *= decay;
       }
-      const TokenChannels t(tokens, j, n, channel);
+      const TokenChannels t(tokens, j, n, stage * kStageChannels + 8 * f + 4 * side);
       Four write;
       DS_UNROLL
       for (int c = 0; c < 4; ++c) write.x[c] = Mixer::write(t.token(), c);
-      if constexpr (Mixer::kErases) sums[d] += dot(row, write);
-      sums[kBlockTokens + d] += dot(read, write);
+      sums[0] += dot(read[f], write);
+      if constexpr (Mixer::kErases) sums[1] += dot(row[f], write);
     }
-  }
-  simt::lanes_sum<2>(sums);
-  const bool of_reads = simt::thread_index() % 2 == 1;
-  DS_UNROLL
-  for (int d = 0; d < kBlockTokens; ++d) {
-    if (i - d < begin) continue;
-    const int at = i * kSquareStride + i - d;
-    if (of_reads) {
-      reads[at] += sums[kBlockTokens + d];
-    } else if (d > 0) {
-      a[at] += sums[d];
+    simt::lanes_sum<2>(sums);
+    if (j < begin) continue;
+    const int at = i * kSquareStride + j;
+    if (side == 0) {
+      reads[at] += sums[0];
+    } else if (distance > 0) {
+      a[at] += sums[1];
     }
   }
 }

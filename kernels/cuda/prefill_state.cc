@@ -8,6 +8,8 @@
 // state, and the terms of U and O cancel where keys repeat.
 #include "kernels/cuda/prefill_state.h"
 
+#include <type_traits>
+
 #include "kernels/cuda/prefill_tiles.h"
 #include "kernels/cuda/state_vector.h"
 
@@ -37,11 +39,18 @@ constexpr int blocks_per_processor(int key_dim) {
 
 // Which mixer's value() and kErases a kernel takes for `Mixer`: the first one of the family that
 // has the same, so that few kernels are compiled.
+template <float (*)(const Token&, int)>
+struct ValueOf;
+template <class Mixer, class Other>
+constexpr bool same_values() {
+  return Mixer::kErases == Other::kErases &&
+         std::is_same_v<ValueOf<&Mixer::value>, ValueOf<&Other::value>>;
+}
 template <class Mixer>
 constexpr auto values_of() {
-  if constexpr (!Mixer::kErases && &Mixer::value == &LinearAttention::value) {
+  if constexpr (same_values<Mixer, LinearAttention>()) {
     return LinearAttention{};
-  } else if constexpr (Mixer::kErases && &Mixer::value == &DeltaNet::value) {
+  } else if constexpr (same_values<Mixer, DeltaNet>()) {
     return DeltaNet{};
   } else {
     return Mixer{};
