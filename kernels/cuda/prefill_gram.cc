@@ -303,7 +303,7 @@ class GramWarp {
     }
   }
 
-  const HeadTokens& tokens_;
+  HeadTokens tokens_;
   int n_;
   GramMemory& memory_;
   TensorChunk layout_;
