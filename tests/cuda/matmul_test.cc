@@ -133,7 +133,6 @@ TEST_P(Product, EqualsDouble) {
       expect_near_double(tensor(0, shape_.rows, kernel), true, 0);
     }
   }
-  RecordProperty("worst", std::to_string(worst_));
 }
 
 TEST_P(Product, AddsToTheOutput) {
