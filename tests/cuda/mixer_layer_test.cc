@@ -14,22 +14,15 @@ namespace {
 constexpr double kTolerance = 5e-6;      // relative, float against double
 constexpr double kBf16Tolerance = 6e-3;  // with states in bf16
 
-// Whether the kernel that reads prompts for this mixer is there: prefill_absent.cc stands for the
-// one of mixers with chunk operands of their own.
-bool has_prefill(const LayerCase& c) {
-  return c.shape.kind != MixerKind::kQDeltaReleased;
-}
-
 // The jobs of a step. The emulation takes its time: beside short ones, one over a point of the
 // grid.
 enum class Jobs { kShort, kAll };
-std::vector<int> jobs_of(const LayerCase& c, Jobs which) {
+std::vector<int> jobs_of(Jobs which) {
   std::vector<int> jobs;
   for (int job = 0; job < kNumJobs; ++job) {
     const int rows = kJobs[job].rows;
-    const bool is_built = kJobs[job].decode || has_prefill(c);
     const bool is_taken = rows <= 3 || (which == Jobs::kAll && rows == kChunkTokens + 1);
-    if (is_built && is_taken) jobs.push_back(job);
+    if (is_taken) jobs.push_back(job);
   }
   return jobs;
 }
@@ -41,11 +34,9 @@ std::vector<Piece> whole(const std::vector<int>& jobs) {
 }
 
 // Padding in front of every second segment and at both ends, decode rows first.
-std::vector<Piece> with_padding(const LayerCase& c, const std::vector<Piece>& pieces) {
+std::vector<Piece> with_padding(const std::vector<Piece>& pieces) {
   std::vector<Piece> padded;
-  const auto pad = [&](bool decode) {
-    if (decode || has_prefill(c)) padded.push_back({kPadding, 0, decode ? 1 : 3, decode});
-  };
+  const auto pad = [&](bool decode) { padded.push_back({kPadding, 0, decode ? 1 : 3, decode}); };
   int i = 0;
   for (const Piece& piece : pieces) {
     if (i++ % 2 == 0) pad(piece.decode);
@@ -85,10 +76,13 @@ class CudaMixerLayer : public testing::TestWithParam<LayerCase> {
   const World& world_ = world_of(GetParam());
 };
 
+class CudaMixerLayerSteps : public CudaMixerLayer {};
+class CudaMixerLayerStates : public CudaMixerLayer {};
+
 TEST_P(CudaMixerLayer, EqualsReferenceWhereverItIsCut) {
-  const std::vector<int> jobs = jobs_of(param(), Jobs::kAll);
+  const std::vector<int> jobs = jobs_of(Jobs::kAll);
   LayerDevice device(world_);
-  device.step(with_padding(param(), whole(jobs)));
+  device.step(with_padding(whole(jobs)));
   expect_near_truth(device, jobs, kTolerance);
   // Cuts on the grid change no bit.
   LayerDevice cut(world_);
@@ -101,10 +95,8 @@ TEST_P(CudaMixerLayer, EqualsReferenceWhereverItIsCut) {
 }
 
 // One token a step, all sequences together.
-TEST_P(CudaMixerLayer, StepsEqualReference) {
-  // The released Q-Delta decodes by another rule than it reads by.
-  if (param().shape.kind == MixerKind::kQDeltaReleased) GTEST_SKIP();
-  const std::vector<int> jobs = jobs_of(param(), Jobs::kShort);
+TEST_P(CudaMixerLayerSteps, EqualReference) {
+  const std::vector<int> jobs = jobs_of(Jobs::kShort);
   LayerDevice device(world_);
   for (int row = 0; row < 3; ++row) {
     std::vector<Piece> pieces;
@@ -122,9 +114,9 @@ TEST_P(CudaMixerLayer, StepsEqualReference) {
 }
 
 TEST_P(CudaMixerLayer, BitsDependOnTheOwnSequenceOnly) {
-  const std::vector<int> jobs = jobs_of(param(), Jobs::kShort);
+  const std::vector<int> jobs = jobs_of(Jobs::kShort);
   LayerDevice together(world_);
-  together.step(with_padding(param(), whole(jobs)));
+  together.step(with_padding(whole(jobs)));
   LayerDevice alone(world_);
   for (const int job : jobs) alone.step({whole_job(job)});
   const ThreadOrder order(simt::host::Order::kBackward);
@@ -136,11 +128,10 @@ TEST_P(CudaMixerLayer, BitsDependOnTheOwnSequenceOnly) {
   }
 }
 
-TEST_P(CudaMixerLayer, StatesInBf16) {
-  if (param().shape.decay() == Decay::kNone) GTEST_SKIP();
-  const std::vector<int> jobs = jobs_of(param(), Jobs::kAll);
+TEST_P(CudaMixerLayerStates, InBf16) {
+  const std::vector<int> jobs = jobs_of(Jobs::kAll);
   LayerDevice device(world_, Dtype::kBf16);
-  device.step(with_padding(param(), whole(jobs)));
+  device.step(with_padding(whole(jobs)));
   expect_near_truth(device, jobs, kBf16Tolerance);
 }
 
@@ -148,7 +139,25 @@ std::string name_of(const testing::TestParamInfo<LayerCase>& info) {
   return info.param.name;
 }
 
+template <class Wanted>
+std::vector<LayerCase> cases_where(const Wanted& wanted) {
+  std::vector<LayerCase> cases = layer_cases();
+  std::erase_if(cases, [&](const LayerCase& c) { return !wanted(c.shape); });
+  return cases;
+}
+// The released Q-Delta decodes by another rule than it reads by.
+bool reads_as_it_decodes(const MixerShape& shape) {
+  return shape.kind != MixerKind::kQDeltaReleased;
+}
+bool decays(const MixerShape& shape) {
+  return shape.decay() != Decay::kNone;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, CudaMixerLayer, testing::ValuesIn(layer_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(All, CudaMixerLayerSteps,
+                         testing::ValuesIn(cases_where(reads_as_it_decodes)), name_of);
+INSTANTIATE_TEST_SUITE_P(All, CudaMixerLayerStates, testing::ValuesIn(cases_where(decays)),
+                         name_of);
 
 // Heads of more than four channels a lane, values of more than one run, a norm over more columns
 // than a block keeps in registers.
@@ -201,9 +210,9 @@ std::vector<LayerCase> wide_cases() {
 class CudaWideMixerLayer : public CudaMixerLayer {};
 
 TEST_P(CudaWideMixerLayer, EqualsReference) {
-  const std::vector<int> jobs = jobs_of(param(), Jobs::kShort);
+  const std::vector<int> jobs = jobs_of(Jobs::kShort);
   LayerDevice device(world_);
-  device.step(with_padding(param(), whole(jobs)));
+  device.step(with_padding(whole(jobs)));
   expect_near_truth(device, jobs, kTolerance);
 }
 

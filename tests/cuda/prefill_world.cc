@@ -218,7 +218,8 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts) 
                                 memory.chunks.data(),
                                 static_cast<int32_t>(memory.chunks.size()),
                                 memory.scratch.data(),
-                                nullptr};
+                                nullptr,
+                                {}};
   launch_prefill({}, {call, case_.rule}, path);
 
   const std::vector<float>& out = layer_rule ? memory.out : memory.queries;
