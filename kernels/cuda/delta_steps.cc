@@ -62,7 +62,6 @@ void launch_stored(simt::Stream stream, const RuleView& view, int first_segment,
     launch_tile<Mixer, decltype(tile)>(stream, view, first_segment, num_segments);
   };
   const auto runs = static_cast<int>(view.size().key_stride() * sizeof(Stored) / 16);
-  if (runs <= 4) return visit(StepTile<Stored, 4, 1, kThreads>{});
   if (runs <= 8) return visit(StepTile<Stored, 8, 1, kThreads>{});
   if (runs <= 16) return visit(StepTile<Stored, 16, 1, kThreads>{});
   if (runs <= 32) return visit(StepTile<Stored, 32, 1, kThreads>{});

@@ -5,9 +5,9 @@
 // operands come through a ring of pieces in shared memory, which all warps of the block share.
 //
 // U, P, T, Q and write are taken as high + low parts: errors of U would come back through the
-// state, and the terms of U and O cancel where keys repeat. Left of the diagonal a row meets earlier
-// rows only; in the block on it the later ones are multiplied by zero, which leaves no trace unless
-// they are not finite.
+// state, and the terms of U and O cancel where keys repeat. Left of the diagonal a row meets
+// earlier rows only; in the block on it the later ones are multiplied by zero, which leaves no
+// trace unless they are not finite.
 #include "kernels/cuda/prefill_state.h"
 
 #include <type_traits>

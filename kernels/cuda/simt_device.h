@@ -16,6 +16,9 @@ namespace deltaserve::simt {
 
 using Stream = cudaStream_t;
 
+// For tests, which look at the results at once.
+inline bool synchronous_launches = false;
+
 namespace host {
 
 // The order of threads is the emulation's to choose (simt_host.h); a GPU has its own.
@@ -192,9 +195,7 @@ void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, 
   config.attrs = &cluster;
   config.numAttrs = cluster_blocks > 1 ? 1 : 0;
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
-#ifdef DELTASERVE_SYNCHRONOUS_LAUNCHES  // for tests, which look at the results at once
-  DS_CHECK(cudaDeviceSynchronize() == cudaSuccess);
-#endif
+  if (synchronous_launches) DS_CHECK(cudaDeviceSynchronize() == cudaSuccess);
 }
 template <class... Parameters, class... Arguments>
 void launch(Stream stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),

@@ -85,11 +85,11 @@ LayerDevice::LayerDevice(const World& world, Dtype state_dtype, const cuda::Laye
       paths_(paths),
       float_layout_(StateLayout::of(world.layer().shape, kLayers)),
       layout_(StateLayout::of(world.layer().shape, kLayers, state_dtype)),
-      slots_(cpu::allocate_aligned<float>(size(kNumSlots * layout_.floats))),
-      before_(cpu::allocate_aligned<float>(size(kNumSlots * layout_.floats))) {
+      slots_(size(kNumSlots * layout_.floats)),
+      before_(size(kNumSlots * layout_.floats)) {
   for (int i = 0; i < kNumSlots; ++i) {
     const float* from = world.before().data() + i * world.slot_floats();
-    float* to = slots_.get() + i * layout_.floats;
+    float* to = slots_.data() + i * layout_.floats;
     if (state_dtype == Dtype::kF32) {
       std::copy_n(from, layout_.floats, to);
     } else {
@@ -97,9 +97,9 @@ LayerDevice::LayerDevice(const World& world, Dtype state_dtype, const cuda::Laye
     }
   }
   for (int job = 0; job < kNumJobs; ++job) {
-    if (kJobs[job].history == 0) poison(slots_.get() + slot_of(job) * layout_.floats);
+    if (kJobs[job].history == 0) poison(slots_.data() + slot_of(job) * layout_.floats);
   }
-  std::copy_n(slots_.get(), kNumSlots * layout_.floats, before_.get());
+  std::copy_n(slots_.data(), kNumSlots * layout_.floats, before_.data());
   for (const Job& job : kJobs) out_.emplace_back(size(job.rows * columns()), NAN);
 }
 
@@ -129,15 +129,14 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
   const std::vector<cuda::Chunk> chunks = chunks_of(view);
   const std::vector<int32_t> row_segments = row_segments_of(view);
   const size_t scratch_bytes = cuda::prefill_scratch_bytes(shape, std::ssize(chunks));
-  const auto scratch = cpu::allocate_aligned<unsigned char>(scratch_bytes);
-  std::fill_n(scratch.get(), scratch_bytes, static_cast<unsigned char>(0xff));
+  std::vector<unsigned char> scratch(scratch_bytes, 0xff);
   const cuda::LayerCall call = {
       {world_.layer(),
        world_.weights(),
        view,
        projected.data(),
        out.data(),
-       {slots_.get(), layout_.floats, layout_.layers[1], layout_.state_dtype},
+       {slots_.data(), layout_.floats, layout_.layers[1], layout_.state_dtype},
        features.data(),
        gates.data(),
        key_columns == 0 ? nullptr : queries.data(),
@@ -146,7 +145,7 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
       row_segments.data(),
       chunks.data(),
       static_cast<int32_t>(chunks.size()),
-      scratch.get(),
+      scratch.data(),
       out_bf16.data(),
       paths_};
   cuda::run_mixer_layer({}, call);
@@ -234,7 +233,7 @@ bool LayerDevice::same_foreign_states() const {
   for (int i = 0; i < kNumSlots; ++i) {
     const bool owned = i % 2 != 0;
     const int64_t floats = owned ? layout_.layers[1].state.offset : layout_.floats;
-    if (!same(slot(i), before_.get() + i * layout_.floats, size(floats))) return false;
+    if (!same(slot(i), before_.data() + i * layout_.floats, size(floats))) return false;
   }
   return true;
 }

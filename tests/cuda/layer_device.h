@@ -2,7 +2,6 @@
 #pragma once
 #include <vector>
 
-#include "kernels/cpu/aligned.h"
 #include "kernels/cuda/layer_call.h"
 #include "tests/kernels/layer_world.h"
 
@@ -46,14 +45,14 @@ class LayerDevice {
   void poison(float* slot) const;
   // A slot, in the world's layout.
   std::vector<float> unpacked(const float* slot) const;
-  const float* slot(int index) const { return slots_.get() + index * layout_.floats; }
+  const float* slot(int index) const { return slots_.data() + index * layout_.floats; }
   int64_t columns() const { return world_.layer().shape.value_columns(); }
 
   const World& world_;
   cuda::LayerPaths paths_;
   StateLayout float_layout_;  // the world's
   StateLayout layout_;
-  cpu::AlignedArray<float> slots_, before_;
+  std::vector<float> slots_, before_;
   std::vector<std::vector<float>> out_;
 };
 

@@ -1,0 +1,23 @@
+# CUDA as a language of the project, where nvcc is.
+find_program(nvcc nvcc HINTS $ENV{CUDA_PATH}/bin $ENV{CUDA_HOME}/bin /usr/local/cuda/bin NO_CACHE)
+if(NOT nvcc)
+  if(DELTASERVE_CUDA STREQUAL "AUTO")
+    message(STATUS "CUDA: not compiled")
+    return()
+  endif()
+  message(FATAL_ERROR "DELTASERVE_CUDA is ON, but there is no nvcc in PATH, CUDA_PATH, CUDA_HOME or /usr/local/cuda")
+endif()
+set(CMAKE_CUDA_COMPILER ${nvcc} CACHE FILEPATH "nvcc")
+set(CMAKE_CUDA_ARCHITECTURES OFF)  # of CMake; the options below say it, also to older CMakes
+if(CCACHE)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+endif()
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+enable_language(CUDA)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has C++20
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+endif()
+find_package(CUDAToolkit REQUIRED)
+if(CUDAToolkit_VERSION VERSION_LESS 13.0)
+  message(FATAL_ERROR "the CUDA module needs CUDA 13.0 or later, here is ${CUDAToolkit_VERSION}")
+endif()

@@ -1,0 +1,97 @@
+// What the GPU benchmarks share: timing on the device, random data there, lines of JSON.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/base/check.h"
+#include "kernels/cuda/device_memory.h"
+
+namespace deltaserve::gpu_bench {
+
+// Seconds of one call, over timed repetitions.
+struct Timing {
+  double median = 0;
+  double p10 = 0;
+  double p90 = 0;
+};
+
+// How thoroughly to measure; `tiny` shrinks every size so that the emulation can run all of it.
+struct Effort {
+  bool tiny = false;
+  int warm = 10;
+  int timed = 30;
+};
+
+// Time of `body`, which launches `calls` calls, on the device's own clock. Where the runtime can
+// record, the launches are recorded once and played, so that gaps between launches do not count.
+Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
+                  const std::function<void()>& body);
+
+template <class T>
+cuda::Memory<T> make_memory(cuda::Runtime& runtime, int64_t count) {
+  cuda::Memory<T> memory(runtime, std::max<int64_t>(count, 1));
+  DS_CHECK(!memory.empty());
+  return memory;
+}
+
+// Fills `count` floats with values in [low, high): a random block of at most 2^20, repeated.
+void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low, float high);
+
+template <class T>
+cuda::Memory<T> upload(cuda::Runtime& runtime, const std::vector<T>& values) {
+  cuda::Memory<T> memory = make_memory<T>(runtime, std::ssize(values));
+  runtime.copy_in(memory.get(), values.data(), memory.bytes());
+  runtime.synchronize();
+  return memory;
+}
+
+// Aborts when one of the first `count` (at most 2^20) floats is not finite: no time is printed for
+// results that are none.
+void check_finite(cuda::Runtime& runtime, const float* device, int64_t count);
+
+// One line of JSON: {"bench": name, ...}
+class Line {
+ public:
+  explicit Line(const char* bench) : text_(std::string("{\"bench\": \"") + bench + '"') {}
+  Line& add(const char* key, double value) {
+    char number[32];
+    std::snprintf(number, sizeof number, "%.6g", value);
+    return raw(key, number);
+  }
+  Line& add(const char* key, const std::string& value) { return raw(key, '"' + value + '"'); }
+  Line& add(const Timing& timing) {
+    return add("us", timing.median * 1e6)
+        .add("us_p10", timing.p10 * 1e6)
+        .add("us_p90", timing.p90 * 1e6);
+  }
+  void print() const {
+    std::printf("%s}\n", text_.c_str());
+    std::fflush(stdout);
+  }
+
+ private:
+  Line& raw(const char* key, const std::string& value) {
+    text_ += std::string(", \"") + key + "\": " + value;
+    return *this;
+  }
+  std::string text_;
+};
+
+// Copies between memories of the device, bytes read and written a second; products of bf16 matrices
+// of the library, FLOP a second.
+struct Limits {
+  double copy_bytes = 0;
+  double product_flops = 0;
+};
+Limits measure_limits(cuda::Runtime& runtime, const Effort& effort);
+
+void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
+void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
+void bench_model(const Effort& effort, const Limits& limits);
+
+}  // namespace deltaserve::gpu_bench

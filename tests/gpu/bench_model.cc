@@ -1,0 +1,254 @@
+// Whole steps of the official Q-Delta models with random weights, through the backend as a server
+// drives it: decode by batch, time to the first token of long prompts.
+#include <chrono>
+#include <cmath>
+
+#include "kernels/cuda/backend.h"
+#include "tests/gpu/bench_device.h"
+
+namespace deltaserve::gpu_bench {
+namespace {
+
+struct Sizes {
+  const char* name;
+  int hidden, layers, heads, key_dim, value_dim, intermediate, vocab;
+};
+
+constexpr int kMaxPrefillRows = 8192;  // of one step
+
+MixerShape shape_of(const Sizes& sizes) {
+  MixerShape shape;
+  shape.kind = MixerKind::kQDelta;
+  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = sizes.heads;
+  shape.decay_heads = shape.beta_heads = sizes.heads;
+  shape.key_dim = sizes.key_dim;
+  shape.value_dim = sizes.value_dim;
+  shape.conv_width = 4;
+  shape.scale = 1 / std::sqrt(static_cast<float>(sizes.key_dim));
+  shape.decay_gate = DecayGate::kSoftplus;
+  shape.lambda_bias = 0.9f;
+  return shape;
+}
+
+// Random weights, of which a matrix takes what it needs.
+class RandomWeights {
+ public:
+  explicit RandomWeights(Backend& backend) : backend_(backend), floats_(size_t{1} << 20) {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal(0, 0.02f);
+    for (float& value : floats_) value = normal(random);
+  }
+  MatrixHandle matrix(int64_t rows, int64_t columns) {
+    // In blocks of rows, so that no host copy of the whole is needed.
+    const int64_t block = std::max<int64_t>(1, std::ssize(floats_) / columns);
+    std::vector<HostMatrix> blocks;
+    for (int64_t r = 0; r < rows; r += block) {
+      blocks.push_back({floats_.data(), Dtype::kF32, std::min(block, rows - r), columns});
+    }
+    const MatrixHandle handle = backend_.load_matrix(
+        blocks.data(), static_cast<int>(std::ssize(blocks)), WeightFormat::kBf16);
+    DS_CHECK(handle.id >= 0);
+    return handle;
+  }
+  VectorHandle vector(int64_t rows, int64_t columns, float offset) {
+    std::vector<float> values(static_cast<size_t>(rows * columns));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = offset + floats_[i % floats_.size()];
+    return backend_.load_vector({values.data(), Dtype::kF32, rows, columns});
+  }
+
+ private:
+  Backend& backend_;
+  std::vector<float> floats_;
+};
+
+class RandomModel {
+ public:
+  RandomModel(Backend& backend, const Sizes& sizes, int max_rows, int slots, Dtype state_dtype)
+      : backend_(backend), sizes_(sizes), shape_(shape_of(sizes)) {
+    const StateLayout layout = StateLayout::of(shape_, sizes.layers, state_dtype);
+    state_bytes_ = static_cast<double>(layout.bytes());
+    lay_out_projection();
+    RandomWeights random(backend);
+    embeddings_ = random.matrix(sizes.vocab, sizes.hidden);
+    output_ = random.matrix(sizes.vocab, sizes.hidden);
+    norm_ = random.vector(1, sizes.hidden, 1);
+    for (int i = 0; i < sizes.layers; ++i) add_layer(random, i);
+    x_ = backend.allocate(max_rows, sizes.hidden);
+    normed_ = backend.allocate(max_rows, sizes.hidden);
+    projected_ = backend.allocate(max_rows, projection_.columns);
+    mixed_ = backend.allocate(max_rows, shape_.value_columns());
+    wide_ = backend.allocate(max_rows, 2 * int64_t{sizes.intermediate});
+    gated_ = backend.allocate(max_rows, sizes.intermediate);
+    DS_CHECK(gated_.id >= 0);
+    DS_CHECK(
+        backend.reserve(shape_, max_rows, std::max(slots, 1), slots, sizes.hidden, sizes.vocab));
+    DS_CHECK(backend.allocate_states(layout, slots));
+  }
+
+  // One step; greedy draws of the segments' last rows.
+  void step(const std::vector<Segment>& segments, int num_decode) {
+    int32_t rows = 0;
+    std::vector<HeadRow> wanted;
+    for (const Segment& segment : segments) {
+      rows += segment.num_rows;
+      wanted.push_back({.row = rows - 1, .sample = true, .temperature = 0});
+    }
+    tokens_.resize(static_cast<size_t>(rows));
+    for (int32_t r = 0; r < rows; ++r) tokens_[r] = (r * 7919 + 13) % sizes_.vocab;
+    backend_.begin_step({tokens_.data(), rows, segments.data(),
+                         static_cast<int32_t>(std::ssize(segments)), num_decode});
+    backend_.embed(embeddings_, x_);
+    for (const Layer& layer : layers_) run_layer(layer);
+    backend_.head(x_, norm_, 1e-6f, output_, wanted.data(), static_cast<int>(std::ssize(wanted)));
+    std::vector<HeadResult> results(wanted.size());
+    backend_.wait(backend_.end_step(), results.data());
+    for (const HeadResult& result : results) DS_CHECK(std::isfinite(result.logprob));
+  }
+  double state_bytes() const { return state_bytes_; }
+
+ private:
+  struct Layer {
+    VectorHandle mixer_norm, mlp_norm;
+    MatrixHandle in_proj, out_proj, gate_up, down;
+    MixerLayer mixer;
+  };
+
+  void lay_out_projection() {
+    const auto take = [this](int32_t n) {
+      const int32_t begin = projection_.columns;
+      projection_.columns += n;
+      return begin;
+    };
+    projection_.columns = 0;
+    projection_.q = take(shape_.q_columns());
+    projection_.k = take(shape_.k_columns());
+    projection_.v = take(shape_.v_columns());
+    projection_.gate = take(shape_.value_columns());
+    projection_.decay = take(shape_.heads);
+    projection_.beta = take(shape_.heads);
+    projection_.lambda = take(shape_.heads);
+  }
+  void add_layer(RandomWeights& random, int index) {
+    Layer layer;
+    layer.mixer_norm = random.vector(1, sizes_.hidden, 1);
+    layer.mlp_norm = random.vector(1, sizes_.hidden, 1);
+    layer.in_proj = random.matrix(projection_.columns, sizes_.hidden);
+    layer.out_proj = random.matrix(sizes_.hidden, shape_.value_columns());
+    layer.gate_up = random.matrix(2 * int64_t{sizes_.intermediate}, sizes_.hidden);
+    layer.down = random.matrix(sizes_.hidden, sizes_.intermediate);
+    layer.mixer.index = index;
+    layer.mixer.shape = shape_;
+    layer.mixer.projection = projection_;
+    layer.mixer.conv = random.vector(shape_.conv_width, shape_.channels(), 0.25f);
+    layer.mixer.a_log = random.vector(1, shape_.heads, 0);
+    layer.mixer.dt_bias = random.vector(1, shape_.heads, -4);
+    layer.mixer.norm = random.vector(1, shape_.value_dim, 1);
+    layers_.push_back(layer);
+  }
+  void run_layer(const Layer& layer) {
+    backend_.rms_norm(x_, layer.mixer_norm, 1e-6f, normed_);
+    backend_.matmul({normed_}, layer.in_proj, {projected_});
+    backend_.mixer_layer(layer.mixer, projected_, mixed_);
+    backend_.matmul_add({mixed_}, layer.out_proj, {x_});
+    backend_.rms_norm(x_, layer.mlp_norm, 1e-6f, normed_);
+    backend_.matmul({normed_}, layer.gate_up, {wide_});
+    backend_.swiglu(wide_, gated_);
+    backend_.matmul_add({gated_}, layer.down, {x_});
+  }
+
+  Backend& backend_;
+  Sizes sizes_;
+  MixerShape shape_;
+  double state_bytes_ = 0;
+  ProjectionLayout projection_;
+  MatrixHandle embeddings_, output_;
+  VectorHandle norm_;
+  std::vector<Layer> layers_;
+  BufferHandle x_, normed_, projected_, mixed_, wide_, gated_;
+  std::vector<int32_t> tokens_;
+};
+
+std::unique_ptr<Backend> make_backend() {
+  std::string error;
+  std::unique_ptr<cuda::Runtime> runtime = cuda::Runtime::create(&error);
+  if (runtime == nullptr) std::fprintf(stderr, "%s\n", error.c_str());
+  DS_CHECK(runtime != nullptr);
+  return cuda::make_cuda_backend(std::move(runtime), {});
+}
+
+// Steps as a server sees them, with the host's part: seconds of the median one.
+double median_step(const Effort& effort, const std::function<void(int)>& step) {
+  std::vector<double> times;
+  for (int i = 0; i < effort.warm + effort.timed; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    step(i);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    if (i >= effort.warm) times.push_back(seconds.count());
+  }
+  std::nth_element(times.begin(), times.begin() + std::ssize(times) / 2, times.end());
+  return times[times.size() / 2];
+}
+
+void decode(const Effort& effort, const Limits& limits, const Sizes& sizes, Dtype dtype,
+            const std::vector<int>& batches) {
+  const std::unique_ptr<Backend> backend = make_backend();
+  const int most = batches.back();
+  RandomModel model(*backend, sizes, most, most, dtype);
+  for (const int batch : batches) {
+    const double seconds = median_step(effort, [&](int i) {
+      std::vector<Segment> segments;
+      for (int s = 0; s < batch; ++s) segments.push_back({s, s, 1, 64 + i});
+      model.step(segments, batch);
+    });
+    const double bytes =
+        static_cast<double>(backend->weight_bytes()) + 2.0 * batch * model.state_bytes();
+    Line("model decode")
+        .add("model", sizes.name)
+        .add("state", dtype_name(dtype))
+        .add("batch", batch)
+        .add("us", seconds * 1e6)
+        .add("tokens_per_s", batch / seconds)
+        .add("of_copy", bytes / seconds / limits.copy_bytes)
+        .print();
+  }
+}
+
+void first_token(const Effort& effort, const Sizes& sizes, int64_t prompt, int max_rows) {
+  const std::unique_ptr<Backend> backend = make_backend();
+  RandomModel model(*backend, sizes, max_rows, 1, Dtype::kF32);
+  const double seconds = median_step(effort, [&](int) {
+    for (int64_t at = 0; at < prompt; at += max_rows) {
+      const auto rows = static_cast<int32_t>(std::min<int64_t>(max_rows, prompt - at));
+      model.step({{0, 0, rows, at}}, 0);
+    }
+  });
+  Line("model first token")
+      .add("model", sizes.name)
+      .add("prompt", static_cast<double>(prompt))
+      .add("ms", seconds * 1e3)
+      .add("tokens_per_s", static_cast<double>(prompt) / seconds)
+      .print();
+}
+
+}  // namespace
+
+void bench_model(const Effort& effort, const Limits& limits) {
+  if (effort.tiny) {
+    const Sizes tiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
+    decode(effort, limits, tiny, Dtype::kF32, {1, 2});
+    first_token(effort, tiny, 100, 64);
+    return;
+  }
+  const Sizes q340 = {"qdelta-340m", 1024, 21, 6, 128, 256, 2816, 32000};
+  const Sizes q1b = {"qdelta-1b", 2048, 21, 6, 256, 512, 5632, 32000};
+  const Effort few = {false, 1, 3};
+  for (const Sizes& sizes : {q340, q1b}) {
+    for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
+      decode(effort, limits, sizes, dtype, {1, 8, 32, 128});
+    }
+    first_token(few, sizes, 131072, kMaxPrefillRows);
+  }
+  first_token({false, 0, 1}, q340, 1 << 20, kMaxPrefillRows);
+}
+
+}  // namespace deltaserve::gpu_bench
