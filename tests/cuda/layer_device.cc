@@ -18,7 +18,8 @@ using reference::Vec;
 
 constexpr float kUntouched = 77;
 
-constexpr StatePart LayerStateLayout::*kFloatParts[] = {
+using FloatPart = StatePart LayerStateLayout::*;
+constexpr FloatPart kFloatParts[] = {
     &LayerStateLayout::conv_tail,  &LayerStateLayout::squares,   &LayerStateLayout::key_sum,
     &LayerStateLayout::covariance, &LayerStateLayout::key_count, &LayerStateLayout::key_mean};
 

@@ -12,13 +12,17 @@ printed, every cell goes to FILE as JSON. No time is measured when a self-test f
 import argparse
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-SANITIZED = "*Sanitized*"  # gtest filter: few small cases of every kernel
+# gtest filter: few small cases of every kernel
+SANITIZED = ":".join(["*EqualsTheRecurrence/*QDelta*_random", "*CudaDecodeLayer.EqualsReference/*_24_20",
+                      "*CudaDecodeLayer.EqualsReference/*_64_150", "*CudaRowwise*",
+                      "*Product.EqualsDouble/3x70*", "*CudaMixerLayerSteps*gdn*"])
 
 
 def run(command, limit):
@@ -55,8 +59,12 @@ def sanitize(folder):
     for check in ("memcheck", "racecheck"):
         code, out, seconds = run([tool, "--tool", check, "--error-exitcode", "9",
                                   folder / "cuda_gpu_test", f"--gtest_filter={SANITIZED}"], 60)
-        verdict = {0: "clean", 124: "ran out of time"}.get(code, "FOUND ERRORS")
-        print(f"compute-sanitizer {check}: {verdict} in {seconds:.0f} s")
+        ran = re.search(r"(\d+) tests? from", out)
+        if code == 0 and (ran is None or ran[1] == "0"):
+            verdict = "NO TEST RAN"
+        else:
+            verdict = {0: "clean", 124: "ran out of time"}.get(code, "FOUND ERRORS")
+        print(f"compute-sanitizer {check}: {verdict}, {ran[1] if ran else 0} tests in {seconds:.0f} s")
         if code not in (0, 124):
             print(out[-3000:])
 
