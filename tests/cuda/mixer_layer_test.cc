@@ -71,8 +71,6 @@ const World& world_of(const LayerCase& c) {
 
 class CudaMixerLayer : public testing::TestWithParam<LayerCase> {
  protected:
-  const LayerCase& param() const { return GetParam(); }
-
   const World& world_ = world_of(GetParam());
 };
 

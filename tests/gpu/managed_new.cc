@@ -1,15 +1,13 @@
-// Tests hand memory of host containers to kernels and look at the results at once. On a GPU this
-// makes that work: all of `new` lies in one arena of managed memory, and launches are waited for.
-// Freed blocks are kept by size and used again.
+// Tests hand memory of host containers to kernels. On a GPU this makes it reachable from there: all
+// of `new` lies in one arena of managed memory. Freed blocks are kept by size and used again.
 #include <cuda_runtime.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <new>
-
-#include "kernels/cuda/simt.h"
 
 namespace {
 
@@ -59,7 +57,10 @@ class Arena {
   void start() {
     starting_ = true;
     void* memory = nullptr;
-    if (cudaMallocManaged(&memory, kArenaBytes) != cudaSuccess) std::abort();
+    if (const cudaError_t error = cudaMallocManaged(&memory, kArenaBytes); error != cudaSuccess) {
+      std::fprintf(stderr, "no GPU: %s\n", cudaGetErrorString(error));
+      std::_Exit(1);
+    }
     begin_ = static_cast<unsigned char*>(memory);
   }
 
@@ -69,8 +70,6 @@ class Arena {
   size_t used_ = 0;
   Free* free_[kClasses] = {};
 };
-
-[[maybe_unused]] const bool waited_for = deltaserve::simt::synchronous_launches = true;
 
 Arena& arena() {
   static Arena arena;

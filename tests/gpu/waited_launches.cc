@@ -1,0 +1,8 @@
+// Tests look at the results of a launch at once: on a GPU it is waited for.
+#include "kernels/cuda/simt.h"
+
+namespace {
+
+[[maybe_unused]] const bool are_waited_for = deltaserve::simt::synchronous_launches = true;
+
+}  // namespace
