@@ -118,12 +118,11 @@ void lanes_sum(float (&values)[Count]) {
     for (int j = 0; j < Width; ++j) {
       std::memcpy(&sums[j], slots[first + j].bytes + i * sizeof(float), sizeof(float));
     }
+    // Every lane of a butterfly ends with this sum: additions commute.
     for (int mask = Width / 2; mask > 0; mask /= 2) {
-      float next[Width];
-      for (int j = 0; j < Width; ++j) next[j] = sums[j] + sums[j ^ mask];
-      std::memcpy(sums, next, sizeof sums);
+      for (int j = 0; j < mask; ++j) sums[j] += sums[j + mask];
     }
-    values[i] = sums[lane - first];
+    values[i] = sums[0];
   }
 }
 inline float warp_sum(float value) {
