@@ -19,9 +19,9 @@ using reference::Vec;
 constexpr float kUntouched = 77;
 
 using FloatPart = StatePart LayerStateLayout::*;
-constexpr FloatPart kFloatParts[] = {
-    &LayerStateLayout::conv_tail,  &LayerStateLayout::squares,   &LayerStateLayout::key_sum,
-    &LayerStateLayout::covariance, &LayerStateLayout::key_count, &LayerStateLayout::key_mean};
+constexpr FloatPart kFloatParts[] = {&LayerStateLayout::conv_tail, &LayerStateLayout::squares,
+                                     &LayerStateLayout::key_sum,   &LayerStateLayout::covariance,
+                                     &LayerStateLayout::key_count, &LayerStateLayout::key_mean};
 
 size_t size(int64_t n) {
   return static_cast<size_t>(n);
