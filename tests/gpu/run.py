@@ -3,10 +3,13 @@
 
     tests/gpu/run.py [--bin DIR] [--out FILE.json]
 
-DIR (default build/cuda/bin) holds cuda_gpu_test and gpu_bench, built by the `cuda` preset; they need a
-driver and cuBLASLt, nothing else. In this order: self-tests against float64, compute-sanitizer on
-small shapes, decode, prefill, whole models, and the peers that Python can import. A short table is
-printed, every cell goes to FILE as JSON. No time is measured when a self-test fails.
+DIR (default build/cuda/bin) holds cuda_gpu_test and gpu_bench, which need a driver and cuBLASLt, nothing else:
+
+    cmake --preset cuda && cmake --build --preset cuda --target cuda_gpu_test gpu_bench
+
+In this order: self-tests against float64, compute-sanitizer on small shapes, decode, prefill, whole
+models, and the peers that Python can import. A short table is printed, every cell goes to FILE as
+JSON. No time is measured when a self-test fails.
 """
 
 import argparse
