@@ -167,7 +167,8 @@ class DecodeBlock {
     const int32_t gate = mixer_.layer.projection.gate;
     const float* gates = mixer_.projected_row(segment_.first_row) + gate + value_column();
     for (int j = simt::thread_index(); j < rows_; j += Tile::kThreads) {
-      const float o = shared_[at_.out + j] * scale * mixer_.weights.norm[first_ + j];
+      float o = shared_[at_.out + j] * scale;
+      if (mixer_.weights.norm != nullptr) o *= mixer_.weights.norm[first_ + j];
       store(j, gate < 0 ? o : activate(shape_.gate_activation, gates[j]) * o);
     }
   }
