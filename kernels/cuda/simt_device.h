@@ -40,10 +40,6 @@ DS_DEVICE Grid block_index() {
 DS_DEVICE void sync_block() {
   __syncthreads();
 }
-DS_DEVICE void sync_warp() {
-  __syncwarp();
-}
-
 // The dynamic shared memory of the block.
 DS_DEVICE void* shared_memory() {
   extern __shared__ Float4 deltaserve_shared[];
@@ -78,15 +74,9 @@ DS_DEVICE float load_of_cluster(const float* shared, int rank) {
   return value;
 }
 
-// The value of lane (own lane ^ mask), of `lane`.
+// The value of lane (own lane ^ mask).
 DS_DEVICE float exchange(float value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
-}
-DS_DEVICE int exchange(int value, int mask) {
-  return __shfl_xor_sync(0xffffffffu, value, mask);
-}
-DS_DEVICE float broadcast(float value, int lane) {
-  return __shfl_sync(0xffffffffu, value, lane);
 }
 
 // Butterfly sum of the warp, the same bits in every lane.

@@ -29,7 +29,7 @@ enum class Order { kForward, kBackward };
 // Of the threads of a block between two barriers, from now on.
 void set_order(Order order);
 
-enum class Barrier : uint8_t { kSync, kExchange, kBroadcast, kSum, kMin, kProduct };
+enum class Barrier : uint8_t { kSync, kSum, kMin, kProduct };
 
 inline constexpr int kMaxExchangeBytes = 128;
 struct alignas(16) ExchangeSlot {
@@ -78,9 +78,6 @@ inline Grid block_index() {
 inline void sync_block() {
   host::meet_block();
 }
-inline void sync_warp() {
-  host::meet_warp(host::Barrier::kSync, nullptr, 0);
-}
 inline void* shared_memory() {
   return host::shared_memory();
 }
@@ -95,16 +92,6 @@ inline float load_of_cluster(const float* shared, int rank) {
                       static_cast<const unsigned char*>(host::shared_memory());
   const void* from = static_cast<unsigned char*>(host::shared_memory_of(rank)) + offset;
   return *static_cast<const float*>(from);
-}
-
-template <class T>
-T exchange(T value, int mask) {
-  const int from = (host::thread_index() % kWarp) ^ mask;
-  return host::value_of<T>(host::meet_warp(host::Barrier::kExchange, &value, sizeof value)[from]);
-}
-inline float broadcast(float value, int lane) {
-  return host::value_of<float>(
-      host::meet_warp(host::Barrier::kBroadcast, &value, sizeof value)[lane]);
 }
 
 // The butterfly in one meeting.
