@@ -29,7 +29,12 @@ void use_cpu(const ModelOptions& options, LoadedModel* loaded) {
 absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   CudaBackend cuda;
   if (options.device != Device::kCpu) {
-    if (is_quantised(options.weights)) {
+    const int32_t key_dim = loaded->folder.config.mixer.key_dim;
+    if (key_dim > kMaxCudaKeyDim) {
+      cuda.reason =
+          absl::StrCat("heads of ", key_dim, " key channels are for the CPU; CUDA's kernels take ",
+                       kMaxCudaKeyDim);
+    } else if (is_quantised(options.weights)) {
       cuda.reason = absl::StrCat("--weights ", weight_format_name(options.weights),
                                  " is for the CPU; on CUDA they are auto, f32 or bf16");
     } else {

@@ -137,6 +137,7 @@ class CudaBackend final : public Backend {
 
   bool reserve(const MixerShape& mixer, int64_t max_rows, int64_t max_segments,
                int64_t max_head_rows, int64_t hidden, int64_t vocab) override {
+    if (mixer.key_dim > kMaxCudaKeyDim) return false;  // the server says so before
     limits_ = {max_rows, max_segments, max_head_rows, vocab, options_.head_extra_bytes};
     paths_ = prove_paths(*runtime_, mixer, &paths_warning_);
     return memory_.reserve(*runtime_, limits_) && mixer_.reserve(*runtime_, mixer, limits_) &&

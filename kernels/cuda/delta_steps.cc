@@ -72,7 +72,7 @@ void launch_stored(simt::Stream stream, const RuleView& view, int first_segment,
 }  // namespace
 
 void launch_steps(simt::Stream stream, const RuleView& view, int first_segment, int num_segments) {
-  DS_CHECK(view.size().key_dim <= kMaxStepKeyDim);
+  DS_CHECK(view.size().key_dim <= kMaxCudaKeyDim);
   dispatch_mixer(view.kind(), [&](auto mixer) {
     using Mixer = decltype(mixer);
     DS_CHECK(!Mixer::kOwnChunkOperands || first_segment < view.call.mixer.step.num_decode);

@@ -6,9 +6,6 @@
 
 namespace deltaserve::cuda {
 
-// Widest head of these kernels.
-inline constexpr int kMaxStepKeyDim = 512;
-
 // Runs the rule over segments [first_segment, first_segment + num_segments) of the step: reads and
 // writes their states, fills out rows of every head. A mixer whose chunk form differs from its
 // recurrence (kOwnChunkOperands) takes this for decode only.

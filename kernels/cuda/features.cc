@@ -145,10 +145,10 @@ void launch_runs(simt::Stream stream, const LayerCall& call, int first_row) {
 
 void launch_features(simt::Stream stream, const LayerCall& call, int first_row) {
   const int key_dim = call.mixer.shape().key_dim;
-  DS_CHECK(key_dim <= kMaxFeatureKeyDim);
+  DS_CHECK(key_dim <= kMaxCudaKeyDim);
   if (key_dim <= 4 * simt::kWarp) return launch_runs<4>(stream, call, first_row);
   if (key_dim <= 8 * simt::kWarp) return launch_runs<8>(stream, call, first_row);
-  launch_runs<kMaxFeatureKeyDim / simt::kWarp>(stream, call, first_row);
+  launch_runs<kMaxCudaKeyDim / simt::kWarp>(stream, call, first_row);
 }
 
 void launch_conv_tails(simt::Stream stream, const LayerCall& call) {

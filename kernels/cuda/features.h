@@ -6,9 +6,6 @@
 
 namespace deltaserve::cuda {
 
-// Widest key head of these kernels.
-inline constexpr int kMaxFeatureKeyDim = 512;
-
 // Fills MixerCall::features and ::gates (all but multiplier and divisor) of every row from
 // `first_row` on that is not padding. A decode row also moves into its slot's convolution tail; no
 // other row of the step reads that.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/base/thread_pool.h"
+#include "kernels/cuda/layer_proof.h"
 #include "kernels/cuda/step_memory.h"
 
 namespace deltaserve::cuda {
@@ -428,6 +429,64 @@ TEST(CudaBackend, TheHeadTakesSeveralPasses) {
       EXPECT_EQ(allowed[token / 32] >> token % 32 & 1, 1u);
     }
   }
+}
+
+// A layer for which both fast kernels are there.
+MixerShape provable_shape() {
+  MixerShape shape;
+  shape.kind = MixerKind::kQDelta;
+  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = 1;
+  shape.decay_heads = shape.beta_heads = 1;
+  shape.decay_gate = DecayGate::kSoftplus;
+  shape.key_dim = shape.value_dim = 64;
+  shape.conv_width = 4;
+  shape.scale = 0.125f;
+  return shape;
+}
+
+TEST(LayerProof, TakesFastKernelsThatAgree) {
+  RuntimeLog log;
+  LoggedRuntime runtime(&log);
+  std::string warning;
+  const LayerPaths paths = prove_paths(runtime, provable_shape(), &warning);
+  EXPECT_TRUE(paths.one_launch_decode);
+  EXPECT_EQ(paths.prefill, PrefillPath::kTensor);
+  EXPECT_EQ(warning, "");
+  // Rows of both kinds, by plain and fast kernels, with states of both types.
+  EXPECT_EQ(log.copies, 8);
+}
+
+TEST(LayerProof, LeavesOffWhatDiffers) {
+  for (const int wrong_copy : {3, 4}) {  // of the fast kernels: decode, prefill
+    RuntimeLog log;
+    log.wrong_copy = wrong_copy;
+    LoggedRuntime runtime(&log);
+    std::string warning;
+    const LayerPaths paths = prove_paths(runtime, provable_shape(), &warning);
+    EXPECT_EQ(paths.one_launch_decode, wrong_copy != 3);
+    EXPECT_EQ(paths.prefill, wrong_copy == 4 ? PrefillPath::kPlain : PrefillPath::kTensor);
+    EXPECT_EQ(warning, wrong_copy == 3 ? "one-launch decode proved wrong and stays off"
+                                       : "prefill on tensor cores proved wrong and stays off");
+  }
+}
+
+TEST(LayerProof, NothingToProveTakesThePlainKernels) {
+  RuntimeLog log;
+  LoggedRuntime runtime(&log);
+  MixerShape shape = provable_shape();
+  shape.key_dim = 300;
+  std::string warning;
+  const LayerPaths paths = prove_paths(runtime, shape, &warning);
+  EXPECT_FALSE(paths.one_launch_decode);
+  EXPECT_EQ(paths.prefill, PrefillPath::kPlain);
+  EXPECT_EQ(log.copies, 0);
+}
+
+TEST(CudaBackend, RefusesHeadsThatNoKernelHolds) {
+  const std::unique_ptr<Backend> backend = emulated();
+  MixerShape shape = provable_shape();
+  shape.key_dim = kMaxCudaKeyDim + 1;
+  EXPECT_FALSE(backend->reserve(shape, 1, 1, 1, kHidden, kVocab));
 }
 
 }  // namespace

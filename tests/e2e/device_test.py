@@ -6,9 +6,11 @@
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import harness
@@ -83,6 +85,27 @@ class Device(unittest.TestCase):
             with Server("--weights", format) as server:
                 self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
                 self.assertIn("\nno CUDA: --weights %s is for the CPU" % format, server.banner)
+
+    def test_heads_too_wide_are_for_the_cpu(self):
+        self.use_module("recorded_module")
+        config = {"model_type": "gated_deltanet", "hidden_size": 32, "num_hidden_layers": 1,
+                  "num_heads": 1, "head_dim": 1024, "expand_v": 1, "intermediate_size": 32,
+                  "vocab_size": 64, "use_gate": False}
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "config.json"), "w") as file:
+                json.dump(config, file)
+            model = os.path.join(folder, "model")
+            subprocess.run([harness.BINARY, "random-model", file.name, "--seed", "1", "--out", model],
+                           check=True, timeout=120)
+            bench = [harness.BINARY, "bench", "--model", model, "--prompt", "8", "--generate", "2",
+                     "--repeat", "1", "--device"]
+            reason = "heads of 1024 key channels are for the CPU; CUDA's kernels take 512\n"
+            asked = subprocess.run([*bench, "cuda"], capture_output=True, text=True, timeout=120)
+            self.assertEqual((asked.returncode, asked.stderr),
+                             (1, "deltaserve: --device cuda: " + reason))
+            chosen = subprocess.run([*bench, "auto"], capture_output=True, text=True, timeout=120)
+            self.assertEqual(chosen.returncode, 0)
+            self.assertIn("\nno CUDA: " + reason, chosen.stdout)
 
     def test_a_module_that_cannot_be_used(self):
         os.environ["DELTASERVE_TEST_NO_DEVICE"] = "1"
