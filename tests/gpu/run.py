@@ -46,7 +46,7 @@ def lines_of_json(text):
 
 def self_test(folder):
     """Whether every kernel gives what float64 gives on this GPU."""
-    code, out, seconds = run([folder / "cuda_gpu_test", "--gtest_brief=1"], 180)
+    code, out, seconds = run([folder / "cuda_gpu_test", "--gtest_brief=1"], 120)
     print(f"self-tests: {'passed' if code == 0 else 'FAILED'} in {seconds:.0f} s")
     if code != 0:
         print(out[-6000:])
@@ -61,7 +61,7 @@ def sanitize(folder):
         return
     for check in ("memcheck", "racecheck"):
         code, out, seconds = run([tool, "--tool", check, "--error-exitcode", "9",
-                                  folder / "cuda_gpu_test", f"--gtest_filter={SANITIZED}"], 60)
+                                  folder / "cuda_gpu_test", f"--gtest_filter={SANITIZED}"], 30)
         ran = re.search(r"(\d+) tests? from", out)
         if code == 0 and (ran is None or ran[1] == "0"):
             verdict = "NO TEST RAN"
@@ -119,10 +119,10 @@ def main():
         sys.exit(1)
     sanitize(args.bin)
     cells = []
-    for what, limit in (("decode", 100), ("prefill", 100), ("model", 150)):
+    for what, limit in (("decode", 90), ("prefill", 90), ("model", 120)):
         cells += measure(args.bin, what, limit)
         args.out.write_text(json.dumps(cells, indent=1), encoding="utf-8")
-    cells += measure_peers(120)
+    cells += measure_peers(90)
     args.out.write_text(json.dumps(cells, indent=1), encoding="utf-8")
 
 
