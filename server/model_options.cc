@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <map>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "kernels/module_backend.h"
+#include "server/choice_option.h"
 
 namespace deltaserve {
 namespace {
@@ -62,41 +62,33 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                    "Folder with config.json, model.safetensors (or shards) and tokenizer.model")
       ->required()
       ->type_name("DIR");
-  command
-      ->add_option("--device", options->device,
-                   "What computes: cpu, cuda, or auto: cuda where libdeltaserve_cuda.so (beside "
-                   "the program, on the library path, or what DELTASERVE_CUDA_MODULE names) and a "
-                   "GPU are there, else cpu")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Device>{{"auto", Device::kAuto},
-                                                                        {"cpu", Device::kCpu},
-                                                                        {"cuda", Device::kCuda}})
-                      .description(""))
-      ->type_name("auto|cpu|cuda");
-  static const std::map<std::string, WeightFormat> kFormats = {{"auto", WeightFormat::kAuto},
-                                                               {"f32", WeightFormat::kF32},
-                                                               {"bf16", WeightFormat::kBf16},
-                                                               {"int8", WeightFormat::kInt8},
-                                                               {"int4", WeightFormat::kInt4}};
-  command
-      ->add_option("--weights", options->weights,
-                   "Matrices in memory: auto (as the checkpoint has them), f32, bf16, and on a CPU "
-                   "int8 or int4 (embeddings and output matrix: int8)")
-      ->transform(CLI::CheckedTransformer(kFormats).description(""))
-      ->type_name("FORMAT");
+  take_one_of<Device>(
+      command->add_option(
+          "--device", options->device,
+          "What computes: cpu, cuda, or auto: cuda where libdeltaserve_cuda.so (beside the "
+          "program, on the library path, or what DELTASERVE_CUDA_MODULE names) and a GPU are "
+          "there, else cpu"),
+      {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
+  take_one_of<WeightFormat>(
+      command->add_option("--weights", options->weights,
+                          "Matrices in memory: auto (as the checkpoint has them), f32, bf16, and "
+                          "on a CPU int8 or int4 (embeddings and output matrix: int8)"),
+      {{"auto", WeightFormat::kAuto},
+       {"f32", WeightFormat::kF32},
+       {"bf16", WeightFormat::kBf16},
+       {"int8", WeightFormat::kInt8},
+       {"int4", WeightFormat::kInt4}});
   command
       ->add_option("--threads", options->threads,
                    "Threads that compute on a CPU, the calling one included (default: one per "
                    "core)")
       ->check(CLI::Range(1, kMaxThreads))
       ->type_name("N");
-  command
-      ->add_option("--state-dtype", options->state_dtype,
-                   "Number format of the states: f32, or bf16, which takes half the memory and "
-                   "costs accuracy; mixers without decay refuse bf16 (default: f32)")
-      ->transform(CLI::CheckedTransformer(
-                      std::map<std::string, Dtype>{{"f32", Dtype::kF32}, {"bf16", Dtype::kBf16}})
-                      .description(""))
-      ->type_name("f32|bf16");
+  take_one_of<Dtype>(
+      command->add_option("--state-dtype", options->state_dtype,
+                          "Number format of the states: f32, or bf16, which takes half the memory "
+                          "and costs accuracy; mixers without decay refuse bf16 (default: f32)"),
+      {{"f32", Dtype::kF32}, {"bf16", Dtype::kBf16}});
 }
 
 void add_capacity_options(CLI::App* command, ModelOptions* options) {

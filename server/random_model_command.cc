@@ -1,10 +1,10 @@
 // deltaserve random-model: a checkpoint of any shape, for benchmarks and tests.
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 
 #include "models/random_model.h"
+#include "server/choice_option.h"
 #include "server/commands.h"
 #include "server/model_options.h"
 
@@ -31,11 +31,9 @@ void add_random_model_command(CLI::App* app, Run* run) {
   command->add_option("--seed", options->seed, "The same seed gives the same bytes anywhere")
       ->required()
       ->type_name("N");
-  command
-      ->add_option("--dtype", options->dtype,
-                   "Stored format of matrices: bf16 or f32 (default bf16)")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Dtype>{{"bf16", Dtype::kBf16}, {"f32", Dtype::kF32}}));
+  take_one_of<Dtype>(
+      command->add_option("--dtype", options->dtype, "Stored format of matrices (default: bf16)"),
+      {{"bf16", Dtype::kBf16}, {"f32", Dtype::kF32}});
   command->add_option("--out", options->out, "Folder to write; made if absent")
       ->required()
       ->type_name("DIR");

@@ -225,7 +225,7 @@ void add_log_options(CLI::App* command, Options* options) {
 }  // namespace
 
 void add_serve_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand("serve", "Serve a model over HTTP (OpenAI API)");
+  CLI::App* command = app->add_subcommand("serve", "Serve a model over HTTP (OpenAI API) and gRPC");
   command->footer(
       "SIGTERM or SIGINT: new requests get 503, those that run finish within --drain-timeout, "
       "then\n"

@@ -28,6 +28,11 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(result.returncode, 0)
             self.assertTrue(result.stdout)
 
+    def test_a_choice_names_what_there_is(self):
+        result = self.run_binary("bench", "--model", "x", "--weights", "int3")
+        self.assertIn("--weights: 'int3' is not one of auto|f32|bf16|int8|int4\n", result.stderr)
+        self.assertEqual(self.run_binary("bench", "--model", "x", "--device", "1").returncode, 2)
+
     def test_a_drain_ends(self):
         """Within what deploy/compose.yaml waits: its time, and 5 s for the last words."""
         text = self.run_binary("serve", "--help").stdout
