@@ -1,0 +1,41 @@
+#include "tests/bench/cold_product.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/product_support.h"
+
+namespace deltaserve {
+
+ColdProduct::ColdProduct(const ProductShape& shape, WeightFormat format, int64_t rows,
+                         ThreadPool& threads)
+    : shape_(shape),
+      rows_(rows),
+      threads_(threads),
+      x_(static_cast<size_t>(rows * shape.inputs)),
+      out_(static_cast<size_t>(rows * shape.outputs)) {
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::vector<float> weights(static_cast<size_t>(shape.outputs * shape.inputs));
+  for (float& value : weights) value = uniform(random);
+  for (float& value : x_) value = uniform(random);
+  const HostMatrix source = {weights.data(), Dtype::kF32, shape.outputs, shape.inputs};
+  copies_.push_back(cpu::pack_matrix(&source, 1, format, threads, cpu::product_support().bf16));
+  const size_t bytes = weight_bytes();
+  while (copies_.size() * bytes < kColdBytes) {
+    copies_.push_back({copies_[0].format, copies_[0].bf16_panels, copies_[0].rows,
+                       copies_[0].columns, cpu::allocate_aligned<unsigned char>(bytes)});
+    std::copy_n(copies_[0].data.get(), bytes, copies_.back().data.get());
+  }
+  if (!scratch_.reserve(rows, shape.inputs)) std::abort();
+}
+
+void ColdProduct::run() {
+  cpu::matmul(x_.data(), shape_.inputs, copies_[turn_], rows_, false, out_.data(), shape_.outputs,
+              cpu::product_support().integers, scratch_, threads_);
+  turn_ = (turn_ + 1) % copies_.size();
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,42 @@
+// A product of the CPU backend as a model's layers make it: weights that have left the caches.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/base/weight_format.h"
+#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/quantize.h"
+
+namespace deltaserve {
+
+// Of all copies of a product's weights, which take turns.
+inline constexpr size_t kColdBytes = size_t{96} << 20;
+
+struct ProductShape {
+  int64_t outputs;
+  int64_t inputs;
+};
+
+// out [rows, outputs] = x [rows, inputs] w^T, all uniform in [-1, 1].
+class ColdProduct {
+ public:
+  ColdProduct(const ProductShape& shape, WeightFormat format, int64_t rows, ThreadPool& threads);
+
+  // With the next copy of the weights.
+  void run();
+  // Of one copy.
+  size_t weight_bytes() const { return copies_[0].bytes(); }
+
+ private:
+  ProductShape shape_;
+  int64_t rows_;
+  ThreadPool& threads_;
+  std::vector<float> x_;
+  std::vector<float> out_;
+  std::vector<cpu::PackedMatrix> copies_;
+  cpu::QuantizedRows scratch_;
+  size_t turn_ = 0;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,238 @@
+// Our products beside oneDNN's, in one process and in turn, because neighbours of this machine slow
+// it by half from one second to the next: of every cell the medians over rounds, and the median of
+// the rounds' own ratios. oneDNN has its weights in the layout it asks for; of its matmul and its
+// inner product the faster counts in every round. It has no bf16 for processors without AVX-512.
+//
+//     OMP_NUM_THREADS=2 onednn_bench [rounds [M]]
+//
+// Threads of both: OMP_NUM_THREADS, or as many as there are cores.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "tests/bench/cold_product.h"
+#include "tests/bench/machine_limits.h"
+
+namespace deltaserve {
+namespace {
+
+using DataType = dnnl::memory::data_type;
+using Tag = dnnl::memory::format_tag;
+
+constexpr double kSecondsOfATurn = 0.02;
+
+struct Library {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+};
+
+// Of a product's source, weights and destination.
+struct Types {
+  DataType source;
+  DataType weights;
+  DataType out;
+};
+constexpr Types kFloat = {DataType::f32, DataType::f32, DataType::f32};
+// Its sums of two products saturate at 16 bits without VNNI.
+constexpr Types kBytes = {DataType::u8, DataType::s8, DataType::s32};
+
+class LibraryProduct {
+ public:
+  enum class Kind { kMatmul, kInnerProduct };
+
+  LibraryProduct(Library& library, Kind kind, const Types& types, const ProductShape& shape,
+                 int64_t rows)
+      : library_(library) {
+    const dnnl::memory::desc source({rows, shape.inputs}, types.source, Tag::ab);
+    const dnnl::memory::desc out({rows, shape.outputs}, types.out, Tag::ab);
+    dnnl::memory::desc weights;
+    if (kind == Kind::kMatmul) {
+      const dnnl::memory::desc any({shape.inputs, shape.outputs}, types.weights, Tag::any);
+      const dnnl::matmul::primitive_desc chosen({source, any, out}, library.engine);
+      weights = chosen.weights_desc();
+      primitive_ = dnnl::matmul(chosen);
+    } else {
+      const dnnl::memory::desc any({shape.outputs, shape.inputs}, types.weights, Tag::any);
+      const dnnl::inner_product_forward::primitive_desc chosen(
+          {dnnl::prop_kind::forward_inference, source, any, out}, library.engine);
+      weights = chosen.weights_desc();
+      primitive_ = dnnl::inner_product_forward(chosen);
+    }
+    const dnnl::memory x = filled(source, types.source);
+    const dnnl::memory y(out, library.engine);
+    const size_t copies = std::max<size_t>(2, kColdBytes / weights.get_size() + 1);
+    for (size_t i = 0; i < copies; ++i) {
+      arguments_.push_back({{DNNL_ARG_SRC, x},
+                            {DNNL_ARG_WEIGHTS, filled(weights, types.weights)},
+                            {DNNL_ARG_DST, y}});
+    }
+  }
+
+  void run() {
+    primitive_.execute(library_.stream, arguments_[turn_]);
+    library_.stream.wait();
+    turn_ = (turn_ + 1) % arguments_.size();
+  }
+
+ private:
+  // Bytes below 64, which do not saturate, or floats in [-1, 1].
+  dnnl::memory filled(const dnnl::memory::desc& desc, DataType type) {
+    dnnl::memory memory(desc, library_.engine);
+    void* data = memory.get_data_handle();
+    if (type != DataType::f32) {
+      auto* bytes = static_cast<unsigned char*>(data);
+      for (size_t i = 0; i < desc.get_size(); ++i) bytes[i] = static_cast<unsigned char>(i % 63);
+    } else {
+      auto* floats = static_cast<float*>(data);
+      for (size_t i = 0; i < desc.get_size() / sizeof(float); ++i) {
+        floats[i] = static_cast<float>(i % 253) / 126 - 1;
+      }
+    }
+    return memory;
+  }
+
+  Library& library_;
+  dnnl::primitive primitive_;
+  std::vector<std::unordered_map<int, dnnl::memory>> arguments_;
+  size_t turn_ = 0;
+};
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Products a second, for a turn's time. Afterwards the library's threads have gone to sleep.
+template <class Product>
+double turn(Product& product) {
+  product.run();
+  int64_t count = 0;
+  const double begin = seconds_now();
+  double seconds = 0;
+  while (seconds < kSecondsOfATurn) {
+    product.run();
+    ++count;
+    seconds = seconds_now() - begin;
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(3));
+  return static_cast<double>(count) / seconds;
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+// The library's products of one kind of numbers, of which the faster counts.
+class Yardstick {
+ public:
+  Yardstick(Library& library, const Types& types, const ProductShape& shape, int64_t rows)
+      : matmul_(library, LibraryProduct::Kind::kMatmul, types, shape, rows),
+        inner_product_(library, LibraryProduct::Kind::kInnerProduct, types, shape, rows) {}
+
+  double turn() { return std::max(deltaserve::turn(matmul_), deltaserve::turn(inner_product_)); }
+
+ private:
+  LibraryProduct matmul_;
+  LibraryProduct inner_product_;
+};
+
+class Cell {
+ public:
+  Cell(Library& library, const ProductShape& shape, int64_t rows, ThreadPool& threads)
+      : shape_(shape),
+        rows_(rows),
+        threads_(threads),
+        floats_(library, kFloat, shape, rows),
+        bytes_(library, kBytes, shape, rows) {
+    for (size_t i = 0; i < kFormats; ++i) {
+      ours_.push_back(std::make_unique<ColdProduct>(shape, kOurs[i], rows, threads));
+    }
+  }
+
+  void measure(int rounds) {
+    for (int i = 0; i < rounds; ++i) {
+      peaks_.push_back(fma_peak(threads_));
+      float_rates_.push_back(floats_.turn());
+      for (size_t f = 0; f < kFormats; ++f) {
+        rates_[f].push_back(turn(*ours_[f]));
+        if (f + 1 == kQuantised) byte_rates_.push_back(bytes_.turn());
+      }
+      for (size_t f = 0; f < kFormats; ++f) {
+        const auto& theirs = f < kQuantised ? float_rates_ : byte_rates_;
+        ratios_[f].push_back(rates_[f].back() / theirs.back());
+      }
+    }
+  }
+
+  void print() const {
+    const auto giga = 2e-9 * static_cast<double>(rows_ * shape_.outputs * shape_.inputs);
+    std::printf("%6ld %6ld %5ld %6.0f %8.0f %8.0f", shape_.outputs, shape_.inputs, rows_,
+                median(peaks_) / 1e9, giga * median(float_rates_), giga * median(byte_rates_));
+    for (size_t f = 0; f < kFormats; ++f) {
+      std::printf("  %6.0f %5.2f", giga * median(rates_[f]), median(ratios_[f]));
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+
+  static void print_head() {
+    std::printf("%6s %6s %5s %6s %8s %8s", "N", "K", "M", "FMA", "dnnl f32", "dnnl u8");
+    for (const WeightFormat format : kOurs)
+      std::printf("  %6s %5s", weight_format_name(format), "x");
+    std::printf("\n");
+  }
+
+ private:
+  static constexpr WeightFormat kOurs[] = {WeightFormat::kF32, WeightFormat::kBf16,
+                                           WeightFormat::kInt8, WeightFormat::kInt4};
+  static constexpr size_t kFormats = std::size(kOurs);
+  static constexpr size_t kQuantised = 2;  // from here on, compared with products of bytes
+
+  ProductShape shape_;
+  int64_t rows_;
+  ThreadPool& threads_;
+  Yardstick floats_;
+  Yardstick bytes_;
+  std::vector<std::unique_ptr<ColdProduct>> ours_;
+  std::vector<double> peaks_;
+  std::vector<double> float_rates_;
+  std::vector<double> byte_rates_;
+  std::vector<double> rates_[kFormats];
+  std::vector<double> ratios_[kFormats];
+};
+
+void run(int num_threads, int rounds, int64_t only_rows) {
+  Library library;
+  ThreadPool threads(num_threads);
+  const dnnl_version_t* version = dnnl_version();
+  std::printf("oneDNN %d.%d.%d, %d threads, %d rounds; GOP/s, x: of oneDNN's f32 or u8s8\n",
+              version->major, version->minor, version->patch, num_threads, rounds);
+  Cell::print_head();
+  for (const ProductShape& shape : {ProductShape{6160, 1024}, {5632, 1024}, {1024, 2816}}) {
+    for (const int64_t rows : {1, 8, 32, 512}) {
+      if (only_rows != 0 && rows != only_rows) continue;
+      Cell cell(library, shape, rows, threads);
+      cell.measure(rounds);
+      cell.print();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace deltaserve
+
+int main(int argc, char** argv) {
+  const char* threads = std::getenv("OMP_NUM_THREADS");
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  deltaserve::run(std::max(1, threads != nullptr ? std::atoi(threads) : cores),
+                  argc > 1 ? std::max(1, std::atoi(argv[1])) : 15,
+                  argc > 2 ? std::atoi(argv[2]) : 0);
+}
