@@ -14,6 +14,10 @@
 namespace deltaserve::simt {
 
 inline constexpr int kWarp = 32;
+// Shared memory of a block at most, what every device of compute capability 8.0 and more has.
+inline constexpr int kMaxSharedBytes = 99 * 1024;
+// Blocks in y and in z at most.
+inline constexpr int kMaxGridYZ = 65535;
 
 struct Grid {
   int x = 1;

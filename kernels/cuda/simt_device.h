@@ -3,6 +3,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <cstdio>
+
 #include "kernels/base/check.h"
 
 #define DS_DEVICE __device__ __forceinline__
@@ -55,11 +57,11 @@ DS_DEVICE int cluster_rank() {
 #endif
   return static_cast<int>(rank);
 }
-// Barrier of all threads of the cluster's blocks; what they wrote before is seen behind it.
+// Barrier of all threads of the cluster's blocks; what they wrote before is seen behind it. Not the
+// .aligned forms, which a warp must reach converged.
 DS_DEVICE void sync_cluster() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 #endif
 }
 // What stands at the same place of another block's shared memory.
@@ -169,8 +171,13 @@ template <class... Parameters, class... Arguments>
 void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, int shared_bytes,
                      void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  if (shared_bytes > 48 * 1024) {
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  // More than this has to be asked for. Always the same, because recorded launches need what was
+  // asked for last.
+  constexpr int kUnasked = 48 * 1024;
+  cudaError_t status = cudaSuccess;
+  if (shared_bytes >= kUnasked) {
+    status =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMaxSharedBytes);
   }
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),
@@ -184,8 +191,12 @@ void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, 
   cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
   config.attrs = &cluster;
   config.numAttrs = cluster_blocks > 1 ? 1 : 0;
-  cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
-  if (synchronous_launches) DS_CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  const cudaError_t launched = cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+  if (!synchronous_launches) return;
+  if (status == cudaSuccess) status = launched;
+  if (status == cudaSuccess) status = cudaDeviceSynchronize();
+  if (status != cudaSuccess) std::fprintf(stderr, "CUDA: %s\n", cudaGetErrorString(status));
+  DS_CHECK(status == cudaSuccess);
 }
 template <class... Parameters, class... Arguments>
 void launch(Stream stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),

@@ -84,6 +84,7 @@ class Cluster {
   void* shared(int rank) const { return shared_[static_cast<size_t>(rank)].get(); }
   int num_blocks() const { return num_blocks_; }
   void set_order(Order order) { order_ = order; }
+  int in_order(int i, int count) const { return order_ == Order::kForward ? i : count - 1 - i; }
 
  private:
   Thread& thread(int t) { return *threads_[static_cast<size_t>(t)]; }
@@ -101,8 +102,6 @@ class Cluster {
     makecontext(&started.context, &Cluster::enter, 0);
   }
   static void enter();
-
-  int in_order(int i, int count) const { return order_ == Order::kForward ? i : count - 1 - i; }
 
   // False when every thread has ended.
   bool run_to_cluster_barrier() {
@@ -243,12 +242,14 @@ void run(Grid grid, int cluster_blocks, int threads, int shared_bytes,
          const std::function<void()>& body) {
   DS_CHECK(threads > 0 && threads <= 1024 && threads % kWarp == 0);
   DS_CHECK(cluster_blocks > 0 && cluster_blocks <= 8 && grid.x % cluster_blocks == 0);
-  for (int z = 0; z < grid.z; ++z) {
-    for (int y = 0; y < grid.y; ++y) {
-      for (int x = 0; x < grid.x; x += cluster_blocks) {
-        cluster().run({x, y, z}, cluster_blocks, threads, shared_bytes, body);
-      }
-    }
+  DS_CHECK(shared_bytes <= kMaxSharedBytes && grid.y <= kMaxGridYZ && grid.z <= kMaxGridYZ);
+  const int columns = grid.x / cluster_blocks;
+  const int clusters = columns * grid.y * grid.z;
+  for (int i = 0; i < clusters; ++i) {
+    const int at = cluster().in_order(i, clusters);
+    const Grid block = {at % columns * cluster_blocks, at / columns % grid.y,
+                        at / columns / grid.y};
+    cluster().run(block, cluster_blocks, threads, shared_bytes, body);
   }
 }
 

@@ -3,7 +3,8 @@
 //
 // It aborts, with the reason, where a kernel would hang or race on a GPU: threads of a block or
 // warp that do not all reach the same barrier. Shared memory begins as NaN, and the threads between
-// two barriers run in an order that tests choose, so that a missing barrier changes results.
+// two barriers run in an order that tests choose, so that a missing barrier changes results, and
+// so do the blocks of a launch.
 #pragma once
 #include <cstring>
 #include <functional>
