@@ -13,7 +13,7 @@ namespace deltaserve {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kMaxSequences = 1 << 16;
+constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU takes
 constexpr int kMaxStepTokens = 1 << 14;
 
 bool is_quantised(WeightFormat format) {

@@ -302,7 +302,8 @@ class CudaBackend final : public Backend {
     const bool decodes = view.num_decode == view.num_rows && view.num_segments == view.num_rows;
     if (!options_.recordings || !decodes || wants_logits()) return false;
     const auto padded = [](int32_t count, int64_t most) {
-      return count == 0 ? 0 : static_cast<int32_t>(std::min<int64_t>(padded_batch(count), most));
+      const int64_t rows = std::min<int64_t>({padded_batch(count), most, simt::kMaxGridYZ});
+      return count == 0 ? 0 : static_cast<int32_t>(rows);
     };
     const int32_t rows = padded(view.num_rows, limits_.rows);
     const int32_t head_rows = padded(host_step_.num_head_rows, limits_.head_rows);

@@ -92,7 +92,8 @@ class Proof {
     std::vector<float> decode, prefill;
   };
 
-  // The rows of a second step, which reads the states that a first one left.
+  // The rows of a second step, which reads the states that a first one left. Empty where a kernel
+  // could not be launched.
   Result run(const LayerPaths& paths) {
     const MixerShape& shape = layer_.shape;
     const bool conditioned = shape.conditioning.on;
@@ -112,8 +113,9 @@ class Proof {
                             paths};
     runtime_.fill_zero(states_.get(), states_.bytes());
     for (int step = 0; step < 2; ++step) run_mixer_layer(runtime_.stream(), call);
-    const int64_t columns = shape.value_columns();
     Result result;
+    if (!runtime_.launches_succeeded()) return result;
+    const int64_t columns = shape.value_columns();
     result.decode.resize(static_cast<size_t>(kNumDecode * columns));
     result.prefill.resize(static_cast<size_t>(kPromptRows * columns));
     runtime_.copy_out(result.decode.data(), out_.get(), result.decode.size() * sizeof(float));
@@ -172,8 +174,9 @@ class Proof {
   Memory<unsigned char> scratch_;
 };
 
-// |a - b| / |b| by norms; infinity where either is no number.
+// |a - b| / |b| by norms; infinity where either is no number, or missing.
 double difference(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.empty() || a.size() != b.size()) return INFINITY;
   double squares = 0;
   double norm = 0;
   for (size_t i = 0; i < a.size(); ++i) {

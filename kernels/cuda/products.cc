@@ -16,7 +16,7 @@ int test_value(int row, int column) {
 // A product of odd sizes, with tails in every direction, its operands and its result.
 class TestProduct {
  public:
-  static constexpr int kOuts = 43, kRows = 11, kColumns = kTensorSegment + 72;
+  static constexpr int kOuts = 43, kRows = 21, kColumns = 4 * kTensorSegment + 72;
 
   explicit TestProduct(Runtime& runtime)
       : runtime_(runtime),
@@ -41,8 +41,9 @@ class TestProduct {
 
   bool empty() const { return w_.empty() || x_.empty() || x_bf16_.empty() || out_.empty(); }
 
+  // Of the first `rows`, zeros behind them; empty where a kernel could not be launched.
   template <class Launch>
-  std::vector<float> result(const Launch& launch) {
+  std::vector<float> result(int rows, const Launch& launch) {
     ProductCall call;
     call.w = {w_.get(), Dtype::kBf16, kOuts, kColumns, kColumns};
     call.x = x_.get();
@@ -50,9 +51,10 @@ class TestProduct {
     call.x_stride = call.x_bf16_stride = kColumns;
     call.out = out_.get();
     call.out_stride = kOuts;
-    call.num_rows = kRows;
+    call.num_rows = rows;
     runtime_.fill_zero(out_.get(), out_.bytes());
     launch(call);
+    if (!runtime_.launches_succeeded()) return {};
     std::vector<float> result(kRows * kOuts);
     runtime_.copy_out(result.data(), out_.get(), out_.bytes());
     runtime_.synchronize();
@@ -72,13 +74,19 @@ class TestProduct {
 bool tensor_products_work(Runtime& runtime) {
   TestProduct test(runtime);
   if (test.empty()) return false;
-  const std::vector<float> expected =
-      test.result([&](const ProductCall& call) { launch_plain_product(runtime.stream(), call); });
-  for (const TensorKernel kernel : {TensorKernel::kFewRows, TensorKernel::kTile32,
-                                    TensorKernel::kTile64, TensorKernel::kTile128}) {
-    const std::vector<float> result = test.result(
-        [&](const ProductCall& call) { launch_tensor_product(runtime.stream(), call, kernel); });
-    if (result != expected) return false;
+  struct Case {
+    TensorKernel kernel;
+    int rows;  // few rows: one, two or four tiles of them
+  };
+  for (const Case c : {Case{TensorKernel::kFewRows, 5}, Case{TensorKernel::kFewRows, 11},
+                       Case{TensorKernel::kFewRows, 21}, Case{TensorKernel::kTile32, 21},
+                       Case{TensorKernel::kTile64, 21}, Case{TensorKernel::kTile128, 21}}) {
+    const std::vector<float> expected = test.result(
+        c.rows, [&](const ProductCall& call) { launch_plain_product(runtime.stream(), call); });
+    const std::vector<float> result = test.result(c.rows, [&](const ProductCall& call) {
+      launch_tensor_product(runtime.stream(), call, c.kernel);
+    });
+    if (result.empty() || result != expected) return false;
   }
   return true;
 }

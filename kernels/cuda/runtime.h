@@ -23,7 +23,9 @@ class Runtime {
   // Whether blocks can share a cluster (compute capability 9.0).
   virtual bool has_clusters() const = 0;
 
-  // Null: the memory is not there. 256-byte aligned. The host's can be copied while kernels run.
+  // Null: the memory is not there, or too little would be left for CUDA's own needs: kernels that
+  // are loaded when they are first launched, recordings. 256-byte aligned. The host's can be copied
+  // while kernels run.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual void* allocate_host(size_t bytes) = 0;
@@ -35,8 +37,10 @@ class Runtime {
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void fill_zero(void* device, size_t bytes) = 0;
 
-  // Waits for the stream. A failed kernel aborts the process with CUDA's message: its results are
-  // lost and so is the device's context.
+  // Whether every launch since the last synchronize() could be made. If not, forgets that.
+  virtual bool launches_succeeded() = 0;
+  // Waits for the stream. A launch that could not be made or a kernel that failed aborts the
+  // process with CUDA's message: its results are lost and so may be the device's context.
   virtual void synchronize() = 0;
 
   // Records what is launched between begin and end instead of running it: nothing but kernels and

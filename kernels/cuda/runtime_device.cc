@@ -12,6 +12,11 @@ namespace {
 
 constexpr int kMinCapability = 8;  // bf16 on tensor cores, cp.async
 
+constexpr size_t kSpareBytes = size_t{256} << 20;
+
+// What a device without code for it cannot load.
+__global__ void probe() {}
+
 // Of calls that fail only after a kernel has, or by our own mistake.
 void require(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
@@ -39,6 +44,10 @@ class DeviceRuntime final : public Runtime {
 
   void* allocate(size_t bytes) override {
     void* memory = nullptr;
+    size_t left = 0;
+    size_t total = 0;
+    if (!given(cudaMemGetInfo(&left, &total)) || left < kSpareBytes) return nullptr;
+    if (bytes > left - kSpareBytes) return nullptr;
     return given(cudaMalloc(&memory, bytes)) ? memory : nullptr;
   }
   void release(void* memory) override { require(cudaFree(memory), "cudaFree"); }
@@ -61,6 +70,7 @@ class DeviceRuntime final : public Runtime {
     require(cudaMemsetAsync(device, 0, bytes, stream_), "cudaMemsetAsync");
   }
 
+  bool launches_succeeded() override { return given(cudaGetLastError()); }
   void synchronize() override {
     require(cudaGetLastError(), "a kernel could not be launched");
     require(cudaStreamSynchronize(stream_), "a kernel failed");
@@ -78,6 +88,10 @@ class DeviceRuntime final : public Runtime {
     const bool made = given(cudaGraphInstantiate(&executable, graph, 0));
     cudaGraphDestroy(graph);
     if (!made) return 0;
+    if (!given(cudaGraphUpload(executable, stream_))) {
+      cudaGraphExecDestroy(executable);
+      return 0;
+    }
     graphs_.push_back(executable);
     return graphs_.size();
   }
@@ -115,6 +129,8 @@ std::unique_ptr<Runtime> Runtime::create(std::string* error) {
     *error = std::string(properties.name) + " is older than compute capability 8.0";
     return nullptr;
   }
+  cudaFuncAttributes attributes;
+  if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, probe);
   if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
   if (status != cudaSuccess) {
     cudaGetLastError();

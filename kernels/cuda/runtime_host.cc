@@ -41,6 +41,7 @@ class HostRuntime final : public Runtime {
     stream().queue->push_back([=] { std::memset(device, 0, bytes); });
   }
 
+  bool launches_succeeded() override { return true; }
   void synchronize() override {
     DS_CHECK(!recording_);
     for (const auto& work : queue_) work();

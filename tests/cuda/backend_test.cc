@@ -1,6 +1,6 @@
-// The emulated CUDA backend against the CPU's, operation by operation, and what only it has: steps
-// that are filled up, recorded and played, steps under way together, a head in several passes.
-// Whole models: golden_test.cc.
+// The CUDA backend, on the emulation or a GPU, against the CPU's, operation by operation, and what
+// only it has: steps that are filled up, recorded and played, steps under way together, a head in
+// several passes. Whole models: golden_test.cc.
 #include "kernels/cuda/backend.h"
 
 #include <gtest/gtest.h>
@@ -54,7 +54,6 @@ class TinyModel {
     EXPECT_TRUE(backend_->allocate_states(StateLayout::of(mixer, 2), 3));
   }
 
-  Backend& operator*() { return *backend_; }
   Backend* operator->() { return backend_.get(); }
   BufferHandle x() const { return x_; }
   BufferHandle wide() const { return wide_; }
@@ -122,7 +121,7 @@ class TinyModel {
   std::vector<Segment> segments_;
 };
 
-std::unique_ptr<Backend> emulated(const BackendOptions& options = {}) {
+std::unique_ptr<Backend> cuda_backend(const BackendOptions& options = {}) {
   std::string error;
   return make_cuda_backend(Runtime::create(&error), options);
 }
@@ -133,6 +132,8 @@ struct RuntimeLog {
   bool recording_fails = false;
   int wrong_copy = 0;  // the copy to the host that arrives as zeros, counted from 1
   int copies = 0;
+  int failed_launches = 0;  // the question for them that is answered with no, counted from 1
+  int asked = 0;
   int recorded = 0;
   int played = 0;
 };
@@ -154,6 +155,10 @@ class LoggedRuntime final : public Runtime {
   }
   void copy(void* to, const void* from, size_t bytes) override { inner_->copy(to, from, bytes); }
   void fill_zero(void* device, size_t bytes) override { inner_->fill_zero(device, bytes); }
+  bool launches_succeeded() override {
+    const bool succeeded = inner_->launches_succeeded();
+    return ++log_.asked != log_.failed_launches && succeeded;
+  }
   void synchronize() override { inner_->synchronize(); }
   bool has_clusters() const override { return true; }
   bool can_record() const override { return log_.can_record; }
@@ -219,7 +224,7 @@ TEST_P(AgainstCpu, OperationsAgree) {
   const auto [format, products] = GetParam();
   ThreadPool threads(1);
   TinyModel cpu(make_cpu_backend(&threads), format);
-  TinyModel gpu(emulated({products, true}), format);
+  TinyModel gpu(cuda_backend({products, true}), format);
   // Activations are rounded to bf16 for tensor cores only.
   const bool rounds = format == WeightFormat::kBf16 && products != Products::kPlain;
   const double tolerance = rounds ? 6e-3 : 1e-6;
@@ -251,7 +256,7 @@ INSTANTIATE_TEST_SUITE_P(All, AgainstCpu,
                          });
 
 TEST(CudaBackend, RefusesIntegerWeights) {
-  const auto backend = emulated();
+  const auto backend = cuda_backend();
   const std::vector<float> values(16, 1.0f);
   const HostMatrix matrix = {values.data(), Dtype::kF32, 4, 4};
   for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
@@ -265,7 +270,7 @@ TEST(CudaBackend, RefusesIntegerWeights) {
 }
 
 TEST(CudaBackend, CountsAndNamesItsWeights) {
-  const auto backend = emulated();
+  const auto backend = cuda_backend();
   const std::vector<uint16_t> halves(40'000 * 24);
   const HostMatrix bf16 = {halves.data(), Dtype::kBf16, 40'000, 24};
   const HostMatrix f16 = {halves.data(), Dtype::kF16, 40'000, 20};
@@ -275,22 +280,27 @@ TEST(CudaBackend, CountsAndNamesItsWeights) {
   EXPECT_EQ(backend->matrix_bytes(b), 40'000u * 24 * 4);  // rows are padded to 8
   EXPECT_EQ(backend->load_vector({halves.data(), Dtype::kBf16, 1, 10}).id, 0);
   EXPECT_EQ(backend->weight_bytes(), 40'000u * 24 * 6 + 40);
-  EXPECT_EQ(backend->description(), "cuda emulated GPU, 4 MB of f32 weights, 2 MB of bf16 weights");
+  const std::string text = backend->description();
+  EXPECT_TRUE(text.starts_with("cuda ") &&
+              text.ends_with(", 4 MB of f32 weights, 2 MB of bf16 weights"))
+      << text;
 }
 
+#ifndef __CUDACC__
 TEST(CudaBackend, SaysThatThereIsNoLibrary) {
-  const std::string text = emulated({Products::kLibrary, true})->description();
+  const std::string text = cuda_backend({Products::kLibrary, true})->description();
   EXPECT_NE(text.find("warning"), std::string::npos) << text;
   EXPECT_NE(text.find("cuBLASLt"), std::string::npos) << text;
 }
+#endif
 
 // Wherever the first comparison goes wrong, of the kernels in turn.
 TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
-  TinyModel plain(emulated({Products::kPlain, true}), WeightFormat::kBf16);
+  TinyModel plain(cuda_backend({Products::kPlain, true}), WeightFormat::kBf16);
   const auto expected = plain.step(tokens_of(3), greedy_rows(3));
-  for (int kernel = 1; kernel <= 4; ++kernel) {
+  for (int kernel = 1; kernel <= 6; ++kernel) {
     RuntimeLog log;
-    log.wrong_copy = 1 + kernel;  // the first is the plain product
+    log.wrong_copy = 2 * kernel;  // in front of it the plain product
     TinyModel model(make_cuda_backend(std::make_unique<LoggedRuntime>(&log)), WeightFormat::kBf16);
     EXPECT_NE(model->description().find("warning: products on tensor cores"), std::string::npos);
     EXPECT_TRUE(same(model.step(tokens_of(3), greedy_rows(3)), expected));
@@ -298,7 +308,7 @@ TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
 }
 
 TEST(CudaBackend, StatesAreCopiedInOrder) {
-  TinyModel model(emulated(), WeightFormat::kF32);
+  TinyModel model(cuda_backend(), WeightFormat::kF32);
   const size_t floats = static_cast<size_t>(2 * 16 * 16);
   const std::vector<float> values = normals(floats, 9);
   std::vector<float> read(floats, NAN);
@@ -314,8 +324,8 @@ TEST(CudaBackend, StatesAreCopiedInOrder) {
 
 // Each size several times: launched, recorded, played.
 TEST(CudaBackend, RecordedStepsGiveTheSameBits) {
-  TinyModel recorded(emulated({Products::kTensor, true}), WeightFormat::kBf16);
-  TinyModel direct(emulated({Products::kTensor, false}), WeightFormat::kBf16);
+  TinyModel recorded(cuda_backend({Products::kTensor, true}), WeightFormat::kBf16);
+  TinyModel direct(cuda_backend({Products::kTensor, false}), WeightFormat::kBf16);
   for (const int rows : {1, 2, 3, 5, 17, 24}) {
     for (int seed = 0; seed < 4; ++seed) {
       const auto tokens = tokens_of(rows, seed);
@@ -330,7 +340,7 @@ TEST(CudaBackend, RecordedStepsGiveTheSameBits) {
 TEST(CudaBackend, OtherArgumentsAreAnotherRecording) {
   RuntimeLog log;
   TinyModel recorded(make_cuda_backend(std::make_unique<LoggedRuntime>(&log)), WeightFormat::kF32);
-  TinyModel direct(emulated({Products::kTensor, false}), WeightFormat::kF32);
+  TinyModel direct(cuda_backend({Products::kTensor, false}), WeightFormat::kF32);
   for (const float eps : {1e-5f, 1e-5f, 1e-5f, 0.5f, 1e-5f, 0.5f, 0.5f, 1e-5f}) {
     const auto head = greedy_rows(2);
     EXPECT_TRUE(same(recorded.step(tokens_of(2), head, eps), direct.step(tokens_of(2), head, eps)))
@@ -359,7 +369,7 @@ TEST(CudaBackend, PaddedSizesShareARecording) {
 }
 
 TEST(CudaBackend, RunsWhereNothingCanBeRecorded) {
-  TinyModel direct(emulated({Products::kTensor, false}), WeightFormat::kF32);
+  TinyModel direct(cuda_backend({Products::kTensor, false}), WeightFormat::kF32);
   for (const bool can_record : {false, true}) {
     RuntimeLog log = {can_record, /*recording_fails=*/true};
     TinyModel model(make_cuda_backend(std::make_unique<LoggedRuntime>(&log)), WeightFormat::kF32);
@@ -384,8 +394,8 @@ TEST(PaddedBatch, Sizes) {
 
 TEST(CudaBackend, TwoStepsAreUnderWayTogether) {
   for (const bool recordings : {false, true}) {
-    TinyModel together(emulated({Products::kTensor, recordings}), WeightFormat::kF32);
-    TinyModel alone(emulated({Products::kTensor, false}), WeightFormat::kF32);
+    TinyModel together(cuda_backend({Products::kTensor, recordings}), WeightFormat::kF32);
+    TinyModel alone(cuda_backend({Products::kTensor, false}), WeightFormat::kF32);
     std::vector<HeadResult> expected[6];
     for (int i = 0; i < 6; ++i)
       expected[i] = alone.step(tokens_of(i % 2 + 1, i), greedy_rows(i % 2 + 1));
@@ -408,8 +418,8 @@ TEST(CudaBackend, TwoStepsAreUnderWayTogether) {
 TEST(CudaBackend, TheHeadTakesSeveralPasses) {
   BackendOptions options;
   options.head_extra_bytes = 0;
-  TinyModel passes(emulated(options), WeightFormat::kF32);
-  TinyModel at_once(emulated(), WeightFormat::kF32);
+  TinyModel passes(cuda_backend(options), WeightFormat::kF32);
+  TinyModel at_once(cuda_backend(), WeightFormat::kF32);
   std::vector<LogitAdjustment> adjustments;
   for (int32_t t = 0; t < kVocab; ++t) adjustments.push_back({t, 1.5f, t % 3 == 1 ? 50.0f : 0.0f});
   const std::vector<uint32_t> allowed = {~0u << 20, 0x0f0f0f0f, 1};
@@ -470,6 +480,19 @@ TEST(LayerProof, LeavesOffWhatDiffers) {
   }
 }
 
+TEST(LayerProof, LeavesOffWhatCannotBeLaunched) {
+  RuntimeLog log;
+  log.failed_launches = 2;
+  LoggedRuntime runtime(&log);
+  std::string warning;
+  const LayerPaths paths = prove_paths(runtime, provable_shape(), &warning);
+  EXPECT_FALSE(paths.one_launch_decode);
+  EXPECT_EQ(paths.prefill, PrefillPath::kPlain);
+  EXPECT_EQ(warning,
+            "one-launch decode proved wrong and stays off, "
+            "prefill on tensor cores proved wrong and stays off");
+}
+
 TEST(LayerProof, NothingToProveTakesThePlainKernels) {
   RuntimeLog log;
   LoggedRuntime runtime(&log);
@@ -483,7 +506,7 @@ TEST(LayerProof, NothingToProveTakesThePlainKernels) {
 }
 
 TEST(CudaBackend, RefusesHeadsThatNoKernelHolds) {
-  const std::unique_ptr<Backend> backend = emulated();
+  const std::unique_ptr<Backend> backend = cuda_backend();
   MixerShape shape = provable_shape();
   shape.key_dim = kMaxCudaKeyDim + 1;
   EXPECT_FALSE(backend->reserve(shape, 1, 1, 1, kHidden, kVocab));
