@@ -61,22 +61,46 @@ Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
     runtime.begin_recording();
     body();
     const uint64_t recording = runtime.end_recording();
+    DS_CHECK(recording != 0);
     round = [&runtime, recording] { runtime.play(recording); };
   }
   Stopwatch watch(runtime);
   std::vector<double> times;
-  for (int i = 0; i < effort.warm + effort.timed; ++i) {
+  double warm = 0;
+  while (std::ssize(times) < effort.timed) {
     watch.start();
     round();
     const double seconds = watch.stop();
-    if (i >= effort.warm) times.push_back(seconds / calls);
+    if (warm >= effort.warm_seconds) times.push_back(seconds / calls);
+    warm += seconds;
   }
   runtime.synchronize();
+  return timing_of(std::move(times));
+}
+
+Timing timing_of(std::vector<double> times) {
   std::sort(times.begin(), times.end());
   const auto at = [&](double share) {
     return times[static_cast<size_t>(share * static_cast<double>(times.size() - 1))];
   };
   return {at(0.5), at(0.1), at(0.9)};
+}
+
+double difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double squares = 0;
+  double norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    squares += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    norm += std::pow(static_cast<double>(b[i]), 2);
+  }
+  return std::sqrt(squares / std::max(norm, 1e-30));
+}
+
+std::vector<float> read(cuda::Runtime& runtime, const float* device, int64_t count) {
+  std::vector<float> values(static_cast<size_t>(count));
+  runtime.copy_out(values.data(), device, values.size() * sizeof(float));
+  runtime.synchronize();
+  return values;
 }
 
 void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low, float high) {
@@ -92,10 +116,9 @@ void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low
 }
 
 void check_finite(cuda::Runtime& runtime, const float* device, int64_t count) {
-  std::vector<float> values(static_cast<size_t>(std::min<int64_t>(count, int64_t{1} << 20)));
-  runtime.copy_out(values.data(), device, values.size() * sizeof(float));
-  runtime.synchronize();
-  for (const float value : values) DS_CHECK(std::isfinite(value));
+  for (const float value : read(runtime, device, std::min<int64_t>(count, int64_t{1} << 20))) {
+    DS_CHECK(std::isfinite(value));
+  }
 }
 
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort) {
@@ -110,7 +133,8 @@ Limits measure_limits(cuda::Runtime& runtime, const Effort& effort) {
   Line("copy").add(copy).add("tb_per_s", limits.copy_bytes / 1e12).print();
 
   const int64_t n = effort.tiny ? 16 : 8192;
-  cuda::ProductRunner products(runtime, cuda::Products::kLibrary);
+  cuda::ProductRunner products(runtime, cuda::Products::kLibraryForRows);
+  if (!products.warning().empty()) Line("warning").add("name", products.warning()).print();
   std::vector<uint16_t> halves(static_cast<size_t>(n * n));
   for (size_t i = 0; i < halves.size(); ++i) {
     halves[i] = f32_to_bf16(static_cast<float>(i * 2654435761u % 2003) / 1001 - 1);

@@ -20,11 +20,13 @@ struct Timing {
   double p90 = 0;
 };
 
+Timing timing_of(std::vector<double> times);
+
 // How thoroughly to measure; `tiny` shrinks every size so that the emulation can run all of it.
 struct Effort {
   bool tiny = false;
-  int warm = 10;
-  int timed = 30;
+  double warm_seconds = 0.3;  // a device that has idled runs slowly at first
+  int timed = 50;
 };
 
 // Time of `body`, which launches `calls` calls, on the device's own clock. Where the runtime can
@@ -53,6 +55,10 @@ cuda::Memory<T> upload(cuda::Runtime& runtime, const std::vector<T>& values) {
 // Aborts when one of the first `count` (at most 2^20) floats is not finite: no time is printed for
 // results that are none.
 void check_finite(cuda::Runtime& runtime, const float* device, int64_t count);
+
+std::vector<float> read(cuda::Runtime& runtime, const float* device, int64_t count);
+// |a - b| / |b|
+double difference(const std::vector<float>& a, const std::vector<float>& b);
 
 // One line of JSON: {"bench": name, ...}
 class Line {
@@ -91,6 +97,7 @@ struct Limits {
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort);
 
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
+void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_model(const Effort& effort, const Limits& limits);
 

@@ -105,6 +105,7 @@ class RandomModel {
     for (const HeadResult& result : results) DS_CHECK(std::isfinite(result.logprob));
   }
   double state_bytes() const { return state_bytes_; }
+  double embedding_bytes() const { return static_cast<double>(backend_.matrix_bytes(embeddings_)); }
 
  private:
   struct Layer {
@@ -176,17 +177,19 @@ std::unique_ptr<Backend> make_backend() {
   return cuda::make_cuda_backend(std::move(runtime), {});
 }
 
-// Steps as a server sees them, with the host's part: seconds of the median one.
-double median_step(const Effort& effort, const std::function<void(int)>& step) {
+// Steps as a server sees them, with the host's part. The first are not counted: a step is recorded
+// the second time.
+Timing time_steps(const Effort& effort, const std::function<void(int)>& step) {
   std::vector<double> times;
-  for (int i = 0; i < effort.warm + effort.timed; ++i) {
+  double warm = 0;
+  for (int i = 0; std::ssize(times) < effort.timed; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     step(i);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    if (i >= effort.warm) times.push_back(seconds.count());
+    if (warm >= effort.warm_seconds && i >= 3) times.push_back(seconds.count());
+    warm += seconds.count();
   }
-  std::nth_element(times.begin(), times.begin() + std::ssize(times) / 2, times.end());
-  return times[times.size() / 2];
+  return timing_of(std::move(times));
 }
 
 void decode(const Effort& effort, const Limits& limits, const Sizes& sizes, Dtype dtype,
@@ -195,20 +198,22 @@ void decode(const Effort& effort, const Limits& limits, const Sizes& sizes, Dtyp
   const int most = batches.back();
   RandomModel model(*backend, sizes, most, most, dtype);
   for (const int batch : batches) {
-    const double seconds = median_step(effort, [&](int i) {
+    const Timing timing = time_steps(effort, [&](int i) {
       std::vector<Segment> segments;
       for (int s = 0; s < batch; ++s) segments.push_back({s, s, 1, 64 + i});
       model.step(segments, batch);
     });
-    const double bytes =
-        static_cast<double>(backend->weight_bytes()) + 2.0 * batch * model.state_bytes();
+    // Of the embeddings a step reads a row a sequence.
+    const double bytes = static_cast<double>(backend->weight_bytes()) - model.embedding_bytes() +
+                         batch * (2 * model.state_bytes() + model.embedding_bytes() / sizes.vocab);
     Line("model decode")
         .add("model", sizes.name)
         .add("state", dtype_name(dtype))
         .add("batch", batch)
-        .add("us", seconds * 1e6)
-        .add("tokens_per_s", batch / seconds)
-        .add("of_copy", bytes / seconds / limits.copy_bytes)
+        .add(timing)
+        .add("tokens_per_s", batch / timing.median)
+        .add("of_copy", bytes / timing.median / limits.copy_bytes)
+        .add("backend", backend->description())
         .print();
   }
 }
@@ -216,17 +221,21 @@ void decode(const Effort& effort, const Limits& limits, const Sizes& sizes, Dtyp
 void first_token(const Effort& effort, const Sizes& sizes, int64_t prompt, int max_rows) {
   const std::unique_ptr<Backend> backend = make_backend();
   RandomModel model(*backend, sizes, max_rows, 1, Dtype::kF32);
-  const double seconds = median_step(effort, [&](int) {
+  const auto read_prompt = [&](int) {
     for (int64_t at = 0; at < prompt; at += max_rows) {
       const auto rows = static_cast<int32_t>(std::min<int64_t>(max_rows, prompt - at));
       model.step({{0, 0, rows, at}}, 0);
     }
-  });
+  };
+  read_prompt(0);  // loads the kernels
+  const double seconds = time_steps({effort.tiny, 0, effort.timed}, read_prompt).median;
   Line("model first token")
       .add("model", sizes.name)
       .add("prompt", static_cast<double>(prompt))
       .add("ms", seconds * 1e3)
       .add("tokens_per_s", static_cast<double>(prompt) / seconds)
+      .add("step_rows", max_rows)
+      .add("backend", backend->description())
       .print();
 }
 
@@ -241,14 +250,14 @@ void bench_model(const Effort& effort, const Limits& limits) {
   }
   const Sizes q340 = {"qdelta-340m", 1024, 21, 6, 128, 256, 2816, 32000};
   const Sizes q1b = {"qdelta-1b", 2048, 21, 6, 256, 512, 5632, 32000};
-  const Effort few = {false, 1, 3};
+  const Effort few = {false, 0, 3};
+  const Effort steps = {false, effort.warm_seconds, 200};
   for (const Sizes& sizes : {q340, q1b}) {
-    for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
-      decode(effort, limits, sizes, dtype, {1, 8, 32, 128});
-    }
+    decode(steps, limits, sizes, Dtype::kF32, {1, 8, 32, 128});
     first_token(few, sizes, 131072, kMaxPrefillRows);
+    if (sizes.hidden == q340.hidden) first_token({false, 0, 1}, sizes, 1 << 20, kMaxPrefillRows);
+    decode(steps, limits, sizes, Dtype::kBf16, {1, 8, 32, 128});
   }
-  first_token({false, 0, 1}, q340, 1 << 20, kMaxPrefillRows);
 }
 
 }  // namespace deltaserve::gpu_bench

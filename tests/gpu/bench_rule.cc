@@ -9,6 +9,7 @@
 namespace deltaserve::gpu_bench {
 namespace {
 
+constexpr int kMostForPlain = 8192;                  // tokens of a prompt
 constexpr size_t kBeyondCaches = size_t{512} << 20;  // bytes of states that a round goes through
 
 struct Head {
@@ -64,6 +65,10 @@ class Rows {
     call.mixer.step.num_rows = static_cast<int32_t>(rows_);
     return call;
   }
+  std::vector<float> read_out() const {
+    return read(runtime_, out_.get(), rows_ * shape_.value_columns());
+  }
+  void clear_states() { runtime_.fill_zero(states_.get(), states_.bytes()); }
   void check() const { check_finite(runtime_, out_.get(), rows_ * shape_.value_columns()); }
   const MixerShape& shape() const { return shape_; }
   // Of one row: features and gates in, results out.
@@ -144,7 +149,7 @@ struct Prompts {
 void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, const Prompts& prompts,
              cuda::PrefillPath path) {
   const int64_t num_rows = int64_t{prompts.count} * prompts.tokens;
-  const Rows rows(runtime, head, Dtype::kF32, num_rows, prompts.count);
+  Rows rows(runtime, head, Dtype::kF32, num_rows, prompts.count);
   std::vector<Segment> segments;
   std::vector<cuda::Chunk> chunks;
   std::vector<int32_t> row_segments(static_cast<size_t>(num_rows));
@@ -175,8 +180,8 @@ void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, con
   // Two products of the state a token, the unit of published figures.
   const double flops =
       4.0 * static_cast<double>(num_rows) * head.heads * head.key_dim * head.value_dim;
-  Line("prefill rule")
-      .add("mixer", mixer_name(head.kind))
+  Line line("prefill rule");
+  line.add("mixer", mixer_name(head.kind))
       .add("path", path == cuda::PrefillPath::kTensor ? "tensor" : "plain")
       .add("heads", head.heads)
       .add("key_dim", head.key_dim)
@@ -184,8 +189,17 @@ void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, con
       .add("prompts", prompts.count)
       .add("tokens", prompts.tokens)
       .add(timing)
-      .add("ntf", flops / timing.median / 1e12)
-      .print();
+      .add("ntf", flops / timing.median / 1e12);
+  if (path == cuda::PrefillPath::kTensor && prompts.tokens <= kMostForPlain) {
+    const auto results = [&](cuda::PrefillPath of) {
+      rows.clear_states();
+      cuda::launch_prefill(runtime.stream(), {call}, of);
+      return rows.read_out();
+    };
+    const std::vector<float> fast = results(cuda::PrefillPath::kTensor);
+    line.add("from_plain", difference(fast, results(cuda::PrefillPath::kPlain)));
+  }
+  line.print();
 }
 
 }  // namespace
@@ -211,7 +225,9 @@ void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& li
 
 void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits&) {
   if (effort.tiny) {
-    prefill(runtime, effort, {MixerKind::kQDelta, 2, 64, 64}, {2, 100}, cuda::PrefillPath::kPlain);
+    for (const auto path : {cuda::PrefillPath::kPlain, cuda::PrefillPath::kTensor}) {
+      prefill(runtime, effort, {MixerKind::kQDelta, 2, 64, 64}, {2, 100}, path);
+    }
     return;
   }
   struct Case {
@@ -222,14 +238,14 @@ void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits&) 
                         {{MixerKind::kGatedDeltaNet, 16, 128, 128}, {1, 32768}},
                         {{MixerKind::kQDelta, 6, 128, 256}, {1, 8192}},
                         {{MixerKind::kQDelta, 6, 128, 256}, {1, 131072}},
-                        {{MixerKind::kQDelta, 6, 256, 512}, {1, 32768}},
+                        {{MixerKind::kQDelta, 6, 256, 512}, {1, 131072}},
                         {{MixerKind::kQDeltaReleased, 6, 128, 256}, {1, 32768}},
                         {{MixerKind::kKimiDelta, 32, 128, 128}, {1, 8192}}};
   for (const Case& c : cases) {
     if (cuda::has_tensor_prefill(shape_of(c.head))) {
       prefill(runtime, effort, c.head, c.prompts, cuda::PrefillPath::kTensor);
     }
-    if (c.prompts.tokens <= 8192) {
+    if (c.prompts.tokens <= kMostForPlain) {
       prefill(runtime, effort, c.head, c.prompts, cuda::PrefillPath::kPlain);
     }
   }

@@ -1,6 +1,8 @@
-// Tests hand memory of host containers to kernels. On a GPU this makes it reachable from there: all
-// of `new` lies in one arena of managed memory. Freed blocks are kept by size and used again.
+// Tests hand memory of host containers to kernels. On a GPU this makes it reachable from there:
+// while tests run, all of `new` lies in one arena of pinned memory, whose addresses are the
+// device's too. Freed blocks are kept by size and used again.
 #include <cuda_runtime.h>
+#include <gtest/gtest.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +13,7 @@
 
 namespace {
 
-constexpr size_t kArenaBytes = size_t{8} << 30;
+constexpr size_t kArenaBytes = size_t{2} << 30;
 constexpr size_t kAlignment = 256;
 constexpr int kClasses = 64;
 
@@ -28,11 +30,19 @@ struct Free {
 
 class Arena {
  public:
+  // False, with a message: there is no GPU. Before that, memory is the host's only.
+  bool start() {
+    void* memory = nullptr;
+    const cudaError_t error = cudaHostAlloc(&memory, kArenaBytes, cudaHostAllocMapped);
+    if (error != cudaSuccess) std::fprintf(stderr, "no GPU: %s\n", cudaGetErrorString(error));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    begin_ = static_cast<unsigned char*>(memory);
+    return error == cudaSuccess;
+  }
   void* allocate(size_t bytes) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (begin_ == nullptr && !starting_) start();
+    if (begin_ == nullptr) return std::malloc(bytes);
     const int c = class_of(bytes);
-    if (begin_ == nullptr) return std::malloc(bytes);  // CUDA's own, while it starts
     if (free_[c] != nullptr) {
       Free* block = free_[c];
       free_[c] = block->next;
@@ -54,18 +64,7 @@ class Arena {
   }
 
  private:
-  void start() {
-    starting_ = true;
-    void* memory = nullptr;
-    if (const cudaError_t error = cudaMallocManaged(&memory, kArenaBytes); error != cudaSuccess) {
-      std::fprintf(stderr, "no GPU: %s\n", cudaGetErrorString(error));
-      std::_Exit(1);
-    }
-    begin_ = static_cast<unsigned char*>(memory);
-  }
-
   std::mutex mutex_;
-  bool starting_ = false;
   unsigned char* begin_ = nullptr;
   size_t used_ = 0;
   Free* free_[kClasses] = {};
@@ -126,4 +125,13 @@ void operator delete(void* memory, size_t, std::align_val_t) noexcept {
 }
 void operator delete[](void* memory, size_t, std::align_val_t) noexcept {
   release(memory);
+}
+
+int main(int argc, char** argv) {
+  if (!arena().start()) return 1;
+  testing::InitGoogleTest(&argc, argv);
+  const int failed = RUN_ALL_TESTS();
+  std::fflush(nullptr);
+  // Without destructors: CUDA, and with it the memory they would touch, may be gone before them.
+  std::_Exit(failed);
 }

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   }
   gpu_bench::Line("device").add("name", runtime->description()).print();
   const gpu_bench::Limits limits = gpu_bench::measure_limits(*runtime, effort);
+  if (all || decode) gpu_bench::bench_layer(*runtime, effort, limits);
   if (all || decode) gpu_bench::bench_decode(*runtime, effort, limits);
   if (all || prefill) gpu_bench::bench_prefill(*runtime, effort, limits);
   if (all || model) gpu_bench::bench_model(effort, limits);

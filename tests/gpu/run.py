@@ -7,69 +7,135 @@ DIR (default build/cuda/bin) holds cuda_gpu_test and gpu_bench, which need a dri
 
     cmake --preset cuda && cmake --build --preset cuda --target cuda_gpu_test gpu_bench
 
-In this order: self-tests against float64, compute-sanitizer on small shapes, decode, prefill, whole
-models, and the peers that Python can import. A short table is printed, every cell goes to FILE as
-JSON. No time is measured when a self-test fails.
+In this order: self-tests against float64, decode, whole models, prefill, the peers that Python can
+import, compute-sanitizer on small shapes. A short table is printed, every cell goes to FILE as JSON,
+what the programs print to files beside it. Where a self-test fails, the cells say so and the exit
+code is 1. --parts names some of them, for a machine that is lent in turns.
 """
 
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
 import re
 import shutil
+import signal
+import site
 import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+SHARDS = 8  # of the self-tests, which wait for the reference on the CPU more than for the GPU
+# What each part may take, in seconds.
+LIMITS = {"decode": 90, "model": 120, "prefill": 90, "peers": 90}
+SELF_TEST_LIMIT = 90
+SANITIZER_LIMIT = 35
+PARTS = ["test", *LIMITS, "sanitize"]
 # gtest filter: few small cases of every kernel
 SANITIZED = ":".join(["*EqualsTheRecurrence/*QDelta*_random", "*CudaDecodeLayer.EqualsReference/*_24_20",
                       "*CudaDecodeLayer.EqualsReference/*_64_150", "*CudaRowwise*",
                       "*Product.EqualsDouble/3x70*", "*CudaMixerLayerSteps*gdn*"])
 
 
-def run(command, limit):
-    """The command's exit code, its output and its seconds; 124 when it ran longer than `limit`."""
+def environment(**more):
+    """Ours, and where cuBLASLt may be: in the toolkit or in a Python package."""
+    folders = ["/usr/local/cuda/lib64", "/usr/local/cuda/lib"]
+    for packages in site.getsitepackages():
+        folders += sorted(str(path) for path in pathlib.Path(packages).glob("nvidia/*/lib"))
+    folders.insert(0, os.environ.get("LD_LIBRARY_PATH", ""))
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(filter(None, folders)), **more}
+
+
+def run(command, limit, log, **variables):
+    """The command's exit code, its output and its seconds; 124 when it ran longer than `limit`.
+
+    The output also goes to the file `log`. Of a command that ran too long, no child is left.
+    """
     start = time.time()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-        code, out = done.returncode, done.stdout + done.stderr
-    except subprocess.TimeoutExpired as expired:
-        code, out = 124, (expired.stdout or b"").decode()
-    return code, out, time.time() - start
+    with open(log, "w", encoding="utf-8") as output:
+        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT,
+                                 env=environment(**variables), start_new_session=True)
+        try:
+            code = child.wait(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            code = 124
+    return code, log.read_text(encoding="utf-8", errors="replace"), time.time() - start
 
 
 def lines_of_json(text):
     """The cells among the lines of `text`."""
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in text.splitlines()
+            if line.startswith("{") and line.endswith("}")]
 
 
-def self_test(folder):
+def missing_libraries(folder):
+    """Lines of ldd about libraries that are not here."""
+    lines = []
+    for program in ("cuda_gpu_test", "gpu_bench"):
+        listed = subprocess.run(["ldd", folder / program], capture_output=True, text=True, check=False,
+                                env=environment())
+        lines += [f"{program}: {line.strip()}" for line in
+                  (listed.stdout + listed.stderr).splitlines() if "not found" in line]
+    return lines
+
+
+def self_test(folder, logs):
     """Whether every kernel gives what float64 gives on this GPU."""
-    code, out, seconds = run([folder / "cuda_gpu_test", "--gtest_brief=1"], 120)
-    print(f"self-tests: {'passed' if code == 0 else 'FAILED'} in {seconds:.0f} s")
-    if code != 0:
-        print(out[-6000:])
-    return code == 0
+    def shard(i):
+        return run([folder / "cuda_gpu_test", "--gtest_brief=1"], SELF_TEST_LIMIT,
+                   logs / f"self_test_{i}.log", GTEST_TOTAL_SHARDS=str(SHARDS),
+                   GTEST_SHARD_INDEX=str(i))
+
+    start = time.time()
+    with concurrent.futures.ThreadPoolExecutor(SHARDS) as pool:
+        results = list(pool.map(shard, range(SHARDS)))
+    failed = [f"shard {i}: exit code {code}" for i, (code, _, _) in enumerate(results) if code != 0]
+    print(f"self-tests: {'FAILED' if failed else 'passed'} in {time.time() - start:.0f} s "
+          f"{', '.join(failed)}")
+    for code, out, _ in results:
+        if code != 0:
+            print("\n".join(re.findall(r"^.*(?:FAILED|CUDA:|Failure|failed).*$", out, re.MULTILINE)[:12]))
+            print(out[-600:])
+    return not failed
 
 
-def sanitize(folder):
-    """Out-of-bounds accesses and races of the kernels on small shapes."""
+def sanitize(folder, logs):
+    """Out-of-bounds accesses, uninitialised memory and races of the kernels on small shapes.
+
+    memcheck and initcheck watch the benchmarks' small round, where every array is an allocation of
+    its own; the tests' arrays lie in one.
+    """
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     if not pathlib.Path(tool).exists():
         print("compute-sanitizer: absent")
         return
-    for check in ("memcheck", "racecheck"):
-        code, out, seconds = run([tool, "--tool", check, "--error-exitcode", "9",
-                                  folder / "cuda_gpu_test", f"--gtest_filter={SANITIZED}"], 30)
-        ran = re.search(r"(\d+) tests? from", out)
-        if code == 0 and (ran is None or ran[1] == "0"):
-            verdict = "NO TEST RAN"
+    tiny = [folder / "gpu_bench", "--tiny"]
+    for check, command in (("memcheck", tiny), ("initcheck", tiny),
+                           ("racecheck", [folder / "cuda_gpu_test", f"--gtest_filter={SANITIZED}"])):
+        code, out, seconds = run([tool, "--tool", check, "--error-exitcode", "9", *command],
+                                 SANITIZER_LIMIT, logs / f"{check}.log")
+        ran = "Running" in out if check == "racecheck" else '"bench"' in out
+        if code == 0 and (not ran or "Running 0 tests" in out):
+            verdict = "NOTHING RAN"
         else:
             verdict = {0: "clean", 124: "ran out of time"}.get(code, "FOUND ERRORS")
-        print(f"compute-sanitizer {check}: {verdict}, {ran[1] if ran else 0} tests in {seconds:.0f} s")
+        print(f"compute-sanitizer {check}: {verdict} in {seconds:.0f} s")
         if code not in (0, 124):
-            print(out[-3000:])
+            print(out[:2000])
+
+
+def print_clocks():
+    """The device's clocks and power now, where nvidia-smi tells."""
+    if shutil.which("nvidia-smi") is None:
+        return
+    told = subprocess.run(["nvidia-smi", "--format=csv,noheader",
+                           "--query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu"],
+                          capture_output=True, text=True, check=False)
+    print(f"clocks: {told.stdout.strip()}")
 
 
 def row(cell):
@@ -80,50 +146,56 @@ def row(cell):
     figures = []
     for key, text in (("us", "{:.1f} us"), ("ms", "{:.1f} ms"), ("tb_per_s", "{:.2f} TB/s"),
                       ("of_copy", "{:.0%} of copy"), ("ntf", "{:.1f} nTF"),
-                      ("tokens_per_s", "{:.0f} tok/s"), ("tflops", "{:.0f} TF")):
+                      ("tokens_per_s", "{:.0f} tok/s"), ("tflops", "{:.0f} TF"),
+                      ("from_plain", "{:.1e} from plain"), ("from_passes", "{:.1e} from passes")):
         if key in cell:
             figures.append(text.format(cell[key]))
     return f"{cell['bench']:18s} {cell.get('name', sizes):58s} {', '.join(figures)}"
 
 
-def measure(folder, what, limit):
-    """The cells of one part of gpu_bench."""
-    code, out, seconds = run([folder / "gpu_bench", what], limit)
+def measure(part, folder, logs):
+    """The cells of a part of gpu_bench, or of the peers."""
+    command = [folder / "gpu_bench", part]
+    if part == "peers":
+        command = [sys.executable, ROOT / "tests/gpu/peers.py"]
+    print_clocks()
+    code, out, seconds = run(command, LIMITS[part], logs / f"{part}.log")
     cells = lines_of_json(out)
     for cell in cells:
-        print(row(cell))
-    if code != 0:
-        print(f"gpu_bench {what}: exit code {code} after {seconds:.0f} s")
+        print(row(cell), flush=True)
+    for description in sorted({cell["backend"] for cell in cells if "backend" in cell}):
+        print(description)
+    if code != 0 or not cells:
+        print(f"{part}: exit code {code} after {seconds:.0f} s")
         print(out[-2000:])
     return cells
 
 
-def measure_peers(limit):
-    """The cells of the peers that can be imported here."""
-    code, out, _ = run([sys.executable, ROOT / "tests/gpu/peers.py"], limit)
-    cells = lines_of_json(out)
-    for cell in cells:
-        print(row(cell))
-    if code != 0:
-        print(f"peers: {out.strip().splitlines()[-1] if out.strip() else code}")
-    return cells
-
-
 def main():
-    """Runs everything in order; the exit code tells whether the self-tests passed."""
+    """Runs the parts in order; the exit code tells whether the self-tests passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/cuda/bin")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu.json"))
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     args = parser.parse_args()
-    if not self_test(args.bin):
+    parts = args.parts.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--parts: there is no {', '.join(sorted(unknown))}")
+    folder = args.bin.resolve()
+    logs = args.out.resolve().parent
+    if missing := missing_libraries(folder):
+        print("\n".join(missing))
         sys.exit(1)
-    sanitize(args.bin)
+    passed = self_test(folder, logs) if "test" in parts else None
     cells = []
-    for what, limit in (("decode", 90), ("prefill", 90), ("model", 120)):
-        cells += measure(args.bin, what, limit)
+    for part in LIMITS:
+        if part not in parts:
+            continue
+        cells += [{**cell, "self_tests": passed} for cell in measure(part, folder, logs)]
         args.out.write_text(json.dumps(cells, indent=1), encoding="utf-8")
-    cells += measure_peers(90)
-    args.out.write_text(json.dumps(cells, indent=1), encoding="utf-8")
+    if "sanitize" in parts:
+        sanitize(folder, logs)
+    sys.exit(1 if passed is False else 0)
 
 
 if __name__ == "__main__":

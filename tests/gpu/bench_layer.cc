@@ -1,0 +1,176 @@
+// Decode of one mixer layer between its projections: short convolution, norms, gates, the rule and
+// the output norm, in one launch and by the passes.
+#include <numeric>
+
+#include "kernels/cuda/decode_layer.h"
+#include "kernels/cuda/mixer_layer.h"
+#include "tests/gpu/bench_device.h"
+
+namespace deltaserve::gpu_bench {
+namespace {
+
+constexpr size_t kBeyondCaches = size_t{512} << 20;  // bytes of states that a round goes through
+
+// A layer of an official Q-Delta model, all that it projects column after column.
+MixerLayer layer_of(int heads, int key_dim, int value_dim) {
+  MixerLayer layer;
+  MixerShape& shape = layer.shape;
+  shape.kind = MixerKind::kQDelta;
+  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = heads;
+  shape.decay_heads = shape.beta_heads = heads;
+  shape.key_dim = key_dim;
+  shape.value_dim = value_dim;
+  shape.conv_width = 4;
+  shape.scale = 1 / std::sqrt(static_cast<float>(key_dim));
+  shape.decay_gate = DecayGate::kSoftplus;
+  shape.lambda_bias = 0.9f;
+  ProjectionLayout& at = layer.projection;
+  at.columns = 0;
+  const auto take = [&at](int32_t count) {
+    at.columns += count;
+    return at.columns - count;
+  };
+  at.q = take(shape.q_columns());
+  at.k = take(shape.k_columns());
+  at.v = take(shape.v_columns());
+  at.gate = take(shape.value_columns());
+  at.decay = take(heads);
+  at.beta = take(heads);
+  at.lambda = take(heads);
+  return layer;
+}
+
+// A layer, `batch` projected rows, and states and segments for `sets` batches of sequences.
+class Decode {
+ public:
+  Decode(cuda::Runtime& runtime, const MixerLayer& layer, int batch, int sets, Dtype dtype)
+      : layer_(layer),
+        batch_(batch),
+        layout_(StateLayout::of(layer.shape, 1, dtype)),
+        gate_layout_(layer.shape),
+        projected_(random(runtime, batch * int64_t{layer.projection.columns})),
+        conv_(random(runtime, int64_t{layer.shape.conv_width} * layer.shape.channels())),
+        vector_(random(runtime, layer.shape.value_columns())),
+        features_(make_memory<float>(runtime, batch * layer.shape.channels())),
+        gates_(make_memory<float>(runtime, batch * gate_layout_.floats)),
+        out_(make_memory<float>(runtime, batch * layer.shape.value_columns())),
+        out_bf16_(make_memory<uint16_t>(runtime, batch * layer.shape.value_columns())),
+        states_(make_memory<float>(runtime, int64_t{sets} * batch * layout_.floats)),
+        segments_(upload(runtime, shuffled_segments(batch, sets))),
+        row_segments_(upload(runtime, counted(batch))) {
+    runtime.fill_zero(states_.get(), states_.bytes());
+  }
+
+  void launch(cuda::Runtime& runtime, int set, bool one_launch) const {
+    MixerWeights weights = {};
+    weights.conv = conv_.get();
+    weights.a_log = weights.dt_bias = weights.norm = vector_.get();
+    const MixerCall mixer = {
+        layer_,
+        weights,
+        {nullptr, batch_, segments_.get() + set * batch_, batch_, batch_},
+        projected_.get(),
+        out_.get(),
+        {states_.get(), layout_.floats, layout_.layers[0], layout_.state_dtype},
+        features_.get(),
+        gates_.get(),
+        nullptr,
+        nullptr,
+        gate_layout_};
+    cuda::LayerPaths paths;
+    paths.one_launch_decode = one_launch;
+    cuda::run_mixer_layer(runtime.stream(), {mixer, row_segments_.get(), nullptr, 0, nullptr,
+                                             out_bf16_.get(), paths});
+  }
+  std::vector<float> read_out(cuda::Runtime& runtime) const {
+    return read(runtime, out_.get(), out_.size());
+  }
+  void clear_states(cuda::Runtime& runtime) { runtime.fill_zero(states_.get(), states_.bytes()); }
+
+ private:
+  static cuda::Memory<float> random(cuda::Runtime& runtime, int64_t count) {
+    cuda::Memory<float> memory = make_memory<float>(runtime, count);
+    fill_random(runtime, memory.get(), count, -0.5f, 0.5f);
+    return memory;
+  }
+  // Slots in random order, as a server's are after a while.
+  static std::vector<Segment> shuffled_segments(int batch, int sets) {
+    std::vector<int32_t> slots = counted(batch * sets);
+    std::shuffle(slots.begin(), slots.end(), std::mt19937(1));
+    std::vector<Segment> segments;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      segments.push_back({slots[i], static_cast<int32_t>(i) % batch, 1, 64});
+    }
+    return segments;
+  }
+  static std::vector<int32_t> counted(int count) {
+    std::vector<int32_t> numbers(static_cast<size_t>(count));
+    std::iota(numbers.begin(), numbers.end(), 0);
+    return numbers;
+  }
+
+  MixerLayer layer_;
+  int32_t batch_;
+  StateLayout layout_;
+  GateLayout gate_layout_;
+  cuda::Memory<float> projected_, conv_, vector_, features_, gates_, out_;
+  cuda::Memory<uint16_t> out_bf16_;
+  cuda::Memory<float> states_;
+  cuda::Memory<Segment> segments_;
+  cuda::Memory<int32_t> row_segments_;
+};
+
+void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
+            const MixerLayer& layer, Dtype dtype, int batch) {
+  const MixerShape& shape = layer.shape;
+  const double state_bytes = static_cast<double>(StateLayout::of(shape, 1, dtype).bytes());
+  const auto moved = static_cast<size_t>(state_bytes) * static_cast<size_t>(batch);
+  const int sets =
+      effort.tiny ? 2 : static_cast<int>(std::clamp<size_t>(kBeyondCaches / moved, 1, 1024));
+  Decode decode(runtime, layer, batch, sets, dtype);
+  std::vector<float> results[2];
+  for (const bool one_launch : {false, true}) {
+    decode.clear_states(runtime);
+    decode.launch(runtime, 0, one_launch);
+    results[one_launch] = decode.read_out(runtime);
+  }
+  for (const bool one_launch : {false, true}) {
+    const int calls = std::max(sets, effort.tiny ? 2 : 8);
+    const Timing timing = time_calls(runtime, effort, calls, [&] {
+      for (int i = 0; i < calls; ++i) decode.launch(runtime, i % sets, one_launch);
+    });
+    // States and tails, read and written; projections in, results out.
+    const double bytes =
+        batch * (2 * state_bytes + 4.0 * layer.projection.columns + 6.0 * shape.value_columns());
+    Line("decode layer")
+        .add("path", one_launch ? "one launch" : "passes")
+        .add("heads", shape.heads)
+        .add("key_dim", shape.key_dim)
+        .add("value_dim", shape.value_dim)
+        .add("state", dtype_name(dtype))
+        .add("batch", batch)
+        .add(timing)
+        .add("of_copy", bytes / timing.median / limits.copy_bytes)
+        .add("from_passes", difference(results[one_launch], results[0]))
+        .print();
+  }
+}
+
+}  // namespace
+
+void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits) {
+  if (!runtime.has_clusters()) {
+    Line("warning").add("name", "no clusters here: decode of a layer takes its passes").print();
+    return;
+  }
+  if (effort.tiny) return decode(runtime, effort, limits, layer_of(2, 32, 32), Dtype::kF32, 2);
+  for (const MixerLayer& layer : {layer_of(6, 128, 256), layer_of(6, 256, 512)}) {
+    for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
+      for (const int batch : {1, 8, 32, 128}) {
+        decode(runtime, effort, limits, layer, dtype, batch);
+      }
+    }
+  }
+}
+
+}  // namespace deltaserve::gpu_bench
