@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/cuda/products.h"
 
@@ -101,6 +102,45 @@ std::vector<float> read(cuda::Runtime& runtime, const float* device, int64_t cou
   runtime.copy_out(values.data(), device, values.size() * sizeof(float));
   runtime.synchronize();
   return values;
+}
+
+MixerLayer qdelta_layer(int heads, int key_dim, int value_dim) {
+  MixerLayer layer;
+  MixerShape& shape = layer.shape;
+  shape.kind = MixerKind::kQDelta;
+  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = heads;
+  shape.decay_heads = shape.beta_heads = heads;
+  shape.key_dim = key_dim;
+  shape.value_dim = value_dim;
+  shape.conv_width = 4;
+  shape.scale = 1 / std::sqrt(static_cast<float>(key_dim));
+  shape.decay_gate = DecayGate::kSoftplus;
+  shape.lambda_bias = 0.9f;
+  ProjectionLayout& at = layer.projection;
+  at.columns = 0;
+  const auto take = [&at](int32_t count) {
+    at.columns += count;
+    return at.columns - count;
+  };
+  at.q = take(shape.q_columns());
+  at.k = take(shape.k_columns());
+  at.v = take(shape.v_columns());
+  at.gate = take(shape.value_columns());
+  at.decay = take(heads);
+  at.beta = take(heads);
+  at.lambda = take(heads);
+  return layer;
+}
+
+std::vector<Segment> shuffled_segments(int batch, int sets) {
+  std::vector<int32_t> slots(static_cast<size_t>(sets * batch));
+  std::iota(slots.begin(), slots.end(), 0);
+  std::shuffle(slots.begin(), slots.end(), std::mt19937(1));
+  std::vector<Segment> segments;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    segments.push_back({slots[i], static_cast<int32_t>(i) % batch, 1, 64});
+  }
+  return segments;
 }
 
 void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low, float high) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/backend.h"
 #include "kernels/base/check.h"
 #include "kernels/cuda/device_memory.h"
 
@@ -33,6 +34,16 @@ struct Effort {
 // record, the launches are recorded once and played, so that gaps between launches do not count.
 Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
                   const std::function<void()>& body);
+
+// Bytes of states that a round goes through at least.
+inline constexpr size_t kBeyondCaches = size_t{512} << 20;
+
+// A layer of an official Q-Delta model, all that it projects column after column.
+MixerLayer qdelta_layer(int heads, int key_dim, int value_dim);
+
+// Decode segments of `sets` steps of `batch` rows, each with its own slot; slots in random order,
+// as a server's are after a while.
+std::vector<Segment> shuffled_segments(int batch, int sets);
 
 template <class T>
 cuda::Memory<T> make_memory(cuda::Runtime& runtime, int64_t count) {

@@ -9,37 +9,6 @@
 namespace deltaserve::gpu_bench {
 namespace {
 
-constexpr size_t kBeyondCaches = size_t{512} << 20;  // bytes of states that a round goes through
-
-// A layer of an official Q-Delta model, all that it projects column after column.
-MixerLayer layer_of(int heads, int key_dim, int value_dim) {
-  MixerLayer layer;
-  MixerShape& shape = layer.shape;
-  shape.kind = MixerKind::kQDelta;
-  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = heads;
-  shape.decay_heads = shape.beta_heads = heads;
-  shape.key_dim = key_dim;
-  shape.value_dim = value_dim;
-  shape.conv_width = 4;
-  shape.scale = 1 / std::sqrt(static_cast<float>(key_dim));
-  shape.decay_gate = DecayGate::kSoftplus;
-  shape.lambda_bias = 0.9f;
-  ProjectionLayout& at = layer.projection;
-  at.columns = 0;
-  const auto take = [&at](int32_t count) {
-    at.columns += count;
-    return at.columns - count;
-  };
-  at.q = take(shape.q_columns());
-  at.k = take(shape.k_columns());
-  at.v = take(shape.v_columns());
-  at.gate = take(shape.value_columns());
-  at.decay = take(heads);
-  at.beta = take(heads);
-  at.lambda = take(heads);
-  return layer;
-}
-
 // A layer, `batch` projected rows, and states and segments for `sets` batches of sequences.
 class Decode {
  public:
@@ -92,16 +61,6 @@ class Decode {
     cuda::Memory<float> memory = make_memory<float>(runtime, count);
     fill_random(runtime, memory.get(), count, -0.5f, 0.5f);
     return memory;
-  }
-  // Slots in random order, as a server's are after a while.
-  static std::vector<Segment> shuffled_segments(int batch, int sets) {
-    std::vector<int32_t> slots = counted(batch * sets);
-    std::shuffle(slots.begin(), slots.end(), std::mt19937(1));
-    std::vector<Segment> segments;
-    for (size_t i = 0; i < slots.size(); ++i) {
-      segments.push_back({slots[i], static_cast<int32_t>(i) % batch, 1, 64});
-    }
-    return segments;
   }
   static std::vector<int32_t> counted(int count) {
     std::vector<int32_t> numbers(static_cast<size_t>(count));
@@ -163,8 +122,8 @@ void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& lim
     Line("warning").add("name", "no clusters here: decode of a layer takes its passes").print();
     return;
   }
-  if (effort.tiny) return decode(runtime, effort, limits, layer_of(2, 32, 32), Dtype::kF32, 2);
-  for (const MixerLayer& layer : {layer_of(6, 128, 256), layer_of(6, 256, 512)}) {
+  if (effort.tiny) return decode(runtime, effort, limits, qdelta_layer(2, 32, 32), Dtype::kF32, 2);
+  for (const MixerLayer& layer : {qdelta_layer(6, 128, 256), qdelta_layer(6, 256, 512)}) {
     for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
       for (const int batch : {1, 8, 32, 128}) {
         decode(runtime, effort, limits, layer, dtype, batch);

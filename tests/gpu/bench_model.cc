@@ -16,20 +16,6 @@ struct Sizes {
 
 constexpr int kMaxPrefillRows = 8192;  // of one step
 
-MixerShape shape_of(const Sizes& sizes) {
-  MixerShape shape;
-  shape.kind = MixerKind::kQDelta;
-  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = sizes.heads;
-  shape.decay_heads = shape.beta_heads = sizes.heads;
-  shape.key_dim = sizes.key_dim;
-  shape.value_dim = sizes.value_dim;
-  shape.conv_width = 4;
-  shape.scale = 1 / std::sqrt(static_cast<float>(sizes.key_dim));
-  shape.decay_gate = DecayGate::kSoftplus;
-  shape.lambda_bias = 0.9f;
-  return shape;
-}
-
 // Random weights, of which a matrix takes what it needs.
 class RandomWeights {
  public:
@@ -64,10 +50,13 @@ class RandomWeights {
 class RandomModel {
  public:
   RandomModel(Backend& backend, const Sizes& sizes, int max_rows, int slots, Dtype state_dtype)
-      : backend_(backend), sizes_(sizes), shape_(shape_of(sizes)) {
+      : backend_(backend),
+        sizes_(sizes),
+        mixer_(qdelta_layer(sizes.heads, sizes.key_dim, sizes.value_dim)),
+        shape_(mixer_.shape),
+        projection_(mixer_.projection) {
     const StateLayout layout = StateLayout::of(shape_, sizes.layers, state_dtype);
     state_bytes_ = static_cast<double>(layout.bytes());
-    lay_out_projection();
     RandomWeights random(backend);
     embeddings_ = random.matrix(sizes.vocab, sizes.hidden);
     output_ = random.matrix(sizes.vocab, sizes.hidden);
@@ -114,21 +103,6 @@ class RandomModel {
     MixerLayer mixer;
   };
 
-  void lay_out_projection() {
-    const auto take = [this](int32_t n) {
-      const int32_t begin = projection_.columns;
-      projection_.columns += n;
-      return begin;
-    };
-    projection_.columns = 0;
-    projection_.q = take(shape_.q_columns());
-    projection_.k = take(shape_.k_columns());
-    projection_.v = take(shape_.v_columns());
-    projection_.gate = take(shape_.value_columns());
-    projection_.decay = take(shape_.heads);
-    projection_.beta = take(shape_.heads);
-    projection_.lambda = take(shape_.heads);
-  }
   void add_layer(RandomWeights& random, int index) {
     Layer layer;
     layer.mixer_norm = random.vector(1, sizes_.hidden, 1);
@@ -137,9 +111,8 @@ class RandomModel {
     layer.out_proj = random.matrix(sizes_.hidden, shape_.value_columns());
     layer.gate_up = random.matrix(2 * int64_t{sizes_.intermediate}, sizes_.hidden);
     layer.down = random.matrix(sizes_.hidden, sizes_.intermediate);
+    layer.mixer = mixer_;
     layer.mixer.index = index;
-    layer.mixer.shape = shape_;
-    layer.mixer.projection = projection_;
     layer.mixer.conv = random.vector(shape_.conv_width, shape_.channels(), 0.25f);
     layer.mixer.a_log = random.vector(1, shape_.heads, 0);
     layer.mixer.dt_bias = random.vector(1, shape_.heads, -4);
@@ -159,9 +132,10 @@ class RandomModel {
 
   Backend& backend_;
   Sizes sizes_;
-  MixerShape shape_;
+  const MixerLayer mixer_;  // without its weights
+  const MixerShape& shape_;
+  const ProjectionLayout& projection_;
   double state_bytes_ = 0;
-  ProjectionLayout projection_;
   MatrixHandle embeddings_, output_;
   VectorHandle norm_;
   std::vector<Layer> layers_;

@@ -1,7 +1,5 @@
 // The rule's kernels alone, over the shapes of the published figures and of the official Q-Delta
 // models.
-#include <numeric>
-
 #include "kernels/cuda/delta_prefill.h"
 #include "kernels/cuda/delta_steps.h"
 #include "tests/gpu/bench_device.h"
@@ -9,8 +7,7 @@
 namespace deltaserve::gpu_bench {
 namespace {
 
-constexpr int kMostForPlain = 8192;                  // tokens of a prompt
-constexpr size_t kBeyondCaches = size_t{512} << 20;  // bytes of states that a round goes through
+constexpr int kMostForPlain = 8192;  // tokens of a prompt
 
 struct Head {
   MixerKind kind;
@@ -107,16 +104,8 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, 
   const int calls = effort.tiny ? 2 : static_cast<int>(std::max<size_t>(8, kBeyondCaches / moved));
   const int sets = static_cast<int>(
       std::min<size_t>(static_cast<size_t>(calls), std::max<size_t>(1, kBeyondCaches / moved)));
-  const Rows rows(runtime, head, dtype, batch, sets * batch + 1);
-  // Slots in random order, as a server's are after a while.
-  std::vector<int32_t> slots(static_cast<size_t>(sets * batch));
-  std::iota(slots.begin(), slots.end(), 1);
-  std::shuffle(slots.begin(), slots.end(), std::mt19937(1));
-  std::vector<Segment> segments;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    segments.push_back({slots[i], static_cast<int32_t>(i) % batch, 1, 64});
-  }
-  const cuda::Memory<Segment> device = upload(runtime, segments);
+  const Rows rows(runtime, head, dtype, batch, sets * batch);
+  const cuda::Memory<Segment> device = upload(runtime, shuffled_segments(batch, sets));
   const Timing timing = time_calls(runtime, effort, calls, [&] {
     for (int i = 0; i < calls; ++i) {
       cuda::LayerCall call = rows.call();
