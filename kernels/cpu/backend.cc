@@ -64,9 +64,8 @@ class CpuBackend final : public Backend {
     cpu::PackedMatrix packed =
         cpu::pack_matrix(blocks, num_blocks, format, threads_, products_.bf16);
     if (packed.data == nullptr) return {};
-    if (packed.quantised() || packed.paired_bf16()) {
-      max_rounded_columns_ = std::max(max_rounded_columns_, packed.columns);
-    }
+    int64_t& most = packed.rounds_activations() ? max_rounded_columns_ : max_float_columns_;
+    most = std::max(most, packed.columns);
     matrices_.push_back(std::move(packed));
     return {static_cast<int32_t>(matrices_.size()) - 1};
   }
@@ -101,8 +100,9 @@ class CpuBackend final : public Backend {
     const auto num_threads = static_cast<size_t>(threads_.num_threads());
     sample_weights_ = allocate_aligned<float>(num_threads * static_cast<size_t>(vocab));
     sample_indices_ = allocate_aligned<int32_t>(num_threads * static_cast<size_t>(vocab));
-    if (max_rounded_columns_ > 0 &&
-        !rounded_.reserve(std::max<int64_t>(max_rows, kHeadBlock), max_rounded_columns_)) {
+    const int64_t rows = std::max<int64_t>(max_rows, kHeadBlock);
+    if (max_rounded_columns_ > 0 && !activations_.reserve(rows, max_rounded_columns_)) return false;
+    if (max_float_columns_ > 0 && !activations_.reserve_floats(rows, max_float_columns_)) {
       return false;
     }
     return head_input_.data != nullptr && logits_.data != nullptr && sample_weights_ != nullptr &&
@@ -210,7 +210,7 @@ class CpuBackend final : public Backend {
                           head_input_.row(i));
       }
       cpu::matmul(head_input_.data.get(), from.columns, matrix(output), count, false,
-                  logits_.data.get(), vocab, products_.integers, rounded_, threads_);
+                  logits_.data.get(), vocab, products_.integers, activations_, threads_);
       threads_.parallel_for(count, [&](int64_t i, int thread) {
         const cpu::SampleScratch scratch = {sample_weights_.get() + thread * vocab,
                                             sample_indices_.get() + thread * vocab};
@@ -275,14 +275,15 @@ class CpuBackend final : public Backend {
     const Buffer& from = columns(x, weights.columns);
     Buffer& to = columns(out, weights.rows);
     cpu::matmul(from.data.get() + x.column, from.columns, weights, step_.num_rows, accumulate,
-                to.data.get() + out.column, to.columns, products_.integers, rounded_, threads_);
+                to.data.get() + out.column, to.columns, products_.integers, activations_, threads_);
   }
 
   ThreadPool& threads_;
   std::vector<cpu::PackedMatrix> matrices_;
   const cpu::ProductSupport& products_ = cpu::product_support();
   int64_t max_rounded_columns_ = 0;  // of a matrix that takes rounded activations; 0 = none
-  cpu::QuantizedRows rounded_;       // the activations of the product under way
+  int64_t max_float_columns_ = 0;    // of one that takes them as they are
+  cpu::ActivationRows activations_;  // of the product under way
   std::vector<Vector> vectors_;
   std::vector<Buffer> buffers_;
   cpu::MixerRunner mixer_;

@@ -11,6 +11,8 @@ namespace {
 
 // Rows of a task at most: with a block of input features they stay in a second-level cache.
 constexpr int64_t kTaskRows = 128;
+// As many rows find room in a first-level cache wherever they lie.
+constexpr int64_t kCacheWays = 8;
 // From here on the sums of outputs, which a task goes over again and again, do so in a buffer:
 // rows of `out` may lie where they push each other out of the caches.
 constexpr int64_t kRowsWorthBuffer = 16;
@@ -63,12 +65,16 @@ int64_t panels_of_task(const PackedMatrix& w, int64_t num_rows, int64_t row_bloc
 
 void matmul(const float* x, int64_t x_stride, const PackedMatrix& w, int64_t num_rows,
             bool accumulate, float* out, int64_t out_stride, IntegerPath path,
-            QuantizedRows& scratch, ThreadPool& threads) {
+            ActivationRows& scratch, ThreadPool& threads) {
   if (num_rows <= 0) return;
   if (w.quantised()) {
     quantize_rows(x, x_stride, num_rows, w.columns, w.format, path, scratch, threads);
   } else if (w.paired_bf16()) {
     round_rows(x, x_stride, num_rows, w.columns, scratch, threads);
+  } else if (num_rows > kCacheWays) {
+    copy_rows(x, x_stride, num_rows, w.columns, scratch, threads);
+    x = scratch.floats.get();
+    x_stride = scratch.stride;
   }
   const int64_t row_blocks = divide_up(num_rows, kTaskRows);
   const int64_t block_rows = divide_up(num_rows, row_blocks);

@@ -13,12 +13,12 @@ namespace deltaserve::cpu {
 //
 // f32 and bf16: an output is summed over blocks of 256 input features, each block one chain of
 // multiply-adds in order, blocks added in order. Paired bf16: the same, of activations rounded to
-// bf16 and chains of sums of two products. int8 and int4: activations become integers first, in
-// `scratch`, which has room for them as for the rounded ones; a block of 128 input features is
-// summed in integers, hence exactly, and the blocks are added in order, with the same bits on every
-// instruction set. `path` is not read for f32 and bf16.
+// bf16 and chains of sums of two products. int8 and int4: activations become integers first; a
+// block of 128 input features (with int4, each of its groups) is summed in integers, hence exactly,
+// and the blocks are added in order, with the same bits on every instruction set. `scratch` has
+// room for the activations in the form that the weights want. `path` is not read for f32 and bf16.
 void matmul(const float* x, int64_t x_stride, const PackedMatrix& w, int64_t num_rows,
             bool accumulate, float* out, int64_t out_stride, IntegerPath path,
-            QuantizedRows& scratch, ThreadPool& threads);
+            ActivationRows& scratch, ThreadPool& threads);
 
 }  // namespace deltaserve::cpu

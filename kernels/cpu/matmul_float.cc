@@ -152,16 +152,22 @@ HWY_NOINLINE void tile(const Rows<typename Weights::Row>& rows, const Weights& w
   const auto [x, x_stride, out, out_stride] = rows;
   const auto [inner, first] = block;
   FloatVec sum[kRows][kPanels][kCount][2];
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
     for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 16
       for (int g = 0; g < kCount; ++g) sum[r][p][g][0] = sum[r][p][g][1] = hn::Zero(d);
     }
   }
   for (int64_t k = 0; k < inner; k += Weights::kStep) {
+#pragma GCC unroll 16
     for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 16
       for (int g = 0; g < kCount; ++g) {
         typename Weights::Vector w[2];
         weights.load(k, p, group + g, w);
+#pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
           const auto factor = Weights::factor(x + r * x_stride + k);
           sum[r][p][g][0] = Weights::add(sum[r][p][g][0], w[0], factor);
@@ -170,9 +176,13 @@ HWY_NOINLINE void tile(const Rows<typename Weights::Row>& rows, const Weights& w
       }
     }
   }
+#pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
     for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 16
       for (int g = 0; g < kCount; ++g) {
+#pragma GCC unroll 16
         for (int half = 0; half < 2; ++half) {
           float* to =
               out + r * out_stride + p * cpu::kPanelColumns + Weights::output_of(group + g, half);
@@ -226,7 +236,7 @@ HWY_INLINE void multiply_group(const Rows<float>& rows, int64_t num_rows, const 
     hn::Store(w[1], d, vectors + (2 * k + 1) * lanes());
   }
   const CopiedWeights<Weights> copied(vectors);
-  for_row_tiles(GroupTile<CopiedWeights<Weights>>{rows, copied, group, block}, num_rows);
+  for_row_tiles<kManyRows>(GroupTile<CopiedWeights<Weights>>{rows, copied, group, block}, num_rows);
 }
 
 // From here on copying a group of a block once pays for the way through memory.
@@ -261,7 +271,7 @@ HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task, const typename Wei
           continue;
         }
       }
-      for_row_tiles(PanelTile<Weights>{rows, weights, block}, task.num_rows);
+      for_row_tiles<kManyRows>(PanelTile<Weights>{rows, weights, block}, task.num_rows);
     }
   }
 }

@@ -9,7 +9,6 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_integer.cc"
-#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
 #if HWY_TARGET == HWY_SCALAR  // has no vectors of bytes
@@ -32,9 +31,8 @@ namespace HWY_NAMESPACE {
 
 constexpr int kVectorBytes = 4 * lanes();
 constexpr int64_t kBlock = cpu::kActivationBlock;
-// How far ahead of itself a tile asks for weights: the processor's own prefetching stops at the end
-// of every page.
-constexpr int64_t kPrefetchBytes = 2048;
+// Rows of a tile at most. With AVX-512 their sums and their totals both stay in registers.
+constexpr int kMostRows = 6;
 constexpr int64_t kOctet = 2 * cpu::kQuad;
 constexpr int64_t kGroupUnits = cpu::kInt4Group / kOctet;
 
@@ -46,7 +44,7 @@ HWY_INLINE Int32Vec broadcast4(const T* from) {
   return hn::Set(Int32s(), word);
 }
 
-// One block of rows of activations; pointers are the first row's.
+// Rows of activations from some block on; pointers are the first row's.
 struct BlockRows {
   const int8_t* codes;
   const int16_t* words;
@@ -57,6 +55,10 @@ struct BlockRows {
   BlockRows from_row(int64_t row) const {
     return {codes + row * stride, words + row * stride, starts + row * (stride / cpu::kInt4Group),
             scales + row * (stride / kBlock), stride};
+  }
+  BlockRows from_block(int64_t b) const {
+    return {codes + b * kBlock, words + b * kBlock, starts + b * (kBlock / cpu::kInt4Group),
+            scales + b, stride};
   }
   BlockRows from_group(int64_t g) const {
     return {codes + g * cpu::kInt4Group, words + g * cpu::kInt4Group, starts + g, scales, stride};
@@ -164,10 +166,10 @@ struct PanelWeights {
   int first_vector;
 
   HWY_INLINE void load(int64_t unit, int v, typename Kernel::Weight* w) const {
-    const int at = (first_vector + v) * kVectorBytes;
-    const unsigned char* from = units + unit * Kernel::kUnitBytes + at;
-    if (at % 64 == 0) hwy::Prefetch(from + kPrefetchBytes);
-    Kernel::load(from, w);
+    Kernel::load(units + unit * Kernel::kUnitBytes + (first_vector + v) * kVectorBytes, w);
+  }
+  HWY_INLINE PanelWeights from_unit(int64_t unit) const {
+    return {units + unit * Kernel::kUnitBytes, first_vector};
   }
   HWY_INLINE PanelWeights from_group(int64_t g) const {
     return {units + g * cpu::kInt4GroupBytes, first_vector};
@@ -186,9 +188,10 @@ struct UnpackedWeights {
     const unsigned char* from = vectors + (4 * unit + 2 * v + half) * kVectorBytes;
     return hn::Load(d, reinterpret_cast<const hn::TFromD<decltype(d)>*>(from));
   }
-  HWY_INLINE UnpackedWeights from_group(int64_t g) const {
-    return {vectors + 4 * kGroupUnits * g * kVectorBytes};
+  HWY_INLINE UnpackedWeights from_unit(int64_t unit) const {
+    return {vectors + 4 * unit * kVectorBytes};
   }
+  HWY_INLINE UnpackedWeights from_group(int64_t g) const { return from_unit(kGroupUnits * g); }
 };
 
 template <class Kernel>
@@ -215,24 +218,31 @@ struct Sums {
   // Sets them to the products of the first units.
   template <class Weights>
   HWY_INLINE void multiply(const BlockRows& x, const Weights& weights, int64_t num_units) {
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const auto start = Kernel::start(x.row_starts(r));
+#pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) at[r][v] = start;
     }
     for (int64_t unit = 0; unit < num_units; ++unit) {
       typename Kernel::Weight w[kVectors][2];
       if constexpr (!Weights::kUnpacked) {
+#pragma GCC unroll 16
         for (int v = 0; v < kVectors; ++v) weights.load(unit, v, w[v]);
       }
+#pragma GCC unroll 16
       for (int half = 0; half < 2; ++half) {
         if constexpr (Weights::kUnpacked) {
+#pragma GCC unroll 16
           for (int v = 0; v < kVectors; ++v) {
             w[v][half] = weights.load(unit, v, half);
             keep(w[v][half]);
           }
         }
+#pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
           const auto factor = Kernel::factor(x, r, unit, half);
+#pragma GCC unroll 16
           for (int v = 0; v < kVectors; ++v) {
             at[r][v] = Kernel::add(at[r][v], w[v][half], factor);
           }
@@ -255,23 +265,26 @@ HWY_INLINE void put(FloatVec value, bool first, float* out) {
   hn::StoreU(first ? value : hn::Add(hn::LoadU(d, out), value), d, out);
 }
 
-// One block of activations of a panel. A format says where its units and scales stand and what
-// becomes of the integer sums of a tile.
+// Some blocks of activations of a panel. A format says how many, where its units and scales stand
+// and what becomes of the integer sums of a tile.
 
-// out (= | +=) sum * (activation scale * weight scale)
+// out (= | +=) (sum over the blocks of a run of sum * activation scale) * weight scale
 template <class K>
-struct Int8Block {
+struct Int8Run {
   using Kernel = K;
   static constexpr bool kWorthUnpacking = std::is_same_v<Kernel, Int8Pairs>;
+  static constexpr int64_t kBlocks = cpu::kInt8RunBlocks;
+  static constexpr int64_t kBlockUnits = kBlock / Kernel::kUnit;
 
   const unsigned char* units;
   const float* scales;  // of the panel's outputs
   int64_t num_units;
 
-  Int8Block(const cpu::PackedMatrix& w, int64_t panel, int64_t block)
+  Int8Run(const cpu::PackedMatrix& w, int64_t panel, int64_t block)
       : units(w.panel(panel) + cpu::kInt8ScaleBytes + block * kBlock * cpu::kPanelColumns),
         scales(reinterpret_cast<const float*>(w.panel(panel))),
-        num_units(std::min(kBlock, (w.columns + kOctet - 1) / kOctet * kOctet - block * kBlock) /
+        num_units(std::min(kBlocks * kBlock,
+                           (w.columns + kOctet - 1) / kOctet * kOctet - block * kBlock) /
                   Kernel::kUnit) {}
 
   HWY_INLINE PanelWeights<Kernel> weights(int first_vector) const { return {units, first_vector}; }
@@ -285,14 +298,28 @@ struct Int8Block {
   HWY_NOINLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
                          const OutputRows& out) const {
     const Floats d;
-    Sums<kRows, kVectors, Kernel> sums;
-    sums.multiply(x, w, num_units);
+    FloatVec total[kRows][kVectors];
+    for (int64_t b = 0, unit = 0; unit < num_units; ++b, unit += kBlockUnits) {
+      const BlockRows from = x.from_block(b);
+      Sums<kRows, kVectors, Kernel> sums;
+      sums.multiply(from, w.from_unit(unit), std::min(kBlockUnits, num_units - unit));
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const FloatVec scale = hn::Set(d, from.scale(r));
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) {
+          const FloatVec value = hn::Mul(sums.as_float(r, v), scale);
+          total[r][v] = b == 0 ? value : hn::Add(total[r][v], value);
+        }
+      }
+    }
+#pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) {
       const int64_t column = (first_vector + v) * lanes();
       const FloatVec scale = hn::Load(d, scales + column);
+#pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
-        const FloatVec value = hn::Mul(sums.as_float(r, v), hn::Mul(hn::Set(d, x.scale(r)), scale));
-        put(value, first, out.rows + r * out.stride + column);
+        put(hn::Mul(total[r][v], scale), first, out.rows + r * out.stride + column);
       }
     }
   }
@@ -303,6 +330,7 @@ template <class K>
 struct Int4Block {
   using Kernel = K;
   static constexpr bool kWorthUnpacking = true;
+  static constexpr int64_t kBlocks = 1;
 
   const unsigned char* groups;
   int64_t num_groups;
@@ -339,15 +367,19 @@ struct Int4Block {
     for (int64_t g = 0; g < num_groups; ++g) {
       Sums<kRows, kVectors, Kernel> sums;
       sums.multiply(x.from_group(g), w.from_group(g), kGroupUnits);
+#pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
         const FloatVec weight_scale = scale(g, (first_vector + v) * lanes());
+#pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
           const FloatVec value = hn::Mul(sums.as_float(r, v), weight_scale);
           total[r][v] = g == 0 ? value : hn::Add(total[r][v], value);
         }
       }
     }
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
         put(hn::Mul(total[r][v], hn::Set(d, x.scale(r))), first,
             out.rows + r * out.stride + (first_vector + v) * lanes());
@@ -393,36 +425,47 @@ struct UnpackedTile {
 };
 
 // From here on unpacking once pays for the way through memory.
-constexpr int64_t kUnpackRows = 3 * kManyRows;
+constexpr int64_t kUnpackRows = 3 * kMostRows;
 
 template <class Block>
 HWY_INLINE void multiply_block(const Block& block, const BlockRows& x, int64_t num_rows, bool first,
                                const OutputRows& out) {
   if (Block::kWorthUnpacking && num_rows >= kUnpackRows) {
-    alignas(64) unsigned char vectors[4 * kBlock / Block::Kernel::kUnit * kVectorBytes];
+    alignas(64) unsigned char
+        vectors[4 * Block::kBlocks * kBlock / Block::Kernel::kUnit * kVectorBytes];
     for (int v = 0; v < 2 * kGroups; v += 2) {
       block.unpack_vectors(v, vectors);
-      for_row_tiles(UnpackedTile<Block>{block, vectors, v, x, first, out}, num_rows);
+      for_row_tiles<kMostRows>(UnpackedTile<Block>{block, vectors, v, x, first, out}, num_rows);
     }
   } else {
-    for_row_tiles(PanelTile<Block>{block, x, first, out}, num_rows);
+    for_row_tiles<kMostRows>(PanelTile<Block>{block, x, first, out}, num_rows);
   }
 }
 
+// Up to here a task reads its weights as they stand in memory, which the processor's prefetching
+// follows. With more rows it takes the panels run by run, whose rows stay in the caches.
+constexpr int64_t kStreamRows = 8;
+
 template <class Block>
 HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
-  const cpu::QuantizedRows& rows = *task.integers;
+  const cpu::ActivationRows& rows = *task.integers;
   const int64_t at = task.first_row * rows.stride;
   const BlockRows x = {rows.codes.get() + at, rows.words.get() + at,
                        rows.starts.get() + at / cpu::kInt4Group, rows.scales.get() + at / kBlock,
                        rows.stride};
-  for (int64_t b = 0; b < cpu::activation_blocks(task.w->columns); ++b) {
-    const BlockRows from = {x.codes + b * kBlock, x.words + b * kBlock,
-                            x.starts + b * (kBlock / cpu::kInt4Group), x.scales + b, x.stride};
+  const int64_t num_blocks = cpu::activation_blocks(task.w->columns);
+  const auto multiply = [&](int64_t b, int64_t p) {
+    const Block block(*task.w, task.first_panel + p, b);
+    multiply_block(block, x.from_block(b), task.num_rows, b == 0 && !task.accumulate,
+                   {task.out + p * cpu::kPanelColumns, task.out_stride});
+  };
+  if (task.num_rows <= kStreamRows) {
     for (int64_t p = 0; p < task.num_panels; ++p) {
-      const Block block(*task.w, task.first_panel + p, b);
-      multiply_block(block, from, task.num_rows, b == 0 && !task.accumulate,
-                     {task.out + p * cpu::kPanelColumns, task.out_stride});
+      for (int64_t b = 0; b < num_blocks; b += Block::kBlocks) multiply(b, p);
+    }
+  } else {
+    for (int64_t b = 0; b < num_blocks; b += Block::kBlocks) {
+      for (int64_t p = 0; p < task.num_panels; ++p) multiply(b, p);
     }
   }
 }
@@ -430,8 +473,7 @@ HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
 void MultiplyIntegerPanels(const cpu::PanelTask& task) {
   const bool quads = task.path == cpu::IntegerPath::kQuads;
   if (task.w->format == WeightFormat::kInt8) {
-    quads ? multiply_panels<Int8Block<Int8Quads> >(task)
-          : multiply_panels<Int8Block<Int8Pairs> >(task);
+    quads ? multiply_panels<Int8Run<Int8Quads> >(task) : multiply_panels<Int8Run<Int8Pairs> >(task);
   } else {
     quads ? multiply_panels<Int4Block<Int4Quads> >(task)
           : multiply_panels<Int4Block<Int4Pairs> >(task);

@@ -60,6 +60,8 @@ struct PackedMatrix {
   bool paired_bf16() const {
     return format == WeightFormat::kBf16 && bf16_panels == Bf16Panels::kPairs;
   }
+  // Whether the products take activations as integers or bf16, or as they are.
+  bool rounds_activations() const { return quantised() || paired_bf16(); }
   int64_t panels() const { return (rows + kPanelColumns - 1) / kPanelColumns; }
   size_t panel_bytes() const;
   size_t bytes() const { return static_cast<size_t>(panels()) * panel_bytes(); }

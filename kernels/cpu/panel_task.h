@@ -16,7 +16,7 @@ struct PanelTask {
   // The activations: `integers` for int8, int4 and paired bf16, x for the others.
   const float* x = nullptr;
   int64_t x_stride = 0;
-  const QuantizedRows* integers = nullptr;
+  const ActivationRows* integers = nullptr;
   IntegerPath path = IntegerPath::kPairs;
   bool accumulate = false;
   // Of first_row and first_panel; there is room for whole panels.

@@ -57,7 +57,7 @@ struct Trial {
   std::vector<float> weights, x;
   ThreadPool one{1};
   PackedMatrix packed;
-  QuantizedRows scratch;
+  ActivationRows scratch;
 
   Trial(WeightFormat format, Bf16Panels panels)
       : weights(kOutputs * kColumns), x(kRows * kColumns) {

@@ -209,6 +209,8 @@ uint16_t quantize_int4(const float* weights, uint8_t* codes) {
 
 namespace {
 
+constexpr int64_t kRowsPerTask = 8;
+
 // An odd number: rows at a distance of a power of two would share a few sets of the caches.
 int64_t blocks_of_stride(int64_t columns) {
   return activation_blocks(columns) | 1;
@@ -216,7 +218,7 @@ int64_t blocks_of_stride(int64_t columns) {
 
 }  // namespace
 
-bool QuantizedRows::reserve(int64_t rows, int64_t columns) {
+bool ActivationRows::reserve(int64_t rows, int64_t columns) {
   const int64_t width = blocks_of_stride(columns) * kActivationBlock;
   const auto count = static_cast<size_t>(rows * width);
   codes = allocate_aligned<int8_t>(count);
@@ -227,17 +229,25 @@ bool QuantizedRows::reserve(int64_t rows, int64_t columns) {
   // Touches every page now, not in a step.
   std::fill_n(codes.get(), count, int8_t{0});
   std::fill_n(words.get(), count, int16_t{0});
-  capacity_rows = rows;
-  capacity_columns = width;
+  capacity = rows * width;
+  return true;
+}
+
+bool ActivationRows::reserve_floats(int64_t rows, int64_t columns) {
+  capacity_floats = rows * blocks_of_stride(columns) * kActivationBlock;
+  floats = allocate_aligned<float>(static_cast<size_t>(capacity_floats));
+  if (floats == nullptr) return false;
+  std::fill_n(floats.get(), capacity_floats, 0.0f);
   return true;
 }
 
 void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
-                   WeightFormat format, IntegerPath path, QuantizedRows& out, ThreadPool& threads) {
+                   WeightFormat format, IntegerPath path, ActivationRows& out,
+                   ThreadPool& threads) {
   constexpr int64_t kBlocksPerTask = 64;
   const int64_t blocks = activation_blocks(columns);
   out.stride = blocks_of_stride(columns) * kActivationBlock;
-  DS_CHECK(num_rows <= out.capacity_rows && out.stride <= out.capacity_columns);
+  DS_CHECK(num_rows * out.stride <= out.capacity);
   const int64_t rows_per_task = std::max<int64_t>(1, kBlocksPerTask / blocks);
   threads.parallel_for((num_rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
     const int64_t end = std::min(num_rows, (task + 1) * rows_per_task);
@@ -256,15 +266,26 @@ void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t c
 }
 
 void round_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
-                QuantizedRows& out, ThreadPool& threads) {
-  constexpr int64_t kRowsPerTask = 8;
+                ActivationRows& out, ThreadPool& threads) {
   out.stride = blocks_of_stride(columns) * kActivationBlock;
-  DS_CHECK(num_rows <= out.capacity_rows && out.stride <= out.capacity_columns);
+  DS_CHECK(num_rows * out.stride <= out.capacity);
   threads.parallel_for((num_rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
     const int64_t end = std::min(num_rows, (task + 1) * kRowsPerTask);
     for (int64_t r = task * kRowsPerTask; r < end; ++r) {
       HWY_DYNAMIC_DISPATCH(RoundRun)
       (x + r * x_stride, columns, out.stride, out.words.get() + r * out.stride);
+    }
+  });
+}
+
+void copy_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
+               ActivationRows& out, ThreadPool& threads) {
+  out.stride = blocks_of_stride(columns) * kActivationBlock;
+  DS_CHECK(num_rows * out.stride <= out.capacity_floats);
+  threads.parallel_for((num_rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+    const int64_t end = std::min(num_rows, (task + 1) * kRowsPerTask);
+    for (int64_t r = task * kRowsPerTask; r < end; ++r) {
+      std::copy_n(x + r * x_stride, columns, out.floats.get() + r * out.stride);
     }
   });
 }

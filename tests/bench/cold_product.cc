@@ -29,7 +29,9 @@ ColdProduct::ColdProduct(const ProductShape& shape, WeightFormat format, int64_t
                        copies_[0].columns, cpu::allocate_aligned<unsigned char>(bytes)});
     std::copy_n(copies_[0].data.get(), bytes, copies_.back().data.get());
   }
-  if (!scratch_.reserve(rows, shape.inputs)) std::abort();
+  const bool there = copies_[0].rounds_activations() ? scratch_.reserve(rows, shape.inputs)
+                                                     : scratch_.reserve_floats(rows, shape.inputs);
+  if (!there) std::abort();
 }
 
 void ColdProduct::run() {

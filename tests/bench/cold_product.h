@@ -35,7 +35,7 @@ class ColdProduct {
   std::vector<float> x_;
   std::vector<float> out_;
   std::vector<cpu::PackedMatrix> copies_;
-  cpu::QuantizedRows scratch_;
+  cpu::ActivationRows scratch_;
   size_t turn_ = 0;
 };
 

@@ -63,8 +63,9 @@ class Matmul : public testing::TestWithParam<std::tuple<Shape, Packing>> {
     packed_ = cpu::pack_matrix(first > 0 ? blocks : blocks + 1, first > 0 ? 2 : 1, packing_.format,
                                threads_, packing_.bf16_panels);
     ASSERT_TRUE(scratch_.reserve(shape_.rows, shape_.in));
+    ASSERT_TRUE(scratch_.reserve_floats(shape_.rows, shape_.in));
     // As products with more input features leave it: NaN as bf16.
-    std::fill_n(scratch_.words.get(), shape_.rows * scratch_.capacity_columns, int16_t{0x7fff});
+    std::fill_n(scratch_.words.get(), scratch_.capacity, int16_t{0x7fff});
     for (int o = 0; o < shape_.out; ++o) packed_.read_row(o, row_of_weights(o));
   }
 
@@ -108,7 +109,7 @@ class Matmul : public testing::TestWithParam<std::tuple<Shape, Packing>> {
   std::vector<float> x_, w_, stored_;
   std::vector<uint16_t> half_;
   cpu::PackedMatrix packed_;
-  cpu::QuantizedRows scratch_;
+  cpu::ActivationRows scratch_;
 };
 
 TEST_P(Matmul, EqualsDouble) {
