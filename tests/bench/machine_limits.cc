@@ -6,43 +6,89 @@
 #include <vector>
 
 #include "kernels/cpu/aligned.h"
+#include "kernels/cpu/product_support.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tests/bench/machine_limits.cc"
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
+#include "kernels/cpu/dense-inl.h"
+
+#ifndef DELTASERVE_TESTS_BENCH_LINK
+#define DELTASERVE_TESTS_BENCH_LINK
+namespace deltaserve {
+enum class Link { kMultiplyAdd, kBf16Pairs, kByteQuads };
+}  // namespace deltaserve
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
+using Int32s = hn::RebindToSigned<Floats>;
+using Int32Vec = hn::Vec<Int32s>;
 
-using Floats = HWY_CAPPED(float, 16);
-
-// Twelve chains hide the latency. Returns the operations done.
-double MultiplyAdds(int64_t rounds, float* result) {
-  const Floats d;
-  const auto factor = hn::Set(d, *result);
-  auto a = hn::Zero(d), b = a, c = a, e = a, f = a, g = a;
-  auto h = a, i = a, j = a, k = a, l = a, m = a;
-  for (int64_t round = 0; round < rounds; ++round) {
-    a = hn::MulAdd(a, factor, factor), b = hn::MulAdd(b, factor, factor);
-    c = hn::MulAdd(c, factor, factor), e = hn::MulAdd(e, factor, factor);
-    f = hn::MulAdd(f, factor, factor), g = hn::MulAdd(g, factor, factor);
-    h = hn::MulAdd(h, factor, factor), i = hn::MulAdd(i, factor, factor);
-    j = hn::MulAdd(j, factor, factor), k = hn::MulAdd(k, factor, factor);
-    l = hn::MulAdd(l, factor, factor), m = hn::MulAdd(m, factor, factor);
-    // Chains that start alike would be computed once.
+// Keeps chains that start alike from being computed once.
+template <class V>
+HWY_INLINE void keep_apart(V& vector) {
 #if HWY_TARGET != HWY_SCALAR && HWY_ARCH_X86
-    asm volatile("" : "+v"(a.raw), "+v"(b.raw), "+v"(c.raw), "+v"(e.raw), "+v"(f.raw));
-    asm volatile("" : "+v"(g.raw), "+v"(h.raw), "+v"(i.raw), "+v"(j.raw), "+v"(k.raw));
-    asm volatile("" : "+v"(l.raw), "+v"(m.raw));
+  asm volatile("" : "+v"(vector.raw));
+#else
+  (void)vector;
 #endif
+}
+
+// Links of twelve chains, which hide their latency. Returns how many there were.
+template <class V, class Link>
+HWY_INLINE int64_t run_chains(int64_t rounds, V factor, const Link& link, float* result) {
+  constexpr int kChains = 12;
+  const hn::DFromV<V> d;
+  V sum[kChains];
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) sum[i] = hn::Zero(d);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
+      sum[i] = link(sum[i], factor);
+      keep_apart(sum[i]);
+    }
   }
-  const auto sum = hn::Add(hn::Add(hn::Add(a, b), hn::Add(c, e)), hn::Add(f, g));
-  const auto more = hn::Add(hn::Add(hn::Add(h, i), hn::Add(j, k)), hn::Add(l, m));
-  *result = hn::GetLane(hn::Add(sum, more));
-  return 2.0 * 12 * static_cast<double>(hn::Lanes(d)) * static_cast<double>(rounds);
+#pragma GCC unroll 12
+  for (int i = 1; i < kChains; ++i) sum[0] = hn::Xor(sum[0], sum[i]);
+  *result = static_cast<float>(hn::GetLane(sum[0]));
+  return rounds * kChains;
+}
+
+// Returns operations, 0 where this target has no such instruction.
+double Chains(Link link, int64_t rounds, float* result) {
+  const Floats d;
+  switch (link) {
+    case Link::kMultiplyAdd:
+      return 2.0 * lanes() *
+             static_cast<double>(run_chains(
+                 rounds, hn::Set(d, 0.5f),
+                 [](FloatVec sum, FloatVec x) HWY_ATTR { return hn::MulAdd(sum, x, x); }, result));
+#if HWY_TARGET <= HWY_AVX3
+    case Link::kBf16Pairs:
+      return 4.0 * lanes() *
+             static_cast<double>(run_chains(
+                 rounds, hn::Set(d, 0.5f),
+                 [](FloatVec sum, FloatVec x) HWY_ATTR {
+                   asm("vdpbf16ps %1, %1, %0" : "+v"(sum.raw) : "v"(x.raw));
+                   return sum;
+                 },
+                 result));
+    case Link::kByteQuads:
+      return 8.0 * lanes() *
+             static_cast<double>(run_chains(
+                 rounds, hn::Set(Int32s(), 1),
+                 [](Int32Vec sum, Int32Vec x) HWY_ATTR {
+                   asm("vpdpbusd %1, %1, %0" : "+v"(sum.raw) : "v"(x.raw));
+                   return sum;
+                 },
+                 result));
+#endif
+    default: return 0;
+  }
 }
 
 uint64_t ReadAll(const uint64_t* from, size_t count) {
@@ -62,12 +108,8 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace deltaserve {
-HWY_EXPORT(MultiplyAdds);
+HWY_EXPORT(Chains);
 HWY_EXPORT(ReadAll);
-
-namespace {
-constexpr int kRepeats = 8;
-}
 
 double seconds_now(const ThreadPool& threads) {
   timespec time = {};
@@ -75,22 +117,42 @@ double seconds_now(const ThreadPool& threads) {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-double fma_peak(ThreadPool& threads) {
+namespace {
+
+constexpr int kRepeats = 8;
+
+double peak(Link link, ThreadPool& threads) {
   const auto n = static_cast<size_t>(threads.num_threads());
-  std::vector<float> results(16 * n, 0.5f);
+  std::vector<float> results(16 * n);
   std::vector<double> operations(n);
   double best = 0;
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
     const double start = seconds_now(threads);
     threads.parallel_for(static_cast<int64_t>(n), [&](int64_t task, int) {
       operations[static_cast<size_t>(task)] =
-          HWY_DYNAMIC_DISPATCH(MultiplyAdds)(1 << 24, &results[static_cast<size_t>(16 * task)]);
+          HWY_DYNAMIC_DISPATCH(Chains)(link, 1 << 24, &results[static_cast<size_t>(16 * task)]);
     });
     double sum = 0;
     for (const double count : operations) sum += count;
     best = std::max(best, sum / (seconds_now(threads) - start));
   }
   return best;
+}
+
+}  // namespace
+
+double fma_peak(ThreadPool& threads) {
+  return peak(Link::kMultiplyAdd, threads);
+}
+
+double bf16_pair_peak(ThreadPool& threads) {
+  const bool there = cpu::product_support().bf16 == cpu::Bf16Panels::kPairs;
+  return there ? peak(Link::kBf16Pairs, threads) : 0;
+}
+
+double byte_quad_peak(ThreadPool& threads) {
+  const bool there = cpu::product_support().integers == cpu::IntegerPath::kQuads;
+  return there ? peak(Link::kByteQuads, threads) : 0;
 }
 
 double read_bandwidth(ThreadPool& threads) {

@@ -39,6 +39,10 @@ void run(int num_threads, int64_t only_rows) {
   std::printf("%s, %d threads: %.0f GFLOP/s of float multiply-adds, reads at %.1f GB/s\n",
               hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets()), num_threads,
               peak / 1e9, bandwidth / 1e9);
+  const double pairs = bf16_pair_peak(threads);
+  const double quads = byte_quad_peak(threads);
+  if (pairs > 0) std::printf("%.0f GFLOP/s of products of bf16 pairs\n", pairs / 1e9);
+  if (quads > 0) std::printf("%.0f GOP/s of products of four bytes\n", quads / 1e9);
   std::printf("%6s %6s %5s %5s %12s %8s %7s %7s\n", "N", "K", "M", "", "GOP/s", "of FMA", "GB/s",
               "of read");
   const ProductShape shapes[] = {

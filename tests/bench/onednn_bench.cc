@@ -1,7 +1,8 @@
 // Our products beside oneDNN's, in one process and in turn, because neighbours of this machine slow
 // it by half from one second to the next: of every cell the medians over rounds, and the median of
 // the rounds' own ratios. oneDNN has its weights in the layout it asks for; of its matmul and its
-// inner product the faster counts in every round. It has no bf16 for processors without AVX-512.
+// inner product the faster counts in every round. bf16 is compared with its bf16 where the
+// processor has instructions for it, else with its f32.
 //
 //     OMP_NUM_THREADS=2 onednn_bench [rounds [M]]
 //
@@ -11,13 +12,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
-#include <string>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <vector>
 
+#include "kernels/base/dtype.h"
+#include "kernels/cpu/product_support.h"
 #include "tests/bench/cold_product.h"
 #include "tests/bench/machine_limits.h"
 
@@ -41,6 +43,7 @@ struct Types {
   DataType out;
 };
 constexpr Types kFloat = {DataType::f32, DataType::f32, DataType::f32};
+constexpr Types kBf16 = {DataType::bf16, DataType::bf16, DataType::f32};
 // Its sums of two products saturate at 16 bits without VNNI.
 constexpr Types kBytes = {DataType::u8, DataType::s8, DataType::s32};
 
@@ -83,11 +86,16 @@ class LibraryProduct {
   }
 
  private:
-  // Bytes below 64, which do not saturate, or floats in [-1, 1].
+  // Bytes below 64, which do not saturate, or floats and bf16 numbers in [-1, 1].
   dnnl::memory filled(const dnnl::memory::desc& desc, DataType type) {
     dnnl::memory memory(desc, library_.engine);
     void* data = memory.get_data_handle();
-    if (type != DataType::f32) {
+    if (type == DataType::bf16) {
+      auto* halves = static_cast<uint16_t*>(data);
+      for (size_t i = 0; i < desc.get_size() / sizeof(uint16_t); ++i) {
+        halves[i] = f32_to_bf16(static_cast<float>(i % 253) / 126 - 1);
+      }
+    } else if (type != DataType::f32) {
       auto* bytes = static_cast<unsigned char*>(data);
       for (size_t i = 0; i < desc.get_size(); ++i) bytes[i] = static_cast<unsigned char>(i % 63);
     } else {
@@ -137,11 +145,27 @@ class Yardstick {
       : matmul_(library, LibraryProduct::Kind::kMatmul, types, shape, rows),
         inner_product_(library, LibraryProduct::Kind::kInnerProduct, types, shape, rows) {}
 
-  double turn() { return std::max(deltaserve::turn(matmul_), deltaserve::turn(inner_product_)); }
+  void measure() { rates_.push_back(std::max(turn(matmul_), turn(inner_product_))); }
+  const std::vector<double>& rates() const { return rates_; }
 
  private:
   LibraryProduct matmul_;
   LibraryProduct inner_product_;
+  std::vector<double> rates_;
+};
+
+// One of our formats and what it is compared with.
+struct Ours {
+  WeightFormat format;
+  Yardstick& theirs;
+  ColdProduct product;
+  std::vector<double> rates = {};
+  std::vector<double> ratios = {};
+
+  void measure() {
+    rates.push_back(turn(product));
+    ratios.push_back(rates.back() / theirs.rates().back());
+  }
 };
 
 class Cell {
@@ -152,68 +176,70 @@ class Cell {
         threads_(threads),
         floats_(library, kFloat, shape, rows),
         bytes_(library, kBytes, shape, rows) {
-    for (size_t i = 0; i < kFormats; ++i) {
-      ours_.push_back(std::make_unique<ColdProduct>(shape, kOurs[i], rows, threads));
+    if (has_bf16()) halves_.emplace(library, kBf16, shape, rows);
+    for (const WeightFormat format : kOurs) {
+      ours_.push_back({format, yardstick(format), ColdProduct(shape, format, rows, threads)});
     }
   }
 
   void measure(int rounds) {
     for (int i = 0; i < rounds; ++i) {
       peaks_.push_back(fma_peak(threads_));
-      float_rates_.push_back(floats_.turn());
-      for (size_t f = 0; f < kFormats; ++f) {
-        rates_[f].push_back(turn(*ours_[f]));
-        if (f + 1 == kQuantised) byte_rates_.push_back(bytes_.turn());
-      }
-      for (size_t f = 0; f < kFormats; ++f) {
-        const auto& theirs = f < kQuantised ? float_rates_ : byte_rates_;
-        ratios_[f].push_back(rates_[f].back() / theirs.back());
+      for (Ours& ours : ours_) {
+        // Its yardstick right before it; int4 shares that of int8.
+        if (ours.theirs.rates().size() == static_cast<size_t>(i)) ours.theirs.measure();
+        ours.measure();
       }
     }
   }
 
   void print() const {
     const auto giga = 2e-9 * static_cast<double>(rows_ * shape_.outputs * shape_.inputs);
-    std::printf("%6ld %6ld %5ld %6.0f %8.0f %8.0f", shape_.outputs, shape_.inputs, rows_,
-                median(peaks_) / 1e9, giga * median(float_rates_), giga * median(byte_rates_));
-    for (size_t f = 0; f < kFormats; ++f) {
-      std::printf("  %6.0f %5.2f", giga * median(rates_[f]), median(ratios_[f]));
+    const double halves = halves_ ? giga * median(halves_->rates()) : 0;
+    std::printf("%6ld %6ld %5ld %6.0f %8.0f %9.0f %8.0f", shape_.outputs, shape_.inputs, rows_,
+                median(peaks_) / 1e9, giga * median(floats_.rates()), halves,
+                giga * median(bytes_.rates()));
+    for (const Ours& ours : ours_) {
+      std::printf("  %6.0f %5.2f", giga * median(ours.rates), median(ours.ratios));
     }
     std::printf("\n");
     std::fflush(stdout);
   }
 
   static void print_head() {
-    std::printf("%6s %6s %5s %6s %8s %8s", "N", "K", "M", "FMA", "dnnl f32", "dnnl u8");
-    for (const WeightFormat format : kOurs)
+    std::printf("%6s %6s %5s %6s %8s %9s %8s", "N", "K", "M", "FMA", "dnnl f32", "dnnl bf16",
+                "dnnl u8");
+    for (const WeightFormat format : kOurs) {
       std::printf("  %6s %5s", weight_format_name(format), "x");
+    }
     std::printf("\n");
   }
 
  private:
   static constexpr WeightFormat kOurs[] = {WeightFormat::kF32, WeightFormat::kBf16,
                                            WeightFormat::kInt8, WeightFormat::kInt4};
-  static constexpr size_t kFormats = std::size(kOurs);
-  static constexpr size_t kQuantised = 2;  // from here on, compared with products of bytes
+
+  static bool has_bf16() { return cpu::product_support().bf16 == cpu::Bf16Panels::kPairs; }
+  Yardstick& yardstick(WeightFormat format) {
+    if (format == WeightFormat::kInt8 || format == WeightFormat::kInt4) return bytes_;
+    return format == WeightFormat::kBf16 && halves_ ? *halves_ : floats_;
+  }
 
   ProductShape shape_;
   int64_t rows_;
   ThreadPool& threads_;
   Yardstick floats_;
+  std::optional<Yardstick> halves_;
   Yardstick bytes_;
-  std::vector<std::unique_ptr<ColdProduct>> ours_;
+  std::vector<Ours> ours_;
   std::vector<double> peaks_;
-  std::vector<double> float_rates_;
-  std::vector<double> byte_rates_;
-  std::vector<double> rates_[kFormats];
-  std::vector<double> ratios_[kFormats];
 };
 
 void run(int num_threads, int rounds, int64_t only_rows) {
   Library library;
   ThreadPool threads(num_threads);
   const dnnl_version_t* version = dnnl_version();
-  std::printf("oneDNN %d.%d.%d, %d threads, %d rounds; GOP/s, x: of oneDNN's f32 or u8s8\n",
+  std::printf("oneDNN %d.%d.%d, %d threads, %d rounds; GOP/s, x: of oneDNN's f32, bf16 or u8s8\n",
               version->major, version->minor, version->patch, num_threads, rounds);
   Cell::print_head();
   for (const ProductShape& shape : {ProductShape{6160, 1024}, {5632, 1024}, {1024, 2816}}) {
