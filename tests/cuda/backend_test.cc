@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/base/dtype.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/cuda/layer_proof.h"
 #include "kernels/cuda/step_memory.h"
@@ -31,10 +32,13 @@ std::vector<float> normals(int64_t count, uint32_t seed) {
 }
 
 // A model without layers on one backend: embeddings, a product onto columns of a wider buffer,
-// what surrounds them, the head.
+// what surrounds them, the head. `numbers` is what its weights are rounded to before.
 class TinyModel {
  public:
-  TinyModel(std::unique_ptr<Backend> backend, WeightFormat format) : backend_(std::move(backend)) {
+  TinyModel(std::unique_ptr<Backend> backend, WeightFormat format)
+      : TinyModel(std::move(backend), format, format) {}
+  TinyModel(std::unique_ptr<Backend> backend, WeightFormat format, WeightFormat numbers)
+      : backend_(std::move(backend)), numbers_(numbers) {
     table_ = matrix(kVocab, kHidden, 1, format);
     up_ = matrix(kWide / 2, kHidden, 2, format);
     // An inner size that is no multiple of 8, from columns that are not aligned.
@@ -100,7 +104,10 @@ class TinyModel {
   static constexpr int32_t kWide = 48;
 
   MatrixHandle matrix(int64_t rows, int64_t columns, uint32_t seed, WeightFormat format) {
-    const std::vector<float> values = normals(rows * columns, seed);
+    std::vector<float> values = normals(rows * columns, seed);
+    if (numbers_ == WeightFormat::kBf16) {
+      for (float& value : values) value = bf16_to_f32(f32_to_bf16(value));
+    }
     const int64_t first = rows / 3;
     const HostMatrix blocks[] = {
         {values.data(), Dtype::kF32, first, columns},
@@ -115,6 +122,7 @@ class TinyModel {
   }
 
   std::unique_ptr<Backend> backend_;
+  WeightFormat numbers_;
   MatrixHandle table_, up_, odd_, down_;
   VectorHandle norm_, bias_;
   BufferHandle x_, normed_, wide_, half_;
@@ -223,7 +231,8 @@ class AgainstCpu : public testing::TestWithParam<std::pair<WeightFormat, Product
 TEST_P(AgainstCpu, OperationsAgree) {
   const auto [format, products] = GetParam();
   ThreadPool threads(1);
-  TinyModel cpu(make_cpu_backend(&threads), format);
+  // As f32 the same weights, with which no processor rounds activations.
+  TinyModel cpu(make_cpu_backend(&threads), WeightFormat::kF32, format);
   TinyModel gpu(cuda_backend({products, true}), format);
   // Activations are rounded to bf16 for tensor cores only.
   const bool rounds = format == WeightFormat::kBf16 && products != Products::kPlain;
