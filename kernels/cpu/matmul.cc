@@ -88,7 +88,7 @@ void matmul(const float* x, int64_t x_stride, const PackedMatrix& w, int64_t num
     task.num_rows = std::min(block_rows, num_rows - task.first_row);
     task.x = x;
     task.x_stride = x_stride;
-    task.integers = &scratch;
+    task.rounded = &scratch;
     task.path = path;
     task.accumulate = accumulate;
     task.out_stride = out_stride;

@@ -144,7 +144,7 @@ struct Block {
 };
 
 // Adds a block's products for kRows rows and the groups [group, group + kCount) of kPanels panels.
-// A function of its own: there the sums get registers.
+// A function of its own, with loops written out: there the sums get registers from the start.
 template <int kRows, int kCount, int kPanels, class Weights>
 HWY_NOINLINE void tile(const Rows<typename Weights::Row>& rows, const Weights& weights, int group,
                        const Block& block) {
@@ -278,7 +278,7 @@ HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task, const typename Wei
 
 void MultiplyFloatPanels(const cpu::PanelTask& task) {
   if (task.w->paired_bf16()) {
-    multiply_panels<PairedWeights>(task, task.integers->words.get(), task.integers->stride);
+    multiply_panels<PairedWeights>(task, task.rounded->words.get(), task.rounded->stride);
   } else if (task.w->format == WeightFormat::kBf16) {
     multiply_panels<Bf16Weights>(task, task.x, task.x_stride);
   } else {

@@ -211,6 +211,8 @@ HWY_INLINE void unpack(const PanelWeights<Kernel>& from, int64_t num_units,
   }
 }
 
+// Loops over the sums of a tile are written out, here and below: GCC keeps arrays in memory that
+// are indexed by anything but constants.
 template <int kRows, int kVectors, class Kernel>
 struct Sums {
   typename Kernel::Sum at[kRows][kVectors];
@@ -448,7 +450,7 @@ constexpr int64_t kStreamRows = 8;
 
 template <class Block>
 HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
-  const cpu::ActivationRows& rows = *task.integers;
+  const cpu::ActivationRows& rows = *task.rounded;
   const int64_t at = task.first_row * rows.stride;
   const BlockRows x = {rows.codes.get() + at, rows.words.get() + at,
                        rows.starts.get() + at / cpu::kInt4Group, rows.scales.get() + at / kBlock,

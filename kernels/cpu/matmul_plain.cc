@@ -42,7 +42,7 @@ float int4_block(const PackedMatrix& w, int64_t row, const int8_t* x, const floa
 
 void multiply_integer_panels_plainly(const PanelTask& task) {
   const PackedMatrix& w = *task.w;
-  const ActivationRows& x = *task.integers;
+  const ActivationRows& x = *task.rounded;
   const bool int8 = w.format == WeightFormat::kInt8;
   const int64_t step = int8 ? kInt8RunBlocks * kActivationBlock : kActivationBlock;
   const int64_t first_output = task.first_panel * kPanelColumns;

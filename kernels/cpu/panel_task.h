@@ -13,10 +13,10 @@ struct PanelTask {
   int64_t num_panels = 0;
   int64_t first_row = 0;
   int64_t num_rows = 0;
-  // The activations: `integers` for int8, int4 and paired bf16, x for the others.
+  // The activations: `rounded` for int8, int4 and paired bf16, x for the others.
   const float* x = nullptr;
   int64_t x_stride = 0;
-  const ActivationRows* integers = nullptr;
+  const ActivationRows* rounded = nullptr;
   IntegerPath path = IntegerPath::kPairs;
   bool accumulate = false;
   // Of first_row and first_panel; there is room for whole panels.
