@@ -50,9 +50,10 @@ const char* path_name(IntegerPath path) {
                                      : "two-byte products of integers";
 }
 
-// A small product and what it is made of.
+// A small product and what it is made of: more input features than one run of int8's blocks.
 struct Trial {
-  static constexpr int kOutputs = 70, kColumns = 300, kRows = 40;
+  static constexpr int kOutputs = 70, kColumns = 700, kRows = 40;
+  static_assert(kColumns > kInt8RunBlocks * kActivationBlock);
 
   std::vector<float> weights, x;
   ThreadPool one{1};

@@ -209,6 +209,15 @@ uint16_t quantize_int4(const float* weights, uint8_t* codes) {
 
 namespace {
 
+// Calls body(row) for every row.
+template <class Body>
+void for_rows(int64_t num_rows, int64_t rows_per_task, ThreadPool& threads, const Body& body) {
+  threads.parallel_for((num_rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
+    const int64_t end = std::min(num_rows, (task + 1) * rows_per_task);
+    for (int64_t r = task * rows_per_task; r < end; ++r) body(r);
+  });
+}
+
 constexpr int64_t kRowsPerTask = 8;
 
 // An odd number: rows at a distance of a power of two would share a few sets of the caches.
@@ -249,18 +258,14 @@ void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t c
   out.stride = blocks_of_stride(columns) * kActivationBlock;
   DS_CHECK(num_rows * out.stride <= out.capacity);
   const int64_t rows_per_task = std::max<int64_t>(1, kBlocksPerTask / blocks);
-  threads.parallel_for((num_rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
-    const int64_t end = std::min(num_rows, (task + 1) * rows_per_task);
-    for (int64_t r = task * rows_per_task; r < end; ++r) {
-      for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t at = r * out.stride + b * kActivationBlock;
-        HWY_DYNAMIC_DISPATCH(QuantizeBlock)
-        (x + r * x_stride + b * kActivationBlock,
-         std::min(kActivationBlock, columns - b * kActivationBlock), format, path,
-         out.codes.get() + at, out.words.get() + at,
-         &out.scales[static_cast<size_t>(at / kActivationBlock)],
-         out.starts.get() + at / kInt4Group);
-      }
+  for_rows(num_rows, rows_per_task, threads, [&](int64_t r) {
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t at = r * out.stride + b * kActivationBlock;
+      HWY_DYNAMIC_DISPATCH(QuantizeBlock)
+      (x + r * x_stride + b * kActivationBlock,
+       std::min(kActivationBlock, columns - b * kActivationBlock), format, path,
+       out.codes.get() + at, out.words.get() + at,
+       &out.scales[static_cast<size_t>(at / kActivationBlock)], out.starts.get() + at / kInt4Group);
     }
   });
 }
@@ -269,12 +274,9 @@ void round_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t colu
                 ActivationRows& out, ThreadPool& threads) {
   out.stride = blocks_of_stride(columns) * kActivationBlock;
   DS_CHECK(num_rows * out.stride <= out.capacity);
-  threads.parallel_for((num_rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
-    const int64_t end = std::min(num_rows, (task + 1) * kRowsPerTask);
-    for (int64_t r = task * kRowsPerTask; r < end; ++r) {
-      HWY_DYNAMIC_DISPATCH(RoundRun)
-      (x + r * x_stride, columns, out.stride, out.words.get() + r * out.stride);
-    }
+  for_rows(num_rows, kRowsPerTask, threads, [&](int64_t r) {
+    HWY_DYNAMIC_DISPATCH(RoundRun)
+    (x + r * x_stride, columns, out.stride, out.words.get() + r * out.stride);
   });
 }
 
@@ -282,11 +284,8 @@ void copy_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t colum
                ActivationRows& out, ThreadPool& threads) {
   out.stride = blocks_of_stride(columns) * kActivationBlock;
   DS_CHECK(num_rows * out.stride <= out.capacity_floats);
-  threads.parallel_for((num_rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
-    const int64_t end = std::min(num_rows, (task + 1) * kRowsPerTask);
-    for (int64_t r = task * kRowsPerTask; r < end; ++r) {
-      std::copy_n(x + r * x_stride, columns, out.floats.get() + r * out.stride);
-    }
+  for_rows(num_rows, kRowsPerTask, threads, [&](int64_t r) {
+    std::copy_n(x + r * x_stride, columns, out.floats.get() + r * out.stride);
   });
 }
 

@@ -239,6 +239,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values(Shape{1, 64, 97, Dtype::kF32}, Shape{1, 300, 1, Dtype::kBf16},
                                      Shape{2, 257, 64, Dtype::kBf16},
                                      Shape{7, 1000, 130, Dtype::kBf16},
+                                     Shape{30, 1100, 140, Dtype::kBf16},
                                      Shape{150, 260, 65, Dtype::kF32}, Shape{5, 1, 31, Dtype::kF32},
                                      Shape{3, 36, 40, Dtype::kF32},
                                      Shape{40, 132, 33, Dtype::kF32}),
