@@ -94,6 +94,8 @@ void matmul(const float* x, int64_t x_stride, const PackedMatrix& w, int64_t num
     task.out_stride = out_stride;
     task.first_panel = index % panel_tasks * per_task;
     task.num_panels = std::min(per_task, w.panels() - task.first_panel);
+    task.next_panel =
+        std::min((index + threads.num_threads()) % panel_tasks * per_task, w.panels() - 1);
     const int64_t column = task.first_panel * kPanelColumns;
     const int64_t columns = std::min(task.num_panels * kPanelColumns, w.rows - column);
     task.out = out + task.first_row * out_stride + column;

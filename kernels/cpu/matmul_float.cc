@@ -141,13 +141,19 @@ struct Rows {
 struct Block {
   int64_t inner;
   bool first;
+
+  // Steps of a tile.
+  template <class Weights>
+  int64_t units() const {
+    return (inner + Weights::kStep - 1) / Weights::kStep;
+  }
 };
 
 // Adds a block's products for kRows rows and the groups [group, group + kCount) of kPanels panels.
 // A function of its own, with loops written out: there the sums get registers from the start.
 template <int kRows, int kCount, int kPanels, class Weights>
 HWY_NOINLINE void tile(const Rows<typename Weights::Row>& rows, const Weights& weights, int group,
-                       const Block& block) {
+                       const Block& block, const Ahead& ahead) {
   const Floats d;
   const auto [x, x_stride, out, out_stride] = rows;
   const auto [inner, first] = block;
@@ -160,7 +166,8 @@ HWY_NOINLINE void tile(const Rows<typename Weights::Row>& rows, const Weights& w
       for (int g = 0; g < kCount; ++g) sum[r][p][g][0] = sum[r][p][g][1] = hn::Zero(d);
     }
   }
-  for (int64_t k = 0; k < inner; k += Weights::kStep) {
+  for (int64_t unit = 0, k = 0; k < inner; ++unit, k += Weights::kStep) {
+    ahead.ask(unit);
 #pragma GCC unroll 16
     for (int p = 0; p < kPanels; ++p) {
 #pragma GCC unroll 16
@@ -200,12 +207,14 @@ struct PanelTile {
   const Rows<typename Weights::Row>& rows;
   const Weights& weights;
   const Block& block;
+  Lookahead& lookahead;
 
   template <int kRows>
   HWY_INLINE void run(int64_t row) const {
     constexpr int kCount = kTileGroups<kRows>;
     for (int group = 0; group < kGroups; group += kCount) {
-      tile<kRows, kCount, 1>(rows.from_row(row), weights, group, block);
+      tile<kRows, kCount, 1>(rows.from_row(row), weights, group, block,
+                             lookahead.take(block.units<Weights>()));
     }
   }
 };
@@ -217,16 +226,18 @@ struct GroupTile {
   const Weights& weights;
   int group;
   const Block& block;
+  Lookahead& lookahead;
 
   template <int kRows>
   HWY_INLINE void run(int64_t row) const {
-    tile<kRows, 1, 1>(rows.from_row(row), weights, group, block);
+    tile<kRows, 1, 1>(rows.from_row(row), weights, group, block,
+                      lookahead.take(block.units<Weights>()));
   }
 };
 
 template <class Weights>
 HWY_INLINE void multiply_group(const Rows<float>& rows, int64_t num_rows, const Weights& weights,
-                               int group, const Block& block) {
+                               int group, const Block& block, Lookahead& lookahead) {
   alignas(64) float vectors[2 * kInnerBlock * lanes()];
   const Floats d;
   for (int64_t k = 0; k < block.inner; ++k) {
@@ -236,7 +247,8 @@ HWY_INLINE void multiply_group(const Rows<float>& rows, int64_t num_rows, const 
     hn::Store(w[1], d, vectors + (2 * k + 1) * lanes());
   }
   const CopiedWeights<Weights> copied(vectors);
-  for_row_tiles<kManyRows>(GroupTile<CopiedWeights<Weights>>{rows, copied, group, block}, num_rows);
+  const GroupTile<CopiedWeights<Weights>> tile = {rows, copied, group, block, lookahead};
+  for_row_tiles<kManyRows>(tile, num_rows);
 }
 
 // From here on copying a group of a block once pays for the way through memory.
@@ -244,45 +256,98 @@ constexpr int64_t kCopyRows = 3 * kManyRows;
 // Products with few rows take two panels at a time, for more independent sums.
 constexpr int64_t kPairRows = 2;
 
+// A task whose weights are blocks of kInnerBlock input features, a block of all panels after the
+// other.
 template <class Weights>
-HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task, const typename Weights::Row* x,
-                                  int64_t x_stride) {
+struct PanelBlocks {
+  using Row = typename Weights::Row;
   using Word = typename Weights::Word;
-  const auto stride = static_cast<int64_t>(task.w->panel_bytes() / sizeof(Word));
-  const auto* panels = reinterpret_cast<const Word*>(task.w->panel(task.first_panel));
-  for (int64_t k = 0; k < task.w->columns; k += kInnerBlock) {
-    const Block block = {std::min(kInnerBlock, task.w->columns - k), k == 0 && !task.accumulate};
-    for (int64_t p = 0; p < task.num_panels; ++p) {
-      const Weights weights(panels + p * stride + k * Weights::kWords, stride);
-      const Rows<typename Weights::Row> rows = {x + task.first_row * x_stride + k, x_stride,
-                                                task.out + p * cpu::kPanelColumns, task.out_stride};
-      if (task.num_rows <= kPairRows && p + 1 < task.num_panels) {
-        for (int64_t r = 0; r < task.num_rows; ++r) {
-          tile<1, kGroups, 2>(rows.from_row(r), weights, 0, block);
-        }
-        ++p;
-        continue;
-      }
-      if constexpr (Weights::kWorthCopying) {
-        if (task.num_rows >= kCopyRows) {
-          for (int group = 0; group < kGroups; ++group) {
-            multiply_group(rows, task.num_rows, weights, group, block);
-          }
-          continue;
-        }
-      }
-      for_row_tiles<kManyRows>(PanelTile<Weights>{rows, weights, block}, task.num_rows);
+  static constexpr int64_t kFeatureBytes = Weights::kWords * sizeof(Word);
+
+  const cpu::PanelTask& task;
+  const Row* x;
+  int64_t x_stride;
+
+  int64_t columns() const { return task.w->columns; }
+  Block block(int64_t k) const {
+    return {std::min(kInnerBlock, columns() - k), k == 0 && !task.accumulate};
+  }
+  Rows<Row> rows(int64_t p, int64_t k) const {
+    return {x + task.first_row * x_stride + k, x_stride, task.out + p * cpu::kPanelColumns,
+            task.out_stride};
+  }
+  // Panels are counted from the task's first.
+  const unsigned char* begin(int64_t p, int64_t k) const {
+    return task.w->panel(task.first_panel + p) + k * kFeatureBytes;
+  }
+  Weights weights(int64_t p, int64_t k) const {
+    return {reinterpret_cast<const Word*>(begin(p, k)),
+            static_cast<int64_t>(task.w->panel_bytes() / sizeof(Word))};
+  }
+  // Of the block behind this one.
+  Lookahead lookahead(int64_t p, int64_t k) const {
+    if (++p == task.num_panels) {
+      p = 0;
+      k += kInnerBlock;
     }
+    if (k >= columns()) {
+      p = task.next_panel - task.first_panel;
+      k = 0;
+    }
+    const unsigned char* next = begin(p, k);
+    const unsigned char* end = next + block(k).inner * kFeatureBytes;
+    // A panel's only tile reads memory as fast as it comes.
+    return {task.num_rows > kManyRows ? next : end, end};
+  }
+};
+
+template <class Weights>
+HWY_INLINE void multiply_panel(const PanelBlocks<Weights>& blocks, int64_t p, int64_t k) {
+  const int64_t num_rows = blocks.task.num_rows;
+  const Weights weights = blocks.weights(p, k);
+  const auto rows = blocks.rows(p, k);
+  const Block block = blocks.block(k);
+  Lookahead lookahead = blocks.lookahead(p, k);
+  if constexpr (Weights::kWorthCopying) {
+    if (num_rows >= kCopyRows) {
+      for (int group = 0; group < kGroups; ++group) {
+        multiply_group(rows, num_rows, weights, group, block, lookahead);
+      }
+      return;
+    }
+  }
+  for_row_tiles<kManyRows>(PanelTile<Weights>{rows, weights, block, lookahead}, num_rows);
+}
+
+template <class Weights>
+HWY_INLINE void multiply_pair(const PanelBlocks<Weights>& blocks, int64_t p, int64_t k) {
+  const unsigned char* begin = blocks.begin(p, k);
+  for (int64_t r = 0; r < blocks.task.num_rows; ++r) {
+    tile<1, kGroups, 2>(blocks.rows(p, k).from_row(r), blocks.weights(p, k), 0, blocks.block(k),
+                        {begin, 0});
+  }
+}
+
+template <class Weights>
+HWY_NOINLINE void multiply_panels(const PanelBlocks<Weights>& blocks) {
+  const int64_t num_panels = blocks.task.num_panels;
+  for (int64_t k = 0; k < blocks.columns(); k += kInnerBlock) {
+    int64_t p = 0;
+    if (blocks.task.num_rows <= kPairRows) {
+      for (; p + 1 < num_panels; p += 2) multiply_pair(blocks, p, k);
+    }
+    for (; p < num_panels; ++p) multiply_panel(blocks, p, k);
   }
 }
 
 void MultiplyFloatPanels(const cpu::PanelTask& task) {
   if (task.w->paired_bf16()) {
-    multiply_panels<PairedWeights>(task, task.rounded->words.get(), task.rounded->stride);
+    const cpu::ActivationRows& x = *task.rounded;
+    multiply_panels(PanelBlocks<PairedWeights>{task, x.words.get(), x.stride});
   } else if (task.w->format == WeightFormat::kBf16) {
-    multiply_panels<Bf16Weights>(task, task.x, task.x_stride);
+    multiply_panels(PanelBlocks<Bf16Weights>{task, task.x, task.x_stride});
   } else {
-    multiply_panels<F32Weights>(task, task.x, task.x_stride);
+    multiply_panels(PanelBlocks<F32Weights>{task, task.x, task.x_stride});
   }
 }
 

@@ -219,7 +219,8 @@ struct Sums {
 
   // Sets them to the products of the first units.
   template <class Weights>
-  HWY_INLINE void multiply(const BlockRows& x, const Weights& weights, int64_t num_units) {
+  HWY_INLINE void multiply(const BlockRows& x, const Weights& weights, const Ahead& ahead,
+                           int64_t num_units) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       const auto start = Kernel::start(x.row_starts(r));
@@ -227,6 +228,7 @@ struct Sums {
       for (int v = 0; v < kVectors; ++v) at[r][v] = start;
     }
     for (int64_t unit = 0; unit < num_units; ++unit) {
+      ahead.ask(unit);
       typename Kernel::Weight w[kVectors][2];
       if constexpr (!Weights::kUnpacked) {
 #pragma GCC unroll 16
@@ -289,6 +291,10 @@ struct Int8Run {
                            (w.columns + kOctet - 1) / kOctet * kOctet - block * kBlock) /
                   Kernel::kUnit) {}
 
+  // Of its memory.
+  const unsigned char* begin() const { return units; }
+  const unsigned char* end() const { return units + num_units * Kernel::kUnitBytes; }
+
   HWY_INLINE PanelWeights<Kernel> weights(int first_vector) const { return {units, first_vector}; }
 
   HWY_INLINE void unpack_vectors(int first_vector, unsigned char* vectors) const {
@@ -297,14 +303,15 @@ struct Int8Run {
 
   // A function of its own: there the sums get registers.
   template <int kRows, int kVectors, class Weights>
-  HWY_NOINLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
-                         const OutputRows& out) const {
+  HWY_NOINLINE void tile(const BlockRows& x, const Weights& w, const Ahead& ahead, int first_vector,
+                         bool first, const OutputRows& out) const {
     const Floats d;
     FloatVec total[kRows][kVectors];
     for (int64_t b = 0, unit = 0; unit < num_units; ++b, unit += kBlockUnits) {
       const BlockRows from = x.from_block(b);
       Sums<kRows, kVectors, Kernel> sums;
-      sums.multiply(from, w.from_unit(unit), std::min(kBlockUnits, num_units - unit));
+      sums.multiply(from, w.from_unit(unit), ahead.from_unit(unit),
+                    std::min(kBlockUnits, num_units - unit));
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
         const FloatVec scale = hn::Set(d, from.scale(r));
@@ -336,11 +343,16 @@ struct Int4Block {
 
   const unsigned char* groups;
   int64_t num_groups;
+  int64_t num_units;
 
   Int4Block(const cpu::PackedMatrix& w, int64_t panel, int64_t block)
       : groups(w.panel(panel) + block * (kBlock / cpu::kInt4Group) * cpu::kInt4GroupBytes),
         num_groups((std::min(kBlock, w.columns - block * kBlock) + cpu::kInt4Group - 1) /
-                   cpu::kInt4Group) {}
+                   cpu::kInt4Group),
+        num_units(kGroupUnits * num_groups) {}
+
+  const unsigned char* begin() const { return groups; }
+  const unsigned char* end() const { return groups + num_groups * cpu::kInt4GroupBytes; }
 
   HWY_INLINE PanelWeights<Kernel> weights(int first_vector) const {
     return {groups + cpu::kInt4ScaleBytes, first_vector};
@@ -362,13 +374,14 @@ struct Int4Block {
   }
 
   template <int kRows, int kVectors, class Weights>
-  HWY_NOINLINE void tile(const BlockRows& x, const Weights& w, int first_vector, bool first,
-                         const OutputRows& out) const {
+  HWY_NOINLINE void tile(const BlockRows& x, const Weights& w, const Ahead& ahead, int first_vector,
+                         bool first, const OutputRows& out) const {
     const Floats d;
     FloatVec total[kRows][kVectors];
     for (int64_t g = 0; g < num_groups; ++g) {
       Sums<kRows, kVectors, Kernel> sums;
-      sums.multiply(x.from_group(g), w.from_group(g), kGroupUnits);
+      sums.multiply(x.from_group(g), w.from_group(g), ahead.from_unit(kGroupUnits * g),
+                    kGroupUnits);
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
         const FloatVec weight_scale = scale(g, (first_vector + v) * lanes());
@@ -397,13 +410,15 @@ struct PanelTile {
   const BlockRows& x;
   bool first;
   const OutputRows& out;
+  Lookahead& lookahead;
 
   template <int kRows>
   HWY_INLINE void run(int64_t row) const {
     constexpr int kVectors = 2 * kTileGroups<kRows>;
     const OutputRows to = {out.rows + row * out.stride, out.stride};
     for (int v = 0; v < 2 * kGroups; v += kVectors) {
-      block.template tile<kRows, kVectors>(x.from_row(row), block.weights(v), v, first, to);
+      block.template tile<kRows, kVectors>(x.from_row(row), block.weights(v),
+                                           lookahead.take(block.num_units), v, first, to);
     }
   }
 };
@@ -417,12 +432,14 @@ struct UnpackedTile {
   const BlockRows& x;
   bool first;
   const OutputRows& out;
+  Lookahead& lookahead;
 
   template <int kRows>
   HWY_INLINE void run(int64_t row) const {
     const OutputRows to = {out.rows + row * out.stride, out.stride};
     const UnpackedWeights<typename Block::Kernel> weights = {vectors};
-    block.template tile<kRows, 2>(x.from_row(row), weights, first_vector, first, to);
+    block.template tile<kRows, 2>(x.from_row(row), weights, lookahead.take(block.num_units),
+                                  first_vector, first, to);
   }
 };
 
@@ -430,45 +447,55 @@ struct UnpackedTile {
 constexpr int64_t kUnpackRows = 3 * kMostRows;
 
 template <class Block>
-HWY_INLINE void multiply_block(const Block& block, const BlockRows& x, int64_t num_rows, bool first,
-                               const OutputRows& out) {
+HWY_INLINE void multiply_block(const Block& block, const Block& next, const BlockRows& x,
+                               int64_t num_rows, bool first, const OutputRows& out) {
+  // A panel's only tile reads memory as fast as it comes.
+  Lookahead lookahead = {num_rows > kMostRows ? next.begin() : next.end(), next.end()};
   if (Block::kWorthUnpacking && num_rows >= kUnpackRows) {
     alignas(64) unsigned char
         vectors[4 * Block::kBlocks * kBlock / Block::Kernel::kUnit * kVectorBytes];
     for (int v = 0; v < 2 * kGroups; v += 2) {
       block.unpack_vectors(v, vectors);
-      for_row_tiles<kMostRows>(UnpackedTile<Block>{block, vectors, v, x, first, out}, num_rows);
+      const UnpackedTile<Block> tile = {block, vectors, v, x, first, out, lookahead};
+      for_row_tiles<kMostRows>(tile, num_rows);
     }
   } else {
-    for_row_tiles<kMostRows>(PanelTile<Block>{block, x, first, out}, num_rows);
+    for_row_tiles<kMostRows>(PanelTile<Block>{block, x, first, out, lookahead}, num_rows);
   }
 }
 
 // Up to here a task reads its weights as they stand in memory, which the processor's prefetching
 // follows. With more rows it takes the panels run by run, whose rows stay in the caches.
-constexpr int64_t kStreamRows = 8;
+constexpr int64_t kStreamRows = 48;
 
 template <class Block>
 HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
   const cpu::ActivationRows& rows = *task.rounded;
-  const int64_t at = task.first_row * rows.stride;
-  const BlockRows x = {rows.codes.get() + at, rows.words.get() + at,
-                       rows.starts.get() + at / cpu::kInt4Group, rows.scales.get() + at / kBlock,
-                       rows.stride};
-  const int64_t num_blocks = cpu::activation_blocks(task.w->columns);
-  const auto multiply = [&](int64_t b, int64_t p) {
-    const Block block(*task.w, task.first_panel + p, b);
-    multiply_block(block, x.from_block(b), task.num_rows, b == 0 && !task.accumulate,
-                   {task.out + p * cpu::kPanelColumns, task.out_stride});
+  const int64_t first = task.first_row * rows.stride;
+  const BlockRows x = {rows.codes.get() + first, rows.words.get() + first,
+                       rows.starts.get() + first / cpu::kInt4Group,
+                       rows.scales.get() + first / kBlock, rows.stride};
+  const int64_t runs =
+      (cpu::activation_blocks(task.w->columns) + Block::kBlocks - 1) / Block::kBlocks;
+  const bool streams = task.num_rows <= kStreamRows;
+  struct Place {
+    int64_t panel;  // from the task's first
+    int64_t block;
   };
-  if (task.num_rows <= kStreamRows) {
-    for (int64_t p = 0; p < task.num_panels; ++p) {
-      for (int64_t b = 0; b < num_blocks; b += Block::kBlocks) multiply(b, p);
-    }
-  } else {
-    for (int64_t b = 0; b < num_blocks; b += Block::kBlocks) {
-      for (int64_t p = 0; p < task.num_panels; ++p) multiply(b, p);
-    }
+  const auto place_of = [&](int64_t i) -> Place {
+    if (streams) return {i / runs, i % runs * Block::kBlocks};
+    return {i % task.num_panels, i / task.num_panels * Block::kBlocks};
+  };
+  const int64_t count = runs * task.num_panels;
+  for (int64_t i = 0; i < count; ++i) {
+    const Place at = place_of(i);
+    const Place then =
+        i + 1 < count ? place_of(i + 1) : Place{task.next_panel - task.first_panel, 0};
+    const Block block(*task.w, task.first_panel + at.panel, at.block);
+    const Block next(*task.w, task.first_panel + then.panel, then.block);
+    multiply_block(block, next, x.from_block(at.block), task.num_rows,
+                   at.block == 0 && !task.accumulate,
+                   {task.out + at.panel * cpu::kPanelColumns, task.out_stride});
   }
 }
 

@@ -11,6 +11,7 @@ struct PanelTask {
   const PackedMatrix* w = nullptr;
   int64_t first_panel = 0;
   int64_t num_panels = 0;
+  int64_t next_panel = 0;  // whose weights the thread probably reads next; a hint
   int64_t first_row = 0;
   int64_t num_rows = 0;
   // The activations: `rounded` for int8, int4 and paired bf16, x for the others.

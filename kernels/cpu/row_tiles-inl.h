@@ -54,6 +54,35 @@ HWY_INLINE void for_row_tiles(const Tile& tile, int64_t num_rows) {
   }
 }
 
+// Memory that a tile asks for while it computes: two lines with every unit, on their way to the
+// second-level cache. The processor's own prefetching follows the weights only while a tile reads
+// them for the first time.
+struct Ahead {
+  static constexpr int64_t kStep = 128;
+
+  const unsigned char* lines;
+  int64_t step;  // kStep, or 0: the same two lines always
+
+  HWY_INLINE void ask(int64_t unit) const {
+    __builtin_prefetch(lines + unit * step, 0, 2);
+    __builtin_prefetch(lines + unit * step + kStep / 2, 0, 2);
+  }
+  HWY_INLINE Ahead from_unit(int64_t unit) const { return {lines + unit * step, step}; }
+};
+
+// Memory that is asked for window by window, one a tile.
+struct Lookahead {
+  const unsigned char* next;
+  const unsigned char* end;
+
+  HWY_INLINE Ahead take(int64_t num_units) {
+    if (next >= end) return {end - Ahead::kStep, 0};
+    const Ahead ahead = {next, Ahead::kStep};
+    next += num_units * Ahead::kStep;
+    return ahead;
+  }
+};
+
 }  // namespace HWY_NAMESPACE
 }  // namespace deltaserve
 HWY_AFTER_NAMESPACE();

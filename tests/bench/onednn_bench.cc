@@ -30,6 +30,8 @@ using DataType = dnnl::memory::data_type;
 using Tag = dnnl::memory::format_tag;
 
 constexpr double kSecondsOfATurn = 0.02;
+// After which the library's threads, which wait for work in a loop, have gone to sleep.
+constexpr std::chrono::milliseconds kPause{30};
 
 struct Library {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
@@ -117,7 +119,7 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Products a second, for a turn's time. Afterwards the library's threads have gone to sleep.
+// Products a second, for a turn's time.
 template <class Product>
 double turn(Product& product) {
   product.run();
@@ -129,7 +131,7 @@ double turn(Product& product) {
     ++count;
     seconds = seconds_now() - begin;
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(3));
+  std::this_thread::sleep_for(kPause);
   return static_cast<double>(count) / seconds;
 }
 
