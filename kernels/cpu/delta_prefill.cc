@@ -31,7 +31,9 @@ HWY_INLINE void clear_columns(float* m, int64_t key_dim, int64_t kp, int64_t n) 
 // to[c] = of(c) for the channels, zero where padded.
 template <class Operand>
 HWY_INLINE void fill_row(int64_t size, int64_t stride, float* to, const Operand& of) {
-  for (int64_t c = 0; c < size; ++c) to[c] = of(static_cast<int>(c));
+  const int count = static_cast<int>(size);
+#pragma GCC ivdep
+  for (int c = 0; c < count; ++c) to[c] = of(c);
   std::fill(to + size, to + stride, 0.0f);
 }
 
@@ -117,9 +119,7 @@ template <class Mixer>
 HWY_INLINE void weigh_by_head(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                               const ChunkBuffers& b) {
   const int64_t kp = shape.key_stride();
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t c = 0; c < shape.key_dim; ++c) b.write[c * kChunk + i] = b.write_rows[i * kp + c];
-  }
+  transpose(b.write_rows, kp, n, shape.key_dim, b.write, kChunk);
   clear_columns(b.write, shape.key_dim, kp, n);
   if constexpr (Mixer::kDecay == Decay::kPerHead) {
     double sum = 0;
@@ -193,32 +193,24 @@ HWY_INLINE void chunk_forward(const HeadShape& shape, const HeadTokens& tokens, 
 void load_transposed(const HeadState& from, const HeadShape& shape, float* to) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
-  const auto transpose = [&](auto widened) {
-    for (int64_t j = 0; j < shape.value_dim; ++j) {
-      for (int64_t c = 0; c < kp; ++c) to[c * vp + j] = widened(j * kp + c);
-    }
-  };
   if (from.dtype == Dtype::kF32) {
-    transpose([data = static_cast<const float*>(from.data)](int64_t i) { return data[i]; });
-  } else {
-    transpose([data = static_cast<const uint16_t*>(from.data)](int64_t i) {
-      return bf16_to_f32(data[i]);
-    });
+    return transpose(static_cast<const float*>(from.data), kp, shape.value_dim, kp, to, vp);
+  }
+  const auto* data = static_cast<const uint16_t*>(from.data);
+  for (int64_t j = 0; j < shape.value_dim; ++j) {
+    for (int64_t c = 0; c < kp; ++c) to[c * vp + j] = bf16_to_f32(data[j * kp + c]);
   }
 }
 
 void store_transposed(const float* from, const HeadShape& shape, const HeadState& to) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
-  const auto transpose = [&](auto* data, auto narrowed) {
-    for (int64_t j = 0; j < shape.value_dim; ++j) {
-      for (int64_t c = 0; c < kp; ++c) data[j * kp + c] = narrowed(from[c * vp + j]);
-    }
-  };
   if (to.dtype == Dtype::kF32) {
-    transpose(static_cast<float*>(to.data), [](float x) { return x; });
-  } else {
-    transpose(static_cast<uint16_t*>(to.data), [](float x) { return f32_to_bf16(x); });
+    return transpose(from, vp, kp, shape.value_dim, static_cast<float*>(to.data), kp);
+  }
+  auto* data = static_cast<uint16_t*>(to.data);
+  for (int64_t j = 0; j < shape.value_dim; ++j) {
+    for (int64_t c = 0; c < kp; ++c) data[j * kp + c] = f32_to_bf16(from[c * vp + j]);
   }
 }
 

@@ -25,35 +25,6 @@ constexpr int kManyRows = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
 template <int kRows>
 constexpr int kTileGroups = kRows* kGroups <= kManyRows ? kGroups : 1;
 
-template <int kMost, int kRows = 1, class Tile>
-HWY_INLINE void row_tile(const Tile& tile, int64_t row, int64_t count) {
-  if constexpr (kRows <= kMost) {
-    if (count == kRows) {
-      tile.template run<kRows>(row);
-    } else {
-      row_tile<kMost, kRows + 1>(tile, row, count);
-    }
-  }
-}
-
-// Calls tile.run<count>(row) for tiles of at most kMost rows and of about the same size: eight rows
-// are four and four, not six and two.
-template <int kMost, class Tile>
-HWY_INLINE void for_row_tiles(const Tile& tile, int64_t num_rows) {
-  if (num_rows <= kMost) {  // without a division
-    if (num_rows > 0) row_tile<kMost>(tile, 0, num_rows);
-    return;
-  }
-  const int64_t tiles = (num_rows + kMost - 1) / kMost;
-  const int64_t few = num_rows / tiles;
-  const int64_t larger = num_rows % tiles;  // tiles with a row more
-  for (int64_t i = 0, row = 0; i < tiles; ++i) {
-    const int64_t count = few + (i < larger ? 1 : 0);
-    row_tile<kMost>(tile, row, count);
-    row += count;
-  }
-}
-
 // Memory that a tile asks for while it computes: two lines with every unit, on their way to the
 // second-level cache. The processor's own prefetching follows the weights only while a tile reads
 // them for the first time.
