@@ -27,7 +27,7 @@ class Backend {
   virtual ~Backend() = default;
 
   // For the log, for instance "cpu AVX2, 2 threads, 380 MB of int8 weights"; names instructions
-  // that proved wrong at the start and are not used.
+  // that failed their comparison at the start and are not used.
   virtual std::string description() const = 0;
 
   // ---- At load. A negative handle or false: the memory is not there.

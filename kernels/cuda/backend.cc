@@ -226,7 +226,7 @@ class CudaBackend final : public Backend {
 
   Ticket end_step() override {
     // The memory that this step's inputs pass through was that of the step before the last.
-    if (submitted_ - done_ >= 2) synchronize();
+    if (submitted_ > 1) reach(submitted_ - 1);
     ++submitted_;
     if (!run_from_recording()) run_in_passes();
     const auto bytes = static_cast<size_t>(host_step_.num_head_rows) * sizeof(HeadResult);
@@ -234,12 +234,13 @@ class CudaBackend final : public Backend {
     if (bytes > 0) {
       runtime_->copy_out(head_.copies[submitted_ % 2].get(), head_.results.get(), bytes);
     }
+    runtime_->set_mark(submitted_ % 2);
     return {submitted_};
   }
 
   void wait(Ticket ticket, HeadResult* results) override {
     DS_CHECK(ticket.step <= submitted_ && ticket.step + 2 > submitted_);
-    if (done_ < ticket.step) synchronize();
+    reach(ticket.step);
     std::copy_n(head_.copies[ticket.step % 2].get(), num_results_[ticket.step % 2], results);
   }
 
@@ -254,6 +255,12 @@ class CudaBackend final : public Backend {
   void synchronize() {
     runtime_->synchronize();
     done_ = submitted_;
+  }
+  // Waits for one of the last two steps, not for what was submitted behind it.
+  void reach(uint64_t step) {
+    if (done_ >= step) return;
+    runtime_->wait_for_mark(step % 2);
+    done_ = step;
   }
 
   // ---- Handles

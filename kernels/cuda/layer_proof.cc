@@ -207,12 +207,12 @@ void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths*
   const double step = dtype == Dtype::kF32 ? kFloatTolerance : kTensorTolerance;
   if (paths->one_launch_decode && difference(fast.decode, plain.decode) > step) {
     paths->one_launch_decode = false;
-    warn(warning, "one-launch decode proved wrong and stays off");
+    warn(warning, "one-launch decode failed its comparison and stays off");
   }
   if (paths->prefill == PrefillPath::kTensor &&
       difference(fast.prefill, plain.prefill) > kTensorTolerance) {
     paths->prefill = PrefillPath::kPlain;
-    warn(warning, "prefill on tensor cores proved wrong and stays off");
+    warn(warning, "prefill on tensor cores failed its comparison and stays off");
   }
 }
 

@@ -1,6 +1,6 @@
 // One device, one stream, its memory and copies. runtime_device.cc is CUDA's; runtime_host.cc the
 // emulation's, where the device's memory is the host's, begins as NaN, and nothing runs before
-// synchronize(), so that tests see who reads or writes too early.
+// synchronize() or wait_for_mark(), so that tests see who reads or writes too early.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -31,7 +31,8 @@ class Runtime {
   virtual void* allocate_host(size_t bytes) = 0;
   virtual void release_host(void* memory) = 0;
 
-  // In the order of the stream. Memory of the host must stay as it is until synchronize().
+  // In the order of the stream. Memory of the host must stay as it is until the stream has come
+  // there.
   virtual void copy_in(void* device, const void* host, size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
@@ -42,6 +43,11 @@ class Runtime {
   // Waits for the stream. A launch that could not be made or a kernel that failed aborts the
   // process with CUDA's message: its results are lost and so may be the device's context.
   virtual void synchronize() = 0;
+
+  // Puts a mark, 0 or 1, behind all that is in the stream, taking it from where it was;
+  // wait_for_mark() waits until the stream has come there, and is otherwise as synchronize().
+  virtual void set_mark(int mark) = 0;
+  virtual void wait_for_mark(int mark) = 0;
 
   // Records what is launched between begin and end instead of running it: nothing but kernels and
   // copies whose addresses last. end_recording() gives 0 where that failed. A recording is played

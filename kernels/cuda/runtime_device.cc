@@ -26,11 +26,13 @@ void require(cudaError_t status, const char* what) {
 
 class DeviceRuntime final : public Runtime {
  public:
-  DeviceRuntime(const cudaDeviceProp& properties, cudaStream_t stream)
-      : properties_(properties), stream_(stream) {}
+  DeviceRuntime(const cudaDeviceProp& properties, cudaStream_t stream,
+                const cudaEvent_t (&marks)[2])
+      : properties_(properties), stream_(stream), marks_{marks[0], marks[1]} {}
   ~DeviceRuntime() override {
     cudaStreamSynchronize(stream_);
     for (cudaGraphExec_t graph : graphs_) cudaGraphExecDestroy(graph);
+    for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
     cudaStreamDestroy(stream_);
   }
 
@@ -75,6 +77,13 @@ class DeviceRuntime final : public Runtime {
     require(cudaGetLastError(), "a kernel could not be launched");
     require(cudaStreamSynchronize(stream_), "a kernel failed");
   }
+  void set_mark(int mark) override {
+    require(cudaEventRecord(marks_[mark], stream_), "cudaEventRecord");
+  }
+  void wait_for_mark(int mark) override {
+    require(cudaGetLastError(), "a kernel could not be launched");
+    require(cudaEventSynchronize(marks_[mark]), "a kernel failed");
+  }
 
   bool can_record() const override { return true; }
   void begin_recording() override {
@@ -112,6 +121,7 @@ class DeviceRuntime final : public Runtime {
 
   cudaDeviceProp properties_;
   cudaStream_t stream_;
+  cudaEvent_t marks_[2];
   std::vector<cudaGraphExec_t> graphs_;
 };
 
@@ -122,6 +132,7 @@ std::unique_ptr<Runtime> Runtime::create(std::string* error) {
   cudaError_t status = cudaGetDeviceCount(&count);
   cudaDeviceProp properties;
   cudaStream_t stream = nullptr;
+  cudaEvent_t marks[2] = {};
   if (status == cudaSuccess && count == 0) status = cudaErrorNoDevice;
   if (status == cudaSuccess) status = cudaSetDevice(0);
   if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
@@ -132,12 +143,15 @@ std::unique_ptr<Runtime> Runtime::create(std::string* error) {
   cudaFuncAttributes attributes;
   if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, probe);
   if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  for (cudaEvent_t& mark : marks) {
+    if (status == cudaSuccess) status = cudaEventCreateWithFlags(&mark, cudaEventDisableTiming);
+  }
   if (status != cudaSuccess) {
     cudaGetLastError();
     *error = cudaGetErrorString(status);
     return nullptr;
   }
-  return std::make_unique<DeviceRuntime>(properties, stream);
+  return std::make_unique<DeviceRuntime>(properties, stream, marks);
 }
 
 }  // namespace deltaserve::cuda

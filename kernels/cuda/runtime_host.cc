@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -44,8 +46,12 @@ class HostRuntime final : public Runtime {
   bool launches_succeeded() override { return true; }
   void synchronize() override {
     DS_CHECK(!recording_);
-    for (const auto& work : queue_) work();
-    queue_.clear();
+    run(queue_.size());
+  }
+  void set_mark(int mark) override { marks_[mark] = executed_ + queue_.size(); }
+  void wait_for_mark(int mark) override {
+    DS_CHECK(!recording_);
+    if (marks_[mark] > executed_) run(static_cast<size_t>(marks_[mark] - executed_));
   }
 
   bool has_clusters() const override { return true; }
@@ -66,7 +72,16 @@ class HostRuntime final : public Runtime {
   }
 
  private:
+  void run(size_t count) {
+    const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(count);
+    std::for_each(queue_.begin(), end, [](const auto& work) { work(); });
+    queue_.erase(queue_.begin(), end);
+    executed_ += count;
+  }
+
   mutable Queue queue_;
+  uint64_t executed_ = 0;       // works that left the queue
+  uint64_t marks_[2] = {0, 0};  // as many works stand in front
   mutable std::vector<Queue> recordings_;
   bool recording_ = false;  // into the last of them
 };

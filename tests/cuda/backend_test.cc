@@ -142,6 +142,7 @@ struct RuntimeLog {
   int copies = 0;
   int failed_launches = 0;  // the question for them that is answered with no, counted from 1
   int asked = 0;
+  int synchronized = 0;
   int recorded = 0;
   int played = 0;
 };
@@ -167,7 +168,12 @@ class LoggedRuntime final : public Runtime {
     const bool succeeded = inner_->launches_succeeded();
     return ++log_.asked != log_.failed_launches && succeeded;
   }
-  void synchronize() override { inner_->synchronize(); }
+  void synchronize() override {
+    ++log_.synchronized;
+    inner_->synchronize();
+  }
+  void set_mark(int mark) override { inner_->set_mark(mark); }
+  void wait_for_mark(int mark) override { inner_->wait_for_mark(mark); }
   bool has_clusters() const override { return true; }
   bool can_record() const override { return log_.can_record; }
   void begin_recording() override { inner_->begin_recording(); }
@@ -401,9 +407,14 @@ TEST(PaddedBatch, Sizes) {
             (std::vector<int32_t>{1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512}));
 }
 
+// Nobody waits for more than the step whose results are asked for.
 TEST(CudaBackend, TwoStepsAreUnderWayTogether) {
   for (const bool recordings : {false, true}) {
-    TinyModel together(cuda_backend({Products::kTensor, recordings}), WeightFormat::kF32);
+    RuntimeLog log;
+    TinyModel together(
+        make_cuda_backend(std::make_unique<LoggedRuntime>(&log), {Products::kTensor, recordings}),
+        WeightFormat::kF32);
+    const int synchronized = log.synchronized;
     TinyModel alone(cuda_backend({Products::kTensor, false}), WeightFormat::kF32);
     std::vector<HeadResult> expected[6];
     for (int i = 0; i < 6; ++i)
@@ -420,6 +431,7 @@ TEST(CudaBackend, TwoStepsAreUnderWayTogether) {
       last = ticket;
     }
     EXPECT_TRUE(same(together.finish(last, 2), expected[5]));
+    EXPECT_EQ(log.synchronized, synchronized);
   }
 }
 
@@ -484,8 +496,9 @@ TEST(LayerProof, LeavesOffWhatDiffers) {
     const LayerPaths paths = prove_paths(runtime, provable_shape(), &warning);
     EXPECT_EQ(paths.one_launch_decode, wrong_copy != 3);
     EXPECT_EQ(paths.prefill, wrong_copy == 4 ? PrefillPath::kPlain : PrefillPath::kTensor);
-    EXPECT_EQ(warning, wrong_copy == 3 ? "one-launch decode proved wrong and stays off"
-                                       : "prefill on tensor cores proved wrong and stays off");
+    EXPECT_EQ(warning, wrong_copy == 3
+                           ? "one-launch decode failed its comparison and stays off"
+                           : "prefill on tensor cores failed its comparison and stays off");
   }
 }
 
@@ -498,8 +511,8 @@ TEST(LayerProof, LeavesOffWhatCannotBeLaunched) {
   EXPECT_FALSE(paths.one_launch_decode);
   EXPECT_EQ(paths.prefill, PrefillPath::kPlain);
   EXPECT_EQ(warning,
-            "one-launch decode proved wrong and stays off, "
-            "prefill on tensor cores proved wrong and stays off");
+            "one-launch decode failed its comparison and stays off, "
+            "prefill on tensor cores failed its comparison and stays off");
 }
 
 TEST(LayerProof, NothingToProveTakesThePlainKernels) {

@@ -21,6 +21,8 @@ class PretendedRuntime : public Runtime {
   void fill_zero(void*, size_t) override { DS_CHECK(false); }
   bool launches_succeeded() override { return true; }
   void synchronize() override {}
+  void set_mark(int) override { DS_CHECK(false); }
+  void wait_for_mark(int) override { DS_CHECK(false); }
   bool has_clusters() const override { return false; }
   bool can_record() const override { return false; }
   void begin_recording() override { DS_CHECK(false); }
