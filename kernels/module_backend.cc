@@ -110,7 +110,7 @@ std::string mismatch(const cuda::ModuleTable& table) {
 }
 
 // The backend of the module behind `library`, which is called `name` in the reason.
-CudaBackend backend_of(void* library, const std::string& name) {
+CudaBackend backend_of(void* library, const std::string& name, const cuda::ModuleOptions& options) {
   CudaBackend made;
   made.found = true;
   const auto factory = reinterpret_cast<cuda::ModuleFactory>(dlsym(library, cuda::kModuleSymbol));
@@ -124,7 +124,7 @@ CudaBackend backend_of(void* library, const std::string& name) {
     return made;
   }
   char reason[kTextBytes] = "";
-  void* self = table.create(reason, sizeof reason);
+  void* self = table.create(&options, reason, sizeof reason);
   if (self == nullptr) {
     made.reason = reason;
   } else {
@@ -139,9 +139,9 @@ std::string last_error() {
 }
 
 // `path` has a slash: the library path is not searched.
-CudaBackend from_file(const std::filesystem::path& path) {
+CudaBackend from_file(const std::filesystem::path& path, const cuda::ModuleOptions& options) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library != nullptr) return backend_of(library, path.string());
+  if (library != nullptr) return backend_of(library, path.string(), options);
   CudaBackend failed;
   failed.found = true;
   failed.reason = last_error();  // names the library that is missing, or the module
@@ -150,19 +150,21 @@ CudaBackend from_file(const std::filesystem::path& path) {
 
 }  // namespace
 
-CudaBackend load_cuda_backend(const std::string& path) {
+CudaBackend load_cuda_backend(const std::string& path, const CudaOptions& chosen) {
+  cuda::ModuleOptions options;
+  if (chosen.library_products) options.products = cuda::Products::kLibraryForRows;
   std::error_code ignored;
   const char* named = std::getenv("DELTASERVE_CUDA_MODULE");
   if (!path.empty() || (named != nullptr && *named != 0)) {
-    return from_file(std::filesystem::absolute(path.empty() ? named : path, ignored));
+    return from_file(std::filesystem::absolute(path.empty() ? named : path, ignored), options);
   }
   const std::filesystem::path folder =
       std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
   if (std::filesystem::exists(folder / cuda::kModuleFile, ignored)) {
-    return from_file(folder / cuda::kModuleFile);
+    return from_file(folder / cuda::kModuleFile, options);
   }
   void* library = dlopen(cuda::kModuleFile, RTLD_NOW | RTLD_LOCAL);
-  if (library != nullptr) return backend_of(library, cuda::kModuleFile);
+  if (library != nullptr) return backend_of(library, cuda::kModuleFile, options);
   CudaBackend failed;
   failed.reason = last_error();
   // A module without one of its libraries is named as that library is.

@@ -7,6 +7,12 @@
 
 namespace deltaserve {
 
+struct CudaOptions {
+  // Products of bf16 weights by cuBLASLt, as it chooses for each number of rows, instead of own
+  // kernels: a row's bits then depend on the batch.
+  bool library_products = false;
+};
+
 struct CudaBackend {
   std::unique_ptr<Backend> backend;  // null: `reason` says why
   std::string reason;
@@ -16,6 +22,6 @@ struct CudaBackend {
 // The module is `path`, or where that is empty what the environment's DELTASERVE_CUDA_MODULE names,
 // or libdeltaserve_cuda.so beside the executable, or the same on the library path: the first of
 // them that is there. It stays loaded until the process ends.
-CudaBackend load_cuda_backend(const std::string& path = "");
+CudaBackend load_cuda_backend(const std::string& path = "", const CudaOptions& options = {});
 
 }  // namespace deltaserve

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "kernels/module_backend.h"
 #include "server/choice_option.h"
 
 namespace deltaserve {
@@ -38,7 +37,7 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
       cuda.reason = absl::StrCat("--weights ", weight_format_name(options.weights),
                                  " is for the CPU; on CUDA they are auto, f32 or bf16");
     } else {
-      cuda = load_cuda_backend();
+      cuda = load_cuda_backend("", options.cuda);
     }
   }
   if (cuda.backend != nullptr) {
@@ -47,6 +46,11 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   }
   if (options.device == Device::kCuda) {
     return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", cuda.reason));
+  }
+  if (options.cuda.library_products) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--cuda-products is for CUDA: ",
+                     options.device == Device::kCpu ? "--device is cpu" : cuda.reason));
   }
   loaded->why_cpu = std::move(cuda.reason);
   loaded->cuda_is_unusable = cuda.found;
@@ -69,6 +73,12 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
           "program, on the library path, or what DELTASERVE_CUDA_MODULE names) and a GPU are "
           "there, else cpu"),
       {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
+  take_one_of<bool>(
+      command->add_option("--cuda-products", options->cuda.library_products,
+                          "What multiplies on CUDA: tensor (own kernels: a sequence's bits depend "
+                          "on no other in its batch), or library (cuBLASLt's choice for every "
+                          "number of rows: they do) (default: tensor)"),
+      {{"tensor", false}, {"library", true}});
   take_one_of<WeightFormat>(
       command->add_option("--weights", options->weights,
                           "Matrices in memory: auto (as the checkpoint has them), f32, bf16, and "

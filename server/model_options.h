@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "kernels/backend.h"
 #include "kernels/base/thread_pool.h"
+#include "kernels/module_backend.h"
 #include "models/model.h"
 
 namespace deltaserve {
@@ -22,6 +23,7 @@ enum class Device : uint8_t {
 struct ModelOptions {
   std::string folder;
   Device device = Device::kAuto;
+  CudaOptions cuda;
   WeightFormat weights = WeightFormat::kAuto;
   int threads = 0;  // of the CPU's kernels; 0: one per core
   int max_sequences = 32;
@@ -30,7 +32,7 @@ struct ModelOptions {
   Dtype state_dtype = Dtype::kF32;
 };
 
-// --model, --device, --weights, --state-dtype and --threads.
+// --model, --device, --cuda-products, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);
@@ -46,7 +48,7 @@ struct LoadedModel {
 };
 
 // Opens the folder, prints its warnings on stderr, and loads the weights onto the device.
-// FAILED_PRECONDITION: kCuda, and there is none.
+// FAILED_PRECONDITION: no CUDA, and kCuda or something only CUDA has was asked for.
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
 
 // What the engine needs to know of a loaded model.

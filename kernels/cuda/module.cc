@@ -34,7 +34,7 @@ Result or_failure(Result failure, const Body& body) noexcept {
   }
 }
 
-void* create(char* reason, size_t bytes) noexcept {
+void* create(const ModuleOptions* options, char* reason, size_t bytes) noexcept {
   try {
     std::string error;
     std::unique_ptr<Runtime> runtime = Runtime::create(&error);
@@ -42,7 +42,9 @@ void* create(char* reason, size_t bytes) noexcept {
       copy_text(error.c_str(), reason, bytes);
       return nullptr;
     }
-    std::unique_ptr<Backend> made = make_cuda_backend(std::move(runtime), BackendOptions());
+    BackendOptions chosen;
+    chosen.products = options->products;
+    std::unique_ptr<Backend> made = make_cuda_backend(std::move(runtime), chosen);
     if (made == nullptr) copy_text("the device has no memory left", reason, bytes);
     return made.release();
   } catch (const std::exception& error) {

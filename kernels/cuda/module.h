@@ -8,11 +8,12 @@
 #include <type_traits>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/module_options.h"
 
 namespace deltaserve::cuda {
 
 // Goes up with every change of the table, of a struct below or of an enumeration in one.
-inline constexpr uint32_t kModuleVersion = 1;
+inline constexpr uint32_t kModuleVersion = 2;
 inline constexpr const char* kModuleSymbol = "deltaserve_cuda_module";
 inline constexpr const char* kModuleFile = "libdeltaserve_cuda.so";
 
@@ -46,7 +47,8 @@ struct CrossingStruct {
   X(HeadResult)                        \
   X(LayerStateLayout)                  \
   X(StateLayoutView)                   \
-  X(Ticket)
+  X(Ticket)                            \
+  X(ModuleOptions)
 
 // Not inline: the loader may unify inline variables of program and module.
 constexpr CrossingStruct kCrossingStructs[] = {
@@ -81,7 +83,7 @@ struct ModuleTable {
 
   // ---- Only between equals of what is above. create: null, with the reason, if there is no usable
   // device.
-  void* (*create)(char* reason, size_t bytes);
+  void* (*create)(const ModuleOptions* options, char* reason, size_t bytes);
   void (*destroy)(void* self);
   void (*description)(const void* self, char* text, size_t bytes);
 

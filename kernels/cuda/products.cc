@@ -101,7 +101,7 @@ ProductRunner::ProductRunner(Runtime& runtime, Products products)
   if (products_ != Products::kPlain && !tensor_products_work(runtime)) {
     products_ = Products::kPlain;
     library_ = nullptr;
-    warning_ = "products on tensor cores are wrong here and not used";
+    warning_ = "products on tensor cores failed their comparison and stay off";
   }
 }
 

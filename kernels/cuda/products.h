@@ -8,16 +8,9 @@
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/matmul_library.h"
+#include "kernels/cuda/module_options.h"
 
 namespace deltaserve::cuda {
-
-// Of bf16 weights; f32 weights always take launch_plain_product.
-enum class Products : uint8_t {
-  kTensor,          // a row's bits depend on no other row
-  kPlain,           // the same, without tensor cores, and from activations that are not rounded
-  kLibrary,         // cuBLASLt, LibraryChoice::kOnce
-  kLibraryForRows,  // cuBLASLt, LibraryChoice::kForRows
-};
 
 // Rows of activations, [num_rows, w.columns].
 struct ProductRows {

@@ -49,6 +49,13 @@ std::vector<LayerCase> decode_cases() {
         MixerKind::kQDelta, MixerKind::kQDeltaReleased}) {
     cases.push_back(decode_case(kind, 24, 20));
   }
+  LayerCase bare = decode_case(MixerKind::kQDelta, 24, 20);
+  bare.norm = false;
+  bare.name += "_without_norm_weight";
+  cases.push_back(bare);
+  bare.gate = false;
+  bare.name += "_or_gate";
+  cases.push_back(bare);
   cases.push_back(decode_case(MixerKind::kQDelta, 16, 9));
   cases.push_back(decode_case(MixerKind::kQDelta, 64, 150));
   cases.push_back(decode_case(MixerKind::kGatedDeltaNet2, 128, 70));

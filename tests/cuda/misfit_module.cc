@@ -10,7 +10,7 @@ namespace {
 
 CrossingStruct structs[std::size(kCrossingStructs)];
 
-void* create(char*, size_t) {
+void* create(const ModuleOptions*, char*, size_t) {
   std::abort();  // nobody may come this far
 }
 

@@ -102,7 +102,7 @@ TEST(Module, ForwardsEveryCallAsItIs) {
   with.mixer.conv_width = 4;
   with.states = StateLayout::of(with.mixer, 3, Dtype::kBf16);
 
-  std::string expected_calls;
+  std::string expected_calls = "products 3\n";
   std::string expected;
   {
     const std::unique_ptr<Backend> direct = make_recording_backend(&expected_calls);
@@ -111,7 +111,8 @@ TEST(Module, ForwardsEveryCallAsItIs) {
   const std::string before = recorded_calls();
   with.results = {};
   {
-    CudaBackend loaded = load_cuda_backend(module_path("recorded_module"));
+    CudaBackend loaded =
+        load_cuda_backend(module_path("recorded_module"), {.library_products = true});
     ASSERT_NE(loaded.backend, nullptr) << loaded.reason;
     EXPECT_EQ(call_everything(loaded.backend.get(), &with), expected);
   }

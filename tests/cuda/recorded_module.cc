@@ -1,5 +1,7 @@
 #include "tests/cuda/recorded_module.h"
 
+#include <string>
+
 #include "kernels/cuda/backend.h"
 
 namespace deltaserve {
@@ -9,7 +11,9 @@ std::string calls;
 
 }  // namespace
 
-std::unique_ptr<Backend> cuda::make_cuda_backend(std::unique_ptr<Runtime>, const BackendOptions&) {
+std::unique_ptr<Backend> cuda::make_cuda_backend(std::unique_ptr<Runtime>,
+                                                 const BackendOptions& options) {
+  calls += "products " + std::to_string(static_cast<int>(options.products)) + "\n";
   return make_recording_backend(&calls);
 }
 

@@ -86,6 +86,18 @@ class Device(unittest.TestCase):
                 self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
                 self.assertIn("\nno CUDA: --weights %s is for the CPU" % format, server.banner)
 
+    def test_products_of_a_library_are_for_cuda(self):
+        refused = "deltaserve: --cuda-products is for CUDA: "
+        result = self.generate("--cuda-products", "library")
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertTrue(result.stderr.startswith(refused + "there is no libdeltaserve_cuda.so in /"))
+        self.use_module("recorded_module")
+        result = self.generate("--cuda-products", "library", "--device", "cpu")
+        self.assertEqual((result.returncode, result.stderr), (1, refused + "--device is cpu\n"))
+        result = self.generate("--cuda-products", "library")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(self.generate("--cuda-products", "plain").returncode, 2)
+
     def test_heads_too_wide_are_for_the_cpu(self):
         self.use_module("recorded_module")
         config = {"model_type": "gated_deltanet", "hidden_size": 32, "num_hidden_layers": 1,
