@@ -30,9 +30,8 @@ HWY_INLINE void clear_columns(float* m, int64_t key_dim, int64_t kp, int64_t n) 
 
 // to[c] = of(c) for the channels, zero where padded.
 template <class Operand>
-HWY_INLINE void fill_row(int64_t size, int64_t stride, float* to, const Operand& of) {
+HWY_INLINE void fill_row(int64_t size, int64_t stride, float* HWY_RESTRICT to, const Operand& of) {
   const int count = static_cast<int>(size);
-#pragma GCC ivdep
   for (int c = 0; c < count; ++c) to[c] = of(c);
   std::fill(to + size, to + stride, 0.0f);
 }
