@@ -127,7 +127,7 @@ void Sequence::append_row(StepPlan* plan, std::vector<HeadRow>* head_rows) const
   const auto row = static_cast<int32_t>(plan->token_ids.size());
   const int64_t position =
       static_cast<int64_t>(request_->prompt.size()) + num_generated_tokens_ - 1;
-  plan->segments.push_back({slot_.index(), row, 1, position});
+  plan->segments.push_back({slot_.index(), slot_.index(), row, 1, position});
   plan->token_ids.push_back(last_token_);
   add_draw(row, head_rows);
 }

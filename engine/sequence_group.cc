@@ -71,7 +71,8 @@ void SequenceGroup::append_rows(int num_tokens, SteadyTime now, StepPlan* plan,
   DS_CHECK(num_tokens > 0 && num_tokens <= prompt_left());
   DS_CHECK(num_computed_tokens_ % kChunkTokens == 0);
   const auto first_row = static_cast<int32_t>(plan->token_ids.size());
-  plan->segments.push_back({slots_.front().index(), first_row, num_tokens, num_computed_tokens_});
+  const int slot = slots_.front().index();
+  plan->segments.push_back({slot, slot, first_row, num_tokens, num_computed_tokens_});
   for (int i = 0; i < num_tokens; ++i) {
     const int64_t position = num_computed_tokens_ + i;
     plan->token_ids.push_back(request_->prompt[position]);

@@ -30,14 +30,17 @@ struct HostMatrix {
 
 // A run of consecutive rows of a step that belong to one sequence.
 struct Segment {
-  int32_t slot = 0;       // state slot, read and written
+  int32_t read_slot = 0;  // of the state that it goes on from
+  int32_t write_slot =
+      0;                  // of the state that it leaves; negative = padding, which touches no state
   int32_t first_row = 0;  // in the step
   int32_t num_rows = 0;
   int64_t position = 0;  // tokens of this sequence before the segment; 0 = starts from a zero state
 };
 
 // A step is a flat batch of rows cut into segments: first `num_decode` decode segments of one row
-// each, then prefill segments. A prefill segment begins on the 64-token grid of its sequence.
+// each, then prefill segments. A prefill segment begins on the 64-token grid of its sequence. A
+// slot that a segment writes is no other segment's; many may read one that none writes.
 struct StepView {
   const int32_t* token_ids = nullptr;  // [num_rows], each inside the vocabulary
   int32_t num_rows = 0;

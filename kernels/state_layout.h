@@ -27,6 +27,11 @@ struct StatePart {
 
 struct LayerStateLayout {
   StatePart state, conv_tail, squares, key_sum, covariance, key_count, key_mean;
+
+  // All of them, from the first to the last.
+  StatePart whole() const {
+    return {state.offset, key_mean.offset + key_mean.floats - state.offset};
+  }
 };
 
 struct StateLayout {

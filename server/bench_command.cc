@@ -102,7 +102,7 @@ class Bench {
     for (int slot = 0; slot < batch; ++slot) {
       for (int64_t done = 0; done < tokens;) {
         const int64_t rows = std::min(step_tokens_, tokens - done);
-        const Segment segment{slot, 0, static_cast<int32_t>(rows), done};
+        const Segment segment{slot, slot, 0, static_cast<int32_t>(rows), done};
         done += rows;
         std::vector<HeadRow> head;
         if (done == tokens) head.push_back(sampled_row(static_cast<int32_t>(rows) - 1));
@@ -118,7 +118,7 @@ class Bench {
     std::vector<Segment> segments;
     std::vector<HeadRow> head;
     for (int slot = 0; slot < batch; ++slot) {
-      segments.push_back({slot, slot, 1, position});
+      segments.push_back({slot, slot, slot, 1, position});
       head.push_back(sampled_row(slot));
     }
     const auto start = Clock::now();

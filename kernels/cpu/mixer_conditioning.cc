@@ -14,7 +14,7 @@ namespace {
 // The part's row of `head`, cleared where a sequence begins.
 float* carried(const MixerCall& call, const StatePart& part, const Segment& segment, int64_t head,
                int64_t stride) {
-  float* state = call.states.part(part, segment.slot) + head * stride;
+  float* state = call.states.part(part, segment.write_slot) + head * stride;
   if (segment.position == 0) std::fill_n(state, stride, 0.0f);
   return state;
 }
@@ -118,8 +118,9 @@ void condition_queries(const MixerCall& call, const Segment& segment, bool decod
   const int64_t first = segment.first_row;
   const HeadTokens tokens = covariance_tokens(call, first, head);
   const HeadShape square = {n, n};
-  const HeadState covariance = {call.states.part(call.states.layout.covariance, segment.slot) +
-                                head * n * square.key_stride()};
+  const HeadState covariance = {
+      call.states.part(call.states.layout.covariance, segment.write_slot) +
+      head * n * square.key_stride()};
   float* seen = call.query_row(first, head);
   if (decode) {
     delta_decode(covariance_kind(shape), square, tokens, covariance, seen, scratch);

@@ -19,7 +19,7 @@ void convolve_row(const MixerCall& call, const Segment& segment, int64_t i) {
   const int64_t channels = shape.channels();
   const int width = shape.conv_width;
   const float* tail =
-      width > 1 ? call.states.part(call.states.layout.conv_tail, segment.slot) : nullptr;
+      width > 1 ? call.states.part(call.states.layout.conv_tail, segment.write_slot) : nullptr;
   const float* inputs[kMaxConvWidth];
   for (int j = 0; j < width; ++j) {
     const int64_t source = i - (width - 1) + j;

@@ -36,6 +36,22 @@ void norm_and_gate_head(const MixerCall& call, int64_t row, int64_t head, float*
   gate_row(shape.gate_activation, gate, o, shape.value_dim, o);
 }
 
+// Every pass works in place: a state that goes on in another slot is copied there first.
+void move_states(const MixerCall& call, ThreadPool& threads) {
+  const StepView& step = call.step;
+  const auto moves = [](const Segment& segment) {
+    return segment.read_slot != segment.write_slot && segment.position > 0;
+  };
+  if (std::none_of(step.segments, step.segments + step.num_segments, moves)) return;
+  const StatePart whole = call.states.layout.whole();
+  threads.parallel_for(step.num_segments, [&](int64_t s, int) {
+    const Segment& segment = step.segments[s];
+    if (!moves(segment)) return;
+    std::copy_n(call.states.part(whole, segment.read_slot), whole.floats,
+                call.states.part(whole, segment.write_slot));
+  });
+}
+
 void rule_of_head(const MixerCall& call, const Segment& segment, bool decode, int64_t head,
                   float* scratch) {
   const MixerShape& shape = call.shape();
@@ -43,7 +59,7 @@ void rule_of_head(const MixerCall& call, const Segment& segment, bool decode, in
   if (shape.normalised) sum_keys(call, segment, head);
   const HeadTokens tokens = head_tokens(call, segment.first_row, head);
   const HeadShape size = {shape.key_dim, shape.value_dim};
-  const HeadState state = call.states.head_state(size, segment.slot, head);
+  const HeadState state = call.states.head_state(size, segment.write_slot, head);
   float* out = call.out + segment.first_row * shape.value_columns() + head * shape.value_dim;
   if (decode) {
     delta_decode(shape.kind, size, tokens, state, out, scratch);
@@ -83,7 +99,7 @@ void norm_groups(const MixerCall& call, int64_t row) {
 void update_tail(const MixerCall& call, const Segment& segment) {
   const int64_t channels = call.shape().channels();
   const int64_t length = call.shape().conv_width - 1;
-  float* tail = call.states.part(call.states.layout.conv_tail, segment.slot);
+  float* tail = call.states.part(call.states.layout.conv_tail, segment.write_slot);
   for (int64_t j = 0; j < length; ++j) {
     const int64_t source = segment.num_rows - length + j;  // row of the segment
     float* to = tail + j * channels;
@@ -145,6 +161,7 @@ void MixerRunner::run(const MixerLayer& layer, const MixerWeights& weights, cons
                           queries_.get(),
                           covariance_.get(),
                           GateLayout(shape)};
+  move_states(call, threads);
   run_features(call, threads);
   if (shape.precond_heads > 0) {
     threads.parallel_for(int64_t{step.num_segments} * shape.precond_heads, [&](int64_t task, int) {

@@ -30,15 +30,24 @@ DS_DEVICE float l2_scale(float squares) {
   return 1.0f / sqrtf(squares + 1e-6f);
 }
 
-// One channel of a carried state row of [stride] floats; zero where a sequence begins, whatever the
-// slot holds.
-DS_DEVICE float* carried(const MixerCall& call, const StatePart& part, const Segment& segment,
-                         int64_t row, int64_t stride, int channel) {
-  return call.states.part(part, segment.slot) + row * stride + channel;
-}
-DS_DEVICE float begin_with(const Segment& segment, const float* state) {
-  return segment.position == 0 ? 0.0f : *state;
-}
+// One channel of a carried state row of [stride] floats: what a segment begins with, zero where its
+// sequence does, whatever the slot holds, and where it leaves what the next begins with.
+class Carried {
+ public:
+  DS_DEVICE Carried(const MixerCall& call, const StatePart& part, const Segment& segment,
+                    int64_t row, int64_t stride, int channel)
+      : read_(segment.position == 0 ? nullptr : call.states.part(part, segment.read_slot)),
+        write_(call.states.part(part, segment.write_slot)),
+        at_(row * stride + channel) {}
+
+  DS_DEVICE float load() const { return read_ == nullptr ? 0.0f : read_[at_]; }
+  DS_DEVICE void store(float x) const { write_[at_] = x; }
+
+ private:
+  const float* read_;
+  float* write_;
+  int64_t at_;
+};
 
 // Channel `c` of `head` of the preconditioner over a run of `count` <= kAhead rows.
 DS_DEVICE float precondition_rows(const MixerCall& call, int head, int c, int64_t first_row,
@@ -75,15 +84,15 @@ DS_KERNEL void DS_BOUNDS(kMaxCudaKeyDim, 1) precondition_kernel(LayerCall call) 
   const int c = simt::thread_index();
   const MixerShape& shape = call.mixer.shape();
   const int64_t stride = padded_to_16(shape.key_dim);
-  if (segment.slot < 0 || c >= stride) return;
-  float* state = carried(call.mixer, call.mixer.states.layout.squares, segment, head, stride, c);
-  float squares = begin_with(segment, state);
+  if (segment.write_slot < 0 || c >= stride) return;
+  const Carried state(call.mixer, call.mixer.states.layout.squares, segment, head, stride, c);
+  float squares = state.load();
   for (int i = 0; i < segment.num_rows && c < shape.key_dim; i += kAhead) {
     const int left = segment.num_rows - i;
     squares = precondition_rows(call.mixer, head, c, segment.first_row + i,
                                 left < kAhead ? left : kAhead, squares);
   }
-  *state = squares;
+  state.store(squares);
 }
 
 // A head's sum of keys, spread over the lanes of a warp.
@@ -95,10 +104,10 @@ class KeySum {
 
   DS_DEVICE KeySum(const MixerCall& call, const Segment& segment, int head)
       : call_(call), head_(head) {
-    each([&](int i, int c) { sum_[i] = begin_with(segment, state(segment, c)); });
+    each([&](int i, int c) { sum_[i] = state(segment, c).load(); });
   }
   DS_DEVICE void store(const Segment& segment) const {
-    each([&](int i, int c) { *state(segment, c) = sum_[i]; });
+    each([&](int i, int c) { state(segment, c).store(sum_[i]); });
   }
 
   // `count` <= kTokens rows; writes their divisors. Reached by all lanes.
@@ -136,8 +145,8 @@ class KeySum {
 
  private:
   DS_DEVICE int64_t stride() const { return padded_to_16(call_.shape().key_dim); }
-  DS_DEVICE float* state(const Segment& segment, int c) const {
-    return carried(call_, call_.states.layout.key_sum, segment, head_, stride(), c);
+  DS_DEVICE Carried state(const Segment& segment, int c) const {
+    return {call_, call_.states.layout.key_sum, segment, head_, stride(), c};
   }
   // visit(value of the lane, channel of the padded row)
   template <class Visit>
@@ -159,7 +168,7 @@ template <int kLane>
 DS_KERNEL void DS_BOUNDS(kThreads, 1) key_sums_kernel(LayerCall call) {
   const Segment segment = call.mixer.step.segments[simt::block_index().x];
   const int head = simt::block_index().y * kWarps + simt::warp_index();
-  if (segment.slot < 0 || head >= call.mixer.shape().heads) return;
+  if (segment.write_slot < 0 || head >= call.mixer.shape().heads) return;
   KeySum<kLane> sum(call.mixer, segment, head);
   constexpr int kTokens = KeySum<kLane>::kTokens;
   for (int i = 0; i < segment.num_rows; i += kTokens) {
@@ -188,7 +197,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 8) covariance_rows_kernel(LayerCall call) {
   const MixerCall& mixer = call.mixer;
   const MixerShape& shape = mixer.shape();
   const int head = simt::block_index().y * kWarps + simt::warp_index();
-  if (call.segment_of_row(row).slot < 0 || head >= shape.heads) return;
+  if (call.segment_of_row(row).write_slot < 0 || head >= shape.heads) return;
   const float* __restrict__ k = mixer.k(row, head);
   const float* __restrict__ q = mixer.q(row, head);
   float scale = 1;
@@ -253,31 +262,30 @@ DS_KERNEL void DS_BOUNDS(kMaxCudaKeyDim, 1) running_mean_kernel(LayerCall call) 
   const Segment segment = call.mixer.step.segments[simt::block_index().x];
   const int head = simt::block_index().y;
   const int c = simt::thread_index();
-  if (segment.slot < 0) return;
+  if (segment.write_slot < 0) return;
   const MixerShape& shape = call.mixer.shape();
   const LayerStateLayout& layout = call.mixer.states.layout;
   const int64_t stride = padded_to_16(shape.key_dim);
   const int num_counts = shape.count_width();
   const int64_t count_stride = padded_to_16(num_counts);
   // Where all channels share a count each of their threads carries it, and one stores it.
-  float* count =
-      carried(call.mixer, layout.key_count, segment, head, count_stride, num_counts == 1 ? 0 : c);
-  float* sum = carried(call.mixer, layout.key_mean, segment, head, stride, c);
+  const Carried count(call.mixer, layout.key_count, segment, head, count_stride,
+                      num_counts == 1 ? 0 : c);
+  const Carried sum(call.mixer, layout.key_mean, segment, head, stride, c);
   const bool inside = c < shape.key_dim;
   const bool centered = shape.conditioning.has_mean() && c < stride;
-  RunningMean mean = {inside ? begin_with(segment, count) : 0.0f,
-                      centered ? begin_with(segment, sum) : 0.0f};
+  RunningMean mean = {inside ? count.load() : 0.0f, centered ? sum.load() : 0.0f};
   simt::sync_block();  // all have read the shared count
   for (int i = 0; i < segment.num_rows && inside; i += kAhead) {
     const int left = segment.num_rows - i;
     mean = average_rows(call.mixer, head, c, segment.first_row + i, left < kAhead ? left : kAhead,
                         mean);
   }
-  if (centered) *sum = mean.sum;
+  if (centered) sum.store(mean.sum);
   if (c < num_counts) {
-    *count = mean.count;
+    count.store(mean.count);
   } else if (c < count_stride) {
-    carried(call.mixer, layout.key_count, segment, head, count_stride, c)[0] = 0;
+    Carried(call.mixer, layout.key_count, segment, head, count_stride, c).store(0);
   }
 }
 
@@ -307,7 +315,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 8) conditioned_queries_kernel(LayerCall call)
   const MixerShape& shape = mixer.shape();
   const QueryConditioning& ccq = shape.conditioning;
   const int head = simt::block_index().y * kWarps + simt::warp_index();
-  if (call.segment_of_row(row).slot < 0 || head >= shape.heads) return;
+  if (call.segment_of_row(row).write_slot < 0 || head >= shape.heads) return;
   const float* __restrict__ q = mixer.q(row, head);
   const float* __restrict__ mean = mixer.covariance_row(row, head, CovarianceRow::kMean);
   float* __restrict__ out = mixer.query_row(row, head);

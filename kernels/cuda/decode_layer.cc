@@ -63,16 +63,16 @@ class DecodeBlock {
   DS_DEVICE void run() {
     const HeadShape size = {shape_.key_dim, rows_};
     StepTeam<Mixer, Tile> team(size, simt::thread_index() / Tile::kWidth * Tile::kRows);
-    auto* state =
-        static_cast<typename Tile::Stored*>(
-            mixer_.states.head_state({shape_.key_dim, shape_.value_dim}, segment_.slot, head_)
-                .data) +
-        first_ * size.key_stride();
-    team.load(state);  // on its way while the token is prepared
+    const auto state = [&](int slot) {
+      const HeadShape head = {shape_.key_dim, shape_.value_dim};
+      auto* rows = mixer_.states.head_state(head, slot, head_).data;
+      return static_cast<typename Tile::Stored*>(rows) + first_ * size.key_stride();
+    };
+    team.load(state(segment_.read_slot));  // on its way while the token is prepared
     prepare_token();
     simt::sync_block();
     team.step(token(), shared_ + at_.out);
-    team.store(state);
+    team.store(state(segment_.write_slot));
     simt::sync_block();
     norm_and_store();
     // Every block of the cluster has read the tail of the keys by now.
@@ -185,7 +185,7 @@ class DecodeBlock {
       const bool is_query = i < shape_.key_dim;
       const int channel =
           head_ * shape_.key_dim + (is_query ? i : shape_.q_columns() + i - shape_.key_dim);
-      for (int j = 0; j < tail.length(); ++j) tail.row(j)[channel] = tail.next(j, channel);
+      for (int j = 0; j < tail.length(); ++j) tail.next_row(j)[channel] = tail.next(j, channel);
     }
   }
 
@@ -205,7 +205,7 @@ template <class Mixer, class Tile, int kLane>
 DS_KERNEL void DS_BOUNDS(Tile::kThreads, 1) decode_layer_kernel(LayerCall call, SharedToken at) {
   const Segment segment = call.mixer.step.segments[simt::block_index().z];
   DecodeBlock<Mixer, Tile, kLane> block(call, at, segment, simt::block_index().y);
-  if (segment.slot < 0) return block.write_zeros();
+  if (segment.write_slot < 0) return block.write_zeros();
   block.run();
 }
 

@@ -30,20 +30,19 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) steps_kernel(RuleView view, int first_segm
   const int head = simt::block_index().y;
   const int team =
       simt::block_index().x * (kThreads / Tile::kWidth) + simt::thread_index() / Tile::kWidth;
-  if (segment.slot < 0) return write_zeros<Tile>(view, segment, head, team * Tile::kRows);
+  if (segment.write_slot < 0) return write_zeros<Tile>(view, segment, head, team * Tile::kRows);
   StepTeam<Mixer, Tile> state(view.size(), team * Tile::kRows);
-  auto* slot = static_cast<Stored*>(view.state(segment.slot, head));
   if (!decode && segment.position == 0) {
     state.clear();
   } else {
-    state.load(slot);
+    state.load(static_cast<const Stored*>(view.state(segment.read_slot, head)));
   }
   const HeadTokens tokens = view.tokens(segment.first_row, head);
   for (int i = 0; i < segment.num_rows; ++i) {
     state.step(tokens.at(i), view.out(segment.first_row + i, head));
     if ((segment.position + i + 1) % kChunkTokens == 0) state.round();
   }
-  state.store(slot);
+  state.store(static_cast<Stored*>(view.state(segment.write_slot, head)));
 }
 
 template <class Mixer, class Tile>

@@ -11,19 +11,21 @@ namespace deltaserve::cuda {
 
 // A slot's convolution tail: the last conv_width - 1 raw rows of the sequence, zeros where it is
 // shorter. Behind a segment these are its own rows and what is left of those before. Of each
-// channel, rows are renewed from the oldest on: they come from younger ones.
+// channel, rows are renewed from the oldest on: they come from younger ones, maybe of the same
+// slot.
 class ConvTail {
  public:
   DS_DEVICE ConvTail(const MixerCall& call, const Segment& segment)
       : call_(call),
         segment_(segment),
         length_(call.shape().conv_width - 1),
-        rows_(length_ > 0 ? call.states.part(call.states.layout.conv_tail, segment.slot)
-                          : nullptr) {}
+        rows_(rows_of(segment.read_slot)),
+        next_rows_(rows_of(segment.write_slot)) {}
 
   DS_DEVICE int length() const { return length_; }
-  DS_DEVICE float* row(int64_t j) const { return rows_ + j * call_.shape().channels(); }
-  // What row j becomes.
+  DS_DEVICE const float* row(int64_t j) const { return rows_ + j * call_.shape().channels(); }
+  DS_DEVICE float* next_row(int64_t j) const { return next_rows_ + j * call_.shape().channels(); }
+  // What the next row j is.
   DS_DEVICE float next(int j, int channel) const {
     const int source = segment_.num_rows - length_ + j;  // row of the segment
     if (source >= 0) {
@@ -34,10 +36,15 @@ class ConvTail {
   }
 
  private:
+  DS_DEVICE float* rows_of(int slot) const {
+    return length_ > 0 ? call_.states.part(call_.states.layout.conv_tail, slot) : nullptr;
+  }
+
   const MixerCall& call_;
   const Segment& segment_;
   int length_;
-  float* rows_;
+  const float* rows_;
+  float* next_rows_;
 };
 
 // A run of at most kWarp * kLane neighbouring channels of one row, held by a warp.
@@ -104,7 +111,7 @@ class ChannelRun {
     const ConvTail tail(call_, segment_);
     for (int j = 0; j < tail.length(); ++j) {
       each([&](float& x, int c) { x = tail.next(j, c); });
-      each([&](float& x, int c) { tail.row(j)[c] = x; });
+      each([&](float& x, int c) { tail.next_row(j)[c] = x; });
     }
   }
 

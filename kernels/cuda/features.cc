@@ -108,7 +108,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, kLane <= 8 ? 8 : 4)
     features_kernel(LayerCall call, RowRuns runs, int first_row) {
   const int row = first_row + simt::block_index().x;
   const Segment segment = call.segment_of_row(row);
-  if (segment.slot < 0) return;
+  if (segment.write_slot < 0) return;
   const bool decode = call.row_segments[row] < call.mixer.step.num_decode;
   int run = simt::block_index().y * kWarps + simt::warp_index();
   if (run < runs.keys) return key_features<kLane>(call.mixer, segment, row, run, decode);
@@ -128,9 +128,9 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) conv_tails_kernel(LayerCall call) {
   const StepView& step = call.mixer.step;
   const Segment segment = step.segments[step.num_decode + simt::block_index().x];
   const int channel = simt::block_index().y * kThreads + simt::thread_index();
-  if (segment.slot < 0 || channel >= call.mixer.shape().channels()) return;
+  if (segment.write_slot < 0 || channel >= call.mixer.shape().channels()) return;
   const ConvTail tail(call.mixer, segment);
-  for (int j = 0; j < tail.length(); ++j) tail.row(j)[channel] = tail.next(j, channel);
+  for (int j = 0; j < tail.length(); ++j) tail.next_row(j)[channel] = tail.next(j, channel);
 }
 
 template <int kLane>

@@ -19,7 +19,7 @@ constexpr double kTensorTolerance = 2e-2;
 // Two sequences that decode, padding, and a prompt of a chunk and a part of one.
 constexpr int kPromptRows = kChunkTokens + 6;
 constexpr Segment kSegments[] = {
-    {0, 0, 1, 64}, {-1, 1, 1, 0}, {1, 2, 1, 7}, {2, 3, kPromptRows, 64}};
+    {0, 0, 0, 1, 64}, {-1, -1, 1, 1, 0}, {1, 1, 2, 1, 7}, {2, 2, 3, kPromptRows, 64}};
 constexpr int kNumDecode = 3;
 constexpr int kRows = kNumDecode + kPromptRows;
 constexpr int kSlots = 3;

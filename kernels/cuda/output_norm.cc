@@ -77,7 +77,7 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
     output_norm_kernel(LayerCall call, int width, int first_row) {
   const int row = first_row + simt::block_index().x;
   const OutputColumns columns(call, row, simt::block_index().y * width);
-  const bool padding = call.segment_of_row(row).slot < 0;
+  const bool padding = call.segment_of_row(row).write_slot < 0;
   const MixerShape& shape = call.mixer.shape();
   if (padding || shape.output_norm == OutputNorm::kGateOnly) {
     for (int c = simt::thread_index(); c < width; c += simt::block_threads()) {

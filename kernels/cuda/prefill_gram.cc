@@ -321,7 +321,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) tensor_gram_kernel(RuleView view) {
   auto& memory = *static_cast<GramMemory*>(simt::shared_memory());
   const int head = simt::block_index().y;
   const Chunk chunk = view.call.chunks[simt::block_index().x];
-  if (view.call.mixer.step.segments[chunk.segment].slot < 0) return;
+  if (view.call.mixer.step.segments[chunk.segment].write_slot < 0) return;
   const HeadTokens tokens = view.tokens(chunk.first_row, head);
   const int n = chunk.num_rows;
   for (int at = simt::thread_index(); at < kSquareFloats; at += kThreads) {

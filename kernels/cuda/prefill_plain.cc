@@ -172,7 +172,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_chunk_kernel(RuleView view) {
   auto& memory = *static_cast<SquareMemory*>(simt::shared_memory());
   const int head = simt::block_index().y;
   const Chunk chunk = view.call.chunks[simt::block_index().x];
-  if (view.call.mixer.step.segments[chunk.segment].slot < 0) return;
+  if (view.call.mixer.step.segments[chunk.segment].write_slot < 0) return;
   const HeadTokens tokens = view.tokens(chunk.first_row, head);
   const auto key_dim = static_cast<int>(view.size().key_dim);
   const PlainChunk to = plain_chunk(view, simt::block_index().x, head);
@@ -320,16 +320,16 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view, Dtype dt
   const int index = step.num_decode + simt::block_index().z;
   const Segment segment = step.segments[index];
   const int head = simt::block_index().y;
-  if (segment.slot < 0) return write_zeros(view, segment, head, kColumns);
+  if (segment.write_slot < 0) return write_zeros(view, segment, head, kColumns);
   const int first = first_chunk(view.call, index, &memory.first_chunk);
   PlainState<Mixer> state(view, head, memory);
-  state.load(view.state(segment.slot, head), dtype, segment.position == 0);
+  state.load(view.state(segment.read_slot, head), dtype, segment.position == 0);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
     const int left = segment.num_rows - row;
     state.advance(plain_chunk(view, first + row / kChunkTokens, head), segment.first_row + row,
                   left < kChunkTokens ? left : kChunkTokens, dtype);
   }
-  state.store(view.state(segment.slot, head), dtype);
+  state.store(view.state(segment.write_slot, head), dtype);
 }
 
 }  // namespace

@@ -412,18 +412,20 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   const int index = step.num_decode + simt::block_index().z;
   const Segment segment = step.segments[index];
   const int head = simt::block_index().y;
-  if (segment.slot < 0) return write_zeros(view, segment, head, kTensorColumns);
+  if (segment.write_slot < 0) return write_zeros(view, segment, head, kTensorColumns);
   const int first_column = simt::block_index().x * kTensorColumns;
   const int first = first_chunk(view.call, index, &memory.first_chunk);
   Ring<kKeyDim, Values::kErases> ring(view, segment, first, head, memory);
   WarpState<Values, kKeyDim, Stored> state(view, head, memory);
-  auto* slot = static_cast<Stored*>(view.state(segment.slot, head)) + first_column * kKeyDim;
-  state.load(slot, segment.position == 0);
+  const auto stored = [&](int slot) {
+    return static_cast<Stored*>(view.state(slot, head)) + first_column * kKeyDim;
+  };
+  state.load(stored(segment.read_slot), segment.position == 0);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
     const int left = segment.num_rows - row;
     state.advance(ring, segment.first_row + row, left < kChunkTokens ? left : kChunkTokens);
   }
-  state.store(slot);
+  state.store(stored(segment.write_slot));
 }
 
 template <class Values, int kKeyDim, class Stored>

@@ -111,7 +111,7 @@ void StepMemory::fill_rows(const StepView& view, const Parts& parts, unsigned ch
   auto* segments = reinterpret_cast<Segment*>(to + parts.segment_list);
   std::copy_n(view.segments, view.num_segments, segments);
   for (auto i = static_cast<int32_t>(view.num_segments); i < parts.segments; ++i) {
-    segments[i] = {-1, view.num_rows + i - view.num_segments, 1, 0};
+    segments[i] = {-1, -1, view.num_rows + i - view.num_segments, 1, 0};
   }
   auto* row_segments = reinterpret_cast<int32_t*>(to + parts.row_segments);
   for (int32_t s = 0; s < parts.segments; ++s) {

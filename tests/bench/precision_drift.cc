@@ -49,7 +49,7 @@ class Reader {
 
   // The logits behind `token`.
   const std::vector<float>& read(int32_t token) {
-    const Segment segment = {0, 0, 1, position_};
+    const Segment segment = {0, 0, 0, 1, position_};
     // A decode row continues a state; the first token starts one, as a prompt does.
     const StepView step = {&token, 1, &segment, 1, position_ == 0 ? 0 : 1};
     HeadRow row;

@@ -67,7 +67,7 @@ class TinyModel {
                float eps = 1e-5f) {
     segments_.clear();
     for (size_t i = 0; i < tokens.size(); ++i) {
-      segments_.push_back({0, static_cast<int32_t>(i), 1, 0});
+      segments_.push_back({0, 0, static_cast<int32_t>(i), 1, 0});
     }
     const auto rows = static_cast<int32_t>(tokens.size());
     backend_->begin_step({tokens.data(), rows, segments_.data(), rows, rows});

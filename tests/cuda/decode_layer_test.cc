@@ -122,6 +122,18 @@ TEST_P(CudaDecodeLayer, BitsDependOnTheOwnSequenceOnly) {
   }
 }
 
+TEST_P(CudaDecodeLayer, AStateMayGoOnInAnotherSlot) {
+  LayerDevice in_place(world_, Dtype::kF32, kPaths);
+  in_place.step(pieces());
+  LayerDevice moved(world_, Dtype::kF32, kPaths);
+  moved.step(pieces(), 1);
+  for (const Piece& piece : pieces()) {
+    if (piece.job == kPadding) continue;
+    EXPECT_TRUE(moved.same_job(in_place, piece.job)) << piece.job;
+  }
+  EXPECT_TRUE(moved.same_foreign_states());
+}
+
 std::string name_of(const testing::TestParamInfo<LayerCase>& info) {
   return info.param.name;
 }

@@ -75,7 +75,8 @@ TEST_P(DeltaPrefill, EqualsTheRecurrence) {
 
 class Invariance : public DeltaPrefill {};
 
-// Of one sequence, bits: alone, between others, cut on the grid, threads in another order.
+// Of one sequence, bits: alone, between others, cut on the grid, from slot to slot, threads in
+// another order.
 TEST_P(Invariance, BitsDependOnTheOwnSequenceOnly) {
   const std::vector<int> lengths = {path_ == PrefillPath::kPlain ? 129 : 80, 20};
   PrefillWorld together(prefill(), lengths);
@@ -83,8 +84,8 @@ TEST_P(Invariance, BitsDependOnTheOwnSequenceOnly) {
   PrefillWorld apart(prefill(), lengths);
   simt::host::set_order(Order::kBackward);
   apart.step(path_, {{1, 0, 20}});
-  apart.step(path_, {{0, 0, 64}});
-  apart.step(path_, {{0, 64, lengths[0]}});
+  apart.step(path_, {{0, 0, 64}}, 1);
+  apart.step(path_, {{0, 64, lengths[0]}}, -1);
   for (int s = 0; s < 2; ++s) {
     EXPECT_TRUE(same_bits(apart.out(s), together.out(s))) << s;
     EXPECT_TRUE(same_bits(apart.state(s), together.state(s))) << s;

@@ -101,7 +101,10 @@ LayerDevice::LayerDevice(const World& world, Dtype state_dtype, const cuda::Laye
     if (kJobs[job].history == 0) poison(slots_.data() + slot_of(job) * layout_.floats);
   }
   std::copy_n(slots_.data(), kNumSlots * layout_.floats, before_.data());
-  for (const Job& job : kJobs) out_.emplace_back(size(job.rows * columns()), NAN);
+  for (int job = 0; job < kNumJobs; ++job) {
+    out_.emplace_back(size(kJobs[job].rows * columns()), NAN);
+    slot_.push_back(slot_of(job));
+  }
 }
 
 void LayerDevice::poison(float* slot) const {
@@ -152,7 +155,7 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
   cuda::run_mixer_layer({}, call);
 }
 
-void LayerDevice::step(const std::vector<Piece>& pieces) {
+void LayerDevice::step(const std::vector<Piece>& pieces, int further) {
   std::vector<Segment> segments;
   std::vector<float> projected;
   int rows = 0;
@@ -161,10 +164,13 @@ void LayerDevice::step(const std::vector<Piece>& pieces) {
     const int count = piece.end - piece.begin;
     num_decode += piece.decode ? 1 : 0;
     if (piece.job == kPadding) {
-      segments.push_back({-1, rows, count, 0});
+      segments.push_back({-1, -1, rows, count, 0});
       projected.insert(projected.end(), size(count * world_.layer().projection.columns), NAN);
     } else {
-      segments.push_back({slot_of(piece.job), rows, count, kJobs[piece.job].history + piece.begin});
+      int& slot = slot_[size(piece.job)];
+      segments.push_back(
+          {slot, slot + further, rows, count, kJobs[piece.job].history + piece.begin});
+      slot += further;
       projected.insert(projected.end(), world_.projected_row(piece.job, piece.begin),
                        world_.projected_row(piece.job, piece.end));
     }
@@ -197,7 +203,7 @@ double LayerDevice::rows_error(int job) const {
 }
 
 double LayerDevice::state_error(int job) const {
-  const std::vector<float> slot = unpacked(this->slot(slot_of(job)));
+  const std::vector<float> slot = unpacked(state(job));
   const LayerStateLayout& parts = world_.state_layout();
   std::vector<bool> used(slot.size());
   reference::LayerState after = world_.state_after(job);
@@ -227,16 +233,21 @@ double LayerDevice::state_error(int job) const {
 bool LayerDevice::same_job(const LayerDevice& other, int job) const {
   const std::vector<float>& out = out_[size(job)];
   return same(out.data(), other.out_[size(job)].data(), out.size()) &&
-         same(slot(slot_of(job)), other.slot(slot_of(job)), size(layout_.floats));
+         same_state(layout_.layers[1], state(job), other.state(job));
 }
 
 bool LayerDevice::same_foreign_states() const {
   for (int i = 0; i < kNumSlots; ++i) {
-    const bool owned = i % 2 != 0;
+    const bool owned = std::find(slot_.begin(), slot_.end(), i) != slot_.end();
     const int64_t floats = owned ? layout_.layers[1].state.offset : layout_.floats;
-    if (!same(slot(i), before_.data() + i * layout_.floats, size(floats))) return false;
+    const int64_t at = i * layout_.floats;
+    if (!same(slots_.data() + at, before_.data() + at, size(floats))) return false;
   }
   return true;
+}
+
+const float* LayerDevice::state(int job) const {
+  return slots_.data() + slot_[size(job)] * layout_.floats;
 }
 
 std::vector<float> LayerDevice::unpacked(const float* slot) const {

@@ -26,8 +26,9 @@ class LayerDevice {
                        const cuda::LayerPaths& paths = {});
 
   // Decode pieces first. Expects that rows of padding become zeros, that no other row is written,
-  // and that the bf16 copy is the rounded result.
-  void step(const std::vector<Piece>& pieces);
+  // and that the bf16 copy is the rounded result. States are left in slots that lie `further`
+  // behind those that they were in.
+  void step(const std::vector<Piece>& pieces, int further = 0);
 
   // Of a job whose rows all went through step(): largest relative error of its rows and of each
   // part of its state; infinity where padding of the state is not zero, NaN where a result is.
@@ -35,7 +36,7 @@ class LayerDevice {
   double state_error(int job) const;
 
   bool same_job(const LayerDevice& other, int job) const;
-  // What nobody may touch: slots that belong to nobody, and the other layer's states.
+  // What nobody may touch: slots that no sequence is in, and the other layer's states.
   bool same_foreign_states() const;
 
  private:
@@ -45,7 +46,7 @@ class LayerDevice {
   void poison(float* slot) const;
   // A slot, in the world's layout.
   std::vector<float> unpacked(const float* slot) const;
-  const float* slot(int index) const { return slots_.data() + index * layout_.floats; }
+  const float* state(int job) const;
   int64_t columns() const { return world_.layer().shape.value_columns(); }
 
   const World& world_;
@@ -53,6 +54,7 @@ class LayerDevice {
   StateLayout float_layout_;  // the world's
   StateLayout layout_;
   std::vector<float> slots_, before_;
+  std::vector<int> slot_;  // of each job
   std::vector<std::vector<float>> out_;
 };
 

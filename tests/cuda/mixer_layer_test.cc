@@ -126,6 +126,16 @@ TEST_P(CudaMixerLayer, BitsDependOnTheOwnSequenceOnly) {
   }
 }
 
+TEST_P(CudaMixerLayer, AStateMayGoOnInAnotherSlot) {
+  const std::vector<int> jobs = jobs_of(Jobs::kShort);
+  LayerDevice in_place(world_);
+  in_place.step(whole(jobs));
+  LayerDevice moved(world_);
+  moved.step(with_padding(whole(jobs)), 1);
+  for (const int job : jobs) EXPECT_TRUE(moved.same_job(in_place, job)) << job;
+  EXPECT_TRUE(moved.same_foreign_states());
+}
+
 TEST_P(CudaMixerLayerStates, InBf16) {
   const std::vector<int> jobs = jobs_of(Jobs::kAll);
   LayerDevice device(world_, Dtype::kBf16);

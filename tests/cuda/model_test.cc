@@ -44,7 +44,7 @@ class Driven {
     std::vector<Segment> segments;
     std::vector<HeadRow> head;
     for (const int slot : slots) {
-      segments.push_back({slot, static_cast<int32_t>(ids.size()), kPrompt, 0});
+      segments.push_back({slot, slot, static_cast<int32_t>(ids.size()), kPrompt, 0});
       for (int i = 0; i < kPrompt; ++i) ids.push_back((slot * 7 + i * 3) % vocab());
       head.push_back(draw(slot, static_cast<int>(ids.size()) - 1, kPrompt));
       length_[slot] = kPrompt;
@@ -59,7 +59,7 @@ class Driven {
     for (const int slot : slots) {
       const auto row = static_cast<int32_t>(ids.size());
       ids.push_back(results_[slot].back().token);
-      segments.push_back({slot, row, 1, length_[slot]++});
+      segments.push_back({slot, slot, row, 1, length_[slot]++});
       head.push_back(draw(slot, row, length_[slot]));
     }
     run(ids, segments, static_cast<int>(slots.size()), head, slots);

@@ -211,7 +211,7 @@ std::vector<float> run_model(const ModelFolder& folder, Backend* backend) {
       rows[i].row = static_cast<int32_t>(i);
       rows[i].logits = logits.data() + before + i * vocab;
     }
-    const Segment segment = {1, 0, num_rows, position};
+    const Segment segment = {1, 1, 0, num_rows, position};
     (*model)->wait((*model)->submit({tokens.data(), num_rows, &segment, 1, num_decode}, rows),
                    &results);
   };

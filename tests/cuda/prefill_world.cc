@@ -170,7 +170,7 @@ void PrefillWorld::fill_row(const Sequence& sequence, int t, int64_t row, Memory
   }
 }
 
-void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts) {
+void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, int further) {
   int64_t rows = 1;
   int64_t max_chunks = 0;
   for (const Part& part : parts) {
@@ -178,15 +178,21 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts) 
     max_chunks += (part.end - part.begin + kChunkTokens - 1) / kChunkTokens;
   }
   Memory memory(shape_, rows, max_chunks);
-  memory.segments.push_back({0, 0, 1, 5});
+  memory.segments.push_back({0, 0, 0, 1, 5});
   memory.row_segments.push_back(0);
   for (const Part& part : parts) {
     const auto index = static_cast<int32_t>(memory.segments.size());
     const auto first = static_cast<int32_t>(memory.row_segments.size());
     const int count = part.end - part.begin;
     const bool padding = part.sequence < 0;
-    memory.segments.push_back({padding ? -1 : sequences_[part.sequence].slot, first, count,
-                               padding ? 0 : sequences_[part.sequence].position + part.begin});
+    Segment segment = {-1, -1, first, count, 0};
+    if (!padding) {
+      Sequence& sequence = sequences_[part.sequence];
+      segment.read_slot = sequence.slot;
+      segment.write_slot = sequence.slot += further;
+      segment.position = sequence.position + part.begin;
+    }
+    memory.segments.push_back(segment);
     for (int i = 0; i < count; ++i) {
       if (!padding) fill_row(sequences_[part.sequence], part.begin + i, first + i, memory);
       memory.row_segments.push_back(index);

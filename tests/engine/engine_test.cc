@@ -85,7 +85,7 @@ TEST(Engine, SlowConstraintsShareTheStepsTime) {
   for (const FakeRunner::Step& step : runner.steps()) {
     int constrained = 0;
     for (int i = 0; i < step.num_decode; ++i) {
-      const int slot = step.segments[i].slot;
+      const int slot = step.segments[i].write_slot;
       ++tokens[slot];
       constrained += slot > 0;
     }

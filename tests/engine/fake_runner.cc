@@ -50,16 +50,17 @@ void FakeRunner::check(const StepView& step, const std::vector<HeadRow>& rows) c
     const Segment& segment = step.segments[i];
     EXPECT_EQ(segment.first_row, next_row);
     next_row += segment.num_rows;
-    EXPECT_GE(segment.slot, 0);
-    EXPECT_LT(segment.slot, max_sequences());
-    EXPECT_TRUE(used.insert(segment.slot).second) << "slot " << segment.slot << " twice in a step";
+    EXPECT_GE(segment.write_slot, 0);
+    EXPECT_LT(segment.write_slot, max_sequences());
+    EXPECT_TRUE(used.insert(segment.write_slot).second)
+        << "slot " << segment.write_slot << " twice in a step";
     if (i < step.num_decode) {
       EXPECT_EQ(segment.num_rows, 1);
     } else {
       EXPECT_EQ(segment.position % kChunkTokens, 0) << "off the grid";
     }
     if (segment.position != 0) {
-      EXPECT_EQ(segment.position, static_cast<int64_t>(slots_[segment.slot].size()));
+      EXPECT_EQ(segment.position, static_cast<int64_t>(slots_[segment.write_slot].size()));
     }
   }
   EXPECT_EQ(next_row, step.num_rows);
@@ -109,7 +110,7 @@ Ticket FakeRunner::submit(const StepView& step, const std::vector<HeadRow>& rows
   size_t head = 0;
   for (int i = 0; i < step.num_segments; ++i) {
     const Segment& segment = step.segments[i];
-    std::vector<int32_t>& tokens = slots_[segment.slot];
+    std::vector<int32_t>& tokens = slots_[segment.write_slot];
     if (segment.position == 0) tokens.clear();  // a zero state
     for (int32_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
       tokens.push_back(step.token_ids[row]);

@@ -180,7 +180,8 @@ TEST_F(SequenceTest, DrawsSayWhatIsSampled) {
   head_rows_.clear();
   sequence_->append_row(&plan, &head_rows_);
   EXPECT_EQ(plan.token_ids, (std::vector<int32_t>{7, 'z'}));
-  EXPECT_EQ(plan.segments[0].slot, 1);
+  EXPECT_EQ(plan.segments[0].read_slot, 1);
+  EXPECT_EQ(plan.segments[0].write_slot, 1);
   EXPECT_EQ(plan.segments[0].first_row, 1);
   EXPECT_EQ(plan.segments[0].position, 6);
   EXPECT_EQ(head_rows_[0].row, 1);

@@ -138,7 +138,7 @@ std::vector<Segment> shuffled_segments(int batch, int sets) {
   std::shuffle(slots.begin(), slots.end(), std::mt19937(1));
   std::vector<Segment> segments;
   for (size_t i = 0; i < slots.size(); ++i) {
-    segments.push_back({slots[i], static_cast<int32_t>(i) % batch, 1, 64});
+    segments.push_back({slots[i], slots[i], static_cast<int32_t>(i) % batch, 1, 64});
   }
   return segments;
 }

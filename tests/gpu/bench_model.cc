@@ -174,7 +174,7 @@ void decode(const Effort& effort, const Limits& limits, const Sizes& sizes, Dtyp
   for (const int batch : batches) {
     const Timing timing = time_steps(effort, [&](int i) {
       std::vector<Segment> segments;
-      for (int s = 0; s < batch; ++s) segments.push_back({s, s, 1, 64 + i});
+      for (int s = 0; s < batch; ++s) segments.push_back({s, s, s, 1, 64 + i});
       model.step(segments, batch);
     });
     // Of the embeddings a step reads a row a sequence.
@@ -198,7 +198,7 @@ void first_token(const Effort& effort, const Sizes& sizes, int64_t prompt, int m
   const auto read_prompt = [&](int) {
     for (int64_t at = 0; at < prompt; at += max_rows) {
       const auto rows = static_cast<int32_t>(std::min<int64_t>(max_rows, prompt - at));
-      model.step({{0, 0, rows, at}}, 0);
+      model.step({{0, 0, 0, rows, at}}, 0);
     }
   };
   read_prompt(0);  // loads the kernels

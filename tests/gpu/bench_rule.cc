@@ -143,7 +143,7 @@ void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, con
   std::vector<cuda::Chunk> chunks;
   std::vector<int32_t> row_segments(static_cast<size_t>(num_rows));
   for (int s = 0; s < prompts.count; ++s) {
-    segments.push_back({s, s * prompts.tokens, prompts.tokens, 0});
+    segments.push_back({s, s, s * prompts.tokens, prompts.tokens, 0});
     for (int t = 0; t < prompts.tokens; t += kChunkTokens) {
       chunks.push_back(
           {s, s * prompts.tokens + t, std::min(int{kChunkTokens}, prompts.tokens - t)});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace deltaserve {
 
@@ -38,6 +39,15 @@ void for_each_float(const MixerShape& shape, const LayerStateLayout& layout, Lay
     row(layout.key_count, h * padded_to_16(shape.count_width()), covariance.z);
     row(layout.key_mean, h * stride, covariance.m);
   }
+}
+
+bool same_state(const LayerStateLayout& layout, const float* a, const float* b) {
+  for (const StatePart& part : {layout.state, layout.conv_tail, layout.squares, layout.key_sum,
+                                layout.covariance, layout.key_count, layout.key_mean}) {
+    const auto bytes = static_cast<size_t>(part.floats) * sizeof(float);
+    if (std::memcmp(a + part.offset, b + part.offset, bytes) != 0) return false;
+  }
+  return true;
 }
 
 World::World(const LayerCase& c)

@@ -23,7 +23,7 @@ inline constexpr int kNumJobs = std::size(kJobs);
 inline constexpr int kLayers = 2;  // of the state layout; the test runs the second
 inline constexpr int kNumSlots = 2 * kNumJobs + 1;
 
-// Even slots belong to nobody.
+// Of a job's state before its first step. Even slots belong to nobody.
 inline int slot_of(int job) {
   return 2 * job + 1;
 }
@@ -32,6 +32,9 @@ inline int slot_of(int job) {
 void for_each_float(const MixerShape& shape, const LayerStateLayout& layout,
                     reference::LayerState& state,
                     const std::function<void(int64_t, double&)>& visit);
+
+// Whether two slots hold the same bits of a layer.
+bool same_state(const LayerStateLayout& layout, const float* a, const float* b);
 
 // The inputs of all jobs, their states before the step, and what they should become.
 class World {

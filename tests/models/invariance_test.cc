@@ -104,7 +104,7 @@ TEST_P(Invariance, NeighboursChangeNoBit) {
   std::vector<int32_t> ids;
   std::vector<Segment> segments;
   for (int s = 0; s < 6; ++s) {
-    segments.push_back({s, static_cast<int32_t>(ids.size()), lengths[s], 0});
+    segments.push_back({s, s, static_cast<int32_t>(ids.size()), lengths[s], 0});
     ids.insert(ids.end(), tokens[s].begin(), tokens[s].begin() + lengths[s]);
   }
   const std::vector<float> prompts = model.step(ids, segments, 0);
@@ -119,10 +119,10 @@ TEST_P(Invariance, NeighboursChangeNoBit) {
     ids.clear();
     segments.clear();
     for (int s = 0; s < 6; ++s) {
-      segments.push_back({s, s, 1, lengths[s] + t});
+      segments.push_back({s, s, s, 1, lengths[s] + t});
       ids.push_back(tokens[s][static_cast<size_t>(lengths[s] + t)]);
     }
-    segments.push_back({7, 6, 64, t * 64});
+    segments.push_back({7, 7, 6, 64, t * 64});
     ids.insert(ids.end(), stranger.begin() + t * 64, stranger.begin() + (t + 1) * 64);
     const std::vector<float> logits = model.step(ids, segments, 6);
     for (size_t s = 0; s < 6; ++s) {
@@ -160,6 +160,31 @@ TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
       decoded.insert(decoded.end(), logits.begin(), logits.end());
     }
     EXPECT_TRUE(same_bits(decoded, whole.decoded)) << slot;
+  }
+}
+
+// Two sequences go on from one state in one step; it stays as it was for a third.
+TEST_P(Invariance, ManyGoOnFromOneState) {
+  LoadedModel model = load(2);
+  const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 6);
+  const Trace whole = run_alone(model, 0, tokens, 70, 512);
+  model.prefill(1, tokens, 0, 70);
+  const std::vector<float> before = model.state(1);
+  const std::vector<float> logits =
+      model.step({tokens[70], tokens[70]}, {{1, 2, 0, 1, 70}, {1, 3, 1, 1, 70}}, 2);
+  EXPECT_TRUE(same_bits(model.state(1), before));
+  EXPECT_TRUE(same_bits(model.state(2), model.state(3)));
+  const auto vocab = static_cast<size_t>(model.vocab());
+  for (const int slot : {2, 3}) {
+    const float* first = &logits[static_cast<size_t>(slot - 2) * vocab];
+    EXPECT_TRUE(same_bits(first, whole.decoded.data(), vocab)) << slot;
+    for (int t = 71; t < 75; ++t) {
+      const std::vector<float> next = model.decode(slot, tokens[static_cast<size_t>(t)], t);
+      EXPECT_TRUE(
+          same_bits(next.data(), &whole.decoded[static_cast<size_t>(t - 70) * vocab], vocab))
+          << slot << " " << t;
+    }
+    EXPECT_TRUE(same_bits(model.state(slot), whole.state)) << slot;
   }
 }
 

@@ -54,10 +54,11 @@ class LoadedModel {
 
   // Reads tokens [from, to) of one sequence in a step of its own.
   std::vector<float> prefill(int slot, const std::vector<int32_t>& tokens, int from, int to) {
-    return step({tokens.begin() + from, tokens.begin() + to}, {{slot, 0, to - from, from}}, 0);
+    return step({tokens.begin() + from, tokens.begin() + to}, {{slot, slot, 0, to - from, from}},
+                0);
   }
   std::vector<float> decode(int slot, int32_t token, int64_t position) {
-    return step({token}, {{slot, 0, 1, position}}, 1);
+    return step({token}, {{slot, slot, 0, 1, position}}, 1);
   }
   std::vector<float> state(int slot) {
     std::vector<float> floats(static_cast<size_t>(model_->layout().floats));
