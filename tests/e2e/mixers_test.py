@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Every golden model through HTTP: prompt log-probabilities and greedy text, against float64.
+"""Every golden model through HTTP: prompt log-probabilities and greedy text, against float64, and
+requests that come together, against the same alone.
 
-    python3 mixers_test.py --binary build/release/bin/deltaserve --golden tests/golden [-k NAME]
+    python3 mixers_test.py --binary build/release/bin/deltaserve --golden tests/golden \\
+        [--module build/release/tests/cuda/modules/libemulated_module.so] [-k NAME]
 """
 
 import argparse
 import array
+import concurrent.futures
 import json
 import math
+import os
 import pathlib
 import re
 import struct
@@ -18,9 +22,11 @@ import urllib.request
 
 BINARY = ""
 GOLDEN = pathlib.Path()
+MODULE = ""  # of CUDA; without, the CPU computes
 TOLERANCE = 3e-4  # of one log-probability
 PROMPT_TOKENS = 200
 GREEDY_PROMPT = 10
+TOGETHER_PROMPTS = (1, 70, 3, 64, 10)  # tokens
 
 
 def read_safetensors(path):
@@ -50,7 +56,8 @@ class Server:
     """A server process; a context manager."""
 
     def __init__(self, model):
-        command = [BINARY, "serve", "--model", str(model), "--http-port", "0"]
+        device = "cuda" if MODULE else "cpu"
+        command = [BINARY, "serve", "--model", str(model), "--http-port", "0", "--device", device]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for line in self.process.stdout:
             found = re.match(r"listening on (http://\S+)", line)
@@ -83,6 +90,7 @@ class Mixers(unittest.TestCase):
         with Server(folder) as server:
             self.check_prompt(server, expected, config)
             self.check_greedy(server, expected)
+            self.check_together(server, expected)
 
     def check_prompt(self, server, expected, config):
         """The log-probability of every prompt token after the first."""
@@ -110,6 +118,20 @@ class Mixers(unittest.TestCase):
         for mine, theirs in zip(choice["logprobs"]["token_logprobs"], truth, strict=True):
             self.assertAlmostEqual(mine, theirs, delta=TOLERANCE)
 
+    def check_together(self, server, expected):
+        """Text drawn from random seeds, bit for bit."""
+        ids = [int(i) for i in expected["greedy.ids"][1]]
+
+        def complete(seed):
+            prompt = (ids * TOGETHER_PROMPTS[seed])[:TOGETHER_PROMPTS[seed]]
+            return server.complete(prompt=prompt, seed=seed, logprobs=2, max_tokens=6,
+                                   ignore_eos=True, return_token_ids=True)
+
+        seeds = range(len(TOGETHER_PROMPTS))
+        alone = [complete(seed) for seed in seeds]
+        with concurrent.futures.ThreadPoolExecutor(len(seeds)) as pool:
+            self.assertEqual(list(pool.map(complete, seeds)), alone)
+
 
 def add_tests():
     folders = sorted(path.parent for path in GOLDEN.glob("*/config.json"))
@@ -119,13 +141,17 @@ def add_tests():
 
 
 def main():
-    global BINARY, GOLDEN
+    global BINARY, GOLDEN, MODULE
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", required=True)
     parser.add_argument("--golden", required=True, type=pathlib.Path)
+    parser.add_argument("--module", default="")
     arguments, rest = parser.parse_known_args()
     BINARY = arguments.binary
     GOLDEN = arguments.golden
+    MODULE = arguments.module
+    if MODULE:
+        os.environ["DELTASERVE_CUDA_MODULE"] = os.path.abspath(MODULE)
     add_tests()
     unittest.main(argv=[sys.argv[0], *rest])
 
