@@ -12,6 +12,8 @@ struct BackendOptions {
   Products products = Products::kTensor;
   // Whether decode steps are filled up to padded_batch() rows, recorded and played.
   bool recordings = true;
+  // Whether launches overlap where that changes no bit (prove_overlap of layer_proof.h).
+  bool overlap = true;
   // Room for what the draws of a step adjust and mask. Where it does not suffice, the head takes
   // several passes and the host waits between them.
   int64_t head_extra_bytes = int64_t{8} << 20;

@@ -79,6 +79,7 @@ DS_DEVICE float precondition_rows(const MixerCall& call, int head, int c, int64_
 
 // grid [segments, heads of the preconditioner], a thread a channel
 DS_KERNEL void DS_BOUNDS(kMaxCudaKeyDim, 1) precondition_kernel(LayerCall call) {
+  simt::await_launches_before();
   const Segment segment = call.mixer.step.segments[simt::block_index().x];
   const int head = simt::block_index().y;
   const int c = simt::thread_index();
@@ -166,6 +167,7 @@ class KeySum {
 // grid [segments, blocks of heads], a warp a head
 template <int kLane>
 DS_KERNEL void DS_BOUNDS(kThreads, 1) key_sums_kernel(LayerCall call) {
+  simt::await_launches_before();
   const Segment segment = call.mixer.step.segments[simt::block_index().x];
   const int head = simt::block_index().y * kWarps + simt::warp_index();
   if (segment.write_slot < 0 || head >= call.mixer.shape().heads) return;
@@ -193,6 +195,7 @@ DS_DEVICE float covariance_log_decay(const MixerCall& call, int64_t row, int64_t
 // grid [rows, blocks of heads], a warp a head. What needs no earlier row: the key, what is written,
 // the query.
 DS_KERNEL void DS_BOUNDS(kThreads, 8) covariance_rows_kernel(LayerCall call) {
+  simt::await_launches_before();
   const int row = simt::block_index().x;
   const MixerCall& mixer = call.mixer;
   const MixerShape& shape = mixer.shape();
@@ -259,6 +262,7 @@ DS_DEVICE RunningMean average_rows(const MixerCall& call, int head, int c, int64
 
 // grid [segments, heads], a thread a channel
 DS_KERNEL void DS_BOUNDS(kMaxCudaKeyDim, 1) running_mean_kernel(LayerCall call) {
+  simt::await_launches_before();
   const Segment segment = call.mixer.step.segments[simt::block_index().x];
   const int head = simt::block_index().y;
   const int c = simt::thread_index();
@@ -310,6 +314,7 @@ DS_DEVICE float gate_part(const MixerCall& call, int row, int head) {
 
 // grid [rows, blocks of heads], a warp a head
 DS_KERNEL void DS_BOUNDS(kThreads, 8) conditioned_queries_kernel(LayerCall call) {
+  simt::await_launches_before();
   const int row = simt::block_index().x;
   const MixerCall& mixer = call.mixer;
   const MixerShape& shape = mixer.shape();

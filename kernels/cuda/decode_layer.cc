@@ -203,6 +203,7 @@ class DecodeBlock {
 // grid [blocks of state rows, a cluster; heads; decode segments]
 template <class Mixer, class Tile, int kLane>
 DS_KERNEL void DS_BOUNDS(Tile::kThreads, 1) decode_layer_kernel(LayerCall call, SharedToken at) {
+  simt::await_launches_before();
   const Segment segment = call.mixer.step.segments[simt::block_index().z];
   DecodeBlock<Mixer, Tile, kLane> block(call, at, segment, simt::block_index().y);
   if (segment.write_slot < 0) return block.write_zeros();

@@ -22,6 +22,7 @@ struct StepTile {
   // Enough bytes under way to hide the memory's latency, few enough registers for many warps.
   static constexpr int kRows = kChannels <= 4 ? 8 : 4;
   static constexpr int kBlockRows = kThreads / kWidth * kRows;
+  static_assert(kRows <= kWidth);  // a lane stores the result of a row
 };
 
 // A team's part of one head in one segment.
@@ -86,16 +87,17 @@ class StepTeam {
       sums[Tile::kRows + r] = erased;
     }
     simt::lanes_sum<Tile::kWidth>(sums);
+    float own_out = 0;  // of row `lane_`
     DS_UNROLL
     for (int r = 0; r < Tile::kRows; ++r) {
-      const bool inside = r < rows_left_;
-      const float u = (inside ? Mixer::value(token, first_row_ + r) : 0.0f) - sums[Tile::kRows + r];
+      const float value = r < rows_left_ ? Mixer::value(token, first_row_ + r) : 0.0f;
+      const float u = value - sums[Tile::kRows + r];
       DS_UNROLL
       for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] += t.write[i] * u;
-      if (inside && lane_ == r % Tile::kWidth) {
-        out[first_row_ + r] = sums[r] + sums[2 * Tile::kRows] * u;
-      }
+      const float row_out = sums[r] + sums[2 * Tile::kRows] * u;
+      own_out = lane_ == r ? row_out : own_out;
     }
+    if (lane_ < Tile::kRows && lane_ < rows_left_) out[first_row_ + lane_] = own_out;
   }
 
  private:

@@ -25,6 +25,7 @@ DS_DEVICE void write_zeros(const RuleView& view, const Segment& segment, int hea
 // grid [blocks of state rows, heads, segments]
 template <class Mixer, class Tile>
 DS_KERNEL void DS_BOUNDS(kThreads, 1) steps_kernel(RuleView view, int first_segment, bool decode) {
+  simt::await_launches_before();
   using Stored = typename Tile::Stored;
   const Segment segment = view.call.mixer.step.segments[first_segment + simt::block_index().z];
   const int head = simt::block_index().y;

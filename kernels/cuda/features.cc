@@ -106,6 +106,7 @@ DS_DEVICE void compute_gate(const MixerCall& call, const RowRuns& runs, int row,
 template <int kLane>
 DS_KERNEL void DS_BOUNDS(kThreads, kLane <= 8 ? 8 : 4)
     features_kernel(LayerCall call, RowRuns runs, int first_row) {
+  simt::await_launches_before();
   const int row = first_row + simt::block_index().x;
   const Segment segment = call.segment_of_row(row);
   if (segment.write_slot < 0) return;
@@ -125,6 +126,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, kLane <= 8 ? 8 : 4)
 
 // grid [prefill segments, blocks of channels]
 DS_KERNEL void DS_BOUNDS(kThreads, 1) conv_tails_kernel(LayerCall call) {
+  simt::await_launches_before();
   const StepView& step = call.mixer.step;
   const Segment segment = step.segments[step.num_decode + simt::block_index().x];
   const int channel = simt::block_index().y * kThreads + simt::thread_index();

@@ -181,6 +181,7 @@ class RowEvaluation {
 
 // grid [rows]
 DS_KERNEL void DS_BOUNDS(kMaxHeadThreads, 1) evaluate_kernel(EvaluateCall call) {
+  simt::await_launches_before();
   auto* shared = static_cast<HeadShared*>(simt::shared_memory());
   const int row = simt::block_index().x;
   RowEvaluation(call, row, *shared, reinterpret_cast<uint64_t*>(shared + 1))

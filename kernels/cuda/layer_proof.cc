@@ -9,6 +9,7 @@
 #include "kernels/cuda/delta_prefill.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/mixer_layer.h"
+#include "kernels/cuda/products.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -216,6 +217,22 @@ void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths*
   }
 }
 
+// Whether a layer has the same bits when its launches overlap, and products have the right ones.
+// Leaves them overlapping.
+bool overlap_agrees(Runtime& runtime, const MixerShape& shape, const LayerPaths& paths) {
+  constexpr int kTries = 3;  // a read that comes too early does so once in a while
+  Proof proof(runtime, shape, Dtype::kF32);
+  if (!proof.complete()) return false;
+  const Proof::Result apart = proof.run(paths);
+  if (apart.decode.empty()) return false;
+  runtime.set_overlap(true);
+  for (int i = 0; i < kTries; ++i) {
+    const Proof::Result result = proof.run(paths);
+    if (result.decode != apart.decode || result.prefill != apart.prefill) return false;
+  }
+  return tensor_products_agree(runtime);
+}
+
 }  // namespace
 
 LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, std::string* warning) {
@@ -228,6 +245,13 @@ LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, std::string* w
     if (fast && allowed) compare(runtime, shape, dtype, &paths, warning);
   }
   return paths;
+}
+
+void prove_overlap(Runtime& runtime, const MixerShape& shape, const LayerPaths& paths,
+                   std::string* warning) {
+  if (!runtime.can_overlap() || overlap_agrees(runtime, shape, paths)) return;
+  runtime.set_overlap(false);
+  warn(warning, "overlapping launches failed their comparison and stay off");
 }
 
 }  // namespace deltaserve::cuda

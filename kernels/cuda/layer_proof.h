@@ -13,4 +13,9 @@ namespace deltaserve::cuda {
 // memory; it stays empty where all is well.
 LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, std::string* warning);
 
+// Lets launches overlap from now on, if a layer of this shape by `paths` and products give the same
+// bits that way. Otherwise says so in `warning`.
+void prove_overlap(Runtime& runtime, const MixerShape& shape, const LayerPaths& paths,
+                   std::string* warning);
+
 }  // namespace deltaserve::cuda

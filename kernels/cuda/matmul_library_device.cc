@@ -71,7 +71,7 @@ class CublasLt final : public ProductLibrary {
     return cublasLtMatmul(handle_, &problem.operation, &one, call.w.data, &problem.w, call.x_bf16,
                           &problem.x, &kept, call.out, &problem.out, call.out, &problem.out,
                           &found->second[index].algorithm, workspace_.get(), workspace_.bytes(),
-                          runtime_.stream()) == CUBLAS_STATUS_SUCCESS;
+                          runtime_.stream().handle) == CUBLAS_STATUS_SUCCESS;
   }
 
  private:

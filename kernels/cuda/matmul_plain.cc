@@ -28,6 +28,7 @@ DS_DEVICE float weight_at(const uint16_t* data, int64_t index) {
 // grid [tiles of outputs, tiles of rows]
 template <class Weight, class Tile>
 DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_kernel(ProductCall call) {
+  simt::await_launches_before();
   constexpr int kOuts = kTileOuts / kOutThreads;
   constexpr int kRows = Tile::kRows / kRowThreads;
   constexpr int kPitch = Tile::kDepth + 1;
@@ -102,6 +103,7 @@ void launch_weight(simt::Stream stream, const ProductCall& call) {
 // grid [rows]
 DS_KERNEL void DS_BOUNDS(kThreads, 1)
     round_kernel(const float* x, int64_t x_stride, int64_t columns, int64_t padded, uint16_t* to) {
+  simt::await_launches_before();
   const int64_t row = simt::block_index().x;
   auto* pairs = reinterpret_cast<simt::Bf16Pair*>(to + row * padded);
   const float* from = x + row * x_stride;

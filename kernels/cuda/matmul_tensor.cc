@@ -45,57 +45,95 @@ constexpr int few_rows_warps(int row_tiles) {
   return row_tiles == 1 ? 16 : 8;
 }
 
-// kWhole: the rows do not end inside the segment, so that no load depends on a condition.
-template <bool kWhole, int kRowTiles>
-DS_DEVICE void multiply_segment(const ProductCall& call, int64_t first_out, int64_t first_k,
-                                simt::MmaD (&sums)[kRowTiles]) {
-  const int group = simt::lane_index() / 4;
-  const int64_t k_lane = first_k + simt::lane_index() % 4 * kLoad;
-  const auto* weights = static_cast<const uint16_t*>(call.w.data);
-  // Outputs that are not there repeat the last one and are not stored.
-  const uint16_t* low = weights + smaller(first_out + group, call.w.rows - 1) * call.w.stride;
-  const uint16_t* high = weights + smaller(first_out + group + 8, call.w.rows - 1) * call.w.stride;
-  simt::Words4 w[kSegmentLoads][2] = {};
-  DS_UNROLL
-  for (int i = 0; i < kSegmentLoads; ++i) {
-    const int64_t k = k_lane + i * kDepth;
-    if (kWhole || k < call.w.stride) {
-      w[i][0] = simt::load_once(reinterpret_cast<const simt::Words4*>(low + k));
-      w[i][1] = simt::load_once(reinterpret_cast<const simt::Words4*>(high + k));
+// A segment of the block's outputs.
+class SegmentProduct {
+ public:
+  DS_DEVICE SegmentProduct(const ProductCall& call, int64_t first_out)
+      : call_(call),
+        first_out_(first_out + simt::lane_index() / 4),
+        k_lane_(simt::lane_index() % 4 * kLoad) {}
+
+  // Asks for the weights.
+  DS_DEVICE void load(int segment) {
+    first_k_ = int64_t{segment} * kTensorSegment;
+    if (is_whole()) {
+      load_weights<true>();
+    } else {
+      load_weights<false>();
     }
   }
-  DS_UNROLL
-  for (int i = 0; i < kSegmentLoads; ++i) {
-    const int64_t k = k_lane + i * kDepth;
+  // sums += the segment's products, of 8 rows a tile.
+  template <int kRowTiles>
+  DS_DEVICE void multiply(simt::MmaD (&sums)[kRowTiles]) const {
+    if (is_whole()) {
+      multiply_rows<true>(sums);
+    } else {
+      multiply_rows<false>(sums);
+    }
+  }
+
+ private:
+  // Whether the rows do not end inside the segment, so that no load depends on a condition.
+  DS_DEVICE bool is_whole() const { return first_k_ + kTensorSegment <= call_.w.stride; }
+
+  template <bool kWhole>
+  DS_DEVICE void load_weights() {
+    const auto* weights = static_cast<const uint16_t*>(call_.w.data);
+    // Outputs that are not there repeat the last one and are not stored.
+    const uint16_t* low = weights + smaller(first_out_, call_.w.rows - 1) * call_.w.stride;
+    const uint16_t* high = weights + smaller(first_out_ + 8, call_.w.rows - 1) * call_.w.stride;
     DS_UNROLL
-    for (int tile = 0; tile < kRowTiles; ++tile) {
-      const int row = tile * kRowTile + group;
-      simt::Words4 x = {};
-      if (row < call.num_rows && (kWhole || k < call.w.stride)) {
-        x = *reinterpret_cast<const simt::Words4*>(call.x_bf16 + row * call.x_bf16_stride + k);
+    for (int i = 0; i < kSegmentLoads; ++i) {
+      const int64_t k = first_k_ + k_lane_ + i * kDepth;
+      w_[i][0] = w_[i][1] = {};
+      if (kWhole || k < call_.w.stride) {
+        w_[i][0] = simt::load_once(reinterpret_cast<const simt::Words4*>(low + k));
+        w_[i][1] = simt::load_once(reinterpret_cast<const simt::Words4*>(high + k));
       }
-      multiply_depth(w[i][0], w[i][1], x, sums[tile]);
     }
   }
-}
+
+  template <bool kWhole, int kRowTiles>
+  DS_DEVICE void multiply_rows(simt::MmaD (&sums)[kRowTiles]) const {
+    DS_UNROLL
+    for (int i = 0; i < kSegmentLoads; ++i) {
+      const int64_t k = first_k_ + k_lane_ + i * kDepth;
+      DS_UNROLL
+      for (int tile = 0; tile < kRowTiles; ++tile) {
+        const int row = tile * kRowTile + simt::lane_index() / 4;
+        simt::Words4 x = {};
+        if (row < call_.num_rows && (kWhole || k < call_.w.stride)) {
+          x = *reinterpret_cast<const simt::Words4*>(call_.x_bf16 + row * call_.x_bf16_stride + k);
+        }
+        multiply_depth(w_[i][0], w_[i][1], x, sums[tile]);
+      }
+    }
+  }
+
+  const ProductCall& call_;
+  int64_t first_out_;  // of the lane
+  int k_lane_;
+  int64_t first_k_ = 0;
+  simt::Words4 w_[kSegmentLoads][2];
+};
 
 // grid [tiles of 16 outputs]; shared memory float [segments, 8 kRowTiles, 16]
 template <int kRowTiles>
 DS_KERNEL void DS_BOUNDS(few_rows_warps(kRowTiles) * simt::kWarp, 1)
     few_rows_kernel(ProductCall call, int segments) {
   constexpr int kBlockSums = kRowTiles * kRowTile * kOutTile;
+  const int num_warps = simt::block_threads() / simt::kWarp;
   auto* partial = static_cast<float*>(simt::shared_memory());
   const int64_t first_out = int64_t{simt::block_index().x} * kOutTile;
   const int group = simt::lane_index() / 4;
   const int pair = simt::lane_index() % 4;
-  for (int s = simt::warp_index(); s < segments; s += simt::block_threads() / simt::kWarp) {
+  SegmentProduct product(call, first_out);
+  product.load(simt::warp_index());  // weights are there; what they are multiplied with may not be
+  simt::await_launches_before();
+  for (int s = simt::warp_index(); s < segments; s += num_warps) {
     simt::MmaD sums[kRowTiles] = {};
-    const int64_t first_k = int64_t{s} * kTensorSegment;
-    if (first_k + kTensorSegment <= call.w.stride) {
-      multiply_segment<true>(call, first_out, first_k, sums);
-    } else {
-      multiply_segment<false>(call, first_out, first_k, sums);
-    }
+    if (s >= num_warps) product.load(s);
+    product.multiply(sums);
     DS_UNROLL
     for (int tile = 0; tile < kRowTiles; ++tile) {
       DS_UNROLL
@@ -301,6 +339,7 @@ class TileProduct {
 // grid [tiles of outputs, tiles of rows]
 template <class Tile>
 DS_KERNEL void DS_BOUNDS(Tile::kThreads, 1) tile_kernel(ProductCall call) {
+  simt::await_launches_before();
   TileProduct<Tile>(call).run();
 }
 

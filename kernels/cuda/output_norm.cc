@@ -75,6 +75,7 @@ class OutputColumns {
 // grid [rows, groups]
 DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
     output_norm_kernel(LayerCall call, int width, int first_row) {
+  simt::await_launches_before();
   const int row = first_row + simt::block_index().x;
   const OutputColumns columns(call, row, simt::block_index().y * width);
   const bool padding = call.segment_of_row(row).write_slot < 0;

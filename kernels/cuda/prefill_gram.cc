@@ -70,13 +70,11 @@ class GramWarp {
  public:
   static constexpr bool kChannelDecay = Mixer::kDecay == Decay::kPerChannel;
 
-  DS_DEVICE GramWarp(const RuleView& view, const HeadTokens& tokens, int n, GramMemory& memory,
-                     unsigned char* to)
-      : tokens_(tokens),
+  DS_DEVICE GramWarp(const RuleView& view, const HeadTokens& tokens, int n, GramMemory& memory)
+      : view_(view),
+        tokens_(tokens),
         n_(n),
         memory_(memory),
-        layout_{static_cast<int>(view.size().key_dim)},
-        to_(to),
         block_(simt::warp_index()),
         group_(simt::lane_index() / 4),
         pair_(simt::lane_index() % 4) {
@@ -121,9 +119,9 @@ class GramWarp {
     DS_UNROLL
     for (int j = 0; j < kChunkBlocks; ++j) {
       if (j > block_) continue;
-      const bool diagonal = j == block_;
-      if (diagonal && kChannelDecay) {
-        load_diagonal(memory_.inverse, reads_[j]);
+      if constexpr (kChannelDecay) {
+        if (Mixer::kErases && j < block_) store_square(j, a_[j]);
+        take_diagonal(j, memory_.inverse, reads_[j]);
       } else {
         weigh(j, 1, reads_[j]);
         weigh(j, 0, a_[j]);
@@ -131,7 +129,7 @@ class GramWarp {
       }
       const MmaD& left = reads_[j][0];
       const MmaD& right = reads_[j][1];
-      store_split(layout_.reads() + lower_block(block_, j) * kBlockBytes,
+      store_split(layout().reads() + lower_block(block_, j) * kBlockBytes,
                   kLowerBlocks * kBlockBytes,
                   {{{left.d[0], left.d[1], right.d[0], right.d[1]}},
                    {{left.d[2], left.d[3], right.d[2], right.d[3]}}});
@@ -148,14 +146,20 @@ class GramWarp {
         rows.top.x[i] = at[0];
         rows.bottom.x[i] = at[8 * kSquareStride];
       }
-      store_split(layout_.inverse() + lower_block(block_, j) * kBlockBytes,
+      store_split(layout().inverse() + lower_block(block_, j) * kBlockBytes,
                   kLowerBlocks * kBlockBytes, rows);
     }
   }
 
  private:
+  // Of the view each time: these need no registers of their own.
+  DS_DEVICE TensorChunk layout() const { return {static_cast<int>(view_.size().key_dim)}; }
+  DS_DEVICE unsigned char* to() const {
+    return tensor_chunk(view_, simt::block_index().x, simt::block_index().y);
+  }
+
   DS_DEVICE void store(int offset, const Words4& block) const {
-    *reinterpret_cast<Words4*>(to_ + offset + simt::lane_index() * 16) = block;
+    *reinterpret_cast<Words4*>(to() + offset + simt::lane_index() * 16) = block;
   }
 
   // The low parts `to_low` bytes behind the high ones.
@@ -219,14 +223,14 @@ class GramWarp {
     const int at = (k % 4 * kChunkBlocks + block_) * kBlockBytes + k / 4 * TensorChunk::kRowBytes;
     read.top *= top;
     read.bottom *= bottom;
-    store(layout_.read() + at, rounded(read));
+    store(layout().read() + at, rounded(read));
     if constexpr (Mixer::kErases) {
       DS_UNROLL
       for (int c = 0; c < 4; ++c) {
         erase.top.x[c] *= -top.x[c];
         erase.bottom.x[c] *= -bottom.x[c];
       }
-      store(layout_.erase() + at, rounded(erase));
+      store(layout().erase() + at, rounded(erase));
     }
   }
 
@@ -256,7 +260,7 @@ class GramWarp {
       }
     }
     constexpr int kBlocks = TensorChunk::kWriteChannels / kBlock;
-    const int piece = layout_.write() + k / kBlocks * TensorChunk::kWriteBytes;
+    const int piece = layout().write() + k / kBlocks * TensorChunk::kWriteBytes;
     store_split(piece + (block_ * kBlocks + k % kBlocks) * kBlockBytes,
                 TensorChunk::kWriteDecay / 2, rows);
     const int lane = simt::lane_index();
@@ -268,7 +272,7 @@ class GramWarp {
     if constexpr (kChannelDecay) {
       for (int b = 0; b < kChunkBlocks; ++b) decay *= memory_.decays.block[b][part * kBlock + lane];
     }
-    reinterpret_cast<float*>(to_ + piece + TensorChunk::kWriteDecay)[k % kBlocks * kBlock + lane] =
+    reinterpret_cast<float*>(to() + piece + TensorChunk::kWriteDecay)[k % kBlocks * kBlock + lane] =
         decay;
   }
 
@@ -294,20 +298,22 @@ class GramWarp {
       memory_.a[row * kSquareStride + column] = sums[at / 4].d[at % 4];
     }
   }
-  DS_DEVICE void load_diagonal(const float* square, MmaD (&sums)[2]) const {
+  // Of column block `j`, if it is the warp's own. Not by a branch, at whose end some compilers no
+  // longer know which sums these are, and keep them in memory.
+  DS_DEVICE void take_diagonal(int j, const float* square, MmaD (&sums)[2]) const {
     DS_UNROLL
     for (int at = 0; at < 8; ++at) {
       const int row = block_ * kBlock + group_ + at % 4 / 2 * 8;
-      const int column = block_ * kBlock + at / 4 * 8 + 2 * pair_ + at % 2;
-      sums[at / 4].d[at % 4] = square[row * kSquareStride + column];
+      const int column = j * kBlock + at / 4 * 8 + 2 * pair_ + at % 2;
+      float& x = sums[at / 4].d[at % 4];
+      x = j == block_ ? square[row * kSquareStride + column] : x;
     }
   }
 
+  const RuleView& view_;
   HeadTokens tokens_;
   int n_;
   GramMemory& memory_;
-  TensorChunk layout_;
-  unsigned char* to_;
   int block_;  // of rows
   int group_;  // of the lane, as in simt.h
   int pair_;
@@ -318,6 +324,7 @@ class GramWarp {
 // grid [chunks, heads]
 template <class Mixer>
 DS_KERNEL void DS_BOUNDS(kThreads, 1) tensor_gram_kernel(RuleView view) {
+  simt::await_launches_before();
   auto& memory = *static_cast<GramMemory*>(simt::shared_memory());
   const int head = simt::block_index().y;
   const Chunk chunk = view.call.chunks[simt::block_index().x];
@@ -328,7 +335,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) tensor_gram_kernel(RuleView view) {
     memory.a[at] = memory.inverse[at] = 0;
   }
   sum_log_decays<Mixer>(tokens, n, memory.steps, memory.sums);
-  GramWarp<Mixer> warp(view, tokens, n, memory, tensor_chunk(view, simt::block_index().x, head));
+  GramWarp<Mixer> warp(view, tokens, n, memory);
   const auto stages = static_cast<int>(view.size().key_dim / kStageChannels);
   for (int stage = 0; stage < stages; ++stage) {
     if constexpr (Mixer::kDecay == Decay::kPerChannel) {

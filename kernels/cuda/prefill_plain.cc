@@ -169,6 +169,7 @@ DS_DEVICE void weigh_operands(const HeadTokens& tokens, int key_dim, int n, cons
 // grid [chunks, heads]
 template <class Mixer>
 DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_chunk_kernel(RuleView view) {
+  simt::await_launches_before();
   auto& memory = *static_cast<SquareMemory*>(simt::shared_memory());
   const int head = simt::block_index().y;
   const Chunk chunk = view.call.chunks[simt::block_index().x];
@@ -315,6 +316,7 @@ class PlainState {
 // grid [blocks of columns, heads, prefill segments]
 template <class Mixer>
 DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view, Dtype dtype) {
+  simt::await_launches_before();
   auto& memory = *static_cast<StateMemory*>(simt::shared_memory());
   const StepView& step = view.call.mixer.step;
   const int index = step.num_decode + simt::block_index().z;

@@ -32,6 +32,7 @@ struct StateMemory {
   alignas(16) unsigned char pieces[kStages][TensorChunk::kLargestPiece];
   alignas(16) float values[kChunkTokens * kValueStride];
   int first_chunk;
+  Segment segment;  // the states leave no registers for it
 };
 
 // Resident on a multiprocessor: what the registers allow.
@@ -63,14 +64,8 @@ constexpr auto values_of() {
 template <int kKeyDim, bool kErases>
 class Ring {
  public:
-  DS_DEVICE Ring(const RuleView& view, const Segment& segment, int first_chunk, int head,
-                 StateMemory& memory)
-      : view_(view),
-        values_(view.tokens(segment.first_row, head).v),
-        rows_(segment.num_rows),
-        chunk_(tensor_chunk(view, first_chunk, head)),
-        memory_(memory) {
-    values_.data += simt::block_index().x * kTensorColumns;
+  DS_DEVICE Ring(const RuleView& view, int head, StateMemory& memory)
+      : view_(view), memory_(memory), head_(head) {
     for (int stage = 0; stage < kStages - 1; ++stage) issue(stage);
   }
 
@@ -79,6 +74,7 @@ class Ring {
   template <class Values>
   DS_DEVICE void make_values(const HeadTokens& tokens, int n) {
     simt::wait_copies<kStages - 2>();
+    DS_NO_UNROLL
     for (int at = simt::thread_index(); at < kChunkTokens * kRowCopies; at += kThreads) {
       const int i = at / kRowCopies;
       const int column = at % kRowCopies * 4;
@@ -117,37 +113,41 @@ class Ring {
   static_assert(kPieces >= kStages);
 
   DS_DEVICE void issue(int stage) {
-    if (rows_ > 0) {
+    if (chunk_ * kChunkTokens < memory_.segment.num_rows) {
       if (piece_ == 0) issue_values();
+      const unsigned char* from = tensor_chunk(view_, memory_.first_chunk + chunk_, head_);
       const TensorChunk::Piece piece = TensorChunk{kKeyDim}.piece(piece_, kErases);
       for (int at = simt::thread_index() * 16; at < piece.bytes; at += kThreads * 16) {
-        simt::copy_async(memory_.pieces[stage] + at, chunk_ + piece.offset + at);
+        simt::copy_async(memory_.pieces[stage] + at, from + piece.offset + at);
       }
       if (++piece_ == kPieces) {
         piece_ = 0;
-        chunk_ += int64_t{view_.heads()} * TensorChunk{kKeyDim}.bytes();
-        rows_ -= kChunkTokens;
-        values_.data = values_.at(kChunkTokens);
+        ++chunk_;
       }
     }
     simt::commit_copies();
   }
-  DS_DEVICE void issue_values() {
+  // Of the block's columns.
+  DS_DEVICE void issue_values() const {
+    const int row = chunk_ * kChunkTokens;
+    const TokenRows values = view_.tokens(memory_.segment.first_row + row, head_).v;
+    const int first_column = simt::block_index().x * kTensorColumns;
     for (int at = simt::thread_index(); at < kChunkTokens * kRowCopies; at += kThreads) {
       const int i = at / kRowCopies;
       const int column = at % kRowCopies * 4;
-      if (i >= rows_) break;
-      simt::copy_async(memory_.values + i * kValueStride + column, values_.at(i) + column);
+      if (row + i >= memory_.segment.num_rows) break;
+      simt::copy_async(memory_.values + i * kValueStride + column,
+                       values.at(i) + first_column + column);
     }
   }
 
+  // Pointers are made of these when they are needed: the states leave no registers for them.
   const RuleView& view_;
-  TokenRows values_;  // of the block's columns, from the chunk under way on
-  int rows_;          // of the segment from there on
-  const unsigned char* chunk_;
   StateMemory& memory_;
-  int piece_ = 0;  // to be asked for next, of its chunk
-  int taken_ = 0;  // stage of the next
+  int head_;
+  int chunk_ = 0;  // of the segment, to be asked for next
+  int piece_ = 0;  // of it
+  int taken_ = 0;  // stage of the next piece that arrives
 };
 
 // A left operand from two neighbouring tiles of sums.
@@ -407,15 +407,19 @@ class WarpState {
 template <class Values, int kKeyDim, class Stored>
 DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
     tensor_state_kernel(RuleView view) {
+  simt::await_launches_before();
   auto& memory = *static_cast<StateMemory*>(simt::shared_memory());
   const StepView& step = view.call.mixer.step;
   const int index = step.num_decode + simt::block_index().z;
-  const Segment segment = step.segments[index];
   const int head = simt::block_index().y;
-  if (segment.write_slot < 0) return write_zeros(view, segment, head, kTensorColumns);
+  if (step.segments[index].write_slot < 0) {
+    return write_zeros(view, step.segments[index], head, kTensorColumns);
+  }
   const int first_column = simt::block_index().x * kTensorColumns;
-  const int first = first_chunk(view.call, index, &memory.first_chunk);
-  Ring<kKeyDim, Values::kErases> ring(view, segment, first, head, memory);
+  if (simt::thread_index() == 0) memory.segment = step.segments[index];
+  const Segment& segment = memory.segment;  // there behind first_chunk(), which all threads meet in
+  first_chunk(view.call, index, &memory.first_chunk);
+  Ring<kKeyDim, Values::kErases> ring(view, head, memory);
   WarpState<Values, kKeyDim, Stored> state(view, head, memory);
   const auto stored = [&](int slot) {
     return static_cast<Stored*>(view.state(slot, head)) + first_column * kKeyDim;

@@ -50,6 +50,6 @@ class ProductRunner {
 };
 
 // Whether every kernel of launch_tensor_product gives what launch_plain_product does.
-bool tensor_products_work(Runtime& runtime);
+bool tensor_products_agree(Runtime& runtime);
 
 }  // namespace deltaserve::cuda

@@ -41,6 +41,7 @@ simt::Grid column_grid(int num_rows, int64_t n) {
 
 DS_KERNEL void DS_BOUNDS(kThreads, 8)
     embed_kernel(DeviceMatrix table, const int32_t* token_ids, DeviceRows out) {
+  simt::await_launches_before();
   const int row = simt::block_index().x;
   const int32_t token = token_ids[row];
   const int64_t from = token * table.stride;
@@ -55,6 +56,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 8)
 DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
     rms_norm_kernel(DeviceRows x, const int32_t* source_rows, const float* weight, float eps,
                     DeviceRows out) {
+  simt::await_launches_before();
   const int row = simt::block_index().x;
   const float* in = x.data + (source_rows == nullptr ? row : source_rows[row]) * x.columns;
   normalise_row(
@@ -64,11 +66,13 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
 
 DS_KERNEL void DS_BOUNDS(kThreads, 8)
     add_bias_kernel(const float* bias, int64_t n, DeviceRows out, int64_t column) {
+  simt::await_launches_before();
   const float* row = out.data + int64_t{simt::block_index().x} * out.columns + column;
   map_columns(n, out, column, [&](int64_t c) { return row[c] + bias[c]; });
 }
 
 DS_KERNEL void DS_BOUNDS(kThreads, 8) swiglu_kernel(DeviceRows x, DeviceRows out) {
+  simt::await_launches_before();
   const float* gate = x.data + int64_t{simt::block_index().x} * x.columns;
   const float* up = gate + out.columns;
   map_columns(out.columns, out, 0, [&](int64_t c) { return silu(gate[c]) * up[c]; });

@@ -22,6 +22,9 @@ class Runtime {
   virtual simt::Stream stream() const = 0;
   // Whether blocks can share a cluster (compute capability 9.0).
   virtual bool has_clusters() const = 0;
+  // Whether launches can overlap (simt.h; compute capability 9.0), and whether those to come do.
+  virtual bool can_overlap() const = 0;
+  virtual void set_overlap(bool overlaps) = 0;
 
   // Null: the memory is not there, or too little would be left for CUDA's own needs: kernels that
   // are loaded when they are first launched, recordings. 256-byte aligned. The host's can be copied

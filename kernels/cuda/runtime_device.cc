@@ -41,8 +41,10 @@ class DeviceRuntime final : public Runtime {
            std::to_string(properties_.minor) + ", " +
            std::to_string(properties_.totalGlobalMem / 1'000'000'000) + " GB)";
   }
-  simt::Stream stream() const override { return stream_; }
+  simt::Stream stream() const override { return {stream_, overlaps_}; }
   bool has_clusters() const override { return properties_.major >= 9; }
+  bool can_overlap() const override { return properties_.major >= 9; }
+  void set_overlap(bool overlaps) override { overlaps_ = overlaps; }
 
   void* allocate(size_t bytes) override {
     void* memory = nullptr;
@@ -123,6 +125,7 @@ class DeviceRuntime final : public Runtime {
   cudaStream_t stream_;
   cudaEvent_t marks_[2];
   std::vector<cudaGraphExec_t> graphs_;
+  bool overlaps_ = false;
 };
 
 }  // namespace

@@ -11,12 +11,14 @@
 namespace deltaserve::cuda {
 namespace {
 
-using Queue = std::vector<std::function<void()>>;
+using Queue = std::vector<simt::host::Work>;
 
 class HostRuntime final : public Runtime {
  public:
   std::string description() const override { return "emulated GPU"; }
-  simt::Stream stream() const override { return {recording_ ? &recordings_.back() : &queue_}; }
+  simt::Stream stream() const override {
+    return {recording_ ? &recordings_.back() : &queue_, overlaps_};
+  }
 
   void* allocate(size_t bytes) override {
     const size_t padded = (bytes + 255) / 256 * 256;
@@ -37,10 +39,10 @@ class HostRuntime final : public Runtime {
     copy(host, device, bytes);
   }
   void copy(void* to, const void* from, size_t bytes) override {
-    stream().queue->push_back([=] { std::memcpy(to, from, bytes); });
+    stream().queue->push_back({{}, [=] { std::memcpy(to, from, bytes); }});
   }
   void fill_zero(void* device, size_t bytes) override {
-    stream().queue->push_back([=] { std::memset(device, 0, bytes); });
+    stream().queue->push_back({{}, [=] { std::memset(device, 0, bytes); }});
   }
 
   bool launches_succeeded() override { return true; }
@@ -55,6 +57,8 @@ class HostRuntime final : public Runtime {
   }
 
   bool has_clusters() const override { return true; }
+  bool can_overlap() const override { return true; }
+  void set_overlap(bool overlaps) override { overlaps_ = overlaps; }
   bool can_record() const override { return true; }
   void begin_recording() override {
     DS_CHECK(!recording_);
@@ -73,9 +77,8 @@ class HostRuntime final : public Runtime {
 
  private:
   void run(size_t count) {
-    const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(count);
-    std::for_each(queue_.begin(), end, [](const auto& work) { work(); });
-    queue_.erase(queue_.begin(), end);
+    simt::host::run(queue_, count);
+    queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count));
     executed_ += count;
   }
 
@@ -84,6 +87,7 @@ class HostRuntime final : public Runtime {
   uint64_t marks_[2] = {0, 0};  // as many works stand in front
   mutable std::vector<Queue> recordings_;
   bool recording_ = false;  // into the last of them
+  bool overlaps_ = false;
 };
 
 }  // namespace

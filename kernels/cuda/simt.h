@@ -5,6 +5,9 @@
 //
 // A kernel is a DS_KERNEL function of plain structs. It is started by launch() in blocks of whole
 // warps. Barriers and exchanges must be reached by all threads of the block or warp.
+//
+// Blocks may start while the kernel before still runs: every thread of every kernel calls
+// await_launches_before(), in front of which it reads nothing but weights and writes nothing.
 #pragma once
 #include <cstdint>
 

@@ -13,12 +13,18 @@
 #define DS_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 // Before a loop that must become straight code, so that its arrays live in registers.
 #define DS_UNROLL _Pragma("unroll")
+// Before a loop that must stay one, because its copies would not find registers.
+#define DS_NO_UNROLL _Pragma("unroll 1")
 
 namespace deltaserve::simt {
 
-using Stream = cudaStream_t;
+struct Stream {
+  cudaStream_t handle = nullptr;
+  // Whether a launch may start before the one in front of it has ended (compute capability 9.0).
+  bool overlaps = false;
+};
 
-// For tests, which look at the results at once.
+// For tests, which look at the results of launches on the default stream at once.
 inline bool synchronous_launches = false;
 
 namespace host {
@@ -37,6 +43,13 @@ DS_DEVICE int block_threads() {
 }
 DS_DEVICE Grid block_index() {
   return {static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)};
+}
+
+// Behind it, all that was launched before has ended and is seen. Then the next launch may start.
+DS_DEVICE void await_launches_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 DS_DEVICE void sync_block() {
@@ -184,15 +197,22 @@ void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, 
                         static_cast<unsigned>(grid.z));
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
-  config.stream = stream;
-  cudaLaunchAttribute cluster = {};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = static_cast<unsigned>(cluster_blocks);
-  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
-  config.attrs = &cluster;
-  config.numAttrs = cluster_blocks > 1 ? 1 : 0;
+  config.stream = stream.handle;
+  cudaLaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
+  if (stream.overlaps) {
+    cudaLaunchAttribute& overlap = attributes[config.numAttrs++];
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster_blocks > 1) {
+    cudaLaunchAttribute& cluster = attributes[config.numAttrs++];
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = static_cast<unsigned>(cluster_blocks);
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  }
   const cudaError_t launched = cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
-  if (!synchronous_launches) return;
+  if (!synchronous_launches || stream.handle != nullptr) return;
   if (status == cudaSuccess) status = launched;
   if (status == cudaSuccess) status = cudaDeviceSynchronize();
   if (status != cudaSuccess) std::fprintf(stderr, "CUDA: %s\n", cudaGetErrorString(status));

@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kStackBytes = 128 * 1024;
 
-enum class State : uint8_t { kRuns, kAtWarp, kAtBlock, kAtCluster, kDone };
+enum class State : uint8_t { kRuns, kAwaits, kAtWarp, kAtBlock, kAtCluster, kDone };
 
 struct Copy {
   void* to;
@@ -31,23 +31,30 @@ struct Thread {
   int meetings = 0;          // of its warp, so far
   std::vector<Copy> copies;  // under way, oldest first
   int copy_groups = 0;       // ended so far
+  bool awaited = false;      // what was launched before
 };
 
 struct Warp {
   ExchangeSlot slots[2][kWarp];  // of this meeting, and of the last one that slow lanes still read
 };
 
+thread_local Order thread_order = Order::kForward;
+
+int in_order(int i, int count) {
+  return thread_order == Order::kForward ? i : count - 1 - i;
+}
+
 // The cluster of blocks that runs now, mostly of one block, and memory for the next ones. Thread t
 // of block r of the cluster is thread r * threads + t here.
 class Cluster {
  public:
-  void run(Grid first_block, int num_blocks, int threads, int shared_bytes,
-           const std::function<void()>& body) {
+  // Of the launch, which must last until finish().
+  void start(const Launch& launch, Grid first_block) {
     first_block_ = first_block;
-    body_ = &body;
-    num_blocks_ = num_blocks;
-    block_threads_ = threads;
-    const int all = num_blocks * threads;
+    body_ = &launch.body;
+    num_blocks_ = launch.cluster_blocks;
+    block_threads_ = launch.threads;
+    const int all = num_blocks_ * block_threads_;
     while (std::ssize(threads_) < all) {
       threads_.push_back(std::make_unique<Thread>());
       threads_.back()->stack = std::make_unique<unsigned char[]>(kStackBytes);
@@ -55,15 +62,37 @@ class Cluster {
     warps_.resize(static_cast<size_t>(all / kWarp));
     shared_.clear();
     // Exactly as much as asked for, so that sanitizers see a step beyond it.
-    const int quarters = (shared_bytes + 15) / 16;
-    for (int r = 0; r < num_blocks; ++r) {
+    const int quarters = (launch.shared_bytes + 15) / 16;
+    for (int r = 0; r < num_blocks_; ++r) {
       shared_.push_back(std::make_unique<Float4[]>(static_cast<size_t>(quarters)));
       std::fill_n(reinterpret_cast<float*>(shared_.back().get()), quarters * 4,
                   std::numeric_limits<float>::quiet_NaN());
     }
     for (int t = 0; t < all; ++t) start(t);
+  }
+
+  // Every thread up to where it awaits the launches before.
+  void run_early() {
+    early_ = true;
+    for (current_ = 0; current_ < num_blocks_ * block_threads_; ++current_) {
+      swapcontext(&scheduler_, &current().context);
+      if (current().state == State::kAwaits) continue;
+      std::fprintf(stderr,
+                   "kernel: a thread ends or meets others before it awaits the launches before\n");
+      std::abort();
+    }
+    early_ = false;
+  }
+
+  void finish() {
+    for (int t = 0; t < num_blocks_ * block_threads_; ++t) thread(t).state = State::kRuns;
     while (run_to_cluster_barrier()) {
     }
+  }
+
+  void await_launches_before() {
+    current().awaited = true;
+    if (early_) leave(State::kAwaits);
   }
 
   Thread& current() { return thread(current_); }
@@ -83,8 +112,6 @@ class Cluster {
   Grid block_index() const { return {first_block_.x + rank(), first_block_.y, first_block_.z}; }
   void* shared(int rank) const { return shared_[static_cast<size_t>(rank)].get(); }
   int num_blocks() const { return num_blocks_; }
-  void set_order(Order order) { order_ = order; }
-  int in_order(int i, int count) const { return order_ == Order::kForward ? i : count - 1 - i; }
 
  private:
   Thread& thread(int t) { return *threads_[static_cast<size_t>(t)]; }
@@ -99,6 +126,7 @@ class Cluster {
     started.meetings = 0;
     started.copies.clear();
     started.copy_groups = 0;
+    started.awaited = false;
     makecontext(&started.context, &Cluster::enter, 0);
   }
   static void enter();
@@ -154,17 +182,24 @@ class Cluster {
   int num_blocks_ = 0;
   int block_threads_ = 0;
   int current_ = 0;
-  Order order_ = Order::kForward;
+  bool early_ = false;
 };
 
+// Two, so that a launch may begin while the one before runs.
+thread_local Cluster clusters[2];
+thread_local Cluster* running = clusters;
+
 Cluster& cluster() {
-  static thread_local Cluster cluster;
-  return cluster;
+  return *running;
 }
 
 void Cluster::enter() {
   Cluster& self = cluster();
   (*self.body_)();
+  if (!self.current().awaited) {
+    std::fprintf(stderr, "kernel: a thread does not await the launches before\n");
+    std::abort();
+  }
   self.current().state = State::kDone;
   self.current().barrier = Barrier::kSync;
 }
@@ -172,7 +207,7 @@ void Cluster::enter() {
 }  // namespace
 
 void set_order(Order order) {
-  cluster().set_order(order);
+  thread_order = order;
 }
 
 const ExchangeSlot* meet_warp(Barrier kind, const void* value, size_t bytes) {
@@ -224,6 +259,10 @@ void finish_copies(int groups) {
   std::erase_if(thread.copies, [&](const Copy& copy) { return !late(copy); });
 }
 
+void await_launches_before() {
+  cluster().await_launches_before();
+}
+
 void meet_cluster() {
   cluster().current().barrier = Barrier::kSync;
   cluster().leave(State::kAtCluster);
@@ -238,18 +277,63 @@ void* shared_memory_of(int rank) {
   return cluster().shared(rank);
 }
 
-void run(Grid grid, int cluster_blocks, int threads, int shared_bytes,
-         const std::function<void()>& body) {
-  DS_CHECK(threads > 0 && threads <= 1024 && threads % kWarp == 0);
-  DS_CHECK(cluster_blocks > 0 && cluster_blocks <= 8 && grid.x % cluster_blocks == 0);
-  DS_CHECK(shared_bytes <= kMaxSharedBytes && grid.y <= kMaxGridYZ && grid.z <= kMaxGridYZ);
-  const int columns = grid.x / cluster_blocks;
-  const int clusters = columns * grid.y * grid.z;
-  for (int i = 0; i < clusters; ++i) {
-    const int at = cluster().in_order(i, clusters);
-    const Grid block = {at % columns * cluster_blocks, at / columns % grid.y,
-                        at / columns / grid.y};
-    cluster().run(block, cluster_blocks, threads, shared_bytes, body);
+namespace {
+
+void check(const Launch& launch) {
+  const Grid& grid = launch.grid;
+  DS_CHECK(launch.threads > 0 && launch.threads <= 1024 && launch.threads % kWarp == 0);
+  DS_CHECK(launch.cluster_blocks > 0 && launch.cluster_blocks <= 8);
+  DS_CHECK(grid.x % launch.cluster_blocks == 0);
+  DS_CHECK(launch.shared_bytes <= kMaxSharedBytes);
+  DS_CHECK(grid.y <= kMaxGridYZ && grid.z <= kMaxGridYZ);
+}
+
+int num_clusters(const Launch& launch) {
+  return launch.grid.x / launch.cluster_blocks * launch.grid.y * launch.grid.z;
+}
+
+// The first block of the i-th cluster to run.
+Grid block_of(const Launch& launch, int i) {
+  const int columns = launch.grid.x / launch.cluster_blocks;
+  const int at = in_order(i, num_clusters(launch));
+  return {at % columns * launch.cluster_blocks, at / columns % launch.grid.y,
+          at / columns / launch.grid.y};
+}
+
+// Begins the first cluster on the cluster that does not run.
+bool begin_early(const Launch& launch) {
+  if (!launch.overlaps || num_clusters(launch) == 0) return false;
+  check(launch);
+  Cluster* const before = running;
+  running = before == clusters ? clusters + 1 : clusters;
+  running->start(launch, block_of(launch, 0));
+  running->run_early();
+  running = before;
+  return true;
+}
+
+void run_launch(const Launch& launch, bool begun) {
+  check(launch);
+  for (int i = 0; i < num_clusters(launch); ++i) {
+    if (i > 0 || !begun) cluster().start(launch, block_of(launch, i));
+    cluster().finish();
+  }
+}
+
+}  // namespace
+
+void run(const std::vector<Work>& works, size_t count) {
+  bool begun = false;
+  for (size_t i = 0; i < count; ++i) {
+    const Launch& launch = works[i].launch;
+    const bool next_begun = i + 1 < count && launch.threads > 0 && begin_early(works[i + 1].launch);
+    if (launch.threads > 0) {
+      run_launch(launch, begun);
+    } else {
+      works[i].copy();
+    }
+    if (next_begun) running = running == clusters ? clusters + 1 : clusters;
+    begun = next_begun;
   }
 }
 

@@ -2,9 +2,9 @@
 // of the processor, from barrier to barrier. Included from simt.h only.
 //
 // It aborts, with the reason, where a kernel would hang or race on a GPU: threads of a block or
-// warp that do not all reach the same barrier. Shared memory begins as NaN, and the threads between
-// two barriers run in an order that tests choose, so that a missing barrier changes results, and
-// so do the blocks of a launch.
+// warp that do not all reach the same barrier, or do not await what was launched before. Shared
+// memory begins as NaN, and the threads between two barriers run in an order that tests choose, so
+// that a missing barrier changes results, and so do the blocks of a launch.
 #pragma once
 #include <cstring>
 #include <functional>
@@ -15,12 +15,39 @@
 #define DS_KERNEL
 #define DS_BOUNDS(threads, blocks)
 #define DS_UNROLL
+#define DS_NO_UNROLL
 
 namespace deltaserve::simt {
 
+namespace host {
+
+// A kernel with its arguments, for every thread of every block; `cluster_blocks` neighbours in x
+// run together.
+struct Launch {
+  Grid grid;
+  int cluster_blocks = 1;
+  int threads = 0;
+  int shared_bytes = 0;
+  std::function<void()> body;
+  bool overlaps = false;
+};
+
+// What a stream does: a launch, or, without threads, a copy.
+struct Work {
+  Launch launch;
+  std::function<void()> copy;
+};
+
+// Runs the first `count`, in order. Of a launch that overlaps, the block that comes first runs up
+// to await_launches_before() in front of the launch before: what it reads too early is old.
+void run(const std::vector<Work>& works, size_t count);
+
+}  // namespace host
+
 // Where launches go that are to run later, in order; null: they run at once.
 struct Stream {
-  std::vector<std::function<void()>>* queue = nullptr;
+  std::vector<host::Work>* queue = nullptr;
+  bool overlaps = false;
 };
 
 namespace host {
@@ -41,6 +68,7 @@ struct alignas(16) ExchangeSlot {
 const ExchangeSlot* meet_warp(Barrier kind, const void* value, size_t bytes);
 void meet_block();
 void meet_cluster();
+void await_launches_before();
 int thread_index();
 int block_threads();
 Grid block_index();
@@ -53,10 +81,6 @@ void* shared_memory_of(int rank);
 void begin_copy(void* to, const void* from);
 void end_copy_group();
 void finish_copies(int groups);
-
-// Runs body() as every thread of every block; `cluster_blocks` neighbours in x run together.
-void run(Grid grid, int cluster_blocks, int threads, int shared_bytes,
-         const std::function<void()>& body);
 
 template <class T>
 T value_of(const ExchangeSlot& slot) {
@@ -76,6 +100,10 @@ inline int block_threads() {
 inline Grid block_index() {
   return host::block_index();
 }
+inline void await_launches_before() {
+  host::await_launches_before();
+}
+
 inline void sync_block() {
   host::meet_block();
 }
@@ -182,10 +210,10 @@ void wait_copies() {
 template <class... Parameters, class... Arguments>
 void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, int shared_bytes,
                      void (*kernel)(Parameters...), const Arguments&... arguments) {
-  const auto work = [=] {
-    host::run(grid, cluster_blocks, threads, shared_bytes, [&] { kernel(arguments...); });
-  };
-  if (stream.queue == nullptr) return work();
+  const host::Work work = {
+      {grid, cluster_blocks, threads, shared_bytes, [=] { kernel(arguments...); }, stream.overlaps},
+      {}};
+  if (stream.queue == nullptr) return host::run({work}, 1);
   stream.queue->push_back(work);
 }
 template <class... Parameters, class... Arguments>

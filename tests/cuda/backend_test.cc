@@ -138,6 +138,8 @@ std::unique_ptr<Backend> cuda_backend(const BackendOptions& options = {}) {
 struct RuntimeLog {
   bool can_record = true;
   bool recording_fails = false;
+  bool can_overlap = true;
+  bool overlaps = false;
   int wrong_copy = 0;  // the copy to the host that arrives as zeros, counted from 1
   int copies = 0;
   int failed_launches = 0;  // the question for them that is answered with no, counted from 1
@@ -175,6 +177,11 @@ class LoggedRuntime final : public Runtime {
   void set_mark(int mark) override { inner_->set_mark(mark); }
   void wait_for_mark(int mark) override { inner_->wait_for_mark(mark); }
   bool has_clusters() const override { return true; }
+  bool can_overlap() const override { return log_.can_overlap; }
+  void set_overlap(bool overlaps) override {
+    log_.overlaps = overlaps;
+    inner_->set_overlap(overlaps);
+  }
   bool can_record() const override { return log_.can_record; }
   void begin_recording() override { inner_->begin_recording(); }
   uint64_t end_recording() override {
@@ -525,6 +532,32 @@ TEST(LayerProof, NothingToProveTakesThePlainKernels) {
   EXPECT_FALSE(paths.one_launch_decode);
   EXPECT_EQ(paths.prefill, PrefillPath::kPlain);
   EXPECT_EQ(log.copies, 0);
+}
+
+TEST(OverlapProof, LaunchesOverlapWhereThatChangesNothing) {
+  for (const bool can_overlap : {false, true}) {
+    RuntimeLog log;
+    log.can_overlap = can_overlap;
+    LoggedRuntime runtime(&log);
+    std::string warning;
+    prove_overlap(runtime, provable_shape(), {}, &warning);
+    EXPECT_EQ(log.overlaps, can_overlap);
+    EXPECT_EQ(log.copies > 0, can_overlap);
+    EXPECT_EQ(warning, "");
+  }
+}
+
+// Rows of both kinds of each try, then products.
+TEST(OverlapProof, LeavesOffWhatDiffers) {
+  for (const int wrong_copy : {3, 6, 8, 10}) {
+    RuntimeLog log;
+    log.wrong_copy = wrong_copy;
+    LoggedRuntime runtime(&log);
+    std::string warning;
+    prove_overlap(runtime, provable_shape(), {}, &warning);
+    EXPECT_FALSE(log.overlaps);
+    EXPECT_EQ(warning, "overlapping launches failed their comparison and stay off");
+  }
 }
 
 TEST(CudaBackend, RefusesHeadsThatNoKernelHolds) {

@@ -24,6 +24,8 @@ class PretendedRuntime : public Runtime {
   void set_mark(int) override { DS_CHECK(false); }
   void wait_for_mark(int) override { DS_CHECK(false); }
   bool has_clusters() const override { return false; }
+  bool can_overlap() const override { return false; }
+  void set_overlap(bool) override { DS_CHECK(false); }
   bool can_record() const override { return false; }
   void begin_recording() override { DS_CHECK(false); }
   uint64_t end_recording() override { return 0; }

@@ -23,10 +23,10 @@ class Stopwatch {
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
-  void start() { DS_CHECK(cudaEventRecord(begin_, stream_) == cudaSuccess); }
+  void start() { DS_CHECK(cudaEventRecord(begin_, stream_.handle) == cudaSuccess); }
   double stop() {
     float milliseconds = 0;
-    DS_CHECK(cudaEventRecord(end_, stream_) == cudaSuccess);
+    DS_CHECK(cudaEventRecord(end_, stream_.handle) == cudaSuccess);
     DS_CHECK(cudaEventSynchronize(end_) == cudaSuccess);
     DS_CHECK(cudaEventElapsedTime(&milliseconds, begin_, end_) == cudaSuccess);
     return milliseconds * 1e-3;

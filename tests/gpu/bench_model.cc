@@ -143,12 +143,14 @@ class RandomModel {
   std::vector<int32_t> tokens_;
 };
 
-std::unique_ptr<Backend> make_backend() {
+std::unique_ptr<Backend> make_backend(bool overlap = true) {
   std::string error;
   std::unique_ptr<cuda::Runtime> runtime = cuda::Runtime::create(&error);
   if (runtime == nullptr) std::fprintf(stderr, "%s\n", error.c_str());
   DS_CHECK(runtime != nullptr);
-  return cuda::make_cuda_backend(std::move(runtime), {});
+  cuda::BackendOptions options;
+  options.overlap = overlap;
+  return cuda::make_cuda_backend(std::move(runtime), options);
 }
 
 // Steps as a server sees them, with the host's part. The first are not counted: a step is recorded
@@ -167,8 +169,8 @@ Timing time_steps(const Effort& effort, const std::function<void(int)>& step) {
 }
 
 void decode(const Effort& effort, const Limits& limits, const Sizes& sizes, Dtype dtype,
-            const std::vector<int>& batches) {
-  const std::unique_ptr<Backend> backend = make_backend();
+            const std::vector<int>& batches, bool overlap = true) {
+  const std::unique_ptr<Backend> backend = make_backend(overlap);
   const int most = batches.back();
   RandomModel model(*backend, sizes, most, most, dtype);
   for (const int batch : batches) {
@@ -184,6 +186,7 @@ void decode(const Effort& effort, const Limits& limits, const Sizes& sizes, Dtyp
         .add("model", sizes.name)
         .add("state", dtype_name(dtype))
         .add("batch", batch)
+        .add("launches", overlap ? "overlap" : "apart")
         .add(timing)
         .add("tokens_per_s", batch / timing.median)
         .add("of_copy", bytes / timing.median / limits.copy_bytes)
@@ -218,7 +221,9 @@ void first_token(const Effort& effort, const Sizes& sizes, int64_t prompt, int m
 void bench_model(const Effort& effort, const Limits& limits) {
   if (effort.tiny) {
     const Sizes tiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
-    decode(effort, limits, tiny, Dtype::kF32, {1, 2});
+    for (const bool overlap : {false, true}) {
+      decode(effort, limits, tiny, Dtype::kF32, {1, 2}, overlap);
+    }
     first_token(effort, tiny, 100, 64);
     return;
   }
@@ -228,6 +233,7 @@ void bench_model(const Effort& effort, const Limits& limits) {
   const Effort steps = {false, effort.warm_seconds, 200};
   for (const Sizes& sizes : {q340, q1b}) {
     decode(steps, limits, sizes, Dtype::kF32, {1, 8, 32, 128});
+    decode(steps, limits, sizes, Dtype::kF32, {1}, false);
     first_token(few, sizes, 131072, kMaxPrefillRows);
     if (sizes.hidden == q340.hidden) first_token({false, 0, 1}, sizes, 1 << 20, kMaxPrefillRows);
     decode(steps, limits, sizes, Dtype::kBf16, {1, 8, 32, 128});

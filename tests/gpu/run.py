@@ -141,7 +141,7 @@ def print_clocks():
 def row(cell):
     """A cell as one line of the table."""
     sizes = " ".join(str(cell[key]) for key in ("mixer", "model", "path", "heads", "key_dim", "value_dim",
-                                                "state", "batch", "prompts", "tokens", "prompt")
+                                                "state", "batch", "launches", "prompts", "tokens", "prompt")
                      if key in cell)
     figures = []
     for key, text in (("us", "{:.1f} us"), ("ms", "{:.1f} ms"), ("tb_per_s", "{:.2f} TB/s"),

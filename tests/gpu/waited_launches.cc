@@ -1,4 +1,4 @@
-// Tests look at the results of a launch at once: on a GPU it is waited for.
+// Tests look at the results of a launch on the default stream at once: on a GPU it is waited for.
 #include "kernels/cuda/simt.h"
 
 namespace {
