@@ -1,9 +1,10 @@
-#include <ucontext.h>
-
 #include <algorithm>
+#include <boost/context/fiber.hpp>
+#include <boost/context/preallocated.hpp>
 #include <cstdio>
 #include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "kernels/base/check.h"
@@ -23,8 +24,14 @@ struct Copy {
   int group;
 };
 
+// Memory that outlives the coroutine on it.
+struct KeptStack {
+  boost::context::stack_context allocate() { return {}; }
+  void deallocate(boost::context::stack_context&) noexcept {}
+};
+
 struct Thread {
-  ucontext_t context;
+  boost::context::fiber context;
   std::unique_ptr<unsigned char[]> stack;
   State state = State::kDone;
   Barrier barrier = Barrier::kSync;
@@ -75,7 +82,7 @@ class Cluster {
   void run_early() {
     early_ = true;
     for (current_ = 0; current_ < num_blocks_ * block_threads_; ++current_) {
-      swapcontext(&scheduler_, &current().context);
+      go_on();
       if (current().state == State::kAwaits) continue;
       std::fprintf(stderr,
                    "kernel: a thread ends or meets others before it awaits the launches before\n");
@@ -98,9 +105,8 @@ class Cluster {
   Thread& current() { return thread(current_); }
   // Leaves the running thread until it may go on.
   void leave(State state) {
-    Thread& own = current();
-    own.state = state;
-    swapcontext(&own.context, &scheduler_);
+    current().state = state;
+    scheduler_ = std::move(scheduler_).resume();
   }
   ExchangeSlot* slots(int meeting) {
     return warps_[static_cast<size_t>(current_ / kWarp)].slots[meeting % 2];
@@ -118,18 +124,36 @@ class Cluster {
 
   void start(int t) {
     Thread& started = thread(t);
-    getcontext(&started.context);
-    started.context.uc_stack.ss_sp = started.stack.get();
-    started.context.uc_stack.ss_size = kStackBytes;
-    started.context.uc_link = &scheduler_;
     started.state = State::kRuns;
     started.meetings = 0;
     started.copies.clear();
     started.copy_groups = 0;
     started.awaited = false;
-    makecontext(&started.context, &Cluster::enter, 0);
+    boost::context::stack_context stack;
+    stack.size = kStackBytes;
+    stack.sp = started.stack.get() + kStackBytes;  // it grows downwards
+    started.context = boost::context::fiber(
+        std::allocator_arg, boost::context::preallocated(stack.sp, stack.size, stack), KeptStack(),
+        [this](boost::context::fiber&& scheduler) {
+          scheduler_ = std::move(scheduler);
+          run_body();
+          return std::move(scheduler_);
+        });
   }
-  static void enter();
+
+  // The running thread's.
+  void run_body() {
+    (*body_)();
+    if (!current().awaited) {
+      std::fprintf(stderr, "kernel: a thread does not await the launches before\n");
+      std::abort();
+    }
+    current().state = State::kDone;
+    current().barrier = Barrier::kSync;
+  }
+
+  // Of the current thread, up to where it leaves.
+  void go_on() { current().context = std::move(current().context).resume(); }
 
   // False when every thread has ended.
   bool run_to_cluster_barrier() {
@@ -154,7 +178,7 @@ class Cluster {
   bool run_to_warp_barrier(int first) {
     for (int i = 0; i < kWarp; ++i) {
       current_ = first + in_order(i, kWarp);
-      if (current().state == State::kRuns) swapcontext(&scheduler_, &current().context);
+      if (current().state == State::kRuns) go_on();
     }
     return release(first, kWarp, State::kAtWarp, "warp");
   }
@@ -173,7 +197,7 @@ class Cluster {
     return true;
   }
 
-  ucontext_t scheduler_;
+  boost::context::fiber scheduler_;  // who resumed the running thread
   std::vector<std::unique_ptr<Thread>> threads_;
   std::vector<Warp> warps_;
   std::vector<std::unique_ptr<Float4[]>> shared_;
@@ -191,17 +215,6 @@ thread_local Cluster* running = clusters;
 
 Cluster& cluster() {
   return *running;
-}
-
-void Cluster::enter() {
-  Cluster& self = cluster();
-  (*self.body_)();
-  if (!self.current().awaited) {
-    std::fprintf(stderr, "kernel: a thread does not await the launches before\n");
-    std::abort();
-  }
-  self.current().state = State::kDone;
-  self.current().barrier = Barrier::kSync;
 }
 
 }  // namespace
