@@ -10,6 +10,7 @@
 // trace unless they are not finite.
 #include "kernels/cuda/prefill_state.h"
 
+#include <bit>
 #include <type_traits>
 
 #include "kernels/cuda/prefill_tiles.h"
@@ -18,6 +19,7 @@
 namespace deltaserve::cuda {
 namespace {
 
+using simt::Bf16Pair;
 using simt::MmaA;
 using simt::MmaB;
 using simt::MmaD;
@@ -34,6 +36,11 @@ struct StateMemory {
   int first_chunk;
   Segment segment;  // the states leave no registers for it
 };
+
+// Of the block.
+DS_DEVICE int head() {
+  return simt::block_index().y;
+}
 
 // Resident on a multiprocessor: what the registers allow.
 constexpr int blocks_per_processor(int key_dim) {
@@ -64,8 +71,7 @@ constexpr auto values_of() {
 template <int kKeyDim, bool kErases>
 class Ring {
  public:
-  DS_DEVICE Ring(const RuleView& view, int head, StateMemory& memory)
-      : view_(view), memory_(memory), head_(head) {
+  DS_DEVICE Ring(const RuleView& view, StateMemory& memory) : view_(view), memory_(memory) {
     for (int stage = 0; stage < kStages - 1; ++stage) issue(stage);
   }
 
@@ -74,7 +80,6 @@ class Ring {
   template <class Values>
   DS_DEVICE void make_values(const HeadTokens& tokens, int n) {
     simt::wait_copies<kStages - 2>();
-    DS_NO_UNROLL
     for (int at = simt::thread_index(); at < kChunkTokens * kRowCopies; at += kThreads) {
       const int i = at / kRowCopies;
       const int column = at % kRowCopies * 4;
@@ -115,7 +120,7 @@ class Ring {
   DS_DEVICE void issue(int stage) {
     if (chunk_ * kChunkTokens < memory_.segment.num_rows) {
       if (piece_ == 0) issue_values();
-      const unsigned char* from = tensor_chunk(view_, memory_.first_chunk + chunk_, head_);
+      const unsigned char* from = tensor_chunk(view_, memory_.first_chunk + chunk_, head());
       const TensorChunk::Piece piece = TensorChunk{kKeyDim}.piece(piece_, kErases);
       for (int at = simt::thread_index() * 16; at < piece.bytes; at += kThreads * 16) {
         simt::copy_async(memory_.pieces[stage] + at, from + piece.offset + at);
@@ -130,7 +135,7 @@ class Ring {
   // Of the block's columns.
   DS_DEVICE void issue_values() const {
     const int row = chunk_ * kChunkTokens;
-    const TokenRows values = view_.tokens(memory_.segment.first_row + row, head_).v;
+    const TokenRows values = view_.tokens(memory_.segment.first_row + row, head()).v;
     const int first_column = simt::block_index().x * kTensorColumns;
     for (int at = simt::thread_index(); at < kChunkTokens * kRowCopies; at += kThreads) {
       const int i = at / kRowCopies;
@@ -144,17 +149,81 @@ class Ring {
   // Pointers are made of these when they are needed: the states leave no registers for them.
   const RuleView& view_;
   StateMemory& memory_;
-  int head_;
   int chunk_ = 0;  // of the segment, to be asked for next
   int piece_ = 0;  // of it
   int taken_ = 0;  // stage of the next piece that arrives
 };
 
-// A left operand from two neighbouring tiles of sums.
-DS_DEVICE MmaA rounded(const MmaD& left, const MmaD& right) {
-  return {{simt::pack_bf16(left.d[0], left.d[1]), simt::pack_bf16(left.d[2], left.d[3]),
-           simt::pack_bf16(right.d[0], right.d[1]), simt::pack_bf16(right.d[2], right.d[3])}};
-}
+// 16 rows of S^T at 8 channels, laid out as sums of a product: `half` of a lane's values are those
+// of row group, or of group + 8.
+template <class Stored>
+class StateTile {
+ public:
+  DS_DEVICE MmaD sums() const { return sums_; }
+  DS_DEVICE void set(const MmaD& sums) { sums_ = sums; }
+  DS_DEVICE Bf16Pair rounded(int half) const {
+    return simt::pack_bf16(sums_.d[2 * half], sums_.d[2 * half + 1]);
+  }
+
+  // Four neighbouring channels of a row, in two tiles.
+  DS_DEVICE static void load(const Stored* from, int half, StateTile& left, StateTile& right) {
+    float x[4];
+    load_state(from, x);
+    DS_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      left.sums_.d[2 * half + i] = x[i];
+      right.sums_.d[2 * half + i] = x[2 + i];
+    }
+  }
+  DS_DEVICE static void store(const StateTile& left, const StateTile& right, int half, Stored* to) {
+    const float* l = left.sums_.d + 2 * half;
+    const float* r = right.sums_.d + 2 * half;
+    const float x[4] = {l[0], l[1], r[0], r[1]};
+    store_state(x, to);
+  }
+
+ private:
+  MmaD sums_ = {{0, 0, 0, 0}};
+};
+
+// Rounded between chunks, as in its slot.
+template <>
+class StateTile<uint16_t> {
+ public:
+  DS_DEVICE MmaD sums() const {
+    MmaD sums;
+    DS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      sums.d[2 * half] = std::bit_cast<float>(pairs_[half].bits << 16);
+      sums.d[2 * half + 1] = std::bit_cast<float>(pairs_[half].bits & 0xffff0000u);
+    }
+    return sums;
+  }
+  DS_DEVICE void set(const MmaD& sums) {
+    DS_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      pairs_[half] = simt::pack_bf16(sums.d[2 * half], sums.d[2 * half + 1]);
+    }
+  }
+  DS_DEVICE Bf16Pair rounded(int half) const { return pairs_[half]; }
+
+  DS_DEVICE static void load(const uint16_t* from, int half, StateTile& left, StateTile& right) {
+    const Four four = *reinterpret_cast<const Four*>(from);
+    left.pairs_[half] = four.low;
+    right.pairs_[half] = four.high;
+  }
+  DS_DEVICE static void store(const StateTile& left, const StateTile& right, int half,
+                              uint16_t* to) {
+    *reinterpret_cast<Four*>(to) = {left.pairs_[half], right.pairs_[half]};
+  }
+
+ private:
+  struct alignas(8) Four {
+    Bf16Pair low, high;
+  };
+  Bf16Pair pairs_[2] = {{0}, {0}};
+};
+
 struct SplitA {
   MmaA high, low;
 };
@@ -185,38 +254,21 @@ template <class Values, int kKeyDim, class Stored>
 class WarpState {
  public:
   using PieceRing = Ring<kKeyDim, Values::kErases>;
+  using Tile = StateTile<Stored>;
 
-  DS_DEVICE WarpState(const RuleView& view, int head, StateMemory& memory)
-      : view_(view),
-        memory_(memory),
-        head_(head),
-        pair_(simt::lane_index() % 4),
-        column_(simt::warp_index() * kBlock + simt::lane_index() / 4) {}
+  DS_DEVICE WarpState(const RuleView& view, StateMemory& memory) : view_(view), memory_(memory) {}
 
   // `state`: of the block's first row.
   DS_DEVICE void load(const Stored* state, bool from_zero) {
-    DS_UNROLL
-    for (int block = 0; block < kKeyBlocks; ++block) {
-      DS_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        float x[4] = {0, 0, 0, 0};
-        if (!from_zero) load_four(state + element(block, half), x);
-        DS_UNROLL
-        for (int i = 0; i < 4; ++i) state_[2 * block + i / 2].d[2 * half + i % 2] = x[i];
-      }
-    }
+    if (from_zero) return;
+    each_four([&](int block, int half) {
+      Tile::load(state + element(block, half), half, state_[2 * block], state_[2 * block + 1]);
+    });
   }
   DS_DEVICE void store(Stored* state) const {
-    DS_UNROLL
-    for (int block = 0; block < kKeyBlocks; ++block) {
-      DS_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        float x[4];
-        DS_UNROLL
-        for (int i = 0; i < 4; ++i) x[i] = state_[2 * block + i / 2].d[2 * half + i % 2];
-        store_four(x, state + element(block, half));
-      }
-    }
+    each_four([&](int block, int half) {
+      Tile::store(state_[2 * block], state_[2 * block + 1], half, state + element(block, half));
+    });
   }
 
   // n tokens whose first is row `row` of the step.
@@ -239,22 +291,23 @@ class WarpState {
   static constexpr bool kParks = kKeyDim > 128;
   static_assert(kWritePieces >= kStages || !kParks);
 
+  // Of the lane, as in simt.h.
+  DS_DEVICE static int pair() { return simt::lane_index() % 4; }
+  // Row of S^T in the block; the lane's other is 8 further.
+  DS_DEVICE static int column() { return simt::warp_index() * kBlock + simt::lane_index() / 4; }
+
   // Of the lane's four channels in a block, rows `group` and `group + 8`.
   DS_DEVICE int64_t element(int block, int half) const {
-    return static_cast<int64_t>(column_ + 8 * half) * kKeyDim + block * kBlock + 4 * pair_;
+    return static_cast<int64_t>(column() + 8 * half) * kKeyDim + block * kBlock + 4 * pair();
   }
-  DS_DEVICE static void load_four(const float* from, float* to) { load_state(from, to); }
-  DS_DEVICE static void load_four(const uint16_t* from, float* to) {
+  // visit(block of channels, half)
+  template <class Visit>
+  DS_DEVICE static void each_four(const Visit& visit) {
     DS_UNROLL
-    for (int i = 0; i < 4; ++i) to[i] = bf16_to_f32(from[i]);
-  }
-  DS_DEVICE static void store_four(const float* from, float* to) { store_state(from, to); }
-  DS_DEVICE static void store_four(const float* from, uint16_t* to) {
-    struct alignas(8) Words2 {
-      simt::Bf16Pair word[2];
-    };
-    *reinterpret_cast<Words2*>(to) = {
-        {simt::pack_bf16(from[0], from[1]), simt::pack_bf16(from[2], from[3])}};
+    for (int block = 0; block < kKeyBlocks; ++block) {
+      DS_UNROLL
+      for (int half = 0; half < 2; ++half) visit(block, half);
+    }
   }
 
   DS_DEVICE static void clear(MmaD (&sums)[kChunkTiles]) {
@@ -267,7 +320,9 @@ class WarpState {
     DS_UNROLL
     for (int b = 0; b < kRowBlocks; ++b) {
       const int tile = 2 * (piece * kRowBlocks + b);
-      const MmaA a = rounded(state_[tile], state_[tile + 1]);
+      const Tile& left = state_[tile];
+      const Tile& right = state_[tile + 1];
+      const MmaA a = {{left.rounded(0), left.rounded(1), right.rounded(0), right.rounded(1)}};
       DS_UNROLL
       for (int t = 0; t < kChunkBlocks; ++t) {
         add_product(a, rows[(b * kChunkBlocks + t) * kBlockWords + simt::lane_index()], sums[2 * t],
@@ -280,8 +335,8 @@ class WarpState {
   DS_DEVICE void read_values(MmaD (&sums)[kChunkTiles]) const {
     DS_UNROLL
     for (int i = 0; i < 4 * kChunkTiles; ++i) {
-      const int token = i / 4 * 8 + 2 * pair_ + i % 2;
-      sums[i / 4].d[i % 4] = memory_.values[token * kValueStride + column_ + i % 4 / 2 * 8];
+      const int token = i / 4 * 8 + 2 * pair() + i % 2;
+      sums[i / 4].d[i % 4] = memory_.values[token * kValueStride + column() + i % 4 / 2 * 8];
     }
   }
 
@@ -289,7 +344,7 @@ class WarpState {
   DS_DEVICE void make_update(PieceRing& ring, int row, int n,
                              SplitA (&update)[kChunkBlocks]) const {
     MmaD sums[kChunkTiles];
-    ring.template make_values<Values>(view_.tokens(row, head_), n);
+    ring.template make_values<Values>(view_.tokens(row, head()), n);
     if constexpr (!Values::kErases) {
       ring.arrive();
       read_values(sums);
@@ -328,42 +383,48 @@ class WarpState {
     DS_UNROLL
     for (int piece = 0; piece < kRowPieces; ++piece) {
       const Words4* rows = ring.next();
-      if (kParks && piece == 0) move_update<true>(update);
+      DS_UNROLL
+      for (int j = 0; kParks && piece == 0 && j < kChunkBlocks; ++j) {
+        move_update<true>(j, update[j]);
+      }
       add_seen(rows, piece, sums);
     }
-    if constexpr (kParks) move_update<false>(update);
     const Words4* reads = ring.next();
     DS_UNROLL
-    for (int i = 0; i < kChunkBlocks; ++i) {
+    for (int j = 0; j < kChunkBlocks; ++j) {
+      SplitA block = update[j];
+      if constexpr (kParks) move_update<false>(j, block);
       DS_UNROLL
-      for (int j = 0; j <= i; ++j) {
+      for (int i = j; i < kChunkBlocks; ++i) {
         const Words4* at = reads + lower_block(i, j) * kBlockWords + simt::lane_index();
-        add_product(update[j], at[0], at[kLowerBlocks * kBlockWords], sums[2 * i], sums[2 * i + 1]);
+        add_product(block, at[0], at[kLowerBlocks * kBlockWords], sums[2 * i], sums[2 * i + 1]);
       }
     }
     DS_UNROLL
     for (int i = 0; i < 2 * kChunkTiles; ++i) {
-      const int token = i / 2 * 8 + 2 * pair_ + i % 2;
+      const int token = i / 2 * 8 + 2 * pair() + i % 2;
       if (token >= n) continue;
-      float* to = view_.out(first_row + token, head_) + simt::block_index().x * kTensorColumns;
-      to[column_] = sums[i / 2].d[i % 2];
-      to[column_ + 8] = sums[i / 2].d[2 + i % 2];
+      float* to = view_.out(first_row + token, head()) + simt::block_index().x * kTensorColumns;
+      to[column()] = sums[i / 2].d[i % 2];
+      to[column() + 8] = sums[i / 2].d[2 + i % 2];
     }
+    DS_UNROLL
+    for (int j = 0; kParks && j < kChunkBlocks; ++j) move_update<false>(j, update[j]);
   }
 
-  // Between registers and the place of the chunk's values, which all warps have read by then.
+  // A block of the update, between registers and the place of the chunk's values, which all warps
+  // have read by then.
   template <bool kOut>
-  DS_DEVICE void move_update(SplitA (&update)[kChunkBlocks]) const {
+  DS_DEVICE void move_update(int block, SplitA& update) const {
     static_assert(sizeof(SplitA) * kChunkBlocks * kThreads <= sizeof(StateMemory::values));
     auto* place = reinterpret_cast<MmaA*>(memory_.values) + simt::thread_index();
-    DS_UNROLL
-    for (int i = 0; i < 2 * kChunkBlocks; ++i) {
-      MmaA& part = i % 2 == 0 ? update[i / 2].high : update[i / 2].low;
-      if constexpr (kOut) {
-        place[i * kThreads] = part;
-      } else {
-        part = place[i * kThreads];
-      }
+    MmaA& high = place[2 * block * kThreads];
+    MmaA& low = place[(2 * block + 1) * kThreads];
+    if constexpr (kOut) {
+      high = update.high;
+      low = update.low;
+    } else {
+      update = {high, low};
     }
   }
 
@@ -374,9 +435,10 @@ class WarpState {
         reinterpret_cast<const unsigned char*>(piece) + TensorChunk::kWriteDecay);
     DS_UNROLL
     for (int b = 0; b < kWriteBlocks; ++b) {
-      MmaD& left = state_[2 * (index * kWriteBlocks + b)];
-      MmaD& right = state_[2 * (index * kWriteBlocks + b) + 1];
-      const simt::Float4 factor = decay[b * (kBlock / 4) + pair_];
+      const int tile = 2 * (index * kWriteBlocks + b);
+      MmaD left = state_[tile].sums();
+      MmaD right = state_[tile + 1].sums();
+      const simt::Float4 factor = decay[b * (kBlock / 4) + pair()];
       DS_UNROLL
       for (int i = 0; i < 4; ++i) {
         left.d[i] *= factor.x[i % 2];
@@ -387,20 +449,14 @@ class WarpState {
         const Words4* at = piece + (t * kWriteBlocks + b) * kBlockWords + simt::lane_index();
         add_product(update[t], at[0], at[kLow], left, right);
       }
-      DS_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        left.d[i] = stored_value<Stored>(left.d[i]);
-        right.d[i] = stored_value<Stored>(right.d[i]);
-      }
+      state_[tile].set(left);
+      state_[tile + 1].set(right);
     }
   }
 
   const RuleView& view_;
   StateMemory& memory_;
-  int head_;
-  int pair_;    // of the lane, as in simt.h
-  int column_;  // row of S^T in the block; the lane's other is 8 further
-  MmaD state_[2 * kKeyBlocks];
+  Tile state_[2 * kKeyBlocks];
 };
 
 // grid [blocks of columns, heads, prefill segments]
@@ -411,18 +467,17 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   auto& memory = *static_cast<StateMemory*>(simt::shared_memory());
   const StepView& step = view.call.mixer.step;
   const int index = step.num_decode + simt::block_index().z;
-  const int head = simt::block_index().y;
   if (step.segments[index].write_slot < 0) {
-    return write_zeros(view, step.segments[index], head, kTensorColumns);
+    return write_zeros(view, step.segments[index], head(), kTensorColumns);
   }
   const int first_column = simt::block_index().x * kTensorColumns;
   if (simt::thread_index() == 0) memory.segment = step.segments[index];
   const Segment& segment = memory.segment;  // there behind first_chunk(), which all threads meet in
   first_chunk(view.call, index, &memory.first_chunk);
-  Ring<kKeyDim, Values::kErases> ring(view, head, memory);
-  WarpState<Values, kKeyDim, Stored> state(view, head, memory);
+  Ring<kKeyDim, Values::kErases> ring(view, memory);
+  WarpState<Values, kKeyDim, Stored> state(view, memory);
   const auto stored = [&](int slot) {
-    return static_cast<Stored*>(view.state(slot, head)) + first_column * kKeyDim;
+    return static_cast<Stored*>(view.state(slot, head())) + first_column * kKeyDim;
   };
   state.load(stored(segment.read_slot), segment.position == 0);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {

@@ -13,8 +13,6 @@
 #define DS_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 // Before a loop that must become straight code, so that its arrays live in registers.
 #define DS_UNROLL _Pragma("unroll")
-// Before a loop that must stay one, because its copies would not find registers.
-#define DS_NO_UNROLL _Pragma("unroll 1")
 
 namespace deltaserve::simt {
 

@@ -15,7 +15,6 @@
 #define DS_KERNEL
 #define DS_BOUNDS(threads, blocks)
 #define DS_UNROLL
-#define DS_NO_UNROLL
 
 namespace deltaserve::simt {
 
