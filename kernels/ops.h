@@ -30,10 +30,9 @@ struct HostMatrix {
 
 // A run of consecutive rows of a step that belong to one sequence.
 struct Segment {
-  int32_t read_slot = 0;  // of the state that it goes on from
-  int32_t write_slot =
-      0;                  // of the state that it leaves; negative = padding, which touches no state
-  int32_t first_row = 0;  // in the step
+  int32_t read_slot = 0;   // the state it goes on from; not read where position is 0
+  int32_t write_slot = 0;  // the state it leaves; negative = padding, which touches no slot
+  int32_t first_row = 0;   // in the step
   int32_t num_rows = 0;
   int64_t position = 0;  // tokens of this sequence before the segment; 0 = starts from a zero state
 };

@@ -37,7 +37,7 @@ void norm_and_gate_head(const MixerCall& call, int64_t row, int64_t head, float*
 }
 
 // Every pass works in place: a state that goes on in another slot is copied there first.
-void move_states(const MixerCall& call, ThreadPool& threads) {
+void copy_moved_states(const MixerCall& call, ThreadPool& threads) {
   const StepView& step = call.step;
   const auto moves = [](const Segment& segment) {
     return segment.read_slot != segment.write_slot && segment.position > 0;
@@ -161,7 +161,7 @@ void MixerRunner::run(const MixerLayer& layer, const MixerWeights& weights, cons
                           queries_.get(),
                           covariance_.get(),
                           GateLayout(shape)};
-  move_states(call, threads);
+  copy_moved_states(call, threads);
   run_features(call, threads);
   if (shape.precond_heads > 0) {
     threads.parallel_for(int64_t{step.num_segments} * shape.precond_heads, [&](int64_t task, int) {

@@ -140,7 +140,9 @@ class CudaBackend final : public Backend {
     if (mixer.key_dim > kMaxCudaKeyDim) return false;  // the server says so before
     limits_ = {max_rows, max_segments, max_head_rows, vocab, options_.head_extra_bytes};
     paths_ = prove_paths(*runtime_, mixer, &paths_warning_);
-    if (options_.overlap) prove_overlap(*runtime_, mixer, paths_, &paths_warning_);
+    if (options_.overlap) {
+      prove_overlap(*runtime_, mixer, paths_, products_.on_tensor_cores(), &paths_warning_);
+    }
     return memory_.reserve(*runtime_, limits_) && mixer_.reserve(*runtime_, mixer, limits_) &&
            head_.reserve(*runtime_, max_head_rows, hidden, vocab, takes_bf16(hidden)) &&
            products_.reserve(std::max<int64_t>(max_rows, head_.block));

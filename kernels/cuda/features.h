@@ -7,8 +7,8 @@
 namespace deltaserve::cuda {
 
 // Fills MixerCall::features and ::gates (all but multiplier and divisor) of every row from
-// `first_row` on that is not padding. A decode row also moves into its slot's convolution tail; no
-// other row of the step reads that.
+// `first_row` on that is not padding. A decode row also moves into the convolution tail of
+// its write_slot; no other row of the step reads that.
 void launch_features(simt::Stream stream, const LayerCall& call, int first_row);
 
 // The convolution tails behind the step's prefill segments; all their features must be there.

@@ -26,8 +26,8 @@ struct LayerPaths {
   PrefillPath prefill = PrefillPath::kPlain;
 };
 
-// A segment with a negative slot is padding, so that steps of one size look alike: its rows come
-// out as zeros and no slot is touched.
+// A segment with a negative write_slot is padding, so that steps of one size look alike: its rows
+// come out as zeros and no slot is touched.
 struct LayerCall {
   MixerCall mixer;
   const int32_t* row_segments = nullptr;  // [num_rows] the segment of each row

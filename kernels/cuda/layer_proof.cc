@@ -93,9 +93,10 @@ class Proof {
     std::vector<float> decode, prefill;
   };
 
-  // The rows of a second step, which reads the states that a first one left. Empty where a kernel
-  // could not be launched.
-  Result run(const LayerPaths& paths) {
+  // The rows of a second step, which reads the states that a first one left; whatever else one
+  // kernel leaves for the next is cleared before. Recorded and played, if `recorded` and possible.
+  // Empty where a kernel could not be launched.
+  Result run(const LayerPaths& paths, bool recorded = false) {
     const MixerShape& shape = layer_.shape;
     const bool conditioned = shape.conditioning.on;
     const MixerCall mixer = {
@@ -112,8 +113,21 @@ class Proof {
         gate_layout_};
     const LayerCall call = {mixer, row_segments_.get(), chunks_.get(), 2, scratch_.get(), nullptr,
                             paths};
+    uint64_t recording = 0;
+    if (recorded && runtime_.can_record()) {
+      runtime_.begin_recording();
+      run_mixer_layer(runtime_.stream(), call);
+      recording = runtime_.end_recording();
+    }
     runtime_.fill_zero(states_.get(), states_.bytes());
-    for (int step = 0; step < 2; ++step) run_mixer_layer(runtime_.stream(), call);
+    for (int step = 0; step < 2; ++step) {
+      clear_passed_on();
+      if (recording > 0) {
+        runtime_.play(recording);
+      } else {
+        run_mixer_layer(runtime_.stream(), call);
+      }
+    }
     Result result;
     if (!runtime_.launches_succeeded()) return result;
     const int64_t columns = shape.value_columns();
@@ -130,6 +144,12 @@ class Proof {
   void floats(int64_t count, Memory<float>* memory) {
     *memory = Memory<float>(runtime_, std::max<int64_t>(count, 1));
     complete_ = complete_ && !memory->empty();
+  }
+  void clear_passed_on() {
+    for (const Memory<float>* memory : {&features_, &gates_, &queries_, &covariance_, &out_}) {
+      runtime_.fill_zero(memory->get(), memory->bytes());
+    }
+    runtime_.fill_zero(scratch_.get(), scratch_.bytes());
   }
   void random(int64_t count, Memory<float>* memory) {
     std::uniform_real_distribution<float> uniform(-0.5f, 0.5f);
@@ -217,20 +237,17 @@ void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths*
   }
 }
 
-// Whether a layer has the same bits when its launches overlap, and products have the right ones.
-// Leaves them overlapping.
-bool overlap_agrees(Runtime& runtime, const MixerShape& shape, const LayerPaths& paths) {
+// Whether a layer has the same bits when its launches overlap. Leaves them overlapping.
+bool overlap_agrees(Runtime& runtime, Proof& proof, const LayerPaths& paths) {
   constexpr int kTries = 3;  // a read that comes too early does so once in a while
-  Proof proof(runtime, shape, Dtype::kF32);
-  if (!proof.complete()) return false;
   const Proof::Result apart = proof.run(paths);
   if (apart.decode.empty()) return false;
   runtime.set_overlap(true);
   for (int i = 0; i < kTries; ++i) {
-    const Proof::Result result = proof.run(paths);
+    const Proof::Result result = proof.run(paths, i == kTries - 1);
     if (result.decode != apart.decode || result.prefill != apart.prefill) return false;
   }
-  return tensor_products_agree(runtime);
+  return true;
 }
 
 }  // namespace
@@ -248,8 +265,16 @@ LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, std::string* w
 }
 
 void prove_overlap(Runtime& runtime, const MixerShape& shape, const LayerPaths& paths,
-                   std::string* warning) {
-  if (!runtime.can_overlap() || overlap_agrees(runtime, shape, paths)) return;
+                   bool tensor_products, std::string* warning) {
+  if (!runtime.can_overlap()) return;
+  Proof proof(runtime, shape, Dtype::kF32);
+  if (!proof.complete()) {
+    return warn(warning, "no memory to prove overlapping launches, which stay off");
+  }
+  if (overlap_agrees(runtime, proof, paths) &&
+      (!tensor_products || tensor_products_agree(runtime))) {
+    return;
+  }
   runtime.set_overlap(false);
   warn(warning, "overlapping launches failed their comparison and stay off");
 }

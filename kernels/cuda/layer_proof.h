@@ -13,9 +13,10 @@ namespace deltaserve::cuda {
 // memory; it stays empty where all is well.
 LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, std::string* warning);
 
-// Lets launches overlap from now on, if a layer of this shape by `paths` and products give the same
-// bits that way. Otherwise says so in `warning`.
+// Lets launches overlap from now on, if a layer of this shape by `paths` gives the same bits that
+// way, launched or recorded, and so do products on tensor cores where they are used. Otherwise
+// `warning` says why not.
 void prove_overlap(Runtime& runtime, const MixerShape& shape, const LayerPaths& paths,
-                   std::string* warning);
+                   bool tensor_products, std::string* warning);
 
 }  // namespace deltaserve::cuda

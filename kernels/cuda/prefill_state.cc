@@ -38,7 +38,7 @@ struct StateMemory {
 };
 
 // Of the block.
-DS_DEVICE int head() {
+DS_DEVICE int block_head() {
   return simt::block_index().y;
 }
 
@@ -120,7 +120,7 @@ class Ring {
   DS_DEVICE void issue(int stage) {
     if (chunk_ * kChunkTokens < memory_.segment.num_rows) {
       if (piece_ == 0) issue_values();
-      const unsigned char* from = tensor_chunk(view_, memory_.first_chunk + chunk_, head());
+      const unsigned char* from = tensor_chunk(view_, memory_.first_chunk + chunk_, block_head());
       const TensorChunk::Piece piece = TensorChunk{kKeyDim}.piece(piece_, kErases);
       for (int at = simt::thread_index() * 16; at < piece.bytes; at += kThreads * 16) {
         simt::copy_async(memory_.pieces[stage] + at, from + piece.offset + at);
@@ -135,7 +135,7 @@ class Ring {
   // Of the block's columns.
   DS_DEVICE void issue_values() const {
     const int row = chunk_ * kChunkTokens;
-    const TokenRows values = view_.tokens(memory_.segment.first_row + row, head()).v;
+    const TokenRows values = view_.tokens(memory_.segment.first_row + row, block_head()).v;
     const int first_column = simt::block_index().x * kTensorColumns;
     for (int at = simt::thread_index(); at < kChunkTokens * kRowCopies; at += kThreads) {
       const int i = at / kRowCopies;
@@ -208,17 +208,17 @@ class StateTile<uint16_t> {
   DS_DEVICE Bf16Pair rounded(int half) const { return pairs_[half]; }
 
   DS_DEVICE static void load(const uint16_t* from, int half, StateTile& left, StateTile& right) {
-    const Four four = *reinterpret_cast<const Four*>(from);
+    const FourChannels four = *reinterpret_cast<const FourChannels*>(from);
     left.pairs_[half] = four.low;
     right.pairs_[half] = four.high;
   }
   DS_DEVICE static void store(const StateTile& left, const StateTile& right, int half,
                               uint16_t* to) {
-    *reinterpret_cast<Four*>(to) = {left.pairs_[half], right.pairs_[half]};
+    *reinterpret_cast<FourChannels*>(to) = {left.pairs_[half], right.pairs_[half]};
   }
 
  private:
-  struct alignas(8) Four {
+  struct alignas(8) FourChannels {
     Bf16Pair low, high;
   };
   Bf16Pair pairs_[2] = {{0}, {0}};
@@ -344,7 +344,7 @@ class WarpState {
   DS_DEVICE void make_update(PieceRing& ring, int row, int n,
                              SplitA (&update)[kChunkBlocks]) const {
     MmaD sums[kChunkTiles];
-    ring.template make_values<Values>(view_.tokens(row, head()), n);
+    ring.template make_values<Values>(view_.tokens(row, block_head()), n);
     if constexpr (!Values::kErases) {
       ring.arrive();
       read_values(sums);
@@ -404,7 +404,8 @@ class WarpState {
     for (int i = 0; i < 2 * kChunkTiles; ++i) {
       const int token = i / 2 * 8 + 2 * pair() + i % 2;
       if (token >= n) continue;
-      float* to = view_.out(first_row + token, head()) + simt::block_index().x * kTensorColumns;
+      float* to =
+          view_.out(first_row + token, block_head()) + simt::block_index().x * kTensorColumns;
       to[column()] = sums[i / 2].d[i % 2];
       to[column() + 8] = sums[i / 2].d[2 + i % 2];
     }
@@ -468,7 +469,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   const StepView& step = view.call.mixer.step;
   const int index = step.num_decode + simt::block_index().z;
   if (step.segments[index].write_slot < 0) {
-    return write_zeros(view, step.segments[index], head(), kTensorColumns);
+    return write_zeros(view, step.segments[index], block_head(), kTensorColumns);
   }
   const int first_column = simt::block_index().x * kTensorColumns;
   if (simt::thread_index() == 0) memory.segment = step.segments[index];
@@ -477,7 +478,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   Ring<kKeyDim, Values::kErases> ring(view, memory);
   WarpState<Values, kKeyDim, Stored> state(view, memory);
   const auto stored = [&](int slot) {
-    return static_cast<Stored*>(view.state(slot, head())) + first_column * kKeyDim;
+    return static_cast<Stored*>(view.state(slot, block_head())) + first_column * kKeyDim;
   };
   state.load(stored(segment.read_slot), segment.position == 0);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {

@@ -36,6 +36,7 @@ class ProductRunner {
 
   // What was asked for and could not be had; empty if nothing.
   const std::string& warning() const { return warning_; }
+  bool on_tensor_cores() const { return products_ != Products::kPlain; }
   // Whether any product reads activations as bf16.
   bool rounds_rows() const { return products_ != Products::kPlain && max_bf16_columns_ > 0; }
 

@@ -20,9 +20,9 @@ class Runtime {
   // For the log: name, compute capability, memory.
   virtual std::string description() const = 0;
   virtual simt::Stream stream() const = 0;
-  // Whether blocks can share a cluster (compute capability 9.0).
+  // Whether blocks can share a cluster (compute capability 9.0, of device and code).
   virtual bool has_clusters() const = 0;
-  // Whether launches can overlap (simt.h; compute capability 9.0), and whether those to come do.
+  // Whether launches can overlap (simt.h; likewise), and whether those to come do.
   virtual bool can_overlap() const = 0;
   virtual void set_overlap(bool overlaps) = 0;
 

@@ -26,9 +26,13 @@ void require(cudaError_t status, const char* what) {
 
 class DeviceRuntime final : public Runtime {
  public:
-  DeviceRuntime(const cudaDeviceProp& properties, cudaStream_t stream,
-                const cudaEvent_t (&marks)[2])
-      : properties_(properties), stream_(stream), marks_{marks[0], marks[1]} {}
+  // `code`: of any kernel.
+  DeviceRuntime(const cudaDeviceProp& properties, const cudaFuncAttributes& code,
+                cudaStream_t stream, const cudaEvent_t (&marks)[2])
+      : properties_(properties),
+        has_hopper_code_(properties.major >= 9 && code.ptxVersion >= 90),
+        stream_(stream),
+        marks_{marks[0], marks[1]} {}
   ~DeviceRuntime() override {
     cudaStreamSynchronize(stream_);
     for (cudaGraphExec_t graph : graphs_) cudaGraphExecDestroy(graph);
@@ -42,8 +46,8 @@ class DeviceRuntime final : public Runtime {
            std::to_string(properties_.totalGlobalMem / 1'000'000'000) + " GB)";
   }
   simt::Stream stream() const override { return {stream_, overlaps_}; }
-  bool has_clusters() const override { return properties_.major >= 9; }
-  bool can_overlap() const override { return properties_.major >= 9; }
+  bool has_clusters() const override { return has_hopper_code_; }
+  bool can_overlap() const override { return has_hopper_code_; }
   void set_overlap(bool overlaps) override { overlaps_ = overlaps; }
 
   void* allocate(size_t bytes) override {
@@ -122,6 +126,7 @@ class DeviceRuntime final : public Runtime {
   }
 
   cudaDeviceProp properties_;
+  bool has_hopper_code_;  // what was compiled for 8.0 knows no clusters, wherever it runs
   cudaStream_t stream_;
   cudaEvent_t marks_[2];
   std::vector<cudaGraphExec_t> graphs_;
@@ -154,7 +159,7 @@ std::unique_ptr<Runtime> Runtime::create(std::string* error) {
     *error = cudaGetErrorString(status);
     return nullptr;
   }
-  return std::make_unique<DeviceRuntime>(properties, stream, marks);
+  return std::make_unique<DeviceRuntime>(properties, attributes, stream, marks);
 }
 
 }  // namespace deltaserve::cuda

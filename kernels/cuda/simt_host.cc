@@ -64,7 +64,7 @@ class Cluster {
     const int all = num_blocks_ * block_threads_;
     while (std::ssize(threads_) < all) {
       threads_.push_back(std::make_unique<Thread>());
-      threads_.back()->stack = std::make_unique<unsigned char[]>(kStackBytes);
+      threads_.back()->stack = std::make_unique_for_overwrite<unsigned char[]>(kStackBytes);
     }
     warps_.resize(static_cast<size_t>(all / kWarp));
     shared_.clear();
@@ -213,6 +213,10 @@ class Cluster {
 thread_local Cluster clusters[2];
 thread_local Cluster* running = clusters;
 
+Cluster* idle() {
+  return running == clusters ? clusters + 1 : clusters;
+}
+
 Cluster& cluster() {
   return *running;
 }
@@ -255,6 +259,10 @@ void* shared_memory() {
 void begin_copy(void* to, const void* from) {
   DS_CHECK(reinterpret_cast<uintptr_t>(to) % 16 == 0);
   DS_CHECK(reinterpret_cast<uintptr_t>(from) % 16 == 0);
+  if (thread_order == Order::kBackward) {
+    std::memcpy(to, from, 16);
+    return;
+  }
   Thread& thread = cluster().current();
   thread.copies.push_back({to, from, thread.copy_groups});
 }
@@ -318,7 +326,7 @@ bool begin_early(const Launch& launch) {
   if (!launch.overlaps || num_clusters(launch) == 0) return false;
   check(launch);
   Cluster* const before = running;
-  running = before == clusters ? clusters + 1 : clusters;
+  running = idle();
   running->start(launch, block_of(launch, 0));
   running->run_early();
   running = before;
@@ -345,7 +353,7 @@ void run(const std::vector<Work>& works, size_t count) {
     } else {
       works[i].copy();
     }
-    if (next_begun) running = running == clusters ? clusters + 1 : clusters;
+    if (next_begun) running = idle();
     begun = next_begun;
   }
 }

@@ -75,8 +75,9 @@ void* shared_memory();
 int cluster_rank();
 void* shared_memory_of(int rank);
 
-// Copies of 16 bytes of the running thread. Their data arrives as late as a GPU may deliver it: in
-// finish_copies, which leaves the last `groups` groups under way.
+// Copies of 16 bytes of the running thread. Their data arrives as late as a GPU may deliver it, in
+// finish_copies, which leaves the last `groups` groups under way; with Order::kBackward as early,
+// at once.
 void begin_copy(void* to, const void* from);
 void end_copy_group();
 void finish_copies(int groups);

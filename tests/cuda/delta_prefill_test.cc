@@ -167,6 +167,8 @@ std::vector<Case> all_cases() {
     if (plain) continue;
     add({MixerKind::kQDelta, Inputs::kRandom, 128, 128});
     add({MixerKind::kPrecondKimiDelta, Inputs::kRandom, 256, 64});
+    add({MixerKind::kMamba2, Inputs::kRandom, 256, 64});
+    all.back().lengths = 2;  // several chunks
   }
   return all;
 }
@@ -178,6 +180,12 @@ std::vector<Case> one_case_each(Dtype state_dtype) {
       if (state_dtype == Dtype::kBf16 && decay_of(kind) == Decay::kNone) continue;
       const int size = path == PrefillPath::kPlain ? 40 : 64;
       all.push_back({{{kind, Inputs::kRandom, size, size}, state_dtype}, path});
+    }
+  }
+  // The wider states of tensor cores, erasing and not.
+  for (const int key_dim : {128, 256}) {
+    for (const MixerKind kind : {MixerKind::kQDelta, MixerKind::kMamba2}) {
+      all.push_back({{{kind, Inputs::kRandom, key_dim, 64}, state_dtype}, PrefillPath::kTensor});
     }
   }
   return all;

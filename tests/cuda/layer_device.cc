@@ -155,7 +155,7 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
   cuda::run_mixer_layer({}, call);
 }
 
-void LayerDevice::step(const std::vector<Piece>& pieces, int further) {
+void LayerDevice::step(const std::vector<Piece>& pieces, int slot_shift) {
   std::vector<Segment> segments;
   std::vector<float> projected;
   int rows = 0;
@@ -169,8 +169,8 @@ void LayerDevice::step(const std::vector<Piece>& pieces, int further) {
     } else {
       int& slot = slot_[size(piece.job)];
       segments.push_back(
-          {slot, slot + further, rows, count, kJobs[piece.job].history + piece.begin});
-      slot += further;
+          {slot, slot + slot_shift, rows, count, kJobs[piece.job].history + piece.begin});
+      slot += slot_shift;
       projected.insert(projected.end(), world_.projected_row(piece.job, piece.begin),
                        world_.projected_row(piece.job, piece.end));
     }

@@ -26,9 +26,9 @@ class LayerDevice {
                        const cuda::LayerPaths& paths = {});
 
   // Decode pieces first. Expects that rows of padding become zeros, that no other row is written,
-  // and that the bf16 copy is the rounded result. States are left in slots that lie `further`
+  // and that the bf16 copy is the rounded result. States are left in slots that lie `slot_shift`
   // behind those that they were in.
-  void step(const std::vector<Piece>& pieces, int further = 0);
+  void step(const std::vector<Piece>& pieces, int slot_shift = 0);
 
   // Of a job whose rows all went through step(): largest relative error of its rows and of each
   // part of its state; infinity where padding of the state is not zero, NaN where a result is.

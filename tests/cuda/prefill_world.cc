@@ -170,7 +170,7 @@ void PrefillWorld::fill_row(const Sequence& sequence, int t, int64_t row, Memory
   }
 }
 
-void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, int further) {
+void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, int slot_shift) {
   int64_t rows = 1;
   int64_t max_chunks = 0;
   for (const Part& part : parts) {
@@ -189,7 +189,7 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, 
     if (!padding) {
       Sequence& sequence = sequences_[part.sequence];
       segment.read_slot = sequence.slot;
-      segment.write_slot = sequence.slot += further;
+      segment.write_slot = sequence.slot += slot_shift;
       segment.position = sequence.position + part.begin;
     }
     memory.segments.push_back(segment);

@@ -28,8 +28,8 @@ class PrefillWorld {
   PrefillWorld(const PrefillCase& c, const std::vector<int>& lengths);
 
   // Runs one step over `parts`, beside a decode row that it must leave alone. States are left in
-  // slots that lie `further` behind those that they were in.
-  void step(cuda::PrefillPath path, const std::vector<Part>& parts, int further = 0);
+  // slots that lie `slot_shift` behind those that they were in.
+  void step(cuda::PrefillPath path, const std::vector<Part>& parts, int slot_shift = 0);
   // All sequences in one step.
   void step_all(cuda::PrefillPath path);
   // Rounds the states as a slot of bf16 would.

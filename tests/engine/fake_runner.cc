@@ -44,24 +44,33 @@ void FakeRunner::check(const StepView& step, const std::vector<HeadRow>& rows) c
   EXPECT_GT(step.num_rows, 0);
   EXPECT_LE(step.num_rows, max_rows_);
   EXPECT_LE(step.num_decode, step.num_segments);
-  std::set<int32_t> used;
+  std::set<int32_t> read;
+  std::set<int32_t> written;
   int32_t next_row = 0;
   for (int i = 0; i < step.num_segments; ++i) {
     const Segment& segment = step.segments[i];
     EXPECT_EQ(segment.first_row, next_row);
     next_row += segment.num_rows;
-    EXPECT_GE(segment.write_slot, 0);
-    EXPECT_LT(segment.write_slot, max_sequences());
-    EXPECT_TRUE(used.insert(segment.write_slot).second)
-        << "slot " << segment.write_slot << " twice in a step";
+    for (const int32_t slot : {segment.read_slot, segment.write_slot}) {
+      EXPECT_GE(slot, 0);
+      EXPECT_LT(slot, max_sequences());
+    }
+    EXPECT_TRUE(written.insert(segment.write_slot).second)
+        << "slot " << segment.write_slot << " written twice in a step";
+    if (segment.position > 0 && segment.read_slot != segment.write_slot) {
+      read.insert(segment.read_slot);
+    }
     if (i < step.num_decode) {
       EXPECT_EQ(segment.num_rows, 1);
     } else {
       EXPECT_EQ(segment.position % kChunkTokens, 0) << "off the grid";
     }
     if (segment.position != 0) {
-      EXPECT_EQ(segment.position, static_cast<int64_t>(slots_[segment.write_slot].size()));
+      EXPECT_EQ(segment.position, static_cast<int64_t>(slots_[segment.read_slot].size()));
     }
+  }
+  for (const int32_t slot : read) {
+    EXPECT_FALSE(written.contains(slot)) << "slot " << slot << " is another segment's";
   }
   EXPECT_EQ(next_row, step.num_rows);
   EXPECT_LE(rows.size(), static_cast<size_t>(max_rows_));
@@ -111,7 +120,11 @@ Ticket FakeRunner::submit(const StepView& step, const std::vector<HeadRow>& rows
   for (int i = 0; i < step.num_segments; ++i) {
     const Segment& segment = step.segments[i];
     std::vector<int32_t>& tokens = slots_[segment.write_slot];
-    if (segment.position == 0) tokens.clear();  // a zero state
+    if (segment.position == 0) {
+      tokens.clear();  // a zero state
+    } else if (segment.read_slot != segment.write_slot) {
+      tokens = slots_[segment.read_slot];
+    }
     for (int32_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
       tokens.push_back(step.token_ids[row]);
       while (head < rows.size() && rows[head].row == row) {

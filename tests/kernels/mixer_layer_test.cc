@@ -56,8 +56,8 @@ class StepRunner {
     }
   }
 
-  // States are left in slots that lie `further` behind those that they were in.
-  void step(const std::vector<Piece>& pieces, int further = 0) {
+  // States are left in slots that lie `slot_shift` behind those that they were in.
+  void step(const std::vector<Piece>& pieces, int slot_shift = 0) {
     std::vector<Segment> segments;
     std::vector<float> projected;
     int rows = 0;
@@ -66,9 +66,9 @@ class StepRunner {
       const Job& job = kJobs[piece.job];
       num_decode += piece.decode ? 1 : 0;
       const int slot = slot_[piece.job];
-      slot_[piece.job] += further;
+      slot_[piece.job] += slot_shift;
       segments.push_back(
-          {slot, slot + further, rows, piece.end - piece.begin, job.history + piece.begin});
+          {slot, slot + slot_shift, rows, piece.end - piece.begin, job.history + piece.begin});
       projected.insert(projected.end(), world_.projected_row(piece.job, piece.begin),
                        world_.projected_row(piece.job, piece.end));
       rows += piece.end - piece.begin;
