@@ -232,8 +232,11 @@ double LayerDevice::state_error(int job) const {
 
 bool LayerDevice::same_job(const LayerDevice& other, int job) const {
   const std::vector<float>& out = out_[size(job)];
-  return same(out.data(), other.out_[size(job)].data(), out.size()) &&
-         same_state(layout_.layers[1], state(job), other.state(job));
+  if (!same(out.data(), other.out_[size(job)].data(), out.size())) return false;
+  if (slot_[size(job)] != other.slot_[size(job)]) {
+    return same_state(layout_.layers[1], state(job), other.state(job));
+  }
+  return same(state(job), other.state(job), size(layout_.floats));
 }
 
 bool LayerDevice::same_foreign_states() const {

@@ -50,6 +50,17 @@ struct Trace {
   std::vector<float> prompt, decoded, state;
 };
 
+// The logits of tokens[from] and of all behind it, decoded one by one.
+std::vector<float> decode_from(LoadedModel& model, int slot, const std::vector<int32_t>& tokens,
+                               int from) {
+  std::vector<float> decoded;
+  for (int t = from; t < static_cast<int>(tokens.size()); ++t) {
+    const std::vector<float> logits = model.decode(slot, tokens[static_cast<size_t>(t)], t);
+    decoded.insert(decoded.end(), logits.begin(), logits.end());
+  }
+  return decoded;
+}
+
 Trace run_alone(LoadedModel& model, int slot, const std::vector<int32_t>& tokens, int prompt,
                 int piece) {
   Trace trace;
@@ -57,10 +68,7 @@ Trace run_alone(LoadedModel& model, int slot, const std::vector<int32_t>& tokens
     const std::vector<float> logits = model.prefill(slot, tokens, t, std::min(t + piece, prompt));
     trace.prompt.insert(trace.prompt.end(), logits.begin(), logits.end());
   }
-  for (int t = prompt; t < static_cast<int>(tokens.size()); ++t) {
-    const std::vector<float> logits = model.decode(slot, tokens[static_cast<size_t>(t)], t);
-    trace.decoded.insert(trace.decoded.end(), logits.begin(), logits.end());
-  }
+  trace.decoded = decode_from(model, slot, tokens, prompt);
   trace.state = model.state(slot);
   return trace;
 }
@@ -154,12 +162,7 @@ TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
   model->backend().copy_state(1, 2);
   model->backend().import_state(3, saved.data());
   for (const int slot : {1, 2, 3}) {
-    std::vector<float> decoded;
-    for (int t = 70; t < 75; ++t) {
-      const std::vector<float> logits = model.decode(slot, tokens[static_cast<size_t>(t)], t);
-      decoded.insert(decoded.end(), logits.begin(), logits.end());
-    }
-    EXPECT_TRUE(same_bits(decoded, whole.decoded)) << slot;
+    EXPECT_TRUE(same_bits(decode_from(model, slot, tokens, 70), whole.decoded)) << slot;
   }
 }
 
@@ -174,16 +177,12 @@ TEST_P(Invariance, ManyGoOnFromOneState) {
       model.step({tokens[70], tokens[70]}, {{1, 2, 0, 1, 70}, {1, 3, 1, 1, 70}}, 2);
   EXPECT_TRUE(same_bits(model.state(1), before));
   EXPECT_TRUE(same_bits(model.state(2), model.state(3)));
-  const auto vocab = static_cast<size_t>(model.vocab());
   for (const int slot : {2, 3}) {
-    const float* first = &logits[static_cast<size_t>(slot - 2) * vocab];
-    EXPECT_TRUE(same_bits(first, whole.decoded.data(), vocab)) << slot;
-    for (int t = 71; t < 75; ++t) {
-      const std::vector<float> next = model.decode(slot, tokens[static_cast<size_t>(t)], t);
-      EXPECT_TRUE(
-          same_bits(next.data(), &whole.decoded[static_cast<size_t>(t - 70) * vocab], vocab))
-          << slot << " " << t;
-    }
+    const auto first = logits.begin() + (slot - 2) * model.vocab();
+    std::vector<float> decoded(first, first + model.vocab());
+    const std::vector<float> rest = decode_from(model, slot, tokens, 71);
+    decoded.insert(decoded.end(), rest.begin(), rest.end());
+    EXPECT_TRUE(same_bits(decoded, whole.decoded)) << slot;
     EXPECT_TRUE(same_bits(model.state(slot), whole.state)) << slot;
   }
 }
