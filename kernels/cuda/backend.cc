@@ -24,12 +24,30 @@ constexpr size_t kTypicalOperations = 1024;         // of a step
 struct Buffer {
   int64_t rows = 0;
   int64_t columns = 0;
+  int64_t stride = 0;
   Memory<float> data;
   Memory<uint16_t> bf16;  // may be empty
   // Whether `bf16` holds the rounded `data`: products do not write it.
   bool bf16_current = false;
 
-  DeviceRows rows_view() const { return {data.get(), bf16.get(), columns}; }
+  Buffer() = default;
+  Buffer(Runtime& runtime, int64_t num_rows, int64_t num_columns, bool with_bf16)
+      : rows(num_rows),
+        columns(num_columns),
+        stride(padded_to_64(num_columns)),
+        data(runtime, rows * stride) {
+    if (with_bf16) bf16 = Memory<uint16_t>(runtime, rows * stride);
+    complete_ = !data.empty() && bf16.empty() != with_bf16;
+    if (complete_) runtime.fill_zero(data.get(), data.bytes());
+    if (complete_ && with_bf16) runtime.fill_zero(bf16.get(), bf16.bytes());
+  }
+
+  // Whether its memory was there.
+  bool complete() const { return complete_; }
+  DeviceRows rows_view() const { return {data.get(), bf16.get(), columns, stride}; }
+
+ private:
+  bool complete_ = false;
 };
 
 // Working memory of mixer layers, see LayerCall.
@@ -64,8 +82,7 @@ struct HeadMemory {
   bool reserve(Runtime& runtime, int64_t max_rows, int64_t hidden, int64_t vocab, bool bf16) {
     const int64_t fitting = kLogitBytes / (vocab * static_cast<int64_t>(sizeof(float)));
     block = static_cast<int32_t>(std::clamp(fitting, int64_t{1}, std::max<int64_t>(max_rows, 1)));
-    input = {block, hidden, Memory<float>(runtime, block * hidden), {}};
-    if (bf16) input.bf16 = Memory<uint16_t>(runtime, block * hidden);
+    input = Buffer(runtime, block, hidden, bf16);
     logits = Memory<float>(runtime, block * vocab);
     scratch = Memory<float>(runtime, block * vocab);
     results = Memory<HeadResult>(runtime, std::max<int64_t>(max_rows, 1));
@@ -73,8 +90,7 @@ struct HeadMemory {
       copy = HostMemory<HeadResult>(runtime, std::max<int64_t>(max_rows, 1));
       if (copy.empty()) return false;
     }
-    return !input.data.empty() && (!bf16 || !input.bf16.empty()) && !logits.empty() &&
-           !scratch.empty() && !results.empty();
+    return input.complete() && !logits.empty() && !scratch.empty() && !results.empty();
   }
 };
 
@@ -124,13 +140,8 @@ class CudaBackend final : public Backend {
   }
 
   BufferHandle allocate(int64_t rows, int64_t columns) override {
-    Buffer buffer = {rows, columns, Memory<float>(*runtime_, rows * columns), {}};
-    if (buffer.data.empty()) return {};
-    runtime_->fill_zero(buffer.data.get(), buffer.data.bytes());
-    if (takes_bf16(columns)) {
-      buffer.bf16 = Memory<uint16_t>(*runtime_, rows * columns);
-      if (buffer.bf16.empty()) return {};
-    }
+    Buffer buffer(*runtime_, rows, columns, takes_bf16(columns));
+    if (!buffer.complete()) return {};
     buffers_.push_back(std::move(buffer));
     return {static_cast<int32_t>(buffers_.size()) - 1};
   }
@@ -249,8 +260,10 @@ class CudaBackend final : public Backend {
 
   void read_buffer(BufferHandle handle, int64_t num_rows, float* host) override {
     const Buffer& from = buffer(handle);
-    const auto floats = static_cast<size_t>(num_rows * from.columns);
-    runtime_->copy_out(host, from.data.get(), floats * sizeof(float));
+    for (int64_t r = 0; r < num_rows; ++r) {
+      runtime_->copy_out(host + r * from.columns, from.data.get() + r * from.stride,
+                         static_cast<size_t>(from.columns) * sizeof(float));
+    }
     synchronize();
   }
 
@@ -397,14 +410,14 @@ class CudaBackend final : public Backend {
     return out;
   }
   static ProductRows product_rows(const Buffer& x, int32_t column) {
-    return {x.data.get() + column, x.bf16_current ? x.bf16.get() + column : nullptr, x.columns};
+    return {x.data.get() + column, x.bf16_current ? x.bf16.get() + column : nullptr, x.stride};
   }
 
   void run_product(const Operation& op, bool accumulate) {
     const ProductRows x = product_rows(buffer(op.from.buffer), op.from.column);
     Buffer& out = changed(op.to.buffer);
     products_.multiply(loaded(op.matrix).matrix, x, step_.view.num_rows, accumulate,
-                       out.data.get() + op.to.column, out.columns);
+                       out.data.get() + op.to.column, out.stride);
   }
 
   void run_mixer(const Operation& op) {
@@ -419,10 +432,11 @@ class CudaBackend final : public Backend {
                                 layout_.layers[static_cast<size_t>(layer.index)],
                                 layout_.state_dtype};
     const DeviceRows out = written(op.to.buffer);
-    const MixerCall mixer = {layer,
+    const Buffer& projected = buffer(op.from.buffer);
+    const MixerCall mixer = {with_columns(layer, projected.stride),
                              weights,
                              step_.view,
-                             buffer(op.from.buffer).data.get(),
+                             projected.data.get(),
                              out.data,
                              states,
                              mixer_.features.get(),
@@ -430,8 +444,14 @@ class CudaBackend final : public Backend {
                              mixer_.queries.get(),
                              mixer_.covariance.get(),
                              GateLayout(layer.shape)};
-    run_mixer_layer(runtime_->stream(), {mixer, step_.row_segments, step_.chunks, step_.num_chunks,
-                                         mixer_.prefill.get(), out.bf16, paths_});
+    run_mixer_layer(runtime_->stream(),
+                    {mixer, step_.row_segments, step_.chunks, step_.num_chunks,
+                     mixer_.prefill.get(), out.bf16, paths_, out.stride - out.columns});
+  }
+  // Rows of projections with their padding.
+  static MixerLayer with_columns(MixerLayer layer, int64_t columns) {
+    layer.projection.columns = static_cast<int32_t>(columns);
+    return layer;
   }
 
   // The rows of the head that `step_` has, of which the first is the step's `first`.

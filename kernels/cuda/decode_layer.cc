@@ -174,7 +174,7 @@ class DecodeBlock {
   }
 
   DS_DEVICE void store(int j, float o) {
-    const int64_t at = int64_t{segment_.first_row} * shape_.value_columns() + value_column() + j;
+    const int64_t at = call_.out_row(segment_.first_row) + value_column() + j;
     mixer_.out[at] = o;
     if (call_.out_bf16 != nullptr) call_.out_bf16[at] = f32_to_bf16(o);
   }

@@ -34,9 +34,14 @@ struct LayerCall {
   const Chunk* chunks = nullptr;          // of all prefill segments, in order
   int32_t num_chunks = 0;
   void* prefill_scratch = nullptr;  // prefill_scratch_bytes() of delta_prefill.h
-  uint16_t* out_bf16 = nullptr;     // [rows, value_columns], the layer's result again; may be null
+  uint16_t* out_bf16 = nullptr;     // the layer's result again, as MixerCall::out; may be null
   LayerPaths paths;
+  int64_t padding = 0;  // elements behind each row of MixerCall::out and out_bf16
 
+  // Where a row of MixerCall::out and out_bf16 begins.
+  DS_HOST_DEVICE int64_t out_row(int64_t row) const {
+    return row * (mixer.shape().value_columns() + padding);
+  }
   DS_HOST_DEVICE const Segment& segment_of_row(int64_t row) const {
     return mixer.step.segments[row_segments[row]];
   }

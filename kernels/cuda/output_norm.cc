@@ -39,7 +39,7 @@ class OutputColumns {
     return shape_.output_norm == OutputNorm::kGateThenGroups ? weight : gate(c) * weight;
   }
   DS_DEVICE void store(int c, float o) const {
-    const int64_t at = int64_t{row_} * shape_.value_columns() + first_ + c;
+    const int64_t at = call_.out_row(row_) + first_ + c;
     call_.mixer.out[at] = o;
     if (call_.out_bf16 != nullptr) call_.out_bf16[at] = f32_to_bf16(o);
   }
@@ -49,7 +49,7 @@ class OutputColumns {
   DS_DEVICE float with_skip(int c) const {
     const MixerCall& mixer = call_.mixer;
     const int column = first_ + c;
-    float o = mixer.out[int64_t{row_} * shape_.value_columns() + column];
+    float o = mixer.out[call_.out_row(row_) + column];
     const float* skip = mixer.weights.skip;
     if (!shape_.normalised && skip == nullptr) return o;
     const int head = column / shape_.value_dim;

@@ -6,6 +6,11 @@
 
 namespace deltaserve::cuda {
 
+// Sizes that a library's kernels take without tails: of weights' rows and of rows of activations.
+constexpr int64_t padded_to_64(int64_t n) {
+  return (n + 63) / 64 * 64;
+}
+
 // A weight [rows, columns] = [out_features, in_features], row-major, kF32 or kBf16, 16-byte aligned
 // rows (columns are padded with zeros to a multiple of 8 where they are not one: `stride`).
 struct DeviceMatrix {
@@ -13,7 +18,8 @@ struct DeviceMatrix {
   Dtype dtype = Dtype::kBf16;
   int64_t rows = 0;
   int64_t columns = 0;
-  int64_t stride = 0;  // elements from row to row
+  int64_t stride = 0;   // elements from row to row
+  int64_t padding = 0;  // rows of zeros behind them
 };
 
 // Activations [rows, columns], float, and the same rounded to bf16 for products with bf16 weights.
@@ -21,6 +27,7 @@ struct DeviceRows {
   float* data = nullptr;
   uint16_t* bf16 = nullptr;  // null where no product reads it
   int64_t columns = 0;
+  int64_t stride = 0;  // elements from row to row, of both
 };
 
 }  // namespace deltaserve::cuda

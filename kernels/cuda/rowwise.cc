@@ -11,7 +11,7 @@ constexpr int kThreads = 128;
 constexpr int kColumns = 4;
 
 DS_DEVICE void store(const DeviceRows& out, int64_t row, int64_t column, float x) {
-  const int64_t at = row * out.columns + column;
+  const int64_t at = row * out.stride + column;
   out.data[at] = x;
   if (out.bf16 != nullptr) out.bf16[at] = f32_to_bf16(x);
 }
@@ -58,7 +58,7 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
                     DeviceRows out) {
   simt::await_launches_before();
   const int row = simt::block_index().x;
-  const float* in = x.data + (source_rows == nullptr ? row : source_rows[row]) * x.columns;
+  const float* in = x.data + (source_rows == nullptr ? row : source_rows[row]) * x.stride;
   normalise_row(
       static_cast<int>(x.columns), eps, [&](int c) { return in[c]; },
       [&](int c) { return weight[c]; }, [&](int c, float value) { store(out, row, c, value); });
@@ -67,13 +67,13 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
 DS_KERNEL void DS_BOUNDS(kThreads, 8)
     add_bias_kernel(const float* bias, int64_t n, DeviceRows out, int64_t column) {
   simt::await_launches_before();
-  const float* row = out.data + int64_t{simt::block_index().x} * out.columns + column;
+  const float* row = out.data + int64_t{simt::block_index().x} * out.stride + column;
   map_columns(n, out, column, [&](int64_t c) { return row[c] + bias[c]; });
 }
 
 DS_KERNEL void DS_BOUNDS(kThreads, 8) swiglu_kernel(DeviceRows x, DeviceRows out) {
   simt::await_launches_before();
-  const float* gate = x.data + int64_t{simt::block_index().x} * x.columns;
+  const float* gate = x.data + int64_t{simt::block_index().x} * x.stride;
   const float* up = gate + out.columns;
   map_columns(out.columns, out, 0, [&](int64_t c) { return silu(gate[c]) * up[c]; });
 }

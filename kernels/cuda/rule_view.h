@@ -40,8 +40,7 @@ struct RuleView {
   // What the rule reads for a token and head, [value_dim].
   DS_HOST_DEVICE float* out(int64_t row, int64_t head) const {
     if (rule == Rule::kCovariance) return call.mixer.query_row(row, head);
-    return call.mixer.out + row * call.mixer.shape().value_columns() +
-           head * call.mixer.shape().value_dim;
+    return call.mixer.out + call.out_row(row) + head * call.mixer.shape().value_dim;
   }
 };
 

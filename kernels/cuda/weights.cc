@@ -64,6 +64,7 @@ LoadedMatrix WeightLoader::load_matrix(const HostMatrix* blocks, int num_blocks,
   matrix.columns = blocks[0].columns;
   matrix.stride = padded_to_8(matrix.columns);
   for (int i = 0; i < num_blocks; ++i) matrix.rows += blocks[i].rows;
+  if (matrix.dtype == Dtype::kBf16) matrix.padding = padded_to_64(matrix.rows) - matrix.rows;
   loaded.memory = Memory<unsigned char>(runtime_, static_cast<int64_t>(loaded.bytes()));
   if (loaded.memory.empty()) return loaded;
 
@@ -78,6 +79,7 @@ LoadedMatrix WeightLoader::load_matrix(const HostMatrix* blocks, int num_blocks,
     };
     if (!copy_in(to, blocks[i].rows, row_bytes, fill)) return LoadedMatrix();
   }
+  runtime_.fill_zero(to, static_cast<size_t>(matrix.padding * row_bytes));
   matrix.data = loaded.memory.get();
   return loaded;
 }

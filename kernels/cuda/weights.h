@@ -13,7 +13,8 @@ struct LoadedMatrix {
   Memory<unsigned char> memory;  // empty: it was not there
 
   size_t bytes() const {
-    return static_cast<size_t>(matrix.rows * matrix.stride) * dtype_size(matrix.dtype);
+    return static_cast<size_t>((matrix.rows + matrix.padding) * matrix.stride) *
+           dtype_size(matrix.dtype);
   }
 };
 
@@ -22,7 +23,8 @@ class WeightLoader {
   explicit WeightLoader(Runtime& runtime) : runtime_(runtime) {}
 
   // Stacks blocks of equal columns by rows. kAuto keeps bf16 where every block is bf16; everything
-  // else becomes f32. Integer formats: an empty matrix.
+  // else becomes f32. bf16 gets rows of zeros up to a multiple of 64. Integer formats: an empty
+  // matrix.
   LoadedMatrix load_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format);
   Memory<float> load_vector(const HostMatrix& values);
 

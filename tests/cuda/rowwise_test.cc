@@ -31,27 +31,30 @@ class Rows {
   Rows(int64_t rows, int64_t columns)
       : rows_(rows),
         columns_(columns),
-        floats_(static_cast<size_t>((rows + 1) * columns), NAN),
+        stride_(columns + 3),
+        floats_(static_cast<size_t>((rows + 1) * stride_), NAN),
         halves_(floats_.size(), kUntouchedHalf) {}
   Rows(int64_t rows, int64_t columns, uint32_t seed) : Rows(rows, columns) {
-    floats_ = normals((rows + 1) * columns, seed);
+    floats_ = normals((rows + 1) * stride_, seed);
   }
 
-  DeviceRows device() { return {floats_.data(), halves_.data(), columns_}; }
-  DeviceRows without_copy() { return {floats_.data(), nullptr, columns_}; }
+  DeviceRows device() { return {floats_.data(), halves_.data(), columns_, stride_}; }
+  DeviceRows without_copy() { return {floats_.data(), nullptr, columns_, stride_}; }
   float at(int64_t row, int64_t column) const {
-    return floats_[static_cast<size_t>(row * columns_ + column)];
+    return floats_[static_cast<size_t>(row * stride_ + column)];
   }
   bool was_copied(int64_t row, int64_t column) const {
-    return halves_[static_cast<size_t>(row * columns_ + column)] == f32_to_bf16(at(row, column));
+    return halves_[static_cast<size_t>(row * stride_ + column)] == f32_to_bf16(at(row, column));
   }
   bool copy_is_untouched(int64_t row, int64_t column) const {
-    return halves_[static_cast<size_t>(row * columns_ + column)] == kUntouchedHalf;
+    return halves_[static_cast<size_t>(row * stride_ + column)] == kUntouchedHalf;
   }
   // Of rows made of NaN.
   void expect_end_untouched() const {
-    for (int64_t c = 0; c < columns_; ++c) {
-      ASSERT_TRUE(std::isnan(at(rows_, c)) && copy_is_untouched(rows_, c)) << c;
+    for (int64_t r = 0; r <= rows_; ++r) {
+      for (int64_t c = r < rows_ ? columns_ : 0; c < stride_; ++c) {
+        ASSERT_TRUE(std::isnan(at(r, c)) && copy_is_untouched(r, c)) << r << " " << c;
+      }
     }
   }
   int64_t rows() const { return rows_; }
@@ -60,6 +63,7 @@ class Rows {
  private:
   int64_t rows_;
   int64_t columns_;
+  int64_t stride_;
   std::vector<float> floats_;
   std::vector<uint16_t> halves_;
 };
