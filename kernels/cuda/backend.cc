@@ -116,6 +116,7 @@ class CudaBackend final : public Backend {
       text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " + dtype_name(dtype) +
               " weights";
     }
+    if (!products_.library_choices().empty()) text += ", prefill products by cuBLASLt";
     for (const std::string* warning : {&products_.warning(), &paths_warning_}) {
       if (!warning->empty()) text += "; warning: " + *warning;
     }
@@ -156,7 +157,7 @@ class CudaBackend final : public Backend {
     }
     return memory_.reserve(*runtime_, limits_) && mixer_.reserve(*runtime_, mixer, limits_) &&
            head_.reserve(*runtime_, max_head_rows, hidden, vocab, takes_bf16(hidden)) &&
-           products_.reserve(std::max<int64_t>(max_rows, head_.block));
+           products_.reserve(std::max<int64_t>(max_rows, head_.block), vocab);
   }
 
   bool allocate_states(const StateLayout& layout, int num_slots) override {
@@ -416,8 +417,10 @@ class CudaBackend final : public Backend {
   void run_product(const Operation& op, bool accumulate) {
     const ProductRows x = product_rows(buffer(op.from.buffer), op.from.column);
     Buffer& out = changed(op.to.buffer);
-    products_.multiply(loaded(op.matrix).matrix, x, step_.view.num_rows, accumulate,
-                       out.data.get() + op.to.column, out.stride);
+    const DeviceMatrix& w = loaded(op.matrix).matrix;
+    products_.multiply(
+        w, x, step_.view.num_rows, step_.view.num_decode, accumulate,
+        {out.data.get() + op.to.column, out.stride, op.to.column + w.rows == out.columns});
   }
 
   void run_mixer(const Operation& op) {
@@ -464,8 +467,9 @@ class CudaBackend final : public Backend {
       launch_rms_norm(runtime_->stream(), x.rows_view(), step_.head_sources + begin,
                       vector(op.vector).get(), op.eps, count, input.rows_view());
       input.bf16_current = !input.bf16.empty();
-      products_.multiply(output, product_rows(input, 0), count, false, head_.logits.get(),
-                         limits_.vocab);
+      // Of either kind: all are few, and take the kernels of decode rows.
+      products_.multiply(output, product_rows(input, 0), count, count, false,
+                         {head_.logits.get(), limits_.vocab, false});
       EvaluateCall call;
       call.logits = head_.logits.get();
       call.vocab = limits_.vocab;

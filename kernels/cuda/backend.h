@@ -9,7 +9,7 @@
 namespace deltaserve::cuda {
 
 struct BackendOptions {
-  Products products = Products::kTensor;
+  Products products = Products::kExact;
   // Whether decode steps are filled up to padded_batch() rows, recorded and played.
   bool recordings = true;
   // Whether launches overlap where that changes no bit (prove_overlap of layer_proof.h).

@@ -1,31 +1,39 @@
-// Products of bf16 by cuBLASLt. matmul_library_device.cc is CUDA's; matmul_library_host.cc has
-// none.
+// Products of bf16 by cuBLASLt. matmul_library_device.cc is CUDA's; matmul_library_host.cc pretends
+// to be one, for tests. Which of its algorithms are used: library_proof.h, products.h.
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/runtime.h"
 
 namespace deltaserve::cuda {
 
-enum class LibraryChoice : uint8_t {
-  // One algorithm for a shape of weights, whatever the number of rows. A row's bits then depend on
-  // the other rows only as far as the library's algorithm itself lets them.
-  kOnce,
-  kForRows,  // what should be fastest for the number of rows: a row's bits depend on the batch
+// One of the library's ways to multiply, as the library keeps it.
+struct LibraryAlgorithm {
+  uint64_t data[8] = {};
 };
 
+// Of a ProductCall it reads w, x_bf16 and what stands behind them. Outputs are w.rows + w.padding.
 class ProductLibrary {
  public:
   // Null where there is no library, or no memory for its workspace. `runtime` must outlive it.
-  static std::unique_ptr<ProductLibrary> create(Runtime& runtime, LibraryChoice choice);
+  static std::unique_ptr<ProductLibrary> create(Runtime& runtime);
   virtual ~ProductLibrary() = default;
 
-  // At load: chooses algorithms for weights of this shape and up to `max_rows` rows.
-  virtual void prepare(const DeviceMatrix& w, int64_t max_rows) = 0;
-  // As launch_tensor_product. False: the library takes no such product, and nothing was launched.
-  virtual bool multiply(const ProductCall& call) = 0;
+  // At load: at most `most` algorithms for products like `call`, whose pointers do not count, what
+  // the library thinks fastest first. `whole`: only those in which one block sums an output from
+  // the first to the last input feature, without a workspace.
+  virtual std::vector<LibraryAlgorithm> candidates(const ProductCall& call, int most,
+                                                   bool whole) = 0;
+  // Whether the algorithm can do a product like `call`, whose pointers do not count.
+  virtual bool takes(const LibraryAlgorithm& algorithm, const ProductCall& call) = 0;
+  // As launch_tensor_product. False: the library refused, and nothing was launched.
+  virtual bool multiply(const LibraryAlgorithm& algorithm, const ProductCall& call) = 0;
+  // For logs.
+  virtual std::string name(const LibraryAlgorithm& algorithm) const = 0;
 };
 
 }  // namespace deltaserve::cuda

@@ -6,15 +6,18 @@ namespace deltaserve::cuda {
 
 // Which kernel multiplies by bf16 weights; f32 weights always take launch_plain_product.
 enum class Products : uint8_t {
-  kTensor,          // a row's bits depend on no other row
+  // Decode rows by own kernels; prefill rows by cuBLASLt, with one algorithm for all numbers of
+  // them, where one is proved at load to give a row the same bits among any others. A row's bits
+  // depend on its kind and no other row.
+  kExact,
+  kTensor,          // own kernels for both kinds, which have the same bits
   kPlain,           // the same, without tensor cores, and from activations that are not rounded
-  kLibrary,         // cuBLASLt, LibraryChoice::kOnce
-  kLibraryForRows,  // cuBLASLt, LibraryChoice::kForRows
+  kLibraryForRows,  // cuBLASLt, as it chooses for each number of rows: bits depend on the batch
 };
 
 // Crosses the boundary of module.h.
 struct ModuleOptions {
-  Products products = Products::kTensor;
+  Products products = Products::kExact;
 };
 
 }  // namespace deltaserve::cuda

@@ -1,9 +1,11 @@
 #include "kernels/cuda/products.h"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "kernels/base/check.h"
+#include "kernels/cuda/library_proof.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -71,6 +73,15 @@ class TestProduct {
   Memory<float> out_;
 };
 
+// Numbers of rows are told apart by the next power of two.
+size_t size_of(int64_t rows) {
+  return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(rows - 1)));
+}
+
+std::string size_text(const DeviceMatrix& w) {
+  return std::to_string(w.rows) + " x " + std::to_string(w.columns);
+}
+
 }  // namespace
 
 bool tensor_products_agree(Runtime& runtime) {
@@ -95,16 +106,20 @@ bool tensor_products_agree(Runtime& runtime) {
 
 ProductRunner::ProductRunner(Runtime& runtime, Products products)
     : runtime_(runtime), products_(products) {
-  if (products_ == Products::kLibrary || products_ == Products::kLibraryForRows) {
-    library_ = ProductLibrary::create(
-        runtime, products_ == Products::kLibrary ? LibraryChoice::kOnce : LibraryChoice::kForRows);
-    if (library_ == nullptr) warning_ = "there is no cuBLASLt, own products are used";
-  }
   if (products_ != Products::kPlain && !tensor_products_agree(runtime)) {
     products_ = Products::kPlain;
-    library_ = nullptr;
-    warning_ = "products on tensor cores failed their comparison and stay off";
+    warn("products on tensor cores failed their comparison and stay off");
   }
+  if (products_ == Products::kExact || products_ == Products::kLibraryForRows) {
+    library_ = ProductLibrary::create(runtime);
+    if (library_ == nullptr) warn("there is no cuBLASLt, own products are used");
+  }
+}
+
+void ProductRunner::warn(const std::string& text) {
+  if (warning_.find(text) != std::string::npos) return;
+  if (!warning_.empty()) warning_ += ", ";
+  warning_ += text;
 }
 
 void ProductRunner::add_weight(const DeviceMatrix& w) {
@@ -113,24 +128,75 @@ void ProductRunner::add_weight(const DeviceMatrix& w) {
   bf16_weights_.push_back(w);
 }
 
-bool ProductRunner::reserve(int64_t max_rows) {
+bool ProductRunner::reserve(int64_t max_rows, int64_t vocab) {
   if (!rounds_rows()) return true;
   for (const DeviceMatrix& w : bf16_weights_) {
-    if (library_ != nullptr) library_->prepare(w, max_rows);
+    if (library_ == nullptr) continue;
+    if (products_ == Products::kExact && w.rows != vocab && !proved_.contains(shape_of(w))) {
+      std::string reason;
+      proved_[shape_of(w)] = prove_library(runtime_, *library_, w, max_rows, &reason);
+      if (!reason.empty()) warn("no cuBLASLt for products of " + size_text(w) + ": " + reason);
+    } else if (products_ == Products::kLibraryForRows && !for_rows_.contains(shape_of(w))) {
+      std::vector<LibraryAlgorithm>& algorithms = for_rows_[shape_of(w)];
+      for (size_t size = 0; size <= size_of(max_rows); ++size) {
+        ProductCall call;
+        call.w = w;
+        call.x_bf16_stride = library_x_stride(w);
+        call.out_stride = library_out_stride(w);
+        call.num_rows = 1 << size;
+        const std::vector<LibraryAlgorithm> found = library_->candidates(call, 1, false);
+        if (found.empty()) break;
+        algorithms.push_back(found[0]);
+      }
+    }
   }
   rounded_ = Memory<uint16_t>(runtime_, max_rows * max_bf16_columns_);
   return !rounded_.empty();
 }
 
+std::string ProductRunner::library_choices() const {
+  std::string text;
+  for (const auto& [shape, algorithm] : proved_) {
+    if (!algorithm.has_value()) continue;
+    if (!text.empty()) text += ", ";
+    text += std::to_string(shape.first) + " x " + std::to_string(shape.second) + ": " +
+            library_->name(*algorithm);
+  }
+  return text;
+}
+
+// Of the shape and the place of the product only, so that a row's bits are, too.
+const LibraryAlgorithm* ProductRunner::proved(const ProductCall& call, const ProductOut& out) {
+  const auto found = proved_.find(shape_of(call.w));
+  if (found == proved_.end() || !found->second.has_value()) return nullptr;
+  if (out.fills_rows && call.x_bf16_stride == library_x_stride(call.w) &&
+      call.out_stride == library_out_stride(call.w)) {
+    return &*found->second;
+  }
+  warn("no cuBLASLt for a product of " + size_text(call.w) + " between other columns");
+  return nullptr;
+}
+
+bool ProductRunner::multiply_for_rows(ProductCall call) {
+  const auto found = for_rows_.find(shape_of(call.w));
+  const size_t size = size_of(call.num_rows);
+  if (found != for_rows_.end() && size < found->second.size() &&
+      library_->multiply(found->second[size], call)) {
+    return true;
+  }
+  warn("cuBLASLt refused a product of " + size_text(call.w));
+  return false;
+}
+
 void ProductRunner::multiply(const DeviceMatrix& w, const ProductRows& x, int32_t num_rows,
-                             bool accumulate, float* out, int64_t out_stride) {
+                             int32_t num_decode, bool accumulate, const ProductOut& out) {
   if (num_rows == 0) return;
   ProductCall call;
   call.w = w;
   call.x = x.data;
   call.x_stride = x.stride;
-  call.out = out;
-  call.out_stride = out_stride;
+  call.out = out.data;
+  call.out_stride = out.stride;
   call.num_rows = num_rows;
   call.accumulate = accumulate;
   if (products_ == Products::kPlain || w.dtype != Dtype::kBf16) {
@@ -146,8 +212,21 @@ void ProductRunner::multiply(const DeviceMatrix& w, const ProductRows& x, int32_
     call.x_bf16 = rounded_.get();
     call.x_bf16_stride = w.stride;
   }
-  if (library_ != nullptr && library_->multiply(call)) return;
+  if (!for_rows_.empty()) {
+    ProductCall all = call;
+    if (!out.fills_rows) all.w.padding = 0;
+    if (multiply_for_rows(all)) return;
+  }
+  const LibraryAlgorithm* algorithm = num_decode < num_rows ? proved(call, out) : nullptr;
+  if (algorithm == nullptr) return launch_tensor_product(runtime_.stream(), call);
+  ProductCall prefill = call;
+  call.num_rows = num_decode;
   launch_tensor_product(runtime_.stream(), call);
+  prefill.x_bf16 += num_decode * prefill.x_bf16_stride;
+  prefill.out += num_decode * prefill.out_stride;
+  prefill.num_rows -= num_decode;
+  // It took this number of rows at load: another kernel instead would change bits.
+  DS_CHECK(library_->multiply(*algorithm, prefill));
 }
 
 }  // namespace deltaserve::cuda

@@ -1,8 +1,11 @@
 // Which kernel multiplies, and what it needs: the one place that knows all of them.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/device_memory.h"
@@ -19,6 +22,14 @@ struct ProductRows {
   int64_t stride = 0;              // of both
 };
 
+// Where a product goes, [num_rows, w.rows].
+struct ProductOut {
+  float* data = nullptr;
+  int64_t stride = 0;
+  // Whether nobody reads what stands behind the product's columns, up to the stride.
+  bool fills_rows = false;
+};
+
 class ProductRunner {
  public:
   // Products on tensor cores are first compared with plain ones; where they differ, plain ones are
@@ -27,27 +38,40 @@ class ProductRunner {
 
   // At load, for every weight, then reserve().
   void add_weight(const DeviceMatrix& w);
-  // False: the memory for products of `max_rows` rows is not there.
-  bool reserve(int64_t max_rows);
+  // For products of `max_rows` rows, and chooses the library's algorithms for prefill rows. Weights
+  // with `vocab` rows, if that is not 0, multiply none of them. False: the memory is not there.
+  bool reserve(int64_t max_rows, int64_t vocab = 0);
 
-  // out (+)= x w^T, out [num_rows, w.rows] in rows `out_stride` apart.
-  void multiply(const DeviceMatrix& w, const ProductRows& x, int32_t num_rows, bool accumulate,
-                float* out, int64_t out_stride);
+  // out (+)= x w^T of rows of which the first `num_decode` are decode rows.
+  void multiply(const DeviceMatrix& w, const ProductRows& x, int32_t num_rows, int32_t num_decode,
+                bool accumulate, const ProductOut& out);
 
   // What was asked for and could not be had; empty if nothing.
   const std::string& warning() const { return warning_; }
+  // For each shape of weights the library's algorithm for prefill rows; empty if it has none.
+  std::string library_choices() const;
   bool on_tensor_cores() const { return products_ != Products::kPlain; }
   // Whether any product reads activations as bf16.
   bool rounds_rows() const { return products_ != Products::kPlain && max_bf16_columns_ > 0; }
 
  private:
+  using Shape = std::pair<int64_t, int64_t>;  // rows, stride
+  static Shape shape_of(const DeviceMatrix& w) { return {w.rows, w.stride}; }
+
+  void warn(const std::string& text);
+  // With what the library multiplies prefill rows; null: nothing.
+  const LibraryAlgorithm* proved(const ProductCall& call, const ProductOut& out);
+  bool multiply_for_rows(ProductCall call);
+
   Runtime& runtime_;
   Products products_;
   std::string warning_;
   std::unique_ptr<ProductLibrary> library_;
   std::vector<DeviceMatrix> bf16_weights_;
-  int64_t max_bf16_columns_ = 0;  // padded
-  Memory<uint16_t> rounded_;      // activations that nobody has rounded yet
+  std::map<Shape, std::optional<LibraryAlgorithm>> proved_;  // of kExact
+  std::map<Shape, std::vector<LibraryAlgorithm>> for_rows_;  // of kLibraryForRows, by size
+  int64_t max_bf16_columns_ = 0;                             // padded
+  Memory<uint16_t> rounded_;  // activations that nobody has rounded yet
 };
 
 // Whether every kernel of launch_tensor_product gives what launch_plain_product does.

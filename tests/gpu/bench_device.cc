@@ -185,7 +185,8 @@ Limits measure_limits(cuda::Runtime& runtime, const Effort& effort) {
   products.add_weight(matrix);
   DS_CHECK(products.reserve(n));
   const Timing product = time_calls(runtime, effort, 1, [&] {
-    products.multiply(matrix, {nullptr, w.get(), n}, static_cast<int32_t>(n), false, out.get(), n);
+    products.multiply(matrix, {nullptr, w.get(), n}, static_cast<int32_t>(n), 0, false,
+                      {out.get(), n, true});
   });
   check_finite(runtime, out.get(), n * n);
   limits.product_flops = 2.0 * static_cast<double>(n * n * n) / product.median;
