@@ -39,6 +39,8 @@ enum class TensorKernel : uint8_t {
   kTile128,
 };
 inline constexpr int kMaxFewRows = 32;
+// What kAuto takes: of the shape of the weights and the number of rows.
+TensorKernel fastest_kernel(const ProductCall& call);
 void launch_tensor_product(simt::Stream stream, const ProductCall& call,
                            TensorKernel kernel = TensorKernel::kAuto);
 
