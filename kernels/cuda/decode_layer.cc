@@ -1,10 +1,12 @@
 #include "kernels/cuda/decode_layer.h"
 
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/base/check.h"
 #include "kernels/cuda/delta_step_team.h"
 #include "kernels/cuda/feature_run.h"
+#include "kernels/cuda/row_norm.h"
 #include "kernels/cuda/token_gates.h"
 
 namespace deltaserve::cuda {
@@ -17,11 +19,11 @@ constexpr int kMaxCluster = 8;  // blocks; more are not portable
 struct SharedToken {
   int q, k, decay, erase_gate;  // [key_dim]; decay of a head [1]
   int v, write_gate, out;       // [block_rows]
-  int beta, lambda, squares;    // [1]
-  int sums;                     // [warps]
+  int beta, lambda;             // [1]
+  int squares;                  // [square_groups(block_rows)]
   int floats;
 
-  SharedToken(int key_dim, int block_rows, int warps) : floats(0) {
+  SharedToken(int key_dim, int block_rows) : floats(0) {
     q = take(key_dim);
     k = take(key_dim);
     decay = take(key_dim);
@@ -31,8 +33,7 @@ struct SharedToken {
     out = take(block_rows);
     beta = take(1);
     lambda = take(1);
-    squares = take(1);
-    sums = take(warps);
+    squares = take(square_groups(block_rows));
   }
 
  private:
@@ -86,6 +87,8 @@ class DecodeBlock {
 
  private:
   static constexpr int kWarps = Tile::kThreads / simt::kWarp;
+  static constexpr int kGroups = Tile::kBlockRows / kSquareGroup;
+  static_assert(Tile::kBlockRows % kSquareGroup == 0 && Tile::kBlockRows <= Tile::kThreads);
   static constexpr int kRunChannels = kLane * simt::kWarp;
 
   DS_DEVICE int value_column() const { return head_ * shape_.value_dim + first_; }
@@ -150,27 +153,29 @@ class DecodeBlock {
             shape_.scale};
   }
 
-  // o = rms_norm(o) [* act(gate)], the mean over all blocks of the cluster.
+  // o = rms_norm(o) [* act(gate)], the mean over all blocks of the cluster, with the bits of
+  // normalise_row<true>.
   DS_DEVICE void norm_and_store() {
-    float squares = 0;
-    for (int j = simt::thread_index(); j < rows_; j += Tile::kThreads) {
-      const float o = shared_[at_.out + j];
-      squares += o * o;
+    const int thread = simt::thread_index();
+    const float own = thread < rows_ ? shared_[at_.out + thread] : 0.0f;
+    float square[1] = {simt::rounded_product(own, own)};
+    simt::lanes_sum<kSquareGroup>(square);
+    if (thread < Tile::kBlockRows && thread % kSquareGroup == 0) {
+      shared_[at_.squares + thread / kSquareGroup] = square[0];
     }
-    squares = simt::block_sum(squares, shared_ + at_.sums);
-    if (simt::thread_index() == 0) shared_[at_.squares] = squares;
     simt::sync_cluster();
-    const int blocks = (shape_.value_dim + Tile::kBlockRows - 1) / Tile::kBlockRows;
     float sum = 0;
-    for (int r = 0; r < blocks; ++r) sum += simt::load_of_cluster(shared_ + at_.squares, r);
+    for (int g = 0; g < square_groups(shape_.value_dim); ++g) {
+      sum += simt::load_of_cluster(shared_ + at_.squares + g % kGroups, g / kGroups);
+    }
     const float scale = 1.0f / sqrtf(sum / static_cast<float>(shape_.value_dim) + shape_.norm_eps);
     const int32_t gate = mixer_.layer.projection.gate;
     const float* gates = mixer_.projected_row(segment_.first_row) + gate + value_column();
-    for (int j = simt::thread_index(); j < rows_; j += Tile::kThreads) {
-      float o = shared_[at_.out + j] * scale;
-      if (mixer_.weights.norm != nullptr) o *= mixer_.weights.norm[first_ + j];
-      store(j, gate < 0 ? o : activate(shape_.gate_activation, gates[j]) * o);
-    }
+    if (thread >= rows_) return;
+    const float* weights = mixer_.weights.norm;
+    const float weight = weights == nullptr ? 1.0f : weights[first_ + thread];
+    const float gated = gate < 0 ? 1.0f : activate(shape_.gate_activation, gates[thread]);
+    store(thread, own * scale * (gated * weight));
   }
 
   DS_DEVICE void store(int j, float o) {
@@ -214,7 +219,7 @@ template <class Mixer, class Tile, int kLane>
 void launch_tile(simt::Stream stream, const LayerCall& call) {
   const MixerShape& shape = call.mixer.shape();
   const int blocks = (shape.value_dim + Tile::kBlockRows - 1) / Tile::kBlockRows;
-  const SharedToken at(shape.key_dim, Tile::kBlockRows, Tile::kThreads / simt::kWarp);
+  const SharedToken at(shape.key_dim, Tile::kBlockRows);
   simt::launch_clusters(stream, {blocks, shape.heads, call.mixer.step.num_decode}, blocks,
                         Tile::kThreads, at.floats * static_cast<int>(sizeof(float)),
                         decode_layer_kernel<Mixer, Tile, kLane>, call, at);
@@ -249,6 +254,19 @@ constexpr bool kHasKernel = !std::is_same_v<Mixer, Preconditioned<DeltaNet>> &&
                             !std::is_same_v<Mixer, Preconditioned<KimiDelta>>;
 
 }  // namespace
+
+int32_t one_launch_rows(const MixerShape& shape) {
+  // Threads of clusters that are resident at a time on an H200: one launch is the faster form as
+  // long as no block waits for another to end (measured: 11 rows of 6 heads of 128 / 256, 2 of 256
+  // / 512).
+  constexpr int64_t kResidentThreads = 132 * 512;
+  int64_t threads = 0;  // of a row
+  visit_tile<float>(shape, [&]<class Tile, int kLane>() {
+    const int blocks = (shape.value_dim + Tile::kBlockRows - 1) / Tile::kBlockRows;
+    threads = int64_t{shape.heads} * blocks * Tile::kThreads;
+  });
+  return threads == 0 ? 0 : static_cast<int32_t>(std::max<int64_t>(1, kResidentThreads / threads));
+}
 
 bool has_decode_layer(const MixerShape& shape, const MixerWeights& weights) {
   const auto one_each = [&](int count) { return count == shape.heads; };

@@ -1,4 +1,5 @@
-// One token of the rule on a state that lies in the registers of lanes.
+// One token of the rule on a state that lies in the registers of lanes. Which sums and products are
+// rounded is written out, because kernels that share this must have the same bits.
 #pragma once
 #include <cmath>
 
@@ -72,16 +73,18 @@ class StepTeam {
     float sums[2 * Tile::kRows + 1];
     sums[2 * Tile::kRows] = 0;
     DS_UNROLL
-    for (int i = 0; i < Tile::kChannels; ++i) sums[2 * Tile::kRows] += t.write[i] * t.read[i];
+    for (int i = 0; i < Tile::kChannels; ++i) {
+      sums[2 * Tile::kRows] = fmaf(t.write[i], t.read[i], sums[2 * Tile::kRows]);
+    }
     DS_UNROLL
     for (int r = 0; r < Tile::kRows; ++r) {
       float erased = 0;
       float seen = 0;
       DS_UNROLL
       for (int i = 0; i < Tile::kChannels; ++i) {
-        state_[r][i] *= t.decay[i];
-        seen += state_[r][i] * t.read[i];
-        if constexpr (Mixer::kErases) erased += state_[r][i] * t.erase[i];
+        state_[r][i] = simt::rounded_product(state_[r][i], t.decay[i]);
+        seen = fmaf(state_[r][i], t.read[i], seen);
+        if constexpr (Mixer::kErases) erased = fmaf(state_[r][i], t.erase[i], erased);
       }
       sums[r] = seen;
       sums[Tile::kRows + r] = erased;
@@ -91,10 +94,12 @@ class StepTeam {
     DS_UNROLL
     for (int r = 0; r < Tile::kRows; ++r) {
       const float value = r < rows_left_ ? Mixer::value(token, first_row_ + r) : 0.0f;
-      const float u = value - sums[Tile::kRows + r];
+      const float u = simt::rounded_difference(value, sums[Tile::kRows + r]);
       DS_UNROLL
-      for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] += t.write[i] * u;
-      const float row_out = sums[r] + sums[2 * Tile::kRows] * u;
+      for (int i = 0; i < Tile::kChannels; ++i) {
+        state_[r][i] = fmaf(t.write[i], u, state_[r][i]);
+      }
+      const float row_out = fmaf(sums[2 * Tile::kRows], u, sums[r]);
       own_out = lane_ == r ? row_out : own_out;
     }
     if (lane_ < Tile::kRows && lane_ < rows_left_) out[first_row_ + lane_] = own_out;

@@ -70,7 +70,7 @@ class ChannelRun {
       const float* in = source >= 0 ? call_.projected_row(segment_.first_row + source)
                                     : tail.row(source + before);
       const float* weight = call_.weights.conv + j * channels;
-      each([&](float& x, int c) { x += weight[c] * in[c]; });
+      each([&](float& x, int c) { x = fmaf(weight[c], in[c], x); });
     }
     const float* bias = call_.weights.conv_bias;
     if (bias != nullptr) each([&](float& x, int c) { x += bias[c]; });
@@ -93,7 +93,7 @@ class ChannelRun {
   DS_DEVICE void normalise(FeatureNorm norm) {
     if (norm == FeatureNorm::kNone) return;
     float sum = 0;
-    each([&](float& x, int) { sum += norm == FeatureNorm::kL2 ? x * x : x; });
+    each([&](float& x, int) { sum = norm == FeatureNorm::kL2 ? fmaf(x, x, sum) : sum + x; });
     sum = simt::warp_sum(sum);
     float divisor = sum;
     if (norm == FeatureNorm::kL2) divisor = sqrtf(sum + 1e-6f);

@@ -23,6 +23,8 @@ enum class PrefillPath : uint8_t {
 // row's bits are, too.
 struct LayerPaths {
   bool one_launch_decode = false;  // decode_layer.h, where it has the layer
+  // Steps of more decode rows take passes all the same; all where both do not have the same bits.
+  int32_t most_one_launch_rows = INT32_MAX;
   PrefillPath prefill = PrefillPath::kPlain;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -24,6 +25,7 @@ constexpr Segment kSegments[] = {
 constexpr int kNumDecode = 3;
 constexpr int kRows = kNumDecode + kPromptRows;
 constexpr int kSlots = 3;
+constexpr int kDecodeSlots = 2;  // the first
 
 // All that the shape projects, column after column.
 ProjectionLayout projection_of(const MixerShape& shape) {
@@ -91,6 +93,7 @@ class Proof {
 
   struct Result {
     std::vector<float> decode, prefill;
+    std::vector<float> states;  // of the slots of decode rows
   };
 
   // The rows of a second step, which reads the states that a first one left; whatever else one
@@ -136,6 +139,8 @@ class Proof {
     runtime_.copy_out(result.decode.data(), out_.get(), result.decode.size() * sizeof(float));
     runtime_.copy_out(result.prefill.data(), out_.get() + kNumDecode * columns,
                       result.prefill.size() * sizeof(float));
+    result.states.resize(static_cast<size_t>(kDecodeSlots * layout_.floats));
+    runtime_.copy_out(result.states.data(), states_.get(), result.states.size() * sizeof(float));
     runtime_.synchronize();
     return result;
   }
@@ -214,12 +219,19 @@ void warn(std::string* warning, const char* text) {
   *warning += text;
 }
 
+// Bits, with which also states of bf16 can be compared.
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
 // Takes from `paths` what does not agree with the plain kernels.
 void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths* paths,
              std::string* warning) {
   Proof proof(runtime, shape, dtype);
   const Proof::Result plain = proof.complete() ? proof.run({}) : Proof::Result{};
-  const Proof::Result fast = proof.complete() ? proof.run(*paths) : Proof::Result{};
+  LayerPaths one_launch = *paths;
+  one_launch.most_one_launch_rows = INT32_MAX;
+  const Proof::Result fast = proof.complete() ? proof.run(one_launch) : Proof::Result{};
   if (!proof.complete()) {
     *paths = {};
     return warn(warning, "no memory to prove the fast kernels, which stay off");
@@ -229,6 +241,12 @@ void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths*
   if (paths->one_launch_decode && difference(fast.decode, plain.decode) > step) {
     paths->one_launch_decode = false;
     warn(warning, "one-launch decode failed its comparison and stays off");
+  }
+  const bool is_limited = paths->one_launch_decode && paths->most_one_launch_rows != INT32_MAX;
+  if (is_limited &&
+      !(same_bits(fast.decode, plain.decode) && same_bits(fast.states, plain.states))) {
+    paths->most_one_launch_rows = INT32_MAX;
+    warn(warning, "one-launch decode has other bits than its passes and takes all rows");
   }
   if (paths->prefill == PrefillPath::kTensor &&
       difference(fast.prefill, plain.prefill) > kTensorTolerance) {
@@ -240,12 +258,16 @@ void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths*
 // Whether a layer has the same bits when its launches overlap. Leaves them overlapping.
 bool overlap_agrees(Runtime& runtime, Proof& proof, const LayerPaths& paths) {
   constexpr int kTries = 3;  // a read that comes too early does so once in a while
+  runtime.set_overlap(false);
   const Proof::Result apart = proof.run(paths);
   if (apart.decode.empty()) return false;
   runtime.set_overlap(true);
   for (int i = 0; i < kTries; ++i) {
     const Proof::Result result = proof.run(paths, i == kTries - 1);
-    if (result.decode != apart.decode || result.prefill != apart.prefill) return false;
+    if (!same_bits(result.decode, apart.decode) || !same_bits(result.prefill, apart.prefill) ||
+        !same_bits(result.states, apart.states)) {
+      return false;
+    }
   }
   return true;
 }
@@ -255,6 +277,7 @@ bool overlap_agrees(Runtime& runtime, Proof& proof, const LayerPaths& paths) {
 LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, std::string* warning) {
   LayerPaths paths;
   paths.one_launch_decode = runtime.has_clusters() && has_decode_layer(shape, {});
+  if (paths.one_launch_decode) paths.most_one_launch_rows = one_launch_rows(shape);
   if (has_tensor_prefill(shape)) paths.prefill = PrefillPath::kTensor;
   for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
     const bool fast = paths.one_launch_decode || paths.prefill != PrefillPath::kPlain;
@@ -271,7 +294,13 @@ void prove_overlap(Runtime& runtime, const MixerShape& shape, const LayerPaths& 
   if (!proof.complete()) {
     return warn(warning, "no memory to prove overlapping launches, which stay off");
   }
-  if (overlap_agrees(runtime, proof, paths) &&
+  LayerPaths passes = paths;
+  passes.one_launch_decode = false;
+  const bool has_both = paths.one_launch_decode && paths.most_one_launch_rows != INT32_MAX;
+  LayerPaths first = paths;
+  first.most_one_launch_rows = INT32_MAX;
+  if (overlap_agrees(runtime, proof, first) &&
+      (!has_both || overlap_agrees(runtime, proof, passes)) &&
       (!tensor_products || tensor_products_agree(runtime))) {
     return;
   }

@@ -40,8 +40,9 @@ void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
 
 void run_mixer_layer(simt::Stream stream, const LayerCall& call) {
   const StepView& step = call.mixer.step;
-  const bool one_launch =
-      call.paths.one_launch_decode && has_decode_layer(call.mixer.shape(), call.mixer.weights);
+  const bool one_launch = call.paths.one_launch_decode &&
+                          step.num_decode <= call.paths.most_one_launch_rows &&
+                          has_decode_layer(call.mixer.shape(), call.mixer.weights);
   const int decoded = one_launch ? step.num_decode : 0;
   if (decoded > 0) launch_decode_layer(stream, call);
   if (decoded < step.num_rows) run_passes(stream, call, decoded);

@@ -1,5 +1,7 @@
 #include "kernels/cuda/output_norm.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/row_norm.h"
 
@@ -86,9 +88,17 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
     }
     return;
   }
-  normalise_row(
-      width, shape.norm_eps, [&](int c) { return columns.before_norm(c); },
-      [&](int c) { return columns.factor(c); }, [&](int c, float o) { columns.store(c, o); });
+  const auto normalise = [&]<bool kByGroups>() {
+    normalise_row<kByGroups>(
+        width, shape.norm_eps, [&](int c) { return columns.before_norm(c); },
+        [&](int c) { return columns.factor(c); }, [&](int c, float o) { columns.store(c, o); });
+  };
+  // Decode rows of heads as decode_layer.h does it.
+  if (row < call.mixer.step.num_decode && shape.output_norm == OutputNorm::kHead) {
+    normalise.template operator()<true>();
+  } else {
+    normalise.template operator()<false>();
+  }
 }
 
 }  // namespace
@@ -98,8 +108,10 @@ void launch_output_norm(simt::Stream stream, const LayerCall& call, int first_ro
   const int groups = norm_groups(shape);
   const int width = shape.value_columns() / groups;
   const int threads = row_threads(width);
-  simt::launch(stream, {call.mixer.step.num_rows - first_row, groups, 1}, threads,
-               row_scratch_bytes(threads), output_norm_kernel, call, width, first_row);
+  const int bytes =
+      std::max(row_scratch_bytes(threads), square_groups(width) * static_cast<int>(sizeof(float)));
+  simt::launch(stream, {call.mixer.step.num_rows - first_row, groups, 1}, threads, bytes,
+               output_norm_kernel, call, width, first_row);
 }
 
 }  // namespace deltaserve::cuda

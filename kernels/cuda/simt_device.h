@@ -137,6 +137,11 @@ DS_DEVICE float rounded_product(float a, float b) {
   return __fmul_rn(a, b);
 }
 
+// A difference that is rounded by itself, whatever it is of.
+DS_DEVICE float rounded_difference(float a, float b) {
+  return __fsub_rn(a, b);
+}
+
 DS_DEVICE Bf16Pair pack_bf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return {*reinterpret_cast<const uint32_t*>(&pair)};

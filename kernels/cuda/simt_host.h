@@ -183,6 +183,10 @@ inline float rounded_product(float a, float b) {
   return a * b;
 }
 
+inline float rounded_difference(float a, float b) {
+  return a - b;
+}
+
 inline Bf16Pair pack_bf16(float low, float high) {
   return {uint32_t{f32_to_bf16(low)} | (uint32_t{f32_to_bf16(high)} << 16)};
 }

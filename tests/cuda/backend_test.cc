@@ -498,22 +498,37 @@ TEST(LayerProof, TakesFastKernelsThatAgree) {
   EXPECT_TRUE(paths.one_launch_decode);
   EXPECT_EQ(paths.prefill, PrefillPath::kTensor);
   EXPECT_EQ(warning, "");
-  // Rows of both kinds, by plain and fast kernels, with states of both types.
-  EXPECT_EQ(log.copies, 8);
+  // Rows of both kinds and states, by plain and fast kernels, with states of both types.
+  EXPECT_EQ(log.copies, 12);
+  EXPECT_LT(paths.most_one_launch_rows, INT32_MAX);
 }
 
 TEST(LayerProof, LeavesOffWhatDiffers) {
-  for (const int wrong_copy : {3, 4}) {  // of the fast kernels: decode, prefill
+  for (const int wrong_copy : {4, 5}) {  // of the fast kernels: decode, prefill
     RuntimeLog log;
     log.wrong_copy = wrong_copy;
     LoggedRuntime runtime(&log);
     std::string warning;
     const LayerPaths paths = prove_paths(runtime, provable_shape(), &warning);
-    EXPECT_EQ(paths.one_launch_decode, wrong_copy != 3);
-    EXPECT_EQ(paths.prefill, wrong_copy == 4 ? PrefillPath::kPlain : PrefillPath::kTensor);
-    EXPECT_EQ(warning, wrong_copy == 3
+    EXPECT_EQ(paths.one_launch_decode, wrong_copy != 4);
+    EXPECT_EQ(paths.prefill, wrong_copy == 5 ? PrefillPath::kPlain : PrefillPath::kTensor);
+    EXPECT_EQ(warning, wrong_copy == 4
                            ? "one-launch decode failed its comparison and stays off"
                            : "prefill on tensor cores failed its comparison and stays off");
+  }
+}
+
+// States of the plain kernels, of the fast ones, and of these in bf16.
+TEST(LayerProof, WithOtherBitsOneLaunchTakesAllRows) {
+  for (const int wrong_copy : {3, 6, 12}) {
+    RuntimeLog log;
+    log.wrong_copy = wrong_copy;
+    LoggedRuntime runtime(&log);
+    std::string warning;
+    const LayerPaths paths = prove_paths(runtime, provable_shape(), &warning);
+    EXPECT_TRUE(paths.one_launch_decode);
+    EXPECT_EQ(paths.most_one_launch_rows, INT32_MAX);
+    EXPECT_EQ(warning, "one-launch decode has other bits than its passes and takes all rows");
   }
 }
 
@@ -557,9 +572,9 @@ TEST(OverlapProof, LaunchesOverlapWhereThatChangesNothing) {
   }
 }
 
-// Rows of both kinds of each try, then products.
+// Rows of both kinds and states of each try, then products.
 TEST(OverlapProof, LeavesOffWhatDiffers) {
-  for (const int wrong_copy : {3, 6, 8, 10}) {
+  for (const int wrong_copy : {4, 8, 12, 14}) {
     RuntimeLog log;
     log.wrong_copy = wrong_copy;
     LoggedRuntime runtime(&log);
