@@ -1,5 +1,6 @@
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "kernels/cuda/device_memory.h"
@@ -10,6 +11,7 @@ namespace {
 
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA recommends for Hopper
 constexpr uint32_t kAlignment = 16;                   // bytes, of all operands and their rows
+constexpr int kMostCandidates = 16;
 
 static_assert(sizeof(LibraryAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
 
@@ -56,7 +58,7 @@ class CublasLt final : public ProductLibrary {
   ~CublasLt() override { cublasLtDestroy(handle_); }
 
   std::vector<LibraryAlgorithm> candidates(const ProductCall& call, int most, bool whole) override {
-    const Problem problem(call);
+    Problem problem(call);
     cublasLtMatmulPreferenceOpaque_t preference;
     cublasLtMatmulPreferenceInit(&preference);
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t which, auto value) {
@@ -71,16 +73,17 @@ class CublasLt final : public ProductLibrary {
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
       prefer(operand, kAlignment);
     }
-    std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
+    cublasLtMatmulHeuristicResult_t results[kMostCandidates];
+    most = std::min(most, kMostCandidates);
     int count = 0;
     if (cublasLtMatmulAlgoGetHeuristic(handle_, &problem.operation, &problem.w, &problem.x,
-                                       &problem.out, &problem.out, &preference, most,
-                                       results.data(), &count) != CUBLAS_STATUS_SUCCESS) {
+                                       &problem.out, &problem.out, &preference, most, results,
+                                       &count) != CUBLAS_STATUS_SUCCESS) {
       count = 0;
     }
     std::vector<LibraryAlgorithm> found;
     for (int i = 0; i < count; ++i) {
-      const cublasLtMatmulHeuristicResult_t& result = results[static_cast<size_t>(i)];
+      const cublasLtMatmulHeuristicResult_t& result = results[i];
       if (result.state != CUBLAS_STATUS_SUCCESS) continue;
       LibraryAlgorithm algorithm;
       for (int j = 0; j < 8; ++j) algorithm.data[j] = result.algo.data[j];
@@ -93,7 +96,7 @@ class CublasLt final : public ProductLibrary {
   }
 
   bool takes(const LibraryAlgorithm& algorithm, const ProductCall& call) override {
-    const Problem problem(call);
+    Problem problem(call);
     cublasLtMatmulHeuristicResult_t result;
     return cublasLtMatmulAlgoCheck(handle_, &problem.operation, &problem.w, &problem.x,
                                    &problem.out, &problem.out, algorithm_of(algorithm),
@@ -105,7 +108,7 @@ class CublasLt final : public ProductLibrary {
     if (!aligned(call.w.data, call.w.stride * 2)) return false;
     if (!aligned(call.x_bf16, call.x_bf16_stride * 2)) return false;
     if (!aligned(call.out, call.out_stride * 4)) return false;
-    const Problem problem(call);
+    Problem problem(call);
     const float one = 1;
     const float kept = call.accumulate ? 1 : 0;
     return cublasLtMatmul(handle_, &problem.operation, &one, call.w.data, &problem.w, call.x_bf16,

@@ -2,9 +2,8 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <numeric>
-
-#include "kernels/cuda/products.h"
 
 namespace deltaserve::gpu_bench {
 namespace {
@@ -51,7 +50,97 @@ class Stopwatch {
 };
 #endif
 
+// grid [blocks that go over the data together], of 16-byte words
+constexpr int kLimitThreads = 256;
+constexpr int kUnderWay = 4;  // loads of a thread
+
+DS_DEVICE float as_float(uint32_t word) {
+  float value = 0;
+  std::memcpy(&value, &word, sizeof value);
+  return value;
+}
+DS_DEVICE uint32_t as_word(float value) {
+  uint32_t word = 0;
+  std::memcpy(&word, &value, sizeof word);
+  return word;
+}
+
+// visit(place, word) for every word; `last` is behind the last word.
+template <class Visit>
+DS_DEVICE void each_word(simt::Words4* data, int64_t last, int num_blocks, const Visit& visit) {
+  const int64_t blocks = int64_t{simt::block_threads()} * kUnderWay;
+  const int64_t step = num_blocks * blocks;
+  for (int64_t at = simt::block_index().x * blocks + simt::thread_index(); at < last; at += step) {
+    simt::Words4 words[kUnderWay];
+    DS_UNROLL
+    for (int i = 0; i < kUnderWay; ++i) {
+      const int64_t place = at + i * simt::block_threads();
+      words[i] = place < last ? simt::load_once(data + place) : simt::Words4{};
+    }
+    DS_UNROLL
+    for (int i = 0; i < kUnderWay; ++i) {
+      const int64_t place = at + i * simt::block_threads();
+      if (place < last) visit(data + place, words[i]);
+    }
+  }
+}
+
+DS_KERNEL void DS_BOUNDS(kLimitThreads, 4)
+    read_kernel(simt::Words4* data, int64_t words, int num_blocks, float* sums) {
+  simt::await_launches_before();
+  float sum = 0;
+  each_word(data, words, num_blocks, [&](simt::Words4*, const simt::Words4& word) {
+    DS_UNROLL
+    for (int i = 0; i < 4; ++i) sum += as_float(word.word[i]);
+  });
+  sums[simt::block_index().x * kLimitThreads + simt::thread_index()] = sum;
+}
+
+DS_KERNEL void DS_BOUNDS(kLimitThreads, 4)
+    update_kernel(simt::Words4* data, int64_t words, int num_blocks) {
+  simt::await_launches_before();
+  each_word(data, words, num_blocks, [&](simt::Words4* place, simt::Words4 word) {
+    DS_UNROLL
+    for (int i = 0; i < 4; ++i) word.word[i] = as_word(0.5f * as_float(word.word[i]) + 0.25f);
+    simt::store_once(place, word);
+  });
+}
+
 }  // namespace
+
+bool Effort::wants(const std::string& name) const {
+  const std::string padded = " " + name + " ";
+  const auto matches = [&](const std::string& filter) {
+    for (size_t begin = 0; begin < filter.size();) {
+      const size_t end = std::min(filter.find(' ', begin), filter.size());
+      if (padded.find(" " + filter.substr(begin, end - begin) + " ") == std::string::npos) {
+        return false;
+      }
+      begin = end + 1;
+    }
+    return true;
+  };
+  if (!filters.empty() && std::none_of(filters.begin(), filters.end(), matches)) return false;
+  if (only_names) std::printf("%s\n", name.c_str());
+  return !only_names;
+}
+
+Effort Effort::with(double warm, int times) const {
+  Effort other = *this;
+  if (tiny) return other;
+  other.warm_seconds = warm;
+  other.timed = times;
+  return other;
+}
+
+void fill_nan(cuda::Runtime& runtime, void* device, size_t bytes) {
+  const std::vector<unsigned char> block(std::min(bytes, size_t{1} << 22), 0xff);
+  auto* to = static_cast<unsigned char*>(device);
+  for (size_t done = 0; done < bytes; done += block.size()) {
+    runtime.copy_in(to + done, block.data(), std::min(block.size(), bytes - done));
+  }
+  runtime.synchronize();
+}
 
 Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
                   const std::function<void()>& body) {
@@ -163,34 +252,27 @@ void check_finite(cuda::Runtime& runtime, const float* device, int64_t count) {
 
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort) {
   Limits limits;
-  const int64_t floats = effort.tiny ? 1 << 10 : int64_t{1} << 30;
-  const cuda::Memory<float> from = make_memory<float>(runtime, floats);
-  const cuda::Memory<float> to = make_memory<float>(runtime, floats);
-  fill_random(runtime, from.get(), floats, -1, 1);
-  const Timing copy =
-      time_calls(runtime, effort, 1, [&] { runtime.copy(to.get(), from.get(), from.bytes()); });
-  limits.copy_bytes = 2 * static_cast<double>(from.bytes()) / copy.median;
-  Line("copy").add(copy).add("tb_per_s", limits.copy_bytes / 1e12).print();
-
-  const int64_t n = effort.tiny ? 16 : 8192;
-  cuda::ProductRunner products(runtime, cuda::Products::kLibraryForRows);
-  if (!products.warning().empty()) Line("warning").add("name", products.warning()).print();
-  std::vector<uint16_t> halves(static_cast<size_t>(n * n));
-  for (size_t i = 0; i < halves.size(); ++i) {
-    halves[i] = f32_to_bf16(static_cast<float>(i * 2654435761u % 2003) / 1001 - 1);
-  }
-  const cuda::Memory<uint16_t> w = upload(runtime, halves);
-  const cuda::Memory<float> out = make_memory<float>(runtime, n * n);
-  const cuda::DeviceMatrix matrix = {w.get(), Dtype::kBf16, n, n, n};
-  products.add_weight(matrix);
-  DS_CHECK(products.reserve(n));
-  const Timing product = time_calls(runtime, effort, 1, [&] {
-    products.multiply(matrix, {nullptr, w.get(), n}, static_cast<int32_t>(n), 0, false,
-                      {out.get(), n, true});
+  const int64_t words = effort.tiny ? 1 << 10 : int64_t{1} << 26;
+  const int num_blocks = effort.tiny ? 2 : 132 * 4;
+  const cuda::Memory<simt::Words4> data = make_memory<simt::Words4>(runtime, words);
+  const cuda::Memory<float> sums = make_results<float>(runtime, num_blocks * kLimitThreads);
+  fill_random(runtime, reinterpret_cast<float*>(data.get()), 4 * words, -1, 1);
+  const auto bytes = static_cast<double>(data.bytes());
+  const Effort brief = effort.with(effort.warm_seconds, 20);
+  const Timing read = time_calls(runtime, brief, 1, [&] {
+    simt::launch(runtime.stream(), {num_blocks}, kLimitThreads, 0, read_kernel, data.get(), words,
+                 num_blocks, sums.get());
   });
-  check_finite(runtime, out.get(), n * n);
-  limits.product_flops = 2.0 * static_cast<double>(n * n * n) / product.median;
-  Line("product").add(product).add("tflops", limits.product_flops / 1e12).print();
+  check_finite(runtime, sums.get(), sums.size());
+  limits.read_bytes = bytes / read.median;
+  Line("read").add(read).add("tb_per_s", limits.read_bytes / 1e12).print();
+  const Timing update = time_calls(runtime, brief, 1, [&] {
+    simt::launch(runtime.stream(), {num_blocks}, kLimitThreads, 0, update_kernel, data.get(), words,
+                 num_blocks);
+  });
+  check_finite(runtime, reinterpret_cast<float*>(data.get()), 4 * words);
+  limits.update_bytes = 2 * bytes / update.median;
+  Line("update").add(update).add("tb_per_s", limits.update_bytes / 1e12).print();
   return limits;
 }
 

@@ -6,6 +6,8 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -28,6 +30,33 @@ struct Effort {
   bool tiny = false;
   double warm_seconds = 0.3;  // a device that has idled runs slowly at first
   int timed = 50;
+  // Which cells: those in whose name all words of one of these occur; without any, all of them.
+  std::vector<std::string> filters;
+  bool only_names = false;  // print the names of cells instead of measuring them
+
+  bool wants(const std::string& name) const;
+  // The same cells with another thoroughness; tiny stays tiny.
+  Effort with(double warm, int times) const;
+};
+
+// A cell's name: words, of which those that tell it from others are key=value.
+class Name {
+ public:
+  explicit Name(std::string bench) : text_(std::move(bench)) {}
+  template <class T>
+  Name& add(const char* key, const T& value) {
+    text_ += std::string(" ") + key + "=";
+    if constexpr (std::is_arithmetic_v<T>) {
+      text_ += std::to_string(value);
+    } else {
+      text_ += value;
+    }
+    return *this;
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
 };
 
 // Time of `body`, which launches `calls` calls, on the device's own clock. Where the runtime can
@@ -49,6 +78,15 @@ template <class T>
 cuda::Memory<T> make_memory(cuda::Runtime& runtime, int64_t count) {
   cuda::Memory<T> memory(runtime, std::max<int64_t>(count, 1));
   DS_CHECK(!memory.empty());
+  return memory;
+}
+
+// For results, full of NaN: what nobody writes is seen, and may be read back.
+void fill_nan(cuda::Runtime& runtime, void* device, size_t bytes);
+template <class T>
+cuda::Memory<T> make_results(cuda::Runtime& runtime, int64_t count) {
+  cuda::Memory<T> memory = make_memory<T>(runtime, count);
+  fill_nan(runtime, memory.get(), memory.bytes());
   return memory;
 }
 
@@ -99,14 +137,15 @@ class Line {
   std::string text_;
 };
 
-// Copies between memories of the device, bytes read and written a second; products of bf16 matrices
-// of the library, FLOP a second.
+// What a kernel reads, and what one reads and writes in place, as decode does its states; bytes a
+// second.
 struct Limits {
-  double copy_bytes = 0;
-  double product_flops = 0;
+  double read_bytes = 0;
+  double update_bytes = 0;
 };
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort);
 
+void bench_products(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);

@@ -22,7 +22,7 @@ class Decode {
         vector_(random(runtime, layer.shape.value_columns())),
         features_(make_memory<float>(runtime, batch * layer.shape.channels())),
         gates_(make_memory<float>(runtime, batch * gate_layout_.floats)),
-        out_(make_memory<float>(runtime, batch * layer.shape.value_columns())),
+        out_(make_results<float>(runtime, batch * layer.shape.value_columns())),
         out_bf16_(make_memory<uint16_t>(runtime, batch * layer.shape.value_columns())),
         states_(make_memory<float>(runtime, int64_t{sets} * batch * layout_.floats)),
         segments_(upload(runtime, shuffled_segments(batch, sets))),
@@ -82,6 +82,18 @@ class Decode {
 void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
             const MixerLayer& layer, Dtype dtype, int batch) {
   const MixerShape& shape = layer.shape;
+  const auto wants = [&](bool one_launch) {
+    return effort.wants(Name("decode-layer")
+                            .add("path", one_launch ? "one-launch" : "passes")
+                            .add("heads", shape.heads)
+                            .add("key_dim", shape.key_dim)
+                            .add("value_dim", shape.value_dim)
+                            .add("state", dtype_name(dtype))
+                            .add("batch", batch)
+                            .text());
+  };
+  const bool wanted[] = {wants(false), wants(true)};
+  if (!wanted[0] && !wanted[1]) return;
   const double state_bytes = static_cast<double>(StateLayout::of(shape, 1, dtype).bytes());
   const auto moved = static_cast<size_t>(state_bytes) * static_cast<size_t>(batch);
   const int sets =
@@ -94,6 +106,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
     results[one_launch] = decode.read_out(runtime);
   }
   for (const bool one_launch : {false, true}) {
+    if (!wanted[one_launch]) continue;
     const int calls = std::max(sets, effort.tiny ? 2 : 8);
     const Timing timing = time_calls(runtime, effort, calls, [&] {
       for (int i = 0; i < calls; ++i) decode.launch(runtime, i % sets, one_launch);
@@ -109,8 +122,9 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
         .add("state", dtype_name(dtype))
         .add("batch", batch)
         .add(timing)
-        .add("of_copy", bytes / timing.median / limits.copy_bytes)
+        .add("of_update", bytes / timing.median / limits.update_bytes)
         .add("from_passes", difference(results[one_launch], results[0]))
+        .add("taken", cuda::one_launch_rows(shape) >= batch ? "one launch" : "passes")
         .print();
   }
 }
@@ -125,7 +139,7 @@ void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& lim
   if (effort.tiny) return decode(runtime, effort, limits, qdelta_layer(2, 32, 32), Dtype::kF32, 2);
   for (const MixerLayer& layer : {qdelta_layer(6, 128, 256), qdelta_layer(6, 256, 512)}) {
     for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
-      for (const int batch : {1, 8, 32, 128}) {
+      for (const int batch : {1, 2, 4, 8, 12, 16, 32, 128}) {
         decode(runtime, effort, limits, layer, dtype, batch);
       }
     }

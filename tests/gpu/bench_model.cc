@@ -168,52 +168,89 @@ Timing time_steps(const Effort& effort, const std::function<void(int)>& step) {
   return timing_of(std::move(times));
 }
 
-void decode(const Effort& effort, const Limits& limits, const Sizes& sizes, Dtype dtype,
-            const std::vector<int>& batches, bool overlap = true) {
-  const std::unique_ptr<Backend> backend = make_backend(overlap);
-  const int most = batches.back();
-  RandomModel model(*backend, sizes, most, most, dtype);
-  for (const int batch : batches) {
-    const Timing timing = time_steps(effort, [&](int i) {
-      std::vector<Segment> segments;
-      for (int s = 0; s < batch; ++s) segments.push_back({s, s, s, 1, 64 + i});
-      model.step(segments, batch);
-    });
-    // Of the embeddings a step reads a row a sequence.
-    const double bytes = static_cast<double>(backend->weight_bytes()) - model.embedding_bytes() +
-                         batch * (2 * model.state_bytes() + model.embedding_bytes() / sizes.vocab);
-    Line("model decode")
-        .add("model", sizes.name)
-        .add("state", dtype_name(dtype))
-        .add("batch", batch)
-        .add("launches", overlap ? "overlap" : "apart")
-        .add(timing)
-        .add("tokens_per_s", batch / timing.median)
-        .add("of_copy", bytes / timing.median / limits.copy_bytes)
-        .add("backend", backend->description())
-        .print();
-  }
+// One backend and model for all cells of a row.
+struct Row {
+  Sizes sizes;
+  Dtype dtype = Dtype::kF32;
+  bool overlap = true;
+  std::vector<int> batches;
+  std::vector<int64_t> prompts;
+  int step_rows = kMaxPrefillRows;
+};
+
+void decode(const Effort& effort, const Limits& limits, const Row& row, Backend& backend,
+            RandomModel& model, int batch) {
+  const Timing timing = time_steps(effort, [&](int i) {
+    std::vector<Segment> segments;
+    for (int s = 0; s < batch; ++s) segments.push_back({s, s, s, 1, 64 + i});
+    model.step(segments, batch);
+  });
+  // Of the embeddings a step reads a row a sequence.
+  const double bytes =
+      static_cast<double>(backend.weight_bytes()) - model.embedding_bytes() +
+      batch * (2 * model.state_bytes() + model.embedding_bytes() / row.sizes.vocab);
+  Line("model decode")
+      .add("model", row.sizes.name)
+      .add("state", dtype_name(row.dtype))
+      .add("batch", batch)
+      .add("launches", row.overlap ? "overlap" : "apart")
+      .add(timing)
+      .add("tokens_per_s", batch / timing.median)
+      .add("of_update", bytes / timing.median / limits.update_bytes)
+      .add("backend", backend.description())
+      .print();
 }
 
-void first_token(const Effort& effort, const Sizes& sizes, int64_t prompt, int max_rows) {
-  const std::unique_ptr<Backend> backend = make_backend();
-  RandomModel model(*backend, sizes, max_rows, 1, Dtype::kF32);
+void first_token(const Effort& effort, const Row& row, Backend& backend, RandomModel& model,
+                 int64_t prompt) {
   const auto read_prompt = [&](int) {
-    for (int64_t at = 0; at < prompt; at += max_rows) {
-      const auto rows = static_cast<int32_t>(std::min<int64_t>(max_rows, prompt - at));
+    for (int64_t at = 0; at < prompt; at += row.step_rows) {
+      const auto rows = static_cast<int32_t>(std::min<int64_t>(row.step_rows, prompt - at));
       model.step({{0, 0, 0, rows, at}}, 0);
     }
   };
   read_prompt(0);  // loads the kernels
-  const double seconds = time_steps({effort.tiny, 0, effort.timed}, read_prompt).median;
+  const double seconds = time_steps(effort, read_prompt).median;
   Line("model first token")
-      .add("model", sizes.name)
+      .add("model", row.sizes.name)
       .add("prompt", static_cast<double>(prompt))
       .add("ms", seconds * 1e3)
       .add("tokens_per_s", static_cast<double>(prompt) / seconds)
-      .add("step_rows", max_rows)
-      .add("backend", backend->description())
+      .add("step_rows", row.step_rows)
+      .add("backend", backend.description())
       .print();
+}
+
+void bench_row(const Effort& effort, const Limits& limits, const Row& row) {
+  const auto named = [&](const char* bench) {
+    return Name(bench)
+        .add("model", row.sizes.name)
+        .add("state", dtype_name(row.dtype))
+        .add("launches", row.overlap ? "overlap" : "apart");
+  };
+  std::vector<int> batches;
+  for (const int batch : row.batches) {
+    if (effort.wants(named("model-decode").add("batch", batch).text())) batches.push_back(batch);
+  }
+  std::vector<int64_t> prompts;
+  for (const int64_t prompt : row.prompts) {
+    if (effort.wants(named("first-token").add("prompt", prompt).text())) prompts.push_back(prompt);
+  }
+  if (batches.empty() && prompts.empty()) return;
+  const int slots = batches.empty() ? 1 : batches.back();
+  const int max_rows = prompts.empty() ? slots : std::max(slots, row.step_rows);
+  const auto begin = std::chrono::steady_clock::now();
+  const std::unique_ptr<Backend> backend = make_backend(row.overlap);
+  RandomModel model(*backend, row.sizes, max_rows, slots, row.dtype);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  Line("model load").add("model", row.sizes.name).add("seconds", seconds.count()).print();
+  for (const int batch : batches) {
+    const int times = batch < 32 ? 200 : 60;
+    decode(effort.with(effort.warm_seconds, times), limits, row, *backend, model, batch);
+  }
+  for (const int64_t prompt : prompts) {
+    first_token(effort.with(0, prompt > 200'000 ? 1 : 3), row, *backend, model, prompt);
+  }
 }
 
 }  // namespace
@@ -221,22 +258,18 @@ void first_token(const Effort& effort, const Sizes& sizes, int64_t prompt, int m
 void bench_model(const Effort& effort, const Limits& limits) {
   if (effort.tiny) {
     const Sizes tiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
-    for (const bool overlap : {false, true}) {
-      decode(effort, limits, tiny, Dtype::kF32, {1, 2}, overlap);
-    }
-    first_token(effort, tiny, 100, 64);
+    bench_row(effort, limits, {tiny, Dtype::kF32, true, {1, 2}, {100}, 64});
+    bench_row(effort, limits, {tiny, Dtype::kF32, false, {2}, {}});
     return;
   }
   const Sizes q340 = {"qdelta-340m", 1024, 21, 6, 128, 256, 2816, 32000};
   const Sizes q1b = {"qdelta-1b", 2048, 21, 6, 256, 512, 5632, 32000};
-  const Effort few = {false, 0, 3};
-  const Effort steps = {false, effort.warm_seconds, 200};
+  const std::vector<int> batches = {1, 8, 32, 128};
+  bench_row(effort, limits, {q340, Dtype::kF32, true, batches, {131072, 1 << 20}});
+  bench_row(effort, limits, {q1b, Dtype::kF32, true, batches, {131072}});
   for (const Sizes& sizes : {q340, q1b}) {
-    decode(steps, limits, sizes, Dtype::kF32, {1, 8, 32, 128});
-    decode(steps, limits, sizes, Dtype::kF32, {1}, false);
-    first_token(few, sizes, 131072, kMaxPrefillRows);
-    if (sizes.hidden == q340.hidden) first_token({false, 0, 1}, sizes, 1 << 20, kMaxPrefillRows);
-    decode(steps, limits, sizes, Dtype::kBf16, {1, 8, 32, 128});
+    bench_row(effort, limits, {sizes, Dtype::kF32, false, {1}, {}});
+    bench_row(effort, limits, {sizes, Dtype::kBf16, true, batches, {}});
   }
 }
 

@@ -14,6 +14,14 @@ struct Head {
   int heads, key_dim, value_dim;
 };
 
+Name named(const char* bench, const Head& head) {
+  return Name(bench)
+      .add("mixer", mixer_name(head.kind))
+      .add("heads", head.heads)
+      .add("key_dim", head.key_dim)
+      .add("value_dim", head.value_dim);
+}
+
 MixerShape shape_of(const Head& head) {
   MixerShape shape;
   shape.kind = head.kind;
@@ -37,7 +45,7 @@ class Rows {
         rows_(rows),
         features_(make_memory<float>(runtime, rows * shape_.channels())),
         gates_(upload(runtime, gate_rows())),
-        out_(make_memory<float>(runtime, rows * shape_.value_columns())),
+        out_(make_results<float>(runtime, rows * shape_.value_columns())),
         states_(make_memory<float>(runtime, slots * layout_.floats)) {
     const float unit = 1.5f / std::sqrt(static_cast<float>(head.key_dim));
     fill_random(runtime, features_.get(), rows * shape_.channels(), -unit, unit);
@@ -100,6 +108,10 @@ double state_bytes(const Head& head, Dtype dtype) {
 
 void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, const Head& head,
             Dtype dtype, int batch) {
+  if (!effort.wants(
+          named("decode-rule", head).add("state", dtype_name(dtype)).add("batch", batch).text())) {
+    return;
+  }
   const size_t moved = static_cast<size_t>(state_bytes(head, dtype)) / 2 * batch;
   const int calls = effort.tiny ? 2 : static_cast<int>(std::max<size_t>(8, kBeyondCaches / moved));
   const int sets = static_cast<int>(
@@ -126,7 +138,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, 
       .add(timing)
       .add("bytes", bytes)
       .add("tb_per_s", bytes / timing.median / 1e12)
-      .add("of_copy", bytes / timing.median / limits.copy_bytes)
+      .add("of_update", bytes / timing.median / limits.update_bytes)
       .print();
 }
 
@@ -137,6 +149,13 @@ struct Prompts {
 
 void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, const Prompts& prompts,
              cuda::PrefillPath path) {
+  if (!effort.wants(named("prefill-rule", head)
+                        .add("path", path == cuda::PrefillPath::kTensor ? "tensor" : "plain")
+                        .add("prompts", prompts.count)
+                        .add("tokens", prompts.tokens)
+                        .text())) {
+    return;
+  }
   const int64_t num_rows = int64_t{prompts.count} * prompts.tokens;
   Rows rows(runtime, head, Dtype::kF32, num_rows, prompts.count);
   std::vector<Segment> segments;

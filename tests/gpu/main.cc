@@ -1,9 +1,12 @@
 // Measures the CUDA backend on the GPU that is there:
 //
-//     gpu_bench [--tiny] [decode] [prefill] [model]
+//     gpu_bench [--tiny] [--names] [--filter WORDS]... [products] [decode] [prefill] [model]
 //
-// prints one line of JSON a cell, the machine's limits first. Without a name: everything. --tiny
-// runs everything once at small sizes, which also the emulation can.
+// prints one line of JSON a cell, the machine's limits first. Without a part: everything. --filter
+// "product q340-in rows=32" measures only cells in whose name all these words occur, and may be
+// given several times; --names prints the names. --tiny runs everything once at small sizes, which
+// also the emulation can.
+#include <algorithm>
 #include <cstring>
 
 #include "tests/gpu/bench_device.h"
@@ -11,34 +14,43 @@
 int main(int argc, char** argv) {
   using namespace deltaserve;
   gpu_bench::Effort effort;
-  bool decode = false;
-  bool prefill = false;
-  bool model = false;
+  std::vector<std::string> parts;
+  const std::vector<std::string> known = {"products", "decode", "prefill", "model"};
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--tiny") == 0) {
-      effort = {true, 0, 1};
-    } else if (std::strcmp(argv[i], "decode") == 0) {
-      decode = true;
-    } else if (std::strcmp(argv[i], "prefill") == 0) {
-      prefill = true;
-    } else if (std::strcmp(argv[i], "model") == 0) {
-      model = true;
+      effort.tiny = true;
+      effort.warm_seconds = 0;
+      effort.timed = 1;
+    } else if (std::strcmp(argv[i], "--names") == 0) {
+      effort.only_names = true;
+    } else if (std::strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
+      effort.filters.emplace_back(argv[++i]);
+    } else if (std::find(known.begin(), known.end(), argv[i]) != known.end()) {
+      parts.emplace_back(argv[i]);
     } else {
-      std::fprintf(stderr, "usage: gpu_bench [--tiny] [decode] [prefill] [model]\n");
+      std::fprintf(stderr,
+                   "usage: gpu_bench [--tiny] [--names] [--filter WORDS]... [products] [decode] "
+                   "[prefill] [model]\n");
       return 2;
     }
   }
-  const bool all = !decode && !prefill && !model;
+  const auto has = [&](const char* part) {
+    return parts.empty() || std::find(parts.begin(), parts.end(), part) != parts.end();
+  };
   std::string error;
   const std::unique_ptr<cuda::Runtime> runtime = cuda::Runtime::create(&error);
   if (runtime == nullptr) {
     std::fprintf(stderr, "no GPU: %s\n", error.c_str());
     return 1;
   }
-  gpu_bench::Line("device").add("name", runtime->description()).print();
-  const gpu_bench::Limits limits = gpu_bench::measure_limits(*runtime, effort);
-  if (all || decode) gpu_bench::bench_layer(*runtime, effort, limits);
-  if (all || decode) gpu_bench::bench_decode(*runtime, effort, limits);
-  if (all || prefill) gpu_bench::bench_prefill(*runtime, effort, limits);
-  if (all || model) gpu_bench::bench_model(effort, limits);
+  gpu_bench::Limits limits;
+  if (!effort.only_names) {
+    gpu_bench::Line("device").add("name", runtime->description()).print();
+    limits = gpu_bench::measure_limits(*runtime, effort);
+  }
+  if (has("products")) gpu_bench::bench_products(*runtime, effort, limits);
+  if (has("decode")) gpu_bench::bench_layer(*runtime, effort, limits);
+  if (has("decode")) gpu_bench::bench_decode(*runtime, effort, limits);
+  if (has("prefill")) gpu_bench::bench_prefill(*runtime, effort, limits);
+  if (has("model")) gpu_bench::bench_model(effort, limits);
 }

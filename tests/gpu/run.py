@@ -10,7 +10,7 @@ DIR (default build/cuda/bin) holds cuda_gpu_test and gpu_bench, which need a dri
 For another machine: with -DDELTASERVE_CUDA_ARCHITECTURES=90a (its GPU's) and stripped, the two and the
 libhwy.so.1 beside them make a .tar.xz of 3.4 MB.
 
-In this order: self-tests against float64, decode, whole models, prefill, the peers that Python can
+In this order: self-tests against float64, products, decode, whole models, prefill, the peers that Python can
 import, compute-sanitizer on small shapes. A short table is printed, every cell goes to FILE as JSON,
 what the programs print to files beside it. Where a self-test fails, the cells say so and the exit
 code is 1. --parts names some of them, for a machine that is lent in turns.
@@ -32,7 +32,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SHARDS = 8  # of the self-tests, which wait for the reference on the CPU more than for the GPU
 # What each part may take, in seconds.
-LIMITS = {"decode": 90, "model": 120, "prefill": 90, "peers": 90}
+LIMITS = {"products": 90, "decode": 90, "model": 120, "prefill": 90, "peers": 90}
 SELF_TEST_LIMIT = 90
 SANITIZER_LIMIT = 35
 PARTS = ["test", *LIMITS, "sanitize"]
@@ -144,16 +144,17 @@ def print_clocks():
 def row(cell):
     """A cell as one line of the table."""
     sizes = " ".join(str(cell[key]) for key in ("mixer", "model", "path", "heads", "key_dim", "value_dim",
-                                                "state", "batch", "launches", "prompts", "tokens", "prompt")
+                                                "state", "batch", "launches", "prompts", "tokens", "prompt", "rows", "kernel")
                      if key in cell)
     figures = []
     for key, text in (("us", "{:.1f} us"), ("ms", "{:.1f} ms"), ("tb_per_s", "{:.2f} TB/s"),
-                      ("of_copy", "{:.0%} of copy"), ("ntf", "{:.1f} nTF"),
+                      ("of_update", "{:.0%} of updates"), ("ntf", "{:.1f} nTF"),
                       ("tokens_per_s", "{:.0f} tok/s"), ("tflops", "{:.0f} TF"),
                       ("from_plain", "{:.1e} from plain"), ("from_passes", "{:.1e} from passes")):
         if key in cell:
             figures.append(text.format(cell[key]))
-    return f"{cell['bench']:18s} {cell.get('name', sizes):58s} {', '.join(figures)}"
+    label = f"{cell['name']} {sizes}" if "name" in cell else sizes
+    return f"{cell['bench']:18s} {label:58s} {', '.join(figures)}"
 
 
 def measure(part, folder, logs):
