@@ -109,11 +109,16 @@ DS_KERNEL void DS_BOUNDS(kLimitThreads, 4)
 }  // namespace
 
 bool Effort::wants(const std::string& name) const {
-  const std::string padded = " " + name + " ";
+  const auto spaced = [](const std::string& text) {
+    std::string words(1, ' ');
+    words += text;
+    return words += ' ';
+  };
+  const std::string padded = spaced(name);
   const auto matches = [&](const std::string& filter) {
     for (size_t begin = 0; begin < filter.size();) {
       const size_t end = std::min(filter.find(' ', begin), filter.size());
-      if (padded.find(" " + filter.substr(begin, end - begin) + " ") == std::string::npos) {
+      if (padded.find(spaced(filter.substr(begin, end - begin))) == std::string::npos) {
         return false;
       }
       begin = end + 1;
