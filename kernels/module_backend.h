@@ -8,8 +8,8 @@
 namespace deltaserve {
 
 struct CudaOptions {
-  // Products of bf16 weights by cuBLASLt, as it chooses for each number of rows, instead of own
-  // kernels: a row's bits then depend on the batch.
+  // All products of bf16 weights by cuBLASLt, as it chooses for each number of rows: a row's bits
+  // then depend on the batch.
   bool library_products = false;
 };
 

@@ -75,9 +75,10 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
   take_one_of<bool>(
       command->add_option("--cuda-products", options->cuda.library_products,
-                          "What multiplies on CUDA: tensor (own kernels: a sequence's bits depend "
-                          "on no other in its batch), or library (cuBLASLt's choice for every "
-                          "number of rows: they do) (default: tensor)"),
+                          "What multiplies on CUDA: tensor (own kernels, prompts by cuBLASLt with "
+                          "one proved algorithm: a sequence's bits depend on no other in its "
+                          "batch), or library (cuBLASLt's choice for every number of rows: they "
+                          "do) (default: tensor)"),
       {{"tensor", false}, {"library", true}});
   take_one_of<WeightFormat>(
       command->add_option("--weights", options->weights,

@@ -13,7 +13,7 @@
 namespace deltaserve::cuda {
 
 // Goes up with every change of the table, of a struct below or of an enumeration in one.
-inline constexpr uint32_t kModuleVersion = 3;
+inline constexpr uint32_t kModuleVersion = 4;
 inline constexpr const char* kModuleSymbol = "deltaserve_cuda_module";
 inline constexpr const char* kModuleFile = "libdeltaserve_cuda.so";
 
