@@ -176,6 +176,8 @@ struct Row {
   std::vector<int> batches;
   std::vector<int64_t> prompts;
   int step_rows = kMaxPrefillRows;
+  int mixed_decode = 32;  // rows of a step of both kinds
+  int mixed_prefill = 2048;
 };
 
 void decode(const Effort& effort, const Limits& limits, const Row& row, Backend& backend,
@@ -221,6 +223,20 @@ void first_token(const Effort& effort, const Row& row, Backend& backend, RandomM
       .print();
 }
 
+// Rows of both kinds in one step, which are multiplied apart.
+void mixed_step(const Effort& effort, const Row& row, RandomModel& model, int num_decode) {
+  std::vector<Segment> segments;
+  for (int s = 0; s < num_decode; ++s) segments.push_back({s, s, s, 1, 64});
+  segments.push_back({num_decode, num_decode, num_decode, row.mixed_prefill, 0});
+  const Timing timing = time_steps(effort, [&](int) { model.step(segments, num_decode); });
+  Line("model mixed step")
+      .add("model", row.sizes.name)
+      .add("decode_rows", num_decode)
+      .add("prefill_rows", row.mixed_prefill)
+      .add(timing)
+      .print();
+}
+
 void bench_row(const Effort& effort, const Limits& limits, const Row& row) {
   const auto named = [&](const char* bench) {
     return Name(bench)
@@ -236,9 +252,17 @@ void bench_row(const Effort& effort, const Limits& limits, const Row& row) {
   for (const int64_t prompt : row.prompts) {
     if (effort.wants(named("first-token").add("prompt", prompt).text())) prompts.push_back(prompt);
   }
-  if (batches.empty() && prompts.empty()) return;
-  const int slots = batches.empty() ? 1 : batches.back();
-  const int max_rows = prompts.empty() ? slots : std::max(slots, row.step_rows);
+  std::vector<int> mixed;
+  for (const int num_decode : {0, row.mixed_decode}) {
+    if (!row.prompts.empty() &&
+        effort.wants(named("mixed-step").add("decode", num_decode).text())) {
+      mixed.push_back(num_decode);
+    }
+  }
+  if (batches.empty() && prompts.empty() && mixed.empty()) return;
+  const int slots = std::max(batches.empty() ? 1 : batches.back(), row.mixed_decode + 1);
+  const bool reads = !prompts.empty() || !mixed.empty();
+  const int max_rows = reads ? std::max(slots, row.step_rows) : slots;
   const auto begin = std::chrono::steady_clock::now();
   const std::unique_ptr<Backend> backend = make_backend(row.overlap);
   RandomModel model(*backend, row.sizes, max_rows, slots, row.dtype);
@@ -251,6 +275,7 @@ void bench_row(const Effort& effort, const Limits& limits, const Row& row) {
   for (const int64_t prompt : prompts) {
     first_token(effort.with(0, prompt > 200'000 ? 1 : 3), row, *backend, model, prompt);
   }
+  for (const int num_decode : mixed) mixed_step(effort.with(0, 20), row, model, num_decode);
 }
 
 }  // namespace
@@ -258,7 +283,7 @@ void bench_row(const Effort& effort, const Limits& limits, const Row& row) {
 void bench_model(const Effort& effort, const Limits& limits) {
   if (effort.tiny) {
     const Sizes tiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
-    bench_row(effort, limits, {tiny, Dtype::kF32, true, {1, 2}, {100}, 64});
+    bench_row(effort, limits, {tiny, Dtype::kF32, true, {1, 2}, {100}, 64, 3, 50});
     bench_row(effort, limits, {tiny, Dtype::kF32, false, {2}, {}});
     return;
   }
