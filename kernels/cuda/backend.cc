@@ -420,7 +420,7 @@ class CudaBackend final : public Backend {
     const DeviceMatrix& w = loaded(op.matrix).matrix;
     products_.multiply(
         w, x, step_.view.num_rows, step_.view.num_decode, accumulate,
-        {out.data.get() + op.to.column, out.stride, op.to.column + w.rows == out.columns});
+        {out.data.get() + op.to.column, out.stride, op.to.column == 0 && w.rows == out.columns});
   }
 
   void run_mixer(const Operation& op) {

@@ -169,6 +169,7 @@ std::string ProductRunner::library_choices() const {
 const LibraryAlgorithm* ProductRunner::proved(const ProductCall& call, const ProductOut& out) {
   const auto found = proved_.find(shape_of(call.w));
   if (found == proved_.end() || !found->second.has_value()) return nullptr;
+  DS_CHECK(!out.fills_rows || call.w.rows + call.w.padding <= call.out_stride);
   if (out.fills_rows && call.x_bf16_stride == library_x_stride(call.w) &&
       call.out_stride == library_out_stride(call.w)) {
     return &*found->second;

@@ -26,7 +26,8 @@ struct ProductRows {
 struct ProductOut {
   float* data = nullptr;
   int64_t stride = 0;
-  // Whether nobody reads what stands behind the product's columns, up to the stride.
+  // Whether the rows are the product's and nothing else: from their beginning to the stride, of
+  // which nobody reads what stands behind its columns.
   bool fills_rows = false;
 };
 
