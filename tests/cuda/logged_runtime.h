@@ -1,0 +1,76 @@
+// A runtime of the emulation or the GPU with faults that tests set, and a log of what was asked of
+// it.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "kernels/cuda/runtime.h"
+
+namespace deltaserve::cuda {
+
+struct RuntimeLog {
+  bool can_record = true;
+  bool recording_fails = false;
+  bool can_overlap = true;
+  bool overlaps = false;
+  int wrong_copy = 0;  // the copy to the host that arrives as zeros, counted from 1
+  int copies = 0;
+  int failed_launches = 0;  // the question for them that is answered with no, counted from 1
+  int asked = 0;
+  int synchronized = 0;
+  int recorded = 0;
+  int played = 0;
+};
+class LoggedRuntime final : public Runtime {
+ public:
+  explicit LoggedRuntime(RuntimeLog* log) : log_(*log) {}
+  std::string description() const override { return inner_->description(); }
+  simt::Stream stream() const override { return inner_->stream(); }
+  void* allocate(size_t bytes) override { return inner_->allocate(bytes); }
+  void release(void* memory) override { inner_->release(memory); }
+  void* allocate_host(size_t bytes) override { return inner_->allocate_host(bytes); }
+  void release_host(void* memory) override { inner_->release_host(memory); }
+  void copy_in(void* device, const void* host, size_t bytes) override {
+    inner_->copy_in(device, host, bytes);
+  }
+  void copy_out(void* host, const void* device, size_t bytes) override {
+    inner_->copy_out(host, device, bytes);
+    if (++log_.copies == log_.wrong_copy) inner_->fill_zero(host, bytes);
+  }
+  void copy(void* to, const void* from, size_t bytes) override { inner_->copy(to, from, bytes); }
+  void fill_zero(void* device, size_t bytes) override { inner_->fill_zero(device, bytes); }
+  bool launches_succeeded() override {
+    const bool succeeded = inner_->launches_succeeded();
+    return ++log_.asked != log_.failed_launches && succeeded;
+  }
+  void synchronize() override {
+    ++log_.synchronized;
+    inner_->synchronize();
+  }
+  void set_mark(int mark) override { inner_->set_mark(mark); }
+  void wait_for_mark(int mark) override { inner_->wait_for_mark(mark); }
+  bool has_clusters() const override { return true; }
+  bool can_overlap() const override { return log_.can_overlap && inner_->can_overlap(); }
+  void set_overlap(bool overlaps) override {
+    log_.overlaps = overlaps;
+    inner_->set_overlap(overlaps);
+  }
+  bool can_record() const override { return log_.can_record; }
+  void begin_recording() override { inner_->begin_recording(); }
+  uint64_t end_recording() override {
+    ++log_.recorded;
+    const uint64_t recording = inner_->end_recording();
+    return log_.recording_fails ? 0 : recording;
+  }
+  void play(uint64_t recording) override {
+    ++log_.played;
+    inner_->play(recording);
+  }
+
+ private:
+  RuntimeLog& log_;
+  std::string error_;
+  std::unique_ptr<Runtime> inner_ = Runtime::create(&error_);
+};
+
+}  // namespace deltaserve::cuda
