@@ -208,13 +208,20 @@ std::optional<LibraryAlgorithm> prove_library(Runtime& runtime, ProductLibrary& 
     return std::nullopt;
   }
   const std::vector<LibraryAlgorithm> candidates = proof.candidates();
+  int refuse = 0;
+  int wrong = 0;
   for (const LibraryAlgorithm& candidate : candidates) {
-    if (proof.takes_every_count(candidate) && proof.agrees_with_own(candidate) &&
-        proof.keeps_bits(candidate, false) && proof.keeps_bits(candidate, true)) {
+    if (!proof.takes_every_count(candidate)) {
+      ++refuse;
+    } else if (!proof.agrees_with_own(candidate)) {
+      ++wrong;
+    } else if (proof.keeps_bits(candidate, false) && proof.keeps_bits(candidate, true)) {
       return candidate;
     }
   }
-  *reason = "none of " + std::to_string(candidates.size()) + " algorithms keeps bits";
+  *reason = "of " + std::to_string(candidates.size()) + " algorithms " + std::to_string(refuse) +
+            " do not take every number of rows, " + std::to_string(wrong) +
+            " differ from own products, the others do not keep bits";
   return std::nullopt;
 }
 
