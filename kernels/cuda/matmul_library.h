@@ -14,6 +14,7 @@ namespace deltaserve::cuda {
 // One of the library's ways to multiply, as the library keeps it.
 struct LibraryAlgorithm {
   uint64_t data[8] = {};
+  bool whole = false;  // one block sums an output from first to last, and it gets no workspace
 };
 
 // Of a ProductCall it reads w, x_bf16 and what stands behind them. Outputs are w.rows + w.padding.
@@ -24,8 +25,7 @@ class ProductLibrary {
   virtual ~ProductLibrary() = default;
 
   // At load: at most `most` algorithms for products like `call`, whose pointers do not count, what
-  // the library thinks fastest first. `whole`: only those in which one block sums an output from
-  // the first to the last input feature, without a workspace.
+  // the library thinks fastest first. `whole`: only those that are, as far as they tell.
   virtual std::vector<LibraryAlgorithm> candidates(const ProductCall& call, int most,
                                                    bool whole) = 0;
   // Whether the algorithm can do a product like `call`, whose pointers do not count.

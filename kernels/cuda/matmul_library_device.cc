@@ -13,7 +13,7 @@ constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA recommends 
 constexpr uint32_t kAlignment = 16;                   // bytes, of all operands and their rows
 constexpr int kMostCandidates = 16;
 
-static_assert(sizeof(LibraryAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
+static_assert(sizeof(LibraryAlgorithm::data) == sizeof(cublasLtMatmulAlgo_t));
 
 const cublasLtMatmulAlgo_t* algorithm_of(const LibraryAlgorithm& algorithm) {
   return reinterpret_cast<const cublasLtMatmulAlgo_t*>(algorithm.data);
@@ -86,6 +86,7 @@ class CublasLt final : public ProductLibrary {
       const cublasLtMatmulHeuristicResult_t& result = results[i];
       if (result.state != CUBLAS_STATUS_SUCCESS) continue;
       LibraryAlgorithm algorithm;
+      algorithm.whole = whole;
       for (int j = 0; j < 8; ++j) algorithm.data[j] = result.algo.data[j];
       const bool splits = setting<int32_t>(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) > 1 ||
                           setting<uint32_t>(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME) !=
@@ -101,7 +102,7 @@ class CublasLt final : public ProductLibrary {
     return cublasLtMatmulAlgoCheck(handle_, &problem.operation, &problem.w, &problem.x,
                                    &problem.out, &problem.out, algorithm_of(algorithm),
                                    &result) == CUBLAS_STATUS_SUCCESS &&
-           result.workspaceSize <= workspace_.bytes();
+           result.workspaceSize <= workspace_of(algorithm);
   }
 
   bool multiply(const LibraryAlgorithm& algorithm, const ProductCall& call) override {
@@ -113,7 +114,7 @@ class CublasLt final : public ProductLibrary {
     const float kept = call.accumulate ? 1 : 0;
     return cublasLtMatmul(handle_, &problem.operation, &one, call.w.data, &problem.w, call.x_bf16,
                           &problem.x, &kept, call.out, &problem.out, call.out, &problem.out,
-                          algorithm_of(algorithm), workspace_.get(), workspace_.bytes(),
+                          algorithm_of(algorithm), workspace_.get(), workspace_of(algorithm),
                           runtime_.stream().handle) == CUBLAS_STATUS_SUCCESS;
   }
 
@@ -135,6 +136,10 @@ class CublasLt final : public ProductLibrary {
   }
 
  private:
+  size_t workspace_of(const LibraryAlgorithm& algorithm) const {
+    return algorithm.whole ? 0 : workspace_.bytes();
+  }
+
   Runtime& runtime_;
   cublasLtHandle_t handle_;
   Memory<unsigned char> workspace_;

@@ -49,7 +49,7 @@ class Pretended final : public ProductLibrary {
     std::vector<LibraryAlgorithm> found;
     for (uint64_t i = 0; i < kNumCandidates; ++i) {
       const bool good = i == kGood || (!whole && i == kSplitsFewRows);
-      if (good ? pretended_library.has_good_candidate : whole) found.push_back({{i}});
+      if (good ? pretended_library.has_good_candidate : whole) found.push_back({{i}, whole});
     }
     found.resize(std::min(found.size(), static_cast<size_t>(most)));
     return found;
