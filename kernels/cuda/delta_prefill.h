@@ -13,6 +13,9 @@ size_t prefill_scratch_bytes(const MixerShape& shape, int64_t max_chunks);
 // Whether kTensor has a kernel for these sizes.
 bool has_tensor_prefill(const MixerShape& shape);
 
+// Whether kTensor takes q, k and v as images in bf16 (prefill_features.h), not the float features.
+bool has_image_prefill(const MixerShape& shape);
+
 // Runs the rule over the step's prefill segments.
 void launch_prefill(simt::Stream stream, const RuleView& view, PrefillPath path);
 

@@ -6,6 +6,7 @@
 #include "kernels/cuda/delta_steps.h"
 #include "kernels/cuda/features.h"
 #include "kernels/cuda/output_norm.h"
+#include "kernels/cuda/prefill_features.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -16,10 +17,26 @@ void run_rule(simt::Stream stream, const RuleView& view) {
   if (view.call.num_prefill() > 0) launch_prefill(stream, view, view.call.paths.prefill);
 }
 
+// As the rule of prefill takes them.
+void launch_features_for(simt::Stream stream, const LayerCall& call, int first_row) {
+  const StepView& step = call.mixer.step;
+  const bool images = call.num_prefill() > 0 && call.paths.prefill == PrefillPath::kTensor &&
+                      has_image_prefill(call.mixer.shape());
+  const bool direct = images && has_image_features(call.mixer.shape(), call.mixer.weights);
+  // Decode rows come first.
+  const int end_row = direct ? step.num_decode : step.num_rows;
+  if (first_row < end_row) launch_features(stream, call, first_row, end_row);
+  if (direct) {
+    launch_image_features(stream, call);
+  } else if (images) {
+    launch_rounded_features(stream, call);
+  }
+}
+
 // All rows but those that one launch decodes.
 void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
   const MixerShape& shape = call.mixer.shape();
-  launch_features(stream, call, first_row);
+  launch_features_for(stream, call, first_row);
   if (call.num_prefill() > 0) launch_conv_tails(stream, call);
   if (shape.precond_heads > 0) launch_precondition(stream, call);
   if (shape.normalised) launch_key_sums(stream, call);

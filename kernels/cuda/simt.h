@@ -19,6 +19,8 @@ namespace deltaserve::simt {
 inline constexpr int kWarp = 32;
 // Shared memory of a block at most, what every device of compute capability 8.0 and more has.
 inline constexpr int kMaxSharedBytes = 99 * 1024;
+// The most that any device has (9.0 and 10.0); most_shared_bytes() is what this one has.
+inline constexpr int kLargestSharedBytes = 227 * 1024;
 // Blocks in y and in z at most.
 inline constexpr int kMaxGridYZ = 65535;
 

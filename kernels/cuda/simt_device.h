@@ -126,6 +126,11 @@ DS_DEVICE uint64_t warp_min(uint64_t value) {
   return value;
 }
 
+// The value of another lane of the warp.
+DS_DEVICE double from_lane(double value, int lane) {
+  return __shfl_sync(0xffffffffu, value, lane);
+}
+
 // Adds to a counter in shared memory that others of the block add to at the same time; returns what
 // it was before.
 DS_DEVICE int count_shared(int* counter, int value) {
@@ -166,6 +171,26 @@ DS_DEVICE void multiply_add(const MmaA& a, const MmaB& b, MmaD& d) {
         "r"(b.b[1].bits));
 }
 
+// Four 8 x 8 matrices of bf16 in shared memory, by the whole warp: lane l gives the place of row
+// l % 8 of matrix l / 8, 16 bytes, and gets in word[m] of matrix m (group, 2 pair ..), in the
+// second form of its transpose.
+DS_DEVICE Words4 load_matrices(const void* row) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  Words4 of;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(of.word[0]), "=r"(of.word[1]), "=r"(of.word[2]), "=r"(of.word[3])
+               : "r"(address));
+  return of;
+}
+DS_DEVICE Words4 load_transposed_matrices(const void* row) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  Words4 of;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(of.word[0]), "=r"(of.word[1]), "=r"(of.word[2]), "=r"(of.word[3])
+               : "r"(address));
+  return of;
+}
+
 // 16 bytes from device memory to shared memory behind the kernel's back, both 16-byte aligned.
 // wait_copies<N>: all but the last N groups of this thread's copies have arrived.
 DS_DEVICE void copy_async(void* to, const void* from) {
@@ -180,6 +205,18 @@ DS_DEVICE void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+// Shared memory of a block that a launch may ask for on this device.
+inline int most_shared_bytes() {
+  static const int bytes = [] {
+    int device = 0;
+    int value = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&value, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    return value;
+  }();
+  return bytes;
+}
+
 // Runs `kernel` in grid.x * grid.y * grid.z blocks of `threads` threads, each block with
 // `shared_bytes` of shared memory, `cluster_blocks` neighbours in x as a cluster. Errors stay with
 // the stream; the runtime asks for them.
@@ -192,8 +229,8 @@ void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, 
   constexpr int kUnasked = 48 * 1024;
   cudaError_t status = cudaSuccess;
   if (shared_bytes >= kUnasked) {
-    status =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMaxSharedBytes);
+    const int asked = shared_bytes > kMaxSharedBytes ? kLargestSharedBytes : kMaxSharedBytes;
+    status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, asked);
   }
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),

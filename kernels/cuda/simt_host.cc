@@ -305,7 +305,7 @@ void check(const Launch& launch) {
   DS_CHECK(launch.threads > 0 && launch.threads <= 1024 && launch.threads % kWarp == 0);
   DS_CHECK(launch.cluster_blocks > 0 && launch.cluster_blocks <= 8);
   DS_CHECK(grid.x % launch.cluster_blocks == 0);
-  DS_CHECK(launch.shared_bytes <= kMaxSharedBytes);
+  DS_CHECK(launch.shared_bytes <= kLargestSharedBytes);
   DS_CHECK(grid.y <= kMaxGridYZ && grid.z <= kMaxGridYZ);
 }
 
@@ -386,6 +386,42 @@ void multiply_add(const MmaA& a, const MmaB& b, MmaD& d) {
     for (int k = 0; k < 16; ++k) sum += a_at(row, k) * b_at(k, column);
     d.d[i] = sum;
   }
+}
+
+namespace {
+
+struct MatrixRow {
+  uint16_t number[8];
+};
+// What all lanes gave; each its row, as it is when the lane comes.
+const host::ExchangeSlot* meet_with_row(const void* row) {
+  DS_CHECK(reinterpret_cast<uintptr_t>(row) % 16 == 0);
+  return host::meet_warp(host::Barrier::kMatrices, row, sizeof(MatrixRow));
+}
+
+}  // namespace
+
+Words4 load_matrices(const void* row) {
+  const auto* slots = meet_with_row(row);
+  const int lane = host::thread_index() % kWarp;
+  Words4 of;
+  for (int m = 0; m < 4; ++m) {
+    const auto own = host::value_of<MatrixRow>(slots[8 * m + lane / 4]);
+    of.word[m] = own.number[lane % 4 * 2] | uint32_t{own.number[lane % 4 * 2 + 1]} << 16;
+  }
+  return of;
+}
+
+Words4 load_transposed_matrices(const void* row) {
+  const auto* slots = meet_with_row(row);
+  const int lane = host::thread_index() % kWarp;
+  Words4 of;
+  for (int m = 0; m < 4; ++m) {
+    const auto first = host::value_of<MatrixRow>(slots[8 * m + lane % 4 * 2]);
+    const auto second = host::value_of<MatrixRow>(slots[8 * m + lane % 4 * 2 + 1]);
+    of.word[m] = first.number[lane / 4] | uint32_t{second.number[lane / 4]} << 16;
+  }
+  return of;
 }
 
 }  // namespace deltaserve::simt

@@ -56,7 +56,7 @@ enum class Order { kForward, kBackward };
 // Of the threads of a block between two barriers, from now on.
 void set_order(Order order);
 
-enum class Barrier : uint8_t { kSync, kSum, kMin, kProduct };
+enum class Barrier : uint8_t { kSync, kSum, kMin, kProduct, kLane, kMatrices };
 
 inline constexpr int kMaxExchangeBytes = 128;
 struct alignas(16) ExchangeSlot {
@@ -173,6 +173,11 @@ inline uint64_t warp_min(uint64_t value) {
   return value;
 }
 
+inline double from_lane(double value, int lane) {
+  const auto* slots = host::meet_warp(host::Barrier::kLane, &value, sizeof value);
+  return host::value_of<double>(slots[lane]);
+}
+
 inline int count_shared(int* counter, int value) {
   const int before = *counter;
   *counter = before + value;
@@ -198,6 +203,8 @@ inline void store_once(Words4* at, const Words4& value) {
 }
 
 void multiply_add(const MmaA& a, const MmaB& b, MmaD& d);
+Words4 load_matrices(const void* row);
+Words4 load_transposed_matrices(const void* row);
 
 inline void copy_async(void* to, const void* from) {
   host::begin_copy(to, from);
@@ -208,6 +215,10 @@ inline void commit_copies() {
 template <int N>
 void wait_copies() {
   host::finish_copies(N);
+}
+
+inline int most_shared_bytes() {
+  return kLargestSharedBytes;
 }
 
 // A launch keeps copies of its arguments, as a GPU does.

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cstring>
 
+#include "kernels/cuda/prefill_chain.h"
 #include "tests/cuda/prefill_world.h"
 
 namespace deltaserve {
@@ -24,9 +25,11 @@ struct Lengths {
   std::vector<int> forward, backward;
 };
 const Lengths kLengths[] = {
-    {{17, 129}, {15}}, {{65, 1}, {63}}, {{200, 2}, {16}}, {{64, 127}, {17}}};
+    {{17, 129}, {15}}, {{65, 1}, {63}}, {{200, 2}, {16}}, {{64, 127}, {17}}, {{600}, {1}}};
+constexpr size_t kShortLengths = 4;
 
-// Relative, against double: float; products of bf16 (on operands that are not rounded to it).
+// Relative, against double: float; products of bf16 (on operands that are rounded to it where the
+// path takes images).
 double out_tolerance(PrefillPath path) {
   return path == PrefillPath::kPlain ? 5e-6 : 6e-3;
 }
@@ -54,7 +57,10 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 
 class DeltaPrefill : public testing::TestWithParam<Case> {
  protected:
-  ~DeltaPrefill() override { simt::host::set_order(Order::kForward); }
+  ~DeltaPrefill() override {
+    simt::host::set_order(Order::kForward);
+    cuda::chain_columns_for_benchmarks = 0;
+  }
 
   const PrefillCase& prefill() const { return GetParam().prefill; }
   const PrefillPath path_ = GetParam().path;
@@ -64,6 +70,8 @@ TEST_P(DeltaPrefill, EqualsTheRecurrence) {
   const Lengths& lengths = kLengths[GetParam().lengths];
   for (const Order order : {Order::kForward, Order::kBackward}) {
     simt::host::set_order(order);
+    // Where there are no 128, 64.
+    cuda::chain_columns_for_benchmarks = order == Order::kForward ? 128 : 32;
     PrefillWorld world(prefill(), order == Order::kForward ? lengths.forward : lengths.backward);
     world.step_all(path_);
     world.expect_near(out_tolerance(path_), state_tolerance(path_));
@@ -76,15 +84,18 @@ TEST_P(DeltaPrefill, EqualsTheRecurrence) {
 class Invariance : public DeltaPrefill {};
 
 // Of one sequence, bits: alone, between others, cut on the grid, from slot to slot, threads in
-// another order.
+// another order, more or fewer columns a block.
 TEST_P(Invariance, BitsDependOnTheOwnSequenceOnly) {
   const std::vector<int> lengths = {path_ == PrefillPath::kPlain ? 129 : 80, 20};
   PrefillWorld together(prefill(), lengths);
+  cuda::chain_columns_for_benchmarks = 128;
   together.step_all(path_);
+  cuda::chain_columns_for_benchmarks = 32;
   PrefillWorld apart(prefill(), lengths);
   simt::host::set_order(Order::kBackward);
   apart.step(path_, {{1, 0, 20}});
   apart.step(path_, {{0, 0, 64}}, 1);
+  cuda::chain_columns_for_benchmarks = 64;
   apart.step(path_, {{0, 64, lengths[0]}}, -1);
   for (int s = 0; s < 2; ++s) {
     EXPECT_TRUE(same_bits(apart.out(s), together.out(s))) << s;
@@ -145,7 +156,7 @@ std::vector<Case> all_cases() {
   for (const PrefillPath path : {PrefillPath::kPlain, PrefillPath::kTensor}) {
     const auto add = [&](const HeadCase& head, Rule rule = Rule::kLayer) {
       if (!has_path(path, head)) return;
-      const auto lengths = static_cast<int>(all.size() % std::size(kLengths));
+      const auto lengths = static_cast<int>(all.size() % kShortLengths);
       all.push_back({{head, Dtype::kF32, rule}, path, lengths});
     };
     const bool plain = path == PrefillPath::kPlain;
@@ -165,7 +176,16 @@ std::vector<Case> all_cases() {
       add({kind, Inputs::kRandom, 64, 128}, Rule::kCovariance);
     }
     if (plain) continue;
-    add({MixerKind::kQDelta, Inputs::kRandom, 128, 128});
+    // The wider states of the path that takes images.
+    for (const int key_dim : {128, 256}) {
+      for (const MixerKind kind :
+           {MixerKind::kDeltaNet, MixerKind::kGatedDeltaNet, MixerKind::kQDelta}) {
+        add({kind, Inputs::kRandom, key_dim, key_dim == 128 ? 128 : 64});
+        add({kind, Inputs::kIdenticalKeys, key_dim, 64});
+        all.back().lengths = key_dim == 128 ? 4 : 2;
+      }
+    }
+    add({MixerKind::kQDelta, Inputs::kHardDecay, 128, 64});
     add({MixerKind::kPrecondKimiDelta, Inputs::kRandom, 256, 64});
     add({MixerKind::kMamba2, Inputs::kRandom, 256, 64});
     all.back().lengths = 2;  // several chunks
@@ -184,8 +204,10 @@ std::vector<Case> one_case_each(Dtype state_dtype) {
   }
   // The wider states of tensor cores, erasing and not.
   for (const int key_dim : {128, 256}) {
-    for (const MixerKind kind : {MixerKind::kQDelta, MixerKind::kMamba2}) {
-      all.push_back({{{kind, Inputs::kRandom, key_dim, 64}, state_dtype}, PrefillPath::kTensor});
+    for (const MixerKind kind : {MixerKind::kDeltaNet, MixerKind::kGatedDeltaNet,
+                                 MixerKind::kQDelta, MixerKind::kMamba2}) {
+      if (state_dtype == Dtype::kBf16 && decay_of(kind) == Decay::kNone) continue;
+      all.push_back({{{kind, Inputs::kRandom, key_dim, 128}, state_dtype}, PrefillPath::kTensor});
     }
   }
   return all;

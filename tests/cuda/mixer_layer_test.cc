@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "kernels/cuda/delta_prefill.h"
 #include "kernels/cuda/simt.h"
 #include "tests/cuda/layer_device.h"
 
@@ -225,6 +226,61 @@ TEST_P(CudaWideMixerLayer, EqualsReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CudaWideMixerLayer, testing::ValuesIn(wide_cases()), name_of);
+
+// Layers whose prefill takes q, k and v as images in bf16: with that the truth knows nothing of, so
+// this is the distance of rounded operands.
+constexpr double kImageTolerance = 1.2e-2;
+
+std::vector<LayerCase> image_cases() {
+  std::vector<LayerCase> cases = layer_cases();
+  for (LayerCase& c : cases) {
+    c.name += "_images";
+    c.shape.key_dim = c.shape.value_dim = 64;
+    c.shape.scale = 0.125f;
+  }
+  LayerCase wide = cases_where([](const MixerShape& shape) {
+                     return shape.kind == MixerKind::kQDelta && shape.conv_width == 4;
+                   }).front();
+  wide.name = "qdelta_128_images";
+  wide.shape.key_dim = wide.shape.value_dim = 128;
+  wide.shape.scale = 0.09f;
+  cases.push_back(wide);
+  std::erase_if(cases, [](const LayerCase& c) { return !cuda::has_image_prefill(c.shape); });
+  return cases;
+}
+
+class CudaImageMixerLayer : public CudaMixerLayer {
+ protected:
+  static constexpr cuda::LayerPaths kPaths = {.prefill = cuda::PrefillPath::kTensor};
+};
+
+TEST_P(CudaImageMixerLayer, EqualsReferenceWhereverItIsCut) {
+  const std::vector<int> jobs = jobs_of(Jobs::kAll);
+  LayerDevice device(world_, Dtype::kF32, kPaths);
+  device.step(with_padding(whole(jobs)));
+  expect_near_truth(device, jobs, kImageTolerance);
+  double rows = 0;
+  double states = 0;
+  for (const int job : jobs) {
+    rows = std::max(rows, device.rows_error(job));
+    states = std::max(states, device.state_error(job));
+  }
+  RecordProperty("out_error", std::to_string(rows));
+  RecordProperty("state_error", std::to_string(states));
+  const ThreadOrder order(simt::host::Order::kBackward);
+  LayerDevice cut(world_, Dtype::kF32, kPaths);
+  for (const int job : jobs) {
+    if (kJobs[job].rows <= kChunkTokens) {
+      cut.step({whole_job(job)});
+    } else {
+      cut.step({{job, 0, kChunkTokens, false}});
+      cut.step({{job, kChunkTokens, kJobs[job].rows, false}});
+    }
+    EXPECT_TRUE(cut.same_job(device, job)) << job;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaImageMixerLayer, testing::ValuesIn(image_cases()), name_of);
 
 }  // namespace
 }  // namespace deltaserve

@@ -8,6 +8,8 @@
 #include <limits>
 #include <random>
 
+#include "kernels/cuda/prefill_features.h"
+
 namespace deltaserve {
 namespace {
 
@@ -123,6 +125,14 @@ HeadInputs PrefillWorld::make_inputs(int sequence, int head, int tokens) const {
     in.scale = 1;
     if (!in.beta.empty()) in.beta.assign(in.beta.size(), 1.0);
   }
+  // Where the rule takes bf16, the truth is that of rounded operands, as for products. It reads
+  // with q itself.
+  if (cuda::has_image_prefill(shape_)) {
+    in.r.clear();
+    for (Vec* operand : {&in.q, &in.k, &in.v}) {
+      for (double& x : *operand) x = bf16_to_f32(f32_to_bf16(static_cast<float>(x)));
+    }
+  }
   return in;
 }
 
@@ -216,7 +226,7 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, 
                            {slots_.data(), layout_.floats, layout_.layers[0], case_.state_dtype},
                            memory.features.data(),
                            memory.gates.data(),
-                           memory.queries.data(),
+                           cuda::has_image_prefill(shape_) ? nullptr : memory.queries.data(),
                            layer_rule ? nullptr : memory.covariance.data(),
                            memory.gate_layout};
   const cuda::LayerCall call = {mixer,
@@ -226,6 +236,9 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, 
                                 memory.scratch.data(),
                                 nullptr,
                                 {}};
+  if (path == cuda::PrefillPath::kTensor && cuda::has_image_prefill(shape_)) {
+    launch_rounded_features({}, call);
+  }
   launch_prefill({}, {call, case_.rule}, path);
 
   const std::vector<float>& out = layer_rule ? memory.out : memory.queries;

@@ -133,8 +133,8 @@ bool Effort::wants(const std::string& name) const {
 Effort Effort::with(double warm, int times) const {
   Effort other = *this;
   if (tiny) return other;
-  other.warm_seconds = warm;
-  other.timed = times;
+  other.warm_seconds = quick ? std::min(warm, warm_seconds) : warm;
+  other.timed = quick ? std::min(times, timed) : times;
   return other;
 }
 
@@ -237,11 +237,13 @@ std::vector<Segment> shuffled_segments(int batch, int sets) {
   return segments;
 }
 
-void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low, float high) {
+void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low, float high,
+                 bool rounded) {
   static std::mt19937 random(1);
   std::uniform_real_distribution<float> uniform(low, high);
   std::vector<float> block(static_cast<size_t>(std::min<int64_t>(count, int64_t{1} << 20)));
   for (float& value : block) value = uniform(random);
+  for (float& value : block) value = rounded ? bf16_to_f32(f32_to_bf16(value)) : value;
   for (int64_t done = 0; done < count; done += std::ssize(block)) {
     const int64_t n = std::min<int64_t>(count - done, std::ssize(block));
     runtime.copy_in(device + done, block.data(), static_cast<size_t>(n) * sizeof(float));

@@ -28,6 +28,7 @@ Timing timing_of(std::vector<double> times);
 // How thoroughly to measure; `tiny` shrinks every size so that the emulation can run all of it.
 struct Effort {
   bool tiny = false;
+  bool quick = false;         // no more than the numbers below, and no plain kernels of prefill
   double warm_seconds = 0.3;  // a device that has idled runs slowly at first
   int timed = 50;
   // Which cells: those in whose name all words of one of these occur; without any, all of them.
@@ -35,7 +36,7 @@ struct Effort {
   bool only_names = false;  // print the names of cells instead of measuring them
 
   bool wants(const std::string& name) const;
-  // The same cells with another thoroughness; tiny stays tiny.
+  // The same cells with another thoroughness; tiny stays tiny, and quick gets no slower.
   Effort with(double warm, int times) const;
 };
 
@@ -91,7 +92,9 @@ cuda::Memory<T> make_results(cuda::Runtime& runtime, int64_t count) {
 }
 
 // Fills `count` floats with values in [low, high): a random block of at most 2^20, repeated.
-void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low, float high);
+// `rounded`: each is one of bf16's.
+void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low, float high,
+                 bool rounded = false);
 
 template <class T>
 cuda::Memory<T> upload(cuda::Runtime& runtime, const std::vector<T>& values) {
@@ -146,9 +149,16 @@ struct Limits {
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort);
 
 void bench_products(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
+void bench_prefill_layer(cuda::Runtime& runtime, const Effort& effort);
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
-void bench_model(const Effort& effort, const Limits& limits);
+// Of whole models.
+struct ModelParts {
+  bool decode = false;
+  bool first = false;  // tokens of prompts
+  bool mixed = false;  // steps of both kinds of rows
+};
+void bench_model(const Effort& effort, const Limits& limits, const ModelParts& parts);
 
 }  // namespace deltaserve::gpu_bench

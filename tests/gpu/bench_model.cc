@@ -155,14 +155,14 @@ std::unique_ptr<Backend> make_backend(bool overlap = true) {
 
 // Steps as a server sees them, with the host's part. The first are not counted: a step is recorded
 // the second time.
-Timing time_steps(const Effort& effort, const std::function<void(int)>& step) {
+Timing time_steps(const Effort& effort, const std::function<void(int)>& step, int uncounted = 3) {
   std::vector<double> times;
   double warm = 0;
   for (int i = 0; std::ssize(times) < effort.timed; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     step(i);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    if (warm >= effort.warm_seconds && i >= 3) times.push_back(seconds.count());
+    if (warm >= effort.warm_seconds && i >= uncounted) times.push_back(seconds.count());
     warm += seconds.count();
   }
   return timing_of(std::move(times));
@@ -212,7 +212,7 @@ void first_token(const Effort& effort, const Row& row, Backend& backend, RandomM
     }
   };
   read_prompt(0);  // loads the kernels
-  const double seconds = time_steps(effort, read_prompt).median;
+  const double seconds = time_steps(effort, read_prompt, 1).median;
   Line("model first token")
       .add("model", row.sizes.name)
       .add("prompt", static_cast<double>(prompt))
@@ -237,7 +237,8 @@ void mixed_step(const Effort& effort, const Row& row, RandomModel& model, int nu
       .print();
 }
 
-void bench_row(const Effort& effort, const Limits& limits, const Row& row) {
+void bench_row(const Effort& effort, const Limits& limits, const ModelParts& parts,
+               const Row& row) {
   const auto named = [&](const char* bench) {
     return Name(bench)
         .add("model", row.sizes.name)
@@ -246,15 +247,17 @@ void bench_row(const Effort& effort, const Limits& limits, const Row& row) {
   };
   std::vector<int> batches;
   for (const int batch : row.batches) {
+    if (!parts.decode) break;
     if (effort.wants(named("model-decode").add("batch", batch).text())) batches.push_back(batch);
   }
   std::vector<int64_t> prompts;
   for (const int64_t prompt : row.prompts) {
+    if (!parts.first) break;
     if (effort.wants(named("first-token").add("prompt", prompt).text())) prompts.push_back(prompt);
   }
   std::vector<int> mixed;
   for (const int num_decode : {0, row.mixed_decode}) {
-    if (!row.prompts.empty() &&
+    if (parts.mixed && !row.prompts.empty() &&
         effort.wants(named("mixed-step").add("decode", num_decode).text())) {
       mixed.push_back(num_decode);
     }
@@ -273,28 +276,32 @@ void bench_row(const Effort& effort, const Limits& limits, const Row& row) {
     decode(effort.with(effort.warm_seconds, times), limits, row, *backend, model, batch);
   }
   for (const int64_t prompt : prompts) {
-    first_token(effort.with(0, prompt > 200'000 ? 1 : 3), row, *backend, model, prompt);
+    const int times = effort.quick || prompt > 200'000 ? 1 : 3;
+    first_token(effort.with(0, times), row, *backend, model, prompt);
   }
   for (const int num_decode : mixed) mixed_step(effort.with(0, 20), row, model, num_decode);
 }
 
 }  // namespace
 
-void bench_model(const Effort& effort, const Limits& limits) {
+void bench_model(const Effort& effort, const Limits& limits, const ModelParts& parts) {
+  const auto bench = [&](const Row& row) { bench_row(effort, limits, parts, row); };
   if (effort.tiny) {
     const Sizes tiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
-    bench_row(effort, limits, {tiny, Dtype::kF32, true, {1, 2}, {100}, 64, 3, 50});
-    bench_row(effort, limits, {tiny, Dtype::kF32, false, {2}, {}});
+    const Sizes images = {"tiny-images", 64, 1, 2, 64, 64, 64, 64};  // of prefill_features.h
+    bench({tiny, Dtype::kF32, true, {1, 2}, {100}, 64, 3, 50});
+    bench({images, Dtype::kF32, true, {2}, {100}, 64, 3, 50});
+    bench({tiny, Dtype::kF32, false, {2}, {}});
     return;
   }
   const Sizes q340 = {"qdelta-340m", 1024, 21, 6, 128, 256, 2816, 32000};
   const Sizes q1b = {"qdelta-1b", 2048, 21, 6, 256, 512, 5632, 32000};
   const std::vector<int> batches = {1, 8, 32, 128};
-  bench_row(effort, limits, {q340, Dtype::kF32, true, batches, {131072, 1 << 20}});
-  bench_row(effort, limits, {q1b, Dtype::kF32, true, batches, {131072}});
+  bench({q340, Dtype::kF32, true, batches, {131072, 1 << 20}});
+  bench({q1b, Dtype::kF32, true, batches, {131072}});
   for (const Sizes& sizes : {q340, q1b}) {
-    bench_row(effort, limits, {sizes, Dtype::kF32, false, {1}, {}});
-    bench_row(effort, limits, {sizes, Dtype::kBf16, true, batches, {}});
+    bench({sizes, Dtype::kF32, false, {1}, {}});
+    bench({sizes, Dtype::kBf16, true, batches, {}});
   }
 }
 

@@ -2,6 +2,7 @@
 // models.
 #include "kernels/cuda/delta_prefill.h"
 #include "kernels/cuda/delta_steps.h"
+#include "kernels/cuda/prefill_features.h"
 #include "tests/gpu/bench_device.h"
 
 namespace deltaserve::gpu_bench {
@@ -48,7 +49,7 @@ class Rows {
         out_(make_results<float>(runtime, rows * shape_.value_columns())),
         states_(make_memory<float>(runtime, slots * layout_.floats)) {
     const float unit = 1.5f / std::sqrt(static_cast<float>(head.key_dim));
-    fill_random(runtime, features_.get(), rows * shape_.channels(), -unit, unit);
+    fill_random(runtime, features_.get(), rows * shape_.channels(), -unit, unit, true);
     runtime.fill_zero(states_.get(), states_.bytes());
   }
 
@@ -182,6 +183,11 @@ void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, con
   call.num_chunks = static_cast<int32_t>(std::ssize(chunks));
   call.row_segments = device_rows.get();
   call.prefill_scratch = scratch.get();
+  const auto make_images = [&] {
+    if (!cuda::has_image_prefill(rows.shape())) return;
+    cuda::launch_rounded_features(runtime.stream(), call);
+  };
+  make_images();
   const Timing timing =
       time_calls(runtime, effort, 1, [&] { cuda::launch_prefill(runtime.stream(), {call}, path); });
   rows.check();
@@ -201,6 +207,7 @@ void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, con
   if (path == cuda::PrefillPath::kTensor && prompts.tokens <= kMostForPlain) {
     const auto results = [&](cuda::PrefillPath of) {
       rows.clear_states();
+      make_images();
       cuda::launch_prefill(runtime.stream(), {call}, of);
       return rows.read_out();
     };
@@ -253,7 +260,7 @@ void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits&) 
     if (cuda::has_tensor_prefill(shape_of(c.head))) {
       prefill(runtime, effort, c.head, c.prompts, cuda::PrefillPath::kTensor);
     }
-    if (c.prompts.tokens <= kMostForPlain) {
+    if (c.prompts.tokens <= kMostForPlain && !effort.quick) {
       prefill(runtime, effort, c.head, c.prompts, cuda::PrefillPath::kPlain);
     }
   }

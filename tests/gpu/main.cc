@@ -1,11 +1,14 @@
 // Measures the CUDA backend on the GPU that is there:
 //
-//     gpu_bench [--tiny] [--names] [--filter WORDS]... [products] [decode] [prefill] [model]
+//     gpu_bench [--tiny|--quick] [--names] [--filter WORDS]... [PART]...
 //
-// prints one line of JSON a cell, the machine's limits first. Without a part: everything. --filter
+// prints one line of JSON a cell, the machine's limits first. PART is products, decode, prefill,
+// layer (of prefill, launch by launch), model, or of the whole models only first (tokens of
+// prompts) or mixed (steps of both kinds of rows); without a part: everything. --filter
 // "product q340-in rows=32" measures only cells in whose name all these words occur, and may be
 // given several times; --names prints the names. --tiny runs everything once at small sizes, which
-// also the emulation can.
+// also the emulation can; --quick repeats less, and leaves the plain kernels of prefill to
+// comparisons.
 #include <algorithm>
 #include <cstring>
 
@@ -15,12 +18,17 @@ int main(int argc, char** argv) {
   using namespace deltaserve;
   gpu_bench::Effort effort;
   std::vector<std::string> parts;
-  const std::vector<std::string> known = {"products", "decode", "prefill", "model"};
+  const std::vector<std::string> known = {"products", "decode", "prefill", "layer",
+                                          "first",    "mixed",  "model"};
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--tiny") == 0) {
       effort.tiny = true;
       effort.warm_seconds = 0;
       effort.timed = 1;
+    } else if (std::strcmp(argv[i], "--quick") == 0) {
+      effort.quick = true;
+      effort.warm_seconds = 0.1;
+      effort.timed = 15;
     } else if (std::strcmp(argv[i], "--names") == 0) {
       effort.only_names = true;
     } else if (std::strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
@@ -29,8 +37,8 @@ int main(int argc, char** argv) {
       parts.emplace_back(argv[i]);
     } else {
       std::fprintf(stderr,
-                   "usage: gpu_bench [--tiny] [--names] [--filter WORDS]... [products] [decode] "
-                   "[prefill] [model]\n");
+                   "usage: gpu_bench [--tiny|--quick] [--names] [--filter WORDS]... [products] "
+                   "[decode] [prefill] [layer] [first] [mixed] [model]\n");
       return 2;
     }
   }
@@ -46,11 +54,15 @@ int main(int argc, char** argv) {
   gpu_bench::Limits limits;
   if (!effort.only_names) {
     gpu_bench::Line("device").add("name", runtime->description()).print();
-    limits = gpu_bench::measure_limits(*runtime, effort);
+    if (has("products") || has("decode") || has("model")) {
+      limits = gpu_bench::measure_limits(*runtime, effort);
+    }
   }
   if (has("products")) gpu_bench::bench_products(*runtime, effort, limits);
   if (has("decode")) gpu_bench::bench_layer(*runtime, effort, limits);
   if (has("decode")) gpu_bench::bench_decode(*runtime, effort, limits);
   if (has("prefill")) gpu_bench::bench_prefill(*runtime, effort, limits);
-  if (has("model")) gpu_bench::bench_model(effort, limits);
+  if (has("layer")) gpu_bench::bench_prefill_layer(*runtime, effort);
+  const bool model = has("model");
+  gpu_bench::bench_model(effort, limits, {model, model || has("first"), model || has("mixed")});
 }

@@ -10,8 +10,8 @@ DIR (default build/cuda/bin) holds cuda_gpu_test and gpu_bench, which need a dri
 For another machine: with -DDELTASERVE_CUDA_ARCHITECTURES=90a (its GPU's) and stripped, the two and the
 libhwy.so.1 beside them make a .tar.xz of 3.4 MB.
 
-In this order: self-tests against float64, products, decode, whole models, prefill, the peers that Python can
-import, compute-sanitizer on small shapes. A short table is printed, every cell goes to FILE as JSON,
+In this order: self-tests against float64, products, decode, whole models, prefill, its layers launch by launch,
+the peers that Python can import, compute-sanitizer on small shapes. A short table is printed, every cell goes to FILE as JSON,
 what the programs print to files beside it. Where a self-test fails, the cells say so and the exit
 code is 1. --parts names some of them, for a machine that is lent in turns.
 """
@@ -32,7 +32,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SHARDS = 8  # of the self-tests, which wait for the reference on the CPU more than for the GPU
 # What each part may take, in seconds.
-LIMITS = {"products": 90, "decode": 90, "model": 120, "prefill": 90, "peers": 90}
+LIMITS = {"products": 90, "decode": 90, "model": 120, "prefill": 90, "layer": 60, "peers": 90}
 SELF_TEST_LIMIT = 90
 SANITIZER_LIMIT = 35
 PARTS = ["test", *LIMITS, "sanitize"]
@@ -143,7 +143,7 @@ def print_clocks():
 
 def row(cell):
     """A cell as one line of the table."""
-    sizes = " ".join(str(cell[key]) for key in ("mixer", "model", "path", "heads", "key_dim", "value_dim",
+    sizes = " ".join(str(cell[key]) for key in ("mixer", "model", "part", "path", "heads", "key_dim", "value_dim",
                                                 "state", "batch", "launches", "prompts", "tokens", "prompt", "rows", "kernel")
                      if key in cell)
     figures = []
