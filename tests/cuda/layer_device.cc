@@ -134,11 +134,18 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
   const std::vector<int32_t> row_segments = row_segments_of(view);
   const size_t scratch_bytes = cuda::prefill_scratch_bytes(shape, std::ssize(chunks));
   std::vector<unsigned char> scratch(scratch_bytes, 0xff);
+  MixerLayer layer = world_.layer();
+  std::vector<float> rows = rows_of(layer.projection.columns + kBehindRow);
+  for (int64_t r = 0; r < view.num_rows; ++r) {
+    const int64_t width = layer.projection.columns;
+    std::copy_n(&projected[size(r * width)], width, &rows[size(r * (width + kBehindRow))]);
+  }
+  layer.projection.columns += kBehindRow;
   const cuda::LayerCall call = {
-      {world_.layer(),
+      {layer,
        world_.weights(),
        view,
-       projected.data(),
+       rows.data(),
        out.data(),
        {slots_.data(), layout_.floats, layout_.layers[1], layout_.state_dtype},
        features.data(),
@@ -151,7 +158,8 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
       static_cast<int32_t>(chunks.size()),
       scratch.data(),
       out_bf16.data(),
-      paths_};
+      paths_,
+      kBehindRow};
   cuda::run_mixer_layer({}, call);
 }
 
@@ -179,20 +187,22 @@ void LayerDevice::step(const std::vector<Piece>& pieces, int slot_shift) {
   const StepView view = {nullptr, rows, segments.data(), static_cast<int32_t>(segments.size()),
                          num_decode};
   // One row more than there are.
-  std::vector<float> out(size((rows + 1) * columns()), kUntouched);
+  std::vector<float> out(size((rows + 1) * stride()), kUntouched);
   std::vector<uint16_t> out_bf16(out.size(), f32_to_bf16(kUntouched));
   run(view, projected, out, out_bf16);
+  const auto untouched = [](float x) { return x == kUntouched; };
   const float* from = out.data();
   for (const Piece& piece : pieces) {
-    const int64_t floats = (piece.end - piece.begin) * columns();
-    if (piece.job == kPadding) {
-      EXPECT_TRUE(std::all_of(from, from + floats, [](float x) { return x == 0; }));
-    } else {
-      std::copy_n(from, floats, &out_[size(piece.job)][size(piece.begin * columns())]);
+    for (int i = piece.begin; i < piece.end; ++i, from += stride()) {
+      if (piece.job == kPadding) {
+        EXPECT_TRUE(std::all_of(from, from + columns(), [](float x) { return x == 0; }));
+      } else {
+        std::copy_n(from, columns(), &out_[size(piece.job)][size(i * columns())]);
+      }
+      EXPECT_TRUE(std::all_of(from + columns(), from + stride(), untouched));
     }
-    from += floats;
   }
-  EXPECT_TRUE(std::all_of(from, from + columns(), [](float x) { return x == kUntouched; }));
+  EXPECT_TRUE(std::all_of(from, from + stride(), untouched));
   EXPECT_TRUE(std::equal(out.begin(), out.end(), out_bf16.begin(),
                          [](float x, uint16_t half) { return f32_to_bf16(x) == half; }));
 }

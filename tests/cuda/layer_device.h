@@ -25,7 +25,7 @@ class LayerDevice {
   explicit LayerDevice(const World& world, Dtype state_dtype = Dtype::kF32,
                        const cuda::LayerPaths& paths = {});
 
-  // Decode pieces first. Expects that rows of padding become zeros, that no other row is written,
+  // Decode pieces first. Expects that rows of padding become zeros, that nothing else is written,
   // and that the bf16 copy is the rounded result. States are left in slots that lie `slot_shift`
   // behind those that they were in.
   void step(const std::vector<Piece>& pieces, int slot_shift = 0);
@@ -48,6 +48,9 @@ class LayerDevice {
   std::vector<float> unpacked(const float* slot) const;
   const float* state(int job) const;
   int64_t columns() const { return world_.layer().shape.value_columns(); }
+  // As the backend's rows of projections and results, these have a padding that nobody may touch.
+  static constexpr int kBehindRow = 8;
+  int64_t stride() const { return columns() + kBehindRow; }
 
   const World& world_;
   cuda::LayerPaths paths_;
