@@ -60,7 +60,7 @@ class Engine::Loop {
   void prepare_draws(SteadyTime time);
   bool plan_step(SteadyTime time);
   void commit_step(SteadyTime time);
-  void commit_piece(const StepPiece& piece, SteadyTime time, const HeadResult** results);
+  void commit_piece(const StepPiece& piece, SteadyTime time, const DrawResult** results);
   void start_choices();
   void sleep();
   void retire_ended();
@@ -83,8 +83,8 @@ class Engine::Loop {
   std::vector<SequenceDemand> demands_;  // [decoding_, then prefills_]
   const StepSchedule* schedule_ = nullptr;
   StepPlan plan_;
-  std::vector<HeadRow> head_rows_;
-  std::vector<HeadResult> results_;  // [head_rows_]
+  std::vector<Draw> head_rows_;
+  std::vector<DrawResult> results_;  // [head_rows_]
   std::vector<Sequence*> told_;      // have an update of this step and go on
   uint64_t turn_ = 0;
   size_t first_to_prepare_ = 0;  // in decoding_, more or less: sequences come and go
@@ -268,7 +268,7 @@ bool Engine::Loop::plan_step(SteadyTime time) {
 // Of the step that began at `time`.
 void Engine::Loop::commit_step(SteadyTime time) {
   const SteadyTime computed = now();
-  const HeadResult* results = results_.data();
+  const DrawResult* results = results_.data();
   told_.clear();
   for (const StepPiece& piece : schedule_->pieces) commit_piece(piece, computed, &results);
   DS_CHECK(results == results_.data() + results_.size());
@@ -280,7 +280,7 @@ void Engine::Loop::commit_step(SteadyTime time) {
     stats_.prompt_tokens += static_cast<int64_t>(plan_.token_ids.size()) - plan_.num_decode;
     stats_.decode_rows += plan_.num_decode;
     stats_.generated_tokens += std::count_if(head_rows_.begin(), head_rows_.end(),
-                                             [](const HeadRow& row) { return row.sample; });
+                                             [](const Draw& row) { return row.sample; });
     stats_.busy_seconds += std::chrono::duration<double>(now() - time).count();
     count_ended();
   }
@@ -290,7 +290,7 @@ void Engine::Loop::commit_step(SteadyTime time) {
 
 // Takes the piece's results from the front of *results.
 void Engine::Loop::commit_piece(const StepPiece& piece, SteadyTime time,
-                                const HeadResult** results) {
+                                const DrawResult** results) {
   const auto index = static_cast<size_t>(piece.sequence);
   const auto tell = [this](const std::unique_ptr<Sequence>& sequence) {
     if (!sequence->ended()) told_.push_back(sequence.get());

@@ -14,11 +14,11 @@ int32_t ModelRunner::vocab_size() const {
   return static_cast<int32_t>(model_->config().vocab_size);
 }
 
-Ticket ModelRunner::submit(const StepView& step, const std::vector<HeadRow>& rows) {
+Ticket ModelRunner::submit(const StepView& step, const std::vector<Draw>& rows) {
   return model_->submit(step, rows);
 }
 
-void ModelRunner::wait(Ticket ticket, std::vector<HeadResult>* results) {
+void ModelRunner::wait(Ticket ticket, std::vector<DrawResult>* results) {
   model_->wait(ticket, results);
 }
 

@@ -16,8 +16,8 @@ class ModelRunner final : public StepRunner {
   int max_rows() const override;
   int max_sequences() const override;
   int32_t vocab_size() const override;
-  Ticket submit(const StepView& step, const std::vector<HeadRow>& rows) override;
-  void wait(Ticket ticket, std::vector<HeadResult>* results) override;
+  Ticket submit(const StepView& step, const std::vector<Draw>& rows) override;
+  void wait(Ticket ticket, std::vector<DrawResult>* results) override;
   void copy_state(int from, int to) override;
 
  private:

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine/request.h"
-#include "kernels/ops.h"
+#include "kernels/program/step.h"
 
 namespace deltaserve {
 

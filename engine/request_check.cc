@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/limits.h"
 #include "engine/text_emitter.h"
-#include "kernels/ops.h"
+#include "kernels/program/step.h"
 
 namespace deltaserve {
 namespace {

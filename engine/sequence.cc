@@ -19,7 +19,7 @@ double seconds_between(SteadyTime from, SteadyTime to) {
 
 }  // namespace
 
-TokenLogprob token_logprob(int32_t token, float logprob, const HeadResult& result) {
+TokenLogprob token_logprob(int32_t token, float logprob, const DrawResult& result) {
   TokenLogprob out{token, logprob, {}};
   out.top.reserve(result.num_top);
   for (int i = 0; i < result.num_top; ++i) {
@@ -101,10 +101,10 @@ bool Sequence::update_mask() {
   return mask_->any();
 }
 
-void Sequence::add_draw(int32_t row, std::vector<HeadRow>* head_rows) const {
+void Sequence::add_draw(int32_t row, std::vector<Draw>* head_rows) const {
   DS_CHECK(prepared_);
   const SamplingParams& sampling = request_->sampling;
-  HeadRow draw;
+  Draw draw;
   draw.row = row;
   draw.num_top = std::max(request_->logprobs, 0);
   draw.sample = true;
@@ -122,7 +122,7 @@ void Sequence::add_draw(int32_t row, std::vector<HeadRow>* head_rows) const {
   head_rows->push_back(draw);
 }
 
-void Sequence::append_row(StepPlan* plan, std::vector<HeadRow>* head_rows) const {
+void Sequence::append_row(StepPlan* plan, std::vector<Draw>* head_rows) const {
   DS_CHECK(num_generated_tokens_ > 0 && !ended());
   const auto row = static_cast<int32_t>(plan->token_ids.size());
   const int64_t position =
@@ -132,7 +132,7 @@ void Sequence::append_row(StepPlan* plan, std::vector<HeadRow>* head_rows) const
   add_draw(row, head_rows);
 }
 
-void Sequence::commit(const HeadResult& result, SteadyTime now) {
+void Sequence::commit(const DrawResult& result, SteadyTime now) {
   const int32_t token = result.token;
   prepared_ = false;
   ++num_generated_tokens_;

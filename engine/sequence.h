@@ -69,14 +69,14 @@ class Sequence {
   bool constrained() const { return constraint_ != nullptr; }
   // Asks for a draw from the logits of the step's row `row`. What the entry points to stays as it
   // is until commit().
-  void add_draw(int32_t row, std::vector<HeadRow>* head_rows) const;
+  void add_draw(int32_t row, std::vector<Draw>* head_rows) const;
   // Where it decodes. Its state is that after the prompt.
   void take_slot(StateSlot slot) { slot_ = std::move(slot); }
   // Idempotent.
   void release_slot() { slot_.release(); }
   // The drawn token as a segment of one row, and the draw of the next.
-  void append_row(StepPlan* plan, std::vector<HeadRow>* head_rows) const;
-  void commit(const HeadResult& result, SteadyTime now);
+  void append_row(StepPlan* plan, std::vector<Draw>* head_rows) const;
+  void commit(const DrawResult& result, SteadyTime now);
 
   // Pushes what happened since the last time.
   void publish();
@@ -116,6 +116,6 @@ class Sequence {
 using Sequences = std::vector<std::unique_ptr<Sequence>>;
 
 // Of the result's row: `token` with the most likely ones that were asked for.
-TokenLogprob token_logprob(int32_t token, float logprob, const HeadResult& result);
+TokenLogprob token_logprob(int32_t token, float logprob, const DrawResult& result);
 
 }  // namespace deltaserve

@@ -67,7 +67,7 @@ bool SequenceGroup::wants_target(int64_t position) const {
 }
 
 void SequenceGroup::append_rows(int num_tokens, SteadyTime now, StepPlan* plan,
-                                std::vector<HeadRow>* head_rows) {
+                                std::vector<Draw>* head_rows) {
   DS_CHECK(num_tokens > 0 && num_tokens <= prompt_left());
   DS_CHECK(num_computed_tokens_ % kChunkTokens == 0);
   const auto first_row = static_cast<int32_t>(plan->token_ids.size());
@@ -78,7 +78,7 @@ void SequenceGroup::append_rows(int num_tokens, SteadyTime now, StepPlan* plan,
     plan->token_ids.push_back(request_->prompt[position]);
     penalties_.add_prompt_token(request_->prompt[position]);
     if (!wants_target(position)) continue;
-    HeadRow target;
+    Draw target;
     target.row = first_row + i;
     target.target = request_->prompt[position + 1];
     target.num_top = request_->prompt_logprobs;
@@ -92,7 +92,7 @@ void SequenceGroup::append_rows(int num_tokens, SteadyTime now, StepPlan* plan,
   }
 }
 
-const HeadResult* SequenceGroup::commit(int num_tokens, const HeadResult* results, SteadyTime now) {
+const DrawResult* SequenceGroup::commit(int num_tokens, const DrawResult* results, SteadyTime now) {
   for (int i = 0; i < num_tokens; ++i) {
     const int64_t position = num_computed_tokens_ + i;
     if (!wants_target(position)) continue;

@@ -42,10 +42,10 @@ class SequenceGroup {
   // The pool has a free slot for every choice.
   void admit(StatePool* pool, SteadyTime now);
   // Appends a segment of the prompt's next `num_tokens`, and what is wanted of their logits.
-  void append_rows(int num_tokens, SteadyTime now, StepPlan* plan, std::vector<HeadRow>* head_rows);
+  void append_rows(int num_tokens, SteadyTime now, StepPlan* plan, std::vector<Draw>* head_rows);
   // Takes the results of what append_rows() asked for, from the front of `results`, and returns
   // the first that is not its own.
-  const HeadResult* commit(int num_tokens, const HeadResult* results, SteadyTime now);
+  const DrawResult* commit(int num_tokens, const DrawResult* results, SteadyTime now);
   // After the whole prompt: copies the state for every choice that goes on. Nothing is left here.
   void start_choices(StepRunner* runner, Sequences* decoding, Sequences* ended);
 

@@ -16,8 +16,8 @@ class StepRunner {
   virtual int32_t vocab_size() const = 0;
   // `rows`: at most max_rows() entries, in the order of the step's rows; several may ask for the
   // same row. Both arguments stay as they are until wait() returns, with one result per entry.
-  virtual Ticket submit(const StepView& step, const std::vector<HeadRow>& rows) = 0;
-  virtual void wait(Ticket ticket, std::vector<HeadResult>* results) = 0;
+  virtual Ticket submit(const StepView& step, const std::vector<Draw>& rows) = 0;
+  virtual void wait(Ticket ticket, std::vector<DrawResult>* results) = 0;
   // Between steps: what slot `from` holds after the last step is what `to` goes on with.
   virtual void copy_state(int from, int to) = 0;
 };

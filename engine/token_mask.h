@@ -20,7 +20,7 @@ class TokenMask {
   void remove(std::span<const int32_t> tokens);
 
   bool any() const;
-  // See HeadRow::allowed.
+  // See Draw::allowed.
   const uint32_t* words() const { return words_.data(); }
 
  private:

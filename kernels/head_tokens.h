@@ -3,7 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/base/dtype.h"
+#include "kernels/base/state_format.h"
 #include "kernels/mixer/mixers.h"
 #include "kernels/state_layout.h"
 
@@ -58,12 +58,12 @@ struct HeadTokens {
   }
 };
 
-// S^T of one head in a slot. All arithmetic is float; a bf16 state is rounded to nearest even when
-// it is stored: behind every decoded token, and in a prefill at every point of the 64-token grid
+// S^T of one head in a slot. All arithmetic is float; a state whose format
+// is not exact is rounded when it is stored: behind every decoded token, and in a prefill at every point of the 64-token grid
 // and at its end, wherever the prefill was cut.
 struct HeadState {
-  void* data = nullptr;       // float or uint16_t, 32-byte aligned
-  Dtype dtype = Dtype::kF32;  // kF32 or kBf16
+  void* data = nullptr;  // of the format's type, 32-byte aligned
+  StateFormat format = StateFormat::kF32;
 };
 
 }  // namespace deltaserve

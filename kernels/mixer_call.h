@@ -4,35 +4,30 @@
 #include <cstdint>
 
 #include "kernels/head_tokens.h"
-#include "kernels/ops.h"
+#include "kernels/program/program.h"
+#include "kernels/program/step.h"
 #include "kernels/state_layout.h"
 
 namespace deltaserve {
 
-// As MixerLayer has them; null where the layer has none.
-struct MixerWeights {
-  const float *conv, *conv_bias;
-  const float *a_log, *dt_bias;
-  const float *precond_a_log, *precond_dt_bias, *precond_center;
-  const float *conditioning, *conditioning_bias;
-  const float *skip, *norm;
-};
+// Null where the layer has none.
+using MixerWeights = MixerVectors<const float*>;
 
 // The states of one layer in all slots.
 struct LayerStates {
   float* slots;         // first slot
   int64_t slot_floats;  // distance between slots
   LayerStateLayout layout;
-  Dtype state_dtype = Dtype::kF32;
 
-  DS_HOST_DEVICE float* part(const StatePart& part, int slot) const {
+  DS_HOST_DEVICE float* part(const StateSpan& part, int slot) const {
     return slots + slot * slot_floats + part.offset;
   }
   // S^T of one head, [value_dim, key_stride].
   DS_HOST_DEVICE HeadState head_state(const HeadShape& size, int slot, int64_t head) const {
     auto* heads = reinterpret_cast<unsigned char*>(part(layout.state, slot));
     const int64_t elements = head * size.value_dim * size.key_stride();
-    return {heads + elements * static_cast<int64_t>(dtype_size(state_dtype)), state_dtype};
+    return {heads + elements * static_cast<int64_t>(state_format_size(layout.format)),
+            layout.format};
   }
 };
 

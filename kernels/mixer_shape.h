@@ -111,7 +111,7 @@ struct MixerShape {
   // Of the layer's result.
   constexpr int32_t value_columns() const { return heads * value_dim; }
   constexpr Decay decay() const { return decay_of(kind); }
-  constexpr bool has_erase_gate() const { return kind == MixerKind::kGatedDeltaNet2; }
+  constexpr bool has_erase_gate() const { return has_channel_gates(kind); }
   constexpr int32_t decay_width() const { return decay() == Decay::kPerChannel ? key_dim : 1; }
   // Entries of the decayed key count that kMean divides by, per head.
   constexpr int32_t count_width() const {

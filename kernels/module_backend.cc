@@ -74,12 +74,12 @@ class ModuleBackend : public Backend {
     table_.mixer_layer(self_, &layer, projected, out);
   }
   void swiglu(BufferHandle x, BufferHandle out) override { table_.swiglu(self_, x, out); }
-  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const HeadRow* rows,
+  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const Draw* rows,
             int num_rows) override {
     table_.head(self_, x, norm, eps, output, rows, num_rows);
   }
   Ticket end_step() override { return table_.end_step(self_); }
-  void wait(Ticket ticket, HeadResult* results) override { table_.wait(self_, ticket, results); }
+  void wait(Ticket ticket, DrawResult* results) override { table_.wait(self_, ticket, results); }
   void read_buffer(BufferHandle buffer, int64_t num_rows, float* host) override {
     table_.read_buffer(self_, buffer, num_rows, host);
   }

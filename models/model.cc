@@ -237,7 +237,7 @@ void Model::project(const Layer& layer) {
   }
 }
 
-Ticket Model::submit(const StepView& step, const std::vector<HeadRow>& rows) {
+Ticket Model::submit(const StepView& step, const std::vector<Draw>& rows) {
   DS_CHECK(step.num_rows <= limits_.max_rows && step.num_segments <= limits_.max_sequences);
   pending_rows_ = rows.size();
   backend_->begin_step(step);
@@ -262,7 +262,7 @@ Ticket Model::submit(const StepView& step, const std::vector<HeadRow>& rows) {
   return backend_->end_step();
 }
 
-void Model::wait(Ticket ticket, std::vector<HeadResult>* results) {
+void Model::wait(Ticket ticket, std::vector<DrawResult>* results) {
   results->resize(pending_rows_);
   backend_->wait(ticket, results->data());
 }

@@ -42,9 +42,9 @@ class Model {
                                                      WeightFormat format = WeightFormat::kAuto);
 
   // Queues one step; `rows` says what is wanted of which row's logits.
-  Ticket submit(const StepView& step, const std::vector<HeadRow>& rows);
+  Ticket submit(const StepView& step, const std::vector<Draw>& rows);
   // Blocks until the step is done; `results` becomes one entry per row asked for.
-  void wait(Ticket ticket, std::vector<HeadResult>* results);
+  void wait(Ticket ticket, std::vector<DrawResult>* results);
 
   const ModelConfig& config() const { return config_; }
   const StateLayout& layout() const { return layout_; }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/ops.h"
+#include "kernels/program/program.h"
 #include "models/config.h"
 #include "models/safetensors.h"
 

@@ -104,7 +104,7 @@ class Bench {
         const int64_t rows = std::min(step_tokens_, tokens - done);
         const Segment segment{slot, slot, 0, static_cast<int32_t>(rows), done};
         done += rows;
-        std::vector<HeadRow> head;
+        std::vector<Draw> head;
         if (done == tokens) head.push_back(sampled_row(static_cast<int32_t>(rows) - 1));
         run_step({ids_.data() + (done - rows), static_cast<int32_t>(rows), &segment, 1, 0}, head);
       }
@@ -116,7 +116,7 @@ class Bench {
   double decode_seconds(int batch, int64_t steps, int64_t position) {
     fill_ids(batch);
     std::vector<Segment> segments;
-    std::vector<HeadRow> head;
+    std::vector<Draw> head;
     for (int slot = 0; slot < batch; ++slot) {
       segments.push_back({slot, slot, slot, 1, position});
       head.push_back(sampled_row(slot));
@@ -171,8 +171,8 @@ class Bench {
   }
 
  private:
-  static HeadRow sampled_row(int32_t row) {
-    HeadRow head;
+  static Draw sampled_row(int32_t row) {
+    Draw head;
     head.row = row;
     head.sample = true;
     head.temperature = 0;
@@ -185,7 +185,7 @@ class Bench {
     for (int32_t& id : ids_) id = static_cast<int32_t>(random() % static_cast<uint32_t>(vocab_));
   }
 
-  void run_step(const StepView& step, const std::vector<HeadRow>& head) {
+  void run_step(const StepView& step, const std::vector<Draw>& head) {
     model_->wait(model_->submit(step, head), &results_);
   }
 
@@ -194,7 +194,7 @@ class Bench {
   const int64_t step_tokens_;
   int32_t vocab_ = 0;
   std::vector<int32_t> ids_;
-  std::vector<HeadResult> results_;
+  std::vector<DrawResult> results_;
 };
 
 // Reads are measured where they are the ceiling: on the CPU.

@@ -197,7 +197,7 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const HeadRow* rows,
+  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const Draw* rows,
             int num_rows) override {
     DS_CHECK(num_rows <= max_head_rows_);
     const Buffer& from = buffer(x);
@@ -214,7 +214,7 @@ class CpuBackend final : public Backend {
       threads_.parallel_for(count, [&](int64_t i, int thread) {
         const cpu::SampleScratch scratch = {sample_weights_.get() + thread * vocab,
                                             sample_indices_.get() + thread * vocab};
-        const HeadRow& row = rows[begin + i];
+        const Draw& row = rows[begin + i];
         results_[static_cast<size_t>(begin + i)] =
             cpu::evaluate_row(row, logits_.row(i), vocab, scratch);
         if (row.logits != nullptr) std::copy_n(logits_.row(i), vocab, row.logits);
@@ -224,7 +224,7 @@ class CpuBackend final : public Backend {
 
   Ticket end_step() override { return {++steps_}; }
 
-  void wait(Ticket ticket, HeadResult* results) override {
+  void wait(Ticket ticket, DrawResult* results) override {
     DS_CHECK(ticket.step == steps_);
     std::copy(results_.begin(), results_.end(), results);
   }
@@ -299,7 +299,7 @@ class CpuBackend final : public Backend {
   AlignedArray<int32_t> sample_indices_;
 
   StepView step_;
-  std::vector<HeadResult> results_;
+  std::vector<DrawResult> results_;
   uint64_t steps_ = 0;
 };
 

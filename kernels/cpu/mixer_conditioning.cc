@@ -12,7 +12,7 @@ namespace deltaserve::cpu {
 namespace {
 
 // The part's row of `head`, cleared where a sequence begins.
-float* carried(const MixerCall& call, const StatePart& part, const Segment& segment, int64_t head,
+float* carried(const MixerCall& call, const StateSpan& part, const Segment& segment, int64_t head,
                int64_t stride) {
   float* state = call.states.part(part, segment.write_slot) + head * stride;
   if (segment.position == 0) std::fill_n(state, stride, 0.0f);

@@ -43,7 +43,7 @@ void copy_moved_states(const MixerCall& call, ThreadPool& threads) {
     return segment.read_slot != segment.write_slot && segment.position > 0;
   };
   if (std::none_of(step.segments, step.segments + step.num_segments, moves)) return;
-  const StatePart whole = call.states.layout.whole();
+  const StateSpan whole = call.states.layout.whole();
   threads.parallel_for(step.num_segments, [&](int64_t s, int) {
     const Segment& segment = step.segments[s];
     if (!moves(segment)) return;

@@ -6,7 +6,7 @@
 #include "kernels/base/thread_pool.h"
 #include "kernels/base/weight_format.h"
 #include "kernels/cpu/aligned.h"
-#include "kernels/ops.h"
+#include "kernels/program/program.h"
 
 namespace deltaserve::cpu {
 

@@ -43,12 +43,12 @@ void most_likely(const float* logits, int64_t vocab, int64_t count, int32_t* bes
   std::sort_heap(best, best + count, before);
 }
 
-bool is_allowed(const HeadRow& row, int64_t token) {
+bool is_allowed(const Draw& row, int64_t token) {
   return row.allowed == nullptr || (row.allowed[token / 32] >> (token % 32) & 1) != 0;
 }
 
 // A copy of the logits without NaN and with the row's adjustments.
-void adjust(const HeadRow& row, const float* logits, int64_t vocab, float* changed) {
+void adjust(const Draw& row, const float* logits, int64_t vocab, float* changed) {
   for (int64_t i = 0; i < vocab; ++i) changed[i] = without_nan(logits[i]);
   for (int32_t i = 0; i < row.num_adjustments; ++i) {
     const LogitAdjustment& adjustment = row.adjustments[i];
@@ -61,7 +61,7 @@ void adjust(const HeadRow& row, const float* logits, int64_t vocab, float* chang
 
 // The logits that the draw sees: the model's own where the row changes none, otherwise a copy in
 // `changed`, without NaN and with -infinity for what may not be drawn.
-const float* drawn_logits(const HeadRow& row, const float* logits, int64_t vocab, float* changed) {
+const float* drawn_logits(const Draw& row, const float* logits, int64_t vocab, float* changed) {
   if (row.num_adjustments == 0 && row.allowed == nullptr) return logits;
   adjust(row, logits, vocab, changed);
   if (row.allowed == nullptr) return changed;
@@ -76,7 +76,7 @@ const float* drawn_logits(const HeadRow& row, const float* logits, int64_t vocab
 
 // Of any logits. Looks at the mask too: where all are -infinity, they do not tell what may be
 // drawn.
-int32_t greedy(const HeadRow& row, const float* logits, int64_t vocab) {
+int32_t greedy(const Draw& row, const float* logits, int64_t vocab) {
   int32_t best = -1;
   for (int32_t token = 0; token < vocab; ++token) {
     if (!is_allowed(row, token)) continue;
@@ -100,7 +100,7 @@ double weigh(const float* logits, float max, float temperature, int64_t vocab, f
 
 // Candidates in order of likelihood, as far as top_k and top_p may reach, and how many they keep.
 // Their weights are in the scratch too.
-int64_t cut_candidates(const HeadRow& row, const float* logits, int64_t vocab, float max,
+int64_t cut_candidates(const Draw& row, const float* logits, int64_t vocab, float max,
                        const SampleScratch& scratch) {
   const bool limited = row.top_k > 0 && row.top_k < vocab;
   const int64_t most = limited ? row.top_k : vocab;
@@ -149,7 +149,7 @@ int32_t draw(const float* weights, const int32_t* order, int64_t count, float le
 
 // The tokens that may be drawn, ascending, into the scratch's indices and their logits into its
 // weights; returns how many there are.
-int64_t gather_allowed(const HeadRow& row, const float* logits, int64_t vocab,
+int64_t gather_allowed(const Draw& row, const float* logits, int64_t vocab,
                        const SampleScratch& scratch) {
   if (row.num_adjustments > 0) {
     adjust(row, logits, vocab, scratch.weights);
@@ -178,7 +178,7 @@ int64_t gather_allowed(const HeadRow& row, const float* logits, int64_t vocab,
 
 // The same draw as from all logits with -infinity for what is not allowed, at the price of what is.
 // -1: none of the logits is finite.
-int32_t sample_allowed(const HeadRow& row, const float* logits, int64_t vocab, double uniform01,
+int32_t sample_allowed(const Draw& row, const float* logits, int64_t vocab, double uniform01,
                        const SampleScratch& scratch) {
   const int64_t count = gather_allowed(row, logits, vocab, scratch);
   const float max = largest_of(scratch.weights, count);
@@ -188,7 +188,7 @@ int32_t sample_allowed(const HeadRow& row, const float* logits, int64_t vocab, d
 }
 
 // `max` is the largest of `logits`.
-int32_t sample(const HeadRow& row, const float* logits, int64_t vocab, float max,
+int32_t sample(const Draw& row, const float* logits, int64_t vocab, float max,
                const SampleScratch& scratch) {
   const double u = uniform(philox(row.seed, row.position, row.choice));
   // So small a temperature that its inverse is no number any more is as good as 0.
@@ -212,9 +212,9 @@ int32_t sample(const HeadRow& row, const float* logits, int64_t vocab, float max
 
 }  // namespace
 
-HeadResult evaluate_row(const HeadRow& row, const float* logits, int64_t vocab,
+DrawResult evaluate_row(const Draw& row, const float* logits, int64_t vocab,
                         const SampleScratch& scratch) {
-  HeadResult result;
+  DrawResult result;
   float max = 0;
   const double normaliser = log_sum_exp(logits, vocab, &max);
   const auto logprob = [&](int32_t token) {

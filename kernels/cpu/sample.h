@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/ops.h"
+#include "kernels/program/step.h"
 
 namespace deltaserve::cpu {
 
@@ -14,7 +14,7 @@ struct SampleScratch {
 
 // Ties between logits go to the smaller id; NaN counts as -infinity. `logits` is not changed. A row
 // that samples and allows no token is a programmer error.
-HeadResult evaluate_row(const HeadRow& row, const float* logits, int64_t vocab,
+DrawResult evaluate_row(const Draw& row, const float* logits, int64_t vocab,
                         const SampleScratch& scratch);
 
 }  // namespace deltaserve::cpu

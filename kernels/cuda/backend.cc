@@ -76,8 +76,8 @@ struct HeadMemory {
   int32_t block = 0;
   Buffer input;                      // [block, hidden]
   Memory<float> logits, scratch;     // [block, vocab]
-  Memory<HeadResult> results;        // of a step
-  HostMemory<HeadResult> copies[2];  // of the last two steps
+  Memory<DrawResult> results;        // of a step
+  HostMemory<DrawResult> copies[2];  // of the last two steps
 
   bool reserve(Runtime& runtime, int64_t max_rows, int64_t hidden, int64_t vocab, bool bf16) {
     const int64_t fitting = kLogitBytes / (vocab * static_cast<int64_t>(sizeof(float)));
@@ -85,9 +85,9 @@ struct HeadMemory {
     input = Buffer(runtime, block, hidden, bf16);
     logits = Memory<float>(runtime, block * vocab);
     scratch = Memory<float>(runtime, block * vocab);
-    results = Memory<HeadResult>(runtime, std::max<int64_t>(max_rows, 1));
+    results = Memory<DrawResult>(runtime, std::max<int64_t>(max_rows, 1));
     for (auto& copy : copies) {
-      copy = HostMemory<HeadResult>(runtime, std::max<int64_t>(max_rows, 1));
+      copy = HostMemory<DrawResult>(runtime, std::max<int64_t>(max_rows, 1));
       if (copy.empty()) return false;
     }
     return input.complete() && !logits.empty() && !scratch.empty() && !results.empty();
@@ -228,7 +228,7 @@ class CudaBackend final : public Backend {
     DS_CHECK(buffer(x).columns == 2 * buffer(out).columns);
     add({Operation::Kind::kSwiglu, {}, {}, {x}, {out}});
   }
-  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const HeadRow* rows,
+  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const Draw* rows,
             int num_rows) override {
     DS_CHECK(num_rows <= limits_.head_rows);
     DS_CHECK(loaded(output).matrix.columns == buffer(x).columns);
@@ -244,7 +244,7 @@ class CudaBackend final : public Backend {
     if (submitted_ > 1) reach(submitted_ - 1);
     ++submitted_;
     if (!run_from_recording()) run_in_passes();
-    const auto bytes = static_cast<size_t>(host_step_.num_head_rows) * sizeof(HeadResult);
+    const auto bytes = static_cast<size_t>(host_step_.num_head_rows) * sizeof(DrawResult);
     num_results_[submitted_ % 2] = host_step_.num_head_rows;
     if (bytes > 0) {
       runtime_->copy_out(head_.copies[submitted_ % 2].get(), head_.results.get(), bytes);
@@ -253,7 +253,7 @@ class CudaBackend final : public Backend {
     return {submitted_};
   }
 
-  void wait(Ticket ticket, HeadResult* results) override {
+  void wait(Ticket ticket, DrawResult* results) override {
     DS_CHECK(ticket.step <= submitted_ && ticket.step + 2 > submitted_);
     reach(ticket.step);
     std::copy_n(head_.copies[ticket.step % 2].get(), num_results_[ticket.step % 2], results);
@@ -362,9 +362,9 @@ class CudaBackend final : public Backend {
     }
   }
   bool wants_logits() const {
-    const HeadRow* rows = host_step_.head_rows;
+    const Draw* rows = host_step_.head_rows;
     return std::any_of(rows, rows + host_step_.num_head_rows,
-                       [](const HeadRow& row) { return row.logits != nullptr; });
+                       [](const Draw& row) { return row.logits != nullptr; });
   }
 
   void run_operations() {

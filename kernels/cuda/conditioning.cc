@@ -34,7 +34,7 @@ DS_DEVICE float l2_scale(float squares) {
 // sequence does, whatever the slot holds, and where it leaves what the next begins with.
 class Carried {
  public:
-  DS_DEVICE Carried(const MixerCall& call, const StatePart& part, const Segment& segment,
+  DS_DEVICE Carried(const MixerCall& call, const StateSpan& part, const Segment& segment,
                     int64_t row, int64_t stride, int channel)
       : read_(segment.position == 0 ? nullptr : call.states.part(part, segment.read_slot)),
         write_(call.states.part(part, segment.write_slot)),

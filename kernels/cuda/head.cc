@@ -39,7 +39,7 @@ class RowEvaluation {
         shared_(shared),
         list_(list) {}
 
-  DS_DEVICE void run(HeadResult* result) {
+  DS_DEVICE void run(DrawResult* result) {
     find_leaders();
     const float max = value_at(leader_);
     if (!is_finite(max)) {
@@ -149,7 +149,7 @@ class RowEvaluation {
     return locate(items, all, {row_.uniform * total, false}, shared_);
   }
 
-  DS_DEVICE void report_top(float max, double normaliser, int num_top, HeadResult* result) {
+  DS_DEVICE void report_top(float max, double normaliser, int num_top, DrawResult* result) {
     const Candidates own = {logits_, nullptr, vocab_, max, 1, 1, true};
     Ranking ranking(own, leader_, shared_, list_);
     ranking.behind_most_likely(num_top);
@@ -159,7 +159,7 @@ class RowEvaluation {
     result->top_logprobs[i] = logprob(logits_[result->top_tokens[i]], normaliser);
   }
 
-  DS_DEVICE void clear_top(HeadResult* result, int num_top) const {
+  DS_DEVICE void clear_top(DrawResult* result, int num_top) const {
     const int i = simt::thread_index();
     if (i < num_top || i >= kMaxTopLogprobs) return;
     result->top_tokens[i] = 0;

@@ -2,11 +2,11 @@
 // are all that goes back. The same definition as the CPU's (cpu/sample.h).
 #pragma once
 #include "kernels/cuda/simt.h"
-#include "kernels/ops.h"
+#include "kernels/program/step.h"
 
 namespace deltaserve::cuda {
 
-// What HeadRow asks for, in the device's memory. The host has checked that the tokens of the
+// What Draw asks for, in the device's memory. The host has checked that the tokens of the
 // adjustments are distinct and inside the vocabulary, and that a mask allows a token: where it
 // allows none, a draw gives -1.
 struct DeviceHeadRow {
@@ -31,7 +31,7 @@ struct EvaluateCall {
   const LogitAdjustment* adjustments = nullptr;
   const uint32_t* allowed = nullptr;
   float* scratch = nullptr;  // [num_rows, vocab], only rows with adjustments use theirs
-  HeadResult* results = nullptr;
+  DrawResult* results = nullptr;
 };
 
 // One block a row. Sums are double and in an order that `vocab` alone fixes: a row's result does

@@ -149,7 +149,7 @@ void swiglu(void* self, BufferHandle x, BufferHandle out) noexcept {
 }
 
 void head(void* self, BufferHandle x, VectorHandle norm, float eps, MatrixHandle output,
-          const HeadRow* rows, int num_rows) noexcept {
+          const Draw* rows, int num_rows) noexcept {
   backend(self).head(x, norm, eps, output, rows, num_rows);
 }
 
@@ -157,7 +157,7 @@ Ticket end_step(void* self) noexcept {
   return backend(self).end_step();
 }
 
-void wait(void* self, Ticket ticket, HeadResult* results) noexcept {
+void wait(void* self, Ticket ticket, DrawResult* results) noexcept {
   backend(self).wait(ticket, results);
 }
 

@@ -43,8 +43,8 @@ struct CrossingStruct {
   X(MixerShape)                        \
   X(MixerLayer)                        \
   X(LogitAdjustment)                   \
-  X(HeadRow)                           \
-  X(HeadResult)                        \
+  X(Draw)                           \
+  X(DrawResult)                        \
   X(LayerStateLayout)                  \
   X(StateLayoutView)                   \
   X(Ticket)                            \
@@ -111,9 +111,9 @@ struct ModuleTable {
                       BufferHandle out);
   void (*swiglu)(void* self, BufferHandle x, BufferHandle out);
   void (*head)(void* self, BufferHandle x, VectorHandle norm, float eps, MatrixHandle output,
-               const HeadRow* rows, int num_rows);
+               const Draw* rows, int num_rows);
   Ticket (*end_step)(void* self);
-  void (*wait)(void* self, Ticket ticket, HeadResult* results);
+  void (*wait)(void* self, Ticket ticket, DrawResult* results);
   void (*read_buffer)(void* self, BufferHandle buffer, int64_t num_rows, float* host);
 };
 

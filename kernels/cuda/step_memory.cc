@@ -22,7 +22,7 @@ int64_t num_chunks(const StepView& view) {
   return chunks;
 }
 
-DeviceHeadRow device_row(const HeadRow& row) {
+DeviceHeadRow device_row(const Draw& row) {
   DeviceHeadRow device;
   device.target = row.target;
   device.num_top = row.num_top;
@@ -89,7 +89,7 @@ bool StepMemory::reserve(Runtime& runtime, const StepLimits& limits) {
   return !device_.empty();
 }
 
-int64_t StepMemory::extra_bytes(const HeadRow& row) const {
+int64_t StepMemory::extra_bytes(const Draw& row) const {
   return row.num_adjustments * static_cast<int64_t>(sizeof(LogitAdjustment)) +
          (row.allowed == nullptr ? 0 : mask_words(limits_.vocab) * 4);
 }
@@ -133,7 +133,7 @@ void StepMemory::fill_head(const HostStep& step, int32_t count, const Parts& par
   auto* adjustments = reinterpret_cast<LogitAdjustment*>(to + parts.extra);
   int64_t num_adjustments = 0;
   for (int32_t i = 0; i < count; ++i) {
-    const HeadRow& row = step.head_rows[i];
+    const Draw& row = step.head_rows[i];
     DS_CHECK(row.row >= 0 && row.row < step.view.num_rows);
     sources[i] = row.row;
     rows[i] = device_row(row);

@@ -41,7 +41,7 @@ struct DeviceStep {
 // A step as the host has it.
 struct HostStep {
   StepView view;
-  const HeadRow* head_rows = nullptr;
+  const Draw* head_rows = nullptr;
   int32_t num_head_rows = 0;
 };
 
@@ -62,7 +62,7 @@ class StepMemory {
   void fill_rows(const StepView& view, const Parts& parts, unsigned char* to) const;
   void fill_head(const HostStep& step, int32_t count, const Parts& parts, unsigned char* to) const;
   int32_t fitting_head_rows(const HostStep& step) const;
-  int64_t extra_bytes(const HeadRow& row) const;
+  int64_t extra_bytes(const Draw& row) const;
 
   Runtime* runtime_ = nullptr;
   StepLimits limits_;

@@ -4,7 +4,7 @@
 
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/rows.h"
-#include "kernels/ops.h"
+#include "kernels/program/program.h"
 
 namespace deltaserve::cuda {
 

@@ -52,6 +52,12 @@ struct LinearAttention {
   static constexpr bool kErases = false;
   // A's rows and columns are chunk_row and chunk_col, not erase and write.
   static constexpr bool kOwnChunkOperands = false;
+  // The erase vector has the query in it, weighed by lambda.
+  static constexpr bool kErasesQuery = false;
+  // Erase and write have a gate for every channel instead of beta.
+  static constexpr bool kChannelGates = false;
+  // The key is written with the multiplier of a preconditioner.
+  static constexpr bool kPreconditioned = false;
 
   static DS_HOST_DEVICE float erase(const Token&, int) { return 0.0f; }
   static DS_HOST_DEVICE float write(const Token& t, int i) { return t.k[i]; }

@@ -14,6 +14,8 @@ struct KimiDelta : DeltaNet {
 // channels for the erase and another over the value channels for the write.
 //   S_t = (I - k_t (b_t * k_t)^T) diag(e^{g_t}) S_{t-1} + k_t (w_t * v_t)^T
 struct GatedDeltaNet2 : KimiDelta {
+  static constexpr bool kChannelGates = true;
+
   static DS_HOST_DEVICE float erase(const Token& t, int i) { return t.erase_gate[i] * t.k[i]; }
   static DS_HOST_DEVICE float value(const Token& t, int j) { return t.write_gate[j] * t.v[j]; }
 };

@@ -74,8 +74,15 @@ constexpr decltype(auto) dispatch_mixer(MixerKind kind, Visitor&& visit) {
   __builtin_unreachable();
 }
 
+// Traits of the struct that `kind` names.
 constexpr Decay decay_of(MixerKind kind) {
   return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kDecay; });
+}
+constexpr bool erases_query(MixerKind kind) {
+  return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kErasesQuery; });
+}
+constexpr bool has_channel_gates(MixerKind kind) {
+  return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kChannelGates; });
 }
 
 }  // namespace deltaserve

@@ -9,6 +9,8 @@ namespace deltaserve {
 
 template <class Backbone>
 struct Preconditioned : Backbone {
+  static constexpr bool kPreconditioned = true;
+
   static DS_HOST_DEVICE float write(const Token& t, int i) { return t.multiplier[i] * t.k[i]; }
 };
 

@@ -7,6 +7,8 @@
 namespace deltaserve {
 
 struct QDelta : GatedDeltaNet {
+  static constexpr bool kErasesQuery = true;
+
   static DS_HOST_DEVICE float erase(const Token& t, int i) {
     return t.beta * (t.k[i] + t.lambda * t.q[i]);
   }

@@ -52,9 +52,9 @@ class Reader {
     const Segment segment = {0, 0, 0, 1, position_};
     // A decode row continues a state; the first token starts one, as a prompt does.
     const StepView step = {&token, 1, &segment, 1, position_ == 0 ? 0 : 1};
-    HeadRow row;
+    Draw row;
     row.logits = logits_.data();
-    std::vector<HeadResult> results;
+    std::vector<DrawResult> results;
     model_->wait(model_->submit(step, {row}), &results);
     ++position_;
     return logits_;

@@ -67,7 +67,7 @@ class TinyModel {
   BufferHandle wide() const { return wide_; }
 
   // Starts a step of rows, token by token, of which the last are prefill rows.
-  Ticket start(const std::vector<int32_t>& tokens, const std::vector<HeadRow>& head,
+  Ticket start(const std::vector<int32_t>& tokens, const std::vector<Draw>& head,
                float eps = 1e-5f, int32_t num_prefill = 0) {
     segments_.clear();
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -88,12 +88,12 @@ class TinyModel {
     }
     return backend_->end_step();
   }
-  std::vector<HeadResult> finish(Ticket ticket, size_t count) {
-    std::vector<HeadResult> results(count);
+  std::vector<DrawResult> finish(Ticket ticket, size_t count) {
+    std::vector<DrawResult> results(count);
     backend_->wait(ticket, results.data());
     return results;
   }
-  std::vector<HeadResult> step(const std::vector<int32_t>& tokens, const std::vector<HeadRow>& head,
+  std::vector<DrawResult> step(const std::vector<int32_t>& tokens, const std::vector<Draw>& head,
                                float eps = 1e-5f) {
     return finish(start(tokens, head, eps), head.size());
   }
@@ -149,8 +149,8 @@ double error(const std::vector<float>& x, const std::vector<float>& truth) {
   return std::sqrt(difference / norm);
 }
 
-std::vector<HeadRow> greedy_rows(int count) {
-  std::vector<HeadRow> rows(static_cast<size_t>(count));
+std::vector<Draw> greedy_rows(int count) {
+  std::vector<Draw> rows(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
     rows[static_cast<size_t>(i)].row = i;
     rows[static_cast<size_t>(i)].sample = true;
@@ -166,15 +166,15 @@ std::vector<int32_t> tokens_of(int count, int seed = 0) {
   return tokens;
 }
 
-bool same(const HeadResult& a, const HeadResult& b) {
+bool same(const DrawResult& a, const DrawResult& b) {
   return a.token == b.token && a.logprob == b.logprob && a.target_logprob == b.target_logprob &&
          a.num_top == b.num_top &&
          std::memcmp(a.top_tokens, b.top_tokens, sizeof a.top_tokens) == 0 &&
          std::memcmp(a.top_logprobs, b.top_logprobs, sizeof a.top_logprobs) == 0;
 }
-bool same(const std::vector<HeadResult>& a, const std::vector<HeadResult>& b) {
+bool same(const std::vector<DrawResult>& a, const std::vector<DrawResult>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const HeadResult& x, const HeadResult& y) { return same(x, y); });
+                    [](const DrawResult& x, const DrawResult& y) { return same(x, y); });
 }
 
 class AgainstCpu : public testing::TestWithParam<std::pair<WeightFormat, Products>> {};
@@ -189,7 +189,7 @@ TEST_P(AgainstCpu, OperationsAgree) {
   const bool rounds = format == WeightFormat::kBf16 && products != Products::kPlain;
   const double tolerance = rounds ? 6e-3 : 1e-6;
   for (const int rows : {1, 3, 20}) {
-    std::vector<HeadRow> head = greedy_rows(rows);
+    std::vector<Draw> head = greedy_rows(rows);
     std::vector<float> logits[2];
     for (auto* own : {&logits[0], &logits[1]}) own->assign(static_cast<size_t>(rows * kVocab), NAN);
     const auto ask = [&](int which) {
@@ -308,7 +308,7 @@ TEST(CudaBackend, RecordedStepsGiveTheSameBits) {
   for (const int rows : {1, 2, 3, 5, 17, 24}) {
     for (int seed = 0; seed < 4; ++seed) {
       const auto tokens = tokens_of(rows, seed);
-      std::vector<HeadRow> head = greedy_rows(rows);
+      std::vector<Draw> head = greedy_rows(rows);
       if (seed == 3) head.pop_back();  // another recording: fewer rows of the head
       EXPECT_TRUE(same(recorded.step(tokens, head), direct.step(tokens, head))) << rows;
       EXPECT_EQ(recorded.read(recorded.x(), rows), direct.read(direct.x(), rows)) << rows;
@@ -342,7 +342,7 @@ TEST(CudaBackend, PaddedSizesShareARecording) {
   EXPECT_EQ(log.played, 6);
   // Nothing to draw is another step; logits that are asked for are never recorded.
   model.step(tokens_of(8), {});
-  std::vector<HeadRow> head = greedy_rows(8);
+  std::vector<Draw> head = greedy_rows(8);
   std::vector<float> logits(kVocab);
   head[2].logits = logits.data();
   for (int i = 0; i < 3; ++i) model.step(tokens_of(8), head);
@@ -383,7 +383,7 @@ TEST(CudaBackend, TwoStepsAreUnderWayTogether) {
         WeightFormat::kF32);
     const int synchronized = log.synchronized;
     TinyModel alone(cuda_backend({Products::kTensor, false}), WeightFormat::kF32);
-    std::vector<HeadResult> expected[6];
+    std::vector<DrawResult> expected[6];
     for (int i = 0; i < 6; ++i)
       expected[i] = alone.step(tokens_of(i % 2 + 1, i), greedy_rows(i % 2 + 1));
     Ticket last = {};
@@ -411,7 +411,7 @@ TEST(CudaBackend, TheHeadTakesSeveralPasses) {
   std::vector<LogitAdjustment> adjustments;
   for (int32_t t = 0; t < kVocab; ++t) adjustments.push_back({t, 1.5f, t % 3 == 1 ? 50.0f : 0.0f});
   const std::vector<uint32_t> allowed = {~0u << 20, 0x0f0f0f0f, 1};
-  std::vector<HeadRow> head = greedy_rows(6);
+  std::vector<Draw> head = greedy_rows(6);
   head[3].row = 0;
   for (size_t i : {0, 1, 4}) {
     head[i].adjustments = adjustments.data() + i;

@@ -21,18 +21,18 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // A row of logits and what is asked of it.
 struct Case {
-  HeadRow row;  // without its pointers
+  Draw row;  // without its pointers
   std::vector<float> logits;
   std::vector<LogitAdjustment> adjustments;
   std::vector<uint32_t> allowed;  // empty: all may
 };
 
-double own_uniform(const HeadRow& row) {
+double own_uniform(const Draw& row) {
   return uniform(philox(row.seed, row.position, row.choice));
 }
 
-HeadResult by_cpu(const Case& c) {
-  HeadRow row = c.row;
+DrawResult by_cpu(const Case& c) {
+  Draw row = c.row;
   row.adjustments = c.adjustments.data();
   row.num_adjustments = static_cast<int32_t>(c.adjustments.size());
   row.allowed = c.allowed.empty() ? nullptr : c.allowed.data();
@@ -61,12 +61,12 @@ class DeviceRows {
     for (cuda::DeviceHeadRow& row : rows_) row.uniform = value;
   }
 
-  std::vector<HeadResult> evaluate(Order order = Order::kForward) {
+  std::vector<DrawResult> evaluate(Order order = Order::kForward) {
     const std::vector<float> logits = logits_;
     const size_t count = rows_.size();
     std::vector<float> scratch(count * vocab_, NAN);
-    std::vector<HeadResult> results(count + 1);
-    std::memset(static_cast<void*>(results.data()), 0xff, results.size() * sizeof(HeadResult));
+    std::vector<DrawResult> results(count + 1);
+    std::memset(static_cast<void*>(results.data()), 0xff, results.size() * sizeof(DrawResult));
     simt::host::set_order(order);
     cuda::launch_evaluate(
         {}, {logits_.data(), static_cast<int64_t>(vocab_), static_cast<int>(count), rows_.data(),
@@ -131,8 +131,8 @@ void expect_logprob(float actual, float expected) {
 }
 
 // Returns whether the token is another one, by rounding.
-bool expect_as_cpu(const Case& c, const HeadResult& actual) {
-  const HeadResult expected = by_cpu(c);
+bool expect_as_cpu(const Case& c, const DrawResult& actual) {
+  const DrawResult expected = by_cpu(c);
   const bool same = actual.token == expected.token;
   if (same) {
     expect_logprob(actual.logprob, expected.logprob);
@@ -149,21 +149,21 @@ bool expect_as_cpu(const Case& c, const HeadResult& actual) {
 }
 
 // Both orders of threads must give the same bits; returns them.
-std::vector<HeadResult> evaluate_both(const std::vector<Case>& cases) {
+std::vector<DrawResult> evaluate_both(const std::vector<Case>& cases) {
   DeviceRows rows(cases);
-  const std::vector<HeadResult> forward = rows.evaluate(Order::kForward);
-  const std::vector<HeadResult> backward = rows.evaluate(Order::kBackward);
+  const std::vector<DrawResult> forward = rows.evaluate(Order::kForward);
+  const std::vector<DrawResult> backward = rows.evaluate(Order::kBackward);
   for (size_t i = 0; i < cases.size(); ++i) {
-    EXPECT_EQ(std::memcmp(&forward[i], &backward[i], sizeof(HeadResult)), 0) << i;
+    EXPECT_EQ(std::memcmp(&forward[i], &backward[i], sizeof(DrawResult)), 0) << i;
   }
   return forward;
 }
 
 void expect_all_as_cpu(const std::vector<Case>& cases) {
-  const std::vector<HeadResult> results = evaluate_both(cases);
+  const std::vector<DrawResult> results = evaluate_both(cases);
   int64_t rounded = 0;
   for (size_t i = 0; i < cases.size(); ++i) {
-    const HeadRow& row = cases[i].row;
+    const Draw& row = cases[i].row;
     SCOPED_TRACE(testing::Message()
                  << "case " << i << " vocab " << cases[i].logits.size() << " temperature "
                  << row.temperature << " top_k " << row.top_k << " top_p " << row.top_p << " min_p "
@@ -293,18 +293,18 @@ std::vector<Case> draws_from(const Case& c, int count) {
 }
 
 TEST(Head, DrawsAsTheCpuOverAllOfADistribution) {
-  HeadRow cuts[4];
+  Draw cuts[4];
   cuts[1].min_p = 0.05f;
   cuts[2].top_k = 20;
   cuts[3].top_p = 0.8f;
-  for (const HeadRow& row : cuts) {
+  for (const Draw& row : cuts) {
     expect_all_as_cpu(draws_from({row, normal_logits(50, 1.5f), {}, {}}, 70));
   }
 }
 
 // A block sorts 512 tokens of 3000 at once.
 TEST(Head, KeepsMoreTokensThanItSorts) {
-  HeadRow cuts[6];
+  Draw cuts[6];
   cuts[0].top_p = 0.5f;
   cuts[1].top_p = 0.95f;
   cuts[1].min_p = 0.2f;
@@ -314,7 +314,7 @@ TEST(Head, KeepsMoreTokensThanItSorts) {
   cuts[4].top_k = 512;
   cuts[5].top_p = 0.9999999f;
   for (const float deviation : {0.0f, 0.4f, 2.0f}) {
-    for (const HeadRow& row : cuts) {
+    for (const Draw& row : cuts) {
       expect_all_as_cpu(draws_from({row, normal_logits(3000, deviation), {}, {}}, 6));
     }
   }
@@ -339,20 +339,20 @@ TEST(Head, EqualLogitsComeInOrderOfTheirIds) {
   c.row.top_p = 0.7f;
   const std::vector<Case> cases = draws_from(c, 20);
   expect_all_as_cpu(cases);
-  const HeadResult result = DeviceRows(cases).evaluate()[0];
+  const DrawResult result = DeviceRows(cases).evaluate()[0];
   for (int i = 0; i < 20; ++i) EXPECT_EQ(result.top_tokens[i], i < 4 ? i + 1 : i + 2);
 }
 
 // What a uniform number of 0 and the largest one below 1 draw: the first and the last candidate.
 TEST(Head, TheEndsOfADistribution) {
   const std::vector<float> logits = {-kInfinity, -200, 1, 3, 2, 3, -1, 0, NAN, -300};
-  const auto token = [&](const HeadRow& row, double value) {
+  const auto token = [&](const Draw& row, double value) {
     DeviceRows rows(draws_from({row, logits, {}, {}}, 1));
     rows.set_uniform(value);
     return rows.evaluate()[0].token;
   };
   const double last = 1 - 0x1p-53;
-  HeadRow row;
+  Draw row;
   EXPECT_EQ(token(row, 0), 2);
   EXPECT_EQ(token(row, last), 7);
   row.min_p = 0.3f;
@@ -368,12 +368,12 @@ TEST(Head, TheEndsOfADistribution) {
 
 TEST(Head, OneAllowedTokenIsDrawnWhateverItsLogit) {
   for (const float logit : {0.0f, -50.0f, -200.0f, -kInfinity, NAN, 1e38f}) {
-    HeadRow cuts[5];
+    Draw cuts[5];
     cuts[1].temperature = 0;
     cuts[2].top_k = 3;
     cuts[3].top_p = 0.5f;
     cuts[4].min_p = 1;
-    for (const HeadRow& row : cuts) {
+    for (const Draw& row : cuts) {
       Case c = {row, normal_logits(70, 1), {{37, 1.5f, 0.5f}}, {0, 32, 0}};
       c.logits[37] = logit;
       for (const bool adjusted : {true, false}) {
@@ -394,7 +394,7 @@ TEST(Head, BrokenRowsReportACertainLoss) {
     c.row.top_p = 0.5f;
     const std::vector<Case> cases = draws_from(c, 1);
     expect_all_as_cpu(cases);
-    const HeadResult result = DeviceRows(cases).evaluate()[0];
+    const DrawResult result = DeviceRows(cases).evaluate()[0];
     EXPECT_EQ(result.token, 5);
     EXPECT_EQ(result.target_logprob, -kInfinity);
     EXPECT_EQ(result.num_top, 0);
@@ -420,9 +420,9 @@ TEST(Head, ARowsBitsAreItsOwn) {
     Generator generator(3);
     std::vector<Case> cases;
     for (int i = 0; i < 30; ++i) cases.push_back(generator.next(vocab));
-    const std::vector<HeadResult> together = DeviceRows(cases).evaluate();
+    const std::vector<DrawResult> together = DeviceRows(cases).evaluate();
     for (size_t i = 0; i < cases.size(); ++i) {
-      const HeadResult alone = DeviceRows({cases[i]}).evaluate()[0];
+      const DrawResult alone = DeviceRows({cases[i]}).evaluate()[0];
       EXPECT_EQ(std::memcmp(&alone, &together[i], sizeof alone), 0) << i;
     }
   }

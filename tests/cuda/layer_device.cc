@@ -18,7 +18,7 @@ using reference::Vec;
 
 constexpr float kUntouched = 77;
 
-using FloatPart = StatePart LayerStateLayout::*;
+using FloatPart = StateSpan LayerStateLayout::*;
 constexpr FloatPart kFloatParts[] = {&LayerStateLayout::conv_tail, &LayerStateLayout::squares,
                                      &LayerStateLayout::key_sum,   &LayerStateLayout::covariance,
                                      &LayerStateLayout::key_count, &LayerStateLayout::key_mean};

@@ -42,7 +42,7 @@ class Driven {
   void prefill(const std::vector<int>& slots) {
     std::vector<int32_t> ids;
     std::vector<Segment> segments;
-    std::vector<HeadRow> head;
+    std::vector<Draw> head;
     for (const int slot : slots) {
       segments.push_back({slot, slot, static_cast<int32_t>(ids.size()), kPrompt, 0});
       for (int i = 0; i < kPrompt; ++i) ids.push_back((slot * 7 + i * 3) % vocab());
@@ -55,7 +55,7 @@ class Driven {
   void decode(const std::vector<int>& slots) {
     std::vector<int32_t> ids;
     std::vector<Segment> segments;
-    std::vector<HeadRow> head;
+    std::vector<Draw> head;
     for (const int slot : slots) {
       const auto row = static_cast<int32_t>(ids.size());
       ids.push_back(results_[slot].back().token);
@@ -65,7 +65,7 @@ class Driven {
     run(ids, segments, static_cast<int>(slots.size()), head, slots);
   }
 
-  const std::vector<HeadResult>& results(int slot) const { return results_[slot]; }
+  const std::vector<DrawResult>& results(int slot) const { return results_[slot]; }
   std::vector<float> state(int slot) {
     std::vector<float> floats(static_cast<size_t>(model_->layout().floats));
     backend_->export_state(slot, floats.data());
@@ -75,8 +75,8 @@ class Driven {
  private:
   int32_t vocab() const { return static_cast<int32_t>(model_->config().vocab_size); }
 
-  static HeadRow draw(int slot, int row, int64_t position) {
-    HeadRow head;
+  static Draw draw(int slot, int row, int64_t position) {
+    Draw head;
     head.row = row;
     head.sample = true;
     head.num_top = 3;
@@ -88,10 +88,10 @@ class Driven {
   }
 
   void run(const std::vector<int32_t>& ids, const std::vector<Segment>& segments, int num_decode,
-           const std::vector<HeadRow>& head, const std::vector<int>& slots) {
+           const std::vector<Draw>& head, const std::vector<int>& slots) {
     const StepView view = {ids.data(), static_cast<int32_t>(ids.size()), segments.data(),
                            static_cast<int32_t>(segments.size()), num_decode};
-    std::vector<HeadResult> results;
+    std::vector<DrawResult> results;
     model_->wait(model_->submit(view, head), &results);
     for (size_t i = 0; i < slots.size(); ++i) results_[slots[i]].push_back(results[i]);
   }
@@ -99,7 +99,7 @@ class Driven {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
   int64_t length_[kSlots] = {};
-  std::vector<HeadResult> results_[kSlots];
+  std::vector<DrawResult> results_[kSlots];
 };
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {

@@ -46,8 +46,8 @@ struct Arguments {
   MixerLayer layer;
   StateLayout states;
   StepView step;
-  HeadRow rows[3];
-  std::array<HeadResult, 3> results;
+  Draw rows[3];
+  std::array<DrawResult, 3> results;
   char state[8];
   float floats[4];
 };
@@ -198,7 +198,7 @@ std::vector<float> run_model(const ModelFolder& folder, Backend* backend) {
   EXPECT_TRUE(model.ok()) << model.status();
   const auto vocab = static_cast<size_t>(folder.config.vocab_size);
   std::vector<float> logits;
-  std::vector<HeadResult> results;
+  std::vector<DrawResult> results;
   const auto step = [&](int32_t num_rows, int64_t position, int num_decode) {
     std::vector<int32_t> tokens;
     for (int32_t i = 0; i < num_rows; ++i) {
@@ -206,7 +206,7 @@ std::vector<float> run_model(const ModelFolder& folder, Backend* backend) {
     }
     const size_t before = logits.size();
     logits.resize(before + static_cast<size_t>(num_rows) * vocab);
-    std::vector<HeadRow> rows(tokens.size());
+    std::vector<Draw> rows(tokens.size());
     for (size_t i = 0; i < rows.size(); ++i) {
       rows[i].row = static_cast<int32_t>(i);
       rows[i].logits = logits.data() + before + i * vocab;

@@ -138,7 +138,7 @@ HeadInputs PrefillWorld::make_inputs(int sequence, int head, int tokens) const {
 
 void* PrefillWorld::state_of(int slot, int head) {
   const auto& layer = layout_.layers[0];
-  const StatePart& part = case_.rule == Rule::kLayer ? layer.state : layer.covariance;
+  const StateSpan& part = case_.rule == Rule::kLayer ? layer.state : layer.covariance;
   const int64_t elements = head * value_dim() * padded_to_16(shape_.key_dim);
   auto* base = reinterpret_cast<unsigned char*>(&slots_[slot * layout_.floats + part.offset]);
   return base + elements * static_cast<int64_t>(dtype_size(dtype()));

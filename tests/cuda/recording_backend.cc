@@ -44,7 +44,7 @@ class RecordingBackend : public Backend {
     record("allocate_states %" PRId64 " floats %d, %d slots", layout.floats,
            static_cast<int>(layout.state_dtype), num_slots);
     for (const LayerStateLayout& layer : layout.layers) {
-      for (const StatePart& part : {layer.state, layer.conv_tail, layer.squares, layer.key_sum,
+      for (const StateSpan& part : {layer.state, layer.conv_tail, layer.squares, layer.key_sum,
                                     layer.covariance, layer.key_count, layer.key_mean}) {
         record("  %" PRId64 " %" PRId64, part.offset, part.floats);
       }
@@ -84,7 +84,7 @@ class RecordingBackend : public Backend {
     record("mixer_layer %p %d %d", at(&layer), projected.id, out.id);
   }
   void swiglu(BufferHandle x, BufferHandle out) override { record("swiglu %d %d", x.id, out.id); }
-  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const HeadRow* rows,
+  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const Draw* rows,
             int num_rows) override {
     record("head %d %d %a %d %p %d", x.id, norm.id, double{eps}, output.id, at(rows), num_rows);
     num_results_ = num_rows;
@@ -93,7 +93,7 @@ class RecordingBackend : public Backend {
     record("end_step");
     return {++steps_};
   }
-  void wait(Ticket ticket, HeadResult* results) override {
+  void wait(Ticket ticket, DrawResult* results) override {
     record("wait %" PRIu64 " %p", ticket.step, at(results));
     for (int i = 0; i < num_results_; ++i) {
       results[i] = {};

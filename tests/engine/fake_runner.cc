@@ -24,14 +24,14 @@ std::vector<int32_t> tokens_of(std::string_view bytes) {
   return tokens;
 }
 
-int32_t FakeRunner::hashed_letter(const std::vector<int32_t>& tokens, const HeadRow& row) {
+int32_t FakeRunner::hashed_letter(const std::vector<int32_t>& tokens, const Draw& row) {
   uint64_t hash = row.seed * 0x9E3779B97F4A7C15u + row.choice * 31u + row.position;
   for (const int32_t token : tokens) hash = (hash ^ static_cast<uint64_t>(token)) * 0x100000001B3u;
   return 'a' + static_cast<int32_t>((hash >> 32) % 26);
 }
 
 FakeRunner::NextToken FakeRunner::script(std::string_view text, int64_t num_prompt_tokens) {
-  return [text = std::string(text), num_prompt_tokens](const auto&, const HeadRow& row) -> int32_t {
+  return [text = std::string(text), num_prompt_tokens](const auto&, const Draw& row) -> int32_t {
     const size_t index = row.position - static_cast<uint64_t>(num_prompt_tokens);
     return index < text.size() ? static_cast<uint8_t>(text[index]) : kTestEos;
   };
@@ -40,7 +40,7 @@ FakeRunner::NextToken FakeRunner::script(std::string_view text, int64_t num_prom
 FakeRunner::FakeRunner(int max_rows, int max_sequences, NextToken next_token)
     : max_rows_(max_rows), next_token_(std::move(next_token)), slots_(max_sequences) {}
 
-void FakeRunner::check(const StepView& step, const std::vector<HeadRow>& rows) const {
+void FakeRunner::check(const StepView& step, const std::vector<Draw>& rows) const {
   EXPECT_GT(step.num_rows, 0);
   EXPECT_LE(step.num_rows, max_rows_);
   EXPECT_LE(step.num_decode, step.num_segments);
@@ -75,7 +75,7 @@ void FakeRunner::check(const StepView& step, const std::vector<HeadRow>& rows) c
   EXPECT_EQ(next_row, step.num_rows);
   EXPECT_LE(rows.size(), static_cast<size_t>(max_rows_));
   int32_t last_row = 0;
-  for (const HeadRow& row : rows) {
+  for (const Draw& row : rows) {
     EXPECT_GE(row.row, last_row);
     EXPECT_LT(row.row, step.num_rows);
     EXPECT_TRUE(row.sample || row.target >= 0);
@@ -85,7 +85,7 @@ void FakeRunner::check(const StepView& step, const std::vector<HeadRow>& rows) c
 
 namespace {
 
-int32_t allowed_from(int32_t token, const HeadRow& row) {
+int32_t allowed_from(int32_t token, const Draw& row) {
   if (row.allowed == nullptr) return token;
   for (int32_t i = 0; i < kTestVocabSize; ++i) {
     const int32_t next = (token + i) % kTestVocabSize;
@@ -97,8 +97,8 @@ int32_t allowed_from(int32_t token, const HeadRow& row) {
 
 }  // namespace
 
-HeadResult FakeRunner::result(const HeadRow& row, const std::vector<int32_t>& tokens) const {
-  HeadResult result;
+DrawResult FakeRunner::result(const Draw& row, const std::vector<int32_t>& tokens) const {
+  DrawResult result;
   if (row.sample) {
     EXPECT_EQ(row.position, tokens.size());
     result.token = allowed_from(next_token_(tokens, row), row);
@@ -113,7 +113,7 @@ HeadResult FakeRunner::result(const HeadRow& row, const std::vector<int32_t>& to
   return result;
 }
 
-Ticket FakeRunner::submit(const StepView& step, const std::vector<HeadRow>& rows) {
+Ticket FakeRunner::submit(const StepView& step, const std::vector<Draw>& rows) {
   check(step, rows);
   pending_.clear();
   size_t head = 0;
@@ -133,7 +133,7 @@ Ticket FakeRunner::submit(const StepView& step, const std::vector<HeadRow>& rows
     }
   }
   Step record{{step.segments, step.segments + step.num_segments}, step.num_decode, 0, {}};
-  for (const HeadRow& row : rows) {
+  for (const Draw& row : rows) {
     record.num_draws += row.sample ? 1 : 0;
     record.adjustments.insert(record.adjustments.end(), row.adjustments,
                               row.adjustments + row.num_adjustments);
@@ -150,7 +150,7 @@ void FakeRunner::copy_state(int from, int to) {
   ++num_copies_;
 }
 
-void FakeRunner::wait(Ticket, std::vector<HeadResult>* results) {
+void FakeRunner::wait(Ticket, std::vector<DrawResult>* results) {
   std::unique_lock lock(mutex_);
   at_gate_ = true;
   changed_.notify_all();

@@ -31,10 +31,10 @@ class FakeRunner final : public StepRunner {
  public:
   // `tokens`: all of the sequence so far. A token that the row does not allow is replaced by the
   // next one that it does.
-  using NextToken = std::function<int32_t(const std::vector<int32_t>& tokens, const HeadRow& row)>;
+  using NextToken = std::function<int32_t(const std::vector<int32_t>& tokens, const Draw& row)>;
 
   // A letter that depends on every token, the seed, the choice and the position.
-  static int32_t hashed_letter(const std::vector<int32_t>& tokens, const HeadRow& row);
+  static int32_t hashed_letter(const std::vector<int32_t>& tokens, const Draw& row);
   // The tokens of `text`, one for each position after a prompt of `num_prompt_tokens`.
   static NextToken script(std::string_view text, int64_t num_prompt_tokens);
 
@@ -43,8 +43,8 @@ class FakeRunner final : public StepRunner {
   int max_rows() const override { return max_rows_; }
   int max_sequences() const override { return static_cast<int>(slots_.size()); }
   int32_t vocab_size() const override { return kTestVocabSize; }
-  Ticket submit(const StepView& step, const std::vector<HeadRow>& rows) override;
-  void wait(Ticket ticket, std::vector<HeadResult>* results) override;
+  Ticket submit(const StepView& step, const std::vector<Draw>& rows) override;
+  void wait(Ticket ticket, std::vector<DrawResult>* results) override;
   void copy_state(int from, int to) override;
 
   struct Step {
@@ -63,13 +63,13 @@ class FakeRunner final : public StepRunner {
   int num_copies() const;
 
  private:
-  void check(const StepView& step, const std::vector<HeadRow>& rows) const;
-  HeadResult result(const HeadRow& row, const std::vector<int32_t>& tokens) const;
+  void check(const StepView& step, const std::vector<Draw>& rows) const;
+  DrawResult result(const Draw& row, const std::vector<int32_t>& tokens) const;
 
   const int max_rows_;
   const NextToken next_token_;
   std::vector<std::vector<int32_t>> slots_;  // tokens seen
-  std::vector<HeadResult> pending_;
+  std::vector<DrawResult> pending_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool held_ = false;

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "engine/limits.h"
-#include "kernels/ops.h"
+#include "kernels/program/step.h"
 
 namespace deltaserve {
 namespace {

@@ -34,7 +34,7 @@ class SequenceGroupTest : public testing::Test {
 
   // Draw i brings the token 'a' + i.
   void commit(int rows) {
-    std::vector<HeadResult> results(head_rows_.size());
+    std::vector<DrawResult> results(head_rows_.size());
     int32_t token = 'a';
     for (size_t i = 0; i < results.size(); ++i) {
       if (head_rows_[i].sample) results[i].token = token++;
@@ -52,7 +52,7 @@ class SequenceGroupTest : public testing::Test {
   std::vector<std::shared_ptr<TokenStream>> streams_;
   std::unique_ptr<SequenceGroup> group_;
   StepPlan plan_;
-  std::vector<HeadRow> head_rows_;
+  std::vector<Draw> head_rows_;
   Sequences decoding_, ended_;
 };
 
@@ -76,7 +76,7 @@ TEST_F(SequenceGroupTest, RowsSayWhatIsWanted) {
     EXPECT_FALSE(head_rows_[i].sample);
   }
   for (int i = 0; i < 2; ++i) {
-    const HeadRow& draw = head_rows_[5 + i];
+    const Draw& draw = head_rows_[5 + i];
     EXPECT_TRUE(draw.sample);
     EXPECT_EQ(draw.row, 5);
     EXPECT_EQ(draw.target, -1);
@@ -111,7 +111,7 @@ TEST_F(SequenceGroupTest, PiecesOfThePromptFeedThePenalties) {
   EXPECT_EQ(group_->prompt_left(), 1);
   append(1);
   ASSERT_EQ(head_rows_.size(), 2u);
-  for (const HeadRow& draw : head_rows_) {
+  for (const Draw& draw : head_rows_) {
     ASSERT_EQ(draw.num_adjustments, 2);
     EXPECT_EQ(draw.adjustments[0].token, 'p');
     EXPECT_EQ(draw.adjustments[1].token, 'q');

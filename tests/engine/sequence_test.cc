@@ -22,7 +22,7 @@ SteadyTime after(int seconds) {
   return kSubmitted + std::chrono::seconds(seconds);
 }
 
-bool allows(const HeadRow& row, int32_t token) {
+bool allows(const Draw& row, int32_t token) {
   return row.allowed == nullptr || (row.allowed[token / 32] >> (token % 32) & 1) != 0;
 }
 
@@ -42,7 +42,7 @@ class SequenceTest : public testing::Test {
     sequence_->start(Penalties(request_.sampling, kTestVocabSize));
   }
 
-  HeadRow next_draw() {
+  Draw next_draw() {
     sequence_->prepare_draw(after(2));
     head_rows_.clear();
     sequence_->add_draw(0, &head_rows_);
@@ -50,7 +50,7 @@ class SequenceTest : public testing::Test {
   }
 
   void commit(int32_t token, int seconds = 2) {
-    HeadResult result;
+    DrawResult result;
     result.token = token;
     sequence_->commit(result, after(seconds));
   }
@@ -74,7 +74,7 @@ class SequenceTest : public testing::Test {
   const Vocabulary vocabulary_ = byte_vocabulary();
   const SequenceContext context_{&vocabulary_, &kEosIds, kTestVocabSize};
   GenerateRequest request_;
-  std::vector<HeadRow> head_rows_;
+  std::vector<Draw> head_rows_;
   std::shared_ptr<TokenStream> stream_;
   std::unique_ptr<Sequence> sequence_;
 };
@@ -154,7 +154,7 @@ TEST_F(SequenceTest, DrawsSayWhatIsSampled) {
   request_.logprobs = 2;
   request_.max_tokens = 9;
   start();
-  const HeadRow draw = next_draw();
+  const Draw draw = next_draw();
   EXPECT_TRUE(draw.sample);
   EXPECT_EQ(draw.target, -1);
   EXPECT_EQ(draw.num_top, 2);
@@ -233,7 +233,7 @@ TEST_F(SequenceTest, MinTokensKeepsTheEndFromBeingDrawn) {
   request_.stop_token_ids = {'x'};
   start();
   for (int i = 0; i < 2; ++i) {
-    const HeadRow draw = next_draw();
+    const Draw draw = next_draw();
     EXPECT_FALSE(allows(draw, kTestEos));
     EXPECT_FALSE(allows(draw, 'x'));
     EXPECT_TRUE(allows(draw, 'a'));
@@ -271,7 +271,7 @@ TEST_F(SequenceTest, AConstraintMasksAndEndsWithoutAFurtherDraw) {
   request_.constraint = std::make_unique<TableConstraint>(
       std::vector<std::vector<int32_t>>{{'a', 'b'}, {'c', kTestEos}});
   start();
-  HeadRow draw = next_draw();
+  Draw draw = next_draw();
   for (int32_t token = 0; token < kTestVocabSize; ++token) {
     EXPECT_EQ(allows(draw, token), token == 'a' || token == 'b') << token;
   }

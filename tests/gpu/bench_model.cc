@@ -77,7 +77,7 @@ class RandomModel {
   // One step; greedy draws of the segments' last rows.
   void step(const std::vector<Segment>& segments, int num_decode) {
     int32_t rows = 0;
-    std::vector<HeadRow> wanted;
+    std::vector<Draw> wanted;
     for (const Segment& segment : segments) {
       rows += segment.num_rows;
       wanted.push_back({.row = rows - 1, .sample = true, .temperature = 0});
@@ -89,9 +89,9 @@ class RandomModel {
     backend_.embed(embeddings_, x_);
     for (const Layer& layer : layers_) run_layer(layer);
     backend_.head(x_, norm_, 1e-6f, output_, wanted.data(), static_cast<int>(std::ssize(wanted)));
-    std::vector<HeadResult> results(wanted.size());
+    std::vector<DrawResult> results(wanted.size());
     backend_.wait(backend_.end_step(), results.data());
-    for (const HeadResult& result : results) DS_CHECK(std::isfinite(result.logprob));
+    for (const DrawResult& result : results) DS_CHECK(std::isfinite(result.logprob));
   }
   double state_bytes() const { return state_bytes_; }
   double embedding_bytes() const { return static_cast<double>(backend_.matrix_bytes(embeddings_)); }

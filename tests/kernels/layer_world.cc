@@ -13,12 +13,12 @@ void for_each_float(const MixerShape& shape, const LayerStateLayout& layout, Lay
                     const std::function<void(int64_t, double&)>& visit) {
   const int64_t K = shape.key_dim;
   const int64_t stride = padded_to_16(K);
-  const auto row = [&](const StatePart& part, int64_t first, Vec& x) {
+  const auto row = [&](const StateSpan& part, int64_t first, Vec& x) {
     for (int64_t i = 0; part.floats > 0 && i < static_cast<int64_t>(x.size()); ++i) {
       visit(part.offset + first + i, x[i]);
     }
   };
-  const auto transposed = [&](const StatePart& part, int64_t first, Vec& x, int64_t columns) {
+  const auto transposed = [&](const StateSpan& part, int64_t first, Vec& x, int64_t columns) {
     for (int64_t i = 0; part.floats > 0 && i < static_cast<int64_t>(x.size()); ++i) {
       visit(part.offset + first + i % columns * stride + i / columns, x[i]);
     }
@@ -42,7 +42,7 @@ void for_each_float(const MixerShape& shape, const LayerStateLayout& layout, Lay
 }
 
 bool same_state(const LayerStateLayout& layout, const float* a, const float* b) {
-  for (const StatePart& part : {layout.state, layout.conv_tail, layout.squares, layout.key_sum,
+  for (const StateSpan& part : {layout.state, layout.conv_tail, layout.squares, layout.key_sum,
                                 layout.covariance, layout.key_count, layout.key_mean}) {
     const auto bytes = static_cast<size_t>(part.floats) * sizeof(float);
     if (std::memcmp(a + part.offset, b + part.offset, bytes) != 0) return false;

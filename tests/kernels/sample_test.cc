@@ -17,7 +17,7 @@ namespace {
 
 class Sampling : public testing::Test {
  protected:
-  HeadResult evaluate(const HeadRow& row) {
+  DrawResult evaluate(const Draw& row) {
     weights_.assign(logits_.size(), NAN);
     indices_.assign(logits_.size(), -7);
     return cpu::evaluate_row(row, logits_.data(), static_cast<int64_t>(logits_.size()),
@@ -25,7 +25,7 @@ class Sampling : public testing::Test {
   }
 
   // How often each token is drawn in `draws` positions.
-  std::map<int, int> histogram(HeadRow row, int draws) {
+  std::map<int, int> histogram(Draw row, int draws) {
     std::map<int, int> counts;
     row.sample = true;
     for (int i = 0; i < draws; ++i) {
@@ -40,26 +40,26 @@ class Sampling : public testing::Test {
   std::vector<int32_t> indices_;
 };
 
-HeadRow sampling_row() {
-  HeadRow row;
+Draw sampling_row() {
+  Draw row;
   row.sample = true;
   row.seed = 42;
   return row;
 }
 
 TEST_F(Sampling, GreedyTakesTheSmallerOfEqualIds) {
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.temperature = 0;
   EXPECT_EQ(evaluate(row).token, 1);
 }
 
 TEST_F(Sampling, LogprobsAreOfTheWholeSoftmax) {
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.temperature = 0;
   row.top_k = 1;
   row.target = 4;
   row.num_top = 3;
-  const HeadResult result = evaluate(row);
+  const DrawResult result = evaluate(row);
   double sum = 0;
   for (const float logit : logits_) sum += std::exp(static_cast<double>(logit));
   EXPECT_NEAR(result.logprob, 3 - std::log(sum), 1e-6);
@@ -74,7 +74,7 @@ TEST_F(Sampling, LogprobsAreOfTheWholeSoftmax) {
 TEST_F(Sampling, FrequenciesFollowTheSoftmax) {
   const int draws = 20000;
   for (const float temperature : {0.5f, 1.0f, 2.0f}) {
-    HeadRow row = sampling_row();
+    Draw row = sampling_row();
     row.temperature = temperature;
     const std::map<int, int> counts = histogram(row, draws);
     double sum = 0;
@@ -89,7 +89,7 @@ TEST_F(Sampling, FrequenciesFollowTheSoftmax) {
 }
 
 TEST_F(Sampling, TopKKeepsTheMostLikely) {
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.temperature = 2;
   row.top_k = 3;
   const std::map<int, int> counts = histogram(row, 2000);
@@ -98,7 +98,7 @@ TEST_F(Sampling, TopKKeepsTheMostLikely) {
 }
 
 TEST_F(Sampling, TopPKeepsTheSmallestSetThatReachesIt) {
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.top_p = 0.70f;  // the two equal ones have 0.39 each
   EXPECT_EQ(histogram(row, 2000).size(), 2u);
   row.top_p = 0.30f;
@@ -108,7 +108,7 @@ TEST_F(Sampling, TopPKeepsTheSmallestSetThatReachesIt) {
 }
 
 TEST_F(Sampling, MinPIsRelativeToTheMostLikely) {
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.min_p = 0.3f;  // e^-1 = 0.37 stays, e^-2 = 0.14 goes
   const std::map<int, int> counts = histogram(row, 2000);
   EXPECT_EQ(counts.size(), 3u);
@@ -116,7 +116,7 @@ TEST_F(Sampling, MinPIsRelativeToTheMostLikely) {
 }
 
 TEST_F(Sampling, DrawsDependOnSeedChoiceAndPositionAlone) {
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   std::vector<int> first;
   for (int i = 0; i < 50; ++i) {
     row.position = static_cast<uint64_t>(i);
@@ -140,7 +140,7 @@ TEST_F(Sampling, TopPOverALargeVocabularyEqualsSortingAll) {
   std::normal_distribution<float> normal(0, 0.5f);
   logits_.resize(5000);
   for (float& logit : logits_) logit = normal(rng);
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.top_p = 0.6f;  // needs far more than the first 256 candidates
   std::vector<int> order(logits_.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
@@ -160,13 +160,13 @@ TEST_F(Sampling, TopPOverALargeVocabularyEqualsSortingAll) {
 }
 
 TEST_F(Sampling, BrokenLogitsStillGiveATokenOfTheVocabulary) {
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.num_top = 2;
   row.top_p = 0.9f;
   for (const float bad :
        {NAN, -std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()}) {
     logits_.assign(6, bad);
-    const HeadResult result = evaluate(row);
+    const DrawResult result = evaluate(row);
     EXPECT_GE(result.token, 0);
     EXPECT_LT(result.token, 6);
   }
@@ -185,12 +185,12 @@ std::vector<uint32_t> mask_of(std::initializer_list<int> tokens, size_t vocab) {
   return words;
 }
 
-void set(HeadRow* row, const std::vector<LogitAdjustment>& adjustments) {
+void set(Draw* row, const std::vector<LogitAdjustment>& adjustments) {
   row->adjustments = adjustments.data();
   row->num_adjustments = static_cast<int32_t>(adjustments.size());
 }
 
-bool same_logprobs(const HeadResult& a, const HeadResult& b) {
+bool same_logprobs(const DrawResult& a, const DrawResult& b) {
   return std::memcmp(&a.target_logprob, &b.target_logprob, sizeof(float)) == 0 &&
          a.num_top == b.num_top &&
          std::memcmp(a.top_tokens, b.top_tokens, sizeof a.top_tokens) == 0 &&
@@ -201,7 +201,7 @@ TEST_F(Sampling, AdjustmentsFollowTheFormula) {
   const std::vector<LogitAdjustment> adjustments = {
       {1, 2, 0}, {3, 1, -0.5f}, {4, 2, 0}, {0, 4, 2.5f}};
   const std::vector<float> changed = {2.75f, 1.5f, 2.0f, 2.5f, -2.0f, 0.0f};
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   set(&row, adjustments);
   const int draws = 20000;
   const std::map<int, int> counts = histogram(row, draws);
@@ -243,7 +243,7 @@ TEST_F(Sampling, ChangedLogitsDrawAsAModelsOwn) {
     if ((allowed[i / 32] >> (i % 32) & 1) == 0)
       changed[i] = -std::numeric_limits<float>::infinity();
   }
-  HeadRow cuts[6];  // the last one cuts nothing
+  Draw cuts[6];  // the last one cuts nothing
   cuts[0].temperature = 0;
   cuts[1].top_k = 40;
   cuts[2].top_p = 0.97f;  // beyond the first 256 candidates
@@ -252,18 +252,18 @@ TEST_F(Sampling, ChangedLogitsDrawAsAModelsOwn) {
   cuts[4].top_k = 700;
   cuts[4].top_p = 0.9f;
   cuts[4].min_p = 0.01f;
-  for (HeadRow plain : cuts) {
+  for (Draw plain : cuts) {
     plain.sample = true;
     plain.num_top = 5;
     plain.target = 17;
     for (plain.position = 0; plain.position < 300; ++plain.position) {
-      HeadRow row = plain;
+      Draw row = plain;
       set(&row, adjustments);
       row.allowed = allowed.data();
       logits_ = changed;
       const int32_t expected = evaluate(plain).token;
       logits_ = raw;
-      const HeadResult result = evaluate(row);
+      const DrawResult result = evaluate(row);
       ASSERT_EQ(result.token, expected);
       ASSERT_TRUE(allowed[static_cast<size_t>(expected) / 32] >> (expected % 32) & 1);
       ASSERT_TRUE(same_logprobs(result, evaluate(plain)));
@@ -290,7 +290,7 @@ TEST_F(Sampling, AMaskAloneIsMinusInfinityElsewhere) {
     for (size_t i = 0; i < changed.size(); ++i) {
       if ((allowed[i / 32] >> (i % 32) & 1) == 0) changed[i] = -INFINITY;
     }
-    HeadRow row = sampling_row();
+    Draw row = sampling_row();
     for (row.position = 0; row.position < 200; ++row.position) {
       row.allowed = nullptr;
       logits_ = changed;
@@ -305,11 +305,11 @@ TEST_F(Sampling, AMaskAloneIsMinusInfinityElsewhere) {
 TEST_F(Sampling, AdjustmentsThatChangeNothingChangeNothing) {
   const std::vector<LogitAdjustment> adjustments = {{0, 1, 0}, {3, 1, 0}};
   const std::vector<uint32_t> all = {~0u};
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.top_p = 0.9f;
   for (uint64_t position = 0; position < 200; ++position) {
     row.position = position;
-    HeadRow same = row;
+    Draw same = row;
     set(&same, adjustments);
     same.allowed = all.data();
     EXPECT_EQ(evaluate(row).token, evaluate(same).token);
@@ -319,12 +319,12 @@ TEST_F(Sampling, AdjustmentsThatChangeNothingChangeNothing) {
 TEST_F(Sampling, LogprobsAreOfTheRawLogits) {
   const std::vector<LogitAdjustment> adjustments = {{4, 1, 100}, {1, 1, -100}};
   const std::vector<uint32_t> allowed = mask_of({4, 5}, 6);
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.target = 1;
   row.num_top = 2;
   set(&row, adjustments);
   row.allowed = allowed.data();
-  const HeadResult result = evaluate(row);
+  const DrawResult result = evaluate(row);
   double sum = 0;
   for (const float logit : logits_) sum += std::exp(static_cast<double>(logit));
   EXPECT_EQ(result.token, 4);
@@ -336,7 +336,7 @@ TEST_F(Sampling, LogprobsAreOfTheRawLogits) {
 
 TEST_F(Sampling, OnlyAllowedTokensAreDrawn) {
   const std::vector<uint32_t> allowed = mask_of({0, 4}, 6);
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.allowed = allowed.data();
   EXPECT_EQ(histogram(row, 2000).size(), 2u);
   row.top_k = 1;  // of what is allowed
@@ -347,7 +347,7 @@ TEST_F(Sampling, OnlyAllowedTokensAreDrawn) {
 
 TEST_F(Sampling, InfiniteAdjustments) {
   const float inf = std::numeric_limits<float>::infinity();
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   const std::vector<LogitAdjustment> ban = {{1, 1, -inf}, {3, 1, -inf}};
   set(&row, ban);
   const std::map<int, int> counts = histogram(row, 500);
@@ -369,7 +369,7 @@ TEST_F(Sampling, InfiniteAdjustments) {
 TEST_F(Sampling, TheMaskHoldsWhereTheModelIsBroken) {
   const float inf = std::numeric_limits<float>::infinity();
   const std::vector<uint32_t> allowed = mask_of({3, 4}, 6);
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.allowed = allowed.data();
   for (const float temperature : {0.0f, 1.0f}) {
     row.temperature = temperature;
@@ -386,14 +386,14 @@ TEST_F(Sampling, TheMaskHoldsWhereTheModelIsBroken) {
 }
 
 TEST_F(Sampling, ATinyTemperatureIsGreedy) {
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.temperature = 1e-45f;
   EXPECT_EQ(histogram(row, 100), (std::map<int, int>{{1, 100}}));
 }
 
 TEST_F(Sampling, NoTokenAllowedIsAProgrammerError) {
   const std::vector<uint32_t> none = {0};
-  HeadRow row = sampling_row();
+  Draw row = sampling_row();
   row.allowed = none.data();
   EXPECT_DEATH(evaluate(row), "invariant broken");
   row.sample = false;

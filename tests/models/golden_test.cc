@@ -71,7 +71,7 @@ class GoldenModel : public testing::TestWithParam<Golden> {
 
   const MixerShape& shape() { return model_->config().mixer; }
 
-  void compare_part(const std::string& name, const StatePart& part,
+  void compare_part(const std::string& name, const StateSpan& part,
                     const std::vector<float>& values) {
     EXPECT_EQ(has(name), part.floats > 0) << name;
     if (part.floats == 0) return;
@@ -88,7 +88,7 @@ class GoldenModel : public testing::TestWithParam<Golden> {
     EXPECT_LT(error(tail, truth), kTolerance) << name;
   }
 
-  void compare_conv(const std::string& prefix, const LayerState& state, const StatePart& part) {
+  void compare_conv(const std::string& prefix, const LayerState& state, const StateSpan& part) {
     if (part.floats == 0) return;
     const int64_t q = shape().q_columns();
     const int64_t k = shape().k_columns();

@@ -40,14 +40,14 @@ class LoadedModel {
   std::vector<float> step(const std::vector<int32_t>& token_ids,
                           const std::vector<Segment>& segments, int num_decode) {
     std::vector<float> logits(token_ids.size() * static_cast<size_t>(vocab()));
-    std::vector<HeadRow> rows(token_ids.size());
+    std::vector<Draw> rows(token_ids.size());
     for (size_t i = 0; i < rows.size(); ++i) {
       rows[i].row = static_cast<int32_t>(i);
       rows[i].logits = logits.data() + i * static_cast<size_t>(vocab());
     }
     const StepView view = {token_ids.data(), static_cast<int32_t>(token_ids.size()),
                            segments.data(), static_cast<int32_t>(segments.size()), num_decode};
-    std::vector<HeadResult> results(rows.size());
+    std::vector<DrawResult> results(rows.size());
     model_->wait(model_->submit(view, rows), &results);
     return logits;
   }

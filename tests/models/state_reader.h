@@ -22,7 +22,7 @@ class LayerState {
     return transposed(layout_.covariance, shape_.heads, shape_.key_dim);
   }
   // [rows, width] of rows that are padded to 16.
-  std::vector<float> rows(const StatePart& part, int64_t rows, int64_t width) const {
+  std::vector<float> rows(const StateSpan& part, int64_t rows, int64_t width) const {
     std::vector<float> out;
     for (int64_t r = 0; part.floats > 0 && r < rows; ++r) {
       const float* row = slot_ + part.offset + r * padded_to_16(width);
@@ -44,7 +44,7 @@ class LayerState {
 
  private:
   // [heads][columns][padded key_dim] -> [heads, key_dim, columns]
-  std::vector<float> transposed(const StatePart& part, int64_t heads, int64_t columns) const {
+  std::vector<float> transposed(const StateSpan& part, int64_t heads, int64_t columns) const {
     const int64_t stride = padded_to_16(shape_.key_dim);
     std::vector<float> out;
     for (int64_t h = 0; part.floats > 0 && h < heads; ++h) {

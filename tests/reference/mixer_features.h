@@ -1,7 +1,7 @@
 // What a mixer layer's rule gets from the rows of the projections, literally, in double:
 // convolution, feature maps, norms, gates.
 #pragma once
-#include "kernels/ops.h"
+#include "kernels/program/program.h"
 #include "tests/reference/recurrences.h"
 
 namespace deltaserve::reference {

@@ -1,0 +1,137 @@
+// A model as a program: the list of operations that turns a step's tokens into the last layer's
+// output, written once when the model is loaded. A backend interprets it, or makes of it what suits
+// the device. Plain structs and arrays, so that a program can cross the boundary of a module.
+//
+// Indices are into the program's own arrays; -1 = none.
+#pragma once
+#include <cstdint>
+
+#include "kernels/base/dtype.h"
+#include "kernels/base/weight_format.h"
+#include "kernels/mixer_shape.h"
+#include "kernels/program/array.h"
+#include "kernels/program/mixer_vectors.h"
+#include "kernels/state_layout.h"
+
+namespace deltaserve {
+
+// Which rows a buffer has.
+enum class RowsOf : uint8_t {
+  kStep,   // one for each row of the step
+  kDraws,  // one for each draw of the step, as many at a time as the backend likes
+};
+
+// Activations, float [rows, columns]. How rows are padded, and copies in other formats, are the
+// backend's matter.
+struct Buffer {
+  const char* name = "";
+  RowsOf rows = RowsOf::kStep;
+  int32_t columns = 0;
+};
+
+// A weight as the checkpoint stores it: row-major [rows, columns], any alignment.
+struct HostMatrix {
+  const void* data = nullptr;
+  Dtype dtype = Dtype::kF32;
+  int64_t rows = 0;
+  int64_t columns = 0;
+};
+
+enum class WeightKind : uint8_t {
+  kMatrix,  // [out features, in features], in the format that the entry names
+  kVector,  // always float
+};
+
+struct Weight {
+  const char* role = "";  // for messages: "embeddings", "layer 3"
+  WeightKind kind = WeightKind::kMatrix;
+  WeightFormat format = WeightFormat::kAuto;
+  Array<HostMatrix> blocks;  // of equal columns, stacked by rows; a vector is one block
+
+  int64_t rows() const {
+    int64_t sum = 0;
+    for (const HostMatrix& block : blocks) sum += block.rows;
+    return sum;
+  }
+  int64_t columns() const { return blocks[0].columns; }
+};
+
+// Where the features of a mixer stand in a row of its projections; -1 = absent. q, k and v come
+// first and in this order: together they are the channels of the short convolution. Counts and
+// sizes are MixerShape's.
+struct ProjectionLayout {
+  int32_t q = -1;              // [q_heads, key_dim]
+  int32_t k = -1;              // [k_heads, key_dim]
+  int32_t v = -1;              // [v_heads, value_dim]
+  int32_t gate = -1;           // [heads, value_dim]  output gate
+  int32_t decay = -1;          // [decay_heads] or [decay_heads, key_dim]
+  int32_t beta = -1;           // [beta_heads], or [beta_heads, key_dim] of an erase gate
+  int32_t lambda = -1;         // [heads]
+  int32_t write_gate = -1;     // [heads, value_dim]
+  int32_t precond_decay = -1;  // [precond_heads]
+  int32_t precond_beta = -1;   // [precond_heads]
+  // With product_features q = left * right, as k; `q` and `k` above are what they are made from.
+  int32_t q_left = -1, q_right = -1;  // [q_heads, key_dim]
+  int32_t k_left = -1, k_right = -1;  // [k_heads, key_dim]
+  int32_t columns = 0;
+};
+
+// One mixer layer: from the rows of its projections to the input of its output projection.
+struct MixerLayer {
+  MixerShape shape;
+  ProjectionLayout projection;
+  LayerStateLayout state;         // where its parts stand in a slot
+  MixerVectors<int32_t> vectors;  // of Program::weights
+};
+
+enum class OpKind : uint8_t {
+  kEmbed,   // out[r] = weight[token of row r]
+  kNorm,    // out[r] = in[r] / sqrt(mean(in[r]^2) + eps) * weight
+  kMatmul,  // out (+)= in weight^T, then + bias, over columns [column, column + width)
+  kGate,    // out = activation(in[:, :n]) * in[:, n:] with n = columns of out
+  kMixer,   // short convolution, feature maps, norms, gates, the rule, the gated output norm;
+            // updates the slots' states
+};
+
+struct Op {
+  OpKind kind = OpKind::kEmbed;
+  int16_t layer = -1;  // of the model, for messages and profiles
+  int32_t in = -1, in_column = 0;
+  int32_t out = -1, out_column = 0;
+  int32_t weight = -1, bias = -1;
+  int32_t mixer = -1;  // of Program::mixers
+  bool accumulate = false;
+  Activation activation = Activation::kNone;
+  float eps = 0;
+};
+
+struct Program {
+  Array<Buffer> buffers;
+  Array<Weight> weights;
+  Array<Op> ops;
+  Array<MixerLayer> mixers;
+  Array<StatePart> parts;  // of all layers, in the order of the slot
+
+  // What draws read: logits = norm(last_hidden) output^T.
+  int32_t last_hidden = -1;  // buffer, [hidden] of the step's rows
+  int32_t drawn_hidden = -1, logits = -1;  // buffers, [hidden] and [vocab] of the draws
+  int32_t final_norm = -1, output = -1;    // weights
+  float final_eps = 0;
+
+  int32_t hidden = 0, vocab = 0;
+  int64_t slot_bytes = 0;
+};
+
+// What a backend makes room for.
+struct Limits {
+  int32_t rows = 0;      // of a step
+  int32_t segments = 0;  // of a step
+  int32_t draws = 0;     // of a step
+  int32_t slots = 0;
+};
+
+// Aborts where the program does not fit together: an index outside its array, columns that do not
+// match, an operation without what it needs. Programs are ours, never input.
+void check_program(const Program& program);
+
+}  // namespace deltaserve
