@@ -163,7 +163,7 @@ class TableConstraint final : public TokenConstraint {
   size_t num_accepted_ = 0;
 };
 
-// Reads to the end and merges everything.
-TokenUpdate read_all(TokenStream& stream);
+// Reads to the end and merges everything. Cancels after so many updates, -1 = never.
+TokenUpdate read_all(TokenStream& stream, int cancel_after = -1);
 
 }  // namespace deltaserve
