@@ -259,17 +259,16 @@ void Engine::Loop::choose_rows(SteadyTime time) {
     const size_t index = (first + i) % count;
     Sequence& sequence = *decoding_[index];
     if (!sequence.wants_row() || sequence.ready_for_row() || sequence.stream().full()) continue;
-    if (!sequence.constrained()) {
-      sequence.prepare_draw(time);
-      continue;
-    }
-    if (late) continue;
+    if (late && sequence.constrained()) continue;
     if (sequence.token_under_way()) {
       sequence.let_run_ahead();
       left -= sequence.expected_mask_time();
     } else {
-      left -= sequence.prepare_draw(time);
+      const SteadyTime done = sequence.prepare_draw(time);
+      left -= done - time;
+      time = done;
     }
+    if (!sequence.constrained()) continue;
     late = sequence.ready_for_row() && left <= std::chrono::nanoseconds(0);
     first_to_prepare_ = index + 1;
   }
@@ -319,13 +318,13 @@ void Engine::Loop::forward(StepInFlight* step) {
 
 // After the step before was committed. Whoever has ended since the plan was made is left out.
 void Engine::Loop::draw(StepInFlight* step) {
-  const SteadyTime time = now();
+  SteadyTime time = now();
   for (StepInFlight::Piece& piece : step->pieces) {
     if (piece.group != nullptr) {
-      piece.group->add_draws(&piece.prompt, time, &step->draws);
+      time = piece.group->add_draws(&piece.prompt, time, &step->draws);
       continue;
     }
-    piece.sequence->prepare_draw(time);
+    time = piece.sequence->prepare_draw(time);
     if (!piece.sequence->ended()) piece.sequence->add_draw(piece.row, &step->draws);
   }
   DS_CHECK(step->draws.size() <= static_cast<size_t>(runner_->max_rows()));

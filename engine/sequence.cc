@@ -83,19 +83,16 @@ bool Sequence::wants_draw() const {
          !(constraint_ != nullptr && constraint_->finished());
 }
 
-std::chrono::nanoseconds Sequence::prepare_draw(SteadyTime now) {
-  if (prepared_ || !wants_draw()) return {};
-  std::chrono::nanoseconds took{0};
+SteadyTime Sequence::prepare_draw(SteadyTime now) {
+  if (prepared_ || !wants_draw()) return now;
+  prepared_ = update_mask();
+  SteadyTime done = now;
   if (constrained()) {
-    const SteadyTime began = std::chrono::steady_clock::now();
-    prepared_ = update_mask();
-    took = std::chrono::steady_clock::now() - began;
-    expected_mask_time_ = std::max(took, expected_mask_time_ / 2);
-  } else {
-    prepared_ = update_mask();
+    done = std::chrono::steady_clock::now();
+    expected_mask_time_ = std::max<std::chrono::nanoseconds>(done - now, expected_mask_time_ / 2);
   }
-  if (!prepared_) end(FinishReason::kError, now);
-  return took;
+  if (!prepared_) end(FinishReason::kError, done);
+  return done;
 }
 
 // False: no token may be drawn.

@@ -67,8 +67,9 @@ class Sequence {
   // Not if the prompt is all that was asked for, or the constraint is fulfilled without a token.
   bool wants_draw() const;
   // Finds out which tokens may be drawn next; idempotent until commit(). Ends it with kError if
-  // none. Needs all tokens before that draw. Returns how long a constraint took.
-  std::chrono::nanoseconds prepare_draw(SteadyTime now);
+  // none. Needs all tokens before that draw. Returns the time when it is done: `now`, unless it had
+  // to ask a constraint.
+  SteadyTime prepare_draw(SteadyTime now);
   bool prepared() const { return prepared_; }
   // Then preparing takes its time.
   bool constrained() const { return constraint_ != nullptr; }

@@ -110,9 +110,9 @@ void SequenceGroup::start_choices(StepRunner* runner, Sequences* decoding) {
   slots_.clear();
 }
 
-void SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws) {
+SteadyTime SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws) {
   piece->num_targets = 0;
-  if (unwanted()) return;
+  if (unwanted()) return now;
   for (int i = 0; i < piece->num_rows; ++i) {
     const int64_t position = piece->position + i;
     if (!wants_target(position)) continue;
@@ -123,11 +123,12 @@ void SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* d
     draws->push_back(target);
     ++piece->num_targets;
   }
-  if (!at_end(*piece)) return;
+  if (!at_end(*piece)) return now;
   for (Sequence* choice : members_) {
-    choice->prepare_draw(now);
+    now = choice->prepare_draw(now);
     if (choice->wants_draw()) choice->add_draw(piece->first_row + piece->num_rows - 1, draws);
   }
+  return now;
 }
 
 const DrawResult* SequenceGroup::commit(const Piece& piece, const DrawResult* results,

@@ -56,8 +56,9 @@ class SequenceGroup {
   // slot, copies of the state are queued for those that may go on, and all move to *decoding. The
   // group has to live on until that step is committed.
   void start_choices(StepRunner* runner, Sequences* decoding);
-  // Asks for what is wanted of the piece's logits: nothing if all choices have ended.
-  void add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws);
+  // Asks for what is wanted of the piece's logits: nothing if all choices have ended. Returns the
+  // time when it is done.
+  SteadyTime add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws);
   // Takes the results of what add_draws() asked for, from the front of `results`, and returns the
   // first that is not its own. Choices that have ended meanwhile are passed over.
   const DrawResult* commit(const Piece& piece, const DrawResult* results, SteadyTime now);

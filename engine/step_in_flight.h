@@ -28,8 +28,8 @@ struct StepInFlight {
   StepPlan plan;
   std::vector<Piece> pieces;  // [plan.segments]
   Ticket ticket;
-  std::vector<Draw> draws;  // in the order of the pieces
-  std::vector<DrawResult> results;
+  std::vector<Draw> draws;          // in the order of the pieces
+  std::vector<DrawResult> results;  // [draws]
 
   // What has ended since the step was queued lives on here: pieces point to it, and draws to its
   // masks and penalties. All of it was published and owns no slot any more.
@@ -41,7 +41,6 @@ struct StepInFlight {
     plan.clear();
     pieces.clear();
     draws.clear();
-    results.clear();
     ended.clear();
     ended_groups.clear();
   }
