@@ -9,7 +9,7 @@
 namespace deltaserve::cuda {
 
 struct RuntimeLog {
-  bool can_record = true;
+  bool has_graphs = true;
   bool recording_fails = false;
   bool can_overlap = true;
   bool overlaps = false;
@@ -47,24 +47,24 @@ class LoggedRuntime final : public Runtime {
     ++log_.synchronized;
     inner_->synchronize();
   }
-  void set_mark(int mark) override { inner_->set_mark(mark); }
-  void wait_for_mark(int mark) override { inner_->wait_for_mark(mark); }
+  void record_event(int event) override { inner_->record_event(event); }
+  void wait_for_event(int event) override { inner_->wait_for_event(event); }
   bool has_clusters() const override { return true; }
   bool can_overlap() const override { return log_.can_overlap && inner_->can_overlap(); }
   void set_overlap(bool overlaps) override {
     log_.overlaps = overlaps;
     inner_->set_overlap(overlaps);
   }
-  bool can_record() const override { return log_.can_record; }
-  void begin_recording() override { inner_->begin_recording(); }
-  uint64_t end_recording() override {
+  bool has_graphs() const override { return log_.has_graphs; }
+  void begin_graph() override { inner_->begin_graph(); }
+  uint64_t end_graph() override {
     ++log_.recorded;
-    const uint64_t recording = inner_->end_recording();
+    const uint64_t recording = inner_->end_graph();
     return log_.recording_fails ? 0 : recording;
   }
-  void play(uint64_t recording) override {
+  void launch_graph(uint64_t graph) override {
     ++log_.played;
-    inner_->play(recording);
+    inner_->launch_graph(graph);
   }
 
  private:

@@ -152,12 +152,12 @@ Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
   body();  // loads the kernels, which cannot be recorded
   runtime.synchronize();
   std::function<void()> round = body;
-  if (runtime.can_record()) {
-    runtime.begin_recording();
+  if (runtime.has_graphs()) {
+    runtime.begin_graph();
     body();
-    const uint64_t recording = runtime.end_recording();
+    const uint64_t recording = runtime.end_graph();
     DS_CHECK(recording != 0);
-    round = [&runtime, recording] { runtime.play(recording); };
+    round = [&runtime, recording] { runtime.launch_graph(recording); };
   }
   Stopwatch watch(runtime);
   std::vector<double> times;
