@@ -62,8 +62,9 @@ class CudaBackend final : public Backend {
     if (!reserve_steps()) {
       return "not enough memory for steps of " + std::to_string(limits.rows) + " rows";
     }
-    states_ = Memory<float>(*runtime_, slot_floats_ * limits.slots);
-    last_tokens_ = Memory<int32_t>(*runtime_, limits.slots);
+    // Not 0 floats, where no layer has a state.
+    states_ = Memory<float>(*runtime_, std::max<int64_t>(slot_floats_ * limits.slots, 1));
+    last_tokens_ = Memory<int32_t>(*runtime_, std::max(limits.slots, 1));
     if (states_.empty() || last_tokens_.empty()) {
       return "not enough memory for " + std::to_string(limits.slots) + " states of " +
              std::to_string(program.slot_bytes) + " bytes";
@@ -170,7 +171,7 @@ class CudaBackend final : public Backend {
       memory.weights += bytes;
       if (weight.every_step) memory.step_weights += bytes;
     }
-    memory.slots = static_cast<int64_t>(states_.bytes() + last_tokens_.bytes());
+    memory.slots = int64_t{limits_.slots} * static_cast<int64_t>(slot_bytes() + sizeof(int32_t));
     size_t scratch = memory_.scratch.bytes() + step_memory_.bytes() + draw_memory_.bytes() +
                      adjusted_.bytes() + results_.bytes() + products_.bytes();
     for (const DeviceBuffer& buffer : memory_.buffers) scratch += buffer.bytes();
@@ -213,26 +214,18 @@ class CudaBackend final : public Backend {
     const int32_t num_rows = step_.view.num_rows;
     DeviceBuffer& out = memory_.buffer(op.out);
     switch (op.kind) {
-      case OpKind::kEmbed: {
-        const DeviceMatrix& table = memory_.matrix(op.weight);
-        const RowTokens tokens = {step_.view.token_ids, step_.row_segments, step_.view.segments,
-                                  last_tokens_.get()};
-        return launch_embed(stream, table, tokens, num_rows,
-                            out.written(op.out_column, table.columns));
-      }
-      case OpKind::kNorm: {
-        const Memory<float>& weight = memory_.vector(op.weight);
-        return launch_rms_norm(stream, memory_.buffer(op.in).rows(op.in_column, weight.size()),
-                               nullptr, weight.get(), op.eps, num_rows,
-                               out.written(op.out_column, weight.size()));
-      }
+      case OpKind::kEmbed:
+        return launch_embed(
+            stream, memory_.matrix(op.weight),
+            {step_.view.token_ids, step_.row_segments, step_.view.segments, last_tokens_.get()},
+            num_rows, out.written());
+      case OpKind::kNorm:
+        return launch_rms_norm(stream, memory_.buffer(op.in).rows(), nullptr,
+                               memory_.vector(op.weight).get(), op.eps, num_rows, out.written());
       case OpKind::kMatmul: return run_matmul(op);
-      case OpKind::kGate: {
-        const int64_t columns = out.columns - op.out_column;
-        return launch_gate(stream, op.activation,
-                           memory_.buffer(op.in).rows(op.in_column, 2 * columns), num_rows,
-                           out.written(op.out_column, columns));
-      }
+      case OpKind::kGate:
+        return launch_gate(stream, op.activation, memory_.buffer(op.in).rows(), num_rows,
+                           out.written());
       case OpKind::kMixer: return run_mixer(op);
     }
   }
@@ -244,21 +237,20 @@ class CudaBackend final : public Backend {
   void run_matmul(const Op& op) {
     const ProductRows x = product_rows(memory_.buffer(op.in), op.in_column);
     const DeviceMatrix& w = memory_.matrix(op.weight);
-    DeviceBuffer& buffer = memory_.buffer(op.out);
-    const DeviceRows out = buffer.changed(op.out_column, w.rows);
-    const bool fills_rows = op.out_column == 0 && w.rows == buffer.columns;
+    const DeviceRows out = memory_.buffer(op.out).changed();
+    const bool fills_rows = op.out_column == 0 && w.rows == out.columns;
     products_.multiply(w, x, step_.view.num_rows, step_.view.num_decode_rows, op.accumulate,
-                       {out.data, out.stride, fills_rows});
+                       {out.data + op.out_column, out.stride, fills_rows});
     if (op.bias < 0) return;
     launch_add_bias(runtime_->stream(), memory_.vector(op.bias).get(), w.rows, step_.view.num_rows,
-                    buffer.changed(0, buffer.columns), op.out_column);
+                    out, op.out_column);
   }
 
   void run_mixer(const Op& op) {
     const LoadedMixer& mixer = memory_.mixers[static_cast<size_t>(op.mixer)];
     const MixerShape& shape = mixer.layer.shape;
     const DeviceBuffer& projected = memory_.buffer(op.in);
-    const DeviceRows out = memory_.buffer(op.out).written(op.out_column, shape.value_columns());
+    const DeviceRows out = memory_.buffer(op.out).written();
     MixerScratch& scratch = memory_.scratch;
     MixerLayer layer = mixer.layer;
     layer.projection.columns = static_cast<int32_t>(projected.stride);  // with their padding
@@ -266,7 +258,7 @@ class CudaBackend final : public Backend {
     const MixerCall call = {layer,
                             mixer.weights,
                             step_.view,
-                            projected.data.get() + op.in_column,
+                            projected.data.get(),
                             out.data,
                             {states_.get(), slot_floats_, layer.state},
                             scratch.features.get(),
@@ -292,8 +284,8 @@ class CudaBackend final : public Backend {
     DeviceBuffer& logits = memory_.buffer(logits_);
     for (int32_t begin = 0; begin < draws.count; begin += memory_.draw_block) {
       const int32_t count = std::min(memory_.draw_block, draws.count - begin);
-      launch_rms_norm(stream, hidden.rows(0, hidden.columns), draws.rows + begin, norm.get(),
-                      final_eps_, count, drawn.written(0, drawn.columns));
+      launch_rms_norm(stream, hidden.rows(), draws.rows + begin, norm.get(), final_eps_, count,
+                      drawn.written());
       // Of rows of either kind: all are few, and take the kernels of decode rows.
       products_.multiply(output, product_rows(drawn, 0), count, count, false,
                          {logits.data.get(), logits.stride, false});

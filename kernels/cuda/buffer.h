@@ -29,21 +29,16 @@ struct DeviceBuffer {
   bool complete() const { return complete_; }
   size_t bytes() const { return data.bytes() + bf16.bytes(); }
 
-  // Columns [column, column + count) of the rows.
-  DeviceRows rows(int64_t column, int64_t count) const {
-    return {data.get() + column, bf16.empty() ? nullptr : bf16.get() + column, count, stride};
-  }
+  DeviceRows rows() const { return {data.get(), bf16.get(), columns, stride}; }
   // For a kernel that fills them together with their bf16 copy.
-  DeviceRows written(int64_t column, int64_t count) {
+  DeviceRows written() {
     bf16_current = !bf16.empty();
-    return rows(column, count);
+    return rows();
   }
   // For one that changes the floats only.
-  DeviceRows changed(int64_t column, int64_t count) {
+  DeviceRows changed() {
     bf16_current = false;
-    DeviceRows all = rows(column, count);
-    all.bf16 = nullptr;
-    return all;
+    return {data.get(), nullptr, columns, stride};
   }
 
  private:

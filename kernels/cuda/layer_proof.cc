@@ -29,8 +29,9 @@ constexpr int kRows = kNumDecode + kPromptRows;
 constexpr int kSlots = 3;
 constexpr int kDecodeSlots = 2;  // the first
 
-// All that the shape projects, column after column.
-ProjectionLayout projection_of(const MixerShape& shape) {
+}  // namespace
+
+ProjectionLayout packed_projection(const MixerShape& shape) {
   ProjectionLayout at;
   at.columns = 0;
   const auto take = [&at](int32_t count) {
@@ -57,13 +58,15 @@ ProjectionLayout projection_of(const MixerShape& shape) {
   return at;
 }
 
+namespace {
+
 class Proof {
  public:
   Proof(Runtime& runtime, const MixerShape& shape, StateFormat format)
       : runtime_(runtime),
         layout_(StateLayout::of(shape, 1, format)),
         gate_layout_(shape),
-        projection_(projection_of(shape)) {
+        projection_(packed_projection(shape)) {
     layer_.shape = shape;
     layer_.projection = projection_;
     layer_.state = layout_.layers[0];

@@ -8,11 +8,14 @@
 
 namespace deltaserve::cuda {
 
+// All that a layer of this shape projects, column after column.
+ProjectionLayout packed_projection(const MixerShape& shape);
+
 // A shape and a state format that a model's mixer layers have, and the kernels that run them.
 struct MixerVariant {
   MixerShape shape;
   StateFormat format = StateFormat::kF32;
-  LayerPaths paths;
+  LayerPaths paths = {};
 };
 
 // Runs layers of this shape with random operands by the plain kernels and by the fast ones that

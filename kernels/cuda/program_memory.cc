@@ -100,22 +100,12 @@ std::string ProgramMemory::load_weights(Runtime& runtime, ProductRunner& product
   }
   std::vector<bool> of_steps(weights.size());
   for (const Op& op : program.ops) {
-    if (op.bias >= 0) weights[size(op.bias)].every_step = true;
-    if (op.weight < 0 || op.kind == OpKind::kEmbed) continue;
-    weights[size(op.weight)].every_step = true;
     if (op.kind == OpKind::kMatmul) of_steps[size(op.weight)] = true;
   }
-  for (const MixerLayer& mixer : program.mixers) {
-    map_vectors<int32_t>(mixer.vectors, [&](int32_t index) {
-      if (index >= 0) weights[size(index)].every_step = true;
-      return index;
-    });
-  }
-  for (const int32_t index : {program.final_norm, program.output}) {
-    weights[size(index)].every_step = true;
-  }
   for (size_t i = 0; i < weights.size(); ++i) {
-    const bool of_draws = static_cast<int32_t>(i) == program.output;
+    const auto index = static_cast<int32_t>(i);
+    weights[i].every_step = !reads_only_rows(program, index);
+    const bool of_draws = index == program.output;
     if (of_steps[i] || of_draws) products.add_weight(weights[i].matrix.matrix, of_steps[i]);
   }
   return "";
