@@ -233,25 +233,26 @@ std::vector<float> run_model(const ModelFolder& folder, Backend* backend) {
   EXPECT_TRUE(model.ok()) << model.status();
   const auto vocab = static_cast<size_t>(folder.config.vocab_size);
   std::vector<float> logits;
-  std::vector<DrawResult> results;
-  const auto step = [&](int32_t num_rows, int64_t position, int num_decode) {
+  const auto step = [&](RowKind kind, int32_t num_rows, int64_t position) {
     std::vector<int32_t> tokens;
     for (int32_t i = 0; i < num_rows; ++i) {
       tokens.push_back(static_cast<int32_t>((position + i) * 7 % folder.config.vocab_size));
     }
     const size_t before = logits.size();
     logits.resize(before + static_cast<size_t>(num_rows) * vocab);
-    std::vector<Draw> rows(tokens.size());
-    for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i].row = static_cast<int32_t>(i);
-      rows[i].logits = logits.data() + before + i * vocab;
+    std::vector<Draw> draws(tokens.size());
+    for (size_t i = 0; i < draws.size(); ++i) {
+      draws[i].row = static_cast<int32_t>(i);
+      draws[i].logits = logits.data() + before + i * vocab;
     }
-    const Segment segment = {1, 1, 0, num_rows, position};
-    (*model)->wait((*model)->submit({tokens.data(), num_rows, &segment, 1, num_decode}, rows),
-                   &results);
+    const std::vector<Segment> segments = {{kind, 1, 1, 0, num_rows, position}};
+    const Ticket ticket = (*model)->forward({array_of(tokens), array_of(segments)});
+    (*model)->draw(ticket, array_of(draws));
+    std::vector<DrawResult> results(draws.size());
+    (*model)->wait(ticket, results.data());
   };
-  step(70, 0, 0);
-  for (int64_t position = 70; position < 73; ++position) step(1, position, 1);
+  step(RowKind::kPrefill, 70, 0);
+  for (int64_t position = 70; position < 73; ++position) step(RowKind::kDecode, 1, position);
   return logits;
 }
 
