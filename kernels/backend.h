@@ -21,8 +21,8 @@ class ThreadPool;
 // Bytes that a loaded backend holds.
 struct Memory {
   int64_t weights = 0;       // as they stand in memory, scales included
-  int64_t step_weights = 0;  // those of them that every decode step reads: not a table of embeddings
-                             // that is nothing else
+  int64_t step_weights = 0;  // those of them that every decode step reads: not a table of
+                             // embeddings that is nothing else
   int64_t slots = 0;
   int64_t scratch = 0;
 };
@@ -36,23 +36,24 @@ class Backend {
   // What of the program the backend cannot do, as a sentence; empty where it can do all. Looks at
   // no weight's data.
   virtual std::string refusal(const Program& program, const Limits& limits) const = 0;
-  // Copies the weights and makes room for everything that steps need; the program and what it points
-  // to may be released afterwards. Empty: done; else a sentence that says what there was not enough
-  // memory for, and the backend is of no further use. Once, for a program that is not refused.
+  // Copies the weights and makes room for everything that steps need; the program and what it
+  // points to may be released afterwards. Empty: done; else a sentence that says what there was not
+  // enough memory for, and the backend is of no further use. Once, for a program that is not
+  // refused.
   virtual std::string load(const Program& program, const Limits& limits) = 0;
 
   // ---- A step
 
   // Queues the forward pass. Copies what it is given.
   virtual Ticket forward(const Step& step) = 0;
-  // Queues the draws of the step that was queued last: once a step, before the next forward(), and
-  // none is fine. Copies the array, but not what its entries point to.
+  // Queues the draws of the step that was queued last: once a step, before the next forward(); the
+  // array may be empty. Copies the array, but not what its entries point to.
   virtual void draw(Ticket ticket, Array<Draw> draws) = 0;
   // Blocks until the step and its draws are done; `results` receives one entry for each draw. Of a
   // transfer: blocks until it is done; `results` is not looked at.
   virtual void wait(Ticket ticket, DrawResult* results) = 0;
-  // How many forward passes may be queued beyond the step that is waited for next. 0 where forward()
-  // itself computes.
+  // How many forward passes may be queued beyond the step that is waited for next. 0 where
+  // forward() itself computes.
   virtual int steps_ahead() const = 0;
 
   // ---- Slots, in the order of the calls. `host` holds Program::slot_bytes until its ticket is
@@ -64,8 +65,8 @@ class Backend {
 
   // ---- For logs and metrics
 
-  // For instance "cpu AVX2, 2 threads, 380 MB of int8 weights"; names instructions that failed their
-  // self-test at the start and are not used.
+  // For instance "cpu AVX2, 2 threads, 380 MB of int8 weights"; names instructions that failed
+  // their self-test at the start and are not used.
   virtual std::string description() const = 0;
   virtual Memory memory() const = 0;
 };

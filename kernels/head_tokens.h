@@ -58,9 +58,9 @@ struct HeadTokens {
   }
 };
 
-// S^T of one head in a slot. All arithmetic is float; a state whose format
-// is not exact is rounded when it is stored: behind every decoded token, and in a prefill at every point of the 64-token grid
-// and at its end, wherever the prefill was cut.
+// S^T of one head in a slot. All arithmetic is float; a state whose format is not exact is rounded
+// to nearest even when it is stored: behind every decoded token, and in a prefill at every point of
+// the 64-token grid and at its end, wherever the prefill was cut.
 struct HeadState {
   void* data = nullptr;  // of the format's type, 32-byte aligned
   StateFormat format = StateFormat::kF32;

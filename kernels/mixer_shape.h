@@ -13,9 +13,9 @@ enum class Activation : uint8_t { kNone, kSilu, kRelu, kEluPlusOne, kSigmoid };
 // Over the channels of one query or key head.
 enum class FeatureNorm : uint8_t {
   kNone,
-  kL2,          // x / sqrt(sum(x^2) + 1e-6)
+  kL2,          // x / sqrt(sum(x^2) + kL2NormEps)
   kSum,         // x / sum(x)
-  kSumPlusEps,  // x / (sum(x) + 1e-4)
+  kSumPlusEps,  // x / (sum(x) + kSumNormEps)
 };
 
 // The log decay g from its logit x.
@@ -23,7 +23,7 @@ enum class DecayGate : uint8_t {
   kNone,            // g = 0
   kSoftplus,        // g = -exp(a_log) softplus(x + dt_bias)
   kBoundedSigmoid,  // g = decay_bound sigmoid(exp(a_log) (x + dt_bias)); without a_log factor 1
-  kLogSigmoid,      // g = max(log(sigmoid(x)) / 16, decay_bound)
+  kLogSigmoid,      // g = max(kLogSigmoidFactor log(sigmoid(x)), decay_bound)
   kTimeStep,        // beta = clamp(softplus(x + dt_bias)), g = -exp(a_log) beta
 };
 
@@ -95,7 +95,7 @@ struct MixerShape {
   QueryConditioning conditioning;
 
   // ---- Output
-  bool normalised = false;  // divides by scale q . (sum of keys) + 1e-10 (linear attention)
+  bool normalised = false;  // divides by scale q . (sum of keys) + kKeySumEps (linear attention)
   OutputNorm output_norm = OutputNorm::kHead;
   int32_t norm_groups = 1;
   Activation gate_activation = Activation::kSilu;

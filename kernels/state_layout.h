@@ -75,8 +75,8 @@ struct StateLayout {
   int64_t bytes_per_token() const;
 
  private:
-  StateSpan take(const char* name, StateFormat format, int64_t heads, int64_t rows,
-                 int64_t columns, int64_t stride);
+  StateSpan take(const char* name, StateFormat format, int64_t heads, int64_t rows, int64_t columns,
+                 int64_t stride);
 };
 
 // Rows of S^T are padded so that every row begins on a 64-byte boundary.

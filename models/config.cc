@@ -1,5 +1,7 @@
 #include "models/config.h"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -35,20 +37,25 @@ constexpr std::string_view kIgnoredKeys[] = {"_name_or_path",
 constexpr std::string_view kKeysThatMustBeNull[] = {"attn", "attnres_block_size",
                                                     "quantization_config"};
 
+// Keys of the whole model, which cannot differ by layer.
+constexpr std::string_view kModelKeys[] = {
+    "hidden_size", "num_hidden_layers",   "vocab_size",   "norm_eps",
+    "layers",      "tie_word_embeddings", "bos_token_id", "eos_token_id"};
+
 // The type decides which other keys are known, so it is read first.
-const ModelFamily* read_type(ConfigReader& reader, ModelConfig* config) {
-  config->model_type = reader.word("model_type", "");
-  const ModelFamily* family = find_family(config->model_type);
+const ModelFamily* read_type(ConfigReader& reader, std::string* model_type) {
+  *model_type = reader.word("model_type", "");
+  const ModelFamily* family = find_family(*model_type);
   if (!reader.has("model_type")) {
     reader.fail("model_type", str_cat("is absent; supported are ", supported_model_types()));
   } else if (family == nullptr) {
-    reader.fail("model_type", str_cat("is ", quoted(config->model_type), "; supported are ",
-                                      supported_model_types()));
+    reader.fail("model_type",
+                str_cat("is ", quoted(*model_type), "; supported are ", supported_model_types()));
   }
   return family;
 }
 
-void read_mlp(ConfigReader& reader, ModelConfig* config) {
+void read_mlp(ConfigReader& reader, LayerConfig* config) {
   reader.choice("hidden_act", {"swish", "silu"}, "swish");
   const double ratio = reader.optional_real("hidden_ratio", limits::kHiddenRatio).value_or(4);
   const auto given = reader.optional_integer("intermediate_size", limits::kIntermediateSize);
@@ -64,6 +71,69 @@ void read_mlp(ConfigReader& reader, ModelConfig* config) {
     reader.fail("hidden_ratio", str_cat("is ", ratio, ", which makes an intermediate size of ",
                                         config->intermediate_size, ", not from 1 to ",
                                         limits::kIntermediateSize.max));
+  }
+}
+
+LayerConfig read_layer(ConfigReader& reader, const ModelFamily& family, int64_t hidden_size) {
+  LayerConfig layer;
+  layer.model_type = family.model_type;
+  layer.hidden_size = hidden_size;
+  family.read_mixer(reader, &layer);
+  read_conditioning(reader, family.takes_ccq, &layer);
+  if (family.has_mlp) read_mlp(reader, &layer);
+  return layer;
+}
+
+// A layer whose keys are those of the config, but for `overrides`.
+LayerConfig read_own_layer(ConfigReader& model, const boost::json::object& config,
+                           const boost::json::object& overrides, const std::string& origin,
+                           int64_t hidden_size) {
+  ConfigReader reader(config, overrides, origin);
+  LayerConfig layer;
+  if (const ModelFamily* family = read_type(reader, &layer.model_type); family != nullptr) {
+    layer = read_layer(reader, *family, hidden_size);
+    layer.has_mixer = reader.boolean("mixer", true);
+    if (!reader.boolean("mlp", family->has_mlp)) {
+      layer.intermediate_size = 0;
+    } else if (!family->has_mlp) {
+      read_mlp(reader, &layer);
+    }
+    if (!layer.has_mixer && layer.intermediate_size == 0) {
+      reader.fail("mixer", "is false, and so is mlp: the layer would do nothing");
+    }
+  }
+  for (const auto& member : overrides) {
+    const std::string_view key(member.key().data(), member.key().size());
+    if (std::find(std::begin(kModelKeys), std::end(kModelKeys), key) != std::end(kModelKeys)) {
+      reader.fail(quoted(key), "cannot differ by layer");
+    } else if (!reader.is_known(key)) {
+      reader.fail(quoted(key), "is not a key of this layer");
+    }
+  }
+  model.merge(reader);
+  return layer;
+}
+
+void read_layers(ConfigReader& reader, const boost::json::object& object, const ModelFamily& family,
+                 ModelConfig* config) {
+  const int64_t count = reader.integer("num_hidden_layers", limits::kLayers, family.num_layers);
+  config->vocab_size = reader.integer("vocab_size", limits::kVocabSize, 32000);
+  if (reader.is_null("layers")) {
+    config->layers.assign(static_cast<size_t>(count),
+                          read_layer(reader, family, config->hidden_size));
+    return;
+  }
+  const boost::json::value& list = object.at("layers");
+  if (!list.is_array() || static_cast<int64_t>(list.get_array().size()) != count) {
+    reader.fail("layers", str_cat("must be a list of ", count, " objects, one for each layer"));
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const std::string origin = str_cat(reader.origin(), ": layers[", i, "]");
+    const boost::json::value& entry = list.get_array()[static_cast<size_t>(i)];
+    if (!entry.is_object()) return reader.fail(str_cat("layers[", i, "]"), "is not an object");
+    config->layers.push_back(
+        read_own_layer(reader, object, entry.get_object(), origin, config->hidden_size));
   }
 }
 
@@ -147,26 +217,36 @@ void read_special_tokens(ConfigReader& reader, const boost::json::object& object
 
 }  // namespace
 
+bool layers_are_alike(const ModelConfig& config) {
+  return std::all_of(config.layers.begin(), config.layers.end(),
+                     [&](const LayerConfig& layer) { return layer == config.layers.front(); });
+}
+
+StateLayout state_layout(const ModelConfig& config, StateFormat format) {
+  StateLayout layout;
+  for (const LayerConfig& layer : config.layers) {
+    layer.has_mixer ? layout.add_mixer(layer.mixer, format) : layout.add_empty();
+  }
+  return layout;
+}
+
 absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin) {
   absl::StatusOr<boost::json::object> object = parse_json_object(infinity_as_null(json), origin);
   if (!object.ok()) return object.status();
   ConfigReader reader(*object, origin);
   ModelConfig config;
-  const ModelFamily* family = read_type(reader, &config);
+  const ModelFamily* family = read_type(reader, &config.model_type);
   if (family == nullptr) return reader.status();
   for (const std::string_view key : kKeysThatMustBeNull) reader.refuse_unless_null(key);
   for (const std::string_view key : kIgnoredKeys) reader.ignore(key);
   config.hidden_size = reader.integer("hidden_size", limits::kHiddenSize, 2048);
-  config.num_layers = reader.integer("num_hidden_layers", limits::kLayers, family->num_layers);
-  config.vocab_size = reader.integer("vocab_size", limits::kVocabSize, 32000);
-  family->read_mixer(reader, &config);
-  read_conditioning(reader, family->takes_ccq, &config);
-  if (family->has_mlp) read_mlp(reader, &config);
+  read_layers(reader, *object, *family, &config);
   config.norm_eps = static_cast<float>(reader.real("norm_eps", limits::kNormEps, family->norm_eps));
-  config.mixer.norm_eps = config.norm_eps;
+  for (LayerConfig& layer : config.layers) layer.mixer.norm_eps = config.norm_eps;
   config.tie_word_embeddings = reader.boolean("tie_word_embeddings", false);
   read_tokens(reader, &config);
   if (!reader.status().ok()) return reader.status();
+  config.warnings = reader.warnings();
   for (std::string& warning : reader.unknown_key_warnings()) {
     config.warnings.push_back(std::move(warning));
   }

@@ -29,9 +29,15 @@ std::string range_text(limits::RealRange range) {
 
 }  // namespace
 
+const boost::json::value* ConfigReader::look_up(std::string_view key) const {
+  const boost::json::value* value = nullptr;
+  if (overrides_ != nullptr) value = overrides_->if_contains(key);
+  return value != nullptr ? value : object_.if_contains(key);
+}
+
 const boost::json::value* ConfigReader::find(std::string_view key) {
   known_.insert(std::string(key));
-  return status_.ok() ? object_.if_contains(key) : nullptr;
+  return status_.ok() ? look_up(key) : nullptr;
 }
 
 void ConfigReader::fail(std::string_view key, std::string_view problem) {
@@ -178,6 +184,16 @@ void ConfigReader::refuse_unless_null(std::string_view key) {
   const boost::json::value* value = find(key);
   if (value != nullptr && !value->is_null()) {
     fail(key, str_cat("is ", json_text(*value), ", only null is supported"));
+  }
+}
+
+void ConfigReader::merge(const ConfigReader& other) {
+  fail(other.status_);
+  known_.insert(other.known_.begin(), other.known_.end());
+  for (const std::string& warning : other.warnings_) {
+    if (std::find(warnings_.begin(), warnings_.end(), warning) == warnings_.end()) {
+      warnings_.push_back(warning);
+    }
   }
 }
 

@@ -22,6 +22,10 @@ class ConfigReader {
   // `object` must outlive the reader. `origin` begins every message.
   ConfigReader(const boost::json::object& object, std::string_view origin)
       : object_(object), origin_(origin) {}
+  // The members of `overrides`, which must outlive the reader, too, go before those of `object`.
+  ConfigReader(const boost::json::object& object, const boost::json::object& overrides,
+               std::string_view origin)
+      : object_(object), overrides_(&overrides), origin_(origin) {}
 
   const absl::Status& status() const { return status_; }
 
@@ -46,7 +50,7 @@ class ConfigReader {
   // One integer or a list of them; nullopt = the key is absent, an empty list = null.
   std::optional<std::vector<int32_t>> token_ids(std::string_view key, int64_t vocab_size);
 
-  bool has(std::string_view key) const { return object_.contains(key); }
+  bool has(std::string_view key) const { return look_up(key) != nullptr; }
   // Absent or null. Marks the key as known.
   bool is_null(std::string_view key);
   const std::string& origin() const { return origin_; }
@@ -58,20 +62,30 @@ class ConfigReader {
   void fail(std::string_view key, std::string_view problem);
   // Takes over the error of a reader of a part of the object.
   void fail(const absl::Status& status);
+  // A remark for whoever loads the model.
+  void warn(std::string text) { warnings_.push_back(std::move(text)); }
+  // Takes over what a reader of a similar object has asked for, and its remarks.
+  void merge(const ConfigReader& other);
 
   // Sets an error for the first key that nothing has asked for.
   void refuse_unknown_keys();
   // One sentence for each key that nothing has asked for.
   std::vector<std::string> unknown_key_warnings() const;
+  // Whether something has asked for the key.
+  bool is_known(std::string_view key) const { return known_.contains(key); }
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
+  const boost::json::value* look_up(std::string_view key) const;
   const boost::json::value* find(std::string_view key);
   void fail_value(std::string_view key, const boost::json::value& value, std::string_view wanted);
 
   const boost::json::object& object_;
+  const boost::json::object* overrides_ = nullptr;
   std::string origin_;
   absl::Status status_;
   std::set<std::string, std::less<>> known_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace deltaserve

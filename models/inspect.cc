@@ -19,12 +19,6 @@ namespace {
 constexpr const char* kMlps = "mlps";
 constexpr const char* kParts[] = {"embeddings", "mixers", kMlps, "norms", "head"};
 
-constexpr std::pair<const char*, StatePart LayerStateLayout::*> kStateParts[] = {
-    {"state", &LayerStateLayout::state},           {"conv tail", &LayerStateLayout::conv_tail},
-    {"squares", &LayerStateLayout::squares},       {"key sum", &LayerStateLayout::key_sum},
-    {"covariance", &LayerStateLayout::covariance}, {"key count", &LayerStateLayout::key_count},
-    {"key mean", &LayerStateLayout::key_mean}};
-
 // 1234567 -> "1,234,567"
 std::string with_commas(uint64_t number) {
   std::string digits = str_cat(number);
@@ -83,25 +77,42 @@ std::string tokenizer_text(const ModelFolder& folder) {
   return str_cat("sentencepiece, ", folder.tokenizer->size(), " pieces");
 }
 
-void add_model(const ModelFolder& folder, const ModelConfig& config, std::string* out) {
-  const MixerShape& mixer = config.mixer;
-  add_line(out, "model", folder.path);
-  add_line(out, "type", config.model_type);
+void add_mixer(const LayerConfig& layer, std::string* out) {
+  const MixerShape& mixer = layer.mixer;
   add_line(out, "mixer", mixer_name(mixer.kind));
   add_line(out, "rule", mixer_rule(mixer.kind));
-  if (mixer.conditioning.on) {
-    add_line(out, "query", conditioning_text(mixer.conditioning));
-  }
-  add_line(out, "layers", str_cat(config.num_layers));
-  add_line(out, "hidden size", str_cat(config.hidden_size));
-  add_line(out, "mlp size",
-           config.intermediate_size > 0 ? str_cat(config.intermediate_size) : "none");
+  if (mixer.conditioning.on) add_line(out, "query", conditioning_text(mixer.conditioning));
   add_line(out, "heads", heads_text(mixer));
   add_line(out, "convolution", mixer.conv_width > 0 ? str_cat(mixer.conv_width, " taps") : "none");
-  add_line(out, "output gate", config.tensors.output_gate ? "yes" : "no");
-  if (mixer.kind == MixerKind::kQDelta || mixer.kind == MixerKind::kQDeltaReleased) {
-    add_line(out, "lambda bias", str_cat(mixer.lambda_bias));
+  add_line(out, "output gate", layer.tensors.output_gate ? "yes" : "no");
+  if (erases_query(mixer.kind)) add_line(out, "lambda bias", str_cat(mixer.lambda_bias));
+}
+
+// One block of lines for all layers, or one for each run of layers that are alike.
+void add_layers(const ModelConfig& config, std::string* out) {
+  for (size_t first = 0, end = 0; first < config.layers.size(); first = end) {
+    const LayerConfig& layer = config.layers[first];
+    while (end < config.layers.size() && config.layers[end] == layer) ++end;
+    if (!layers_are_alike(config)) {
+      add_line(out, end - first == 1 ? "layer" : "layers",
+               end - first == 1 ? str_cat(first) : str_cat(first, " to ", end - 1));
+    }
+    if (layer.has_mixer) {
+      add_mixer(layer, out);
+    } else {
+      add_line(out, "mixer", "none");
+    }
+    add_line(out, "mlp size",
+             layer.intermediate_size > 0 ? str_cat(layer.intermediate_size) : "none");
   }
+}
+
+void add_model(const ModelFolder& folder, const ModelConfig& config, std::string* out) {
+  add_line(out, "model", folder.path);
+  add_line(out, "type", config.model_type);
+  add_line(out, "layers", str_cat(config.num_layers()));
+  add_line(out, "hidden size", str_cat(config.hidden_size));
+  add_layers(config, out);
   add_line(out, "vocabulary",
            str_cat(config.vocab_size, " tokens, output matrix ",
                    config.tie_word_embeddings ? "tied to the embeddings" : "of its own"));
@@ -130,6 +141,42 @@ void add_parameters(const ModelConfig& config, std::string* out) {
   add_amount(out, "total", total, "");
 }
 
+// Parts of one name and shape, of however many layers.
+struct PartSum {
+  StatePart part;
+  int64_t layers = 0;
+};
+
+bool same_shape(const StatePart& a, const StatePart& b) {
+  return std::string_view(a.name) == b.name && a.per == b.per && a.format == b.format &&
+         a.heads == b.heads && a.rows == b.rows && a.columns == b.columns;
+}
+
+void add_state(const StateLayout& layout, std::string* out) {
+  std::vector<PartSum> sums;
+  for (const StatePart& part : layout.parts) {
+    const auto found = std::find_if(sums.begin(), sums.end(),
+                                    [&](const PartSum& sum) { return same_shape(sum.part, part); });
+    if (found == sums.end()) {
+      sums.push_back({part, 1});
+    } else {
+      ++found->layers;
+    }
+  }
+  absl::StrAppend(out, "\nbytes of one sequence, at any length\n");
+  for (const auto& [part, layers] : sums) {
+    const auto bytes = static_cast<uint64_t>(layers * part.bytes());
+    add_amount(out, part.name, bytes,
+               absl::StrFormat("%12s  %d x %s [%d, %d, %d]%s", rounded(bytes), layers,
+                               state_format_name(part.format), part.heads, part.rows, part.columns,
+                               part.per == Per::kToken ? " for each token" : ""));
+  }
+  add_bytes_line(out, "total", layout.bytes());
+  if (layout.bytes_per_token() > 0) {
+    add_bytes_line(out, "each token", static_cast<uint64_t>(layout.bytes_per_token()));
+  }
+}
+
 void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::string* out) {
   std::map<std::string, uint64_t> by_dtype;
   uint64_t stored = 0;
@@ -141,16 +188,7 @@ void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::str
   for (const auto& [dtype, bytes] : by_dtype) add_bytes_line(out, dtype, bytes);
   add_bytes_line(out, "total", stored);
 
-  absl::StrAppend(out, "\nbytes of one sequence, at any length\n");
-  const StateLayout layout = StateLayout::of(config.mixer, config.num_layers);
-  for (const auto& [label, part] : kStateParts) {
-    uint64_t bytes = 0;
-    for (const LayerStateLayout& layer : layout.layers) {
-      bytes += static_cast<uint64_t>((layer.*part).floats) * sizeof(float);
-    }
-    if (bytes > 0) add_bytes_line(out, label, bytes);
-  }
-  add_bytes_line(out, "total", layout.bytes());
+  add_state(state_layout(config), out);
 }
 
 }  // namespace

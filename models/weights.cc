@@ -15,6 +15,9 @@ const ModelFamily& family_of(const ModelConfig& config) {
   DS_CHECK(family != nullptr);  // parse_model_config refuses others
   return *family;
 }
+const ModelFamily& family_of(const LayerConfig& layer) {
+  return *find_family(layer.model_type);
+}
 
 // Names of the tensors of a family.
 struct Names {
@@ -28,9 +31,10 @@ struct Names {
   std::string root, embeddings, norm;
 };
 
-LayerMapping map_layer(const ModelConfig& config) {
-  LayerMapping mapping(config);
-  family_of(config).map_layer(config, &mapping);
+LayerMapping map_layer(const LayerConfig& layer) {
+  LayerMapping mapping(layer);
+  if (layer.has_mixer) family_of(layer).map_mixer(layer, &mapping);
+  if (layer.intermediate_size > 0) mapping.mlp();
   return mapping;
 }
 
@@ -117,18 +121,21 @@ LayerWeights bind_layer(const LayerMapping& mapping, const Names& names, int64_t
 }  // namespace
 
 ModelConfig settled_config(ModelConfig config, const Checkpoint& checkpoint) {
-  QueryConditioning& ccq = config.mixer.conditioning;
-  if (!ccq.on || config.tensors.conditioning_gate_said) return config;
-  const auto tensor =
-      checkpoint.tensors().find(Names(family_of(config)).in_layer(0, kConditioningWeight));
-  if (tensor == checkpoint.tensors().end()) return config;
-  const std::vector<int64_t>& shape = tensor->second.info.shape;
-  const int64_t heads = config.mixer.heads;
-  const int64_t dim = config.mixer.key_dim;
-  using Gate = QueryConditioning::GateInput;
-  if (shape == std::vector<int64_t>{heads, dim}) ccq.gate_input = Gate::kPerHead;
-  if (shape == std::vector<int64_t>{heads, heads * dim}) ccq.gate_input = Gate::kFull;
-  config.tensors.conditioning_gate_said = true;
+  const Names names(family_of(config));
+  for (int64_t i = 0; i < config.num_layers(); ++i) {
+    LayerConfig& layer = config.layers[static_cast<size_t>(i)];
+    QueryConditioning& ccq = layer.mixer.conditioning;
+    if (!layer.has_mixer || !ccq.on || layer.tensors.conditioning_gate_said) continue;
+    const auto tensor = checkpoint.tensors().find(names.in_layer(i, kConditioningWeight));
+    if (tensor == checkpoint.tensors().end()) continue;
+    const std::vector<int64_t>& shape = tensor->second.info.shape;
+    const int64_t heads = layer.mixer.heads;
+    const int64_t dim = layer.mixer.key_dim;
+    using Gate = QueryConditioning::GateInput;
+    if (shape == std::vector<int64_t>{heads, dim}) ccq.gate_input = Gate::kPerHead;
+    if (shape == std::vector<int64_t>{heads, heads * dim}) ccq.gate_input = Gate::kFull;
+    layer.tensors.conditioning_gate_said = true;
+  }
   return config;
 }
 
@@ -137,8 +144,8 @@ std::vector<TensorSpec> tensor_specs(const ModelConfig& config) {
   std::vector<TensorSpec> specs;
   const Names names(family_of(config));
   specs.push_back({names.embeddings, table, "embeddings"});
-  const LayerMapping mapping = map_layer(config);
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+  for (int64_t layer = 0; layer < config.num_layers(); ++layer) {
+    const LayerMapping mapping = map_layer(config.layers[static_cast<size_t>(layer)]);
     for (const LayerTensor& tensor : mapping.tensors()) {
       if (tensor.presence == Presence::kUnused) continue;
       specs.push_back({names.in_layer(layer, tensor.name), tensor.shape, tensor.part});
@@ -155,8 +162,8 @@ absl::StatusOr<Weights> bind_weights(const ModelConfig& config, const Checkpoint
   Weights weights;
   const Names names(family_of(config));
   weights.embeddings = binder.take(names.embeddings, table);
-  const LayerMapping mapping = map_layer(config);
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+  for (int64_t layer = 0; layer < config.num_layers(); ++layer) {
+    const LayerMapping mapping = map_layer(config.layers[static_cast<size_t>(layer)]);
     weights.layers.push_back(bind_layer(mapping, names, layer, binder));
   }
   weights.norm = binder.take(names.norm, {config.hidden_size});

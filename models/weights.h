@@ -23,20 +23,21 @@ struct Expansion {
   HostMatrix bias;  // [1, weight.rows]; data null = none
 };
 
-// Vectors are [1, n]. What the mixer has not is empty, or has null data.
+// Parts of one weight; a block without data is an optional tensor that is not there.
+using Blocks = std::vector<HostMatrix>;
+
+// The vectors as the checkpoint has them: convolutions are [channels, conv_width] each, of q, k and
+// v; skip is [1, heads] or [1, value_columns]; all others are [1, n].
+using MixerBlocks = MixerVectors<Blocks>;
+
+// Vectors are [1, n]. What the layer has not is empty, or has null data.
 struct LayerWeights {
-  HostMatrix mixer_norm;            // [1, hidden]
-  std::vector<HostMatrix> in_proj;  // blocks of the fused input projection, in layout order
-  std::vector<HostMatrix> in_proj_bias;
+  HostMatrix mixer_norm;  // [1, hidden]
+  Blocks in_proj;         // of the fused input projection, in layout order
+  Blocks in_proj_bias;
   ProjectionLayout projection;        // of the input projection, then of the expansions
   std::vector<Expansion> expansions;  // in the order in which they run
-  std::vector<HostMatrix> conv;       // [channels, conv_width] each, of q, k and v
-  std::vector<HostMatrix> conv_bias;
-  HostMatrix a_log, dt_bias;  // these and the next as MixerLayer has them
-  HostMatrix precond_a_log, precond_dt_bias, precond_center;
-  HostMatrix conditioning, conditioning_bias;
-  HostMatrix skip;  // [1, heads] or [1, value_columns]
-  HostMatrix output_norm;
+  MixerBlocks vectors;
   HostMatrix out_proj;  // [hidden, value_columns]
   HostMatrix out_proj_bias;
   HostMatrix mlp_norm;          // [1, hidden]

@@ -102,11 +102,11 @@ class Bench {
     for (int slot = 0; slot < batch; ++slot) {
       for (int64_t done = 0; done < tokens;) {
         const int64_t rows = std::min(step_tokens_, tokens - done);
-        const Segment segment{slot, slot, 0, static_cast<int32_t>(rows), done};
+        const Segment segment{RowKind::kPrefill, slot, slot, 0, static_cast<int32_t>(rows), done};
         done += rows;
-        std::vector<Draw> head;
-        if (done == tokens) head.push_back(sampled_row(static_cast<int32_t>(rows) - 1));
-        run_step({ids_.data() + (done - rows), static_cast<int32_t>(rows), &segment, 1, 0}, head);
+        draws_.clear();
+        if (done == tokens) draws_.push_back(greedy_draw(static_cast<int32_t>(rows) - 1));
+        run_step({{ids_.data() + (done - rows), rows}, {&segment, 1}});
       }
     }
     return seconds_since(start);
@@ -116,14 +116,14 @@ class Bench {
   double decode_seconds(int batch, int64_t steps, int64_t position) {
     fill_ids(batch);
     std::vector<Segment> segments;
-    std::vector<Draw> head;
+    draws_.clear();
     for (int slot = 0; slot < batch; ++slot) {
-      segments.push_back({slot, slot, slot, 1, position});
-      head.push_back(sampled_row(slot));
+      segments.push_back({RowKind::kDecode, slot, slot, slot, 1, position});
+      draws_.push_back(greedy_draw(slot));
     }
     const auto start = Clock::now();
     for (int64_t step = 0; step < steps; ++step) {
-      run_step({ids_.data(), batch, segments.data(), batch, batch}, head);
+      run_step({array_of(ids_), array_of(segments)});
       for (int slot = 0; slot < batch; ++slot) {
         ++segments[static_cast<size_t>(slot)].position;
         ids_[static_cast<size_t>(slot)] = results_[static_cast<size_t>(slot)].token;
@@ -140,7 +140,7 @@ class Bench {
     }
     const double seconds = median(times);
     const int64_t steps = batch * ((options.prompt + step_tokens_ - 1) / step_tokens_);
-    const uint64_t bytes = backend_->weight_bytes();
+    const uint64_t bytes = static_cast<uint64_t>(backend_->memory().weights);
     return {"prefill",
             batch,
             0,
@@ -171,12 +171,12 @@ class Bench {
   }
 
  private:
-  static Draw sampled_row(int32_t row) {
-    Draw head;
-    head.row = row;
-    head.sample = true;
-    head.temperature = 0;
-    return head;
+  static Draw greedy_draw(int32_t row) {
+    Draw draw;
+    draw.row = row;
+    draw.sample = true;
+    draw.temperature = 0;
+    return draw;
   }
 
   void fill_ids(int64_t count) {
@@ -185,8 +185,11 @@ class Bench {
     for (int32_t& id : ids_) id = static_cast<int32_t>(random() % static_cast<uint32_t>(vocab_));
   }
 
-  void run_step(const StepView& step, const std::vector<Draw>& head) {
-    model_->wait(model_->submit(step, head), &results_);
+  void run_step(const Step& step) {
+    const Ticket ticket = model_->forward(step);
+    model_->draw(ticket, array_of(draws_));
+    results_.resize(draws_.size());
+    model_->wait(ticket, results_.data());
   }
 
   Model* const model_;
@@ -194,6 +197,7 @@ class Bench {
   const int64_t step_tokens_;
   int32_t vocab_ = 0;
   std::vector<int32_t> ids_;
+  std::vector<Draw> draws_;  // of the step under way
   std::vector<DrawResult> results_;
 };
 

@@ -15,10 +15,6 @@ constexpr int kMaxThreads = 1024;
 constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU takes
 constexpr int kMaxStepTokens = 1 << 14;
 
-bool is_quantised(WeightFormat format) {
-  return format == WeightFormat::kInt8 || format == WeightFormat::kInt4;
-}
-
 void use_cpu(const ModelOptions& options, LoadedModel* loaded) {
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   loaded->threads = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : cores);
@@ -27,19 +23,7 @@ void use_cpu(const ModelOptions& options, LoadedModel* loaded) {
 
 absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   CudaBackend cuda;
-  if (options.device != Device::kCpu) {
-    const int32_t key_dim = loaded->folder.config.mixer.key_dim;
-    if (key_dim > kMaxCudaKeyDim) {
-      cuda.reason =
-          absl::StrCat("heads of ", key_dim, " key channels are for the CPU; CUDA's kernels take ",
-                       kMaxCudaKeyDim);
-    } else if (is_quantised(options.weights)) {
-      cuda.reason = absl::StrCat("--weights ", weight_format_name(options.weights),
-                                 " is for the CPU; on CUDA they are auto, f32 or bf16");
-    } else {
-      cuda = load_cuda_backend("", options.cuda);
-    }
-  }
+  if (options.device != Device::kCpu) cuda = load_cuda_backend("", options.cuda);
   if (cuda.backend != nullptr) {
     loaded->backend = std::move(cuda.backend);
     return absl::OkStatus();
@@ -55,6 +39,32 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   loaded->why_cpu = std::move(cuda.reason);
   loaded->cuda_is_unusable = cuda.found;
   use_cpu(options, loaded);
+  return absl::OkStatus();
+}
+
+// What CUDA refuses of the model is the CPU's, unless CUDA was asked for.
+absl::Status put_on_device(const ModelOptions& options, const ModelLimits& limits,
+                           LoadedModel* loaded) {
+  absl::Status status = choose_device(options, loaded);
+  if (!status.ok()) return status;
+  const auto load = [&] {
+    return Model::load(loaded->folder, loaded->backend.get(), limits, options.weights);
+  };
+  absl::StatusOr<std::unique_ptr<Model>> model = load();
+  if (absl::IsUnimplemented(model.status())) {
+    const std::string refusal(model.status().message());
+    if (options.device == Device::kCuda) {
+      return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", refusal));
+    }
+    if (options.cuda.library_products) {
+      return absl::FailedPreconditionError(absl::StrCat("--cuda-products is for CUDA: ", refusal));
+    }
+    loaded->why_cpu = refusal;
+    use_cpu(options, loaded);
+    model = load();
+  }
+  if (!model.ok()) return model.status();
+  loaded->model = *std::move(model);
   return absl::OkStatus();
 }
 
@@ -95,11 +105,11 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                    "core)")
       ->check(CLI::Range(1, kMaxThreads))
       ->type_name("N");
-  take_one_of<Dtype>(
-      command->add_option("--state-dtype", options->state_dtype,
+  take_one_of<StateFormat>(
+      command->add_option("--state-dtype", options->state_format,
                           "Number format of the states: f32, or bf16, which takes half the memory "
                           "and costs accuracy; mixers without decay refuse bf16 (default: f32)"),
-      {{"f32", Dtype::kF32}, {"bf16", Dtype::kBf16}});
+      {{"f32", StateFormat::kF32}, {"bf16", StateFormat::kBf16}});
 }
 
 void add_capacity_options(CLI::App* command, ModelOptions* options) {
@@ -135,11 +145,9 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   ModelLimits limits;
   limits.max_rows = options.step_tokens;
   limits.max_sequences = options.max_sequences;
-  limits.state_dtype = options.state_dtype;
+  limits.state_format = options.state_format;
   if (options.state_memory != 0) {
-    const ModelConfig& config = loaded.folder.config;
-    const uint64_t bytes =
-        StateLayout::of(config.mixer, config.num_layers, options.state_dtype).bytes();
+    const uint64_t bytes = state_layout(loaded.folder.config, options.state_format).bytes();
     const uint64_t slots = std::min<uint64_t>(options.state_memory / bytes, kMaxSequences);
     if (slots == 0) {
       return absl::InvalidArgumentError(
@@ -149,11 +157,9 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   }
   // Beside a decode row of every sequence a step has room for one piece of a prompt.
   limits.max_rows = std::max(limits.max_rows, limits.max_sequences + kChunkTokens);
-  if (const absl::Status status = choose_device(options, &loaded); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<Model>> model =
-      Model::load(loaded.folder, loaded.backend.get(), limits, options.weights);
-  if (!model.ok()) return model.status();
-  loaded.model = *std::move(model);
+  if (const absl::Status status = put_on_device(options, limits, &loaded); !status.ok()) {
+    return status;
+  }
   return loaded;
 }
 

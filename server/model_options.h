@@ -29,7 +29,7 @@ struct ModelOptions {
   int max_sequences = 32;
   uint64_t state_memory = 0;  // bytes; 0: max_sequences says
   int step_tokens = 512;
-  Dtype state_dtype = Dtype::kF32;
+  StateFormat state_format = StateFormat::kF32;
 };
 
 // --model, --device, --cuda-products, --weights, --state-dtype and --threads.

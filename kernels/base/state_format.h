@@ -1,9 +1,9 @@
 // How the recurrent state S stands in memory. All arithmetic on a state is float; what is carried
 // from one point of the 64-token grid to the next is rounded to the format.
 //
-// Everything that a format is stands in its struct here. Kernels name the struct's `Stored` type and
-// are chosen by visit_state_format(), the one place that looks at the enumeration; vector forms of
-// load and store stand beside the vector types (kernels/cpu/state_rows-inl.h,
+// Everything that a format is stands in its struct here. Kernels name the struct's `Stored` type
+// and are chosen by visit_state_format(), the one place that looks at the enumeration; vector forms
+// of load and store stand beside the vector types (kernels/cpu/state_rows-inl.h,
 // kernels/cuda/state_vector.h).
 #pragma once
 #include <cstddef>

@@ -1,19 +1,19 @@
 #include "kernels/backend.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "hwy/highway.h"
 #include "kernels/base/check.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/aligned.h"
+#include "kernels/cpu/draw.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/mixer_layer.h"
 #include "kernels/cpu/product_support.h"
 #include "kernels/cpu/rowwise.h"
-#include "kernels/cpu/sample.h"
 
 namespace deltaserve {
 namespace {
@@ -21,25 +21,99 @@ namespace {
 using cpu::AlignedArray;
 using cpu::allocate_aligned;
 
-struct Buffer {
-  int64_t rows = 0;
+struct Activations {
   int64_t columns = 0;
-  AlignedArray<float> data;
+  AlignedArray<float> data;  // [Limits::rows, columns]
 
   float* row(int64_t index) const { return data.get() + index * columns; }
 };
 
-struct Vector {
+// A matrix or a vector: the other is empty.
+struct LoadedWeight {
+  cpu::PackedMatrix matrix;
   int64_t size = 0;
-  AlignedArray<float> data;
+  AlignedArray<float> vector;
+
+  size_t bytes() const {
+    return vector == nullptr ? matrix.bytes() : static_cast<size_t>(size) * sizeof(float);
+  }
 };
+
+LoadedWeight load_vector(const HostMatrix& values) {
+  LoadedWeight weight;
+  weight.size = values.rows * values.columns;
+  weight.vector = allocate_aligned<float>(static_cast<size_t>(weight.size));
+  for (int64_t i = 0; weight.vector != nullptr && i < weight.size; ++i) {
+    weight.vector[i] = load_as_f32(values.data, values.dtype, static_cast<size_t>(i));
+  }
+  return weight;
+}
 
 constexpr int64_t kRowsPerTask = 16;  // of elementwise work
 
-// Runs every operation at once, on the calling thread and the pool's.
+// Interprets the program, each operation at once, on the calling thread and the pool's.
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(ThreadPool* threads) : threads_(*threads) {}
+
+  // The reference of all backends: it does everything that a program can say.
+  std::string refusal(const Program&, const Limits&) const override { return ""; }
+
+  std::string load(const Program& program, const Limits& limits) override {
+    check_program(program);
+    DS_CHECK(weights_.empty() && limits.rows > 0 && limits.slots > 0);
+    ops_.assign(program.ops.begin(), program.ops.end());
+    mixers_.assign(program.mixers.begin(), program.mixers.end());
+    hidden_ = program.last_hidden;
+    slot_floats_ = program.slot_bytes / static_cast<int64_t>(sizeof(float));
+    std::string error = load_weights(program);
+    if (error.empty()) error = allocate_activations(program, limits);
+    if (error.empty()) error = allocate_slots(limits.slots);
+    return error;
+  }
+
+  Ticket forward(const Step& step) override {
+    const StepView view = StepView::of(step);
+    DS_CHECK(view.num_rows <= limits_.rows && view.num_segments <= limits_.segments);
+    resolve_tokens(view);
+    step_ = view;
+    step_.token_ids = tokens_.data();
+    for (const Op& op : ops_) run(op);
+    return {++steps_};
+  }
+
+  void draw(Ticket ticket, Array<Draw> draws) override {
+    DS_CHECK(ticket.step == steps_);
+    draws_.run(head_, activations(hidden_).data.get(), draws, matmuls_.integers, operands_,
+               threads_);
+    for (int64_t i = 0; i < draws.count; ++i) {
+      DS_CHECK(draws[i].row >= 0 && draws[i].row < step_.num_rows);
+      if (draws[i].slot < 0 || !draws[i].sample) continue;
+      drawn_tokens_[static_cast<size_t>(draws[i].slot)] =
+          draws_.results()[static_cast<size_t>(i)].token;
+    }
+  }
+
+  void wait(Ticket ticket, DrawResult* results) override {
+    if (ticket.transfer > 0) return;  // it was done inside the call
+    DS_CHECK(ticket.step == steps_);
+    std::copy(draws_.results().begin(), draws_.results().end(), results);
+  }
+
+  // forward() itself computes: what ran ahead would only delay the step before.
+  int steps_ahead() const override { return 0; }
+
+  void copy_slot(int from, int to) override {
+    if (from != to) std::memcpy(slot(to), slot(from), slot_bytes());
+  }
+  Ticket export_slot(int from, void* host) override {
+    std::memcpy(host, slot(from), slot_bytes());
+    return {0, ++transfers_};
+  }
+  Ticket import_slot(int to, const void* host) override {
+    std::memcpy(slot(to), host, slot_bytes());
+    return {0, ++transfers_};
+  }
 
   std::string description() const override {
     std::string target = hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
@@ -48,210 +122,184 @@ class CpuBackend final : public Backend {
     for (const WeightFormat format :
          {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
       size_t bytes = 0;
-      for (const auto& m : matrices_) bytes += m.format == format ? m.bytes() : 0;
+      for (const LoadedWeight& w : weights_) {
+        bytes += w.vector == nullptr && w.matrix.format == format ? w.bytes() : 0;
+      }
       if (bytes == 0) continue;
       text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " +
               weight_format_name(format) + " weights";
-      if (format == WeightFormat::kBf16 && products_.bf16 == cpu::Bf16Panels::kPairs) {
+      if (format == WeightFormat::kBf16 && matmuls_.bf16 == cpu::Bf16Panels::kPairs) {
         text += " (activations rounded to bf16)";
       }
     }
-    const std::string& warning = products_.warning;
+    const std::string& warning = matmuls_.warning;
     return warning.empty() ? text : text + "; warning: " + warning;
   }
 
-  MatrixHandle load_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format) override {
-    cpu::PackedMatrix packed =
-        cpu::pack_matrix(blocks, num_blocks, format, threads_, products_.bf16);
-    if (packed.data == nullptr) return {};
-    int64_t& most = packed.rounds_activations() ? max_rounded_columns_ : max_float_columns_;
-    most = std::max(most, packed.columns);
-    matrices_.push_back(std::move(packed));
-    return {static_cast<int32_t>(matrices_.size()) - 1};
-  }
+  Memory memory() const override { return memory_; }
 
-  VectorHandle load_vector(const HostMatrix& values) override {
-    Vector vector;
-    vector.size = values.rows * values.columns;
-    vector.data = allocate_aligned<float>(static_cast<size_t>(vector.size));
-    if (vector.data == nullptr) return {};
-    for (int64_t i = 0; i < vector.size; ++i) {
-      vector.data[i] = load_as_f32(values.data, values.dtype, static_cast<size_t>(i));
+ private:
+  // ---- At load
+
+  std::string load_weights(const Program& program) {
+    weights_.reserve(static_cast<size_t>(program.weights.count));
+    for (int32_t i = 0; i < program.weights.count; ++i) {
+      const Weight& from = program.weights[i];
+      LoadedWeight weight;
+      if (from.kind == WeightKind::kVector) {
+        weight = load_vector(from.blocks[0]);
+      } else {
+        weight.matrix = cpu::pack_matrix(from.blocks.data, static_cast<int>(from.blocks.count),
+                                         from.format, threads_, matmuls_.bf16);
+        int64_t& most =
+            weight.matrix.rounds_activations() ? max_rounded_columns_ : max_float_columns_;
+        most = std::max(most, weight.matrix.columns);
+      }
+      if (weight.vector == nullptr && weight.matrix.data == nullptr) {
+        return std::string("not enough memory to load the ") + from.role;
+      }
+      const auto bytes = static_cast<int64_t>(weight.bytes());
+      memory_.weights += bytes;
+      if (!reads_only_rows(program, i)) memory_.step_weights += bytes;
+      weights_.push_back(std::move(weight));
     }
-    vectors_.push_back(std::move(vector));
-    return {static_cast<int32_t>(vectors_.size()) - 1};
-  }
-
-  BufferHandle allocate(int64_t rows, int64_t columns) override {
-    Buffer buffer{rows, columns, allocate_aligned<float>(static_cast<size_t>(rows * columns))};
-    if (buffer.data == nullptr) return {};
-    std::fill_n(buffer.data.get(), rows * columns, 0.0f);  // touches every page now, not in a step
-    buffers_.push_back(std::move(buffer));
-    return {static_cast<int32_t>(buffers_.size()) - 1};
-  }
-
-  bool reserve(const MixerShape& mixer, int64_t max_rows, int64_t max_segments,
-               int64_t max_head_rows, int64_t hidden, int64_t vocab) override {
-    max_head_rows_ = max_head_rows;
-    results_.reserve(static_cast<size_t>(max_head_rows));
-    head_input_ = {kHeadBlock, hidden,
-                   allocate_aligned<float>(static_cast<size_t>(kHeadBlock * hidden))};
-    logits_ = {kHeadBlock, vocab, allocate_aligned<float>(static_cast<size_t>(kHeadBlock * vocab))};
-    const auto num_threads = static_cast<size_t>(threads_.num_threads());
-    sample_weights_ = allocate_aligned<float>(num_threads * static_cast<size_t>(vocab));
-    sample_indices_ = allocate_aligned<int32_t>(num_threads * static_cast<size_t>(vocab));
-    const int64_t rows = std::max<int64_t>(max_rows, kHeadBlock);
-    if (max_rounded_columns_ > 0 && !activations_.reserve(rows, max_rounded_columns_)) return false;
-    if (max_float_columns_ > 0 && !activations_.reserve_floats(rows, max_float_columns_)) {
-      return false;
+    head_ = {vector(program.final_norm), program.final_eps, &matrix(program.output)};
+    for (const MixerLayer& layer : mixers_) {
+      mixer_weights_.push_back(map_vectors<const float*>(
+          layer.vectors, [this](int32_t index) { return index < 0 ? nullptr : vector(index); }));
     }
-    return head_input_.data != nullptr && logits_.data != nullptr && sample_weights_ != nullptr &&
-           sample_indices_ != nullptr &&
-           mixer_.reserve(mixer, max_rows, max_segments, threads_.num_threads());
+    return "";
   }
 
-  bool allocate_states(const StateLayout& layout, int num_slots) override {
-    layout_ = layout;
-    num_slots_ = num_slots;
-    const size_t floats = static_cast<size_t>(layout.floats) * static_cast<size_t>(num_slots);
-    states_ = allocate_aligned<float>(floats);
-    if (states_ == nullptr) return false;
-    std::fill_n(states_.get(), floats, 0.0f);
-    return true;
+  std::string allocate_activations(const Program& program, const Limits& limits) {
+    limits_ = limits;
+    tokens_.resize(static_cast<size_t>(limits.rows));
+    drawn_tokens_.assign(static_cast<size_t>(limits.slots), kTokenOfSlot);
+    for (const Buffer& buffer : program.buffers) {
+      Activations made;
+      made.columns = buffer.columns;
+      if (buffer.rows == RowsOf::kStep) {  // those of the draws are DrawRunner's
+        const int64_t floats = int64_t{limits.rows} * buffer.columns;
+        made.data = allocate_aligned<float>(static_cast<size_t>(floats));
+        if (made.data == nullptr) return no_memory("steps");
+        std::fill_n(made.data.get(), floats, 0.0f);  // touches every page now, not in a step
+        memory_.scratch += floats * static_cast<int64_t>(sizeof(float));
+      }
+      activations_.push_back(std::move(made));
+    }
+    const int64_t rows = std::max<int64_t>(limits.rows, cpu::DrawRunner::kBlock);
+    const bool rounded = max_rounded_columns_ == 0 || operands_.reserve(rows, max_rounded_columns_);
+    const bool floats =
+        max_float_columns_ == 0 || operands_.reserve_floats(rows, max_float_columns_);
+    const int threads = threads_.num_threads();
+    if (!rounded || !floats ||
+        !draws_.reserve(program.hidden, program.vocab, limits.draws, threads) ||
+        !mixer_.reserve(program.mixers, limits.rows, limits.segments, threads)) {
+      return no_memory("the working buffers of steps");
+    }
+    memory_.scratch += draws_.bytes() + mixer_.bytes();
+    return "";
   }
 
-  size_t weight_bytes() const override {
-    size_t bytes = 0;
-    for (const auto& m : matrices_) bytes += m.bytes();
-    for (const auto& v : vectors_) bytes += static_cast<size_t>(v.size) * sizeof(float);
-    return bytes;
+  std::string no_memory(const char* what) const {
+    return std::string("not enough memory for ") + what + " of " + std::to_string(limits_.rows) +
+           " rows";
   }
 
-  size_t matrix_bytes(MatrixHandle handle) const override { return matrix(handle).bytes(); }
-
-  void copy_state(int from_slot, int to_slot) override {
-    std::memcpy(slot(to_slot), slot(from_slot), layout_.bytes());
-  }
-  void export_state(int from_slot, void* host) override {
-    std::memcpy(host, slot(from_slot), layout_.bytes());
-  }
-  void import_state(int to_slot, const void* host) override {
-    std::memcpy(slot(to_slot), host, layout_.bytes());
-  }
-
-  void begin_step(const StepView& step) override {
-    step_ = step;
-    results_.clear();
+  std::string allocate_slots(int32_t num_slots) {
+    const size_t floats = static_cast<size_t>(slot_floats_) * static_cast<size_t>(num_slots);
+    slots_ = allocate_aligned<float>(floats);
+    if (slots_ == nullptr) {
+      return "not enough memory for " + std::to_string(num_slots) + " states of " +
+             std::to_string(slot_bytes()) + " bytes";
+    }
+    std::fill_n(slots_.get(), floats, 0.0f);
+    memory_.slots = static_cast<int64_t>(floats * sizeof(float));
+    return "";
   }
 
-  void embed(MatrixHandle table, BufferHandle out) override {
-    const cpu::PackedMatrix& weights = matrix(table);
-    Buffer& to = buffer(out);
-    DS_CHECK(weights.columns == to.columns);
-    for_rows([&](int64_t r) { weights.read_row(step_.token_ids[r], to.row(r)); });
+  // ---- The operations
+
+  void run(const Op& op) {
+    switch (op.kind) {
+      case OpKind::kEmbed: return embed(op);
+      case OpKind::kNorm: return norm(op);
+      case OpKind::kMatmul: return multiply(op);
+      case OpKind::kGate: return gate(op);
+      case OpKind::kMixer: return mix(op);
+    }
   }
 
-  void rms_norm(BufferHandle x, VectorHandle weight, float eps, BufferHandle out) override {
-    const Buffer& from = buffer(x);
-    Buffer& to = buffer(out);
-    const float* w = vector(weight);
-    for_rows([&](int64_t r) { cpu::rms_norm_row(from.row(r), w, eps, from.columns, to.row(r)); });
+  void embed(const Op& op) {
+    const cpu::PackedMatrix& table = matrix(op.weight);
+    const Activations& out = activations(op.out);
+    for_rows([&](int64_t r) { table.read_row(step_.token_ids[r], out.row(r)); });
   }
 
-  void matmul(BufferColumns x, MatrixHandle w, BufferColumns out) override {
-    multiply(x, w, out, /*accumulate=*/false);
-  }
-  void matmul_add(BufferColumns x, MatrixHandle w, BufferColumns out) override {
-    multiply(x, w, out, /*accumulate=*/true);
-  }
-  void add_bias(VectorHandle bias, BufferColumns out) override {
-    const float* values = vector(bias);
-    const int64_t n = vectors_[static_cast<size_t>(bias.id)].size;
-    Buffer& to = columns(out, n);
-    for_rows([&](int64_t r) { cpu::add_scaled_row(1.0f, values, n, to.row(r) + out.column); });
+  void norm(const Op& op) {
+    const Activations& in = activations(op.in);
+    const Activations& out = activations(op.out);
+    const float* weight = vector(op.weight);
+    for_rows(
+        [&](int64_t r) { cpu::rms_norm_row(in.row(r), weight, op.eps, in.columns, out.row(r)); });
   }
 
-  void mixer_layer(const MixerLayer& layer, BufferHandle projected, BufferHandle out) override {
-    const auto get = [this](VectorHandle v) { return v.id < 0 ? nullptr : vector(v); };
-    const Buffer& from = buffer(projected);
-    const Buffer& to = buffer(out);
-    DS_CHECK(from.columns == layer.projection.columns && to.columns == layer.shape.value_columns());
-    const MixerWeights weights = {
-        get(layer.conv),           get(layer.conv_bias),     get(layer.a_log),
-        get(layer.dt_bias),        get(layer.precond_a_log), get(layer.precond_dt_bias),
-        get(layer.precond_center), get(layer.conditioning),  get(layer.conditioning_bias),
-        get(layer.skip),           get(layer.norm)};
-    mixer_.run(layer, weights, step_, from.data.get(), to.data.get(),
-               {states_.get(), layout_.floats, layout_.layers[static_cast<size_t>(layer.index)],
-                layout_.state_dtype},
-               threads_);
-  }
-
-  void swiglu(BufferHandle x, BufferHandle out) override {
-    const Buffer& from = buffer(x);
-    Buffer& to = buffer(out);
-    const int64_t n = to.columns;
-    DS_CHECK(from.columns == 2 * n);
+  void multiply(const Op& op) {
+    const cpu::PackedMatrix& weight = matrix(op.weight);
+    const Activations& in = activations(op.in);
+    const Activations& out = activations(op.out);
+    cpu::matmul(in.data.get() + op.in_column, in.columns, weight, step_.num_rows, op.accumulate,
+                out.data.get() + op.out_column, out.columns, matmuls_.integers, operands_,
+                threads_);
+    if (op.bias < 0) return;
+    const float* bias = vector(op.bias);
     for_rows([&](int64_t r) {
-      cpu::gate_row(Activation::kSilu, from.row(r), from.row(r) + n, n, to.row(r));
+      cpu::add_scaled_row(1.0f, bias, weight.rows, out.row(r) + op.out_column);
     });
   }
 
-  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const Draw* rows,
-            int num_rows) override {
-    DS_CHECK(num_rows <= max_head_rows_);
-    const Buffer& from = buffer(x);
-    const int64_t vocab = matrix(output).rows;
-    results_.resize(static_cast<size_t>(num_rows));
-    for (int begin = 0; begin < num_rows; begin += kHeadBlock) {
-      const int count = std::min(kHeadBlock, num_rows - begin);
-      for (int i = 0; i < count; ++i) {
-        cpu::rms_norm_row(from.row(rows[begin + i].row), vector(norm), eps, from.columns,
-                          head_input_.row(i));
-      }
-      cpu::matmul(head_input_.data.get(), from.columns, matrix(output), count, false,
-                  logits_.data.get(), vocab, products_.integers, activations_, threads_);
-      threads_.parallel_for(count, [&](int64_t i, int thread) {
-        const cpu::SampleScratch scratch = {sample_weights_.get() + thread * vocab,
-                                            sample_indices_.get() + thread * vocab};
-        const Draw& row = rows[begin + i];
-        results_[static_cast<size_t>(begin + i)] =
-            cpu::evaluate_row(row, logits_.row(i), vocab, scratch);
-        if (row.logits != nullptr) std::copy_n(logits_.row(i), vocab, row.logits);
-      });
+  void gate(const Op& op) {
+    const Activations& in = activations(op.in);
+    const Activations& out = activations(op.out);
+    const int64_t n = out.columns;
+    for_rows(
+        [&](int64_t r) { cpu::gate_row(op.activation, in.row(r), in.row(r) + n, n, out.row(r)); });
+  }
+
+  void mix(const Op& op) {
+    const auto index = static_cast<size_t>(op.mixer);
+    mixer_.run(mixers_[index], mixer_weights_[index], step_, activations(op.in).data.get(),
+               activations(op.out).data.get(), {slots_.get(), slot_floats_, mixers_[index].state},
+               threads_);
+  }
+
+  // ---- What they work on
+
+  // The step's tokens, with what was drawn for a slot in its place.
+  void resolve_tokens(const StepView& view) {
+    std::copy_n(view.token_ids, view.num_rows, tokens_.begin());
+    for (int s = 0; s < view.num_segments; ++s) {
+      const Segment& segment = view.segments[s];
+      int32_t& token = tokens_[static_cast<size_t>(segment.first_row)];
+      if (token == kTokenOfSlot) token = drawn_tokens_[static_cast<size_t>(segment.read_slot)];
     }
+    DS_CHECK(std::none_of(tokens_.begin(), tokens_.begin() + view.num_rows,
+                          [](int32_t token) { return token < 0; }));
   }
 
-  Ticket end_step() override { return {++steps_}; }
-
-  void wait(Ticket ticket, DrawResult* results) override {
-    DS_CHECK(ticket.step == steps_);
-    std::copy(results_.begin(), results_.end(), results);
+  const cpu::PackedMatrix& matrix(int32_t index) const {
+    return weights_[static_cast<size_t>(index)].matrix;
   }
-
-  void read_buffer(BufferHandle handle, int64_t num_rows, float* host) override {
-    const Buffer& from = buffer(handle);
-    std::copy_n(from.data.get(), num_rows * from.columns, host);
+  const float* vector(int32_t index) const {
+    return weights_[static_cast<size_t>(index)].vector.get();
   }
-
- private:
-  static constexpr int kHeadBlock = 32;  // rows whose logits exist at one time
-
-  const cpu::PackedMatrix& matrix(MatrixHandle h) const {
-    DS_CHECK(h.id >= 0 && static_cast<size_t>(h.id) < matrices_.size());
-    return matrices_[static_cast<size_t>(h.id)];
+  const Activations& activations(int32_t index) const {
+    return activations_[static_cast<size_t>(index)];
   }
-  const float* vector(VectorHandle h) const {
-    DS_CHECK(h.id >= 0 && static_cast<size_t>(h.id) < vectors_.size());
-    return vectors_[static_cast<size_t>(h.id)].data.get();
-  }
-  Buffer& buffer(BufferHandle h) {
-    DS_CHECK(h.id >= 0 && static_cast<size_t>(h.id) < buffers_.size());
-    return buffers_[static_cast<size_t>(h.id)];
-  }
+  size_t slot_bytes() const { return static_cast<size_t>(slot_floats_) * sizeof(float); }
   float* slot(int index) const {
-    DS_CHECK(index >= 0 && index < num_slots_);
-    return states_.get() + index * layout_.floats;
+    DS_CHECK(index >= 0 && index < limits_.slots);
+    return slots_.get() + index * slot_floats_;
   }
 
   template <class Body>
@@ -263,44 +311,35 @@ class CpuBackend final : public Backend {
     });
   }
 
-  // The buffer, checked to have `n` columns from `at` on.
-  Buffer& columns(BufferColumns at, int64_t n) {
-    Buffer& whole = buffer(at.buffer);
-    DS_CHECK(at.column >= 0 && at.column + n <= whole.columns);
-    return whole;
-  }
-
-  void multiply(BufferColumns x, MatrixHandle w, BufferColumns out, bool accumulate) {
-    const cpu::PackedMatrix& weights = matrix(w);
-    const Buffer& from = columns(x, weights.columns);
-    Buffer& to = columns(out, weights.rows);
-    cpu::matmul(from.data.get() + x.column, from.columns, weights, step_.num_rows, accumulate,
-                to.data.get() + out.column, to.columns, products_.integers, activations_, threads_);
-  }
-
   ThreadPool& threads_;
-  std::vector<cpu::PackedMatrix> matrices_;
-  const cpu::ProductSupport& products_ = cpu::product_support();
+  const cpu::ProductSupport& matmuls_ = cpu::product_support();
+
+  // ---- The program, loaded
+  Limits limits_;
+  std::vector<Op> ops_;
+  std::vector<MixerLayer> mixers_;
+  std::vector<MixerWeights> mixer_weights_;  // of mixers_
+  std::vector<LoadedWeight> weights_;
   int64_t max_rounded_columns_ = 0;  // of a matrix that takes rounded activations; 0 = none
   int64_t max_float_columns_ = 0;    // of one that takes them as they are
-  cpu::ActivationRows activations_;  // of the product under way
-  std::vector<Vector> vectors_;
-  std::vector<Buffer> buffers_;
-  cpu::MixerRunner mixer_;
+  std::vector<Activations> activations_;
+  int32_t hidden_ = -1;  // of activations_: what draws read
+  cpu::LogitsHead head_;
+  Memory memory_;
 
-  StateLayout layout_;
-  int num_slots_ = 0;
-  AlignedArray<float> states_;  // [slot][layout.floats]
+  // ---- What sequences carry
+  int64_t slot_floats_ = 0;
+  AlignedArray<float> slots_;          // [slot][slot_floats_]
+  std::vector<int32_t> drawn_tokens_;  // the last one for each slot
 
-  int64_t max_head_rows_ = 0;
-  Buffer head_input_;  // [kHeadBlock, hidden]
-  Buffer logits_;      // [kHeadBlock, vocab]
-  AlignedArray<float> sample_weights_;
-  AlignedArray<int32_t> sample_indices_;
-
+  // ---- The step under way
   StepView step_;
-  std::vector<DrawResult> results_;
+  std::vector<int32_t> tokens_;
+  cpu::ActivationRows operands_;  // of the matmul under way
+  cpu::MixerRunner mixer_;
+  cpu::DrawRunner draws_;
   uint64_t steps_ = 0;
+  uint64_t transfers_ = 0;
 };
 
 }  // namespace

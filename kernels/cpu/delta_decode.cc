@@ -106,15 +106,18 @@ HWY_INLINE void decode_head(const HeadShape& shape, const Token& token, Stored* 
   }
 }
 
-void DecodeHead(MixerKind kind, const HeadShape& shape, const Token& token, HeadState state,
-                float* out, float* scratch) {
+void DecodeHead(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
+                int64_t num_tokens, HeadState state, float* out, int64_t out_stride,
+                float* scratch) {
   dispatch_mixer(kind, [&](auto mixer) HWY_ATTR {
     using Mixer = decltype(mixer);
-    if (state.dtype == Dtype::kF32) {
-      decode_head<Mixer>(shape, token, static_cast<float*>(state.data), out, scratch);
-    } else if constexpr (Mixer::kDecay != Decay::kNone) {
-      decode_head<Mixer>(shape, token, static_cast<uint16_t*>(state.data), out, scratch);
-    }
+    visit_state_format_of<Mixer::kDecay != Decay::kNone>(state.format, [&](auto format) HWY_ATTR {
+      using Stored = typename decltype(format)::Stored;
+      for (int64_t i = 0; i < num_tokens; ++i) {
+        decode_head<Mixer>(shape, tokens.at(i), static_cast<Stored*>(state.data),
+                           out + i * out_stride, scratch);
+      }
+    });
   });
 }
 
@@ -127,9 +130,11 @@ namespace deltaserve {
 HWY_EXPORT(DecodeHead);
 namespace cpu {
 
-void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& token, HeadState state,
-                  float* out, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(DecodeHead)(kind, shape, token.at(0), state, out, scratch);
+void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
+                  int64_t num_tokens, HeadState state, float* out, int64_t out_stride,
+                  float* scratch) {
+  HWY_DYNAMIC_DISPATCH(DecodeHead)
+  (kind, shape, tokens, num_tokens, state, out, out_stride, scratch);
 }
 
 }  // namespace cpu

@@ -192,35 +192,38 @@ HWY_INLINE void chunk_forward(const HeadShape& shape, const HeadTokens& tokens, 
 void load_transposed(const HeadState& from, const HeadShape& shape, float* to) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
-  if (from.dtype == Dtype::kF32) {
-    return transpose(static_cast<const float*>(from.data), kp, shape.value_dim, kp, to, vp);
-  }
-  const auto* data = static_cast<const uint16_t*>(from.data);
-  for (int64_t j = 0; j < shape.value_dim; ++j) {
-    for (int64_t c = 0; c < kp; ++c) to[c * vp + j] = bf16_to_f32(data[j * kp + c]);
-  }
+  visit_state_format(from.format, [&](auto format) HWY_ATTR {
+    using Format = decltype(format);
+    const auto* data = static_cast<const typename Format::Stored*>(from.data);
+    if constexpr (Format::kExact) return transpose(data, kp, shape.value_dim, kp, to, vp);
+    for (int64_t j = 0; j < shape.value_dim; ++j) {
+      for (int64_t c = 0; c < kp; ++c) to[c * vp + j] = Format::load(data[j * kp + c]);
+    }
+  });
 }
 
 void store_transposed(const float* from, const HeadShape& shape, const HeadState& to) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
-  if (to.dtype == Dtype::kF32) {
-    return transpose(from, vp, kp, shape.value_dim, static_cast<float*>(to.data), kp);
-  }
-  auto* data = static_cast<uint16_t*>(to.data);
-  for (int64_t j = 0; j < shape.value_dim; ++j) {
-    for (int64_t c = 0; c < kp; ++c) data[j * kp + c] = f32_to_bf16(from[c * vp + j]);
-  }
+  visit_state_format(to.format, [&](auto format) HWY_ATTR {
+    using Format = decltype(format);
+    auto* data = static_cast<typename Format::Stored*>(to.data);
+    if constexpr (Format::kExact) return transpose(from, vp, kp, shape.value_dim, data, kp);
+    for (int64_t j = 0; j < shape.value_dim; ++j) {
+      for (int64_t c = 0; c < kp; ++c) data[j * kp + c] = Format::store(from[c * vp + j]);
+    }
+  });
 }
 
-// To what a bf16 slot would hold.
-HWY_INLINE void round_state(int64_t count, float* state) {
-  const Floats d;
-  for (int64_t i = 0; i < count; i += lanes()) {
-    const auto high =
-        hn::And(rounded_to_bf16(hn::Load(d, state + i)), hn::Set(StateBits(), 0xffff0000u));
-    hn::Store(hn::BitCast(d, high), d, state + i);
-  }
+// To what a slot of the format would hold.
+void round_states(StateFormat format, int64_t count, float* state) {
+  visit_state_format(format, [&](auto chosen) HWY_ATTR {
+    if constexpr (decltype(chosen)::kExact) return;
+    const Floats d;
+    for (int64_t i = 0; i < count; i += lanes()) {
+      hn::Store(round_state(chosen, hn::Load(d, state + i)), d, state + i);
+    }
+  });
 }
 
 template <class Mixer>
@@ -235,7 +238,7 @@ HWY_INLINE void prefill_head(const HeadShape& shape, const HeadTokens& tokens, i
   for (int64_t begin = 0; begin < num_tokens; begin += kChunk) {
     const int64_t n = std::min(kChunk, num_tokens - begin);
     chunk_forward<Mixer>(shape, tokens.from(begin), n, b);
-    if (state.dtype == Dtype::kBf16) round_state(kp * vp, b.state);
+    round_states(state.format, kp * vp, b.state);
     for (int64_t i = 0; i < n; ++i) {
       std::copy_n(b.o + i * vp, shape.value_dim, out + (begin + i) * out_stride);
     }

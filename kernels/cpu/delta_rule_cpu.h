@@ -10,9 +10,11 @@ namespace deltaserve::cpu {
 // Floats of working memory that one thread needs for either form.
 int64_t delta_scratch_floats(const HeadShape& shape);
 
-// One token: updates `state` in place, one sweep for both reads and one for the write; out [V].
-void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& token, HeadState state,
-                  float* out, float* scratch);
+// `num_tokens` tokens one by one: each updates `state` in place, with one sweep for both reads and
+// one for the write. out row i at out + i * out_stride, [V].
+void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
+                  int64_t num_tokens, HeadState state, float* out, int64_t out_stride,
+                  float* scratch);
 
 // `num_tokens` tokens whose first stands on the 64-token grid, chunk by chunk; updates `state`,
 // whose content is ignored when `from_zero`. out row i at out + i * out_stride, [V].

@@ -109,7 +109,7 @@ void precondition_head(const MixerCall& call, const Segment& segment, int64_t pr
   }
 }
 
-void condition_queries(const MixerCall& call, const Segment& segment, bool decode, int64_t head,
+void condition_queries(const MixerCall& call, const Segment& segment, int64_t head,
                        float* scratch) {
   const MixerShape& shape = call.shape();
   const int64_t n = shape.key_dim;
@@ -118,16 +118,10 @@ void condition_queries(const MixerCall& call, const Segment& segment, bool decod
   const int64_t first = segment.first_row;
   const HeadTokens tokens = covariance_tokens(call, first, head);
   const HeadShape square = {n, n};
-  const HeadState covariance = {
-      call.states.part(call.states.layout.covariance, segment.write_slot) +
-      head * n * square.key_stride()};
-  float* seen = call.query_row(first, head);
-  if (decode) {
-    delta_decode(covariance_kind(shape), square, tokens, covariance, seen, scratch);
-  } else {
-    delta_prefill(covariance_kind(shape), square, tokens, segment.num_rows, segment.position == 0,
-                  covariance, seen, int64_t{shape.heads} * n, scratch);
-  }
+  float* covariance = call.states.part(call.states.layout.covariance, segment.write_slot) +
+                      head * n * square.key_stride();
+  run_segment(covariance_kind(shape), square, tokens, segment, {covariance},
+              call.query_row(first, head), int64_t{shape.heads} * n, scratch);
 
   for (int64_t row = first; row < first + segment.num_rows; ++row) {
     const float* query = call.q(row, head);
@@ -149,7 +143,7 @@ void sum_keys(const MixerCall& call, const Segment& segment, int64_t head) {
   for (int64_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
     decayed_sum_row(nullptr, 0, call.k(row, head), shape.key_dim, sum);
     call.gate_row(row)[call.gate_layout.divisor + head] =
-        shape.scale * dot_row(call.q(row, head), sum, shape.key_dim) + 1e-10f;
+        shape.scale * dot_row(call.q(row, head), sum, shape.key_dim) + kKeySumEps;
   }
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/cpu/mixer_layer.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/cpu/rowwise.h"
 
@@ -52,21 +53,15 @@ void copy_moved_states(const MixerCall& call, ThreadPool& threads) {
   });
 }
 
-void rule_of_head(const MixerCall& call, const Segment& segment, bool decode, int64_t head,
-                  float* scratch) {
+void rule_of_head(const MixerCall& call, const Segment& segment, int64_t head, float* scratch) {
   const MixerShape& shape = call.shape();
-  if (shape.conditioning.on) condition_queries(call, segment, decode, head, scratch);
+  if (shape.conditioning.on) condition_queries(call, segment, head, scratch);
   if (shape.normalised) sum_keys(call, segment, head);
   const HeadTokens tokens = head_tokens(call, segment.first_row, head);
   const HeadShape size = {shape.key_dim, shape.value_dim};
   const HeadState state = call.states.head_state(size, segment.write_slot, head);
   float* out = call.out + segment.first_row * shape.value_columns() + head * shape.value_dim;
-  if (decode) {
-    delta_decode(shape.kind, size, tokens, state, out, scratch);
-  } else {
-    delta_prefill(shape.kind, size, tokens, segment.num_rows, segment.position == 0, state, out,
-                  shape.value_columns(), scratch);
-  }
+  run_segment(shape.kind, size, tokens, segment, state, out, shape.value_columns(), scratch);
   for (int64_t i = 0; i < segment.num_rows; ++i) {
     const int64_t row = segment.first_row + i;
     float* o = out + i * shape.value_columns();
@@ -123,23 +118,50 @@ void for_row_blocks(int64_t rows, ThreadPool& threads, const Body& body) {
 
 }  // namespace
 
-bool MixerRunner::reserve(const MixerShape& shape, int64_t max_rows, int64_t max_segments,
+void run_segment(MixerKind kind, const HeadShape& size, const HeadTokens& tokens,
+                 const Segment& segment, HeadState state, float* out, int64_t out_stride,
+                 float* scratch) {
+  const bool from_zero = segment.position == 0;
+  if (segment.kind == RowKind::kPrefill) {
+    return delta_prefill(kind, size, tokens, segment.num_rows, from_zero, state, out, out_stride,
+                         scratch);
+  }
+  if (from_zero) {
+    const auto elements = static_cast<size_t>(size.value_dim * size.key_stride());
+    std::memset(state.data, 0, elements * state_format_size(state.format));
+  }
+  delta_decode(kind, size, tokens, segment.num_rows, state, out, out_stride, scratch);
+}
+
+bool MixerRunner::reserve(Array<MixerLayer> layers, int64_t max_rows, int64_t max_segments,
                           int num_threads) {
-  const auto rows_of = [&](int64_t floats) {
-    return allocate_aligned<float>(static_cast<size_t>(max_rows * floats));
-  };
-  features_ = rows_of(shape.channels());
-  gates_ = rows_of(GateLayout(shape).floats);
-  scratch_floats_ = delta_scratch_floats({shape.key_dim, shape.value_dim});
-  if (shape.conditioning.on) {
-    const int64_t columns = int64_t{shape.heads} * shape.key_dim;
-    queries_ = rows_of(columns);
-    covariance_ = rows_of(4 * columns);
-    if (queries_ == nullptr || covariance_ == nullptr) return false;
+  int64_t features = 0;
+  int64_t gates = 0;
+  int64_t queries = 0;
+  for (const MixerLayer& layer : layers) {
+    const MixerShape& shape = layer.shape;
+    features = std::max<int64_t>(features, shape.channels());
+    gates = std::max(gates, GateLayout(shape).floats);
+    scratch_floats_ =
+        std::max(scratch_floats_, delta_scratch_floats({shape.key_dim, shape.value_dim}));
+    if (!shape.conditioning.on) continue;
+    queries = std::max(queries, int64_t{shape.heads} * shape.key_dim);
     scratch_floats_ =
         std::max(scratch_floats_, delta_scratch_floats({shape.key_dim, shape.key_dim}));
   }
+  const auto rows_of = [&](int64_t floats) {
+    bytes_ += max_rows * floats * static_cast<int64_t>(sizeof(float));
+    return allocate_aligned<float>(static_cast<size_t>(max_rows * floats));
+  };
+  features_ = rows_of(features);
+  gates_ = rows_of(gates);
+  if (queries > 0) {
+    queries_ = rows_of(queries);
+    covariance_ = rows_of(4 * queries);
+    if (queries_ == nullptr || covariance_ == nullptr) return false;
+  }
   scratch_floats_ = padded_to_16(scratch_floats_);
+  bytes_ += num_threads * scratch_floats_ * static_cast<int64_t>(sizeof(float));
   scratch_ = allocate_aligned<float>(static_cast<size_t>(num_threads * scratch_floats_));
   first_block_ = allocate_aligned<int64_t>(static_cast<size_t>(max_segments + 1));
   return features_ != nullptr && gates_ != nullptr && scratch_ != nullptr &&
@@ -158,8 +180,8 @@ void MixerRunner::run(const MixerLayer& layer, const MixerWeights& weights, cons
                           states,
                           features_.get(),
                           gates_.get(),
-                          queries_.get(),
-                          covariance_.get(),
+                          shape.conditioning.on ? queries_.get() : nullptr,
+                          shape.conditioning.on ? covariance_.get() : nullptr,
                           GateLayout(shape)};
   copy_moved_states(call, threads);
   run_features(call, threads);
@@ -199,8 +221,7 @@ void MixerRunner::run_rule(const MixerCall& call, ThreadPool& threads) {
   // Long segments first: they take longest, and the short ones fill the gaps at the end.
   threads.parallel_for(int64_t{step.num_segments} * heads, [&](int64_t task, int thread) {
     const int64_t s = step.num_segments - 1 - task / heads;
-    rule_of_head(call, step.segments[s], s < step.num_decode, task % heads,
-                 scratch_.get() + thread * scratch_floats_);
+    rule_of_head(call, step.segments[s], task % heads, scratch_.get() + thread * scratch_floats_);
   });
 }
 

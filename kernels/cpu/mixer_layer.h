@@ -13,8 +13,10 @@ namespace deltaserve::cpu {
 
 class MixerRunner {
  public:
-  // False when the memory is not there.
-  bool reserve(const MixerShape& shape, int64_t max_rows, int64_t max_segments, int num_threads);
+  // Makes room for steps of any of these layers. False when the memory is not there.
+  bool reserve(Array<MixerLayer> layers, int64_t max_rows, int64_t max_segments, int num_threads);
+  // What reserve() took.
+  int64_t bytes() const { return bytes_; }
 
   // projected [rows, projection columns] -> out [rows, value_columns].
   void run(const MixerLayer& layer, const MixerWeights& weights, const StepView& step,
@@ -27,6 +29,7 @@ class MixerRunner {
   AlignedArray<float> features_, gates_, queries_, covariance_;  // see MixerCall
   AlignedArray<float> scratch_;                                  // [threads, scratch_floats_]
   int64_t scratch_floats_ = 0;
+  int64_t bytes_ = 0;
   // Row blocks of the feature pass: where each segment's blocks begin. [segments + 1]
   AlignedArray<int64_t> first_block_;
 };

@@ -8,6 +8,7 @@
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
 #include "kernels/cpu/math-inl.h"
+#include "kernels/mixer/gates.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
@@ -103,10 +104,10 @@ float DotRow(const float* x, const float* y, int64_t n) {
 void FeatureNormRow(FeatureNorm norm, float* x, int64_t n) {
   float divisor = 1;
   if (norm == FeatureNorm::kL2) {
-    divisor = std::sqrt(DotRow(x, x, n) + 1e-6f);
+    divisor = std::sqrt(DotRow(x, x, n) + kL2NormEps);
   } else {
     divisor = sum_over(n, [x](auto d, int64_t i) HWY_ATTR { return hn::LoadU(d, x + i); });
-    if (norm == FeatureNorm::kSumPlusEps) divisor += 1e-4f;
+    if (norm == FeatureNorm::kSumPlusEps) divisor += kSumNormEps;
   }
   const float scale = 1.0f / divisor;
   for_each_vector(n, [=](auto d, int64_t i) HWY_ATTR {
@@ -125,7 +126,7 @@ void DecayGateRow(DecayGate gate, const float* x, const float* bias, float rate,
     } else if (gate == DecayGate::kBoundedSigmoid) {
       log_decay = hn::Mul(hn::Set(d, bound), sigmoid(d, hn::Mul(hn::Set(d, rate), logit)));
     } else {  // log(sigmoid(x)) = -softplus(-x)
-      log_decay = hn::Mul(hn::Set(d, -1.0f / 16), softplus(d, hn::Neg(logit)));
+      log_decay = hn::Mul(hn::Set(d, -kLogSigmoidFactor), softplus(d, hn::Neg(logit)));
       log_decay = hn::Max(log_decay, hn::Set(d, bound));
     }
     hn::StoreU(log_decay, d, g + i);

@@ -8,6 +8,7 @@
 #endif
 
 #include "hwy/highway.h"
+#include "kernels/base/state_format.h"
 #include "kernels/cpu/dense-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -41,6 +42,14 @@ HWY_INLINE void store_state(FloatVec x, uint16_t* to) {
   const hn::RebindToSigned<Floats> words;
   const auto high = hn::ShiftRight<16>(rounded_to_bf16(x));
   hn::Store(hn::DemoteTo(halves, hn::BitCast(words, high)), halves, to);
+}
+
+// What storing a state in a format and loading it again makes of it.
+HWY_INLINE FloatVec round_state(F32State, FloatVec x) {
+  return x;
+}
+HWY_INLINE FloatVec round_state(Bf16State, FloatVec x) {
+  return hn::BitCast(Floats(), hn::And(rounded_to_bf16(x), hn::Set(StateBits(), 0xffff0000u)));
 }
 
 }  // namespace HWY_NAMESPACE

@@ -1,5 +1,5 @@
-// A run of elements that somebody else owns: a pointer and a count, so that it can cross the boundary
-// of a separately loaded module.
+// A run of elements that somebody else owns: a pointer and a count, so that it can cross the
+// boundary of a separately loaded module.
 #pragma once
 #include <cstdint>
 #include <type_traits>

@@ -1,5 +1,6 @@
-// The vectors of weights that a mixer layer may have beside its matrices, as one struct over whatever
-// stands for a vector: blocks of a checkpoint, an index of the program's weights, a pointer.
+// The vectors of weights that a mixer layer may have beside its matrices, as one struct over
+// whatever stands for a vector: blocks of a checkpoint, an index of the program's weights, a
+// pointer.
 #pragma once
 
 namespace deltaserve {

@@ -113,7 +113,7 @@ struct Program {
   Array<StatePart> parts;  // of all layers, in the order of the slot
 
   // What draws read: logits = norm(last_hidden) output^T.
-  int32_t last_hidden = -1;  // buffer, [hidden] of the step's rows
+  int32_t last_hidden = -1;                // buffer, [hidden] of the step's rows
   int32_t drawn_hidden = -1, logits = -1;  // buffers, [hidden] and [vocab] of the draws
   int32_t final_norm = -1, output = -1;    // weights
   float final_eps = 0;
@@ -133,5 +133,8 @@ struct Limits {
 // Aborts where the program does not fit together: an index outside its array, columns that do not
 // match, an operation without what it needs. Programs are ours, never input.
 void check_program(const Program& program);
+
+// Whether steps read single rows of the weight and never all of it: a table of embeddings.
+bool reads_only_rows(const Program& program, int32_t weight);
 
 }  // namespace deltaserve

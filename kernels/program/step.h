@@ -26,8 +26,8 @@ struct Segment {
   int64_t position = 0;  // tokens of this sequence before the segment; 0 = starts from a zero state
 };
 
-// A flat batch of rows. Decode segments come first. A prefill segment begins on the 64-token grid of
-// its sequence. A slot that a segment writes is no other segment's; many may read one that none
+// A flat batch of rows. Decode segments come first. A prefill segment begins on the 64-token grid
+// of its sequence. A slot that a segment writes is no other segment's; many may read one that none
 // writes.
 struct Step {
   Array<int32_t> tokens;    // one a row, inside the vocabulary; in a decode segment of one row it
@@ -61,8 +61,8 @@ struct LogitAdjustment {
 // What is wanted of one row's logits. Several entries may ask for the same row. Pointers are valid
 // until the step's wait().
 struct Draw {
-  int32_t row = 0;   // of the step
-  int32_t slot = -1;  // which slot's last drawn token the drawn token becomes; -1 = none
+  int32_t row = 0;      // of the step
+  int32_t slot = -1;    // which slot's last drawn token the drawn token becomes; -1 = none
   int32_t target = -1;  // token whose log-probability is asked (scoring a prompt), -1 = none
   int32_t num_top = 0;  // most likely tokens to report, at most kMaxTopLogprobs
   bool sample = false;  // draw a token

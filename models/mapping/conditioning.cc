@@ -22,7 +22,7 @@ GateInput gate_named(const std::string& name) {
 
 }  // namespace
 
-void read_conditioning(ConfigReader& reader, bool family_takes_it, ModelConfig* config) {
+void read_conditioning(ConfigReader& reader, bool family_takes_it, LayerConfig* config) {
   const boost::json::object* keys = reader.object("ccq");
   if (keys == nullptr) return;
   if (!family_takes_it) {

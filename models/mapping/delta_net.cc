@@ -4,7 +4,7 @@
 
 namespace deltaserve {
 
-void read_delta_net(ConfigReader& reader, ModelConfig* config) {
+void read_delta_net(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = MixerKind::kDeltaNet;
   read_divided_heads(reader, config->hidden_size, 16, 1.0, /*grouped=*/false, &mixer);
@@ -25,7 +25,7 @@ void read_delta_net(ConfigReader& reader, ModelConfig* config) {
   reader.ignore("use_output_norm");  // the layer has one whatever this says
 }
 
-void map_delta_net_layer(const ModelConfig& config, LayerMapping* mapping) {
+void map_delta_net_layer(const LayerConfig& config, LayerMapping* mapping) {
   using P = ProjectionLayout;
   const MixerShape& mixer = config.mixer;
   mapping->queries_keys_values();

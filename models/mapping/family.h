@@ -14,9 +14,9 @@ namespace deltaserve {
 struct ModelFamily {
   const char* model_type;
   // Fills `mixer` and `tensors` from the keys of this type. hidden_size is read before.
-  void (*read_mixer)(ConfigReader& reader, ModelConfig* config);
-  // Names the tensors of a layer.
-  void (*map_layer)(const ModelConfig& config, LayerMapping* mapping);
+  void (*read_mixer)(ConfigReader& reader, LayerConfig* config);
+  // Names the tensors of a layer's mixer: its norm, its projections, its vectors.
+  void (*map_mixer)(const LayerConfig& config, LayerMapping* mapping);
   // Defaults of num_hidden_layers and norm_eps.
   int64_t num_layers;
   double norm_eps = 1e-6;
@@ -35,27 +35,27 @@ std::string supported_model_types();
 std::string conditioned_model_types();
 
 // What the families are made of, one file each.
-void read_qdelta(ConfigReader& reader, ModelConfig* config);
-void read_gated_deltanet(ConfigReader& reader, ModelConfig* config);
-void read_precond_gated_deltanet(ConfigReader& reader, ModelConfig* config);
-void read_precond_delta_net(ConfigReader& reader, ModelConfig* config);
-void map_gated_delta_layer(const ModelConfig& config, LayerMapping* mapping);
+void read_qdelta(ConfigReader& reader, LayerConfig* config);
+void read_gated_deltanet(ConfigReader& reader, LayerConfig* config);
+void read_precond_gated_deltanet(ConfigReader& reader, LayerConfig* config);
+void read_precond_delta_net(ConfigReader& reader, LayerConfig* config);
+void map_gated_delta_layer(const LayerConfig& config, LayerMapping* mapping);
 
-void read_kda(ConfigReader& reader, ModelConfig* config);
-void read_precond_kda(ConfigReader& reader, ModelConfig* config);
-void read_gdn2(ConfigReader& reader, ModelConfig* config);
-void map_kimi_delta_layer(const ModelConfig& config, LayerMapping* mapping);
+void read_kda(ConfigReader& reader, LayerConfig* config);
+void read_precond_kda(ConfigReader& reader, LayerConfig* config);
+void read_gdn2(ConfigReader& reader, LayerConfig* config);
+void map_kimi_delta_layer(const LayerConfig& config, LayerMapping* mapping);
 
-void read_delta_net(ConfigReader& reader, ModelConfig* config);
-void map_delta_net_layer(const ModelConfig& config, LayerMapping* mapping);
+void read_delta_net(ConfigReader& reader, LayerConfig* config);
+void map_delta_net_layer(const LayerConfig& config, LayerMapping* mapping);
 
-void read_gla(ConfigReader& reader, ModelConfig* config);
-void map_gla_layer(const ModelConfig& config, LayerMapping* mapping);
+void read_gla(ConfigReader& reader, LayerConfig* config);
+void map_gla_layer(const LayerConfig& config, LayerMapping* mapping);
 
-void read_linear_attn(ConfigReader& reader, ModelConfig* config);
-void map_linear_attn_layer(const ModelConfig& config, LayerMapping* mapping);
+void read_linear_attn(ConfigReader& reader, LayerConfig* config);
+void map_linear_attn_layer(const LayerConfig& config, LayerMapping* mapping);
 
-void read_mamba2(ConfigReader& reader, ModelConfig* config);
-void map_mamba2_layer(const ModelConfig& config, LayerMapping* mapping);
+void read_mamba2(ConfigReader& reader, LayerConfig* config);
+void map_mamba2_layer(const LayerConfig& config, LayerMapping* mapping);
 
 }  // namespace deltaserve

@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kDefaultLambdaBias = 0.9;
 
-void read_common(ConfigReader& reader, MixerKind kind, ModelConfig* config) {
+void read_common(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = kind;
   read_sized_heads(reader, {6, 256, 2.0}, &mixer);
@@ -24,7 +24,7 @@ void read_common(ConfigReader& reader, MixerKind kind, ModelConfig* config) {
   }
 }
 
-void read_preconditioned(ConfigReader& reader, MixerKind kind, ModelConfig* config) {
+void read_preconditioned(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
   read_common(reader, kind, config);
   reader.ignore("attn_mode");
   read_squash(reader, &config->mixer);
@@ -33,12 +33,12 @@ void read_preconditioned(ConfigReader& reader, MixerKind kind, ModelConfig* conf
 
 }  // namespace
 
-void read_gated_deltanet(ConfigReader& reader, ModelConfig* config) {
+void read_gated_deltanet(ConfigReader& reader, LayerConfig* config) {
   read_common(reader, MixerKind::kGatedDeltaNet, config);
   reader.ignore("attn_mode");  // its modes are the same function
 }
 
-void read_qdelta(ConfigReader& reader, ModelConfig* config) {
+void read_qdelta(ConfigReader& reader, LayerConfig* config) {
   const std::string semantics =
       reader.choice("qdelta_semantics", {"released", "canonical"}, "released");
   const bool canonical = semantics == "canonical";
@@ -49,23 +49,23 @@ void read_qdelta(ConfigReader& reader, ModelConfig* config) {
     reader.fail("attn_mode", str_cat("is ", quoted(mode), ", only 'chunk' is supported"));
   }
   if (!reader.has("lamb_bias")) {
-    config->warnings.push_back(str_cat("lamb_bias is absent from the config; ", kDefaultLambdaBias,
-                                       " is assumed, and a wrong value harms the output"));
+    reader.warn(str_cat("lamb_bias is absent from the config; ", kDefaultLambdaBias,
+                        " is assumed, and a wrong value harms the output"));
   }
   config->mixer.lambda_bias =
       static_cast<float>(reader.real("lamb_bias", limits::kLambdaBias, kDefaultLambdaBias));
 }
 
-void read_precond_gated_deltanet(ConfigReader& reader, ModelConfig* config) {
+void read_precond_gated_deltanet(ConfigReader& reader, LayerConfig* config) {
   read_preconditioned(reader, MixerKind::kPrecondGatedDeltaNet, config);
 }
 
-void read_precond_delta_net(ConfigReader& reader, ModelConfig* config) {
+void read_precond_delta_net(ConfigReader& reader, LayerConfig* config) {
   read_preconditioned(reader, MixerKind::kPrecondDeltaNet, config);
 }
 
-void map_gated_delta_layer(const ModelConfig& config, LayerMapping* mapping) {
-  using W = LayerWeights;
+void map_gated_delta_layer(const LayerConfig& config, LayerMapping* mapping) {
+  using V = MixerBlocks;
   using P = ProjectionLayout;
   const MixerShape& mixer = config.mixer;
   const int64_t heads = mixer.heads;
@@ -86,13 +86,13 @@ void map_gated_delta_layer(const ModelConfig& config, LayerMapping* mapping) {
   }
   mapping->convolutions();
   if (decays) {
-    mapping->add("attn.A_log", {heads}, &W::a_log);
-    mapping->add("attn.dt_bias", {heads}, &W::dt_bias);
+    mapping->add("attn.A_log", {heads}, &V::a_log);
+    mapping->add("attn.dt_bias", {heads}, &V::dt_bias);
   }
   if (precond > 0) {
-    mapping->add("attn.A_log_atk", {precond}, &W::precond_a_log);
-    mapping->add("attn.dt_bias_atk", {precond}, &W::precond_dt_bias);
-    mapping->add("attn.log_atk_scale", {precond}, &W::precond_center);
+    mapping->add("attn.A_log_atk", {precond}, &V::precond_a_log);
+    mapping->add("attn.dt_bias_atk", {precond}, &V::precond_dt_bias);
+    mapping->add("attn.log_atk_scale", {precond}, &V::precond_center);
   }
   mapping->unused("attn.D", {heads});
   mapping->conditioning();

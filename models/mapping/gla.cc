@@ -21,7 +21,7 @@ Activation read_feature_map(ConfigReader& reader) {
 
 }  // namespace
 
-void read_gla(ConfigReader& reader, ModelConfig* config) {
+void read_gla(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = MixerKind::kGatedLinearAttention;
   read_divided_heads(reader, config->hidden_size, 4, 0.5, /*grouped=*/true, &mixer);
@@ -43,7 +43,7 @@ void read_gla(ConfigReader& reader, ModelConfig* config) {
   reader.ignore("use_gv");
 }
 
-void map_gla_layer(const ModelConfig& config, LayerMapping* mapping) {
+void map_gla_layer(const LayerConfig& config, LayerMapping* mapping) {
   using P = ProjectionLayout;
   const MixerShape& mixer = config.mixer;
   mapping->queries_keys_values();

@@ -8,7 +8,7 @@
 namespace deltaserve {
 namespace {
 
-void read_common(ConfigReader& reader, MixerKind kind, ModelConfig* config) {
+void read_common(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = kind;
   read_sized_heads(reader, {16, 128, 1.0}, &mixer);
@@ -36,12 +36,12 @@ void read_bound(ConfigReader& reader, MixerShape* mixer) {
 
 }  // namespace
 
-void read_kda(ConfigReader& reader, ModelConfig* config) {
+void read_kda(ConfigReader& reader, LayerConfig* config) {
   read_common(reader, MixerKind::kKimiDelta, config);
   read_bound(reader, &config->mixer);
 }
 
-void read_precond_kda(ConfigReader& reader, ModelConfig* config) {
+void read_precond_kda(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   read_common(reader, MixerKind::kPrecondKimiDelta, config);
   read_bound(reader, &mixer);
@@ -50,13 +50,13 @@ void read_precond_kda(ConfigReader& reader, ModelConfig* config) {
   mixer.precond_heads = mixer.heads;
 }
 
-void read_gdn2(ConfigReader& reader, ModelConfig* config) {
+void read_gdn2(ConfigReader& reader, LayerConfig* config) {
   read_common(reader, MixerKind::kGatedDeltaNet2, config);
   config->mixer.decay_heads = config->mixer.beta_heads = config->mixer.k_heads;
 }
 
-void map_kimi_delta_layer(const ModelConfig& config, LayerMapping* mapping) {
-  using W = LayerWeights;
+void map_kimi_delta_layer(const LayerConfig& config, LayerMapping* mapping) {
+  using V = MixerBlocks;
   using P = ProjectionLayout;
   const MixerShape& mixer = config.mixer;
   const int64_t rank = mixer.value_dim;
@@ -80,14 +80,14 @@ void map_kimi_delta_layer(const ModelConfig& config, LayerMapping* mapping) {
       mapping->expand("attn.g_proj.1", g, mixer.value_columns(), rank, 1, true);
   mapping->convolutions();
   // The first published layers called them A, and the bias of the gate's second map.
-  LayerTensor& a_log = mapping->add("attn.A_log", {mixer.decay_heads}, &W::a_log);
+  LayerTensor& a_log = mapping->add("attn.A_log", {mixer.decay_heads}, &V::a_log);
   a_log.old_name = "attn.A";
   if (mixer.decay_gate == DecayGate::kBoundedSigmoid) a_log.presence = Presence::kOptional;
-  mapping->add("attn.dt_bias", {decays}, &W::dt_bias).old_name = "attn.f_proj.1.bias";
+  mapping->add("attn.dt_bias", {decays}, &V::dt_bias).old_name = "attn.f_proj.1.bias";
   if (precond > 0) {
-    mapping->add("attn.A_log_atk", {precond}, &W::precond_a_log);
-    mapping->add("attn.dt_bias_atk", {precond}, &W::precond_dt_bias);
-    mapping->add("attn.log_atk_scale", {precond}, &W::precond_center);
+    mapping->add("attn.A_log_atk", {precond}, &V::precond_a_log);
+    mapping->add("attn.dt_bias_atk", {precond}, &V::precond_dt_bias);
+    mapping->add("attn.log_atk_scale", {precond}, &V::precond_center);
   }
   mapping->conditioning();
   mapping->output("attn.o_norm.weight");

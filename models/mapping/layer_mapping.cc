@@ -4,7 +4,7 @@
 
 namespace deltaserve {
 
-LayerMapping::LayerMapping(const ModelConfig& config) : config_(config) {}
+LayerMapping::LayerMapping(const LayerConfig& config) : config_(config) {}
 
 LayerTensor& LayerMapping::add_tensor(std::string name, std::vector<int64_t> shape) {
   LayerTensor& tensor = tensors_.emplace_back();
@@ -14,14 +14,13 @@ LayerTensor& LayerMapping::add_tensor(std::string name, std::vector<int64_t> sha
 }
 
 void LayerMapping::add_blocks(std::string name, std::vector<int64_t> shape,
-                              const std::vector<RowBlock>& blocks, List list) {
+                              const std::vector<RowBlock>& blocks, const List& list) {
   LayerTensor& tensor = add_tensor(std::move(name), std::move(shape));
   for (const RowBlock& block : blocks) {
-    const size_t index = (layer_.*list).size();
-    (layer_.*list).emplace_back();
-    tensor.uses.push_back({block.first, block.count, [=](LayerWeights& layer) -> HostMatrix& {
-                             return (layer.*list)[index];
-                           }});
+    const size_t index = list(layer_).size();
+    list(layer_).emplace_back();
+    tensor.uses.push_back({block.first, block.count,
+                           [=](LayerWeights& layer) -> HostMatrix& { return list(layer)[index]; }});
   }
 }
 
@@ -33,8 +32,19 @@ LayerTensor& LayerMapping::add(std::string name, std::vector<int64_t> shape,
   return tensor;
 }
 
+LayerTensor& LayerMapping::add(std::string name, std::vector<int64_t> shape,
+                               Blocks MixerBlocks::*vector) {
+  add_blocks(std::move(name), shape, {{0, shape[0]}},
+             [vector](LayerWeights& layer) -> Blocks& { return layer.vectors.*vector; });
+  return tensors_.back();
+}
+
 void LayerMapping::norm(std::string name, int64_t size, HostMatrix LayerWeights::*field) {
   add(std::move(name), {size}, field).part = "norms";
+}
+
+void LayerMapping::norm(std::string name, int64_t size, Blocks MixerBlocks::*vector) {
+  add(std::move(name), {size}, vector).part = "norms";
 }
 
 void LayerMapping::unused(std::string name, std::vector<int64_t> shape) {
@@ -53,17 +63,20 @@ void LayerMapping::project_blocks(std::string name, int64_t total_rows,
     if (block.column != nullptr) layer_.projection.*block.column = layer_.projection.columns;
     layer_.projection.columns += static_cast<int32_t>(block.count);
   }
-  add_blocks(std::move(name), {total_rows, config_.hidden_size}, blocks, &LayerWeights::in_proj);
+  add_blocks(std::move(name), {total_rows, config_.hidden_size}, blocks,
+             [](LayerWeights& layer) -> Blocks& { return layer.in_proj; });
   if (bias.empty()) return;
-  add_blocks(std::move(bias), {total_rows}, blocks, &LayerWeights::in_proj_bias);
+  add_blocks(std::move(bias), {total_rows}, blocks,
+             [](LayerWeights& layer) -> Blocks& { return layer.in_proj_bias; });
 }
 
 void LayerMapping::convolve_blocks(std::string name, int64_t total_channels,
                                    const std::vector<RowBlock>& blocks, std::string bias) {
   add_blocks(std::move(name), {total_channels, 1, config_.mixer.conv_width}, blocks,
-             &LayerWeights::conv);
+             [](LayerWeights& layer) -> Blocks& { return layer.vectors.conv; });
   if (bias.empty()) return;
-  add_blocks(std::move(bias), {total_channels}, blocks, &LayerWeights::conv_bias);
+  add_blocks(std::move(bias), {total_channels}, blocks,
+             [](LayerWeights& layer) -> Blocks& { return layer.vectors.conv_bias; });
 }
 
 int32_t LayerMapping::expand(const std::string& name, int32_t from, int64_t rows, int64_t columns,
@@ -109,17 +122,16 @@ void LayerMapping::conditioning() {
   const Gate gate = mixer.conditioning.gate_input;
   const int64_t rows = gate == Gate::kShared ? 1 : mixer.heads;
   const int64_t columns = int64_t{gate == Gate::kFull ? mixer.heads : 1} * mixer.key_dim;
-  add(kConditioningWeight, {rows, columns}, &LayerWeights::conditioning);
-  add("attn.ccq_lambda_proj.bias", {rows}, &LayerWeights::conditioning_bias);
+  add(kConditioningWeight, {rows, columns}, &MixerBlocks::conditioning);
+  add("attn.ccq_lambda_proj.bias", {rows}, &MixerBlocks::conditioning_bias);
 }
 
 void LayerMapping::output(std::string norm_name) {
   const MixerShape& mixer = config_.mixer;
   if (config_.tensors.norm_weight) {
-    norm(std::move(norm_name), mixer.value_dim, &LayerWeights::output_norm);
+    norm(std::move(norm_name), mixer.value_dim, &MixerBlocks::norm);
   }
   add("attn.o_proj.weight", {config_.hidden_size, mixer.value_columns()}, &LayerWeights::out_proj);
-  mlp();
 }
 
 void LayerMapping::mlp() {

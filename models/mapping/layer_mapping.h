@@ -1,5 +1,4 @@
-// The tensors of one layer and where each goes, written down by a model family (family.h). All
-// layers of a model are alike.
+// The tensors of one layer and where each goes, written down by a model family (family.h).
 #pragma once
 #include <functional>
 #include <string>
@@ -45,14 +44,18 @@ struct RowBlock {
 
 class LayerMapping {
  public:
-  explicit LayerMapping(const ModelConfig& config);
+  // `config` must outlive the mapping.
+  explicit LayerMapping(const LayerConfig& config);
 
   // ---- Single tensors
 
   // A tensor that fills one field.
   LayerTensor& add(std::string name, std::vector<int64_t> shape, HostMatrix LayerWeights::*field);
+  // A tensor that is one of the mixer's vectors.
+  LayerTensor& add(std::string name, std::vector<int64_t> shape, Blocks MixerBlocks::*vector);
   // As add(), listed among the norms.
   void norm(std::string name, int64_t size, HostMatrix LayerWeights::*field);
+  void norm(std::string name, int64_t size, Blocks MixerBlocks::*vector);
   // A tensor that may be there and is not looked at.
   void unused(std::string name, std::vector<int64_t> shape);
 
@@ -81,8 +84,10 @@ class LayerMapping {
   void convolutions();
   // The gate of a conditioned query, if the config has one.
   void conditioning();
-  // The output norm, if it has a weight, the output projection and the MLP.
+  // The output norm, if it has a weight, and the output projection.
   void output(std::string norm_name);
+  // The norm before the MLP and its matrices.
+  void mlp();
 
   const std::vector<LayerTensor>& tensors() const { return tensors_; }
   // A layer without its tensors' data: the projection's columns, the expansions, empty blocks.
@@ -90,15 +95,14 @@ class LayerMapping {
   ProjectionLayout& projection() { return layer_.projection; }
 
  private:
-  using List = std::vector<HostMatrix> LayerWeights::*;
+  using List = std::function<Blocks&(LayerWeights&)>;
 
   LayerTensor& add_tensor(std::string name, std::vector<int64_t> shape);
   // A tensor cut into blocks, which become the next entries of `list`.
   void add_blocks(std::string name, std::vector<int64_t> shape, const std::vector<RowBlock>& blocks,
-                  List list);
-  void mlp();
+                  const List& list);
 
-  const ModelConfig& config_;
+  const LayerConfig& config_;
   LayerWeights layer_;
   std::vector<LayerTensor> tensors_;
 };

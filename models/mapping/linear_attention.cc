@@ -4,7 +4,7 @@
 
 namespace deltaserve {
 
-void read_linear_attn(ConfigReader& reader, ModelConfig* config) {
+void read_linear_attn(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = MixerKind::kLinearAttention;
   read_divided_heads(reader, config->hidden_size, 4, 1.0, /*grouped=*/true, &mixer);
@@ -26,7 +26,7 @@ void read_linear_attn(ConfigReader& reader, ModelConfig* config) {
   reader.ignore("attn_mode");  // its modes are the same function
 }
 
-void map_linear_attn_layer(const ModelConfig& config, LayerMapping* mapping) {
+void map_linear_attn_layer(const LayerConfig& config, LayerMapping* mapping) {
   const MixerShape& mixer = config.mixer;
   mapping->queries_keys_values();
   if (mixer.product_features) {

@@ -9,7 +9,7 @@
 namespace deltaserve {
 namespace {
 
-void read_sizes(ConfigReader& reader, ModelConfig* config) {
+void read_sizes(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   const int64_t dim = reader.integer("head_dim", limits::kValueDim, 64);
   const int64_t states = reader.integer("state_size", limits::kHeadDim, 128);
@@ -50,7 +50,7 @@ void read_time_step(ConfigReader& reader, MixerShape* mixer) {
   mixer->time_step_max = static_cast<float>(upper);
 }
 
-void read_norm(ConfigReader& reader, ModelConfig* config) {
+void read_norm(ConfigReader& reader, LayerConfig* config) {
   const bool norm = reader.boolean(reader.has("rmsnorm") ? "rmsnorm" : "rms_norm", true);
   const bool first = reader.boolean("norm_before_gate", false);
   config->tensors.norm_weight = norm;
@@ -61,7 +61,7 @@ void read_norm(ConfigReader& reader, ModelConfig* config) {
 
 }  // namespace
 
-void read_mamba2(ConfigReader& reader, ModelConfig* config) {
+void read_mamba2(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = MixerKind::kMamba2;
   read_sizes(reader, config);
@@ -81,8 +81,9 @@ void read_mamba2(ConfigReader& reader, ModelConfig* config) {
   }
 }
 
-void map_mamba2_layer(const ModelConfig& config, LayerMapping* mapping) {
+void map_mamba2_layer(const LayerConfig& config, LayerMapping* mapping) {
   using W = LayerWeights;
+  using V = MixerBlocks;
   using P = ProjectionLayout;
   const MixerShape& mixer = config.mixer;
   const int64_t hidden = config.hidden_size;
@@ -102,11 +103,11 @@ void map_mamba2_layer(const ModelConfig& config, LayerMapping* mapping) {
   mapping->convolve_blocks("mixer.conv1d.weight", channels,
                            {{inner + states, states}, {inner, states}, {0, inner}},
                            config.tensors.conv_bias ? "mixer.conv1d.bias" : "");
-  mapping->add("mixer.A_log", {heads}, &W::a_log);
-  mapping->add("mixer.dt_bias", {heads}, &W::dt_bias);
-  mapping->add("mixer.D", {config.tensors.skip_per_channel ? inner : heads}, &W::skip);
+  mapping->add("mixer.A_log", {heads}, &V::a_log);
+  mapping->add("mixer.dt_bias", {heads}, &V::dt_bias);
+  mapping->add("mixer.D", {config.tensors.skip_per_channel ? inner : heads}, &V::skip);
   if (config.tensors.norm_weight) {
-    mapping->norm("mixer.norm.weight", inner, &W::output_norm);
+    mapping->norm("mixer.norm.weight", inner, &V::norm);
   } else {
     mapping->unused("mixer.norm.weight", {inner});
   }

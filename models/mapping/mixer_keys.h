@@ -32,6 +32,6 @@ void read_gate_factor(ConfigReader& reader, MixerShape* mixer);
 void read_squash(ConfigReader& reader, MixerShape* mixer);
 
 // "ccq", which only some families take. The mixer must have been read.
-void read_conditioning(ConfigReader& reader, bool family_takes_it, ModelConfig* config);
+void read_conditioning(ConfigReader& reader, bool family_takes_it, LayerConfig* config);
 
 }  // namespace deltaserve

@@ -26,7 +26,7 @@ constexpr int kThreads = 2;
 
 struct Precision {
   WeightFormat weights = WeightFormat::kAuto;
-  Dtype state = Dtype::kF32;
+  StateFormat state = StateFormat::kF32;
 };
 
 class Reader {
@@ -36,7 +36,7 @@ class Reader {
     ModelLimits limits;
     limits.max_rows = 64;
     limits.max_sequences = 1;
-    limits.state_dtype = precision.state;
+    limits.state_format = precision.state;
     absl::StatusOr<std::unique_ptr<Model>> model =
         Model::load(folder, backend_.get(), limits, precision.weights);
     if (!model.ok()) {
@@ -49,13 +49,13 @@ class Reader {
 
   // The logits behind `token`.
   const std::vector<float>& read(int32_t token) {
-    const Segment segment = {0, 0, 0, 1, position_};
-    // A decode row continues a state; the first token starts one, as a prompt does.
-    const StepView step = {&token, 1, &segment, 1, position_ == 0 ? 0 : 1};
-    Draw row;
-    row.logits = logits_.data();
-    std::vector<DrawResult> results;
-    model_->wait(model_->submit(step, {row}), &results);
+    const Segment segment = {RowKind::kDecode, 0, 0, 0, 1, position_};
+    Draw draw;
+    draw.logits = logits_.data();
+    const Ticket ticket = model_->forward({{&token, 1}, {&segment, 1}});
+    model_->draw(ticket, {&draw, 1});
+    DrawResult result;
+    model_->wait(ticket, &result);
     ++position_;
     return logits_;
   }
@@ -119,7 +119,7 @@ std::vector<int32_t> tokens_of(const ModelFolder& folder, const std::string& fil
 // The exact and the cheaper way of `change`; false for an unknown word.
 bool precisions_of(const std::string& change, Precision* exact, Precision* cheaper) {
   if (change == "bf16-state") {
-    cheaper->state = Dtype::kBf16;
+    cheaper->state = StateFormat::kBf16;
     return true;
   }
   exact->weights = WeightFormat::kF32;

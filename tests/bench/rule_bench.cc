@@ -78,12 +78,12 @@ class Bench {
   }
 
   // Seconds for one token of every head.
-  double decode(MixerKind kind, Dtype dtype) {
+  double decode(MixerKind kind, StateFormat format) {
     const Operands operands(shape_, decay_of(kind), 1);
     std::fill_n(states_.get(), heads_ * state_floats_, 0.0f);
     return median_seconds([&] {
       threads_.parallel_for(heads_, [&](int64_t head, int thread) {
-        cpu::delta_decode(kind, shape_, operands.tokens(), state(head, dtype),
+        cpu::delta_decode(kind, shape_, operands.tokens(), 1, state(head, format),
                           out_.data() + head * shape_.value_dim, scratch(thread));
       });
     });
@@ -94,7 +94,7 @@ class Bench {
     return median_seconds([&] {
       threads_.parallel_for(kPrefillHeads, [&](int64_t head, int thread) {
         cpu::delta_prefill(kind, shape_, operands.tokens(), kPrefillTokens, true,
-                           state(head, Dtype::kF32),
+                           state(head, StateFormat::kF32),
                            out_.data() + head * kPrefillTokens * shape_.value_dim, shape_.value_dim,
                            scratch(thread));
       });
@@ -103,9 +103,9 @@ class Bench {
   int64_t heads() const { return heads_; }
 
  private:
-  HeadState state(int64_t head, Dtype dtype) const {
-    const int64_t bytes = state_floats_ * static_cast<int64_t>(dtype_size(dtype));
-    return {reinterpret_cast<unsigned char*>(states_.get()) + head * bytes, dtype};
+  HeadState state(int64_t head, StateFormat format) const {
+    const int64_t bytes = state_floats_ * static_cast<int64_t>(state_format_size(format));
+    return {reinterpret_cast<unsigned char*>(states_.get()) + head * bytes, format};
   }
   float* scratch(int thread) const { return scratch_.get() + thread * scratch_floats_; }
 
@@ -152,11 +152,11 @@ void run(int num_threads, const HeadShape& shape) {
     const auto heads = static_cast<double>(bench.heads());
     // Reads, decay, write; and the erase.
     const double decode_flops = heads * cells * (erases ? 7 : 5);
-    print_decode(mixer_name(kind), "f32", bench.decode(kind, Dtype::kF32), 8 * heads * cells,
+    print_decode(mixer_name(kind), "f32", bench.decode(kind, StateFormat::kF32), 8 * heads * cells,
                  decode_flops, bandwidth);
     if (decay_of(kind) != Decay::kNone) {
-      print_decode(mixer_name(kind), "bf16", bench.decode(kind, Dtype::kBf16), 4 * heads * cells,
-                   decode_flops, bandwidth);
+      print_decode(mixer_name(kind), "bf16", bench.decode(kind, StateFormat::kBf16),
+                   4 * heads * cells, decode_flops, bandwidth);
     }
     // Per token: the state is read and written, with an erase read twice, and half of the chunk's
     // triangles of keys (A, Q) and values (their products with U).

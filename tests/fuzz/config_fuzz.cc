@@ -7,9 +7,7 @@
 
 namespace {
 
-// Sizes that an accepted config leads to must be sane.
-void follow(const deltaserve::ModelConfig& config) {
-  const deltaserve::MixerShape& mixer = config.mixer;
+void follow(const deltaserve::MixerShape& mixer) {
   DS_CHECK(mixer.heads > 0 && mixer.key_dim > 0 && mixer.value_dim > 0);
   for (const int32_t count : {mixer.q_heads, mixer.k_heads, mixer.v_heads}) {
     DS_CHECK(count > 0 && mixer.heads % count == 0);
@@ -20,10 +18,19 @@ void follow(const deltaserve::ModelConfig& config) {
   DS_CHECK((mixer.decay_heads == 0) == (mixer.decay_gate == deltaserve::DecayGate::kNone));
   DS_CHECK(mixer.q_columns() <= 1 << 20 && mixer.k_columns() <= 1 << 20);
   DS_CHECK(mixer.value_columns() > 0 && mixer.value_columns() <= 1 << 20);
+}
+
+// Sizes that an accepted config leads to must be sane.
+void follow(const deltaserve::ModelConfig& config) {
+  DS_CHECK(config.num_layers() > 0);
+  for (const deltaserve::LayerConfig& layer : config.layers) {
+    DS_CHECK(layer.has_mixer || layer.intermediate_size > 0);
+    if (layer.has_mixer) follow(layer.mixer);
+  }
   DS_CHECK(config.bos_token_id < config.vocab_size);
   for (const int32_t id : config.eos_token_ids) DS_CHECK(id >= 0 && id < config.vocab_size);
-  const int64_t floats = deltaserve::StateLayout::of(mixer, config.num_layers).floats;
-  DS_CHECK(floats > 0 && floats < int64_t{1} << 44);
+  const int64_t floats = deltaserve::state_layout(config).floats;
+  DS_CHECK(floats >= 0 && floats < int64_t{1} << 44);
   for (const deltaserve::TensorSpec& spec : deltaserve::tensor_specs(config)) {
     int64_t elements = 1;
     for (const int64_t size : spec.shape) {

@@ -97,7 +97,7 @@ class Head {
 
   void step(int t) {
     std::fill_n(scratch_.get(), scratch_floats_, NAN);
-    cpu::delta_decode(kind_, shape_, tokens_.from(t), slot(), &out_[t * shape_.value_dim],
+    cpu::delta_decode(kind_, shape_, tokens_.from(t), 1, slot(), &out_[t * shape_.value_dim], 0,
                       scratch_.get());
   }
 
@@ -105,13 +105,13 @@ class Head {
   void narrow_state() {
     auto* halves = reinterpret_cast<uint16_t*>(state_.get());
     for (size_t i = 0; i < state_floats_; ++i) halves[i] = f32_to_bf16(state_[i]);
-    dtype_ = Dtype::kBf16;
+    format_ = StateFormat::kBf16;
   }
   // Back to float, exactly.
   void widen_state() {
     const auto* halves = reinterpret_cast<const uint16_t*>(state_.get());
     for (size_t i = state_floats_; i-- > 0;) state_[i] = bf16_to_f32(halves[i]);
-    dtype_ = Dtype::kF32;
+    format_ = StateFormat::kF32;
   }
   // What storing it as bf16 leaves of a float state.
   void round_state() {
@@ -141,7 +141,7 @@ class Head {
   }
 
  private:
-  HeadState slot() { return {state_.get(), dtype_}; }
+  HeadState slot() { return {state_.get(), format_}; }
 
   // Element i of S [key_dim, value_dim].
   float& state_at(size_t i) {
@@ -155,7 +155,7 @@ class Head {
   HeadTokens tokens_;
   size_t state_floats_;
   cpu::AlignedArray<float> state_;
-  Dtype dtype_ = Dtype::kF32;
+  StateFormat format_ = StateFormat::kF32;
   size_t scratch_floats_;
   cpu::AlignedArray<float> scratch_;
   std::vector<float> out_;

@@ -52,9 +52,9 @@ bool same_state(const LayerStateLayout& layout, const float* a, const float* b) 
 
 World::World(const LayerCase& c)
     : weights_(c, 3), layout_(StateLayout::of(c.shape, kLayers)), slot_floats_(layout_.floats) {
-  layer_.index = 1;
   layer_.shape = c.shape;
   layer_.projection = make_projection(c);
+  layer_.state = layout_.layers[1];
   before_.assign(static_cast<size_t>(kNumSlots * slot_floats_), NAN);
   for (int job = 0; job < kNumJobs; ++job) make_job(c, job);
 }

@@ -19,12 +19,12 @@ using reference::Vec;
 
 constexpr double kTolerance = 5e-6;  // relative, float against double
 
-// Rows [begin, end) of a job in a step; one row may be decoded where its job would be read.
+// Rows [begin, end) of a job in a step.
 struct Piece {
   int job;
   int begin;
   int end;
-  bool decode = kJobs[job].decode;
+  RowKind kind = kJobs[job].decode ? RowKind::kDecode : RowKind::kPrefill;
 };
 
 std::vector<Piece> whole_jobs() {
@@ -49,7 +49,7 @@ class StepRunner {
     std::copy(world.before().begin(), world.before().end(), slots_.get());
     int max_rows = 0;
     for (const Job& job : kJobs) max_rows += job.rows;
-    EXPECT_TRUE(runner_.reserve(world.layer().shape, max_rows, kNumJobs, num_threads));
+    EXPECT_TRUE(runner_.reserve({&world.layer(), 1}, max_rows, kNumJobs, num_threads));
     for (int job = 0; job < kNumJobs; ++job) {
       out_.emplace_back(static_cast<size_t>(kJobs[job].rows * columns()), NAN);
       slot_.push_back(slot_of(job));
@@ -61,20 +61,17 @@ class StepRunner {
     std::vector<Segment> segments;
     std::vector<float> projected;
     int rows = 0;
-    int num_decode = 0;
     for (const Piece& piece : pieces) {
       const Job& job = kJobs[piece.job];
-      num_decode += piece.decode ? 1 : 0;
       const int slot = slot_[piece.job];
       slot_[piece.job] += slot_shift;
-      segments.push_back(
-          {slot, slot + slot_shift, rows, piece.end - piece.begin, job.history + piece.begin});
+      segments.push_back({piece.kind, slot, slot + slot_shift, rows, piece.end - piece.begin,
+                          job.history + piece.begin});
       projected.insert(projected.end(), world_.projected_row(piece.job, piece.begin),
                        world_.projected_row(piece.job, piece.end));
       rows += piece.end - piece.begin;
     }
-    const StepView view = {nullptr, rows, segments.data(), static_cast<int32_t>(segments.size()),
-                           num_decode};
+    const StepView view = StepView::of({{nullptr, rows}, array_of(segments)});
     leave_garbage(view, projected.size());
     // One row more than there are: nobody writes it.
     std::vector<float> out(static_cast<size_t>((rows + 1) * columns()), 77.0f);
@@ -194,16 +191,26 @@ TEST_P(MixerLayerSteps, EqualReference) {
   for (int row = 0; row < kMostRows; ++row) {
     std::vector<Piece> pieces;
     for (int job = 0; job < kNumJobs; ++job) {
-      // What begins a sequence is read, as the engine does it.
-      const bool decode = kJobs[job].history + row > 0;
-      if (decode && row < kJobs[job].rows) pieces.push_back({job, row, row + 1, true});
-    }
-    for (int job = 0; job < kNumJobs && row == 0; ++job) {
-      if (kJobs[job].history == 0) pieces.push_back({job, 0, 1, false});
+      if (row < kJobs[job].rows) pieces.push_back({job, row, row + 1, RowKind::kDecode});
     }
     run.step(pieces);
   }
   run.expect_near_truth();
+}
+
+// Decode segments of several rows: the bits of single steps, also where a sequence begins.
+TEST_P(MixerLayerSteps, SeveralDecodeRowsAreAsManySteps) {
+  constexpr int kRows = 5;
+  StepRunner one_by_one(world_);
+  StepRunner together(world_);
+  std::vector<Piece> all;
+  for (int job = 0; job < kNumJobs; ++job) {
+    const int rows = std::min(kRows, kJobs[job].rows);
+    all.push_back({job, 0, rows, RowKind::kDecode});
+    for (int row = 0; row < rows; ++row) one_by_one.step({{job, row, row + 1, RowKind::kDecode}});
+  }
+  together.step(all);
+  for (int job = 0; job < kNumJobs; ++job) EXPECT_TRUE(together.same_job(one_by_one, job)) << job;
 }
 
 TEST_P(MixerLayerTest, BitsDependOnTheOwnSequenceOnly) {

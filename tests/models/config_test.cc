@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <tuple>
 
 #include "models/model.h"
 #include "temp_folder.h"
@@ -21,22 +22,72 @@ absl::StatusOr<ModelConfig> parse(const std::string& json) {
 TEST(ModelConfig, FamilyDefaults) {
   const auto config = parse(R"({"model_type": "qdelta", "lamb_bias": 0.8})");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer.kind, MixerKind::kQDeltaReleased);
+  EXPECT_EQ(config->layers[0].mixer.kind, MixerKind::kQDeltaReleased);
   EXPECT_EQ(config->hidden_size, 2048);
-  EXPECT_EQ(config->num_layers, 21);
+  EXPECT_EQ(config->num_layers(), 21);
   EXPECT_EQ(config->vocab_size, 32000);
-  EXPECT_EQ(config->mixer.k_heads, 6);
-  EXPECT_EQ(config->mixer.heads, 6);
-  EXPECT_EQ(config->mixer.key_dim, 256);
-  EXPECT_EQ(config->mixer.value_dim, 512);
-  EXPECT_EQ(config->mixer.conv_width, 4);
-  EXPECT_EQ(config->intermediate_size, 5632);  // 256 * ceil(5461 / 256)
-  EXPECT_TRUE(config->tensors.output_gate);
+  EXPECT_EQ(config->layers[0].mixer.k_heads, 6);
+  EXPECT_EQ(config->layers[0].mixer.heads, 6);
+  EXPECT_EQ(config->layers[0].mixer.key_dim, 256);
+  EXPECT_EQ(config->layers[0].mixer.value_dim, 512);
+  EXPECT_EQ(config->layers[0].mixer.conv_width, 4);
+  EXPECT_EQ(config->layers[0].intermediate_size, 5632);  // 256 * ceil(5461 / 256)
+  EXPECT_TRUE(config->layers[0].tensors.output_gate);
   EXPECT_FALSE(config->tie_word_embeddings);
-  EXPECT_FLOAT_EQ(config->mixer.lambda_bias, 0.8f);
+  EXPECT_FLOAT_EQ(config->layers[0].mixer.lambda_bias, 0.8f);
   EXPECT_EQ(config->bos_token_id, 1);
   EXPECT_EQ(config->eos_token_ids, std::vector<int32_t>{2});
   EXPECT_TRUE(config->warnings.empty());
+}
+
+TEST(ModelConfig, LayersMayDiffer) {
+  const auto config = parse(R"({"model_type": "qdelta", "lamb_bias": 0.9, "hidden_size": 64,
+      "num_hidden_layers": 4, "num_heads": 2, "head_dim": 16, "intermediate_size": 96,
+      "layers": [{}, {"model_type": "gla", "num_heads": 4, "mlp": false},
+                 {"head_dim": 24, "intermediate_size": 40}, {"mixer": false}]})");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->warnings.empty());
+  EXPECT_FALSE(layers_are_alike(*config));
+  ASSERT_EQ(config->num_layers(), 4);
+  const std::vector<LayerConfig>& layers = config->layers;
+  EXPECT_EQ(layers[0].mixer.kind, MixerKind::kQDeltaReleased);
+  EXPECT_EQ(layers[0].mixer.key_dim, 16);
+  EXPECT_EQ(layers[0].intermediate_size, 96);
+  EXPECT_EQ(layers[1].model_type, "gla");
+  EXPECT_EQ(layers[1].mixer.kind, MixerKind::kGatedLinearAttention);
+  EXPECT_EQ(layers[1].mixer.heads, 4);
+  EXPECT_EQ(layers[1].intermediate_size, 0);
+  EXPECT_EQ(layers[2].mixer.key_dim, 24);
+  EXPECT_EQ(layers[2].intermediate_size, 40);
+  EXPECT_TRUE(layers[2].has_mixer);
+  EXPECT_FALSE(layers[3].has_mixer);
+  const StateLayout layout = state_layout(*config);
+  EXPECT_EQ(layout.layers[3].whole().floats, 0);
+  EXPECT_GT(layout.layers[2].state.offset, layout.layers[1].state.offset);
+  EXPECT_EQ(layout.parts.back().layer, 2);
+  EXPECT_EQ(layout.bytes_per_token(), 0);
+}
+
+// Each refusal names the layer and the key.
+TEST(ModelConfig, LayersThatCannotBe) {
+  const std::tuple<const char*, const char*, const char*> refusals[] = {
+      {R"({"a": 1})", "layers", "list of 2"},
+      {R"([{}])", "layers", "list of 2"},
+      {R"([{}, 5])", "layers[1]", "not an object"},
+      {R"([{}, {"head_dim": 0}])", "layers[1]: head_dim", "0"},
+      {R"([{"model_type": "bert"}, {}])", "layers[0]: model_type", "bert"},
+      {R"([{}, {"hidden_size": 32}])", "layers[1]: 'hidden_size'", "cannot differ"},
+      {R"([{}, {"lower_bound": 1}])", "layers[1]: 'lower_bound'", "not a key of this layer"},
+      {R"([{}, {"mixer": false, "mlp": false}])", "layers[1]: mixer", "would do nothing"},
+  };
+  for (const auto& [layers, key, what] : refusals) {
+    const auto config = parse(std::string(R"({"model_type": "gated_deltanet", "hidden_size": 64,
+        "num_hidden_layers": 2, "num_heads": 2, "head_dim": 16, "layers": )") +
+                              layers + "}");
+    ASSERT_FALSE(config.ok()) << layers;
+    EXPECT_NE(message(config.status()).find(key), std::string::npos) << config.status();
+    EXPECT_NE(message(config.status()).find(what), std::string::npos) << config.status();
+  }
 }
 
 TEST(ModelConfig, ReadsEveryKey) {
@@ -47,13 +98,13 @@ TEST(ModelConfig, ReadsEveryKey) {
       "norm_eps": 1e-5, "tie_word_embeddings": true, "bos_token_id": null, "eos_token_id": [5, 7],
       "attn": null, "attnres_block_size": null, "attn_mode": "fused_recurrent"})");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer.kind, MixerKind::kGatedDeltaNet);
-  EXPECT_EQ(config->mixer.heads, 6);
-  EXPECT_EQ(config->mixer.value_dim, 132);
-  EXPECT_EQ(config->mixer.conv_width, 0);
-  EXPECT_EQ(config->intermediate_size, 512);  // 256 * ceil(384 / 256)
-  EXPECT_FALSE(config->tensors.output_gate);
-  EXPECT_EQ(config->mixer.gate_factor, 2);
+  EXPECT_EQ(config->layers[0].mixer.kind, MixerKind::kGatedDeltaNet);
+  EXPECT_EQ(config->layers[0].mixer.heads, 6);
+  EXPECT_EQ(config->layers[0].mixer.value_dim, 132);
+  EXPECT_EQ(config->layers[0].mixer.conv_width, 0);
+  EXPECT_EQ(config->layers[0].intermediate_size, 512);  // 256 * ceil(384 / 256)
+  EXPECT_FALSE(config->layers[0].tensors.output_gate);
+  EXPECT_EQ(config->layers[0].mixer.gate_factor, 2);
   EXPECT_TRUE(config->tie_word_embeddings);
   EXPECT_FLOAT_EQ(config->norm_eps, 1e-5f);
   EXPECT_EQ(config->bos_token_id, -1);
@@ -64,7 +115,7 @@ TEST(ModelConfig, CanonicalSemantics) {
   const auto config =
       parse(R"({"model_type": "qdelta", "lamb_bias": 0.9, "qdelta_semantics": "canonical"})");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer.kind, MixerKind::kQDelta);
+  EXPECT_EQ(config->layers[0].mixer.kind, MixerKind::kQDelta);
 }
 
 TEST(ModelConfig, WarnsOfAbsentLambdaBiasAndUnknownKeys) {
@@ -75,7 +126,7 @@ TEST(ModelConfig, WarnsOfAbsentLambdaBiasAndUnknownKeys) {
   ASSERT_EQ(config->warnings.size(), 2u);
   EXPECT_NE(config->warnings[0].find("lamb_bias"), std::string::npos);
   EXPECT_NE(config->warnings[1].find("mystery"), std::string::npos);
-  EXPECT_FLOAT_EQ(config->mixer.lambda_bias, 0.9f);
+  EXPECT_FLOAT_EQ(config->layers[0].mixer.lambda_bias, 0.9f);
 }
 
 TEST(ModelConfig, ManyUnknownKeysGiveFewWarnings) {
@@ -259,7 +310,7 @@ TEST(GenerationDefaults, Refusals) {
 TEST(ModelFolder, OpensTheBundledModel) {
   const auto folder = open_model_folder(DELTASERVE_BUNDLED_MODEL);
   ASSERT_TRUE(folder.ok()) << folder.status();
-  EXPECT_EQ(folder->config.mixer.kind, MixerKind::kQDelta);
+  EXPECT_EQ(folder->config.layers[0].mixer.kind, MixerKind::kQDelta);
   EXPECT_EQ(folder->config.eos_token_ids, (std::vector<int32_t>{2, 5}));  // of generation_config
   EXPECT_TRUE(folder->config.warnings.empty());
   EXPECT_TRUE(folder->defaults.add_bos_token);

@@ -43,19 +43,19 @@ TEST(FamilyConfig, Defaults) {
     SCOPED_TRACE(d.type);
     const auto config = parse(d.type);
     ASSERT_TRUE(config.ok()) << config.status();
-    const MixerShape& mixer = config->mixer;
+    const MixerShape& mixer = config->layers[0].mixer;
     EXPECT_EQ(mixer.kind, d.kind);
-    EXPECT_EQ(config->num_layers, d.layers);
+    EXPECT_EQ(config->num_layers(), d.layers);
     EXPECT_EQ(mixer.heads, d.heads);
     EXPECT_EQ(mixer.v_heads, d.heads);
     EXPECT_EQ(mixer.key_dim, d.key_dim);
     EXPECT_EQ(mixer.value_dim, d.value_dim);
     EXPECT_EQ(mixer.conv_width, d.conv_width);
-    EXPECT_EQ(config->tensors.output_gate, d.gate);
+    EXPECT_EQ(config->layers[0].tensors.output_gate, d.gate);
     EXPECT_FALSE(config->tie_word_embeddings);
     const bool mamba = mixer.kind == MixerKind::kMamba2;
     EXPECT_EQ(mixer.q_heads, mamba ? 1 : d.heads);
-    EXPECT_EQ(config->intermediate_size, mamba ? 0 : 5632);
+    EXPECT_EQ(config->layers[0].intermediate_size, mamba ? 0 : 5632);
     EXPECT_FLOAT_EQ(config->norm_eps, mamba ? 1e-5f : 1e-6f);
     EXPECT_FLOAT_EQ(mixer.norm_eps, config->norm_eps);
     EXPECT_FLOAT_EQ(mixer.scale, mamba ? 1 : 1 / std::sqrt(static_cast<float>(d.key_dim)));
@@ -67,7 +67,7 @@ TEST(FamilyConfig, KimiDelta) {
   const auto config = parse("kda", R"("num_heads": 2, "num_v_heads": 6, "head_dim": 120,
       "expand_v": 1.1, "safe_gate": true, "lower_bound": -5, "allow_neg_eigval": true)");
   ASSERT_TRUE(config.ok()) << config.status();
-  const MixerShape& mixer = config->mixer;
+  const MixerShape& mixer = config->layers[0].mixer;
   EXPECT_EQ(mixer.heads, 6);
   EXPECT_EQ(mixer.k_heads, 2);
   EXPECT_EQ(mixer.decay_heads, 6);
@@ -84,18 +84,18 @@ TEST(FamilyConfig, PreconditionedHeads) {
       "squash_eps": 1e-3)";
   const auto pgdn = parse("precond_gated_deltanet", heads);
   ASSERT_TRUE(pgdn.ok()) << pgdn.status();
-  EXPECT_EQ(pgdn->mixer.precond_heads, 2);
-  EXPECT_EQ(pgdn->mixer.beta_heads, 4);
-  EXPECT_EQ(pgdn->mixer.squash, 2);
-  EXPECT_FLOAT_EQ(pgdn->mixer.squash_eps, 1e-3f);
+  EXPECT_EQ(pgdn->layers[0].mixer.precond_heads, 2);
+  EXPECT_EQ(pgdn->layers[0].mixer.beta_heads, 4);
+  EXPECT_EQ(pgdn->layers[0].mixer.squash, 2);
+  EXPECT_FLOAT_EQ(pgdn->layers[0].mixer.squash_eps, 1e-3f);
   const auto pkda = parse("precond_kda", heads);
   ASSERT_TRUE(pkda.ok()) << pkda.status();
-  EXPECT_EQ(pkda->mixer.precond_heads, 4);
-  EXPECT_EQ(pkda->mixer.beta_heads, 2);
+  EXPECT_EQ(pkda->layers[0].mixer.precond_heads, 4);
+  EXPECT_EQ(pkda->layers[0].mixer.beta_heads, 2);
   const auto pdn = parse("precond_delta_net", heads);
   ASSERT_TRUE(pdn.ok()) << pdn.status();
-  EXPECT_EQ(pdn->mixer.decay_heads, 0);
-  EXPECT_EQ(pdn->mixer.decay_gate, DecayGate::kNone);
+  EXPECT_EQ(pdn->layers[0].mixer.decay_heads, 0);
+  EXPECT_EQ(pdn->layers[0].mixer.decay_gate, DecayGate::kNone);
   const auto gdn2 = parse("gdn2", R"("num_heads": 2, "num_v_heads": 4)");
   ASSERT_TRUE(gdn2.ok()) << gdn2.status();
   EXPECT_EQ(gdn2->mixer.decay_heads, 2);
@@ -105,20 +105,20 @@ TEST(FamilyConfig, PreconditionedHeads) {
 TEST(FamilyConfig, GatedLinearAttention) {
   const auto plain = parse("gla", R"("clamp_min": null, "feature_map": null)");
   ASSERT_TRUE(plain.ok()) << plain.status();
-  EXPECT_EQ(plain->mixer.qk_activation, Activation::kNone);
-  EXPECT_EQ(plain->mixer.decay_bound, -std::numeric_limits<float>::infinity());
+  EXPECT_EQ(plain->layers[0].mixer.qk_activation, Activation::kNone);
+  EXPECT_EQ(plain->layers[0].mixer.decay_bound, -std::numeric_limits<float>::infinity());
   EXPECT_TRUE(plain->tensors.fused_gate_norm);
   const auto config =
       parse("gla", R"("num_heads": 8, "num_kv_heads": 2, "use_short_conv": true, "clamp_min": -0.5,
       "feature_map": "swish", "elementwise_affine": false, "hidden_act": "silu", "use_gk": true)");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer.heads, 8);
-  EXPECT_EQ(config->mixer.decay_heads, 2);
-  EXPECT_EQ(config->mixer.qk_activation, Activation::kSilu);
-  EXPECT_EQ(config->mixer.feature_map, Activation::kSilu);
-  EXPECT_FLOAT_EQ(config->mixer.decay_bound, -0.5f);
-  EXPECT_FALSE(config->tensors.norm_weight);
-  EXPECT_FALSE(config->tensors.fused_gate_norm);
+  EXPECT_EQ(config->layers[0].mixer.heads, 8);
+  EXPECT_EQ(config->layers[0].mixer.decay_heads, 2);
+  EXPECT_EQ(config->layers[0].mixer.qk_activation, Activation::kSilu);
+  EXPECT_EQ(config->layers[0].mixer.feature_map, Activation::kSilu);
+  EXPECT_FLOAT_EQ(config->layers[0].mixer.decay_bound, -0.5f);
+  EXPECT_FALSE(config->layers[0].tensors.norm_weight);
+  EXPECT_FALSE(config->layers[0].tensors.fused_gate_norm);
   EXPECT_TRUE(config->warnings.empty());
 }
 
@@ -127,38 +127,38 @@ TEST(FamilyConfig, ExpansionsAreCutOff) {
   const auto config = parse("gla", R"("hidden_size": 100, "num_heads": 3, "expand_k": 0.58,
       "expand_v": 0.99)");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer.key_dim, 19);
-  EXPECT_EQ(config->mixer.value_dim, 33);
+  EXPECT_EQ(config->layers[0].mixer.key_dim, 19);
+  EXPECT_EQ(config->layers[0].mixer.value_dim, 33);
 }
 
 TEST(FamilyConfig, DeltaNet) {
   const auto config = parse("delta_net", R"("use_beta": false, "qk_activation": "elu",
       "qk_norm": "sum", "expand_k": 0.5, "use_gate": true, "use_output_norm": true)");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_FALSE(config->tensors.beta);
-  EXPECT_EQ(config->mixer.beta_heads, 16);
-  EXPECT_EQ(config->mixer.qk_activation, Activation::kNone);
-  EXPECT_EQ(config->mixer.v_activation, Activation::kSilu);
-  EXPECT_EQ(config->mixer.feature_map, Activation::kEluPlusOne);
-  EXPECT_EQ(config->mixer.k_norm, FeatureNorm::kSum);
-  EXPECT_EQ(config->mixer.key_dim, 64);
-  EXPECT_TRUE(config->tensors.output_gate);
+  EXPECT_FALSE(config->layers[0].tensors.beta);
+  EXPECT_EQ(config->layers[0].mixer.beta_heads, 16);
+  EXPECT_EQ(config->layers[0].mixer.qk_activation, Activation::kNone);
+  EXPECT_EQ(config->layers[0].mixer.v_activation, Activation::kSilu);
+  EXPECT_EQ(config->layers[0].mixer.feature_map, Activation::kEluPlusOne);
+  EXPECT_EQ(config->layers[0].mixer.k_norm, FeatureNorm::kSum);
+  EXPECT_EQ(config->layers[0].mixer.key_dim, 64);
+  EXPECT_TRUE(config->layers[0].tensors.output_gate);
   EXPECT_TRUE(config->warnings.empty());
 }
 
 TEST(FamilyConfig, LinearAttention) {
   const auto plain = parse("linear_attn");
   ASSERT_TRUE(plain.ok()) << plain.status();
-  EXPECT_TRUE(plain->mixer.product_features);
+  EXPECT_TRUE(plain->layers[0].mixer.product_features);
   const auto config = parse("linear_attn", R"("feature_map": "elu", "norm_q": true,
       "norm_feature_map": true, "num_kv_heads": 1, "tie_feature_map_qk": true)");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_FALSE(config->mixer.product_features);
-  EXPECT_EQ(config->mixer.q_norm, FeatureNorm::kSumPlusEps);
-  EXPECT_EQ(config->mixer.k_norm, FeatureNorm::kNone);
-  EXPECT_TRUE(config->mixer.normalised);
-  EXPECT_EQ(config->mixer.k_heads, 1);
-  EXPECT_TRUE(config->tensors.tied_feature_maps);
+  EXPECT_FALSE(config->layers[0].mixer.product_features);
+  EXPECT_EQ(config->layers[0].mixer.q_norm, FeatureNorm::kSumPlusEps);
+  EXPECT_EQ(config->layers[0].mixer.k_norm, FeatureNorm::kNone);
+  EXPECT_TRUE(config->layers[0].mixer.normalised);
+  EXPECT_EQ(config->layers[0].mixer.k_heads, 1);
+  EXPECT_TRUE(config->layers[0].tensors.tied_feature_maps);
 }
 
 TEST(FamilyConfig, Mamba2) {
@@ -166,19 +166,19 @@ TEST(FamilyConfig, Mamba2) {
       "use_conv_bias": false, "D_has_hdim": true, "dt_limit": [0.5, Infinity], "num_heads": 64,
       "chunk_size": 256, "residual_in_fp32": true, "A_init_range": [1, 16])");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->mixer.k_heads, 4);
-  EXPECT_EQ(config->mixer.output_norm, OutputNorm::kGateOnly);
-  EXPECT_EQ(config->mixer.time_step_min, 0.5f);
-  EXPECT_EQ(config->mixer.time_step_max, std::numeric_limits<float>::infinity());
-  EXPECT_TRUE(config->tensors.bias);
-  EXPECT_FALSE(config->tensors.conv_bias);
-  EXPECT_TRUE(config->tensors.skip_per_channel);
+  EXPECT_EQ(config->layers[0].mixer.k_heads, 4);
+  EXPECT_EQ(config->layers[0].mixer.output_norm, OutputNorm::kGateOnly);
+  EXPECT_EQ(config->layers[0].mixer.time_step_min, 0.5f);
+  EXPECT_EQ(config->layers[0].mixer.time_step_max, std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(config->layers[0].tensors.bias);
+  EXPECT_FALSE(config->layers[0].tensors.conv_bias);
+  EXPECT_TRUE(config->layers[0].tensors.skip_per_channel);
   EXPECT_TRUE(config->warnings.empty());
   for (const char* limit : {"[0.1, null]", "[0.1, \"inf\"]", "[0.1, Infinity]"}) {
     const auto unbounded = parse("mamba2", R"("time_step_limit": )" + std::string(limit));
     ASSERT_TRUE(unbounded.ok()) << unbounded.status();
-    EXPECT_EQ(unbounded->mixer.time_step_max, std::numeric_limits<float>::infinity());
-    EXPECT_FLOAT_EQ(unbounded->mixer.time_step_min, 0.1f);
+    EXPECT_EQ(unbounded->layers[0].mixer.time_step_max, std::numeric_limits<float>::infinity());
+    EXPECT_FLOAT_EQ(unbounded->layers[0].mixer.time_step_min, 0.1f);
   }
   EXPECT_EQ(parse("mamba2", R"("norm_before_gate": true)")->mixer.output_norm,
             OutputNorm::kGroupsThenGate);
@@ -195,24 +195,24 @@ TEST(Conditioning, DefaultsAndSwitches) {
   for (const char* type : {"gla", "delta_net", "gated_deltanet", "precond_gated_deltanet", "kda"}) {
     const auto config = parse(type, R"("ccq": {})");
     ASSERT_TRUE(config.ok()) << config.status();
-    const QueryConditioning& ccq = config->mixer.conditioning;
+    const QueryConditioning& ccq = config->layers[0].mixer.conditioning;
     EXPECT_TRUE(ccq.on);
     EXPECT_EQ(ccq.normaliser, QueryConditioning::Normaliser::kMean);
     EXPECT_FALSE(ccq.centered);
     EXPECT_TRUE(ccq.backbone_decay);
     EXPECT_EQ(ccq.l2_keys, std::string(type) == "gla") << type;
     EXPECT_FALSE(ccq.renormalise);
-    EXPECT_FALSE(config->tensors.conditioning_gate_said);
-    EXPECT_FALSE(parse(type, R"("ccq": null)")->mixer.conditioning.on);
+    EXPECT_FALSE(config->layers[0].tensors.conditioning_gate_said);
+    EXPECT_FALSE(parse(type, R"("ccq": null)")->layers[0].mixer.conditioning.on);
   }
   const auto config = parse("qdelta", R"("lamb_bias": 0.9, "qdelta_semantics": "canonical",
       "ccq": {"norm": "mean", "center": true, "decay": "none", "key_l2": true, "renorm_q": true,
       "gate": "full"})");
   ASSERT_TRUE(config.ok()) << config.status();
-  const QueryConditioning& ccq = config->mixer.conditioning;
+  const QueryConditioning& ccq = config->layers[0].mixer.conditioning;
   EXPECT_TRUE(ccq.centered && ccq.l2_keys && ccq.renormalise && !ccq.backbone_decay);
   EXPECT_EQ(ccq.gate_input, QueryConditioning::GateInput::kFull);
-  EXPECT_TRUE(config->tensors.conditioning_gate_said);
+  EXPECT_TRUE(config->layers[0].tensors.conditioning_gate_said);
 }
 
 // Every refusal names its key and shows what is wrong with it.
@@ -326,15 +326,15 @@ TEST(FamilyConfig, KeysOfOtherTypesAreUnknown) {
 
 TEST(FamilyConfig, StateLayoutOfATinyModel) {
   ModelConfig config = *parse_model_config(tiny_config("qdelta"), "config.json");
-  const StateLayout layout = StateLayout::of(config.mixer, config.num_layers);
+  const StateLayout layout = state_layout(config);
   ASSERT_EQ(layout.layers.size(), 2u);
   EXPECT_EQ(layout.layers[0].state.floats, 4 * 12 * 16);
   EXPECT_EQ(layout.layers[0].conv_tail.offset, 4 * 12 * 16);
   EXPECT_EQ(layout.layers[0].conv_tail.floats, (2 * 16 + 48) * 3);
   EXPECT_EQ(layout.layers[0].covariance.floats, 0);
   EXPECT_EQ(layout.floats, 2 * (4 * 12 * 16 + 80 * 3));
-  config.mixer.conv_width = 0;
-  EXPECT_EQ(StateLayout::of(config.mixer, 2).layers[1].conv_tail.floats, 0);
+  config.layers[1].mixer.conv_width = 0;
+  EXPECT_EQ(state_layout(config).layers[1].conv_tail.floats, 0);
 }
 
 }  // namespace

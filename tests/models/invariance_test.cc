@@ -30,18 +30,19 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 struct Case {
   std::string folder;
   WeightFormat format;
-  Dtype state_dtype;
+  StateFormat state_format;
 };
 
 void PrintTo(const Case& c, std::ostream* out) {
-  *out << c.folder << " " << weight_format_name(c.format) << " " << dtype_name(c.state_dtype);
+  *out << c.folder << " " << weight_format_name(c.format) << " "
+       << state_format_name(c.state_format);
 }
 
 class Invariance : public testing::TestWithParam<Case> {
  protected:
   static LoadedModel load(int num_threads) {
     return LoadedModel(GetParam().folder, num_threads, 8, std::nullopt, GetParam().format,
-                       GetParam().state_dtype);
+                       GetParam().state_format);
   }
 };
 
@@ -112,10 +113,10 @@ TEST_P(Invariance, NeighboursChangeNoBit) {
   std::vector<int32_t> ids;
   std::vector<Segment> segments;
   for (int s = 0; s < 6; ++s) {
-    segments.push_back({s, s, static_cast<int32_t>(ids.size()), lengths[s], 0});
+    segments.push_back({RowKind::kPrefill, s, s, static_cast<int32_t>(ids.size()), lengths[s], 0});
     ids.insert(ids.end(), tokens[s].begin(), tokens[s].begin() + lengths[s]);
   }
-  const std::vector<float> prompts = model.step(ids, segments, 0);
+  const std::vector<float> prompts = model.step(ids, segments);
   for (int s = 0; s < 6; ++s) {
     EXPECT_TRUE(same_bits(&prompts[static_cast<size_t>(segments[s].first_row) * vocab],
                           alone[s].prompt.data(), alone[s].prompt.size()))
@@ -127,12 +128,12 @@ TEST_P(Invariance, NeighboursChangeNoBit) {
     ids.clear();
     segments.clear();
     for (int s = 0; s < 6; ++s) {
-      segments.push_back({s, s, s, 1, lengths[s] + t});
+      segments.push_back({RowKind::kDecode, s, s, s, 1, lengths[s] + t});
       ids.push_back(tokens[s][static_cast<size_t>(lengths[s] + t)]);
     }
-    segments.push_back({7, 7, 6, 64, t * 64});
+    segments.push_back({RowKind::kPrefill, 7, 7, 6, 64, t * 64});
     ids.insert(ids.end(), stranger.begin() + t * 64, stranger.begin() + (t + 1) * 64);
-    const std::vector<float> logits = model.step(ids, segments, 6);
+    const std::vector<float> logits = model.step(ids, segments);
     for (size_t s = 0; s < 6; ++s) {
       EXPECT_TRUE(
           same_bits(&logits[s * vocab], &alone[s].decoded[static_cast<size_t>(t) * vocab], vocab))
@@ -147,7 +148,7 @@ TEST_P(Invariance, AReusedSlotRemembersNothing) {
   const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 4);
   const Trace fresh = run_alone(model, 0, tokens, 70, 512);
   std::vector<float> poison(static_cast<size_t>(model->layout().floats), NAN);
-  model->backend().import_state(1, poison.data());
+  model->backend().import_slot(1, poison.data());
   const Trace reused = run_alone(model, 1, tokens, 70, 512);
   EXPECT_TRUE(same_bits(fresh.prompt, reused.prompt));
   EXPECT_TRUE(same_bits(fresh.decoded, reused.decoded));
@@ -159,8 +160,8 @@ TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
   const Trace whole = run_alone(model, 0, tokens, 70, 512);
   model.prefill(1, tokens, 0, 70);
   const std::vector<float> saved = model.state(1);
-  model->backend().copy_state(1, 2);
-  model->backend().import_state(3, saved.data());
+  model->backend().copy_slot(1, 2);
+  model->backend().import_slot(3, saved.data());
   for (const int slot : {1, 2, 3}) {
     EXPECT_TRUE(same_bits(decode_from(model, slot, tokens, 70), whole.decoded)) << slot;
   }
@@ -174,7 +175,8 @@ TEST_P(Invariance, ManyGoOnFromOneState) {
   model.prefill(1, tokens, 0, 70);
   const std::vector<float> before = model.state(1);
   const std::vector<float> logits =
-      model.step({tokens[70], tokens[70]}, {{1, 2, 0, 1, 70}, {1, 3, 1, 1, 70}}, 2);
+      model.step({tokens[70], tokens[70]},
+                 {{RowKind::kDecode, 1, 2, 0, 1, 70}, {RowKind::kDecode, 1, 3, 1, 1, 70}});
   EXPECT_TRUE(same_bits(model.state(1), before));
   EXPECT_TRUE(same_bits(model.state(2), model.state(3)));
   for (const int slot : {2, 3}) {
@@ -201,20 +203,20 @@ std::vector<Case> all_cases() {
   for (const std::string& folder : folders) {
     for (const WeightFormat format :
          {WeightFormat::kAuto, WeightFormat::kInt8, WeightFormat::kInt4}) {
-      cases.push_back({folder, format, Dtype::kF32});
+      cases.push_back({folder, format, StateFormat::kF32});
     }
-    if (decays(folder)) cases.push_back({folder, WeightFormat::kAuto, Dtype::kBf16});
+    if (decays(folder)) cases.push_back({folder, WeightFormat::kAuto, StateFormat::kBf16});
   }
   for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
-    cases.push_back({DELTASERVE_BUNDLED_MODEL, format, Dtype::kF32});
+    cases.push_back({DELTASERVE_BUNDLED_MODEL, format, StateFormat::kF32});
   }
-  cases.push_back({DELTASERVE_BUNDLED_MODEL, WeightFormat::kInt8, Dtype::kBf16});
+  cases.push_back({DELTASERVE_BUNDLED_MODEL, WeightFormat::kInt8, StateFormat::kBf16});
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(all_cases()), [](const auto& test) {
   return folder_name(test.param.folder) + "_" + weight_format_name(test.param.format) +
-         (test.param.state_dtype == Dtype::kBf16 ? "_bf16_state" : "");
+         (test.param.state_format == StateFormat::kBf16 ? "_bf16_state" : "");
 });
 
 TEST(StateDtype, Bf16NeedsADecay) {
@@ -224,7 +226,7 @@ TEST(StateDtype, Bf16NeedsADecay) {
     const auto folder = open_model_folder(std::string(DELTASERVE_GOLDEN "/") + type);
     ASSERT_TRUE(folder.ok()) << folder.status();
     ModelLimits limits;
-    limits.state_dtype = Dtype::kBf16;
+    limits.state_format = StateFormat::kBf16;
     const absl::Status status = Model::load(*folder, backend.get(), limits).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_NE(status.message().find("bf16"), std::string::npos) << status;
@@ -235,7 +237,7 @@ TEST(StateDtype, Bf16NeedsADecay) {
 TEST(StateDtype, Bf16HalvesTheState) {
   LoadedModel wide(DELTASERVE_BUNDLED_MODEL, 1);
   LoadedModel narrow(DELTASERVE_BUNDLED_MODEL, 1, 8, std::nullopt, WeightFormat::kAuto,
-                     Dtype::kBf16);
+                     StateFormat::kBf16);
   for (size_t i = 0; i < wide->layout().layers.size(); ++i) {
     const LayerStateLayout& f32 = wide->layout().layers[i];
     const LayerStateLayout& bf16 = narrow->layout().layers[i];

@@ -263,7 +263,7 @@ TEST(BindWeights, TheShapeOfTheGateDecides) {
     const auto checkpoint = Checkpoint::open(temp.path());
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     const ModelConfig settled = settled_config(open, *checkpoint);
-    EXPECT_EQ(settled.mixer.conditioning.gate_input, gate);
+    EXPECT_EQ(settled.layers[0].mixer.conditioning.gate_input, gate);
     const auto weights = bind_weights(settled, *checkpoint);
     ASSERT_TRUE(weights.ok()) << weights.status();
     EXPECT_EQ(weights->layers[1].conditioning.columns, shape[1]);
