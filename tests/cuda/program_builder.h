@@ -76,6 +76,8 @@ class ProgramBuilder {
     mixers_.push_back(layer);
     return last(mixers_);
   }
+  // What follows is of the next layer.
+  void begin_layer() { ++layer_; }
   // Of a layer that carries nothing.
   void no_mixer() { layout_.add_empty(); }
   const MixerLayer& mixer_layer(int32_t mixer) const { return mixers_[static_cast<size_t>(mixer)]; }
@@ -85,7 +87,7 @@ class ProgramBuilder {
   Op& add(OpKind kind, int32_t in, int32_t out) {
     ops_.emplace_back();
     ops_.back().kind = kind;
-    ops_.back().layer = static_cast<int16_t>(layout_.layers.size());
+    ops_.back().layer = layer_;
     ops_.back().in = in;
     ops_.back().out = out;
     return ops_.back();
@@ -139,6 +141,7 @@ class ProgramBuilder {
     return values.data();
   }
 
+  int16_t layer_ = -1;
   std::mt19937 random_;
   std::deque<std::vector<float>> numbers_;
   std::deque<std::vector<HostMatrix>> blocks_;
@@ -168,6 +171,7 @@ class TestModel {
     const int32_t table = matrix(vocab, hidden, 1);
     build_.embed(table, x_);
     for (const TestLayer& layer : layers) {
+      build_.begin_layer();
       if (layer.mixer.heads > 0) {
         add_mixer(layer);
       } else {
