@@ -14,7 +14,7 @@
 #include "engine/sequence.h"
 #include "engine/sequence_group.h"
 #include "engine/state_pool.h"
-#include "engine/step_plan.h"
+#include "engine/step_in_flight.h"
 #include "engine/waiting_queue.h"
 #include "kernels/base/check.h"
 
@@ -53,19 +53,32 @@ class Engine::Loop {
   EngineStats stats() const;
 
  private:
+  // What a step brought to those that still wanted it.
+  struct Counts {
+    int64_t prompt_tokens = 0;
+    int64_t decode_rows = 0;
+    int64_t generated_tokens = 0;
+  };
+
   absl::Status enqueue(std::unique_ptr<SequenceGroup> group);
 
   void run();
   bool begin_step(SteadyTime time);
-  void prepare_draws(SteadyTime time);
-  bool plan_step(SteadyTime time);
-  void commit_step(SteadyTime time);
-  void commit_piece(const StepPiece& piece, SteadyTime time, const DrawResult** results);
-  void start_choices();
+  void choose_rows(SteadyTime time);
+  StepInFlight* plan_step(SteadyTime time);
+  void forward(StepInFlight* step);
+  void draw(StepInFlight* step);
+  void finish_step(StepInFlight* step);
+  void commit_row(Sequence* sequence, SteadyTime time, const DrawResult** results, Counts* counts);
+  void commit_prompt(const StepInFlight::Piece& piece, SteadyTime time, const DrawResult** results,
+                     Counts* counts);
   void sleep();
   void retire_ended();
   void count_ended();
+  void publish();
   void publish_ended();
+  void let_step_keep(std::unique_ptr<Sequence> sequence);
+  void let_step_keep(std::unique_ptr<SequenceGroup> group);
   void end_all();
 
   StepRunner* const runner_;
@@ -75,17 +88,18 @@ class Engine::Loop {
   const std::shared_ptr<Doorbell> doorbell_ = std::make_shared<Doorbell>();
 
   // ---- The engine thread's; vectors keep their memory from step to step.
+  const int steps_ahead_;
   Scheduler scheduler_;
   StatePool slots_;
   std::vector<std::unique_ptr<SequenceGroup>> prefills_;  // oldest first
-  Sequences decoding_;
-  Sequences ended_;                      // to be published
-  std::vector<SequenceDemand> demands_;  // [decoding_, then prefills_]
-  const StepSchedule* schedule_ = nullptr;
-  StepPlan plan_;
-  std::vector<Draw> head_rows_;
-  std::vector<DrawResult> results_;  // [head_rows_]
-  std::vector<Sequence*> told_;      // have an update of this step and go on
+  Sequences decoding_;                                    // from the step with the prompt's end on
+  Sequences ended_;                                       // to be published
+  std::vector<SequenceDemand> demands_;                   // [decoding_, then prefills_]
+  StepInFlight steps_[2];
+  StepInFlight* running_ = nullptr;      // its draws are queued; to be waited for
+  StepInFlight* last_queued_ = nullptr;  // of those that are not finished
+  std::vector<Sequence*> told_;          // have an update and did not end
+  SteadyTime busy_until_;
   uint64_t turn_ = 0;
   size_t first_to_prepare_ = 0;  // in decoding_, more or less: sequences come and go
 
@@ -105,6 +119,9 @@ Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptio
     : runner_(runner),
       vocabulary_(vocabulary),
       options_(std::move(options)),
+      // More would be of no use: the draws of a step wait for the tokens of the step before, and
+      // the next forward pass for these draws.
+      steps_ahead_(std::min(runner->steps_ahead(), 1)),
       scheduler_(std::min(options_.max_step_tokens, runner->max_rows())),
       slots_(runner->max_sequences()) {
   DS_CHECK(runner->max_rows() >= runner->max_sequences() + kChunkTokens);
@@ -180,24 +197,34 @@ EngineStats Engine::Loop::stats() const {
   return stats;
 }
 
+// On a device that runs ahead, the forward pass of a step is queued before the tokens of the step
+// before are read, and its draws after. So the device has work while this thread commits, and draws
+// know every token before them.
 void Engine::Loop::run() {
   for (SteadyTime time = now(); begin_step(time); time = now()) {
-    if (!plan_step(time)) {
-      sleep();
-      continue;
+    StepInFlight* const next = plan_step(time);
+    const bool nothing_to_do = next == nullptr && running_ == nullptr;
+    if (next != nullptr) forward(next);
+    if (running_ != nullptr) finish_step(running_);
+    if (next != nullptr) draw(next);
+    running_ = next;
+    if (running_ != nullptr && steps_ahead_ == 0) {
+      finish_step(running_);
+      running_ = nullptr;
     }
-    const Ticket ticket = runner_->submit(plan_.view(), head_rows_);
-    results_.resize(head_rows_.size());
-    runner_->wait(ticket, &results_);
-    commit_step(time);
+    publish();
+    if (nothing_to_do) sleep();
   }
+  publish();
+  if (running_ != nullptr) finish_step(running_);
+  publish();
   end_all();
 }
 
 // Drops what is unwanted or late and admits what waits, into the freed slots too. False: stop.
 bool Engine::Loop::begin_step(SteadyTime time) {
   for (const auto& sequence : decoding_) sequence->end_if_unwanted(time);
-  prepare_draws(time);
+  choose_rows(time);
   for (const auto& group : prefills_) group->end_unwanted(time, &ended_);
   retire_ended();
   {
@@ -216,101 +243,151 @@ bool Engine::Loop::begin_step(SteadyTime time) {
   return true;
 }
 
-// In turn, beginning with those that the last step was too short for. Of the sequences that may run
-// at least one is prepared in the end: an engine that waits for news would not come back to them.
-void Engine::Loop::prepare_draws(SteadyTime time) {
-  const SteadyTime until = now() + engine_limits::kMaskTime;
+// Gives out the time for masks, in turn, beginning with those that the last step was too short for.
+// A row that is computed has to be drawn from, so whoever gets no time now has no row in the step.
+// A sequence whose token is known uses its time at once. For one whose token is under way, the mask
+// is made before the draw; until then it stands for what its masks took lately.
+//
+// Of the sequences that may run at least one gets its time: an engine that waits for news would not
+// come back to them.
+void Engine::Loop::choose_rows(SteadyTime time) {
+  std::chrono::nanoseconds left = options_.mask_time;
+  bool late = false;
   const size_t count = decoding_.size();
   const size_t first = first_to_prepare_;
-  bool late = false;
   for (size_t i = 0; i < count; ++i) {
     const size_t index = (first + i) % count;
     Sequence& sequence = *decoding_[index];
-    if (sequence.prepared() || sequence.stream().full()) continue;
-    if (!sequence.constrained()) {
-      sequence.prepare_draw(time);
-    } else if (!late) {
-      sequence.prepare_draw(time);
-      late = sequence.prepared() && now() >= until;
-      first_to_prepare_ = index + 1;
+    if (!sequence.wants_row() || sequence.ready_for_row() || sequence.stream().full()) continue;
+    if (late && sequence.constrained()) continue;
+    if (sequence.token_under_way()) {
+      sequence.let_run_ahead();
+      left -= sequence.expected_mask_time();
+    } else {
+      const SteadyTime done = sequence.prepare_draw(time);
+      left -= done - time;
+      time = done;
     }
+    if (!sequence.constrained()) continue;
+    late = sequence.ready_for_row() && left <= std::chrono::nanoseconds(0);
+    first_to_prepare_ = index + 1;
   }
 }
 
-// False: nothing to do until the doorbell rings or a deadline passes.
-bool Engine::Loop::plan_step(SteadyTime time) {
+// Null: nothing to do until the doorbell rings or a deadline passes, or a step is finished.
+StepInFlight* Engine::Loop::plan_step(SteadyTime time) {
   demands_.clear();
   for (const auto& sequence : decoding_) {
-    demands_.push_back({0, sequence->stream().full() || !sequence->prepared()});
+    demands_.push_back({0, !sequence->ready_for_row() || sequence->stream().full()});
   }
   for (const auto& group : prefills_) {
     demands_.push_back({group->prompt_left(), group->paused(), group->num_choices()});
   }
-  schedule_ = &scheduler_.schedule(demands_, turn_++);
-  plan_.token_ids.clear();
-  plan_.segments.clear();
-  plan_.num_decode = schedule_->num_decode;
-  head_rows_.clear();
-  for (const StepPiece& piece : schedule_->pieces) {
-    const auto index = static_cast<size_t>(piece.sequence);
+  const StepSchedule& schedule = scheduler_.schedule(demands_, turn_++);
+  if (schedule.pieces.empty()) return nullptr;
+  StepInFlight* const step = running_ == &steps_[0] ? &steps_[1] : &steps_[0];
+  step->began = time;
+  for (const StepPiece& scheduled : schedule.pieces) {
+    const auto index = static_cast<size_t>(scheduled.sequence);
+    StepInFlight::Piece piece;
     if (index < decoding_.size()) {
-      decoding_[index]->append_row(&plan_, &head_rows_);
+      piece.sequence = decoding_[index].get();
+      piece.row = piece.sequence->append_row(&step->plan);
     } else {
-      SequenceGroup& group = *prefills_[index - decoding_.size()];
-      group.append_rows(piece.num_tokens, time, &plan_, &head_rows_);
+      piece.group = prefills_[index - decoding_.size()].get();
+      piece.prompt = piece.group->append_rows(scheduled.num_tokens, &step->plan);
+    }
+    step->pieces.push_back(piece);
+  }
+  DS_CHECK(step->plan.token_ids.size() <= static_cast<size_t>(runner_->max_rows()));
+  return step;
+}
+
+// Prompts that are given to their end go on as choices from here on: the next step may have rows of
+// theirs, and the state of each is copied before that.
+void Engine::Loop::forward(StepInFlight* step) {
+  step->ticket = runner_->forward(step->plan.step());
+  last_queued_ = step;
+  for (auto& group : prefills_) {
+    if (group->prompt_left() > 0) continue;
+    group->start_choices(runner_, &decoding_);
+    step->ended_groups.push_back(std::move(group));
+  }
+  std::erase(prefills_, nullptr);
+}
+
+// After the step before was committed. Whoever has ended since the plan was made is left out.
+void Engine::Loop::draw(StepInFlight* step) {
+  SteadyTime time = now();
+  for (StepInFlight::Piece& piece : step->pieces) {
+    if (piece.group != nullptr) {
+      time = piece.group->add_draws(&piece.prompt, time, &step->draws);
+      continue;
+    }
+    time = piece.sequence->prepare_draw(time);
+    if (!piece.sequence->ended()) piece.sequence->add_draw(piece.row, &step->draws);
+  }
+  DS_CHECK(step->draws.size() <= static_cast<size_t>(runner_->max_rows()));
+  runner_->draw(step->ticket, step->draws);
+}
+
+// Waits for the step and commits it; what it brings is published later.
+void Engine::Loop::finish_step(StepInFlight* step) {
+  step->results.resize(step->draws.size());
+  runner_->wait(step->ticket, step->results);
+  if (last_queued_ == step) last_queued_ = nullptr;
+  const SteadyTime computed = now();
+  const DrawResult* results = step->results.data();
+  Counts counts;
+  for (const StepInFlight::Piece& piece : step->pieces) {
+    if (piece.group != nullptr) {
+      commit_prompt(piece, computed, &results, &counts);
+    } else {
+      commit_row(piece.sequence, computed, &results, &counts);
     }
   }
-  const auto max_rows = static_cast<size_t>(runner_->max_rows());
-  DS_CHECK(plan_.token_ids.size() <= max_rows && head_rows_.size() <= max_rows);
-  return !schedule_->pieces.empty();
-}
-
-// Of the step that began at `time`.
-void Engine::Loop::commit_step(SteadyTime time) {
-  const SteadyTime computed = now();
-  const DrawResult* results = results_.data();
-  told_.clear();
-  for (const StepPiece& piece : schedule_->pieces) commit_piece(piece, computed, &results);
-  DS_CHECK(results == results_.data() + results_.size());
+  DS_CHECK(results == step->results.data() + step->results.size());
   retire_ended();
-  start_choices();
-  {
-    std::lock_guard lock(mutex_);
-    ++stats_.steps;
-    stats_.prompt_tokens += static_cast<int64_t>(plan_.token_ids.size()) - plan_.num_decode;
-    stats_.decode_rows += plan_.num_decode;
-    stats_.generated_tokens += std::count_if(head_rows_.begin(), head_rows_.end(),
-                                             [](const Draw& row) { return row.sample; });
-    stats_.busy_seconds += std::chrono::duration<double>(now() - time).count();
-    count_ended();
-  }
-  for (Sequence* sequence : told_) sequence->publish();
-  publish_ended();
+  step->clear();
+  const SteadyTime end = now();
+  std::lock_guard lock(mutex_);
+  stats_.steps += counts.prompt_tokens + counts.decode_rows > 0 ? 1 : 0;
+  stats_.prompt_tokens += counts.prompt_tokens;
+  stats_.decode_rows += counts.decode_rows;
+  stats_.generated_tokens += counts.generated_tokens;
+  stats_.busy_seconds +=
+      std::chrono::duration<double>(end - std::max(step->began, busy_until_)).count();
+  busy_until_ = end;
+  count_ended();
 }
 
-// Takes the piece's results from the front of *results.
-void Engine::Loop::commit_piece(const StepPiece& piece, SteadyTime time,
-                                const DrawResult** results) {
-  const auto index = static_cast<size_t>(piece.sequence);
-  const auto tell = [this](const std::unique_ptr<Sequence>& sequence) {
-    if (!sequence->ended()) told_.push_back(sequence.get());
-  };
-  if (index < decoding_.size()) {
-    decoding_[index]->commit(*(*results)++, time);
-    tell(decoding_[index]);
-  } else {
-    SequenceGroup& group = *prefills_[index - decoding_.size()];
-    *results = group.commit(piece.num_tokens, *results, time);
-    for (const auto& choice : group.choices()) tell(choice);
-  }
+// Takes the row's result, if it was drawn from, from the front of *results. The sequence may have
+// ended since the draw, or since the forward pass.
+void Engine::Loop::commit_row(Sequence* sequence, SteadyTime time, const DrawResult** results,
+                              Counts* counts) {
+  if (!sequence->awaits_result()) return;
+  const bool wanted = !sequence->ended();
+  sequence->commit(*(*results)++, time);
+  if (!wanted) return;
+  ++counts->decode_rows;
+  ++counts->generated_tokens;
+  if (!sequence->ended()) told_.push_back(sequence);
 }
 
-// Of the prompts that are read.
-void Engine::Loop::start_choices() {
-  for (const auto& group : prefills_) {
-    if (group->prompt_left() == 0) group->start_choices(runner_, &decoding_, &ended_);
+// The same of a piece of a prompt, which may have several results.
+void Engine::Loop::commit_prompt(const StepInFlight::Piece& piece, SteadyTime time,
+                                 const DrawResult** results, Counts* counts) {
+  bool wanted = false;
+  for (const Sequence* choice : piece.group->members()) {
+    if (choice->ended()) continue;
+    wanted = true;
+    counts->generated_tokens += choice->awaits_result() ? 1 : 0;
   }
-  std::erase_if(prefills_, [](const auto& group) { return group->num_choices() == 0; });
+  if (wanted) counts->prompt_tokens += piece.prompt.num_rows;
+  *results = piece.group->commit(piece.prompt, *results, time);
+  for (Sequence* choice : piece.group->members()) {
+    if (!choice->ended()) told_.push_back(choice);
+  }
 }
 
 void Engine::Loop::sleep() {
@@ -325,7 +402,8 @@ void Engine::Loop::sleep() {
   doorbell_->wait_until(until);
 }
 
-// Moves what has ended out of decoding_ and prefills_; the slots are free from here on.
+// Moves what has ended out of decoding_ and prefills_; the slots are free from here on. A step in
+// flight may still write them: whatever comes to a slot next is queued behind it, so nobody waits.
 void Engine::Loop::retire_ended() {
   size_t kept = 0;
   for (auto& sequence : decoding_) {
@@ -337,7 +415,10 @@ void Engine::Loop::retire_ended() {
     }
   }
   decoding_.resize(kept);
-  std::erase_if(prefills_, [](const auto& group) { return group->num_choices() == 0; });
+  for (auto& group : prefills_) {
+    if (group->num_choices() == 0) let_step_keep(std::move(group));
+  }
+  std::erase(prefills_, nullptr);
 }
 
 // With mutex_ held. Before publish_ended(), so that a reader who sees the end finds it counted.
@@ -346,16 +427,38 @@ void Engine::Loop::count_ended() {
   for (const auto& sequence : ended_) count(sequence->finish(), &stats_);
 }
 
+// Those that have ended since the commit are told by publish_ended(), once they are counted.
+void Engine::Loop::publish() {
+  for (Sequence* sequence : told_) {
+    if (!sequence->ended()) sequence->publish();
+  }
+  told_.clear();
+  publish_ended();
+}
+
 void Engine::Loop::publish_ended() {
-  for (const auto& sequence : ended_) sequence->publish();
+  for (auto& sequence : ended_) {
+    sequence->publish();
+    let_step_keep(std::move(sequence));
+  }
   ended_.clear();
 }
 
-// After stopping_ was set, so that nothing joins the queue any more.
+// The last step in flight is the last that may point to what has ended.
+void Engine::Loop::let_step_keep(std::unique_ptr<Sequence> sequence) {
+  if (last_queued_ != nullptr) last_queued_->ended.push_back(std::move(sequence));
+}
+
+void Engine::Loop::let_step_keep(std::unique_ptr<SequenceGroup> group) {
+  if (last_queued_ != nullptr) last_queued_->ended_groups.push_back(std::move(group));
+}
+
+// After stopping_ was set, so that nothing joins the queue any more, and with no step in flight.
 void Engine::Loop::end_all() {
-  publish_ended();
   const SteadyTime time = now();
-  for (const auto& sequence : decoding_) sequence->end(FinishReason::kCancelled, time);
+  for (const auto& sequence : decoding_) {
+    if (!sequence->ended()) sequence->end(FinishReason::kCancelled, time);
+  }
   for (const auto& group : prefills_) group->end_all(FinishReason::kCancelled, time, &ended_);
   retire_ended();
   {

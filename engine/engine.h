@@ -1,9 +1,14 @@
 // The serving loop: requests in, updates out, one thread that owns everything in between.
 //
-//   begin_step()   drop what is unwanted or late, admit what waits
-//   plan_step()    scheduler: who gets how many rows
-//   submit, wait   the model
-//   commit_step()  counters, text, finish rules; then the readers hear of it
+//   begin_step()   drops what is unwanted or late, admits what waits
+//   plan_step()    asks the scheduler who gets how many rows
+//   forward()      queues the forward pass
+//   draw()         queues the draws
+//   finish_step()  waits for the model; counters, text, finish rules; then the readers hear of it
+//
+// On a device that runs ahead (StepRunner::steps_ahead()) the forward pass of step n + 1 is queued
+// before step n is finished, and its draws after: a decode row needs a token that only the device
+// knows yet, but masks and penalties are made here, from all tokens before.
 //
 // A request for n answers is a group: its prompt is read once, then its n choices decode as
 // sequences of their own. Each owns a state slot from admission to its end; a group is admitted
@@ -11,6 +16,7 @@
 // go first in every step, prompt pieces fill the rest of the token budget, so a long prompt never
 // stalls running streams.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -33,16 +39,18 @@ struct EngineOptions {
   int max_step_tokens = engine_limits::kStepTokens;
   int64_t max_prompt_tokens = engine_limits::kPromptTokens;
   size_t stream_capacity = engine_limits::kStreamUpdates;
+  std::chrono::microseconds mask_time = engine_limits::kMaskTime;
   std::vector<int32_t> eos_token_ids;
 };
 
-// A choice is one answer; a request has n of them.
+// A choice is one answer; a request has n of them. Rows that were computed for a choice which ended
+// meanwhile are not counted, nor steps of nothing else.
 struct EngineStats {
   int64_t waiting = 0;  // now: choices in the queue
   int64_t running = 0;  // now: choices that own a slot
   int64_t slots = 0;
   int64_t steps = 0;          // since start, as all below
-  double busy_seconds = 0;    // spent in steps
+  double busy_seconds = 0;    // with a step in flight
   int64_t prompt_tokens = 0;  // read = prefill rows of all steps; a prompt of n choices counts once
   int64_t decode_rows = 0;    // of all steps
   int64_t generated_tokens = 0;

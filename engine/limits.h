@@ -15,9 +15,10 @@ inline constexpr int kQueuedRequests = 1024;
 // Rows of one step. More: prompts are read with fewer passes over the weights. Fewer: a running
 // stream waits less for its next token while prompts are read.
 inline constexpr int kStepTokens = 512;
-// Spent before a step on finding out what constrained answers may go on with, not counting the one
+// Spent for a step on finding out what constrained answers may go on with, not counting the one
 // during which it runs out; those that are left wait for the next step. Most take microseconds, a
 // grammar's state that is met first up to a few milliseconds: one answer must not delay all others.
+// A mask whose answer is waiting for a token of the device counts as long as those before it took.
 inline constexpr std::chrono::microseconds kMaskTime{1000};
 // A longer prompt is INVALID_ARGUMENT. The state does not grow with it: only the queue's memory
 // (4 bytes a token) and the time in a slot do.

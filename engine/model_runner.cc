@@ -14,16 +14,24 @@ int32_t ModelRunner::vocab_size() const {
   return static_cast<int32_t>(model_->config().vocab_size);
 }
 
-Ticket ModelRunner::submit(const StepView& step, const std::vector<Draw>& rows) {
-  return model_->submit(step, rows);
+int ModelRunner::steps_ahead() const {
+  return model_->backend().steps_ahead();
 }
 
-void ModelRunner::wait(Ticket ticket, std::vector<DrawResult>* results) {
-  model_->wait(ticket, results);
+Ticket ModelRunner::forward(const Step& step) {
+  return model_->forward(step);
 }
 
-void ModelRunner::copy_state(int from, int to) {
-  model_->backend().copy_state(from, to);
+void ModelRunner::draw(Ticket ticket, std::span<const Draw> draws) {
+  model_->draw(ticket, array_of(draws));
+}
+
+void ModelRunner::wait(Ticket ticket, std::span<DrawResult> results) {
+  model_->wait(ticket, results.data());
+}
+
+void ModelRunner::copy_slot(int from, int to) {
+  model_->backend().copy_slot(from, to);
 }
 
 }  // namespace deltaserve

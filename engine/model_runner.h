@@ -1,7 +1,7 @@
 // The engine's view of a Model.
 #pragma once
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "engine/step_runner.h"
 #include "models/model.h"
@@ -16,9 +16,11 @@ class ModelRunner final : public StepRunner {
   int max_rows() const override;
   int max_sequences() const override;
   int32_t vocab_size() const override;
-  Ticket submit(const StepView& step, const std::vector<Draw>& rows) override;
-  void wait(Ticket ticket, std::vector<DrawResult>* results) override;
-  void copy_state(int from, int to) override;
+  int steps_ahead() const override;
+  Ticket forward(const Step& step) override;
+  void draw(Ticket ticket, std::span<const Draw> draws) override;
+  void wait(Ticket ticket, std::span<DrawResult> results) override;
+  void copy_slot(int from, int to) override;
 
  private:
   Model* const model_;

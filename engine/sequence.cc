@@ -47,6 +47,7 @@ void Sequence::end(FinishReason finish, SteadyTime now) {
 }
 
 void Sequence::end_if_unwanted(SteadyTime now) {
+  if (ended()) return;
   if (stream_->cancelled()) {
     end(FinishReason::kCancelled, now);
   } else if (request_->deadline <= now) {
@@ -65,9 +66,11 @@ void Sequence::add_prompt_logprob(TokenLogprob logprob) {
   update_.prompt_logprobs.push_back(std::move(logprob));
 }
 
-void Sequence::start(Penalties penalties) {
+void Sequence::start(Penalties penalties, StateSlot slot) {
   penalties_ = std::move(penalties);
+  slot_ = std::move(slot);
   if (constraint_ != nullptr || request_->min_tokens > 0) mask_.emplace(context_.vocab_size);
+  num_under_way_ = wants_draw() ? 1 : 0;
 }
 
 void Sequence::end_without_draw(SteadyTime now) {
@@ -80,10 +83,16 @@ bool Sequence::wants_draw() const {
          !(constraint_ != nullptr && constraint_->finished());
 }
 
-void Sequence::prepare_draw(SteadyTime now) {
-  if (prepared_ || !wants_draw()) return;
+SteadyTime Sequence::prepare_draw(SteadyTime now) {
+  if (prepared_ || !wants_draw()) return now;
   prepared_ = update_mask();
-  if (!prepared_) end(FinishReason::kError, now);
+  SteadyTime done = now;
+  if (constrained()) {
+    done = std::chrono::steady_clock::now();
+    expected_mask_time_ = std::max<std::chrono::nanoseconds>(done - now, expected_mask_time_ / 2);
+  }
+  if (!prepared_) end(FinishReason::kError, done);
+  return done;
 }
 
 // False: no token may be drawn.
@@ -101,11 +110,13 @@ bool Sequence::update_mask() {
   return mask_->any();
 }
 
-void Sequence::add_draw(int32_t row, std::vector<Draw>* head_rows) const {
-  DS_CHECK(prepared_);
+void Sequence::add_draw(int32_t row, std::vector<Draw>* draws) {
+  DS_CHECK(prepared_ && !awaits_result_);
+  awaits_result_ = true;
   const SamplingParams& sampling = request_->sampling;
   Draw draw;
   draw.row = row;
+  draw.slot = slot_.index();
   draw.num_top = std::max(request_->logprobs, 0);
   draw.sample = true;
   draw.adjustments = penalties_.adjustments().data();
@@ -119,22 +130,44 @@ void Sequence::add_draw(int32_t row, std::vector<Draw>* head_rows) const {
   draw.choice = choice_;
   // Of the token to be drawn.
   draw.position = request_->prompt.size() + static_cast<uint64_t>(num_generated_tokens_);
-  head_rows->push_back(draw);
+  draws->push_back(draw);
 }
 
-void Sequence::append_row(StepPlan* plan, std::vector<Draw>* head_rows) const {
-  DS_CHECK(num_generated_tokens_ > 0 && !ended());
+bool Sequence::wants_row() const {
+  const int64_t num_tokens = num_generated_tokens_ + num_under_way_;
+  return !ended() && num_tokens > 0 && num_tokens < request_->max_tokens;
+}
+
+bool Sequence::ready_for_row() const {
+  if (!wants_row()) return false;
+  return token_under_way() ? !constrained() || may_run_ahead_ : prepared_;
+}
+
+int32_t Sequence::append_row(StepPlan* plan) {
+  DS_CHECK(ready_for_row());
   const auto row = static_cast<int32_t>(plan->token_ids.size());
-  const int64_t position =
-      static_cast<int64_t>(request_->prompt.size()) + num_generated_tokens_ - 1;
-  plan->segments.push_back({slot_.index(), slot_.index(), row, 1, position});
-  plan->token_ids.push_back(last_token_);
-  add_draw(row, head_rows);
+  Segment segment;
+  segment.kind = RowKind::kDecode;
+  segment.read_slot = segment.write_slot = slot_.index();
+  segment.first_row = row;
+  segment.num_rows = 1;
+  segment.position =
+      static_cast<int64_t>(request_->prompt.size()) + num_generated_tokens_ + num_under_way_ - 1;
+  plan->segments.push_back(segment);
+  plan->token_ids.push_back(token_under_way() ? kTokenOfSlot : last_token_);
+  may_run_ahead_ = false;
+  ++num_under_way_;
+  return row;
 }
 
 void Sequence::commit(const DrawResult& result, SteadyTime now) {
+  DS_CHECK(awaits_result_);
+  awaits_result_ = false;
+  if (ended()) return;
   const int32_t token = result.token;
   prepared_ = false;
+  may_run_ahead_ = false;
+  --num_under_way_;
   ++num_generated_tokens_;
   last_token_ = token;
   newest_token_ = now;

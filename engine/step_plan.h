@@ -9,12 +9,14 @@ namespace deltaserve {
 
 struct StepPlan {
   std::vector<int32_t> token_ids;  // one per row
-  std::vector<Segment> segments;   // the first num_decode have one row each
-  int num_decode = 0;
+  std::vector<Segment> segments;   // a decode segment has one row
 
-  StepView view() const {
-    return {token_ids.data(), static_cast<int32_t>(token_ids.size()), segments.data(),
-            static_cast<int32_t>(segments.size()), num_decode};
+  // Valid until the plan changes.
+  Step step() const { return {array_of(token_ids), array_of(segments)}; }
+  // Keeps the memory.
+  void clear() {
+    token_ids.clear();
+    segments.clear();
   }
 };
 

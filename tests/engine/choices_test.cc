@@ -30,8 +30,9 @@ std::vector<Stream> submit(Engine& engine, const GenerateRequest& r, int num_cho
   return streams.ok() ? *std::move(streams) : std::vector<Stream>();
 }
 
+// With nothing ahead either.
 TokenUpdate run_alone(const GenerateRequest& r, uint32_t choice) {
-  FakeRunner runner(512, 1);
+  FakeRunner runner(0, 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   GenerateRequest alone = r.clone();
   alone.choice = choice;
@@ -66,13 +67,16 @@ Stream submit_late(Engine& engine, const GenerateRequest& r, SteadyTime* deadlin
   }
 }
 
-TEST(Choices, EachIsWhatItWouldBeAlone) {
+class ChoicesTest : public BothWays {};
+DELTASERVE_BOTH_WAYS(ChoicesTest);
+
+TEST_P(ChoicesTest, EachIsWhatItWouldBeAlone) {
   for (const int64_t prompt : {1, 64, 65, 700}) {
     GenerateRequest r = request(prompt, 30, 9);
     r.choice = 3;
     r.logprobs = 1;
     r.prompt_logprobs = 0;
-    FakeRunner runner(512, 8);
+    FakeRunner runner(steps_ahead(), 512, 8);
     Engine engine(&runner, &vocabulary(), options());
     const Stream neighbour = *engine.submit(request(300, 50, 5));
     const std::vector<Stream> streams = submit(engine, r, 5);
@@ -88,8 +92,8 @@ TEST(Choices, EachIsWhatItWouldBeAlone) {
   }
 }
 
-TEST(Choices, ThePromptIsReadOnce) {
-  FakeRunner runner(512, 8);
+TEST_P(ChoicesTest, ThePromptIsReadOnce) {
+  FakeRunner runner(steps_ahead(), 512, 8);
   Engine engine(&runner, &vocabulary(), options());
   for (const Stream& stream : submit(engine, request(1000, 2), 8)) read_all(*stream);
   EngineStats stats = engine.stats();
@@ -103,8 +107,8 @@ TEST(Choices, ThePromptIsReadOnce) {
 }
 
 // A step may ask for no more results than it may have rows, and this one would like to.
-TEST(Choices, ManyDrawsBesidePromptLogprobs) {
-  FakeRunner runner(128 + 64, 128);
+TEST_P(ChoicesTest, ManyDrawsBesidePromptLogprobs) {
+  FakeRunner runner(steps_ahead(), 128 + 64, 128);
   Engine engine(&runner, &vocabulary(), options());
   GenerateRequest r = request(1000, 3);
   r.prompt_logprobs = 0;
@@ -117,8 +121,8 @@ TEST(Choices, ManyDrawsBesidePromptLogprobs) {
   }
 }
 
-TEST(Choices, RefusesMoreThanItCanServe) {
-  FakeRunner runner(512, 4);
+TEST_P(ChoicesTest, RefusesMoreThanItCanServe) {
+  FakeRunner runner(steps_ahead(), 512, 4);
   EngineOptions limited = options();
   limited.max_queued_requests = 2;
   Engine engine(&runner, &vocabulary(), limited);
@@ -140,8 +144,8 @@ TEST(Choices, RefusesMoreThanItCanServe) {
   }
 }
 
-TEST(Choices, AGroupWaitsForAllItsSlotsAndNobodyOvertakes) {
-  FakeRunner runner(512, 2);
+TEST_P(ChoicesTest, AGroupWaitsForAllItsSlotsAndNobodyOvertakes) {
+  FakeRunner runner(steps_ahead(), 512, 2);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   const Stream first = *engine.submit(request(10, 3));
@@ -159,10 +163,10 @@ TEST(Choices, AGroupWaitsForAllItsSlotsAndNobodyOvertakes) {
   EXPECT_EQ(steps[4].segments[0].num_rows, 30);
 }
 
-TEST(Choices, CancelDuringPrefillHarmsNobody) {
+TEST_P(ChoicesTest, CancelDuringPrefillHarmsNobody) {
   const GenerateRequest r = request(2000, 20, 4);
   for (uint32_t cancelled = 0; cancelled < 3; ++cancelled) {
-    FakeRunner runner(512, 3);
+    FakeRunner runner(steps_ahead(), 512, 3);
     Engine engine(&runner, &vocabulary(), options());
     runner.hold();
     const std::vector<Stream> streams = submit(engine, r, 3);
@@ -171,7 +175,7 @@ TEST(Choices, CancelDuringPrefillHarmsNobody) {
     streams[cancelled]->cancel();
     runner.release();
     EXPECT_EQ(read_all(*next).finish, FinishReason::kLength);
-    EXPECT_EQ(runner.steps()[1].segments.size(), 2u);
+    EXPECT_EQ(runner.steps()[1 + steps_ahead()].segments.size(), 2u);
     for (uint32_t i = 0; i < 3; ++i) {
       const TokenUpdate update = read_all(*streams[i]);
       if (i == cancelled) {
@@ -184,9 +188,9 @@ TEST(Choices, CancelDuringPrefillHarmsNobody) {
   }
 }
 
-TEST(Choices, CancelWhileDecodingHarmsNobody) {
+TEST_P(ChoicesTest, CancelWhileDecodingHarmsNobody) {
   const GenerateRequest r = request(100, 40, 4);
-  FakeRunner runner(512, 3);
+  FakeRunner runner(steps_ahead(), 512, 3);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   std::vector<Stream> streams = submit(engine, r, 3);
@@ -197,8 +201,8 @@ TEST(Choices, CancelWhileDecodingHarmsNobody) {
   for (const uint32_t i : {0u, 2u}) expect_same(read_all(*streams[i]), run_alone(r, i));
 }
 
-TEST(Choices, AllCancelledInPrefillFreeTheSlots) {
-  FakeRunner runner(512, 3);
+TEST_P(ChoicesTest, AllCancelledInPrefillFreeTheSlots) {
+  FakeRunner runner(steps_ahead(), 512, 3);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   { const std::vector<Stream> gone = submit(engine, request(1 << 20, 20), 3); }
@@ -209,9 +213,9 @@ TEST(Choices, AllCancelledInPrefillFreeTheSlots) {
   EXPECT_EQ(engine.stats().cancelled, 3);
 }
 
-TEST(Choices, AFullStreamPausesOnlyItsChoice) {
+TEST_P(ChoicesTest, AFullStreamPausesOnlyItsChoice) {
   const GenerateRequest r = request(10, 100, 1);
-  FakeRunner runner(512, 2);
+  FakeRunner runner(steps_ahead(), 512, 2);
   EngineOptions small = options();
   small.stream_capacity = 4;
   Engine engine(&runner, &vocabulary(), small);
@@ -221,13 +225,13 @@ TEST(Choices, AFullStreamPausesOnlyItsChoice) {
   expect_same(read_all(*streams[0]), run_alone(r, 0));
 }
 
-TEST(Choices, ConstraintsAreClonedForEach) {
+TEST_P(ChoicesTest, ConstraintsAreClonedForEach) {
   GenerateRequest r = request(10, 100);
   std::vector<int32_t> letters;
   for (int32_t t = 'a'; t <= 'z'; ++t) letters.push_back(t);
   r.constraint = std::make_unique<TableConstraint>(
       std::vector<std::vector<int32_t>>{letters, {'0', '1'}, letters, {'!'}});
-  FakeRunner runner(512, 4);
+  FakeRunner runner(steps_ahead(), 512, 4);
   Engine engine(&runner, &vocabulary(), options());
   const std::vector<Stream> streams = submit(engine, r, 4);
   for (uint32_t i = 0; i < 4; ++i) {
@@ -238,8 +242,8 @@ TEST(Choices, ConstraintsAreClonedForEach) {
   }
 }
 
-TEST(Choices, PromptOnly) {
-  FakeRunner runner(512, 3);
+TEST_P(ChoicesTest, PromptOnly) {
+  FakeRunner runner(steps_ahead(), 512, 3);
   Engine engine(&runner, &vocabulary(), options());
   for (const Stream& stream : submit(engine, request(100, 0), 3)) {
     const TokenUpdate update = read_all(*stream);
@@ -249,8 +253,11 @@ TEST(Choices, PromptOnly) {
   EXPECT_EQ(engine.stats().running, 0);
 }
 
-TEST(Constraint, ABrokenOneEndsItsRequestOnly) {
-  FakeRunner runner(512, 2);
+class ConstraintTest : public BothWays {};
+DELTASERVE_BOTH_WAYS(ConstraintTest);
+
+TEST_P(ConstraintTest, ABrokenOneEndsItsRequestOnly) {
+  FakeRunner runner(steps_ahead(), 512, 2);
   Engine engine(&runner, &vocabulary(), options());
   GenerateRequest broken = request(10, 100);
   broken.constraint =
@@ -264,8 +271,11 @@ TEST(Constraint, ABrokenOneEndsItsRequestOnly) {
   EXPECT_EQ(engine.stats().errors, 1);
 }
 
-TEST(Penalised, RowsCarryTheCountsOfTheirSequence) {
-  FakeRunner runner(512, 2, FakeRunner::script("xyx", 2));
+class PenalisedTest : public BothWays {};
+DELTASERVE_BOTH_WAYS(PenalisedTest);
+
+TEST_P(PenalisedTest, RowsCarryTheCountsOfTheirSequence) {
+  FakeRunner runner(steps_ahead(), 512, 2, FakeRunner::script("xyx", 2));
   Engine engine(&runner, &vocabulary(), options());
   GenerateRequest r = request(0, 10);
   r.prompt = {'p', 'p'};
@@ -273,7 +283,7 @@ TEST(Penalised, RowsCarryTheCountsOfTheirSequence) {
   r.sampling.frequency_penalty = 0.5f;
   EXPECT_EQ(read_all(**engine.submit(std::move(r))).text, "xyx");
   const auto steps = runner.steps();
-  ASSERT_EQ(steps.size(), 4u);
+  ASSERT_EQ(steps.size(), 4u + steps_ahead());  // the end of the text comes unforeseen
   ASSERT_EQ(steps[0].adjustments.size(), 1u);
   EXPECT_EQ(steps[0].adjustments[0].token, 'p');
   EXPECT_EQ(steps[0].adjustments[0].factor, 2);
@@ -283,8 +293,11 @@ TEST(Penalised, RowsCarryTheCountsOfTheirSequence) {
   EXPECT_EQ(steps[3].adjustments[2].add, -0.5f);
 }
 
-TEST(Priority, SmallerGoesFirst) {
-  FakeRunner runner(512, 1);
+class PriorityTest : public BothWays {};
+DELTASERVE_BOTH_WAYS(PriorityTest);
+
+TEST_P(PriorityTest, SmallerGoesFirst) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   std::vector<Stream> streams{*engine.submit(request(1, 1))};
@@ -302,8 +315,11 @@ TEST(Priority, SmallerGoesFirst) {
   EXPECT_EQ(order, (std::vector<int>{1, 4, 3, 5, 2, 6}));
 }
 
-TEST(Deadline, PassedBeforeItBegan) {
-  FakeRunner runner(512, 1);
+class DeadlineTest : public BothWays {};
+DELTASERVE_BOTH_WAYS(DeadlineTest);
+
+TEST_P(DeadlineTest, PassedBeforeItBegan) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   GenerateRequest r = request(1, 1);
   r.deadline = now();
@@ -311,8 +327,8 @@ TEST(Deadline, PassedBeforeItBegan) {
   EXPECT_EQ(engine.stats().finished, 0);
 }
 
-TEST(Deadline, EndsWhatWaitsWhileTheEngineSleeps) {
-  FakeRunner runner(512, 1);
+TEST_P(DeadlineTest, EndsWhatWaitsWhileTheEngineSleeps) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   EngineOptions small = options();
   small.stream_capacity = 2;
   Engine engine(&runner, &vocabulary(), small);
@@ -328,8 +344,8 @@ TEST(Deadline, EndsWhatWaitsWhileTheEngineSleeps) {
   EXPECT_EQ(read_all(*lagging).finish, FinishReason::kLength);
 }
 
-TEST(Deadline, EndsAPausedSequenceAndFreesItsSlot) {
-  FakeRunner runner(512, 1);
+TEST_P(DeadlineTest, EndsAPausedSequenceAndFreesItsSlot) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   EngineOptions small = options();
   small.stream_capacity = 2;
   Engine engine(&runner, &vocabulary(), small);
@@ -338,8 +354,8 @@ TEST(Deadline, EndsAPausedSequenceAndFreesItsSlot) {
   EXPECT_EQ(read_all(*lagging).finish, FinishReason::kDeadline);
 }
 
-TEST(Deadline, EndsWhatRunsAfterTheStep) {
-  FakeRunner runner(512, 2);
+TEST_P(DeadlineTest, EndsWhatRunsAfterTheStep) {
+  FakeRunner runner(steps_ahead(), 512, 2);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   SteadyTime deadline, later;
@@ -354,8 +370,8 @@ TEST(Deadline, EndsWhatRunsAfterTheStep) {
   EXPECT_EQ(update.prompt_tokens_read, 0);
 }
 
-TEST(Deadline, AFarOneChangesNothing) {
-  FakeRunner runner(512, 1);
+TEST_P(DeadlineTest, AFarOneChangesNothing) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   EngineOptions small = options();
   small.stream_capacity = 2;
   Engine engine(&runner, &vocabulary(), small);
@@ -365,8 +381,11 @@ TEST(Deadline, AFarOneChangesNothing) {
   expect_same(read_all(**engine.submit(std::move(r))), alone);
 }
 
-TEST(Stats, FinishReasons) {
-  FakeRunner runner(512, 2, FakeRunner::script("abc", 1));
+class StatsTest : public BothWays {};
+DELTASERVE_BOTH_WAYS(StatsTest);
+
+TEST_P(StatsTest, FinishReasons) {
+  FakeRunner runner(steps_ahead(), 512, 2, FakeRunner::script("abc", 1));
   Engine engine(&runner, &vocabulary(), options());
   read_all(**engine.submit(request(1, 100)));
   read_all(**engine.submit(request(1, 2)));

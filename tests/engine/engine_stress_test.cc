@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "tests/engine/engine_testing.h"
 #include "tests/engine/fake_runner.h"
 
 namespace deltaserve {
@@ -92,9 +93,12 @@ EngineOptions small_options() {
   return options;
 }
 
-TEST(EngineStress, CancelStormsLeakNoSlot) {
+class EngineStressTest : public BothWays {};
+DELTASERVE_BOTH_WAYS(EngineStressTest);
+
+TEST_P(EngineStressTest, CancelStormsLeakNoSlot) {
   const Vocabulary vocabulary = byte_vocabulary();
-  FakeRunner runner(256, 4);
+  FakeRunner runner(steps_ahead(), 256, 4);
   Engine engine(&runner, &vocabulary, small_options());
   std::atomic<int> accepted{0};
   std::vector<std::thread> threads;
@@ -116,10 +120,10 @@ TEST(EngineStress, CancelStormsLeakNoSlot) {
   // And ~StatePool checks that every slot came back.
 }
 
-TEST(EngineStress, StopInTheMiddle) {
+TEST_P(EngineStressTest, StopInTheMiddle) {
   const Vocabulary vocabulary = byte_vocabulary();
   for (uint32_t round = 0; round < 5; ++round) {
-    FakeRunner runner(256, 3);
+    FakeRunner runner(steps_ahead(), 256, 3);
     Engine engine(&runner, &vocabulary, small_options());
     std::atomic<int> accepted{0};
     std::vector<std::thread> threads;
@@ -135,9 +139,9 @@ TEST(EngineStress, StopInTheMiddle) {
   }
 }
 
-TEST(EngineStress, SlowReadersAndFastOnesGetTheSameText) {
+TEST_P(EngineStressTest, SlowReadersAndFastOnesGetTheSameText) {
   const Vocabulary vocabulary = byte_vocabulary();
-  FakeRunner runner(256, 4);
+  FakeRunner runner(steps_ahead(), 256, 4);
   EngineOptions options = small_options();
   options.max_queued_requests = 1000;
   Engine engine(&runner, &vocabulary, options);
@@ -164,9 +168,9 @@ TEST(EngineStress, SlowReadersAndFastOnesGetTheSameText) {
 
 // Slots are scarce, so groups wait for each other; whoever is cancelled, the rest get what they
 // would alone.
-TEST(EngineStress, ChoicesAmongCancelsGetTheirText) {
+TEST_P(EngineStressTest, ChoicesAmongCancelsGetTheirText) {
   const Vocabulary vocabulary = byte_vocabulary();
-  FakeRunner runner(256, 4);
+  FakeRunner runner(steps_ahead(), 256, 4);
   EngineOptions options = small_options();
   options.max_queued_requests = 1000;
   Engine engine(&runner, &vocabulary, options);

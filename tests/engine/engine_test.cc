@@ -33,8 +33,11 @@ bool eventually(Condition condition) {
   return false;
 }
 
-TEST(Engine, GeneratesWhatTheRunnerDraws) {
-  FakeRunner runner(512, 4, FakeRunner::script("hello", 3));
+class EngineTest : public BothWays {};
+DELTASERVE_BOTH_WAYS(EngineTest);
+
+TEST_P(EngineTest, GeneratesWhatTheRunnerDraws) {
+  FakeRunner runner(steps_ahead(), 512, 4, FakeRunner::script("hello", 3));
   Engine engine(&runner, &vocabulary(), options());
   const TokenUpdate update = run(engine, request(3, 100));
   EXPECT_EQ(update.text, "hello");
@@ -67,8 +70,8 @@ class SlowConstraint final : public TokenConstraint {
 };
 
 // A step waits for one slow mask, not for all; whose turn it is changes, and nobody else waits.
-TEST(Engine, SlowConstraintsShareTheStepsTime) {
-  FakeRunner runner(512, 4);
+TEST_P(EngineTest, SlowConstraintsShareTheStepsTime) {
+  FakeRunner runner(steps_ahead(), 512, 4);
   Engine engine(&runner, &vocabulary(), options());
   std::vector<Stream> streams;
   runner.hold();
@@ -99,8 +102,8 @@ TEST(Engine, SlowConstraintsShareTheStepsTime) {
   for (int slot = 1; slot < 4; ++slot) EXPECT_EQ(tokens[slot], 10);
 }
 
-TEST(Engine, ASlowConstraintWithoutAReaderDelaysNobody) {
-  FakeRunner runner(512, 2);
+TEST_P(EngineTest, ASlowConstraintWithoutAReaderDelaysNobody) {
+  FakeRunner runner(steps_ahead(), 512, 2);
   EngineOptions small = options();
   small.stream_capacity = 2;
   Engine engine(&runner, &vocabulary(), small);
@@ -114,8 +117,8 @@ TEST(Engine, ASlowConstraintWithoutAReaderDelaysNobody) {
   EXPECT_LT(engine.stats().generated_tokens, 40);
 }
 
-TEST(Engine, StopStringsAcrossTokens) {
-  FakeRunner runner(512, 1, FakeRunner::script("one\n\nUser: two", 5));
+TEST_P(EngineTest, StopStringsAcrossTokens) {
+  FakeRunner runner(steps_ahead(), 512, 1, FakeRunner::script("one\n\nUser: two", 5));
   Engine engine(&runner, &vocabulary(), options());
   GenerateRequest r = request(5, 100);
   r.stop = {"\n\nUser:"};
@@ -125,19 +128,19 @@ TEST(Engine, StopStringsAcrossTokens) {
   EXPECT_EQ(update.finish, FinishReason::kStop);
 }
 
-TEST(Engine, NeighboursDoNotChangeTokens) {
+TEST_P(EngineTest, NeighboursDoNotChangeTokens) {
   std::vector<GenerateRequest> requests;
   for (const int64_t n : {1, 63, 64, 65, 100, 128, 200, 513, 1000, 3000, 2, 70, 640, 700}) {
     requests.push_back(request(n, 20 + n % 30, static_cast<uint64_t>(n)));
   }
   std::vector<TokenUpdate> alone;
   for (const GenerateRequest& r : requests) {
-    FakeRunner runner(512, 1);
+    FakeRunner runner(0, 512, 1);
     Engine engine(&runner, &vocabulary(), options());
     alone.push_back(run(engine, r));
   }
   for (const int step_tokens : {64, 200, 512}) {
-    FakeRunner runner(512, 5);
+    FakeRunner runner(steps_ahead(), 512, 5);
     EngineOptions small = options();
     small.max_step_tokens = step_tokens;
     Engine engine(&runner, &vocabulary(), small);
@@ -152,8 +155,8 @@ TEST(Engine, NeighboursDoNotChangeTokens) {
   }
 }
 
-TEST(Engine, ALongPromptStallsNobody) {
-  FakeRunner runner(512, 4);
+TEST_P(EngineTest, ALongPromptStallsNobody) {
+  FakeRunner runner(steps_ahead(), 512, 4);
   EngineOptions roomy = options();
   roomy.stream_capacity = 1000;  // nobody pauses while this test reads someone else
   Engine engine(&runner, &vocabulary(), roomy);
@@ -179,8 +182,8 @@ TEST(Engine, ALongPromptStallsNobody) {
   EXPECT_GE(with_prompt, 30000 / 512);
 }
 
-TEST(Engine, AShortPromptOvertakesALongOne) {
-  FakeRunner runner(512, 4);
+TEST_P(EngineTest, AShortPromptOvertakesALongOne) {
+  FakeRunner runner(steps_ahead(), 512, 4);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   const Stream big = *engine.submit(request(20000, 1, 1));
@@ -190,13 +193,14 @@ TEST(Engine, AShortPromptOvertakesALongOne) {
   read_all(*small);
   read_all(*big);
   const auto steps = runner.steps();
-  ASSERT_EQ(steps[1].segments.size(), 2u);
-  EXPECT_EQ(steps[1].segments[1].num_rows, 100);  // whole, in the very next step
-  EXPECT_GE(steps[1].segments[0].num_rows, 256);
+  const auto& next = steps[1 + steps_ahead()];  // that was not queued yet
+  ASSERT_EQ(next.segments.size(), 2u);
+  EXPECT_EQ(next.segments[1].num_rows, 100);  // whole
+  EXPECT_GE(next.segments[0].num_rows, 256);
 }
 
-TEST(Engine, AdmitsInOrder) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, AdmitsInOrder) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   std::vector<Stream> streams;
@@ -208,8 +212,8 @@ TEST(Engine, AdmitsInOrder) {
   for (int i = 0; i < 5; ++i) EXPECT_EQ(steps[i].segments[0].num_rows, i + 1);
 }
 
-TEST(Engine, QueueLimit) {
-  FakeRunner runner(512, 2);
+TEST_P(EngineTest, QueueLimit) {
+  FakeRunner runner(steps_ahead(), 512, 2);
   EngineOptions limited = options();
   limited.max_queued_requests = 3;
   Engine engine(&runner, &vocabulary(), limited);
@@ -226,8 +230,8 @@ TEST(Engine, QueueLimit) {
   EXPECT_TRUE(engine.submit(request(4, 2)).ok());
 }
 
-TEST(Engine, RefusesBadRequests) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, RefusesBadRequests) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   EngineOptions limited = options();
   limited.max_prompt_tokens = 10;
   Engine engine(&runner, &vocabulary(), limited);
@@ -248,8 +252,8 @@ TEST(Engine, RefusesBadRequests) {
   EXPECT_EQ(update.tokens.size(), 4u);
 }
 
-TEST(Engine, ReadsAPromptOnly) {
-  FakeRunner runner(512, 2);
+TEST_P(EngineTest, ReadsAPromptOnly) {
+  FakeRunner runner(steps_ahead(), 512, 2);
   Engine engine(&runner, &vocabulary(), options());
   GenerateRequest r = request(1000, 0);
   r.prompt_logprobs = 2;
@@ -270,8 +274,8 @@ TEST(Engine, ReadsAPromptOnly) {
   EXPECT_EQ(engine.stats().running, 0);
 }
 
-TEST(Engine, PromptLogprobsAndTokensTogether) {
-  FakeRunner runner(512, 2);
+TEST_P(EngineTest, PromptLogprobsAndTokensTogether) {
+  FakeRunner runner(steps_ahead(), 512, 2);
   Engine engine(&runner, &vocabulary(), options());
   GenerateRequest r = request(130, 5);
   r.prompt_logprobs = 0;
@@ -286,15 +290,15 @@ TEST(Engine, PromptLogprobsAndTokensTogether) {
   }
 }
 
-TEST(Engine, AFullStreamPausesOnlyItself) {
+TEST_P(EngineTest, AFullStreamPausesOnlyItself) {
   const GenerateRequest slow = request(10, 100, 1), fast = request(10, 200, 2);
   std::vector<int32_t> alone;
   {
-    FakeRunner runner(512, 2);
+    FakeRunner runner(0, 512, 2);
     Engine engine(&runner, &vocabulary(), options());
     alone = run(engine, slow).tokens;
   }
-  FakeRunner runner(512, 2);
+  FakeRunner runner(steps_ahead(), 512, 2);
   EngineOptions small = options();
   small.stream_capacity = 4;
   Engine engine(&runner, &vocabulary(), small);
@@ -303,7 +307,7 @@ TEST(Engine, AFullStreamPausesOnlyItself) {
   EXPECT_EQ(engine.stats().running, 1);
   // The engine sleeps now, with a sequence that has a slot; reading wakes it.
   TokenUpdate update = *lagging->take();
-  EXPECT_LE(update.tokens.size(), 4u);
+  EXPECT_LE(update.tokens.size(), 4u + steps_ahead());
   EXPECT_EQ(update.finish, FinishReason::kNone);
   std::vector<int32_t> tokens = update.tokens;
   while (auto next = lagging->wait()) {
@@ -312,8 +316,8 @@ TEST(Engine, AFullStreamPausesOnlyItself) {
   EXPECT_EQ(tokens, alone);
 }
 
-TEST(Engine, AFullStreamCanBeCancelled) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, AFullStreamCanBeCancelled) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   EngineOptions small = options();
   small.stream_capacity = 2;
   Engine engine(&runner, &vocabulary(), small);
@@ -325,8 +329,8 @@ TEST(Engine, AFullStreamCanBeCancelled) {
   EXPECT_EQ(engine.stats().cancelled, 1);
 }
 
-TEST(Engine, CancelFreesTheSlotWithinAStep) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, CancelFreesTheSlotWithinAStep) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   const Stream first = *engine.submit(request(10, 1000, 1));
@@ -336,11 +340,11 @@ TEST(Engine, CancelFreesTheSlotWithinAStep) {
   runner.release();
   EXPECT_EQ(read_all(*second).finish, FinishReason::kLength);
   EXPECT_EQ(read_all(*first).finish, FinishReason::kCancelled);
-  EXPECT_EQ(runner.steps().size(), 2u);
+  EXPECT_EQ(runner.steps().size(), 2u + steps_ahead());
 }
 
-TEST(Engine, CancelsWhatWaits) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, CancelsWhatWaits) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   runner.hold();
   const Stream running = *engine.submit(request(10, 2));
@@ -357,18 +361,18 @@ TEST(Engine, CancelsWhatWaits) {
   for (const auto& step : runner.steps()) EXPECT_NE(step.segments[0].num_rows, 20);
 }
 
-TEST(Engine, AReaderWhoLeavesCancels) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, AReaderWhoLeavesCancels) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   { const Stream gone = *engine.submit(request(10, int64_t{1} << 40)); }
   EXPECT_EQ(run(engine, request(5, 1)).finish, FinishReason::kLength);
   EXPECT_EQ(engine.stats().cancelled, 1);
 }
 
-TEST(Engine, AReaderMayOutliveTheEngine) {
+TEST_P(EngineTest, AReaderMayOutliveTheEngine) {
   Stream stream;
   {
-    FakeRunner runner(512, 1);
+    FakeRunner runner(steps_ahead(), 512, 1);
     Engine engine(&runner, &vocabulary(), options());
     stream = *engine.submit(request(10, int64_t{1} << 40));
   }
@@ -376,8 +380,8 @@ TEST(Engine, AReaderMayOutliveTheEngine) {
   stream->cancel();
 }
 
-TEST(Engine, NotifyComesBeforeEveryTake) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, NotifyComesBeforeEveryTake) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   const auto doorbell = std::make_shared<Doorbell>();  // the last ring may outlast the last take
   const Stream stream = *engine.submit(request(10, 50), [doorbell] { doorbell->ring(); });
@@ -392,8 +396,8 @@ TEST(Engine, NotifyComesBeforeEveryTake) {
   EXPECT_EQ(tokens, 50u);
 }
 
-TEST(Engine, DrainFinishesWhatIsThere) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, DrainFinishesWhatIsThere) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   EXPECT_FALSE(engine.drained());
   runner.hold();
@@ -408,15 +412,15 @@ TEST(Engine, DrainFinishesWhatIsThere) {
   EXPECT_TRUE(eventually([&] { return engine.drained(); }));
 }
 
-TEST(Engine, DrainOfAnIdleEngine) {
-  FakeRunner runner(512, 1);
+TEST_P(EngineTest, DrainOfAnIdleEngine) {
+  FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());
   engine.drain();
   EXPECT_TRUE(eventually([&] { return engine.drained(); }));
 }
 
-TEST(Engine, StopCancelsEverything) {
-  FakeRunner runner(512, 2);
+TEST_P(EngineTest, StopCancelsEverything) {
+  FakeRunner runner(steps_ahead(), 512, 2);
   Engine engine(&runner, &vocabulary(), options());
   std::vector<Stream> streams;
   for (int i = 0; i < 6; ++i) streams.push_back(*engine.submit(request(10, int64_t{1} << 40)));
@@ -433,7 +437,7 @@ TEST(Engine, StopCancelsEverything) {
 }
 
 TEST(EngineDeathTest, TheRunnerHoldsAChunkBesideEveryStream) {
-  FakeRunner runner(67, 4);
+  FakeRunner runner(0, 67, 4);
   EXPECT_DEATH(Engine(&runner, &vocabulary(), options()), "invariant broken");
 }
 

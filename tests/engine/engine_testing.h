@@ -1,7 +1,10 @@
 // What the tests of a whole engine over a FakeRunner share.
 #pragma once
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "engine/engine.h"
 #include "tests/engine/fake_runner.h"
@@ -9,6 +12,16 @@
 namespace deltaserve {
 
 using Stream = std::shared_ptr<TokenStream>;
+
+// Runs with a runner that computes within the calls, and with one that runs a step ahead.
+class BothWays : public testing::TestWithParam<int> {
+ protected:
+  static int steps_ahead() { return GetParam(); }
+};
+
+#define DELTASERVE_BOTH_WAYS(suite)                                  \
+  INSTANTIATE_TEST_SUITE_P(StepsAhead, suite, testing::Values(0, 1), \
+                           [](const auto& param) { return std::to_string(param.param); })
 
 inline const Vocabulary& vocabulary() {
   static const Vocabulary* const vocabulary = new Vocabulary(byte_vocabulary());

@@ -24,32 +24,61 @@ std::vector<int32_t> tokens_of(std::string_view bytes) {
   return tokens;
 }
 
-int32_t FakeRunner::hashed_letter(const std::vector<int32_t>& tokens, const Draw& row) {
-  uint64_t hash = row.seed * 0x9E3779B97F4A7C15u + row.choice * 31u + row.position;
+int32_t FakeRunner::hashed_letter(const std::vector<int32_t>& tokens, const Draw& draw) {
+  uint64_t hash = draw.seed * 0x9E3779B97F4A7C15u + draw.choice * 31u + draw.position;
   for (const int32_t token : tokens) hash = (hash ^ static_cast<uint64_t>(token)) * 0x100000001B3u;
   return 'a' + static_cast<int32_t>((hash >> 32) % 26);
 }
 
 FakeRunner::NextToken FakeRunner::script(std::string_view text, int64_t num_prompt_tokens) {
-  return [text = std::string(text), num_prompt_tokens](const auto&, const Draw& row) -> int32_t {
-    const size_t index = row.position - static_cast<uint64_t>(num_prompt_tokens);
+  return [text = std::string(text), num_prompt_tokens](const auto&, const Draw& draw) -> int32_t {
+    const size_t index = draw.position - static_cast<uint64_t>(num_prompt_tokens);
     return index < text.size() ? static_cast<uint8_t>(text[index]) : kTestEos;
   };
 }
 
-FakeRunner::FakeRunner(int max_rows, int max_sequences, NextToken next_token)
-    : max_rows_(max_rows), next_token_(std::move(next_token)), slots_(max_sequences) {}
+FakeRunner::FakeRunner(int steps_ahead, int max_rows, int max_sequences, NextToken next_token)
+    : steps_ahead_(steps_ahead),
+      max_rows_(max_rows),
+      next_token_(std::move(next_token)),
+      slots_(max_sequences),
+      slot_writes_(max_sequences),
+      drawn_(max_sequences) {
+  if (steps_ahead_ > 0) thread_ = std::thread([this] { compute(); });
+}
 
-void FakeRunner::check(const StepView& step, const std::vector<Draw>& rows) const {
-  EXPECT_GT(step.num_rows, 0);
-  EXPECT_LE(step.num_rows, max_rows_);
-  EXPECT_LE(step.num_decode, step.num_segments);
+FakeRunner::~FakeRunner() {
+  EXPECT_TRUE(queued_.empty()) << "a step was not waited for";
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard lock(mutex_);
+    closing_ = true;
+    changed_.notify_all();
+  }
+  thread_.join();
+}
+
+void FakeRunner::set_durations(std::chrono::microseconds forward, std::chrono::microseconds draw) {
+  forward_time_ = forward;
+  draw_time_ = draw;
+}
+
+// ---- The engine's calls
+
+void FakeRunner::check(const deltaserve::Step& step) const {
+  EXPECT_LE(queued_.size(), static_cast<size_t>(steps_ahead_)) << "a step too far ahead";
+  if (!queued_.empty()) {
+    EXPECT_TRUE(queued_.back()->drawn) << "the step before has no draws";
+  }
+  EXPECT_FALSE(step.tokens.empty());
+  EXPECT_LE(step.tokens.count, max_rows_);
   std::set<int32_t> read;
   std::set<int32_t> written;
   int32_t next_row = 0;
-  for (int i = 0; i < step.num_segments; ++i) {
-    const Segment& segment = step.segments[i];
+  bool prefill = false;
+  for (const Segment& segment : step.segments) {
     EXPECT_EQ(segment.first_row, next_row);
+    EXPECT_GT(segment.num_rows, 0);
     next_row += segment.num_rows;
     for (const int32_t slot : {segment.read_slot, segment.write_slot}) {
       EXPECT_GE(slot, 0);
@@ -60,104 +89,262 @@ void FakeRunner::check(const StepView& step, const std::vector<Draw>& rows) cons
     if (segment.position > 0 && segment.read_slot != segment.write_slot) {
       read.insert(segment.read_slot);
     }
-    if (i < step.num_decode) {
+    if (segment.kind == RowKind::kDecode) {
+      EXPECT_FALSE(prefill) << "decode segments come first";
       EXPECT_EQ(segment.num_rows, 1);
+      EXPECT_GT(segment.position, 0);
     } else {
+      prefill = true;
       EXPECT_EQ(segment.position % kChunkTokens, 0) << "off the grid";
     }
-    if (segment.position != 0) {
-      EXPECT_EQ(segment.position, static_cast<int64_t>(slots_[segment.read_slot].size()));
+    for (int32_t row = segment.first_row; row < next_row; ++row) {
+      const int32_t token = step.tokens[row];
+      if (token == kTokenOfSlot && segment.kind == RowKind::kDecode) continue;
+      EXPECT_GE(token, 0);
+      EXPECT_LT(token, kTestVocabSize);
     }
   }
   for (const int32_t slot : read) {
     EXPECT_FALSE(written.contains(slot)) << "slot " << slot << " is another segment's";
   }
-  EXPECT_EQ(next_row, step.num_rows);
-  EXPECT_LE(rows.size(), static_cast<size_t>(max_rows_));
+  EXPECT_EQ(next_row, step.tokens.count);
+}
+
+void FakeRunner::check(const Queued& step, std::span<const Draw> draws) const {
+  EXPECT_FALSE(step.drawn) << "draws come once";
+  EXPECT_EQ(queued_.size(), 1u) << "draws come after the step before was waited for";
+  EXPECT_LE(draws.size(), static_cast<size_t>(max_rows_));
   int32_t last_row = 0;
-  for (const Draw& row : rows) {
-    EXPECT_GE(row.row, last_row);
-    EXPECT_LT(row.row, step.num_rows);
-    EXPECT_TRUE(row.sample || row.target >= 0);
-    last_row = row.row;
+  std::set<int32_t> drawn_for;
+  for (const Draw& draw : draws) {
+    EXPECT_GE(draw.row, last_row);
+    EXPECT_LT(draw.row, static_cast<int32_t>(step.tokens.size()));
+    EXPECT_TRUE(draw.sample || draw.target >= 0);
+    if (draw.sample) {
+      EXPECT_GE(draw.slot, 0);
+      EXPECT_LT(draw.slot, max_sequences());
+      EXPECT_TRUE(drawn_for.insert(draw.slot).second) << "two draws for slot " << draw.slot;
+    }
+    last_row = draw.row;
   }
 }
 
 namespace {
 
-int32_t allowed_from(int32_t token, const Draw& row) {
-  if (row.allowed == nullptr) return token;
+// Of everything behind the draw's pointers.
+uint64_t hash_of_pointed_to(const Draw& draw) {
+  uint64_t hash = 1;
+  const auto add = [&hash](const void* data, size_t size) {
+    for (size_t i = 0; i < size; ++i) {
+      hash = (hash ^ static_cast<const uint8_t*>(data)[i]) * 0x100000001B3u;
+    }
+  };
+  for (int32_t i = 0; i < draw.num_adjustments; ++i) {
+    add(&draw.adjustments[i].token, sizeof(int32_t));
+    add(&draw.adjustments[i].factor, sizeof(float));
+    add(&draw.adjustments[i].add, sizeof(float));
+  }
+  if (draw.allowed != nullptr) add(draw.allowed, (kTestVocabSize + 31) / 32 * sizeof(uint32_t));
+  return hash;
+}
+
+int32_t allowed_from(int32_t token, const Draw& draw) {
+  if (draw.allowed == nullptr) return token;
   for (int32_t i = 0; i < kTestVocabSize; ++i) {
     const int32_t next = (token + i) % kTestVocabSize;
-    if ((row.allowed[next / 32] >> (next % 32) & 1) != 0) return next;
+    if ((draw.allowed[next / 32] >> (next % 32) & 1) != 0) return next;
   }
-  ADD_FAILURE() << "a row allows no token";
+  ADD_FAILURE() << "a draw allows no token";
   return token;
 }
 
 }  // namespace
 
-DrawResult FakeRunner::result(const Draw& row, const std::vector<int32_t>& tokens) const {
-  DrawResult result;
-  if (row.sample) {
-    EXPECT_EQ(row.position, tokens.size());
-    result.token = allowed_from(next_token_(tokens, row), row);
-    result.logprob = -1.0f;
+void FakeRunner::record(Call::Kind kind, uint64_t step) {
+  std::lock_guard lock(mutex_);
+  calls_.push_back({kind, step});
+}
+
+Ticket FakeRunner::forward(const deltaserve::Step& step) {
+  check(step);
+  auto queued = std::make_unique<Queued>();
+  queued->number = ++num_steps_;
+  queued->tokens.assign(step.tokens.begin(), step.tokens.end());
+  queued->segments.assign(step.segments.begin(), step.segments.end());
+  Step recorded;
+  recorded.segments = queued->segments;
+  for (const Segment& segment : step.segments) {
+    recorded.num_decode += segment.kind == RowKind::kDecode ? 1 : 0;
   }
-  if (row.target >= 0) result.target_logprob = -static_cast<float>(row.target);
-  result.num_top = row.num_top;
-  for (int i = 0; i < row.num_top; ++i) {
+  recorded.num_tokens_of_slot =
+      static_cast<int>(std::count(step.tokens.begin(), step.tokens.end(), kTokenOfSlot));
+  {
+    std::lock_guard lock(mutex_);
+    steps_.push_back(std::move(recorded));
+  }
+  Queued* const raw = queued.get();
+  queued_.push_back(std::move(queued));
+  record(Call::kForward, raw->number);
+  enqueue([this, raw] { run_forward(raw); });
+  return {raw->number, 0};
+}
+
+void FakeRunner::draw(Ticket ticket, std::span<const Draw> draws) {
+  ASSERT_FALSE(queued_.empty());
+  Queued& step = *queued_.back();
+  EXPECT_EQ(ticket.step, step.number) << "not the step that was queued last";
+  check(step, draws);
+  step.draws.assign(draws.begin(), draws.end());
+  for (const Draw& draw : draws) step.pointed_to.push_back(hash_of_pointed_to(draw));
+  record(Call::kDraw, step.number);
+  {
+    std::lock_guard lock(mutex_);
+    Step& recorded = steps_.at(step.number - 1);
+    for (const Draw& draw : draws) {
+      recorded.num_draws += draw.sample ? 1 : 0;
+      recorded.adjustments.insert(recorded.adjustments.end(), draw.adjustments,
+                                  draw.adjustments + draw.num_adjustments);
+    }
+    step.drawn = true;
+    changed_.notify_all();
+  }
+  enqueue([this, &step] { run_draws(&step); });
+}
+
+void FakeRunner::wait(Ticket ticket, std::span<DrawResult> results) {
+  ASSERT_FALSE(queued_.empty());
+  const std::unique_ptr<Queued> step = std::move(queued_.front());
+  queued_.pop_front();
+  EXPECT_EQ(ticket.step, step->number) << "not the oldest step";
+  EXPECT_TRUE(step->drawn) << "nothing was drawn";
+  {
+    std::unique_lock lock(mutex_);
+    at_gate_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return step->done && !held_; });
+    at_gate_ = false;
+  }
+  for (size_t i = 0; i < step->draws.size(); ++i) {
+    EXPECT_EQ(hash_of_pointed_to(step->draws[i]), step->pointed_to[i])
+        << "what a draw points to has changed before wait()";
+  }
+  ASSERT_EQ(results.size(), step->results.size());
+  std::copy(step->results.begin(), step->results.end(), results.begin());
+  record(Call::kWait, step->number);
+}
+
+void FakeRunner::copy_slot(int from, int to) {
+  EXPECT_NE(from, to);
+  record(Call::kCopy, num_steps_);
+  {
+    std::lock_guard lock(mutex_);
+    ++num_copies_;
+  }
+  enqueue([this, from, to] { run_copy(from, to); });
+}
+
+// ---- The computing thread, or what computes within the calls
+
+void FakeRunner::enqueue(std::function<void()> work) {
+  if (steps_ahead_ == 0) return work();
+  std::lock_guard lock(mutex_);
+  work_.push_back(std::move(work));
+  changed_.notify_all();
+}
+
+void FakeRunner::compute() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return closing_ || !work_.empty(); });
+    if (work_.empty()) return;
+    const std::function<void()> work = std::move(work_.front());
+    work_.pop_front();
+    lock.unlock();
+    work();
+    lock.lock();
+  }
+}
+
+void FakeRunner::run_segment(const Queued& step, const Segment& segment) {
+  std::vector<int32_t>& tokens = slots_.at(segment.write_slot);
+  Drawn& drawn = drawn_.at(segment.write_slot);
+  if (segment.position == 0) {
+    tokens.clear();  // a zero state
+    drawn = {};
+  } else {
+    EXPECT_EQ(segment.position, static_cast<int64_t>(slots_.at(segment.read_slot).size()));
+    if (segment.read_slot != segment.write_slot) {
+      tokens = slots_[segment.read_slot];
+      drawn = drawn_[segment.read_slot];
+    }
+  }
+  for (int32_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
+    int32_t token = step.tokens[row];
+    if (segment.kind == RowKind::kDecode) {
+      // Known to the engine or not: it is the one that was drawn for this sequence.
+      if (token == kTokenOfSlot) token = drawn.token;
+      EXPECT_TRUE(token >= 0 && token == drawn.token &&
+                  drawn.position == static_cast<uint64_t>(segment.position))
+          << "not the token that was drawn: " << token << " for slot " << segment.read_slot;
+    }
+    tokens.push_back(token);
+  }
+  ++slot_writes_[segment.write_slot];
+}
+
+void FakeRunner::run_forward(Queued* step) {
+  std::this_thread::sleep_for(forward_time_);
+  for (const Segment& segment : step->segments) {
+    run_segment(*step, segment);
+    step->slot_writes.push_back(slot_writes_[segment.write_slot]);
+  }
+  if (!forward_until_drawn_) return;
+  std::unique_lock lock(mutex_);
+  EXPECT_TRUE(changed_.wait_for(lock, std::chrono::seconds(20), [&] { return step->drawn; }))
+      << "the draws of step " << step->number << " wait for its forward pass";
+}
+
+void FakeRunner::run_copy(int from, int to) {
+  slots_.at(to) = slots_.at(from);
+  drawn_.at(to) = {};
+  ++slot_writes_.at(to);
+}
+
+DrawResult FakeRunner::result(const Queued& step, const Draw& draw) {
+  DrawResult result;
+  if (draw.sample) {
+    size_t i = 0;
+    while (draw.row >= step.segments[i].first_row + step.segments[i].num_rows) ++i;
+    const Segment& segment = step.segments[i];
+    EXPECT_EQ(draw.row, segment.first_row + segment.num_rows - 1);
+    if (segment.kind == RowKind::kDecode) {
+      EXPECT_EQ(draw.slot, segment.write_slot);
+    }
+    EXPECT_EQ(slot_writes_[segment.write_slot], step.slot_writes[i]) << "somebody else's slot";
+    const std::vector<int32_t>& tokens = slots_[segment.write_slot];
+    EXPECT_EQ(draw.position, tokens.size());
+    result.token = allowed_from(next_token_(tokens, draw), draw);
+    result.logprob = -1.0f;
+    drawn_[draw.slot] = {result.token, draw.position};
+  }
+  if (draw.target >= 0) result.target_logprob = -static_cast<float>(draw.target);
+  result.num_top = draw.num_top;
+  for (int i = 0; i < draw.num_top; ++i) {
     result.top_tokens[i] = i;
     result.top_logprobs[i] = -static_cast<float>(i);
   }
   return result;
 }
 
-Ticket FakeRunner::submit(const StepView& step, const std::vector<Draw>& rows) {
-  check(step, rows);
-  pending_.clear();
-  size_t head = 0;
-  for (int i = 0; i < step.num_segments; ++i) {
-    const Segment& segment = step.segments[i];
-    std::vector<int32_t>& tokens = slots_[segment.write_slot];
-    if (segment.position == 0) {
-      tokens.clear();  // a zero state
-    } else if (segment.read_slot != segment.write_slot) {
-      tokens = slots_[segment.read_slot];
-    }
-    for (int32_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
-      tokens.push_back(step.token_ids[row]);
-      while (head < rows.size() && rows[head].row == row) {
-        pending_.push_back(result(rows[head++], tokens));
-      }
-    }
-  }
-  Step record{{step.segments, step.segments + step.num_segments}, step.num_decode, 0, {}};
-  for (const Draw& row : rows) {
-    record.num_draws += row.sample ? 1 : 0;
-    record.adjustments.insert(record.adjustments.end(), row.adjustments,
-                              row.adjustments + row.num_adjustments);
-  }
+void FakeRunner::run_draws(Queued* step) {
+  std::this_thread::sleep_for(draw_time_);
+  for (const Draw& draw : step->draws) step->results.push_back(result(*step, draw));
   std::lock_guard lock(mutex_);
-  steps_.push_back(std::move(record));
-  return {steps_.size()};
-}
-
-void FakeRunner::copy_state(int from, int to) {
-  EXPECT_NE(from, to);
-  slots_.at(to) = slots_.at(from);
-  std::lock_guard lock(mutex_);
-  ++num_copies_;
-}
-
-void FakeRunner::wait(Ticket, std::vector<DrawResult>* results) {
-  std::unique_lock lock(mutex_);
-  at_gate_ = true;
+  step->done = true;
   changed_.notify_all();
-  changed_.wait(lock, [this] { return !held_; });
-  at_gate_ = false;
-  *results = pending_;
 }
+
+// ---- Tests
 
 void FakeRunner::hold() {
   std::lock_guard lock(mutex_);
@@ -178,6 +365,11 @@ void FakeRunner::wait_until_held() {
 std::vector<FakeRunner::Step> FakeRunner::steps() const {
   std::lock_guard lock(mutex_);
   return steps_;
+}
+
+std::vector<FakeRunner::Call> FakeRunner::calls() const {
+  std::lock_guard lock(mutex_);
+  return calls_;
 }
 
 int FakeRunner::num_copies() const {
@@ -201,9 +393,11 @@ std::unique_ptr<TokenConstraint> TableConstraint::clone() const {
   return std::make_unique<TableConstraint>(*this);
 }
 
-TokenUpdate read_all(TokenStream& stream) {
+TokenUpdate read_all(TokenStream& stream, int cancel_after) {
   TokenUpdate all;
+  if (cancel_after == 0) stream.cancel();
   while (std::optional<TokenUpdate> next = stream.wait()) {
+    if (--cancel_after == 0) stream.cancel();
     all.text += next->text;
     all.tokens.insert(all.tokens.end(), next->tokens.begin(), next->tokens.end());
     all.logprobs.insert(all.logprobs.end(), next->logprobs.begin(), next->logprobs.end());

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -26,33 +27,42 @@ class SequenceGroupTest : public testing::Test {
     group_ = std::make_unique<SequenceGroup>(request_.clone(), &context_, streams_, kNow);
   }
 
+  // The prompt's next piece in a step of its own, queued and drawn.
   void append(int rows) {
     plan_ = {};
-    head_rows_.clear();
-    group_->append_rows(rows, kNow, &plan_, &head_rows_);
+    draws_.clear();
+    piece_ = group_->append_rows(rows, &plan_);
+    if (group_->prompt_left() == 0) group_->start_choices(&runner_, &decoding_);
+    group_->add_draws(&piece_, kNow, &draws_);
   }
 
   // Draw i brings the token 'a' + i.
-  void commit(int rows) {
-    std::vector<DrawResult> results(head_rows_.size());
+  void commit() {
+    std::vector<DrawResult> results(draws_.size());
     int32_t token = 'a';
     for (size_t i = 0; i < results.size(); ++i) {
-      if (head_rows_[i].sample) results[i].token = token++;
-      if (head_rows_[i].target >= 0) results[i].target_logprob = -1.0f;
+      if (draws_[i].sample) results[i].token = token++;
+      if (draws_[i].target >= 0) results[i].target_logprob = -1.0f;
     }
-    EXPECT_EQ(group_->commit(rows, results.data(), kNow), results.data() + results.size());
+    EXPECT_EQ(group_->commit(piece_, results.data(), kNow), results.data() + results.size());
+  }
+
+  int num_ended() const {
+    return static_cast<int>(std::count_if(decoding_.begin(), decoding_.end(),
+                                          [](const auto& choice) { return choice->ended(); }));
   }
 
   const Vocabulary vocabulary_ = byte_vocabulary();
   const std::vector<int32_t> eos_{kTestEos};
   const SequenceContext context_{&vocabulary_, &eos_, kTestVocabSize};
-  FakeRunner runner_{512, 4};
+  FakeRunner runner_{0, 512, 4};
   StatePool pool_{4};
   GenerateRequest request_;
   std::vector<std::shared_ptr<TokenStream>> streams_;
   std::unique_ptr<SequenceGroup> group_;
   StepPlan plan_;
-  std::vector<Draw> head_rows_;
+  SequenceGroup::Piece piece_;
+  std::vector<Draw> draws_;
   Sequences decoding_, ended_;
 };
 
@@ -66,33 +76,34 @@ TEST_F(SequenceGroupTest, RowsSayWhatIsWanted) {
   append(6);
   EXPECT_EQ(plan_.token_ids, request_.prompt);
   ASSERT_EQ(plan_.segments.size(), 1u);
+  EXPECT_EQ(plan_.segments[0].kind, RowKind::kPrefill);
   EXPECT_EQ(plan_.segments[0].num_rows, 6);
   EXPECT_EQ(plan_.segments[0].position, 0);
-  ASSERT_EQ(head_rows_.size(), 7u);
+  ASSERT_EQ(draws_.size(), 7u);
   for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(head_rows_[i].row, i);
-    EXPECT_EQ(head_rows_[i].target, request_.prompt[i + 1]);
-    EXPECT_EQ(head_rows_[i].num_top, 1);
-    EXPECT_FALSE(head_rows_[i].sample);
+    EXPECT_EQ(draws_[i].row, i);
+    EXPECT_EQ(draws_[i].target, request_.prompt[i + 1]);
+    EXPECT_EQ(draws_[i].num_top, 1);
+    EXPECT_FALSE(draws_[i].sample);
   }
   for (int i = 0; i < 2; ++i) {
-    const Draw& draw = head_rows_[5 + i];
+    const Draw& draw = draws_[5 + i];
     EXPECT_TRUE(draw.sample);
     EXPECT_EQ(draw.row, 5);
+    EXPECT_EQ(draw.slot, i);
     EXPECT_EQ(draw.target, -1);
     EXPECT_EQ(draw.num_top, 2);
     EXPECT_EQ(draw.choice, 4u + static_cast<uint32_t>(i));
     EXPECT_EQ(draw.position, 6u);
   }
-  commit(6);
-  for (const auto& choice : group_->choices()) choice->publish();
+  commit();
+  for (Sequence* choice : group_->members()) choice->publish();
   for (int i = 0; i < 2; ++i) {
     const TokenUpdate update = *streams_[i]->take();
     EXPECT_EQ(update.text, std::string(1, static_cast<char>('a' + i)));
     EXPECT_EQ(update.prompt_logprobs.size(), 5u);
     EXPECT_EQ(update.prompt_tokens_read, 6);
   }
-  group_->start_choices(&runner_, &decoding_, &ended_);
   EXPECT_EQ(decoding_.size(), 2u);
   EXPECT_EQ(runner_.num_copies(), 1);
   decoding_.clear();
@@ -106,24 +117,23 @@ TEST_F(SequenceGroupTest, PiecesOfThePromptFeedThePenalties) {
   make(2);
   group_->admit(&pool_, kNow);
   append(64);
-  EXPECT_TRUE(head_rows_.empty());
-  commit(64);
+  EXPECT_TRUE(draws_.empty());
+  commit();
   EXPECT_EQ(group_->prompt_left(), 1);
   append(1);
-  ASSERT_EQ(head_rows_.size(), 2u);
-  for (const Draw& draw : head_rows_) {
+  ASSERT_EQ(draws_.size(), 2u);
+  for (const Draw& draw : draws_) {
     ASSERT_EQ(draw.num_adjustments, 2);
     EXPECT_EQ(draw.adjustments[0].token, 'p');
     EXPECT_EQ(draw.adjustments[1].token, 'q');
   }
-  commit(1);
-  group_->start_choices(&runner_, &decoding_, &ended_);
+  commit();
   for (size_t i = 0; i < 2; ++i) {
-    head_rows_.clear();
+    draws_.clear();
     decoding_[i]->prepare_draw(kNow);
-    decoding_[i]->append_row(&plan_, &head_rows_);
-    ASSERT_EQ(head_rows_[0].num_adjustments, 3);
-    EXPECT_EQ(head_rows_[0].adjustments[2].token, 'a' + static_cast<int32_t>(i));
+    decoding_[i]->add_draw(decoding_[i]->append_row(&plan_), &draws_);
+    ASSERT_EQ(draws_[0].num_adjustments, 3);
+    EXPECT_EQ(draws_[0].adjustments[2].token, 'a' + static_cast<int32_t>(i));
   }
   decoding_.clear();
 }
@@ -138,28 +148,45 @@ TEST_F(SequenceGroupTest, ACancelledChoiceFreesASlotAndHarmsNobody) {
   ASSERT_EQ(ended_.size(), 1u);
   EXPECT_EQ(ended_[0]->finish(), FinishReason::kCancelled);
   append(6);
-  ASSERT_EQ(head_rows_.size(), 2u);
-  EXPECT_EQ(head_rows_[0].choice, 1u);
-  EXPECT_EQ(head_rows_[1].choice, 2u);
-  commit(6);
-  group_->start_choices(&runner_, &decoding_, &ended_);
+  ASSERT_EQ(draws_.size(), 2u);
+  EXPECT_EQ(draws_[0].choice, 1u);
+  EXPECT_EQ(draws_[1].choice, 2u);
+  commit();
   EXPECT_EQ(decoding_.size(), 2u);
   decoding_.clear();
   for (const auto& stream : streams_) stream->cancel();
 }
 
-TEST_F(SequenceGroupTest, ChoicesThatEndWithTheirFirstTokenTakeNoState) {
+TEST_F(SequenceGroupTest, TheStateIsCopiedWhileTheFirstTokensAreUnderWay) {
   request_.stop_token_ids = {'a', 'c'};
   make(4);
   group_->admit(&pool_, kNow);
+  plan_ = {};
+  piece_ = group_->append_rows(6, &plan_);
+  EXPECT_EQ(runner_.num_copies(), 0);
+  group_->start_choices(&runner_, &decoding_);
+  EXPECT_EQ(runner_.num_copies(), 3);
+  ASSERT_EQ(decoding_.size(), 4u);
+  for (const auto& choice : decoding_) choice->append_row(&plan_);  // a step further
+  for (int32_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(plan_.segments[1 + i].read_slot, i);
+    EXPECT_EQ(plan_.segments[1 + i].position, 6);
+    EXPECT_EQ(plan_.token_ids[6 + i], kTokenOfSlot);
+  }
+  group_->add_draws(&piece_, kNow, &draws_);
+  commit();
+  EXPECT_EQ(num_ended(), 2);
+}
+
+TEST_F(SequenceGroupTest, ChoicesOfOneTokenTakeNoState) {
+  request_.max_tokens = 1;
+  make(4);
+  group_->admit(&pool_, kNow);
   append(6);
-  commit(6);
-  group_->start_choices(&runner_, &decoding_, &ended_);
-  EXPECT_EQ(decoding_.size(), 2u);
-  EXPECT_EQ(ended_.size(), 2u);
-  EXPECT_EQ(runner_.num_copies(), 1);
-  EXPECT_EQ(pool_.num_free(), 2);
-  decoding_.clear();
+  EXPECT_EQ(draws_.size(), 4u);
+  commit();
+  EXPECT_EQ(num_ended(), 4);
+  EXPECT_EQ(runner_.num_copies(), 0);
 }
 
 TEST_F(SequenceGroupTest, NoDrawWithoutTokens) {
@@ -167,12 +194,11 @@ TEST_F(SequenceGroupTest, NoDrawWithoutTokens) {
   make(2);
   group_->admit(&pool_, kNow);
   append(6);
-  EXPECT_TRUE(head_rows_.empty());
-  commit(6);
-  group_->start_choices(&runner_, &decoding_, &ended_);
-  ASSERT_EQ(ended_.size(), 2u);
-  EXPECT_EQ(ended_[0]->finish(), FinishReason::kLength);
-  EXPECT_EQ(pool_.num_free(), 4);
+  EXPECT_TRUE(draws_.empty());
+  EXPECT_EQ(num_ended(), 0);  // the prompt is not read yet
+  commit();
+  ASSERT_EQ(num_ended(), 2);
+  EXPECT_EQ(decoding_[0]->finish(), FinishReason::kLength);
 }
 
 TEST_F(SequenceGroupTest, AConstraintWithoutAWayOnEndsBeforeTheDraw) {
@@ -181,11 +207,81 @@ TEST_F(SequenceGroupTest, AConstraintWithoutAWayOnEndsBeforeTheDraw) {
   make(2);
   group_->admit(&pool_, kNow);
   append(6);
-  EXPECT_TRUE(head_rows_.empty());
-  commit(6);
-  group_->start_choices(&runner_, &decoding_, &ended_);
-  ASSERT_EQ(ended_.size(), 2u);
-  EXPECT_EQ(ended_[1]->finish(), FinishReason::kError);
+  EXPECT_TRUE(draws_.empty());
+  commit();
+  ASSERT_EQ(num_ended(), 2);
+  EXPECT_EQ(decoding_[1]->finish(), FinishReason::kError);
+}
+
+// Of four choices one ends before the draws and one after; the others get their own results.
+TEST_F(SequenceGroupTest, ChoicesEndWhileTheirFirstTokenIsUnderWay) {
+  request_.prompt_logprobs = 0;
+  make(4);
+  group_->admit(&pool_, kNow);
+  plan_ = {};
+  piece_ = group_->append_rows(6, &plan_);
+  group_->start_choices(&runner_, &decoding_);
+  streams_[1]->cancel();
+  for (const auto& choice : decoding_) choice->end_if_unwanted(kNow);
+  group_->add_draws(&piece_, kNow, &draws_);
+  ASSERT_EQ(draws_.size(), 5u + 3u);
+  streams_[2]->cancel();
+  for (const auto& choice : decoding_) choice->end_if_unwanted(kNow);
+  commit();
+  for (const auto& choice : decoding_) choice->publish();
+  const char* const texts[] = {"a", "", "", "c"};
+  for (int i = 0; i < 4; ++i) {
+    const bool cancelled = i == 1 || i == 2;
+    const TokenUpdate update = *streams_[i]->take();
+    EXPECT_EQ(update.text, texts[i]);
+    EXPECT_EQ(update.finish, cancelled ? FinishReason::kCancelled : FinishReason::kNone);
+    EXPECT_EQ(update.prompt_tokens_read, cancelled ? 0 : 6);
+    EXPECT_EQ(update.prompt_logprobs.size(), cancelled ? 0u : 5u);
+  }
+}
+
+TEST_F(SequenceGroupTest, NothingIsDrawnForNobody) {
+  request_.prompt_logprobs = 0;
+  make(2);
+  group_->admit(&pool_, kNow);
+  plan_ = {};
+  piece_ = group_->append_rows(6, &plan_);
+  group_->start_choices(&runner_, &decoding_);
+  for (const auto& stream : streams_) stream->cancel();
+  for (const auto& choice : decoding_) choice->end_if_unwanted(kNow);
+  group_->add_draws(&piece_, kNow, &draws_);
+  EXPECT_TRUE(draws_.empty());
+  commit();
+}
+
+// A second piece is planned before the first is committed.
+TEST_F(SequenceGroupTest, PiecesAheadOfTheirCommit) {
+  request_.prompt.assign(100, 'p');
+  request_.prompt_logprobs = 0;
+  make(1);
+  group_->admit(&pool_, kNow);
+  append(64);
+  EXPECT_EQ(draws_.size(), 64u);
+  EXPECT_EQ(group_->prompt_left(), 36);
+  const SequenceGroup::Piece second = group_->append_rows(36, &plan_);
+  EXPECT_EQ(plan_.segments[1].position, 64);
+  EXPECT_EQ(plan_.segments[1].first_row, 64);
+  commit();
+  group_->members()[0]->publish();
+  TokenUpdate update = *streams_[0]->take();
+  EXPECT_EQ(update.prompt_tokens_read, 64);
+  EXPECT_EQ(update.prompt_logprobs.size(), 64u);
+  group_->start_choices(&runner_, &decoding_);
+  draws_.clear();
+  piece_ = second;
+  group_->add_draws(&piece_, kNow, &draws_);
+  EXPECT_EQ(draws_.size(), 35u + 1u);
+  EXPECT_EQ(draws_[0].row, 64);
+  commit();
+  group_->members()[0]->publish();
+  update = *streams_[0]->take();
+  EXPECT_EQ(update.prompt_tokens_read, 100);
+  EXPECT_EQ(update.text, "a");
 }
 
 TEST_F(SequenceGroupTest, OneFullStreamPausesThePrompt) {

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -39,14 +41,17 @@ class SequenceTest : public testing::Test {
                                            &context_, stream_, kSubmitted);
     sequence_->admit(after(1));
     sequence_->set_prompt_tokens_read(6);
-    sequence_->start(Penalties(request_.sampling, kTestVocabSize));
+    sequence_->start(Penalties(request_.sampling, kTestVocabSize), pool_.acquire());
   }
 
+  // The same until commit().
   Draw next_draw() {
-    sequence_->prepare_draw(after(2));
-    head_rows_.clear();
-    sequence_->add_draw(0, &head_rows_);
-    return head_rows_.at(0);
+    if (!sequence_->awaits_result()) {
+      sequence_->prepare_draw(after(2));
+      draws_.clear();
+      sequence_->add_draw(0, &draws_);
+    }
+    return draws_.at(0);
   }
 
   void commit(int32_t token, int seconds = 2) {
@@ -73,8 +78,10 @@ class SequenceTest : public testing::Test {
 
   const Vocabulary vocabulary_ = byte_vocabulary();
   const SequenceContext context_{&vocabulary_, &kEosIds, kTestVocabSize};
+  StatePool pool_{4};
+  const StateSlot first_slot_ = pool_.acquire();
   GenerateRequest request_;
-  std::vector<Draw> head_rows_;
+  std::vector<Draw> draws_;
   std::shared_ptr<TokenStream> stream_;
   std::unique_ptr<Sequence> sequence_;
 };
@@ -170,26 +177,146 @@ TEST_F(SequenceTest, DrawsSayWhatIsSampled) {
   EXPECT_EQ(draw.adjustments[0].token, 5);
   EXPECT_EQ(draw.adjustments[0].add, 1.5f);
 
+  EXPECT_EQ(draw.slot, 1);
+
   commit('z');
-  StatePool pool(3);
-  const StateSlot held = pool.acquire();
-  sequence_->take_slot(pool.acquire());
   sequence_->prepare_draw(after(3));
   StepPlan plan;
   plan.token_ids = {7};
-  head_rows_.clear();
-  sequence_->append_row(&plan, &head_rows_);
+  draws_.clear();
+  EXPECT_EQ(sequence_->append_row(&plan), 1);
+  sequence_->add_draw(1, &draws_);
   EXPECT_EQ(plan.token_ids, (std::vector<int32_t>{7, 'z'}));
+  EXPECT_EQ(plan.segments[0].kind, RowKind::kDecode);
   EXPECT_EQ(plan.segments[0].read_slot, 1);
   EXPECT_EQ(plan.segments[0].write_slot, 1);
   EXPECT_EQ(plan.segments[0].first_row, 1);
   EXPECT_EQ(plan.segments[0].position, 6);
-  EXPECT_EQ(head_rows_[0].row, 1);
-  EXPECT_EQ(head_rows_[0].position, 7u);
-  ASSERT_EQ(head_rows_[0].num_adjustments, 2);
-  EXPECT_EQ(head_rows_[0].adjustments[1].token, 'z');
-  EXPECT_EQ(head_rows_[0].adjustments[1].add, -0.5f);
-  sequence_.reset();
+  EXPECT_EQ(draws_[0].row, 1);
+  EXPECT_EQ(draws_[0].slot, 1);
+  EXPECT_EQ(draws_[0].position, 7u);
+  ASSERT_EQ(draws_[0].num_adjustments, 2);
+  EXPECT_EQ(draws_[0].adjustments[1].token, 'z');
+  EXPECT_EQ(draws_[0].adjustments[1].add, -0.5f);
+}
+
+// ---- Rows ahead of tokens
+
+TEST_F(SequenceTest, ARowIsAppendedBeforeItsTokenIsKnown) {
+  request_.max_tokens = 4;
+  start();
+  StepPlan plan;
+  EXPECT_TRUE(sequence_->token_under_way());
+  next_draw();
+  sequence_->append_row(&plan);
+  commit('a');  // of the prompt's end
+  EXPECT_TRUE(sequence_->token_under_way());
+  EXPECT_EQ(next_draw().position, 7u);
+  sequence_->append_row(&plan);
+  commit('b');
+  next_draw();
+  commit('c');
+  EXPECT_FALSE(sequence_->token_under_way());
+  next_draw();
+  sequence_->append_row(&plan);
+  EXPECT_EQ(plan.token_ids, (std::vector<int32_t>{kTokenOfSlot, kTokenOfSlot, 'c'}));
+  for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(plan.segments[i].position, 6 + i);
+}
+
+TEST_F(SequenceTest, NoRowBehindTheLastToken) {
+  request_.max_tokens = 2;
+  start();
+  StepPlan plan;
+  next_draw();
+  EXPECT_TRUE(sequence_->wants_row());
+  sequence_->append_row(&plan);
+  EXPECT_FALSE(sequence_->wants_row());  // both tokens are under way
+  commit('a');
+  EXPECT_FALSE(sequence_->wants_row());
+  EXPECT_FALSE(sequence_->ended());
+  request_.max_tokens = 1;
+  start();
+  EXPECT_FALSE(sequence_->wants_row());
+  request_.max_tokens = 0;
+  start();
+  EXPECT_FALSE(sequence_->wants_row());
+}
+
+TEST_F(SequenceTest, ARowNeedsAMaskOrThePromiseOfOne) {
+  request_.constraint = std::make_unique<TableConstraint>(
+      std::vector<std::vector<int32_t>>{{'a'}, {'b'}, {'c'}, {'d'}, {'e'}});
+  start();
+  StepPlan plan;
+  next_draw();
+  EXPECT_FALSE(sequence_->ready_for_row());
+  sequence_->let_run_ahead();
+  EXPECT_TRUE(sequence_->ready_for_row());
+  sequence_->append_row(&plan);
+  commit('a');
+  EXPECT_FALSE(sequence_->ready_for_row());  // the promise was for one row
+  EXPECT_TRUE(allows(next_draw(), 'b'));
+  sequence_->let_run_ahead();  // and is not used: its token comes first
+  commit('b');
+  EXPECT_FALSE(sequence_->ready_for_row());
+  sequence_->prepare_draw(after(2));
+  EXPECT_TRUE(sequence_->ready_for_row());
+  sequence_->append_row(&plan);
+  EXPECT_FALSE(sequence_->ready_for_row());
+  EXPECT_EQ(plan.token_ids, (std::vector<int32_t>{kTokenOfSlot, 'b'}));
+}
+
+TEST_F(SequenceTest, AResultThatComesAfterTheEndIsForgotten) {
+  start();
+  next_draw();
+  EXPECT_TRUE(sequence_->awaits_result());
+  sequence_->end(FinishReason::kCancelled, after(2));
+  EXPECT_TRUE(sequence_->awaits_result());
+  commit('a', 9);
+  EXPECT_FALSE(sequence_->awaits_result());
+  const TokenUpdate update = published();
+  EXPECT_EQ(update.finish, FinishReason::kCancelled);
+  EXPECT_EQ(update.tokens_generated, 0);
+  EXPECT_TRUE(update.tokens.empty());
+  EXPECT_EQ(update.text, "");
+}
+
+// Any token; a mask takes as long as the test says.
+class TimedConstraint final : public TokenConstraint {
+ public:
+  explicit TimedConstraint(const std::chrono::milliseconds* time) : time_(time) {}
+  void allowed(std::span<uint32_t> words) const override {
+    std::this_thread::sleep_for(*time_);
+    std::fill(words.begin(), words.end(), ~0u);
+  }
+  void accept(int32_t) override {}
+  bool finished() const override { return false; }
+  std::unique_ptr<TokenConstraint> clone() const override {
+    return std::make_unique<TimedConstraint>(time_);
+  }
+
+ private:
+  const std::chrono::milliseconds* const time_;
+};
+
+TEST_F(SequenceTest, ASlowMaskIsForgottenByHalves) {
+  const auto prepare = [this] {
+    const SteadyTime began = std::chrono::steady_clock::now();
+    const SteadyTime done = sequence_->prepare_draw(began);
+    EXPECT_EQ(sequence_->prepare_draw(done), done);  // there is nothing more to do
+    return done - began;
+  };
+  std::chrono::milliseconds time(200);
+  request_.constraint = std::make_unique<TimedConstraint>(&time);
+  start();
+  EXPECT_EQ(sequence_->expected_mask_time().count(), 0);
+  const auto slow = prepare();
+  EXPECT_GE(slow, time);
+  EXPECT_EQ(sequence_->expected_mask_time(), slow);
+  next_draw();
+  commit('a');
+  time = std::chrono::milliseconds(0);
+  prepare();
+  EXPECT_EQ(sequence_->expected_mask_time(), slow / 2);
 }
 
 // ---- include_stop
@@ -328,6 +455,7 @@ TEST_F(SequenceTest, AConstraintThatIsFulfilledFromTheStart) {
   request_.constraint = std::make_unique<TableConstraint>(std::vector<std::vector<int32_t>>{});
   start();
   EXPECT_FALSE(sequence_->wants_draw());
+  EXPECT_FALSE(sequence_->wants_row());
   sequence_->end_without_draw(after(2));
   EXPECT_EQ(published().finish, FinishReason::kStop);
 }
