@@ -15,7 +15,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr ParameterRule kOwnParameters[] = {
+constexpr ParameterRule kChatParameters[] = {
     {"max_tokens"},
     {"max_completion_tokens"},
     {"top_logprobs"},
@@ -178,7 +178,7 @@ std::optional<ApiError> parse_chat_request(std::string_view text, const ServedMo
                                            const ServerLimits& limits, ChatRequest* request) {
   static const std::vector<ParameterRule> kOwn = [] {
     std::vector<ParameterRule> rules(kChatPromptParameters.begin(), kChatPromptParameters.end());
-    rules.insert(rules.end(), std::begin(kOwnParameters), std::end(kOwnParameters));
+    rules.insert(rules.end(), std::begin(kChatParameters), std::end(kChatParameters));
     return rules;
   }();
   RequestBody body;

@@ -1,6 +1,7 @@
 // Typed, range-checked access to the parameters of a request.
 #pragma once
 #include <boost/json/object.hpp>
+#include <boost/json/string.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,6 +13,10 @@
 #include "server/limits.h"
 
 namespace deltaserve {
+
+inline std::string_view view(const boost::json::string& text) {
+  return {text.data(), text.size()};
+}
 
 // An absent or null parameter leaves what *out holds. After the first error nothing more is read.
 class FieldReader {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/byte_stream.h"
 #include "server/connection.h"
 #include "server/http_reply.h"
 
@@ -26,7 +27,6 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using error_code = boost::system::error_code;
 
-constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr auto kDrainPoll = std::chrono::milliseconds(10);
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
 

@@ -9,7 +9,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr ParameterRule kOwnParameters[] = {
+constexpr ParameterRule kCompletionParameters[] = {
     {"max_tokens"}, {"echo"}, {"best_of"}, {"suffix"}, {"prompt_logprobs"}};
 
 void read_output(FieldReader& fields, const ServerLimits& limits, CompletionRequest* request) {
@@ -50,7 +50,7 @@ std::optional<ApiError> parse_completion_request(std::string_view text, const Se
                                                  const ServerLimits& limits,
                                                  CompletionRequest* request) {
   RequestBody body;
-  const BodyRules rules{kGenerationParameters, kOwnParameters, "prompt"};
+  const BodyRules rules{kGenerationParameters, kCompletionParameters, "prompt"};
   if (std::optional<ApiError> error = read_request_body(text, rules, limits, &body)) return error;
   if (!body.has_prompt()) {
     return invalid_parameter("prompt", "prompt is required and must not be empty");

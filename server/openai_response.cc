@@ -9,8 +9,6 @@
 namespace deltaserve {
 namespace {
 
-constexpr char kHexDigits[] = "0123456789abcdef";
-
 void append_comma(std::string* out) {
   if (!out->empty()) out->push_back(',');
 }

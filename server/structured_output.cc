@@ -18,10 +18,6 @@ namespace json = boost::json;
 constexpr std::string_view kFormat = "response_format";
 constexpr std::string_view kOutputs = "structured_outputs";
 
-std::string_view view(const json::string& text) {
-  return {text.data(), text.size()};
-}
-
 // `value` must be an object with no other keys than these.
 bool is_object_of(FieldReader& fields, std::string_view param, std::string_view what,
                   const json::value* value, std::span<const std::string_view> keys) {
