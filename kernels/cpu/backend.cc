@@ -197,7 +197,7 @@ class CpuBackend final : public Backend {
         !mixer_.reserve(program.mixers, limits.rows, limits.segments, threads)) {
       return no_memory("the working buffers of steps");
     }
-    memory_.scratch += draws_.bytes() + mixer_.bytes();
+    memory_.scratch += operands_.bytes() + draws_.bytes() + mixer_.bytes();
     return "";
   }
 

@@ -250,6 +250,12 @@ bool ActivationRows::reserve_floats(int64_t rows, int64_t columns) {
   return true;
 }
 
+int64_t ActivationRows::bytes() const {
+  const int64_t blocks = capacity / kActivationBlock * static_cast<int64_t>(sizeof(float));
+  const int64_t groups = capacity / kInt4Group * static_cast<int64_t>(sizeof(int32_t));
+  return capacity * 3 + blocks + groups + capacity_floats * static_cast<int64_t>(sizeof(float));
+}
+
 void quantize_rows(const float* x, int64_t x_stride, int64_t num_rows, int64_t columns,
                    WeightFormat format, IntegerPath path, ActivationRows& out,
                    ThreadPool& threads) {

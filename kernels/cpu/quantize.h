@@ -54,6 +54,8 @@ struct ActivationRows {
   // the memory is not there.
   [[nodiscard]] bool reserve(int64_t rows, int64_t columns);
   [[nodiscard]] bool reserve_floats(int64_t rows, int64_t columns);
+  // What both took.
+  int64_t bytes() const;
 };
 
 // x [num_rows, columns] for a product with weights of this format.

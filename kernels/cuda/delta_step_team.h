@@ -37,13 +37,6 @@ class StepTeam {
         first_row_(first_row),
         lane_(simt::lane_index() % Tile::kWidth) {}
 
-  DS_DEVICE void clear() {
-    DS_UNROLL
-    for (int r = 0; r < Tile::kRows; ++r) {
-      DS_UNROLL
-      for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] = 0;
-    }
-  }
   DS_DEVICE void load(const typename Tile::Stored* state) {
     clear();
     each_run([&](int r, int group, int64_t at) {
@@ -111,6 +104,14 @@ class StepTeam {
     float decay[Tile::kChannels], erase[Tile::kChannels], write[Tile::kChannels],
         read[Tile::kChannels];
   };
+
+  DS_DEVICE void clear() {
+    DS_UNROLL
+    for (int r = 0; r < Tile::kRows; ++r) {
+      DS_UNROLL
+      for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] = 0;
+    }
+  }
 
   DS_DEVICE int channel(int i) const {
     return (i / Tile::kVector * Tile::kWidth + lane_) * Tile::kVector + i % Tile::kVector;

@@ -24,20 +24,16 @@ DS_DEVICE void write_zeros(const RuleView& view, const Segment& segment, int hea
 
 // grid [blocks of state rows, heads, segments]
 template <class Mixer, class Tile>
-DS_KERNEL void DS_BOUNDS(kThreads, 1) steps_kernel(RuleView view, int first_segment, bool decode) {
+DS_KERNEL void DS_BOUNDS(kThreads, 1) steps_kernel(RuleView view) {
   simt::await_launches_before();
   using Stored = typename Tile::Stored;
-  const Segment segment = view.call.mixer.step.segments[first_segment + simt::block_index().z];
+  const Segment segment = view.call.mixer.step.segments[simt::block_index().z];
   const int head = simt::block_index().y;
   const int team =
       simt::block_index().x * (kThreads / Tile::kWidth) + simt::thread_index() / Tile::kWidth;
   if (segment.write_slot < 0) return write_zeros<Tile>(view, segment, head, team * Tile::kRows);
   StepTeam<Mixer, Tile> state(view.size(), team * Tile::kRows);
-  if (!decode && segment.position == 0) {
-    state.clear();
-  } else {
-    state.load(static_cast<const Stored*>(view.state(segment.read_slot, head)));
-  }
+  state.load(static_cast<const Stored*>(view.state(segment.read_slot, head)));
   const HeadTokens tokens = view.tokens(segment.first_row, head);
   for (int i = 0; i < segment.num_rows; ++i) {
     state.step(tokens.at(i), view.out(segment.first_row + i, head));
@@ -47,20 +43,17 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) steps_kernel(RuleView view, int first_segm
 }
 
 template <class Mixer, class Tile>
-void launch_tile(simt::Stream stream, const RuleView& view, int first_segment, int num_segments) {
+void launch_tile(simt::Stream stream, const RuleView& view) {
   const auto rows = static_cast<int>(view.size().value_dim);
   const simt::Grid grid = {(rows + Tile::kBlockRows - 1) / Tile::kBlockRows, view.heads(),
-                           num_segments};
-  simt::launch(stream, grid, kThreads, 0, steps_kernel<Mixer, Tile>, view, first_segment,
-               first_segment < view.call.mixer.step.num_decode);
+                           view.call.mixer.step.num_decode};
+  simt::launch(stream, grid, kThreads, 0, steps_kernel<Mixer, Tile>, view);
 }
 
 // Picks the narrowest team that covers a state row.
 template <class Mixer, class Stored>
-void launch_stored(simt::Stream stream, const RuleView& view, int first_segment, int num_segments) {
-  const auto visit = [&](auto tile) {
-    launch_tile<Mixer, decltype(tile)>(stream, view, first_segment, num_segments);
-  };
+void launch_stored(simt::Stream stream, const RuleView& view) {
+  const auto visit = [&](auto tile) { launch_tile<Mixer, decltype(tile)>(stream, view); };
   const auto runs = static_cast<int>(view.size().key_stride() * sizeof(Stored) / 16);
   if (runs <= 8) return visit(StepTile<Stored, 8, 1, kThreads>{});
   if (runs <= 16) return visit(StepTile<Stored, 16, 1, kThreads>{});
@@ -71,15 +64,14 @@ void launch_stored(simt::Stream stream, const RuleView& view, int first_segment,
 
 }  // namespace
 
-void launch_steps(simt::Stream stream, const RuleView& view, int first_segment, int num_segments) {
+void launch_steps(simt::Stream stream, const RuleView& view) {
   DS_CHECK(view.size().key_dim <= kMaxCudaKeyDim);
   dispatch_mixer(view.kind(), [&](auto mixer) {
     using Mixer = decltype(mixer);
-    DS_CHECK(!Mixer::kOwnChunkOperands || first_segment < view.call.mixer.step.num_decode);
     if (view.state_dtype() == Dtype::kF32) {
-      launch_stored<Mixer, float>(stream, view, first_segment, num_segments);
+      launch_stored<Mixer, float>(stream, view);
     } else if constexpr (Mixer::kDecay != Decay::kNone) {
-      launch_stored<Mixer, uint16_t>(stream, view, first_segment, num_segments);
+      launch_stored<Mixer, uint16_t>(stream, view);
     }
   });
 }

@@ -12,8 +12,7 @@ namespace deltaserve::cuda {
 namespace {
 
 void run_rule(simt::Stream stream, const RuleView& view) {
-  const int num_decode = view.call.mixer.step.num_decode;
-  if (num_decode > 0) launch_steps(stream, view, 0, num_decode);
+  if (view.call.mixer.step.num_decode > 0) launch_steps(stream, view);
   if (view.call.num_prefill() > 0) launch_prefill(stream, view, view.call.paths.prefill);
 }
 

@@ -1,5 +1,5 @@
 // What the passes over rows of activations reach (convolution, norms, gates), at the sizes of
-// gdn-335m and with the rows of one step, which the last-level cache holds. Beside them what the
+// gdn-303m and with the rows of one step, which the last-level cache holds. Beside them what the
 // machine allows: plain reads beyond the caches, and float multiply-adds.
 //
 //     rowwise_bench [threads [rows]]

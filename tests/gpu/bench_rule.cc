@@ -124,7 +124,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, 
       cuda::LayerCall call = rows.call();
       call.mixer.step.segments = device.get() + i % sets * batch;
       call.mixer.step.num_segments = call.mixer.step.num_decode = batch;
-      cuda::launch_steps(runtime.stream(), {call}, 0, batch);
+      cuda::launch_steps(runtime.stream(), {call});
     }
   });
   rows.check();

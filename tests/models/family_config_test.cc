@@ -98,8 +98,8 @@ TEST(FamilyConfig, PreconditionedHeads) {
   EXPECT_EQ(pdn->layers[0].mixer.decay_gate, DecayGate::kNone);
   const auto gdn2 = parse("gdn2", R"("num_heads": 2, "num_v_heads": 4)");
   ASSERT_TRUE(gdn2.ok()) << gdn2.status();
-  EXPECT_EQ(gdn2->mixer.decay_heads, 2);
-  EXPECT_EQ(gdn2->mixer.beta_heads, 2);
+  EXPECT_EQ(gdn2->layers[0].mixer.decay_heads, 2);
+  EXPECT_EQ(gdn2->layers[0].mixer.beta_heads, 2);
 }
 
 TEST(FamilyConfig, GatedLinearAttention) {
@@ -107,7 +107,7 @@ TEST(FamilyConfig, GatedLinearAttention) {
   ASSERT_TRUE(plain.ok()) << plain.status();
   EXPECT_EQ(plain->layers[0].mixer.qk_activation, Activation::kNone);
   EXPECT_EQ(plain->layers[0].mixer.decay_bound, -std::numeric_limits<float>::infinity());
-  EXPECT_TRUE(plain->tensors.fused_gate_norm);
+  EXPECT_TRUE(plain->layers[0].tensors.fused_gate_norm);
   const auto config =
       parse("gla", R"("num_heads": 8, "num_kv_heads": 2, "use_short_conv": true, "clamp_min": -0.5,
       "feature_map": "swish", "elementwise_affine": false, "hidden_act": "silu", "use_gk": true)");
@@ -180,7 +180,7 @@ TEST(FamilyConfig, Mamba2) {
     EXPECT_EQ(unbounded->layers[0].mixer.time_step_max, std::numeric_limits<float>::infinity());
     EXPECT_FLOAT_EQ(unbounded->layers[0].mixer.time_step_min, 0.1f);
   }
-  EXPECT_EQ(parse("mamba2", R"("norm_before_gate": true)")->mixer.output_norm,
+  EXPECT_EQ(parse("mamba2", R"("norm_before_gate": true)")->layers[0].mixer.output_norm,
             OutputNorm::kGroupsThenGate);
 }
 

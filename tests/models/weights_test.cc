@@ -63,11 +63,11 @@ TEST(BindWeights, QDeltaLayout) {
   ASSERT_EQ(layer.in_proj.size(), 7u);
   EXPECT_EQ(layer.in_proj[2].rows, 48);
   EXPECT_EQ(layer.in_proj[2].columns, 32);
-  ASSERT_EQ(layer.conv.size(), 3u);
-  EXPECT_EQ(layer.conv[2].rows, 48);
-  EXPECT_EQ(layer.conv[2].columns, 4);
-  EXPECT_EQ(layer.a_log.rows, 1);
-  EXPECT_EQ(layer.a_log.columns, 4);
+  ASSERT_EQ(layer.vectors.conv.size(), 3u);
+  EXPECT_EQ(layer.vectors.conv[2].rows, 48);
+  EXPECT_EQ(layer.vectors.conv[2].columns, 4);
+  EXPECT_EQ(layer.vectors.a_log[0].rows, 1);
+  EXPECT_EQ(layer.vectors.a_log[0].columns, 4);
   EXPECT_EQ(layer.out_proj.rows, 32);
   EXPECT_EQ(layer.mlp_down.columns, 40);
   EXPECT_NE(weights->lm_head.data, weights->embeddings.data);
@@ -84,7 +84,7 @@ TEST(BindWeights, GatedDeltaNetWithoutGateConvolutionAndHead) {
   EXPECT_EQ(columns.lambda, -1);
   EXPECT_EQ(columns.decay, 80);
   EXPECT_EQ(columns.columns, 88);
-  EXPECT_TRUE(weights->layers[0].conv.empty());
+  EXPECT_TRUE(weights->layers[0].vectors.conv.empty());
   EXPECT_EQ(weights->lm_head.data, weights->embeddings.data);
 }
 
@@ -174,11 +174,11 @@ TEST(BindWeights, Mamba2CutsItsBlocks) {
     EXPECT_EQ(first_value(layer.in_proj_bias[i]), static_cast<float>(first_rows[i])) << i;
     EXPECT_EQ(layer.in_proj_bias[i].columns, counts[i]);
   }
-  ASSERT_EQ(layer.conv.size(), 3u);
-  EXPECT_EQ(first_value(layer.conv[0]), 88 * 4.0f);
-  EXPECT_EQ(first_value(layer.conv[1]), 64 * 4.0f);
-  EXPECT_EQ(first_value(layer.conv[2]), 0.0f);
-  EXPECT_EQ(first_value(layer.conv_bias[0]), 88.0f);
+  ASSERT_EQ(layer.vectors.conv.size(), 3u);
+  EXPECT_EQ(first_value(layer.vectors.conv[0]), 88 * 4.0f);
+  EXPECT_EQ(first_value(layer.vectors.conv[1]), 64 * 4.0f);
+  EXPECT_EQ(first_value(layer.vectors.conv[2]), 0.0f);
+  EXPECT_EQ(first_value(layer.vectors.conv_bias[0]), 88.0f);
   EXPECT_EQ(layer.projection.gate, 24 + 24 + 64);
   EXPECT_EQ(layer.projection.decay, 24 + 24 + 64 + 64);
   EXPECT_EQ(layer.projection.columns, 184);
@@ -228,8 +228,8 @@ TEST(BindWeights, OldSpellingsOfKimiDelta) {
   }
   const auto weights = bind_tensors(config, tensors);
   ASSERT_TRUE(weights.ok()) << weights.status();
-  EXPECT_EQ(weights->layers[1].a_log.columns, 4);
-  EXPECT_EQ(weights->layers[1].dt_bias.columns, 32);
+  EXPECT_EQ(weights->layers[1].vectors.a_log[0].columns, 4);
+  EXPECT_EQ(weights->layers[1].vectors.dt_bias[0].columns, 32);
   // Both spellings at once are one too many.
   tensors.push_back({"model.layers.0.attn.A_log", Dtype::kF32, {4}});
   EXPECT_FALSE(bind_tensors(config, tensors).ok());
@@ -266,7 +266,7 @@ TEST(BindWeights, TheShapeOfTheGateDecides) {
     EXPECT_EQ(settled.layers[0].mixer.conditioning.gate_input, gate);
     const auto weights = bind_weights(settled, *checkpoint);
     ASSERT_TRUE(weights.ok()) << weights.status();
-    EXPECT_EQ(weights->layers[1].conditioning.columns, shape[1]);
+    EXPECT_EQ(weights->layers[1].vectors.conditioning[0].columns, shape[1]);
     // What the config says must hold.
     const ModelConfig said =
         settled_config(config_of("gated_deltanet", R"(, "ccq": {"gate": "shared"})"), *checkpoint);
