@@ -12,9 +12,10 @@ namespace deltaserve::cuda {
 // How a head's state is spread over lanes: kWidth neighbouring lanes, a team, hold kRows rows of
 // S^T (columns of S); each lane has kGroups runs of kVector channels of every row, so that a team's
 // loads are contiguous. Rows need nothing of each other.
-template <class Stored_, int kWidth_, int kGroups_, int kThreads_>
+template <class Format_, int kWidth_, int kGroups_, int kThreads_>
 struct StepTile {
-  using Stored = Stored_;
+  using Format = Format_;
+  using Stored = typename Format::Stored;
   static constexpr int kThreads = kThreads_;  // of a block
   static constexpr int kWidth = kWidth_;
   static constexpr int kGroups = kGroups_;
@@ -37,8 +38,17 @@ class StepTeam {
         first_row_(first_row),
         lane_(simt::lane_index() % Tile::kWidth) {}
 
-  DS_DEVICE void load(const typename Tile::Stored* state) {
+  DS_DEVICE void clear() {
+    DS_UNROLL
+    for (int r = 0; r < Tile::kRows; ++r) {
+      DS_UNROLL
+      for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] = 0;
+    }
+  }
+  // `from_zero`: the state of a sequence that begins, whatever is stored.
+  DS_DEVICE void load(const typename Tile::Stored* state, bool from_zero) {
     clear();
+    if (from_zero) return;
     each_run([&](int r, int group, int64_t at) {
       load_state(state + at, &state_[r][group * Tile::kVector]);
     });
@@ -48,12 +58,13 @@ class StepTeam {
       store_state(&state_[r][group * Tile::kVector], state + at);
     });
   }
+  // As storing and loading would.
   DS_DEVICE void round() {
     DS_UNROLL
     for (int r = 0; r < Tile::kRows; ++r) {
       DS_UNROLL
       for (int i = 0; i < Tile::kChannels; ++i) {
-        state_[r][i] = stored_value<typename Tile::Stored>(state_[r][i]);
+        state_[r][i] = rounded(typename Tile::Format{}, state_[r][i]);
       }
     }
   }
@@ -104,14 +115,6 @@ class StepTeam {
     float decay[Tile::kChannels], erase[Tile::kChannels], write[Tile::kChannels],
         read[Tile::kChannels];
   };
-
-  DS_DEVICE void clear() {
-    DS_UNROLL
-    for (int r = 0; r < Tile::kRows; ++r) {
-      DS_UNROLL
-      for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] = 0;
-    }
-  }
 
   DS_DEVICE int channel(int i) const {
     return (i / Tile::kVector * Tile::kWidth + lane_) * Tile::kVector + i % Tile::kVector;
