@@ -18,7 +18,8 @@ inline constexpr int kStepTokens = 512;
 // Spent for a step on finding out what constrained answers may go on with, not counting the one
 // during which it runs out; those that are left wait for the next step. Most take microseconds, a
 // grammar's state that is met first up to a few milliseconds: one answer must not delay all others.
-// A mask whose answer is waiting for a token of the device counts as long as those before it took.
+// Where the token before a mask is still under way, the mask is made later and counts for what the
+// masks of its answer took lately.
 inline constexpr std::chrono::microseconds kMaskTime{1000};
 // A longer prompt is INVALID_ARGUMENT. The state does not grow with it: only the queue's memory
 // (4 bytes a token) and the time in a slot do.

@@ -5,7 +5,8 @@
 //   cmake --build --preset release --target engine_gap_bench
 //   build/release/bin/engine_gap_bench
 //
-// The device's thread and the engine's both spin or work all the time: let two cores be free.
+// The device's thread and the engine's both spin or work all the time, so it needs two cores: on a
+// machine that is busy, run it with `chrt -r 10`.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
