@@ -15,7 +15,7 @@
 
 namespace deltaserve {
 
-// What a stream says next of one choice.
+// The next words of a stream about one choice.
 struct StreamPart {
   ChoicePart content;
   bool first = false;  // nothing was said of the choice before
@@ -32,7 +32,7 @@ class AnswerFormat {
   virtual std::optional<ApiError> parse(std::string_view json, const ServedModel& model,
                                         const ServerLimits& limits,
                                         GenerationRequest* request) const = 0;
-  // What ids begin with, such as "cmpl".
+  // Begins the ids of replies, such as "cmpl".
   virtual std::string_view id_prefix() const = 0;
   // The member `object` of a reply, or of the chunks of a stream.
   virtual std::string_view object(bool stream) const = 0;

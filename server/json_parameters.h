@@ -17,7 +17,7 @@ struct UnservedParameter {
   ParameterSize size = ParameterSize::kSmall;
 };
 
-// What a body may have: the parameters of `interface`, and those that are not served.
+// Lists what a body may have: the parameters of `interface`, and those that are not served.
 std::vector<ParameterRule> parameter_rules(Interface interface,
                                            std::span<const UnservedParameter> unserved);
 

@@ -54,8 +54,8 @@ struct RequestBody {
                                                         const ServerLimits& limits,
                                                         RequestBody* body);
 
-// The same for text that is one value, within the bounds of ParameterSize::kNested. `name` is the
-// parameter that has the text.
+// Reads text that is one value, as strictly, within the bounds of ParameterSize::kNested. `name` is
+// the parameter that has the text.
 [[nodiscard]] std::optional<ApiError> read_json_value(std::string_view json, std::string_view name,
                                                       const ServerLimits& limits,
                                                       boost::json::value* value);

@@ -15,7 +15,7 @@ struct Path {
   Route route;
 };
 
-// Those of GET.
+// The paths that GET takes.
 constexpr Path kPaths[] = {
     {"/v1/models", {Route::Kind::kModels}},
     {"/metrics", {Route::Kind::kMetrics}},

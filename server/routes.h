@@ -10,7 +10,7 @@ namespace deltaserve {
 
 struct ServerContext;
 
-// What is asked for with a method and a path.
+// A request's method and path, understood.
 struct Route {
   enum class Kind : uint8_t {
     kPost,  // takes a body and needs a worker

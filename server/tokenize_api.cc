@@ -41,13 +41,14 @@ std::variant<std::string, ApiError> tokenize(std::string_view text, const Served
   TokenizeRequest request;
   std::optional<bool> strings;
   fields.string("model", &request.model);
-  fields.boolean("add_special_tokens", &request.add_special_tokens);
-  fields.boolean("return_token_strs", &strings);
-  const bool chat = fields.find("messages") != nullptr;
   if (fields.error()) return *fields.error();
+  const bool chat = fields.find("messages") != nullptr;
   if (chat == body.prompt_given) {
     return invalid_parameter("prompt", "either prompt or messages is required");
   }
+  fields.boolean("add_special_tokens", &request.add_special_tokens);
+  fields.boolean("return_token_strs", &strings);
+  if (fields.error()) return *fields.error();
   if (chat) {
     read_chat_prompt(fields, body.fields, &request.chat.emplace());
     if (fields.error()) return *fields.error();

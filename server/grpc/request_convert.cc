@@ -170,6 +170,8 @@ std::optional<ApiError> convert_request(v1::GenerateRequest* message, const Serv
   Parameters given;
   if (auto error = read_parameters(*message, limits, &given)) return error;
   request->interface = Interface::kGrpc;
+  request->ids_name = "prompt_token_ids";
+  request->answer_is_held = false;
   if (auto error = take_prompt(message, request)) return error;
   return complete_request(std::move(given), model, limits, request);
 }

@@ -34,7 +34,7 @@ struct Arrival {
 // Thread safety: one thread at a time.
 class Generation {
  public:
-  // What is new of one choice.
+  // New tokens and text of one choice.
   struct Part {
     size_t choice = 0;
     TokenUpdate update;  // its finish is kNone, kStop or kLength

@@ -7,20 +7,17 @@
 namespace deltaserve {
 namespace {
 
-// The name of the parameter that has the ids of a prompt.
-std::string_view ids_name(Interface interface) {
-  return interface == Interface::kGrpc ? "prompt_token_ids" : "prompt";
-}
-
 std::optional<ApiError> check_prompts(const ServedModel& model, const ServerLimits& limits,
                                       const GenerationRequest& request) {
   if (!request.text_prompts.empty() && model.tokenizer == nullptr) {
-    return invalid_parameter("prompt",
+    return invalid_parameter(std::string(request.text_name),
                              "the model has no tokenizer: the prompt must be a list of token ids");
   }
   for (const std::vector<int32_t>& ids : request.token_prompts) {
-    if (ids.empty()) return invalid_parameter("prompt", "a prompt must not be empty");
-    if (auto error = check_token_ids(ids_name(request.interface), ids, model)) return error;
+    if (ids.empty()) {
+      return invalid_parameter(std::string(request.text_name), "a prompt must not be empty");
+    }
+    if (auto error = check_token_ids(request.ids_name, ids, model)) return error;
   }
   const size_t n = static_cast<size_t>(request.parameters.n);
   if (request.num_prompts() * n > static_cast<size_t>(limits.choices)) {
@@ -38,13 +35,13 @@ std::optional<ApiError> encode_messages(const ServedModel& model, ChatPrompt pro
   return std::nullopt;
 }
 
-// Whether all log-probabilities of a request may be held as text, as answers over HTTP are. gRPC
-// sends each with its token. Those of a prompt count if it is echoed.
+// Whether all log-probabilities of a request may be held as text. Those of a prompt count if it is
+// echoed.
 std::optional<ApiError> check_logprob_entries(const GenerationRequest& request,
                                               const ServerLimits& limits,
                                               const std::vector<std::vector<int32_t>>& prompts) {
   const GenerateRequest& generate = request.parameters.generate;
-  if (request.interface == Interface::kGrpc || generate.logprobs < 0) return std::nullopt;
+  if (!request.answer_is_held || generate.logprobs < 0) return std::nullopt;
   int64_t entries = 0;
   for (const std::vector<int32_t>& ids : prompts) {
     entries += request.parameters.n * generate.max_tokens;
@@ -81,14 +78,14 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     if (auto error = encode_messages(model, std::move(chat), prompts)) return error;
     return check_logprob_entries(*request, limits, *prompts);
   }
+  const std::string name(request->text_name);
   int64_t num_tokens = 0;
   for (const std::string& text : request->text_prompts) {
     std::vector<int32_t> ids = encode_text(model, text, /*bos=*/true);
-    if (ids.empty()) return invalid_parameter("prompt", "a prompt has no tokens");
+    if (ids.empty()) return invalid_parameter(name, "a prompt has no tokens");
     num_tokens += static_cast<int64_t>(ids.size());
     if (num_tokens > limits.prompt_tokens) {
-      return invalid_parameter("prompt",
-                               str_cat("more than ", limits.prompt_tokens, " prompt tokens"));
+      return invalid_parameter(name, str_cat("more than ", limits.prompt_tokens, " prompt tokens"));
     }
     prompts->push_back(std::move(ids));
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/api_error.h"
@@ -17,11 +18,16 @@ namespace deltaserve {
 
 struct GenerationRequest {
   Interface interface = Interface::kCompletions;
-  // What is continued: one of the three.
-  std::vector<std::string> text_prompts;
-  std::vector<std::vector<int32_t>> token_prompts;
-  std::optional<ChatPrompt> chat;
-  // Of complete_request().
+  // How the front spells the prompt as text and as token ids, for errors.
+  std::string_view text_name = "prompt";
+  std::string_view ids_name = "prompt";
+  // Whether the answer is held until its reply is written: that bounds its log-probabilities.
+  bool answer_is_held = true;
+  // One of the three is continued.
+  std::vector<std::string> text_prompts = {};
+  std::vector<std::vector<int32_t>> token_prompts = {};
+  std::optional<ChatPrompt> chat = {};
+  // complete_request() fills them.
   GenerationParameters parameters = {};
 
   size_t num_prompts() const {

@@ -92,14 +92,17 @@ struct Parameters {
 
 // The names of a parameter. An interface that does not have it has the empty name.
 struct ParameterNames {
-  std::string_view completions;
-  std::string_view chat;
-  std::string_view grpc;
+  std::string_view completions = {};
+  std::string_view chat = {};
+  std::string_view grpc = {};
 
   constexpr std::string_view of(Interface interface) const {
-    return interface == Interface::kCompletions ? completions
-           : interface == Interface::kChat      ? chat
-                                                : grpc;
+    switch (interface) {
+      case Interface::kCompletions: return completions;
+      case Interface::kChat: return chat;
+      case Interface::kGrpc: break;
+    }
+    return grpc;
   }
 };
 
@@ -108,14 +111,14 @@ struct ParameterNames {
 template <class AnyParameters, class Visit>
 void for_each_parameter(AnyParameters& given, Visit&& visit) {
   const auto everywhere = [&](std::string_view name, auto& member) {
-    visit(ParameterNames{name, name, name}, member);
+    visit(ParameterNames{.completions = name, .chat = name, .grpc = name}, member);
   };
   const auto over_http = [&](std::string_view name, auto& member) {
-    visit(ParameterNames{name, name, ""}, member);
+    visit(ParameterNames{.completions = name, .chat = name}, member);
   };
   everywhere("model", given.model);
   everywhere("max_tokens", given.max_tokens);
-  visit(ParameterNames{"", "max_completion_tokens", ""}, given.max_completion_tokens);
+  visit(ParameterNames{.chat = "max_completion_tokens"}, given.max_completion_tokens);
   everywhere("min_tokens", given.min_tokens);
   everywhere("stop", given.stop);
   everywhere("stop_token_ids", given.stop_token_ids);
@@ -133,11 +136,11 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   everywhere("logit_bias", given.logit_bias);
   over_http("response_format", given.response_format);
   everywhere("structured_outputs", given.structured_outputs);
-  visit(ParameterNames{"logprobs", "", "logprobs"}, given.logprobs);
-  visit(ParameterNames{"", "logprobs", ""}, given.report_logprobs);
-  visit(ParameterNames{"", "top_logprobs", ""}, given.top_logprobs);
-  visit(ParameterNames{"", "", "prompt_logprobs"}, given.prompt_logprobs);
-  visit(ParameterNames{"echo", "", ""}, given.echo);
+  visit(ParameterNames{.completions = "logprobs", .grpc = "logprobs"}, given.logprobs);
+  visit(ParameterNames{.chat = "logprobs"}, given.report_logprobs);
+  visit(ParameterNames{.chat = "top_logprobs"}, given.top_logprobs);
+  visit(ParameterNames{.grpc = "prompt_logprobs"}, given.prompt_logprobs);
+  visit(ParameterNames{.completions = "echo"}, given.echo);
   over_http("return_token_ids", given.return_token_ids);
   over_http("stream", given.stream);
   over_http("stream_options", given.stream_options);

@@ -60,13 +60,18 @@ class Rules {
   }
 
  private:
+  template <class Member>
+  std::string_view name(const Member& member) const {
+    return name_of(given_, &member, interface_);
+  }
+
   // The message is the name of the member, then `what`, which may begin with a path inside it.
   template <class Member>
   void fail(const Member& member, std::string_view what) {
     if (error_) return;
-    const std::string_view name = name_of(given_, &member, interface_);
     const bool inside = what.starts_with('.');
-    error_ = invalid_parameter(std::string(name), str_cat(name, inside ? "" : " ", what));
+    error_ = invalid_parameter(std::string(name(member)),
+                               str_cat(name(member), inside ? "" : " ", what));
   }
 
   void integer(const std::optional<Integer>& member, int64_t low, int64_t high) {
@@ -95,11 +100,13 @@ class Rules {
     if (error_) return;
     if (given_.max_tokens && given_.max_completion_tokens &&
         *given_.max_tokens != *given_.max_completion_tokens) {
-      fail(given_.max_completion_tokens, "and max_tokens differ: give one of them");
+      fail(given_.max_completion_tokens,
+           str_cat("and ", name(given_.max_tokens), " differ: give one of them"));
     }
     const int64_t most = max_tokens_of(given_, interface_, limits_);
     if (given_.min_tokens && *given_.min_tokens > most) {
-      fail(given_.min_tokens, str_cat("must not be above max_tokens, which is ", most));
+      fail(given_.min_tokens,
+           str_cat("must not be above ", name(given_.max_tokens), ", which is ", most));
     }
   }
 
@@ -116,7 +123,8 @@ class Rules {
         }
       }
       if (!given_.stop->empty() && model_.tokenizer == nullptr) {
-        fail(given_.stop, "needs a tokenizer, and the model has none: use stop_token_ids");
+        fail(given_.stop, str_cat("needs a tokenizer, and the model has none: use ",
+                                  name(given_.stop_token_ids)));
       }
     }
     if (!given_.stop_token_ids) return;
@@ -182,7 +190,8 @@ class Rules {
            "must have one of json, regex, choice, grammar and json_object");
     }
     if (has_form(given_.response_format)) {
-      fail(given_.structured_outputs, "and response_format cannot be combined");
+      fail(given_.structured_outputs,
+           str_cat("and ", name(given_.response_format), " cannot be combined"));
     }
   }
 
@@ -203,10 +212,10 @@ class Rules {
     integer(given_.top_logprobs, 0, limits_.logprobs);
     integer(given_.prompt_logprobs, 0, limits_.logprobs);
     if (given_.top_logprobs.value_or(0) > 0 && !given_.report_logprobs.value_or(false)) {
-      fail(given_.top_logprobs, "needs logprobs to be true");
+      fail(given_.top_logprobs, str_cat("needs ", name(given_.report_logprobs), " to be true"));
     }
     if (given_.stream_options && !given_.stream.value_or(false)) {
-      fail(given_.stream_options, "needs stream to be true");
+      fail(given_.stream_options, str_cat("needs ", name(given_.stream), " to be true"));
     }
   }
 

@@ -1,4 +1,4 @@
-// What the parameters of a generation must be, alone and together, and what they are where a client
+// The rules of a generation's parameters: ranges, combinations, and the defaults where a client
 // says nothing. Pure functions, safe on any input and from any thread.
 #pragma once
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What the fronts share: the model and its engine, limits and memory, workers, keys, counters and
+// The fronts share these: the model and its engine, limits and memory, workers, keys, counters and
 // the log, and the rules of admission.
 #pragma once
 #include <atomic>
@@ -20,7 +20,7 @@ namespace deltaserve {
 
 struct ServiceOptions {
   ServerLimits limits;
-  // As of the engine: choices that may wait for a slot.
+  // The engine's own bound: choices that may wait for a slot.
   int max_queue = EngineOptions().max_queued_requests;
   bool log_prompts = false;
   std::string version;

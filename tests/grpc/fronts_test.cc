@@ -25,7 +25,7 @@ ServedModel model_of(const Tokenizer* tokenizer) {
   return model;
 }
 
-// What a front made of a parameter.
+// A parameter as a front read it.
 struct Read {
   Parameters parameters;
   std::optional<ApiError> error;  // of the reader, or of validate()
@@ -180,7 +180,7 @@ TEST_F(Fronts, RefuseTheSameWithTheSameWords) {
             from_protobuf("user: \"" + user + "\"").error->message);
 }
 
-// What is wrong inside a parameter: JSON names the member and the path in it, protobuf the field.
+// An error inside a parameter: JSON names the member and the path in it, protobuf the field.
 TEST_F(Fronts, NameWhatIsInsideAsTheyAreSpelled) {
   const Read schema = from_protobuf(R"(structured_outputs { json: "{" })");
   EXPECT_EQ(schema.error->param, "structured_outputs.json");
