@@ -11,8 +11,8 @@
 #include "kernels/cpu/aligned.h"
 #include "kernels/cpu/draw.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/matmul_support.h"
 #include "kernels/cpu/mixer_layer.h"
-#include "kernels/cpu/product_support.h"
 #include "kernels/cpu/rowwise.h"
 
 namespace deltaserve {

@@ -6,7 +6,7 @@
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/aligned.h"
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 #include "kernels/program/step.h"
 
 namespace deltaserve::cpu {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/aligned.h"
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tests/bench/machine_limits.cc"

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "hwy/highway.h"
-#include "tests/bench/cold_product.h"
+#include "tests/bench/cold_matmul.h"
 #include "tests/bench/machine_limits.h"
 
 namespace deltaserve {

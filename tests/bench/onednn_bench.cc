@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "kernels/base/dtype.h"
-#include "kernels/cpu/product_support.h"
-#include "tests/bench/cold_product.h"
+#include "kernels/cpu/matmul_support.h"
+#include "tests/bench/cold_matmul.h"
 #include "tests/bench/machine_limits.h"
 
 namespace deltaserve {

@@ -10,7 +10,7 @@
 #include <random>
 
 #include "kernels/base/dtype.h"
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 #include "tests/kernels/targets.h"
 
 namespace deltaserve {

@@ -1,4 +1,4 @@
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 
 #include <cmath>
 #include <cstring>

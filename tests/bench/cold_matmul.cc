@@ -1,11 +1,11 @@
-#include "tests/bench/cold_product.h"
+#include "tests/bench/cold_matmul.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <random>
 
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 
 namespace deltaserve {
 
