@@ -312,7 +312,7 @@ class CpuBackend final : public Backend {
   }
 
   ThreadPool& threads_;
-  const cpu::ProductSupport& matmuls_ = cpu::product_support();
+  const cpu::MatmulSupport& matmuls_ = cpu::matmul_support();
 
   // ---- The program, loaded
   Limits limits_;

@@ -113,11 +113,11 @@ HWY_INLINE void weigh_by_channel(int64_t kp, int64_t n, const cpu::ChunkBuffers&
     diagonal_block<kErases>(kp, begin, end, b);
     anchor_rows<kErases>(kp, begin, end, b);
     if (begin > 0) {
-      product(b.anchored_read, kp, b.write, kC, end - begin, kp, begin, false, b.reads + begin * kC,
-              kC);
+      dense_matmul(b.anchored_read, kp, b.write, kC, end - begin, kp, begin, false,
+                   b.reads + begin * kC, kC);
       if constexpr (kErases) {
-        product(b.anchored_row, kp, b.write, kC, end - begin, kp, begin, false, b.a + begin * kC,
-                kC);
+        dense_matmul(b.anchored_row, kp, b.write, kC, end - begin, kp, begin, false,
+                     b.a + begin * kC, kC);
       }
     }
     for (int64_t i = begin; i < end; ++i) {

@@ -80,7 +80,8 @@ HWY_INLINE void decayed_gram(const float* rows, const float* cols, const float* 
                              int64_t n, float* out) {
   for (int64_t i = 0; i < n; i += 16) {
     const int64_t count = std::min<int64_t>(16, n - i);
-    product(rows + i * kp, kp, cols, kChunk, count, kp, i + 16, false, out + i * kChunk, kChunk);
+    dense_matmul(rows + i * kp, kp, cols, kChunk, count, kp, i + 16, false, out + i * kChunk,
+                 kChunk);
     for (int64_t r = i; r < i + count; ++r) {
       const int64_t end = r + (kInclusive ? 1 : 0);
       if constexpr (Mixer::kDecay != Decay::kNone) {
@@ -99,10 +100,10 @@ HWY_INLINE void lower_times(const float* m, const float* x, int64_t vp, int64_t 
   constexpr int64_t kBlock = 8;
   for (int64_t i = 0; i < n; i += kBlock) {
     const int64_t count = std::min(kBlock, n - i);
-    product<kSubtract>(m + i * kChunk, kChunk, x, vp, count, i, vp, true, out + i * vp, vp);
+    dense_matmul<kSubtract>(m + i * kChunk, kChunk, x, vp, count, i, vp, true, out + i * vp, vp);
     for (int64_t r = i; r < i + count; ++r) {
-      product<kSubtract>(m + r * kChunk + i, kChunk, x + i * vp, vp, 1,
-                         r - i + (kInclusive ? 1 : 0), vp, true, out + r * vp, vp);
+      dense_matmul<kSubtract>(m + r * kChunk + i, kChunk, x + i * vp, vp, 1,
+                              r - i + (kInclusive ? 1 : 0), vp, true, out + r * vp, vp);
     }
   }
 }
@@ -179,13 +180,13 @@ HWY_INLINE void chunk_forward(const HeadShape& shape, const HeadTokens& tokens, 
     weigh_by_head<Mixer>(shape, tokens, n, b);
   }
   if constexpr (Mixer::kErases) {
-    product<true>(b.erase, kp, b.state, vp, n, kp, vp, true, b.u, vp);
+    dense_matmul<true>(b.erase, kp, b.state, vp, n, kp, vp, true, b.u, vp);
     lower_times<false, true>(b.a, b.u, vp, n, b.u);
   }
-  product(b.read, kp, b.state, vp, n, kp, vp, false, b.o, vp);
+  dense_matmul(b.read, kp, b.state, vp, n, kp, vp, false, b.o, vp);
   lower_times<true, false>(b.reads, b.u, vp, n, b.o);
   if constexpr (Mixer::kDecay != Decay::kNone) scale_rows(b.state_decay, kp, vp, b.state);
-  product(b.write, kChunk, b.u, vp, kp, n, vp, true, b.state, vp);
+  dense_matmul(b.write, kChunk, b.u, vp, kp, n, vp, true, b.state, vp);
 }
 
 // The slot's S^T [V, Kp] to S [Kp, Vp], and back.

@@ -70,9 +70,9 @@ constexpr int kTileVectors = HWY_TARGET <= HWY_AVX3 ? (kRows <= 2   ? 8
 // rows. Strides in floats. base may be c or null (zero). Loops are written out: GCC keeps arrays in
 // memory that are indexed by anything but constants.
 template <int kRows, int kVectors, bool kSubtract>
-HWY_INLINE void tile_product(const float* HWY_RESTRICT a, int64_t a_stride,
-                             const float* HWY_RESTRICT b, int64_t b_stride, int64_t inner,
-                             const float* base, float* c, int64_t c_stride) {
+HWY_INLINE void tile_matmul(const float* HWY_RESTRICT a, int64_t a_stride,
+                            const float* HWY_RESTRICT b, int64_t b_stride, int64_t inner,
+                            const float* base, float* c, int64_t c_stride) {
   const Floats d;
   FloatVec sum[kRows][kVectors];
 #pragma GCC unroll 16
@@ -124,9 +124,9 @@ struct DenseTile {
   HWY_INLINE void columns(int64_t row, int64_t j) const {
     for (; j + kVectors * lanes() <= m.columns; j += kVectors * lanes()) {
       float* const to = m.c + row * m.c_stride + j;
-      tile_product<kRows, kVectors, kSubtract>(m.a + row * m.a_stride, m.a_stride, m.b + j,
-                                               m.b_stride, m.inner, m.accumulate ? to : nullptr, to,
-                                               m.c_stride);
+      tile_matmul<kRows, kVectors, kSubtract>(m.a + row * m.a_stride, m.a_stride, m.b + j,
+                                              m.b_stride, m.inner, m.accumulate ? to : nullptr, to,
+                                              m.c_stride);
     }
     if constexpr (kVectors * lanes() > 16) {
       if (j < m.columns) columns<kRows, kVectors / 2>(row, j);
@@ -136,9 +136,9 @@ struct DenseTile {
 
 // c [rows, columns] (+|-)= a [rows, inner] b [inner, columns]; columns a multiple of 16.
 template <bool kSubtract = false>
-HWY_NOINLINE void product(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
-                          int64_t rows, int64_t inner, int64_t columns, bool accumulate, float* c,
-                          int64_t c_stride) {
+HWY_NOINLINE void dense_matmul(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
+                               int64_t rows, int64_t inner, int64_t columns, bool accumulate,
+                               float* c, int64_t c_stride) {
   const DenseOperands operands = {a,        b,     c,       a_stride,  b_stride,
                                   c_stride, inner, columns, accumulate};
   for_row_tiles<kTileRows>(DenseTile<kSubtract>{operands}, rows);

@@ -71,7 +71,7 @@ struct Trial {
     packed = pack_matrix(&source, 1, format, one, panels);
   }
   bool ready() { return packed.data != nullptr && scratch.reserve(kRows, kColumns); }
-  std::vector<float> product(int rows, IntegerPath by) {
+  std::vector<float> multiply(int rows, IntegerPath by) {
     std::vector<float> out(static_cast<size_t>(kRows * kOutputs));
     matmul(x.data(), kColumns, packed, rows, false, out.data(), kOutputs, by, scratch, one);
     return out;
@@ -82,8 +82,8 @@ bool agrees_with_plain(IntegerPath path, WeightFormat format) {
   Trial trial(format, Bf16Panels::kSingles);
   if (!trial.ready()) return false;
   for (const int rows : {1, 5, Trial::kRows}) {
-    const std::vector<float> fast = trial.product(rows, path);
-    const std::vector<float> plain = trial.product(rows, IntegerPath::kPlain);
+    const std::vector<float> fast = trial.multiply(rows, path);
+    const std::vector<float> plain = trial.multiply(rows, IntegerPath::kPlain);
     if (std::memcmp(fast.data(), plain.data(), fast.size() * sizeof(float)) != 0) return false;
   }
   return true;
@@ -94,7 +94,7 @@ bool agrees_with_double(Bf16Panels panels) {
   Trial trial(WeightFormat::kBf16, panels);
   if (!trial.ready()) return false;
   for (const int rows : {1, 5, Trial::kRows}) {
-    const std::vector<float> fast = trial.product(rows, IntegerPath::kPlain);
+    const std::vector<float> fast = trial.multiply(rows, IntegerPath::kPlain);
     for (int r = 0; r < rows; ++r) {
       for (int o = 0; o < kOutputs; ++o) {
         double sum = 0, size = 0;
@@ -112,13 +112,13 @@ bool agrees_with_double(Bf16Panels panels) {
   return true;
 }
 
-void warn(ProductSupport& support, const char* what) {
+void warn(MatmulSupport& support, const char* what) {
   support.warning += std::string(support.warning.empty() ? "" : "; ") + "this processor's " + what +
                      " are wrong and stay off";
 }
 
-ProductSupport choose() {
-  ProductSupport support;
+MatmulSupport choose() {
+  MatmulSupport support;
   // Without their instructions kQuads and pairs of bf16 are right, but slower than the others.
   if (target() <= HWY_AVX3 && has_avx512_bf16()) {
     if (agrees_with_double(Bf16Panels::kPairs)) {
@@ -153,8 +153,8 @@ bool supports(Bf16Panels panels) {
   return panels == Bf16Panels::kSingles || target() > HWY_AVX3 || has_avx512_bf16();
 }
 
-const ProductSupport& product_support() {
-  static const ProductSupport support = choose();
+const MatmulSupport& matmul_support() {
+  static const MatmulSupport support = choose();
   return support;
 }
 

@@ -14,13 +14,13 @@ bool supports(Bf16Panels panels);
 
 // The fastest for which the processor has the instructions, of those that proved themselves here on
 // random data: integers gave the bits of kPlain, pairs of bf16 the sums of float64.
-struct ProductSupport {
+struct MatmulSupport {
   IntegerPath integers = IntegerPath::kPlain;
   Bf16Panels bf16 = Bf16Panels::kSingles;
   std::string warning;  // names what the processor offers but computed wrongly
 };
 
 // Computed at the first call.
-const ProductSupport& product_support();
+const MatmulSupport& matmul_support();
 
 }  // namespace deltaserve::cpu

@@ -13,15 +13,15 @@ namespace deltaserve {
 // Of all copies of a product's weights, which take turns.
 inline constexpr size_t kColdBytes = size_t{96} << 20;
 
-struct ProductShape {
+struct MatmulShape {
   int64_t outputs;
   int64_t inputs;
 };
 
 // out [rows, outputs] = x [rows, inputs] w^T, all uniform in [-1, 1].
-class ColdProduct {
+class ColdMatmul {
  public:
-  ColdProduct(const ProductShape& shape, WeightFormat format, int64_t rows, ThreadPool& threads);
+  ColdMatmul(const MatmulShape& shape, WeightFormat format, int64_t rows, ThreadPool& threads);
 
   // With the next copy of the weights.
   void run();
@@ -29,7 +29,7 @@ class ColdProduct {
   size_t weight_bytes() const { return copies_[0].bytes(); }
 
  private:
-  ProductShape shape_;
+  MatmulShape shape_;
   int64_t rows_;
   ThreadPool& threads_;
   std::vector<float> x_;

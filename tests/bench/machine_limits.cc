@@ -146,12 +146,12 @@ double fma_peak(ThreadPool& threads) {
 }
 
 double bf16_pair_peak(ThreadPool& threads) {
-  const bool there = cpu::product_support().bf16 == cpu::Bf16Panels::kPairs;
+  const bool there = cpu::matmul_support().bf16 == cpu::Bf16Panels::kPairs;
   return there ? peak(Link::kBf16Pairs, threads) : 0;
 }
 
 double byte_quad_peak(ThreadPool& threads) {
-  const bool there = cpu::product_support().integers == cpu::IntegerPath::kQuads;
+  const bool there = cpu::matmul_support().integers == cpu::IntegerPath::kQuads;
   return there ? peak(Link::kByteQuads, threads) : 0;
 }
 

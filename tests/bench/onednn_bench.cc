@@ -49,12 +49,12 @@ constexpr Types kBf16 = {DataType::bf16, DataType::bf16, DataType::f32};
 // Its sums of two products saturate at 16 bits without VNNI.
 constexpr Types kBytes = {DataType::u8, DataType::s8, DataType::s32};
 
-class LibraryProduct {
+class LibraryMatmul {
  public:
   enum class Kind { kMatmul, kInnerProduct };
 
-  LibraryProduct(Library& library, Kind kind, const Types& types, const ProductShape& shape,
-                 int64_t rows)
+  LibraryMatmul(Library& library, Kind kind, const Types& types, const MatmulShape& shape,
+                int64_t rows)
       : library_(library) {
     const dnnl::memory::desc source({rows, shape.inputs}, types.source, Tag::ab);
     const dnnl::memory::desc out({rows, shape.outputs}, types.out, Tag::ab);
@@ -120,14 +120,14 @@ double seconds_now() {
 }
 
 // Products a second, for a turn's time.
-template <class Product>
-double turn(Product& product) {
-  product.run();
+template <class Matmul>
+double turn(Matmul& matmul) {
+  matmul.run();
   int64_t count = 0;
   const double begin = seconds_now();
   double seconds = 0;
   while (seconds < kSecondsOfATurn) {
-    product.run();
+    matmul.run();
     ++count;
     seconds = seconds_now() - begin;
   }
@@ -143,16 +143,16 @@ double median(std::vector<double> values) {
 // The library's products of one kind of numbers, of which the faster counts.
 class Yardstick {
  public:
-  Yardstick(Library& library, const Types& types, const ProductShape& shape, int64_t rows)
-      : matmul_(library, LibraryProduct::Kind::kMatmul, types, shape, rows),
-        inner_product_(library, LibraryProduct::Kind::kInnerProduct, types, shape, rows) {}
+  Yardstick(Library& library, const Types& types, const MatmulShape& shape, int64_t rows)
+      : matmul_(library, LibraryMatmul::Kind::kMatmul, types, shape, rows),
+        inner_product_(library, LibraryMatmul::Kind::kInnerProduct, types, shape, rows) {}
 
   void measure() { rates_.push_back(std::max(turn(matmul_), turn(inner_product_))); }
   const std::vector<double>& rates() const { return rates_; }
 
  private:
-  LibraryProduct matmul_;
-  LibraryProduct inner_product_;
+  LibraryMatmul matmul_;
+  LibraryMatmul inner_product_;
   std::vector<double> rates_;
 };
 
@@ -160,19 +160,19 @@ class Yardstick {
 struct Ours {
   WeightFormat format;
   Yardstick& theirs;
-  ColdProduct product;
+  ColdMatmul matmul;
   std::vector<double> rates = {};
   std::vector<double> ratios = {};
 
   void measure() {
-    rates.push_back(turn(product));
+    rates.push_back(turn(matmul));
     ratios.push_back(rates.back() / theirs.rates().back());
   }
 };
 
 class Cell {
  public:
-  Cell(Library& library, const ProductShape& shape, int64_t rows, ThreadPool& threads)
+  Cell(Library& library, const MatmulShape& shape, int64_t rows, ThreadPool& threads)
       : shape_(shape),
         rows_(rows),
         threads_(threads),
@@ -180,7 +180,7 @@ class Cell {
         bytes_(library, kBytes, shape, rows) {
     if (has_bf16()) halves_.emplace(library, kBf16, shape, rows);
     for (const WeightFormat format : kOurs) {
-      ours_.push_back({format, yardstick(format), ColdProduct(shape, format, rows, threads)});
+      ours_.push_back({format, yardstick(format), ColdMatmul(shape, format, rows, threads)});
     }
   }
 
@@ -221,13 +221,13 @@ class Cell {
   static constexpr WeightFormat kOurs[] = {WeightFormat::kF32, WeightFormat::kBf16,
                                            WeightFormat::kInt8, WeightFormat::kInt4};
 
-  static bool has_bf16() { return cpu::product_support().bf16 == cpu::Bf16Panels::kPairs; }
+  static bool has_bf16() { return cpu::matmul_support().bf16 == cpu::Bf16Panels::kPairs; }
   Yardstick& yardstick(WeightFormat format) {
     if (format == WeightFormat::kInt8 || format == WeightFormat::kInt4) return bytes_;
     return format == WeightFormat::kBf16 && halves_ ? *halves_ : floats_;
   }
 
-  ProductShape shape_;
+  MatmulShape shape_;
   int64_t rows_;
   ThreadPool& threads_;
   Yardstick floats_;
@@ -244,7 +244,7 @@ void run(int num_threads, int rounds, int64_t only_rows) {
   std::printf("oneDNN %d.%d.%d, %d threads, %d rounds; GOP/s, x: of oneDNN's f32, bf16 or u8s8\n",
               version->major, version->minor, version->patch, num_threads, rounds);
   Cell::print_head();
-  for (const ProductShape& shape : {ProductShape{6160, 1024}, {5632, 1024}, {1024, 2816}}) {
+  for (const MatmulShape& shape : {MatmulShape{6160, 1024}, {5632, 1024}, {1024, 2816}}) {
     for (const int64_t rows : {1, 8, 32, 512}) {
       if (only_rows != 0 && rows != only_rows) continue;
       Cell cell(library, shape, rows, threads);

@@ -78,7 +78,7 @@ class Matmul : public testing::TestWithParam<std::tuple<Shape, Packing>> {
   }
   // By the path that the processor's best target chose, where this one has it too.
   std::vector<float> multiply(float add_to = NAN) {
-    const IntegerPath chosen = cpu::product_support().integers;
+    const IntegerPath chosen = cpu::matmul_support().integers;
     return multiply(x_.data(), shape_.rows, threads_,
                     cpu::supports(chosen) ? chosen : IntegerPath::kPairs, add_to);
   }
@@ -255,9 +255,9 @@ INSTANTIATE_TEST_SUITE_P(
              (std::get<1>(test.param).bf16_panels == Bf16Panels::kPairs ? "_pairs" : "");
     });
 
-TEST(ProductSupport, EveryInstructionOfThisProcessorProvedItself) {
-  EXPECT_EQ(cpu::product_support().warning, "");
-  EXPECT_NE(cpu::product_support().integers, IntegerPath::kPlain);
+TEST(MatmulSupport, EveryInstructionOfThisProcessorProvedItself) {
+  EXPECT_EQ(cpu::matmul_support().warning, "");
+  EXPECT_NE(cpu::matmul_support().integers, IntegerPath::kPlain);
 }
 
 TEST(PackedMatrix, KeepsWhatFitsTheFormat) {

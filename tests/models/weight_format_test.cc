@@ -83,7 +83,7 @@ Quality compare(const Documents& documents, const std::vector<std::vector<float>
 
 // Whether this processor multiplies bf16 weights with activations rounded to bf16.
 bool rounds_activations() {
-  return cpu::product_support().bf16 == cpu::Bf16Panels::kPairs;
+  return cpu::matmul_support().bf16 == cpu::Bf16Panels::kPairs;
 }
 
 TEST(WeightFormats, KeepTheBundledModelsQuality) {
