@@ -51,7 +51,7 @@ constexpr const char* mixer_name(MixerKind kind) {
   return "?";
 }
 
-// For `inspect`.
+// Returns the rule as one line of text, for `inspect`.
 constexpr const char* mixer_rule(MixerKind kind) {
   switch (kind) {
 #define X(kind, mixer, name, rule) \
@@ -74,7 +74,7 @@ constexpr decltype(auto) dispatch_mixer(MixerKind kind, Visitor&& visit) {
   __builtin_unreachable();
 }
 
-// Traits of the struct that `kind` names.
+// Return the traits of the struct that `kind` names.
 constexpr Decay decay_of(MixerKind kind) {
   return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kDecay; });
 }
