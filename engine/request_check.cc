@@ -79,7 +79,7 @@ absl::Status check_logit_bias(const SamplingParams& sampling, const RequestBound
 }
 
 absl::Status check_sampling(const SamplingParams& sampling) {
-  // Written so that NaN fails.
+  // The condition is written so that NaN fails.
   if (!(sampling.temperature >= 0 && std::isfinite(sampling.temperature))) {
     return invalid("temperature is ", sampling.temperature, ", not finite and at least 0");
   }

@@ -3,13 +3,13 @@
 // `bytes`.
 //
 // A slot holds, layer after layer, those of these parts that the layer's mixer has:
-//  state        StateFormat [heads][value_dim][key_stride]  S transposed
-//  conv tail    float [conv_width - 1][channels]           last raw q, k, v rows, oldest first
-//  squares      float [precond_heads][key_stride]          A of a preconditioner
-//  key sum      float [heads][key_stride]                  of normalised linear attention
-//  covariance   float [heads][key_dim][key_stride]         P of a conditioned query, transposed
-//  key count    float [heads][padded count_width]          divisor of P
-//  key mean     float [heads][key_stride]                  sum of keys that centers P
+//   state        StateFormat [heads][value_dim][key_stride]  S transposed
+//   conv tail    float [conv_width - 1][channels]           last raw q, k, v rows, oldest first
+//   squares      float [precond_heads][key_stride]          A of a preconditioner
+//   key sum      float [heads][key_stride]                  of normalised linear attention
+//   covariance   float [heads][key_dim][key_stride]         P of a conditioned query, transposed
+//   key count    float [heads][padded count_width]          divisor of P
+//   key mean     float [heads][key_stride]                  sum of keys that centers P
 // key_stride is key_dim padded to 16 floats. Padding is zero and stays zero.
 #pragma once
 #include <cstddef>
