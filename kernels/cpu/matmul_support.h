@@ -1,4 +1,4 @@
-// Which instructions multiply weights.
+// Chooses the instructions that multiply weights.
 #pragma once
 #include <string>
 
@@ -7,20 +7,20 @@
 
 namespace deltaserve::cpu {
 
-// Whether kernels on `path`, or over `panels`, may run on this processor, as Highway dispatches
-// them now.
+// Return true if kernels on `path`, or over `panels`, may run on this processor, as Highway
+// dispatches them now.
 bool supports(IntegerPath path);
 bool supports(Bf16Panels panels);
 
-// The fastest for which the processor has the instructions, of those that proved themselves here on
-// random data: integers gave the bits of kPlain, pairs of bf16 the sums of float64.
+// The fastest choices for which the processor has the instructions and which passed a self-test on
+// random data: integers must give the bits of kPlain, pairs of bf16 the sums of float64.
 struct MatmulSupport {
   IntegerPath integers = IntegerPath::kPlain;
   Bf16Panels bf16 = Bf16Panels::kSingles;
-  std::string warning;  // names what the processor offers but computed wrongly
+  std::string warning;  // names instructions that failed the self-test
 };
 
-// Computed at the first call.
+// Returns the support of this processor. The first call runs the self-tests.
 const MatmulSupport& matmul_support();
 
 }  // namespace deltaserve::cpu
