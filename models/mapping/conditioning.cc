@@ -1,5 +1,5 @@
-// The keys of a curvature-conditioned query (arXiv 2606.01294). The paper leaves open how Sigma is
-// normalised and decays and which shape the gate has, so each is a switch.
+// Reads the keys of a curvature-conditioned query (arXiv 2606.01294). The paper leaves open how
+// Sigma is normalised and decays and which shape the gate has, so each is an option.
 #include "models/mapping/family.h"
 #include "models/mapping/mixer_keys.h"
 #include "models/text.h"
@@ -43,7 +43,7 @@ void read_conditioning(ConfigReader& reader, bool family_takes_it, LayerConfig* 
     inner.fail("center", "is true, which needs \"norm\": \"mean\"");
   }
   ccq.backbone_decay = inner.choice("decay", {"backbone", "none"}, "backbone") == "backbone";
-  // Without a norm of its own, as in GLA, a key could be of any length.
+  // If keys have no norm of their own, as in GLA, they could have any length.
   ccq.l2_keys = inner.boolean("key_l2", config->mixer.k_norm == FeatureNorm::kNone);
   ccq.renormalise = inner.boolean("renorm_q", false);
   config->tensors.conditioning_gate_said = inner.has("gate");
