@@ -4,8 +4,7 @@
 //   plan_step()    asks the scheduler for the number of rows of each sequence
 //   forward()      queues the forward pass
 //   draw()         queues the draws
-//   finish_step()  waits for the model; updates counters, text, finish rules; then tells the
-//   readers
+//   finish_step()  waits for the model, applies the finish rules, updates the readers
 //
 // On a device that runs ahead (StepRunner::steps_ahead()) the forward pass of step n + 1 is queued
 // before step n is finished, and its draws after. A decode row can use a token that so far only the

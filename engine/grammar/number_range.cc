@@ -13,8 +13,7 @@
 namespace deltaserve::grammar {
 namespace {
 
-// A regex that matches no text. The regexes below are joined by '
-// '.
+// A regex that matches no text. The regexes below are joined by '|'.
 constexpr std::string_view kNothing = "[^\\x00-\xF4\x8F\xBF\xBF]";
 constexpr size_t kLongestWhole =
     std::max(grammar_limits::kIntegerDigits, grammar_limits::kBoundedNumberDigits);

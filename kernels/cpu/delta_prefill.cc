@@ -93,10 +93,9 @@ HWY_INLINE void decayed_gram(const float* rows, const float* cols, const float* 
   }
 }
 
-// out (+
-// -)= m x with m lower triangular [64, 64] (strictly if !kInclusive) and x [64, Vp]. For each block
-// of rows, the columns left of it are one matmul, and the block itself is computed row by row, so
-// that no row ever meets a later one.
+// out (+|-)= m x with m lower triangular [64, 64] (strictly if !kInclusive) and x [64, Vp]. For
+// each block of rows, the columns left of it are one matmul, and the block itself is computed row
+// by row, so that no row ever meets a later one.
 template <bool kInclusive, bool kSubtract>
 HWY_INLINE void lower_times(const float* m, const float* x, int64_t vp, int64_t n, float* out) {
   constexpr int64_t kBlock = 8;

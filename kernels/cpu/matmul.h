@@ -8,9 +8,8 @@
 
 namespace deltaserve::cpu {
 
-// out[r][:] (=
-//  +=) sum over columns of x[r][:] w[:][:], for `num_rows` rows. A row's bits are the same for any
-//  number of rows and threads.
+// out[r][:] (= | +=) sum over columns of x[r][:] w[:][:], for `num_rows` rows. A row's bits are the
+// same for any number of rows and threads.
 //
 // f32 and bf16: an output is summed over blocks of 256 input features, each block one chain of
 // multiply-adds in order, blocks added in order. Paired bf16: the same, with activations rounded to

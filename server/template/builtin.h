@@ -24,8 +24,8 @@ struct Builtin {
   std::string_view kind;  // "filter", ... for errors
   std::string_view name;
   Value (*run)(const BuiltinCall& call);
-  // The names of the parameters. For a filter or test they follow the value before '
-  // ' or 'is'.
+  // The names of the parameters. For a filter or test they follow the value before '|' or
+  // 'is'.
   std::array<std::string_view, kParameters> parameters = {};
   size_t required = 0;    // number of parameters that must be given
   bool variadic = false;  // takes the arguments in `raw` as they are

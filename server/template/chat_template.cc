@@ -49,9 +49,8 @@ bool measure(const json::value& value, const TemplateLimits& limits, int depth, 
   return true;
 }
 
-// Returns true for the usual roles. Templates build markers of roles ('<
-// ' + message.role + '
-// >'), and a client can do no harm with these.
+// Returns true for the usual roles. Templates build markers of roles ('<|' + message.role + '|>'),
+// and a client can do no harm with these.
 bool is_usual_role(const json::value& value) {
   constexpr std::string_view kRoles[] = {"system",    "developer", "user",
                                          "assistant", "tool",      "function"};

@@ -4,9 +4,8 @@
 // lstrip_blocks, loop controls, {% generation %}, its own tojson, raise_exception, strftime_now),
 // with these differences:
 //  - Unknown or omitted constructs are errors that name them: include, import, extends, block,
-//  call,
-//    with, recursive loops, macros inside of other scopes, **arguments, methods and filters that no
-//    chat template uses.
+//    call, with, recursive loops, macros inside of other scopes, **arguments, methods and filters
+//    that no chat template uses.
 //  - Integers have 64 bits and overflow is an error. Dictionary keys are texts.
 //  - A generator (the result of map, select, reverse ...) that is used twice or printed is
 //    an error.

@@ -50,8 +50,7 @@ class AttributePath {
   std::vector<Value> parts_;
 };
 
-// Returns the items of the value before '
-// ' and checks the memory for a copy of the list.
+// Returns the items of the value before '|' and checks the memory for a copy of the list.
 Items own_items(const BuiltinCall& call) {
   const Items items = items_of(call.runtime, call.self);
   if (items == nullptr || !call.runtime.spend(items->items.size())) return nullptr;

@@ -1,9 +1,10 @@
-// What the products of weights and activations reach, against what the machine allows: the peak of
-// float multiply-adds and the bandwidth of plain reads, measured beside them.
+// Compares the speed of matmuls with the limits of the machine: the peak of float multiply-adds and
+// the bandwidth of plain reads, both measured in the same run.
 //
 //     matmul_bench [threads [M]]
 //
-// Weights go round through enough copies to leave the caches, as a model's layers do.
+// There are enough copies of the weights, used in turn, that they leave the caches, as in a model's
+// layers.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -19,7 +20,7 @@ namespace {
 
 constexpr double kSecondsOfATest = 0.3;
 
-// The median over products.
+// Returns the median time of a matmul.
 double seconds_of(ColdMatmul& matmul, const ThreadPool& threads) {
   std::vector<double> times;
   const double start = seconds_now(threads);

@@ -1,12 +1,12 @@
-// Our products beside oneDNN's, in one process and in turn, because neighbours of this machine slow
-// it by half from one second to the next: of every cell the medians over rounds, and the median of
-// the rounds' own ratios. oneDNN has its weights in the layout it asks for; of its matmul and its
-// inner product the faster counts in every round. bf16 is compared with its bf16 where the
-// processor has instructions for it, else with its f32.
+// Compares our matmuls with oneDNN's, in turn and in one process, because other users of this
+// machine can slow it by half from one second to the next. It prints, for every cell, the medians
+// over rounds and the median of the rounds' own ratios. oneDNN has its weights in the layout it
+// asks for; the faster of its matmul and its inner product counts in every round. Our bf16 is
+// compared with its bf16 if the processor has instructions for it, else with its f32.
 //
 //     OMP_NUM_THREADS=2 onednn_bench [rounds [M]]
 //
-// Threads of both: OMP_NUM_THREADS, or as many as there are cores.
+// Both use OMP_NUM_THREADS threads, or as many as there are cores.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -30,7 +30,7 @@ using DataType = dnnl::memory::data_type;
 using Tag = dnnl::memory::format_tag;
 
 constexpr double kSecondsOfATurn = 0.02;
-// After which the library's threads, which wait for work in a loop, have gone to sleep.
+// The library's threads wait for work in a loop and sleep after this time.
 constexpr std::chrono::milliseconds kPause{30};
 
 struct Library {
@@ -38,7 +38,7 @@ struct Library {
   dnnl::stream stream{engine};
 };
 
-// Of a product's source, weights and destination.
+// The data types of a matmul's source, weights and destination.
 struct Types {
   DataType source;
   DataType weights;
@@ -46,7 +46,7 @@ struct Types {
 };
 constexpr Types kFloat = {DataType::f32, DataType::f32, DataType::f32};
 constexpr Types kBf16 = {DataType::bf16, DataType::bf16, DataType::f32};
-// Its sums of two products saturate at 16 bits without VNNI.
+// oneDNN's sums of two products saturate at 16 bits without VNNI.
 constexpr Types kBytes = {DataType::u8, DataType::s8, DataType::s32};
 
 class LibraryMatmul {
@@ -88,7 +88,7 @@ class LibraryMatmul {
   }
 
  private:
-  // Bytes below 64, which do not saturate, or floats and bf16 numbers in [-1, 1].
+  // Fills memory with bytes below 64, which do not saturate, or floats and bf16 numbers in [-1, 1].
   dnnl::memory filled(const dnnl::memory::desc& desc, DataType type) {
     dnnl::memory memory(desc, library_.engine);
     void* data = memory.get_data_handle();
@@ -119,7 +119,7 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Products a second, for a turn's time.
+// Returns matmuls per second, measured for kSecondsOfATurn.
 template <class Matmul>
 double turn(Matmul& matmul) {
   matmul.run();
@@ -140,7 +140,7 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// The library's products of one kind of numbers, of which the faster counts.
+// The library's matmuls for one set of data types, of which the faster counts.
 class Yardstick {
  public:
   Yardstick(Library& library, const Types& types, const MatmulShape& shape, int64_t rows)
@@ -156,7 +156,7 @@ class Yardstick {
   std::vector<double> rates_;
 };
 
-// One of our formats and what it is compared with.
+// One of our formats and the yardstick it is compared with.
 struct Ours {
   WeightFormat format;
   Yardstick& theirs;
@@ -188,7 +188,7 @@ class Cell {
     for (int i = 0; i < rounds; ++i) {
       peaks_.push_back(fma_peak(threads_));
       for (Ours& ours : ours_) {
-        // Its yardstick right before it; int4 shares that of int8.
+        // Its yardstick runs right before it; int4 shares that of int8.
         if (ours.theirs.rates().size() == static_cast<size_t>(i)) ours.theirs.measure();
         ours.measure();
       }

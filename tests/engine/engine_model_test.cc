@@ -1,5 +1,5 @@
-// The engine on a real model: a choice that goes on from a copied state has the bits that it would
-// have alone.
+// Tests the engine with a real model: a choice that continues from a copied state has the same bits
+// as alone.
 #include <gtest/gtest.h>
 
 #include <cstring>
