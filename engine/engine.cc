@@ -139,7 +139,7 @@ absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
   if (!status.ok()) return status;
   const SteadyTime time = now();
   if (request.deadline <= time) {
-    return absl::DeadlineExceededError("the request's deadline has passed before it began");
+    return absl::DeadlineExceededError("the request's deadline has already passed");
   }
   std::vector<std::shared_ptr<TokenStream>> streams;
   for (int i = 0; i < num_choices; ++i) {
@@ -379,7 +379,7 @@ void Engine::Loop::commit_row(Sequence* sequence, SteadyTime time, const DrawRes
   if (!sequence->ended()) told_.push_back(sequence);
 }
 
-// As commit_row(), for a piece of a prompt, which may have several results.
+// Works like commit_row() for a piece of a prompt, which may have several results.
 void Engine::Loop::commit_prompt(const StepInFlight::Piece& piece, SteadyTime time,
                                  const DrawResult** results, Counts* counts) {
   bool wanted = false;

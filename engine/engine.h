@@ -87,7 +87,7 @@ class Engine {
   // all choices: do not read the streams one after the other. Later each choice pauses on its own.
   absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit_choices(
       GenerateRequest request, int num_choices, std::function<void()> notify = nullptr);
-  // As submit_choices(), for a single answer.
+  // Works like submit_choices() for a single answer.
   absl::StatusOr<std::shared_ptr<TokenStream>> submit(GenerateRequest request,
                                                       std::function<void()> notify = nullptr);
 

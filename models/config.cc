@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "models/config_reader.h"
 #include "models/json.h"
@@ -33,9 +34,11 @@ constexpr std::string_view kIgnoredKeys[] = {"_name_or_path",
                                              "use_cache",
                                              "use_l2warp"};
 
-// Keys that would change the model: hybrid attention layers, other residuals, quantized weights.
-constexpr std::string_view kKeysThatMustBeNull[] = {"attn", "attnres_block_size",
-                                                    "quantization_config"};
+// Keys that would change the model, and the features that they would turn on.
+constexpr std::pair<std::string_view, std::string_view> kKeysThatMustBeNull[] = {
+    {"attn", "hybrid models with attention layers"},
+    {"attnres_block_size", "attention residuals"},
+    {"quantization_config", "quantized checkpoints"}};
 
 // Keys that apply to the whole model and cannot differ by layer.
 constexpr std::string_view kModelKeys[] = {
@@ -239,7 +242,7 @@ absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::strin
   ModelConfig config;
   const ModelFamily* family = read_type(reader, &config.model_type);
   if (family == nullptr) return reader.status();
-  for (const std::string_view key : kKeysThatMustBeNull) reader.refuse_unless_null(key);
+  for (const auto& [key, feature] : kKeysThatMustBeNull) reader.refuse_unless_null(key, feature);
   for (const std::string_view key : kIgnoredKeys) reader.ignore(key);
   config.hidden_size = reader.integer("hidden_size", limits::kHiddenSize, 2048);
   read_layers(reader, *object, *family, &config);

@@ -22,8 +22,8 @@ class ConfigReader {
   // Reads from `object`, which must outlive the reader. `origin` begins every message.
   ConfigReader(const boost::json::object& object, std::string_view origin)
       : object_(object), origin_(origin) {}
-  // As above, with members of `overrides`, which must outlive the reader too, replacing those of
-  // `object`.
+  // Does the same with members of `overrides`, which must outlive the reader too, replacing those
+  // of `object`.
   ConfigReader(const boost::json::object& object, const boost::json::object& overrides,
                std::string_view origin)
       : object_(object), overrides_(&overrides), origin_(origin) {}
@@ -31,16 +31,16 @@ class ConfigReader {
   const absl::Status& status() const { return status_; }
 
   int64_t integer(std::string_view key, limits::IntRange range, int64_t absent);
-  // As integer(), but null counts as absent.
+  // Works like integer(), but null counts as absent.
   std::optional<int64_t> optional_integer(std::string_view key, limits::IntRange range);
   double real(std::string_view key, limits::RealRange range, double absent);
-  // As real(), but null counts as absent.
+  // Works like real(), but null counts as absent.
   std::optional<double> optional_real(std::string_view key, limits::RealRange range);
   bool boolean(std::string_view key, bool absent);
-  // As boolean(), but null counts as absent.
+  // Works like boolean(), but null counts as absent.
   std::optional<bool> optional_boolean(std::string_view key);
   std::string word(std::string_view key, std::string_view absent);
-  // As word(), but refuses words that are not in `allowed`.
+  // Works like word(), but refuses words that are not in `allowed`.
   std::string choice(std::string_view key, std::initializer_list<std::string_view> allowed,
                      std::string_view absent);
   // Reads [lower, upper]. upper may be null or "inf", which means no bound.
@@ -58,8 +58,8 @@ class ConfigReader {
   const std::string& origin() const { return origin_; }
   // Marks a key as known, whatever its value is.
   void ignore(std::string_view key) { known_.insert(std::string(key)); }
-  // Sets an error unless the key is absent or null. For keys that would change the model.
-  void refuse_unless_null(std::string_view key);
+  // Sets an error that `feature` is not supported, unless the key is absent or null.
+  void refuse_unless_null(std::string_view key, std::string_view feature);
   // Sets the error "<origin>: <key> <problem>", unless there is already an error.
   void fail(std::string_view key, std::string_view problem);
   // Takes over the error of a reader of a part of the object.

@@ -22,7 +22,7 @@ inline absl::string_view as_piece(std::string_view text) {
   return {text.data(), text.size()};
 }
 
-// As absl::StrCat, but also takes std::string_view.
+// Works like absl::StrCat, but also takes std::string_view.
 template <class... Parts>
 std::string str_cat(const Parts&... parts) {
   return absl::StrCat(as_piece(parts)...);

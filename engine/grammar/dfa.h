@@ -86,12 +86,12 @@ Dfa minimize(const Dfa& dfa, AutomatonBudget* budget);
 // ---- For automata without calls. INVALID_ARGUMENT beyond grammar_limits::kProductStates, or when
 // the budget is spent.
 
-// What both accept.
+// Returns an automaton of the texts that both accept.
 absl::StatusOr<Dfa> intersect(const Dfa& a, const Dfa& b, AutomatonBudget* budget);
-// What `a` accepts and `b` does not.
+// Returns an automaton of the texts that `a` accepts and `b` does not.
 absl::StatusOr<Dfa> subtract(const Dfa& a, const Dfa& b, AutomatonBudget* budget);
-// The texts of `content`, which are UTF-8, as they stand between the quotes of a JSON string; each
-// in one spelling, with escapes only where JSON demands them.
+// Returns an automaton of the texts of `content`, which are UTF-8, as they are written between the
+// quotes of a JSON string. Each has one spelling, with escapes only where JSON demands them.
 Dfa json_escaped(const Dfa& content);
 
 }  // namespace deltaserve::grammar

@@ -46,7 +46,7 @@ inline constexpr size_t kEntries = 128;
 inline constexpr uint32_t kStackDepth = 512;
 // Limits the readings of the text that are followed at once. An ambiguous grammar loses the others.
 inline constexpr size_t kStacks = 128;
-// When the masks of a grammar exceed this, those of further states are computed anew each time.
+// Limits the masks that a grammar keeps; those of further states are computed anew each time.
 inline constexpr size_t kMaskCacheBytes = 64 << 20;
 
 // ---- Shapes of generated JSON, which make even a poor model come to an end

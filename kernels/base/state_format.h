@@ -49,8 +49,9 @@ constexpr decltype(auto) visit_state_format(StateFormat format, Visitor&& visit)
   __builtin_unreachable();
 }
 
-// As above, for a state that decays (kDecays) or does not. Rounding errors of a state without decay
-// never wash out, so it may have exact formats only, and no kernel is compiled for the others.
+// Does the same for a state that decays (kDecays) or does not. Rounding errors of a state without
+// decay never wash out, so it may have exact formats only, and no kernel is compiled for the
+// others.
 template <bool kDecays, class Visitor>
 constexpr void visit_state_format_of(StateFormat format, Visitor&& visit) {
   visit_state_format(format, [&](auto chosen) {

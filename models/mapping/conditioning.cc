@@ -26,12 +26,12 @@ void read_conditioning(ConfigReader& reader, bool family_takes_it, LayerConfig* 
   const boost::json::object* keys = reader.object("ccq");
   if (keys == nullptr) return;
   if (!family_takes_it) {
-    reader.fail("ccq", str_cat("is set; it can go with ", conditioned_model_types(),
-                               " and not with ", quoted(config->model_type)));
+    reader.fail("ccq", str_cat("is not supported for ", quoted(config->model_type), ", only for ",
+                               conditioned_model_types()));
     return;
   }
   if (config->mixer.kind == MixerKind::kQDeltaReleased) {
-    reader.fail("ccq", "is set, which needs \"qdelta_semantics\": \"canonical\"");
+    reader.fail("ccq", "needs \"qdelta_semantics\": \"canonical\"");
     return;
   }
   ConfigReader inner(*keys, reader.origin() + ": ccq");

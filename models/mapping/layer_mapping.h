@@ -53,7 +53,7 @@ class LayerMapping {
   LayerTensor& add(std::string name, std::vector<int64_t> shape, HostMatrix LayerWeights::*field);
   // Adds a tensor that is one of the mixer's vectors.
   LayerTensor& add(std::string name, std::vector<int64_t> shape, Blocks MixerBlocks::*vector);
-  // As add(), but counted among the norms.
+  // Works like add(), but counts the tensor among the norms.
   void norm(std::string name, int64_t size, HostMatrix LayerWeights::*field);
   void norm(std::string name, int64_t size, Blocks MixerBlocks::*vector);
   // Adds a tensor that may exist and is ignored.
@@ -62,8 +62,8 @@ class LayerMapping {
   // Adds the next columns of the input projection, [rows, hidden]. Returns the first of these
   // columns and stores it in `column`, if given.
   int32_t project(std::string name, int64_t rows, int32_t ProjectionLayout::*column = nullptr);
-  // As project(), for one tensor that is cut into blocks, which are given in the order of our
-  // layout. `bias`, if not empty, is the name of a vector that is cut in the same way.
+  // Works like project() for one tensor that is cut into blocks, which are given in the order of
+  // our layout. `bias`, if not empty, is the name of a vector that is cut in the same way.
   void project_blocks(std::string name, int64_t total_rows, const std::vector<RowBlock>& blocks,
                       std::string bias);
   // Adds the short convolution's weight, [channels, 1, taps], and, if `bias` is not empty, its

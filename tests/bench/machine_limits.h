@@ -10,8 +10,8 @@ double seconds_now(const ThreadPool& threads);
 
 // Returns operations per second of float multiply-adds (two each) that touch no memory.
 double fma_peak(ThreadPool& threads);
-// As above, for an instruction's products of bf16 pairs and of four bytes; 0 on processors whose
-// matmuls do not use it. The instruction for bytes has 512 bits.
+// Return the same for an instruction's products of bf16 pairs and of four bytes; 0 on processors
+// whose matmuls do not use it. The instruction for bytes has 512 bits.
 double bf16_pair_peak(ThreadPool& threads);
 double byte_quad_peak(ThreadPool& threads);
 // Returns bytes per second of plain reads beyond the caches.

@@ -192,7 +192,7 @@ TEST_P(AheadTest, ACancelWithAStepUnderWay) {
   EXPECT_EQ(runner.steps().size(), 1u + steps_ahead());
 }
 
-// As above, while the prompt is read: two pieces are in flight, and the slot is reused at once.
+// Does the same while the prompt is read: two pieces are in flight, and the slot is reused at once.
 TEST_P(AheadTest, ACancelledPromptWithStepsUnderWay) {
   FakeRunner runner(steps_ahead(), 128, 1);
   Engine engine(&runner, &vocabulary(), options());

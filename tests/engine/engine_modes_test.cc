@@ -149,7 +149,7 @@ void expect_same(const std::vector<TokenLogprob>& a, const std::vector<TokenLogp
 
 void expect_same(const TokenUpdate& update, const TokenUpdate& expected) {
   if (update.finish == FinishReason::kCancelled) {
-    // How far a cancelled stream came depends on timing.
+    // The length of a cancelled stream depends on timing.
     EXPECT_TRUE(expected.text.starts_with(update.text));
     ASSERT_LE(update.tokens.size(), expected.tokens.size());
     EXPECT_TRUE(std::equal(update.tokens.begin(), update.tokens.end(), expected.tokens.begin()));

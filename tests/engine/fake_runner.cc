@@ -281,7 +281,7 @@ void FakeRunner::run_segment(const Queued& step, const Segment& segment) {
   for (int32_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
     int32_t token = step.tokens[row];
     if (segment.kind == RowKind::kDecode) {
-      // Whether the engine knows it or not, this is the token that was drawn for this sequence.
+      // This is the token that was drawn for this sequence, whether the engine knows it or not.
       if (token == kTokenOfSlot) token = drawn.token;
       EXPECT_TRUE(token >= 0 && token == drawn.token &&
                   drawn.position == static_cast<uint64_t>(segment.position))

@@ -77,7 +77,7 @@ TEST(HostileGrammar, GrammarsThatExplode) {
                 std::to_string(i + 1) + "\n";
   }
   EXPECT_EQ(error_of(compile_ebnf(doubling + "r60 ::= \"x\"")), "");
-  // The same grammar without any byte.
+  // This is the same grammar without any byte.
   EXPECT_EQ(error_of(compile_ebnf(doubling + "r60 ::= \"\"")), "");
   // This nesting does not fit on the stack.
   std::string deep = "root ::= r0\n";
