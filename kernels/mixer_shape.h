@@ -34,10 +34,6 @@ enum class OutputNorm : uint8_t {
   kGateOnly,
 };
 
-// The largest key size of a head that CUDA's kernels can hold in registers. The CPU's have no such
-// limit.
-inline constexpr int32_t kMaxCudaKeyDim = 512;
-
 // The curvature-conditioned query (arXiv 2606.01294): the rule reads with q - l Sigma q, where
 // Sigma is the running covariance of the keys and l = sigmoid(w . q + b).
 struct QueryConditioning {

@@ -5,13 +5,42 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <string_view>
+#include <type_traits>
 
 #include "kernels/cuda/module.h"
 
 namespace deltaserve {
 namespace {
 
-constexpr size_t kTextBytes = 1024;
+// A function of the module, called with the arguments of Backend's method.
+template <class Method>
+class Caller;
+template <class Result, class... Arguments>
+class Caller<Result (Backend::*)(Arguments...)> {
+ public:
+  using Function = typename cuda::CallOf<Result (Backend::*)(Arguments...)>::Function;
+  Caller(Function function, void* self) : function_(function), self_(self) {}
+
+  Result operator()(Arguments... arguments) const {
+    if constexpr (std::is_same_v<Result, std::string>) {
+      char text[cuda::kModuleTextBytes] = "";
+      function_(self_, cuda::Crossing<Arguments>::out(arguments)..., text, sizeof text);
+      return text;
+    } else {
+      return function_(self_, cuda::Crossing<Arguments>::out(arguments)...);
+    }
+  }
+
+ private:
+  Function function_;
+  void* self_;
+};
+template <class Result, class... Arguments>
+class Caller<Result (Backend::*)(Arguments...) const>
+    : public Caller<Result (Backend::*)(Arguments...)> {
+  using Caller<Result (Backend::*)(Arguments...)>::Caller;
+};
 
 class ModuleBackend : public Backend {
  public:
@@ -20,69 +49,12 @@ class ModuleBackend : public Backend {
   ModuleBackend(const ModuleBackend&) = delete;
   ModuleBackend& operator=(const ModuleBackend&) = delete;
 
-  std::string description() const override {
-    char text[kTextBytes] = "";
-    table_.description(self_, text, sizeof text);
-    return text;
+#define X(result, name, parameters, qualifier, arguments)                  \
+  result name parameters qualifier override {                              \
+    return Caller<decltype(&Backend::name)>(table_.name, self_) arguments; \
   }
-
-  MatrixHandle load_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format) override {
-    return table_.load_matrix(self_, blocks, num_blocks, format);
-  }
-  VectorHandle load_vector(const HostMatrix& values) override {
-    return table_.load_vector(self_, &values);
-  }
-  BufferHandle allocate(int64_t rows, int64_t columns) override {
-    return table_.allocate(self_, rows, columns);
-  }
-  bool reserve(const MixerShape& mixer, int64_t max_rows, int64_t max_segments,
-               int64_t max_head_rows, int64_t hidden, int64_t vocab) override {
-    return table_.reserve(self_, &mixer, max_rows, max_segments, max_head_rows, hidden, vocab);
-  }
-  bool allocate_states(const StateLayout& layout, int num_slots) override {
-    const cuda::StateLayoutView view = {layout.layers.data(),
-                                        static_cast<int64_t>(layout.layers.size()), layout.floats,
-                                        layout.state_dtype};
-    return table_.allocate_states(self_, &view, num_slots);
-  }
-  size_t weight_bytes() const override { return table_.weight_bytes(self_); }
-  size_t matrix_bytes(MatrixHandle matrix) const override {
-    return table_.matrix_bytes(self_, matrix);
-  }
-
-  void copy_state(int from_slot, int to_slot) override {
-    table_.copy_state(self_, from_slot, to_slot);
-  }
-  void export_state(int slot, void* host) override { table_.export_state(self_, slot, host); }
-  void import_state(int slot, const void* host) override { table_.import_state(self_, slot, host); }
-
-  void begin_step(const StepView& step) override { table_.begin_step(self_, &step); }
-  void embed(MatrixHandle table, BufferHandle out) override { table_.embed(self_, table, out); }
-  void rms_norm(BufferHandle x, VectorHandle weight, float eps, BufferHandle out) override {
-    table_.rms_norm(self_, x, weight, eps, out);
-  }
-  void matmul(BufferColumns x, MatrixHandle w, BufferColumns out) override {
-    table_.matmul(self_, x, w, out);
-  }
-  void matmul_add(BufferColumns x, MatrixHandle w, BufferColumns out) override {
-    table_.matmul_add(self_, x, w, out);
-  }
-  void add_bias(VectorHandle bias, BufferColumns out) override {
-    table_.add_bias(self_, bias, out);
-  }
-  void mixer_layer(const MixerLayer& layer, BufferHandle projected, BufferHandle out) override {
-    table_.mixer_layer(self_, &layer, projected, out);
-  }
-  void swiglu(BufferHandle x, BufferHandle out) override { table_.swiglu(self_, x, out); }
-  void head(BufferHandle x, VectorHandle norm, float eps, MatrixHandle output, const Draw* rows,
-            int num_rows) override {
-    table_.head(self_, x, norm, eps, output, rows, num_rows);
-  }
-  Ticket end_step() override { return table_.end_step(self_); }
-  void wait(Ticket ticket, DrawResult* results) override { table_.wait(self_, ticket, results); }
-  void read_buffer(BufferHandle buffer, int64_t num_rows, float* host) override {
-    table_.read_buffer(self_, buffer, num_rows, host);
-  }
+  DELTASERVE_BACKEND_CALLS(X)
+#undef X
 
  private:
   const cuda::ModuleTable& table_;
@@ -91,21 +63,21 @@ class ModuleBackend : public Backend {
 
 // Returns the reason why this process must not call the table; empty if it may.
 std::string mismatch(const cuda::ModuleTable& table) {
-  if (table.version != cuda::kModuleVersion) {
-    return "its interface has version " + std::to_string(table.version) + ", this program's " +
-           std::to_string(cuda::kModuleVersion);
+  const std::string own = ", this program's ";
+  if (table.num_types != std::size(cuda::kCrossingTypes)) {
+    return "its interface has " + std::to_string(table.num_types) + " types" + own +
+           std::to_string(std::size(cuda::kCrossingTypes));
   }
-  if (table.num_structs != std::size(cuda::kCrossingStructs)) {
-    return "its interface has " + std::to_string(table.num_structs) + " structs, this program's " +
-           std::to_string(std::size(cuda::kCrossingStructs));
+  for (size_t i = 0; i < table.num_types; ++i) {
+    const cuda::CrossingType& type = cuda::kCrossingTypes[i];
+    if (std::string_view(table.types[i].name) != type.name) {
+      return std::string("its interface has ") + table.types[i].name +
+             " where this program's has " + type.name;
+    }
+    if (table.types[i].fingerprint != type.fingerprint) {
+      return std::string("its ") + type.name + " is not this program's";
+    }
   }
-  for (size_t i = 0; i < table.num_structs; ++i) {
-    const cuda::CrossingStruct& own = cuda::kCrossingStructs[i];
-    if (table.structs[i].bytes == own.bytes) continue;
-    return std::string("its ") + own.name + " has " + std::to_string(table.structs[i].bytes) +
-           " bytes, this program's " + std::to_string(own.bytes);
-  }
-  if (table.mixers != cuda::mixers_fingerprint()) return "it was built with other mixers";
   return "";
 }
 
@@ -123,7 +95,7 @@ CudaBackend backend_of(void* library, const std::string& name, const cuda::Modul
     made.reason = name + " does not fit: " + wrong;
     return made;
   }
-  char reason[kTextBytes] = "";
+  char reason[cuda::kModuleTextBytes] = "";
   void* self = table.create(&options, reason, sizeof reason);
   if (self == nullptr) {
     made.reason = reason;

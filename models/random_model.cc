@@ -31,7 +31,7 @@ constexpr Preset kPresets[] = {
  "num_hidden_layers": 21, "num_heads": 6, "head_dim": 128, "expand_v": 2)"},
     {"qdelta-1b", R"("model_type": "qdelta", "lamb_bias": 0.9, "hidden_size": 2048,
  "num_hidden_layers": 21, "num_heads": 6, "head_dim": 256, "expand_v": 2)"},
-    {"gdn-335m", R"("model_type": "gated_deltanet", "hidden_size": 1024,
+    {"gdn-303m", R"("model_type": "gated_deltanet", "hidden_size": 1024,
  "num_hidden_layers": 21, "num_heads": 8, "head_dim": 128, "expand_v": 1,
  "intermediate_size": 2816, "use_gate": false, "tie_word_embeddings": true)"},
     {"gdn-340m", R"("model_type": "gated_deltanet", "hidden_size": 1024,

@@ -30,15 +30,15 @@ struct DecodeVectors {
 // Computes u = value - S~^T erase, o = S~^T read + (write . read) u, S = S~ + write u^T for kRows
 // rows of S^T. One sweep computes both reads of the old state. Both sweeps go row by row, in the
 // order of memory: prefetching follows one stream better than kRows.
-template <class Mixer, int kRows, class Stored>
-HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t stride, Stored* rows,
-                          float* out) {
+template <class Mixer, int kRows, class Format>
+HWY_INLINE void step_rows(Format format, const DecodeVectors& t, const float* value, int64_t stride,
+                          typename Format::Stored* rows, float* out) {
   const Floats d;
   FloatVec erased[kRows], seen[kRows];
   for (int r = 0; r < kRows; ++r) erased[r] = seen[r] = hn::Zero(d);
   for (int r = 0; r < kRows; ++r) {
     for (int64_t i = 0; i < stride; i += lanes()) {
-      const FloatVec s = load_state(rows + r * stride + i);
+      const FloatVec s = load_state(format, rows + r * stride + i);
       seen[r] = hn::MulAdd(s, hn::Load(d, t.read + i), seen[r]);
       if constexpr (Mixer::kErases) erased[r] = hn::MulAdd(s, hn::Load(d, t.erase + i), erased[r]);
     }
@@ -55,8 +55,8 @@ HWY_INLINE void step_rows(const DecodeVectors& t, const float* value, int64_t st
     for (int64_t i = 0; i < stride; i += lanes()) {
       const FloatVec write = hn::Load(d, t.write + i);
       if constexpr (Mixer::kDecay == Decay::kPerChannel) decay = hn::Load(d, t.decays + i);
-      Stored* s = rows + r * stride + i;
-      store_state(hn::MulAdd(write, update[r], hn::Mul(decay, load_state(s))), s);
+      typename Format::Stored* s = rows + r * stride + i;
+      store_state(format, hn::MulAdd(write, update[r], hn::Mul(decay, load_state(format, s))), s);
     }
   }
 }
@@ -73,9 +73,9 @@ HWY_INLINE void decay_channels(const Token& token, int64_t key_dim, float* decay
   });
 }
 
-template <class Mixer, class Stored>
-HWY_INLINE void decode_head(const HeadShape& shape, const Token& token, Stored* state, float* out,
-                            float* scratch) {
+template <class Mixer, class Format>
+HWY_INLINE void decode_head(Format format, const HeadShape& shape, const Token& token,
+                            typename Format::Stored* state, float* out, float* scratch) {
   const int64_t stride = shape.key_stride();
   float* erase = scratch;
   float* write = erase + stride;
@@ -100,10 +100,10 @@ HWY_INLINE void decode_head(const HeadShape& shape, const Token& token, Stored* 
   const DecodeVectors vectors = {erase, write, read, decay, decays, write_read};
   int64_t j = 0;
   for (; j + kDecodeRows <= shape.value_dim; j += kDecodeRows) {
-    step_rows<Mixer, kDecodeRows>(vectors, value + j, stride, state + j * stride, out + j);
+    step_rows<Mixer, kDecodeRows>(format, vectors, value + j, stride, state + j * stride, out + j);
   }
   for (; j < shape.value_dim; ++j) {
-    step_rows<Mixer, 1>(vectors, value + j, stride, state + j * stride, out + j);
+    step_rows<Mixer, 1>(format, vectors, value + j, stride, state + j * stride, out + j);
   }
 }
 
@@ -115,7 +115,7 @@ void DecodeHead(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens
     visit_state_format_of<Mixer::kDecay != Decay::kNone>(state.format, [&](auto format) HWY_ATTR {
       using Stored = typename decltype(format)::Stored;
       for (int64_t i = 0; i < num_tokens; ++i) {
-        decode_head<Mixer>(shape, tokens.at(i), static_cast<Stored*>(state.data),
+        decode_head<Mixer>(format, shape, tokens.at(i), static_cast<Stored*>(state.data),
                            out + i * out_stride, scratch);
       }
     });

@@ -1,4 +1,4 @@
-// Loads and stores rows of a state as floats in any format, per Highway target.
+// The vector forms of a state format: load, store and round, per Highway target.
 
 #if defined(DELTASERVE_KERNELS_CPU_STATE_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DELTASERVE_KERNELS_CPU_STATE_ROWS_INL_H_
@@ -26,19 +26,19 @@ HWY_INLINE hn::Vec<StateBits> rounded_to_bf16(FloatVec x) {
   return hn::Add(hn::Add(bits, hn::Set(d, 0x7fffu)), odd);
 }
 
-HWY_INLINE FloatVec load_state(const float* from) {
+HWY_INLINE FloatVec load_state(F32State, const float* from) {
   return hn::Load(Floats(), from);
 }
-HWY_INLINE FloatVec load_state(const uint16_t* from) {
+HWY_INLINE FloatVec load_state(Bf16State, const uint16_t* from) {
   const hn::Rebind<uint16_t, Floats> halves;
   const auto bits = hn::PromoteTo(StateBits(), hn::Load(halves, from));
   return hn::BitCast(Floats(), hn::ShiftLeft<16>(bits));
 }
 
-HWY_INLINE void store_state(FloatVec x, float* to) {
+HWY_INLINE void store_state(F32State, FloatVec x, float* to) {
   hn::Store(x, Floats(), to);
 }
-HWY_INLINE void store_state(FloatVec x, uint16_t* to) {
+HWY_INLINE void store_state(Bf16State, FloatVec x, uint16_t* to) {
   const hn::Rebind<uint16_t, Floats> halves;
   const hn::RebindToSigned<Floats> words;
   const auto high = hn::ShiftRight<16>(rounded_to_bf16(x));

@@ -10,23 +10,18 @@ namespace deltaserve::cuda {
 
 struct BackendOptions {
   Products products = Products::kExact;
-  // Whether decode steps are filled up to padded_batch() rows, recorded and played.
-  bool recordings = true;
+  // Whether decode steps of one row a sequence are filled up to padded_batch() rows and launched as
+  // a graph.
+  bool graphs = true;
   // Whether launches overlap where that changes no bit (prove_overlap of layer_proof.h).
   bool overlap = true;
-  // Room for what the draws of a step adjust and mask. Where it does not suffice, the head takes
+  // Room for what the draws of a step adjust and mask. Where it does not suffice, the draws take
   // several passes and the host waits between them.
-  int64_t head_extra_bytes = int64_t{8} << 20;
+  int64_t draw_extra_bytes = int64_t{8} << 20;
 };
 
-// What load_matrix() takes; it refuses other formats as if there were no memory for them. kAuto
-// keeps bf16 as bf16 and widens f16 to f32.
-constexpr bool supports(WeightFormat format) {
-  return format != WeightFormat::kInt8 && format != WeightFormat::kInt4;
-}
-
-// Operations are collected and start in end_step(). One step may be submitted before the results
-// of the last are waited for.
+// All calls but load() and wait() only queue work, except where draws take several passes. The
+// forward pass of one step may be queued beyond the step that is waited for next.
 std::unique_ptr<Backend> make_cuda_backend(std::unique_ptr<Runtime> runtime,
                                            const BackendOptions& options = {});
 

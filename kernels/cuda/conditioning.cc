@@ -78,7 +78,7 @@ DS_DEVICE float precondition_rows(const MixerCall& call, int head, int c, int64_
 }
 
 // grid [segments, heads of the preconditioner], a thread a channel
-DS_KERNEL void DS_BOUNDS(kMaxCudaKeyDim, 1) precondition_kernel(LayerCall call) {
+DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) precondition_kernel(LayerCall call) {
   simt::await_launches_before();
   const Segment segment = call.mixer.step.segments[simt::block_index().x];
   const int head = simt::block_index().y;
@@ -261,7 +261,7 @@ DS_DEVICE RunningMean average_rows(const MixerCall& call, int head, int c, int64
 }
 
 // grid [segments, heads], a thread a channel
-DS_KERNEL void DS_BOUNDS(kMaxCudaKeyDim, 1) running_mean_kernel(LayerCall call) {
+DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) running_mean_kernel(LayerCall call) {
   simt::await_launches_before();
   const Segment segment = call.mixer.step.segments[simt::block_index().x];
   const int head = simt::block_index().y;
@@ -356,22 +356,22 @@ void launch_key_sums_of(simt::Stream stream, const LayerCall& call) {
 
 void launch_precondition(simt::Stream stream, const LayerCall& call) {
   const MixerShape& shape = call.mixer.shape();
-  DS_CHECK(shape.key_dim <= kMaxCudaKeyDim);
+  DS_CHECK(shape.key_dim <= kMaxKeyDim);
   simt::launch(stream, {call.mixer.step.num_segments, shape.precond_heads, 1},
                row_block(shape.key_dim), 0, precondition_kernel, call);
 }
 
 void launch_key_sums(simt::Stream stream, const LayerCall& call) {
   const int key_dim = call.mixer.shape().key_dim;
-  DS_CHECK(key_dim <= kMaxCudaKeyDim);
+  DS_CHECK(key_dim <= kMaxKeyDim);
   if (key_dim <= 4 * simt::kWarp) return launch_key_sums_of<4>(stream, call);
   if (key_dim <= 8 * simt::kWarp) return launch_key_sums_of<8>(stream, call);
-  launch_key_sums_of<kMaxCudaKeyDim / simt::kWarp>(stream, call);
+  launch_key_sums_of<kMaxKeyDim / simt::kWarp>(stream, call);
 }
 
 void launch_covariance_rows(simt::Stream stream, const LayerCall& call) {
   const MixerShape& shape = call.mixer.shape();
-  DS_CHECK(shape.key_dim <= kMaxCudaKeyDim);
+  DS_CHECK(shape.key_dim <= kMaxKeyDim);
   simt::launch(stream, {call.mixer.step.num_rows, blocks_of_warps(shape.heads), 1}, kThreads, 0,
                covariance_rows_kernel, call);
   if (shape.conditioning.normaliser != Normaliser::kMean) return;

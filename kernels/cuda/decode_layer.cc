@@ -1,7 +1,6 @@
 #include "kernels/cuda/decode_layer.h"
 
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/base/check.h"
 #include "kernels/cuda/delta_step_team.h"
@@ -69,7 +68,8 @@ class DecodeBlock {
       auto* rows = mixer_.states.head_state(head, slot, head_).data;
       return static_cast<typename Tile::Stored*>(rows) + first_ * size.key_stride();
     };
-    team.load(state(segment_.read_slot));  // on its way while the token is prepared
+    // On its way while the token is prepared.
+    team.load(state(segment_.read_slot), segment_.position == 0);
     prepare_token();
     simt::sync_block();
     team.step(token(), shared_ + at_.out);
@@ -227,8 +227,9 @@ void launch_tile(simt::Stream stream, const LayerCall& call) {
 
 // The kernel for a shape: visit(tile, channels a lane holds of a run), or nothing where there is
 // none. Blocks are as small as the cluster allows: more of them share the memory's latency.
-template <class Stored, class Visit>
+template <class Format, class Visit>
 void visit_tile(const MixerShape& shape, const Visit& visit) {
+  using Stored = typename Format::Stored;
   constexpr int kLanes = static_cast<int>(sizeof(Stored));  // of 16 bytes, for 16 channels
   const auto fitting = [&]<class Small, class Large, int kLane>() {
     if (shape.value_dim <= kMaxCluster * Small::kBlockRows) {
@@ -237,21 +238,15 @@ void visit_tile(const MixerShape& shape, const Visit& visit) {
       visit.template operator()<Large, kLane>();
     }
   };
-  using Narrow = StepTile<Stored, 4 * kLanes, 1, 128>;
-  using Middle = StepTile<Stored, 8 * kLanes, 1, 128>;
+  using Narrow = StepTile<Format, 4 * kLanes, 1, 128>;
+  using Middle = StepTile<Format, 8 * kLanes, 1, 128>;
   if (shape.key_dim <= 64) return fitting.template operator()<Narrow, Narrow, 4>();
   if (shape.key_dim <= 128) return fitting.template operator()<Middle, Middle, 4>();
   if (shape.key_dim > 256) return;
   constexpr int kGroups = sizeof(Stored) == sizeof(float) ? 2 : 1;
   fitting.template
-  operator()<StepTile<Stored, 32, kGroups, 128>, StepTile<Stored, 32, kGroups, 512>, 8>();
+  operator()<StepTile<Format, 32, kGroups, 128>, StepTile<Format, 32, kGroups, 512>, 8>();
 }
-
-// Preconditioned mixers have passes of their own.
-template <class Mixer>
-constexpr bool kHasKernel = !std::is_same_v<Mixer, Preconditioned<DeltaNet>> &&
-                            !std::is_same_v<Mixer, Preconditioned<GatedDeltaNet>> &&
-                            !std::is_same_v<Mixer, Preconditioned<KimiDelta>>;
 
 }  // namespace
 
@@ -261,7 +256,7 @@ int32_t one_launch_rows(const MixerShape& shape) {
   // / 512).
   constexpr int64_t kResidentThreads = 132 * 512;
   int64_t threads = 0;  // of a row
-  visit_tile<float>(shape, [&]<class Tile, int kLane>() {
+  visit_tile<F32State>(shape, [&]<class Tile, int kLane>() {
     const int blocks = (shape.value_dim + Tile::kBlockRows - 1) / Tile::kBlockRows;
     threads = int64_t{shape.heads} * blocks * Tile::kThreads;
   });
@@ -273,7 +268,7 @@ bool has_decode_layer(const MixerShape& shape, const MixerWeights& weights) {
   const bool decays = shape.decay() == Decay::kNone || one_each(shape.decay_heads);
   const bool betas = shape.beta_heads == 0 || one_each(shape.beta_heads);
   bool fits = false;
-  visit_tile<float>(shape, [&]<class Tile, int kLane>() { fits = true; });
+  visit_tile<F32State>(shape, [&]<class Tile, int kLane>() { fits = true; });
   return fits && one_each(shape.q_heads) && one_each(shape.k_heads) && one_each(shape.v_heads) &&
          decays && betas && shape.conv_width > 0 && shape.precond_heads == 0 &&
          !shape.conditioning.on && !shape.normalised && weights.skip == nullptr &&
@@ -283,17 +278,18 @@ bool has_decode_layer(const MixerShape& shape, const MixerWeights& weights) {
 void launch_decode_layer(simt::Stream stream, const LayerCall& call) {
   const MixerShape& shape = call.mixer.shape();
   DS_CHECK(has_decode_layer(shape, call.mixer.weights));
+  DS_CHECK(call.mixer.step.num_decode == call.mixer.step.num_decode_rows);
   dispatch_mixer(shape.kind, [&](auto mixer) {
     using Mixer = decltype(mixer);
     const auto visit = [&]<class Tile, int kLane>() {
       launch_tile<Mixer, Tile, kLane>(stream, call);
     };
-    if constexpr (kHasKernel<Mixer>) {
-      if (call.mixer.states.state_dtype == Dtype::kF32) {
-        visit_tile<float>(shape, visit);
-      } else if constexpr (Mixer::kDecay != Decay::kNone) {
-        visit_tile<uint16_t>(shape, visit);
-      }
+    // Preconditioned mixers have passes of their own.
+    if constexpr (!Mixer::kPreconditioned) {
+      constexpr bool kDecays = Mixer::kDecay != Decay::kNone;
+      visit_state_format_of<kDecays>(call.mixer.states.layout.format, [&](auto format) {
+        visit_tile<decltype(format)>(shape, visit);
+      });
     }
   });
 }

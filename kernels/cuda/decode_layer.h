@@ -15,9 +15,9 @@ bool has_decode_layer(const MixerShape& shape, const MixerWeights& weights);
 // The most decode rows of a step for which this is faster than the passes.
 int32_t one_launch_rows(const MixerShape& shape);
 
-// Decode rows of the step: fills MixerCall::out and out_bf16, updates states and tails. Needs
-// compute capability 9.0. Bits are those of the passes, as far as nvcc compiles what both share to
-// the same instructions (layer_proof.h compares them).
+// Decode rows of the step, whose decode segments have one row each: fills MixerCall::out and
+// out_bf16, updates states and tails. Needs compute capability 9.0. Bits are those of the passes,
+// as far as nvcc compiles what both share to the same instructions (layer_proof.h compares them).
 void launch_decode_layer(simt::Stream stream, const LayerCall& call);
 
 }  // namespace deltaserve::cuda

@@ -12,9 +12,10 @@ namespace deltaserve::cuda {
 // How a head's state is spread over lanes: kWidth neighbouring lanes, a team, hold kRows rows of
 // S^T (columns of S); each lane has kGroups runs of kVector channels of every row, so that a team's
 // loads are contiguous. Rows need nothing of each other.
-template <class Stored_, int kWidth_, int kGroups_, int kThreads_>
+template <class Format_, int kWidth_, int kGroups_, int kThreads_>
 struct StepTile {
-  using Stored = Stored_;
+  using Format = Format_;
+  using Stored = typename Format::Stored;
   static constexpr int kThreads = kThreads_;  // of a block
   static constexpr int kWidth = kWidth_;
   static constexpr int kGroups = kGroups_;
@@ -44,8 +45,10 @@ class StepTeam {
       for (int i = 0; i < Tile::kChannels; ++i) state_[r][i] = 0;
     }
   }
-  DS_DEVICE void load(const typename Tile::Stored* state) {
+  // `from_zero`: the state of a sequence that begins, whatever is stored.
+  DS_DEVICE void load(const typename Tile::Stored* state, bool from_zero) {
     clear();
+    if (from_zero) return;
     each_run([&](int r, int group, int64_t at) {
       load_state(state + at, &state_[r][group * Tile::kVector]);
     });
@@ -55,12 +58,13 @@ class StepTeam {
       store_state(&state_[r][group * Tile::kVector], state + at);
     });
   }
+  // As storing and loading would.
   DS_DEVICE void round() {
     DS_UNROLL
     for (int r = 0; r < Tile::kRows; ++r) {
       DS_UNROLL
       for (int i = 0; i < Tile::kChannels; ++i) {
-        state_[r][i] = stored_value<typename Tile::Stored>(state_[r][i]);
+        state_[r][i] = rounded(typename Tile::Format{}, state_[r][i]);
       }
     }
   }

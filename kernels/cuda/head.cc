@@ -33,7 +33,7 @@ class RowEvaluation {
   DS_DEVICE RowEvaluation(const EvaluateCall& call, int row, HeadShared& shared, uint64_t* list)
       : call_(call),
         row_(call.rows[row]),
-        logits_(call.logits + row * call.vocab),
+        logits_(call.logits + row * call.logits_stride),
         changed_(call.scratch + row * call.vocab),
         vocab_(static_cast<int>(call.vocab)),
         shared_(shared),
@@ -45,7 +45,7 @@ class RowEvaluation {
     if (!is_finite(max)) {
       // A broken model: no distribution to speak of. Certain loss, and the argmax.
       if (simt::thread_index() == 0) {
-        result->token = row_.sample ? token_at(drawn_leader_) : -1;
+        store_token(row_.sample ? token_at(drawn_leader_) : -1, result);
         result->logprob = result->target_logprob = minus_infinity();
         result->num_top = 0;
       }
@@ -58,7 +58,7 @@ class RowEvaluation {
     const double normaliser = static_cast<double>(max) + log(shared_.totals[0]);
     const int num_top = row_.num_top < vocab_ ? row_.num_top : vocab_;
     if (simt::thread_index() == 0) {
-      result->token = token;
+      store_token(token, result);
       result->logprob = token < 0 ? 0.0f : logprob(logits_[token], normaliser);
       result->target_logprob = row_.target < 0 ? 0.0f : logprob(logits_[row_.target], normaliser);
       result->num_top = num_top;
@@ -68,6 +68,10 @@ class RowEvaluation {
   }
 
  private:
+  DS_DEVICE void store_token(int token, DrawResult* result) const {
+    result->token = token;
+    if (row_.slot >= 0) call_.last_tokens[row_.slot] = token;
+  }
   static DS_DEVICE float logprob(float logit, double normaliser) {
     return static_cast<float>(static_cast<double>(without_nan(logit)) - normaliser);
   }

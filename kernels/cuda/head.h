@@ -10,6 +10,7 @@ namespace deltaserve::cuda {
 // adjustments are distinct and inside the vocabulary, and that a mask allows a token: where it
 // allows none, a draw gives -1.
 struct DeviceHeadRow {
+  int32_t slot = -1;
   int32_t target = -1;
   int32_t num_top = 0;
   int32_t num_adjustments = 0;
@@ -25,6 +26,7 @@ struct DeviceHeadRow {
 
 struct EvaluateCall {
   const float* logits = nullptr;  // [num_rows, vocab]
+  int64_t logits_stride = 0;      // from row to row
   int64_t vocab = 0;
   int num_rows = 0;
   const DeviceHeadRow* rows = nullptr;
@@ -32,6 +34,8 @@ struct EvaluateCall {
   const uint32_t* allowed = nullptr;
   float* scratch = nullptr;  // [num_rows, vocab], only rows with adjustments use theirs
   DrawResult* results = nullptr;
+  // What DeviceHeadRow::slot names receives the drawn token; null where no row names one.
+  int32_t* last_tokens = nullptr;
 };
 
 // One block a row. Sums are double and in an order that `vocab` alone fixes: a row's result does

@@ -7,6 +7,9 @@
 
 namespace deltaserve::cuda {
 
+// Key channels of a head that the kernels can hold in registers.
+inline constexpr int kMaxKeyDim = 512;
+
 // Tokens of one prefill segment between two points of its 64-token grid.
 struct Chunk {
   int32_t segment = 0;    // of the step
@@ -23,7 +26,7 @@ enum class PrefillPath : uint8_t {
 // row's bits are, too.
 struct LayerPaths {
   bool one_launch_decode = false;  // decode_layer.h, where it has the layer
-  // Steps of more decode rows take passes all the same; all where both do not have the same bits.
+  // Steps of more decode rows take passes all the same.
   int32_t most_one_launch_rows = INT32_MAX;
   PrefillPath prefill = PrefillPath::kPlain;
 };

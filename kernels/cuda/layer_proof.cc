@@ -20,15 +20,18 @@ constexpr double kTensorTolerance = 2e-2;
 
 // Two sequences that decode, padding, and a prompt of a chunk and a part of one.
 constexpr int kPromptRows = kChunkTokens + 6;
-constexpr Segment kSegments[] = {
-    {0, 0, 0, 1, 64}, {-1, -1, 1, 1, 0}, {1, 1, 2, 1, 7}, {2, 2, 3, kPromptRows, 64}};
+constexpr Segment kSegments[] = {{RowKind::kDecode, 0, 0, 0, 1, 64},
+                                 {RowKind::kDecode, -1, -1, 1, 1, 0},
+                                 {RowKind::kDecode, 1, 1, 2, 1, 7},
+                                 {RowKind::kPrefill, 2, 2, 3, kPromptRows, 64}};
 constexpr int kNumDecode = 3;
 constexpr int kRows = kNumDecode + kPromptRows;
 constexpr int kSlots = 3;
 constexpr int kDecodeSlots = 2;  // the first
 
-// All that the shape projects, column after column.
-ProjectionLayout projection_of(const MixerShape& shape) {
+}  // namespace
+
+ProjectionLayout packed_projection(const MixerShape& shape) {
   ProjectionLayout at;
   at.columns = 0;
   const auto take = [&at](int32_t count) {
@@ -55,15 +58,18 @@ ProjectionLayout projection_of(const MixerShape& shape) {
   return at;
 }
 
+namespace {
+
 class Proof {
  public:
-  Proof(Runtime& runtime, const MixerShape& shape, Dtype state_dtype)
+  Proof(Runtime& runtime, const MixerShape& shape, StateFormat format)
       : runtime_(runtime),
-        layout_(StateLayout::of(shape, 1, state_dtype)),
+        layout_(StateLayout::of(shape, 1, format)),
         gate_layout_(shape),
-        projection_(projection_of(shape)) {
+        projection_(packed_projection(shape)) {
     layer_.shape = shape;
     layer_.projection = projection_;
+    layer_.state = layout_.layers[0];
     const int64_t keys = int64_t{shape.heads} * shape.key_dim;
     const int64_t weights = shape.conditioning.on ? keys * shape.heads : 0;
     random(kRows * int64_t{projection_.columns}, &projected_);
@@ -97,36 +103,36 @@ class Proof {
   };
 
   // The rows of a second step, which reads the states that a first one left; whatever else one
-  // kernel leaves for the next is cleared before. Recorded and played, if `recorded` and possible.
+  // kernel leaves for the next is cleared before. By a graph, if `by_graph` and possible.
   // Empty where a kernel could not be launched.
-  Result run(const LayerPaths& paths, bool recorded = false) {
+  Result run(const LayerPaths& paths, bool by_graph = false) {
     const MixerShape& shape = layer_.shape;
     const bool conditioned = shape.conditioning.on;
-    const MixerCall mixer = {
-        layer_,
-        weights(),
-        {nullptr, kRows, segments_.get(), static_cast<int32_t>(std::size(kSegments)), kNumDecode},
-        projected_.get(),
-        out_.get(),
-        {states_.get(), layout_.floats, layout_.layers[0], layout_.state_dtype},
-        features_.get(),
-        gates_.get(),
-        conditioned ? queries_.get() : nullptr,
-        conditioned ? covariance_.get() : nullptr,
-        gate_layout_};
+    const MixerCall mixer = {layer_,
+                             weights(),
+                             {nullptr, kRows, segments_.get(),
+                              static_cast<int32_t>(std::size(kSegments)), kNumDecode, kNumDecode},
+                             projected_.get(),
+                             out_.get(),
+                             {states_.get(), layout_.floats, layout_.layers[0]},
+                             features_.get(),
+                             gates_.get(),
+                             conditioned ? queries_.get() : nullptr,
+                             conditioned ? covariance_.get() : nullptr,
+                             gate_layout_};
     const LayerCall call = {mixer, row_segments_.get(), chunks_.get(), 2, scratch_.get(), nullptr,
                             paths};
-    uint64_t recording = 0;
-    if (recorded && runtime_.can_record()) {
-      runtime_.begin_recording();
+    uint64_t graph = 0;
+    if (by_graph && runtime_.has_graphs()) {
+      runtime_.begin_graph();
       run_mixer_layer(runtime_.stream(), call);
-      recording = runtime_.end_recording();
+      graph = runtime_.end_graph();
     }
     runtime_.fill_zero(states_.get(), states_.bytes());
     for (int step = 0; step < 2; ++step) {
       clear_passed_on();
-      if (recording > 0) {
-        runtime_.play(recording);
+      if (graph > 0) {
+        runtime_.launch_graph(graph);
       } else {
         run_mixer_layer(runtime_.stream(), call);
       }
@@ -215,6 +221,7 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 void warn(std::string* warning, const char* text) {
+  if (warning->find(text) != std::string::npos) return;  // of another variant
   if (!warning->empty()) *warning += ", ";
   *warning += text;
 }
@@ -225,9 +232,9 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 // Takes from `paths` what does not agree with the plain kernels.
-void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths* paths,
+void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, LayerPaths* paths,
              std::string* warning) {
-  Proof proof(runtime, shape, dtype);
+  Proof proof(runtime, shape, format);
   const Proof::Result plain = proof.complete() ? proof.run({}) : Proof::Result{};
   LayerPaths one_launch = *paths;
   one_launch.most_one_launch_rows = INT32_MAX;
@@ -236,17 +243,17 @@ void compare(Runtime& runtime, const MixerShape& shape, Dtype dtype, LayerPaths*
     *paths = {};
     return warn(warning, "no memory to prove the fast kernels, which stay off");
   }
-  // A state in bf16 may round to its neighbour.
-  const double step = dtype == Dtype::kF32 ? kFloatTolerance : kTensorTolerance;
+  // A state that is rounded may go to the neighbour.
+  const double step = state_format_is_exact(format) ? kFloatTolerance : kTensorTolerance;
   if (paths->one_launch_decode && difference(fast.decode, plain.decode) > step) {
     paths->one_launch_decode = false;
     warn(warning, "one-launch decode failed its comparison and stays off");
   }
-  const bool is_limited = paths->one_launch_decode && paths->most_one_launch_rows != INT32_MAX;
-  if (is_limited &&
+  // Which of the two a row takes depends on the other rows of its step.
+  if (paths->one_launch_decode &&
       !(same_bits(fast.decode, plain.decode) && same_bits(fast.states, plain.states))) {
-    paths->most_one_launch_rows = INT32_MAX;
-    warn(warning, "one-launch decode has other bits than its passes and takes all rows");
+    paths->one_launch_decode = false;
+    warn(warning, "one-launch decode has other bits than its passes and stays off");
   }
   if (paths->prefill == PrefillPath::kTensor &&
       difference(fast.prefill, plain.prefill) > kTensorTolerance) {
@@ -274,35 +281,37 @@ bool overlap_agrees(Runtime& runtime, Proof& proof, const LayerPaths& paths) {
 
 }  // namespace
 
-LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, std::string* warning) {
+LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, StateFormat format,
+                       std::string* warning) {
   LayerPaths paths;
   paths.one_launch_decode = runtime.has_clusters() && has_decode_layer(shape, {});
   if (paths.one_launch_decode) paths.most_one_launch_rows = one_launch_rows(shape);
   if (has_tensor_prefill(shape)) paths.prefill = PrefillPath::kTensor;
-  for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
-    const bool fast = paths.one_launch_decode || paths.prefill != PrefillPath::kPlain;
-    const bool allowed = dtype == Dtype::kF32 || shape.decay() != Decay::kNone;
-    if (fast && allowed) compare(runtime, shape, dtype, &paths, warning);
+  if (paths.one_launch_decode || paths.prefill != PrefillPath::kPlain) {
+    compare(runtime, shape, format, &paths, warning);
   }
   return paths;
 }
 
-void prove_overlap(Runtime& runtime, const MixerShape& shape, const LayerPaths& paths,
+void prove_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
                    bool tensor_products, std::string* warning) {
   if (!runtime.can_overlap()) return;
-  Proof proof(runtime, shape, Dtype::kF32);
-  if (!proof.complete()) {
-    return warn(warning, "no memory to prove overlapping launches, which stay off");
-  }
-  LayerPaths passes = paths;
-  passes.one_launch_decode = false;
-  const bool has_both = paths.one_launch_decode && paths.most_one_launch_rows != INT32_MAX;
-  LayerPaths first = paths;
-  first.most_one_launch_rows = INT32_MAX;
-  if (overlap_agrees(runtime, proof, first) &&
-      (!has_both || overlap_agrees(runtime, proof, passes)) &&
-      (!tensor_products || tensor_products_agree(runtime))) {
-    return;
+  const auto agrees = [&](const MixerVariant& variant) {
+    Proof proof(runtime, variant.shape, variant.format);
+    if (!proof.complete()) {
+      warn(warning, "no memory to prove overlapping launches");
+      return false;
+    }
+    LayerPaths passes = variant.paths;
+    passes.one_launch_decode = false;
+    LayerPaths first = variant.paths;
+    first.most_one_launch_rows = INT32_MAX;
+    return overlap_agrees(runtime, proof, first) &&
+           (!first.one_launch_decode || overlap_agrees(runtime, proof, passes));
+  };
+  if (std::all_of(variants.begin(), variants.end(), agrees)) {
+    runtime.set_overlap(true);
+    if (!tensor_products || tensor_products_agree(runtime)) return;
   }
   runtime.set_overlap(false);
   warn(warning, "overlapping launches failed their comparison and stay off");

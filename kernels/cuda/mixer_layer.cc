@@ -12,8 +12,7 @@ namespace deltaserve::cuda {
 namespace {
 
 void run_rule(simt::Stream stream, const RuleView& view) {
-  const int num_decode = view.call.mixer.step.num_decode;
-  if (num_decode > 0) launch_steps(stream, view, 0, num_decode);
+  if (view.call.mixer.step.num_decode > 0) launch_steps(stream, view);
   if (view.call.num_prefill() > 0) launch_prefill(stream, view, view.call.paths.prefill);
 }
 
@@ -24,7 +23,7 @@ void launch_features_for(simt::Stream stream, const LayerCall& call, int first_r
                       has_image_prefill(call.mixer.shape());
   const bool direct = images && has_image_features(call.mixer.shape(), call.mixer.weights);
   // Decode rows come first.
-  const int end_row = direct ? step.num_decode : step.num_rows;
+  const int end_row = direct ? step.num_decode_rows : step.num_rows;
   if (first_row < end_row) launch_features(stream, call, first_row, end_row);
   if (direct) {
     launch_image_features(stream, call);
@@ -37,7 +36,7 @@ void launch_features_for(simt::Stream stream, const LayerCall& call, int first_r
 void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
   const MixerShape& shape = call.mixer.shape();
   launch_features_for(stream, call, first_row);
-  if (call.num_prefill() > 0) launch_conv_tails(stream, call);
+  launch_conv_tails(stream, call);
   if (shape.precond_heads > 0) launch_precondition(stream, call);
   if (shape.normalised) launch_key_sums(stream, call);
   if (shape.conditioning.on) {
@@ -57,7 +56,7 @@ void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
 
 void run_mixer_layer(simt::Stream stream, const LayerCall& call) {
   const StepView& step = call.mixer.step;
-  const bool one_launch = call.paths.one_launch_decode &&
+  const bool one_launch = call.paths.one_launch_decode && step.num_decode == step.num_decode_rows &&
                           step.num_decode <= call.paths.most_one_launch_rows &&
                           has_decode_layer(call.mixer.shape(), call.mixer.weights);
   const int decoded = one_launch ? step.num_decode : 0;

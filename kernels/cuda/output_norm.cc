@@ -94,7 +94,7 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
         [&](int c) { return columns.factor(c); }, [&](int c, float o) { columns.store(c, o); });
   };
   // Decode rows of heads as decode_layer.h does it.
-  if (row < call.mixer.step.num_decode && shape.output_norm == OutputNorm::kHead) {
+  if (row < call.mixer.step.num_decode_rows && shape.output_norm == OutputNorm::kHead) {
     normalise.template operator()<true>();
   } else {
     normalise.template operator()<false>();

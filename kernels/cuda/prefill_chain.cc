@@ -575,11 +575,9 @@ void launch_stored(simt::Stream stream, const RuleView& view) {
 }  // namespace
 
 void launch_prefill_chain(simt::Stream stream, const RuleView& view) {
-  if (view.state_dtype() == Dtype::kF32) {
-    launch_stored<float>(stream, view);
-  } else {
-    launch_stored<uint16_t>(stream, view);
-  }
+  visit_state_format(view.format(), [&](auto format) {
+    launch_stored<typename decltype(format)::Stored>(stream, view);
+  });
 }
 
 }  // namespace deltaserve::cuda

@@ -75,7 +75,7 @@ static_assert(sizeof(ChunkFactors) % 16 == 0);
 // What the token-parallel kernel leaves of one chunk of one head.
 struct ChunkOperands {
   int key_dim;
-  bool own_erase;  // otherwise the erase vector is the key
+  bool own_erase;  // kErasesQuery; otherwise the erase vector is the key
 
   constexpr int images() const { return key_dim / Image::kSide; }  // of key channels
   // W~ = (I + A)^-T (e^{G_n - G} write): rows are channels, numbers tokens
@@ -90,12 +90,12 @@ struct ChunkOperands {
 
 // Of these mixers: their write is k, their erase beta (k + lambda q), lambda maybe 0; their read is
 // scale q; their value beta v; their decay none or one a head.
+template <class Mixer>
+inline constexpr bool kHasImageRule =
+    Mixer::kErases&& Mixer::kDecay != Decay::kPerChannel && !Mixer::kChannelGates &&
+    !Mixer::kPreconditioned && !Mixer::kOwnChunkOperands;
 constexpr bool has_image_rule(MixerKind kind) {
-  return kind == MixerKind::kDeltaNet || kind == MixerKind::kGatedDeltaNet ||
-         kind == MixerKind::kQDelta;
-}
-constexpr bool has_own_erase(MixerKind kind) {
-  return kind == MixerKind::kQDelta;
+  return dispatch_mixer(kind, [](auto mixer) { return kHasImageRule<decltype(mixer)>; });
 }
 
 // The rule's operands in the scratch of prefill: the images of all chunks, then what the
@@ -103,14 +103,13 @@ constexpr bool has_own_erase(MixerKind kind) {
 class PrefillImages {
  public:
   DS_DEVICE explicit PrefillImages(const LayerCall& call)
-      : call_(call),
-        operands_{call.mixer.shape().key_dim, has_own_erase(call.mixer.shape().kind)} {}
+      : call_(call), operands_{call.mixer.shape().key_dim, erases_query(call.mixer.shape().kind)} {}
 
   static constexpr int64_t feature_bytes(const MixerShape& shape) {
     return int64_t{shape.channels()} / Image::kSide * Image::kBytes;
   }
   static constexpr int64_t operand_bytes(const MixerShape& shape) {
-    return int64_t{shape.heads} * ChunkOperands{shape.key_dim, has_own_erase(shape.kind)}.bytes();
+    return int64_t{shape.heads} * ChunkOperands{shape.key_dim, erases_query(shape.kind)}.bytes();
   }
 
   // The image that begins with `channel` of the features, rows are tokens.

@@ -5,7 +5,6 @@
 #include "kernels/cuda/prefill_operands.h"
 
 #include <bit>
-#include <type_traits>
 
 #include "kernels/cuda/prefill_images.h"
 #include "kernels/cuda/prefill_tiles.h"
@@ -339,7 +338,7 @@ class OperandWarp {
     return reinterpret_cast<unsigned char*>(memory_.square);
   }
 
-  static constexpr bool kOwnErase = std::is_same_v<Mixer, QDelta>;
+  static constexpr bool kOwnErase = Mixer::kErasesQuery;
 
  private:
   static constexpr int kBlocks = kKeyDim / kBlock / kChunkBlocks;  // of channels, a warp
@@ -451,12 +450,9 @@ void launch_mixer(simt::Stream stream, const RuleView& view) {
 }  // namespace
 
 void launch_prefill_operands(simt::Stream stream, const RuleView& view) {
-  switch (view.kind()) {
-    case MixerKind::kDeltaNet: return launch_mixer<DeltaNet>(stream, view);
-    case MixerKind::kGatedDeltaNet: return launch_mixer<GatedDeltaNet>(stream, view);
-    case MixerKind::kQDelta: return launch_mixer<QDelta>(stream, view);
-    default: return;
-  }
+  dispatch_mixer(view.kind(), [&](auto mixer) {
+    if constexpr (kHasImageRule<decltype(mixer)>) launch_mixer<decltype(mixer)>(stream, view);
+  });
 }
 
 }  // namespace deltaserve::cuda

@@ -9,7 +9,6 @@ namespace deltaserve::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kMaxKeyDim = 512;
 
 // What the first kernel leaves the second of one chunk of one head.
 struct PlainChunk {
@@ -204,7 +203,7 @@ constexpr int state_bytes(int64_t key_dim) {
 
 // A block's columns [first_column, first_column + kColumns) of one head in one segment; of
 // neighbouring lanes each has the next column.
-template <class Mixer>
+template <class Mixer, class Format>
 class PlainState {
  public:
   DS_DEVICE PlainState(const RuleView& view, int head, StateMemory& memory)
@@ -216,42 +215,31 @@ class PlainState {
         first_column_(simt::block_index().x * kColumns),
         columns_(static_cast<int>(view.size().value_dim) - first_column_) {}
 
-  DS_DEVICE void load(const void* state, Dtype dtype, bool from_zero) {
+  using Stored = typename Format::Stored;
+
+  DS_DEVICE void load(const void* state, bool from_zero) {
     each(key_dim_, [&](int c, int v) {
       float x = 0;
       if (!from_zero && v < columns_) {
-        const int64_t at = element(c, v);
-        x = dtype == Dtype::kF32 ? static_cast<const float*>(state)[at]
-                                 : bf16_to_f32(static_cast<const uint16_t*>(state)[at]);
+        x = Format::load(static_cast<const Stored*>(state)[element(c, v)]);
       }
       memory_.state[c * kColumns + v] = x;
     });
     simt::sync_block();
   }
-  DS_DEVICE void store(void* state, Dtype dtype) const {
+  DS_DEVICE void store(void* state) const {
+    auto* to = static_cast<Stored*>(state);
     each(key_dim_, [&](int c, int v) {
-      if (v >= columns_) return;
-      const float x = memory_.state[c * kColumns + v];
-      if (dtype == Dtype::kF32) {
-        static_cast<float*>(state)[element(c, v)] = x;
-      } else {
-        static_cast<uint16_t*>(state)[element(c, v)] = f32_to_bf16(x);
-      }
+      if (v < columns_) to[element(c, v)] = Format::store(memory_.state[c * kColumns + v]);
     });
     // Of each state row, what pads it.
     for (int v = simt::thread_index(); v < kColumns && v < columns_; v += kThreads) {
-      for (int c = key_dim_; c < stride_; ++c) {
-        if (dtype == Dtype::kF32) {
-          static_cast<float*>(state)[element(c, v)] = 0;
-        } else {
-          static_cast<uint16_t*>(state)[element(c, v)] = 0;
-        }
-      }
+      for (int c = key_dim_; c < stride_; ++c) to[element(c, v)] = 0;
     }
   }
 
   // n tokens whose first is row `row` of the step.
-  DS_DEVICE void advance(const PlainChunk& from, int64_t row, int n, Dtype dtype) {
+  DS_DEVICE void advance(const PlainChunk& from, int64_t row, int n) {
     const HeadTokens tokens = view_.tokens(row, head_);
     each(n, [&](int i, int v) {
       float x = v < columns_ ? Mixer::value(tokens.at(i), first_column_ + v) : 0.0f;
@@ -276,7 +264,7 @@ class PlainState {
       for (int i = 0; i < n; ++i) {
         x += from.write[i * key_dim_ + c] * memory_.update[i * kColumns + v];
       }
-      memory_.state[c * kColumns + v] = dtype == Dtype::kF32 ? x : stored_value<uint16_t>(x);
+      memory_.state[c * kColumns + v] = rounded(Format{}, x);
     });
     simt::sync_block();
   }
@@ -314,8 +302,8 @@ class PlainState {
 };
 
 // grid [blocks of columns, heads, prefill segments]
-template <class Mixer>
-DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view, Dtype dtype) {
+template <class Mixer, class Format>
+DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view) {
   simt::await_launches_before();
   auto& memory = *static_cast<StateMemory*>(simt::shared_memory());
   const StepView& step = view.call.mixer.step;
@@ -324,14 +312,14 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view, Dtype dt
   const int head = simt::block_index().y;
   if (segment.write_slot < 0) return write_zeros(view, segment, head, kColumns);
   const int first = first_chunk(view.call, index, &memory.first_chunk);
-  PlainState<Mixer> state(view, head, memory);
-  state.load(view.state(segment.read_slot, head), dtype, segment.position == 0);
+  PlainState<Mixer, Format> state(view, head, memory);
+  state.load(view.state(segment.read_slot, head), segment.position == 0);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
     const int left = segment.num_rows - row;
     state.advance(plain_chunk(view, first + row / kChunkTokens, head), segment.first_row + row,
-                  left < kChunkTokens ? left : kChunkTokens, dtype);
+                  left < kChunkTokens ? left : kChunkTokens);
   }
-  state.store(view.state(segment.write_slot, head), dtype);
+  state.store(view.state(segment.write_slot, head));
 }
 
 }  // namespace
@@ -348,8 +336,11 @@ void launch_plain_prefill(simt::Stream stream, const RuleView& view) {
     simt::launch(stream, {view.call.num_chunks, view.heads(), 1}, kThreads, sizeof(SquareMemory),
                  plain_chunk_kernel<Mixer>, view);
     const auto columns = static_cast<int>((size.value_dim + kColumns - 1) / kColumns);
-    simt::launch(stream, {columns, view.heads(), view.call.num_prefill()}, kThreads,
-                 state_bytes(size.key_dim), plain_state_kernel<Mixer>, view, view.state_dtype());
+    constexpr bool kDecays = Mixer::kDecay != Decay::kNone;
+    visit_state_format_of<kDecays>(view.format(), [&](auto format) {
+      simt::launch(stream, {columns, view.heads(), view.call.num_prefill()}, kThreads,
+                   state_bytes(size.key_dim), plain_state_kernel<Mixer, decltype(format)>, view);
+    });
   });
 }
 

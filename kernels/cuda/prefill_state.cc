@@ -11,7 +11,6 @@
 #include "kernels/cuda/prefill_state.h"
 
 #include <bit>
-#include <type_traits>
 
 #include "kernels/cuda/prefill_tiles.h"
 #include "kernels/cuda/state_vector.h"
@@ -45,26 +44,6 @@ DS_DEVICE int block_head() {
 // Resident on a multiprocessor: what the registers allow.
 constexpr int blocks_per_processor(int key_dim) {
   return key_dim > 64 ? 2 : 3;
-}
-
-// Which mixer's value() and kErases a kernel takes for `Mixer`: the first one of the family that
-// has the same, so that few kernels are compiled.
-template <float (*)(const Token&, int)>
-struct ValueOf;
-template <class Mixer, class Other>
-constexpr bool same_values() {
-  return Mixer::kErases == Other::kErases &&
-         std::is_same_v<ValueOf<&Mixer::value>, ValueOf<&Other::value>>;
-}
-template <class Mixer>
-constexpr auto values_of() {
-  if constexpr (same_values<Mixer, LinearAttention>()) {
-    return LinearAttention{};
-  } else if constexpr (same_values<Mixer, DeltaNet>()) {
-    return DeltaNet{};
-  } else {
-    return Mixer{};
-  }
 }
 
 // The pieces of a segment's chunks, one after the other.
@@ -508,12 +487,11 @@ void launch_stored(simt::Stream stream, const RuleView& view) {
 
 void launch_tensor_state(simt::Stream stream, const RuleView& view) {
   dispatch_mixer(view.kind(), [&](auto mixer) {
-    using Values = decltype(values_of<decltype(mixer)>());
-    if (view.state_dtype() == Dtype::kF32) {
-      launch_stored<Values, float>(stream, view);
-    } else {
-      launch_stored<Values, uint16_t>(stream, view);
-    }
+    // All that the kernel takes of a mixer, so that few are compiled.
+    using Values = FirstWithValuesOf<decltype(mixer)>;
+    visit_state_format(view.format(), [&](auto format) {
+      launch_stored<Values, typename decltype(format)::Stored>(stream, view);
+    });
   });
 }
 

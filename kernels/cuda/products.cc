@@ -112,7 +112,10 @@ ProductRunner::ProductRunner(Runtime& runtime, Products products)
   }
   if (products_ == Products::kExact || products_ == Products::kLibraryForRows) {
     library_ = ProductLibrary::create(runtime);
-    if (library_ == nullptr) warn("there is no cuBLASLt, own products are used");
+    if (library_ == nullptr) {
+      products_ = Products::kTensor;
+      warn("there is no cuBLASLt, own products are used");
+    }
   }
 }
 
@@ -122,17 +125,16 @@ void ProductRunner::warn(const std::string& text) {
   warning_ += text;
 }
 
-void ProductRunner::add_weight(const DeviceMatrix& w) {
+void ProductRunner::add_weight(const DeviceMatrix& w, bool of_prefill) {
   if (w.dtype != Dtype::kBf16) return;
   max_bf16_columns_ = std::max(max_bf16_columns_, w.stride);
-  bf16_weights_.push_back(w);
+  bf16_weights_.push_back({w, of_prefill});
 }
 
-bool ProductRunner::reserve(int64_t max_rows, int64_t vocab) {
+bool ProductRunner::reserve(int64_t max_rows) {
   if (!rounds_rows()) return true;
-  for (const DeviceMatrix& w : bf16_weights_) {
-    if (library_ == nullptr) continue;
-    if (products_ == Products::kExact && w.rows != vocab && !proved_.contains(shape_of(w))) {
+  for (const auto& [w, of_prefill] : bf16_weights_) {
+    if (products_ == Products::kExact && of_prefill && !proved_.contains(shape_of(w))) {
       std::string reason;
       proved_[shape_of(w)] = prove_library(runtime_, *library_, w, max_rows, &reason);
       if (!reason.empty()) warn("no cuBLASLt for products of " + size_text(w) + ": " + reason);

@@ -37,11 +37,12 @@ class ProductRunner {
   // taken. `runtime` must outlive the runner.
   ProductRunner(Runtime& runtime, Products products);
 
-  // At load, for every weight, then reserve().
-  void add_weight(const DeviceMatrix& w);
-  // For products of `max_rows` rows, and chooses the library's algorithms for prefill rows. Weights
-  // with `vocab` rows, if that is not 0, multiply none of them. False: the memory is not there.
-  bool reserve(int64_t max_rows, int64_t vocab = 0);
+  // At load, for every weight, then reserve(). `of_prefill`: whether it multiplies prefill rows.
+  void add_weight(const DeviceMatrix& w, bool of_prefill);
+  // For as many as `max_rows` rows, and chooses the library's algorithms for prefill rows. False:
+  // the memory is not there.
+  bool reserve(int64_t max_rows);
+  size_t bytes() const { return rounded_.bytes(); }
 
   // out (+)= x w^T of rows of which the first `num_decode` are decode rows.
   void multiply(const DeviceMatrix& w, const ProductRows& x, int32_t num_rows, int32_t num_decode,
@@ -68,7 +69,11 @@ class ProductRunner {
   Products products_;
   std::string warning_;
   std::unique_ptr<ProductLibrary> library_;
-  std::vector<DeviceMatrix> bf16_weights_;
+  struct Bf16Weight {
+    DeviceMatrix w;
+    bool of_prefill;
+  };
+  std::vector<Bf16Weight> bf16_weights_;
   std::map<Shape, std::optional<LibraryAlgorithm>> proved_;  // of kExact
   std::map<Shape, std::vector<LibraryAlgorithm>> for_rows_;  // of kLibraryForRows, by size
   int64_t max_bf16_columns_ = 0;                             // padded

@@ -40,10 +40,16 @@ simt::Grid column_grid(int num_rows, int64_t n) {
 }
 
 DS_KERNEL void DS_BOUNDS(kThreads, 8)
-    embed_kernel(DeviceMatrix table, const int32_t* token_ids, DeviceRows out) {
+    embed_kernel(DeviceMatrix table, RowTokens tokens, DeviceRows out) {
   simt::await_launches_before();
   const int row = simt::block_index().x;
-  const int32_t token = token_ids[row];
+  const Segment& segment = tokens.segments[tokens.row_segments[row]];
+  int32_t token = tokens.token_ids[row];
+  if (segment.write_slot < 0) {
+    token = -1;
+  } else if (token == kTokenOfSlot) {
+    token = tokens.last_tokens[segment.read_slot];
+  }
   const int64_t from = token * table.stride;
   map_columns(out.columns, out, 0, [&](int64_t c) {
     if (token < 0) return 0.0f;
@@ -71,19 +77,21 @@ DS_KERNEL void DS_BOUNDS(kThreads, 8)
   map_columns(n, out, column, [&](int64_t c) { return row[c] + bias[c]; });
 }
 
-DS_KERNEL void DS_BOUNDS(kThreads, 8) swiglu_kernel(DeviceRows x, DeviceRows out) {
+DS_KERNEL void DS_BOUNDS(kThreads, 8)
+    gate_kernel(Activation activation, DeviceRows x, DeviceRows out) {
   simt::await_launches_before();
   const float* gate = x.data + int64_t{simt::block_index().x} * x.stride;
   const float* up = gate + out.columns;
-  map_columns(out.columns, out, 0, [&](int64_t c) { return silu(gate[c]) * up[c]; });
+  map_columns(out.columns, out, 0,
+              [&](int64_t c) { return activate(activation, gate[c]) * up[c]; });
 }
 
 }  // namespace
 
-void launch_embed(simt::Stream stream, const DeviceMatrix& table, const int32_t* token_ids,
+void launch_embed(simt::Stream stream, const DeviceMatrix& table, const RowTokens& tokens,
                   int num_rows, const DeviceRows& out) {
-  simt::launch(stream, column_grid(num_rows, out.columns), kThreads, 0, embed_kernel, table,
-               token_ids, out);
+  simt::launch(stream, column_grid(num_rows, out.columns), kThreads, 0, embed_kernel, table, tokens,
+               out);
 }
 
 void launch_rms_norm(simt::Stream stream, const DeviceRows& x, const int32_t* source_rows,
@@ -99,8 +107,10 @@ void launch_add_bias(simt::Stream stream, const float* bias, int64_t n, int num_
                column);
 }
 
-void launch_swiglu(simt::Stream stream, const DeviceRows& x, int num_rows, const DeviceRows& out) {
-  simt::launch(stream, column_grid(num_rows, out.columns), kThreads, 0, swiglu_kernel, x, out);
+void launch_gate(simt::Stream stream, Activation activation, const DeviceRows& x, int num_rows,
+                 const DeviceRows& out) {
+  simt::launch(stream, column_grid(num_rows, out.columns), kThreads, 0, gate_kernel, activation, x,
+               out);
 }
 
 }  // namespace deltaserve::cuda

@@ -17,8 +17,8 @@ struct RuleView {
     return rule == Rule::kLayer ? call.mixer.shape().kind : covariance_kind(call.mixer.shape());
   }
   // Of the stored states; the covariance is always float.
-  Dtype state_dtype() const {
-    return rule == Rule::kLayer ? call.mixer.states.state_dtype : Dtype::kF32;
+  StateFormat format() const {
+    return rule == Rule::kLayer ? call.mixer.states.layout.format : StateFormat::kF32;
   }
   DS_HOST_DEVICE int32_t heads() const { return call.mixer.shape().heads; }
   DS_HOST_DEVICE HeadShape size() const {
@@ -29,7 +29,7 @@ struct RuleView {
     if (rule == Rule::kLayer) return head_tokens(call.mixer, first_row, head);
     return covariance_tokens(call.mixer, first_row, head);
   }
-  // S^T of a head in a slot, [value_dim, key_stride] of state_dtype().
+  // S^T of a head in a slot, [value_dim, key_stride] of format().
   DS_HOST_DEVICE void* state(int slot, int64_t head) const {
     const LayerStates& states = call.mixer.states;
     const HeadShape shape = size();

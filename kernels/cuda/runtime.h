@@ -1,6 +1,6 @@
 // One device, one stream, its memory and copies. runtime_device.cc is CUDA's; runtime_host.cc the
 // emulation's, where the device's memory is the host's, begins as NaN, and nothing runs before
-// synchronize() or wait_for_mark(), so that tests see who reads or writes too early.
+// synchronize() or wait_for_event(), so that tests see who reads or writes too early.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +27,7 @@ class Runtime {
   virtual void set_overlap(bool overlaps) = 0;
 
   // Null: the memory is not there, or too little would be left for CUDA's own needs: kernels that
-  // are loaded when they are first launched, recordings. 256-byte aligned. The host's can be copied
+  // are loaded when they are first launched, graphs. 256-byte aligned. The host's can be copied
   // while kernels run.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
@@ -47,18 +47,19 @@ class Runtime {
   // process with CUDA's message: its results are lost and so may be the device's context.
   virtual void synchronize() = 0;
 
-  // Puts a mark, 0 or 1, behind all that is in the stream, taking it from where it was;
-  // wait_for_mark() waits until the stream has come there, and is otherwise as synchronize().
-  virtual void set_mark(int mark) = 0;
-  virtual void wait_for_mark(int mark) = 0;
+  // Puts an event, 0 .. kEvents - 1, behind all that is in the stream, taking it from where it was;
+  // wait_for_event() waits until the stream has come there, and is otherwise as synchronize().
+  static constexpr int kEvents = 8;
+  virtual void record_event(int event) = 0;
+  virtual void wait_for_event(int event) = 0;
 
-  // Records what is launched between begin and end instead of running it: nothing but kernels and
-  // copies whose addresses last. end_recording() gives 0 where that failed. A recording is played
-  // any number of times, in the order of the stream.
-  virtual bool can_record() const = 0;
-  virtual void begin_recording() = 0;
-  virtual uint64_t end_recording() = 0;
-  virtual void play(uint64_t recording) = 0;
+  // Makes a graph of what is launched between begin and end instead of running it: nothing but
+  // kernels and copies whose addresses last. end_graph() gives 0 where that failed. A graph is
+  // launched any number of times, in the order of the stream.
+  virtual bool has_graphs() const = 0;
+  virtual void begin_graph() = 0;
+  virtual uint64_t end_graph() = 0;
+  virtual void launch_graph(uint64_t graph) = 0;
 };
 
 }  // namespace deltaserve::cuda

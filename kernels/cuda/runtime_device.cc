@@ -1,5 +1,6 @@
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
@@ -28,15 +29,16 @@ class DeviceRuntime final : public Runtime {
  public:
   // `code`: of any kernel.
   DeviceRuntime(const cudaDeviceProp& properties, const cudaFuncAttributes& code,
-                cudaStream_t stream, const cudaEvent_t (&marks)[2])
+                cudaStream_t stream, const cudaEvent_t (&events)[kEvents])
       : properties_(properties),
         has_hopper_code_(properties.major >= 9 && code.ptxVersion >= 90),
-        stream_(stream),
-        marks_{marks[0], marks[1]} {}
+        stream_(stream) {
+    std::copy_n(events, kEvents, events_);
+  }
   ~DeviceRuntime() override {
     cudaStreamSynchronize(stream_);
     for (cudaGraphExec_t graph : graphs_) cudaGraphExecDestroy(graph);
-    for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
+    for (cudaEvent_t event : events_) cudaEventDestroy(event);
     cudaStreamDestroy(stream_);
   }
 
@@ -83,20 +85,20 @@ class DeviceRuntime final : public Runtime {
     require(cudaGetLastError(), "a kernel could not be launched");
     require(cudaStreamSynchronize(stream_), "a kernel failed");
   }
-  void set_mark(int mark) override {
-    require(cudaEventRecord(marks_[mark], stream_), "cudaEventRecord");
+  void record_event(int event) override {
+    require(cudaEventRecord(events_[event], stream_), "cudaEventRecord");
   }
-  void wait_for_mark(int mark) override {
+  void wait_for_event(int event) override {
     require(cudaGetLastError(), "a kernel could not be launched");
-    require(cudaEventSynchronize(marks_[mark]), "a kernel failed");
+    require(cudaEventSynchronize(events_[event]), "a kernel failed");
   }
 
-  bool can_record() const override { return true; }
-  void begin_recording() override {
+  bool has_graphs() const override { return true; }
+  void begin_graph() override {
     require(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
             "cudaStreamBeginCapture");
   }
-  uint64_t end_recording() override {
+  uint64_t end_graph() override {
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
     if (!given(cudaStreamEndCapture(stream_, &graph))) return 0;
@@ -110,8 +112,8 @@ class DeviceRuntime final : public Runtime {
     graphs_.push_back(executable);
     return graphs_.size();
   }
-  void play(uint64_t recording) override {
-    require(cudaGraphLaunch(graphs_[recording - 1], stream_), "cudaGraphLaunch");
+  void launch_graph(uint64_t graph) override {
+    require(cudaGraphLaunch(graphs_[graph - 1], stream_), "cudaGraphLaunch");
   }
 
  private:
@@ -128,7 +130,7 @@ class DeviceRuntime final : public Runtime {
   cudaDeviceProp properties_;
   bool has_hopper_code_;  // what was compiled for 8.0 knows no clusters, wherever it runs
   cudaStream_t stream_;
-  cudaEvent_t marks_[2];
+  cudaEvent_t events_[kEvents];
   std::vector<cudaGraphExec_t> graphs_;
   bool overlaps_ = false;
 };
@@ -140,7 +142,7 @@ std::unique_ptr<Runtime> Runtime::create(std::string* error) {
   cudaError_t status = cudaGetDeviceCount(&count);
   cudaDeviceProp properties;
   cudaStream_t stream = nullptr;
-  cudaEvent_t marks[2] = {};
+  cudaEvent_t events[Runtime::kEvents] = {};
   if (status == cudaSuccess && count == 0) status = cudaErrorNoDevice;
   if (status == cudaSuccess) status = cudaSetDevice(0);
   if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
@@ -151,15 +153,15 @@ std::unique_ptr<Runtime> Runtime::create(std::string* error) {
   cudaFuncAttributes attributes;
   if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, probe);
   if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-  for (cudaEvent_t& mark : marks) {
-    if (status == cudaSuccess) status = cudaEventCreateWithFlags(&mark, cudaEventDisableTiming);
+  for (cudaEvent_t& event : events) {
+    if (status == cudaSuccess) status = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
   }
   if (status != cudaSuccess) {
     cudaGetLastError();
     *error = cudaGetErrorString(status);
     return nullptr;
   }
-  return std::make_unique<DeviceRuntime>(properties, attributes, stream, marks);
+  return std::make_unique<DeviceRuntime>(properties, attributes, stream, events);
 }
 
 }  // namespace deltaserve::cuda

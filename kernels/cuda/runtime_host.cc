@@ -17,7 +17,7 @@ class HostRuntime final : public Runtime {
  public:
   std::string description() const override { return "emulated GPU"; }
   simt::Stream stream() const override {
-    return {recording_ ? &recordings_.back() : &queue_, overlaps_};
+    return {recording_ ? &graphs_.back() : &queue_, overlaps_};
   }
 
   void* allocate(size_t bytes) override {
@@ -50,29 +50,32 @@ class HostRuntime final : public Runtime {
     DS_CHECK(!recording_);
     run(queue_.size());
   }
-  void set_mark(int mark) override { marks_[mark] = executed_ + queue_.size(); }
-  void wait_for_mark(int mark) override {
+  void record_event(int event) override {
+    DS_CHECK(event >= 0 && event < kEvents && !recording_);
+    events_[event] = executed_ + queue_.size();
+  }
+  void wait_for_event(int event) override {
     DS_CHECK(!recording_);
-    if (marks_[mark] > executed_) run(static_cast<size_t>(marks_[mark] - executed_));
+    if (events_[event] > executed_) run(static_cast<size_t>(events_[event] - executed_));
   }
 
   bool has_clusters() const override { return true; }
   bool can_overlap() const override { return true; }
   void set_overlap(bool overlaps) override { overlaps_ = overlaps; }
-  bool can_record() const override { return true; }
-  void begin_recording() override {
+  bool has_graphs() const override { return true; }
+  void begin_graph() override {
     DS_CHECK(!recording_);
-    recordings_.emplace_back();
+    graphs_.emplace_back();
     recording_ = true;
   }
-  uint64_t end_recording() override {
+  uint64_t end_graph() override {
     DS_CHECK(recording_);
     recording_ = false;
-    return recordings_.size();
+    return graphs_.size();
   }
-  void play(uint64_t recording) override {
-    const Queue& recorded = recordings_[static_cast<size_t>(recording) - 1];
-    queue_.insert(queue_.end(), recorded.begin(), recorded.end());
+  void launch_graph(uint64_t graph) override {
+    const Queue& works = graphs_[static_cast<size_t>(graph) - 1];
+    queue_.insert(queue_.end(), works.begin(), works.end());
   }
 
  private:
@@ -83,9 +86,9 @@ class HostRuntime final : public Runtime {
   }
 
   mutable Queue queue_;
-  uint64_t executed_ = 0;       // works that left the queue
-  uint64_t marks_[2] = {0, 0};  // as many works stand in front
-  mutable std::vector<Queue> recordings_;
+  uint64_t executed_ = 0;          // works that left the queue
+  uint64_t events_[kEvents] = {};  // as many works stand in front
+  mutable std::vector<Queue> graphs_;
   bool recording_ = false;  // into the last of them
   bool overlaps_ = false;
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include <bit>
 
+#include "kernels/base/state_format.h"
 #include "kernels/cuda/simt.h"
 
 namespace deltaserve::cuda {
@@ -36,10 +37,11 @@ DS_DEVICE void store_state(const float* from, uint16_t* to) {
   simt::store_once(reinterpret_cast<simt::Words4*>(to), v);
 }
 
-// What storing does to a value.
-template <class Stored>
-DS_DEVICE float stored_value(float value) {
-  if constexpr (sizeof(Stored) == sizeof(float)) return value;
+// What storing does to a value: `round` of the format, by the device's own conversion.
+DS_DEVICE float rounded(F32State, float value) {
+  return value;
+}
+DS_DEVICE float rounded(Bf16State, float value) {
   return std::bit_cast<float>(simt::pack_bf16(value, 0.0f).bits << 16);
 }
 

@@ -1,6 +1,7 @@
 // The one list of mixers: kernels, loaders and tests iterate over it or dispatch on it.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/mixer/gated_delta_net.h"
 #include "kernels/mixer/kimi_delta.h"
@@ -73,6 +74,32 @@ constexpr decltype(auto) dispatch_mixer(MixerKind kind, Visitor&& visit) {
   }
   __builtin_unreachable();
 }
+
+// Returns true if two mixers write into the state in the same way: they have the same value() and
+// both correct it or both do not.
+template <float (*)(const Token&, int)>
+struct ValueOf;
+template <class Mixer, class Other>
+constexpr bool has_same_values() {
+  return Mixer::kErases == Other::kErases &&
+         std::is_same_v<ValueOf<&Mixer::value>, ValueOf<&Other::value>>;
+}
+template <class Mixer, class First, class... Rest>
+constexpr auto first_with_values() {
+  if constexpr (has_same_values<Mixer, First>()) {
+    return First{};
+  } else {
+    return first_with_values<Mixer, Rest...>();
+  }
+}
+// The first mixer of the list that writes like Mixer. Code that depends only on a mixer's value()
+// and kErases is compiled once for all mixers that share them.
+template <class Mixer>
+using FirstWithValuesOf = decltype(first_with_values<Mixer
+#define X(kind, mixer, name, rule) , mixer
+                                                         DELTASERVE_MIXERS(X)
+#undef X
+                                                     >());
 
 // Return the traits of the struct that `kind` names.
 constexpr Decay decay_of(MixerKind kind) {

@@ -1,7 +1,7 @@
 """Train a small Q-Delta language model on a CPU or a GPU.
 
     CPU: OPENBLAS_NUM_THREADS=1 python3 train.py --tokens tokens --out runs/s --minutes 300
-    GPU: python3 train.py --device cuda --precision bfloat16 --compile --config M --batch 128 \\
+    GPU: python3 train.py --device cuda --precision bfloat16 --config M --batch 128 \\
              --chunk 64 --tokens tokens --out runs/m --steps 9000
 
 The run lasts --steps or --minutes; the learning rate warms up, stays, and decays to zero over the
@@ -130,7 +130,6 @@ class Trainer:
         if arguments.resume:
             self.load(arguments.resume)
         self.started = time.time()
-        self.compute_loss = torch.compile(self.model) if arguments.compile else self.model
 
     @property
     def minutes(self):
@@ -145,14 +144,14 @@ class Trainer:
         return torch.autocast('cuda' if self.device.startswith('cuda') else 'cpu',
                               dtype=torch.bfloat16, enabled=self.is_mixed)
 
-    def loss(self, windows, forward=None):
+    def loss(self, windows):
         with self.autocast():
-            return (forward or self.model)(windows[:, :-1], windows[:, 1:])
+            return self.model(windows[:, :-1], windows[:, 1:])
 
     def train_step(self, windows):
         """One update; returns the loss. A step with a non-finite gradient changes nothing."""
         factor = self.schedule.factor(self.step, self.minutes)
-        loss = self.loss(windows, self.compute_loss)
+        loss = self.loss(windows)
         for parameter in self.model.parameters():
             parameter.grad = None
         loss.backward()
@@ -305,7 +304,6 @@ def parse_arguments(command_line=None):
     add('--device', 'cpu', 'cpu or cuda')
     add('--threads', 1, 'CPU threads')
     add('--precision', 'float32', 'of matrix products', choices=('float32', 'bfloat16'))
-    parser.add_argument('--compile', action='store_true', help='torch.compile (torch 2)')
     add('--batch', 4, 'windows a step')
     add('--length', 512, 'tokens a window')
     add('--chunk', 32, 'tokens a block of the recurrence')

@@ -1,5 +1,5 @@
 // Measures the passes over rows of activations (convolution, norms, gates), at the sizes of
-// gdn-335m and with the rows of one step, which the last-level cache holds. It compares them with
+// gdn-303m and with the rows of one step, which the last-level cache holds. It compares them with
 // the limits of the machine: plain reads beyond the caches, and float multiply-adds.
 //
 //     rowwise_bench [threads [rows]]

@@ -25,8 +25,7 @@ import time
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 FOLDER = os.path.join(ROOT, "kernels/cuda")
 OPTIONS = os.path.join(FOLDER, "nvcc_options.txt")
-# Files of the module in other folders, as kernels/cuda/CMakeLists.txt has them.
-OTHER_FILES = ("kernels/state_layout.cc",)
+SOURCES = os.path.join(FOLDER, "sources.cmake")
 SYMBOL = "deltaserve_cuda_module"
 ARCHITECTURES = "80,90a,100f,120f"
 
@@ -48,17 +47,26 @@ def find_nvcc():
     return shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 
 
+def source_lists():
+    """The lists of sources.cmake by name, of paths from the root."""
+    with open(SOURCES) as text:
+        lists = re.findall(r"^set\((\w+)([^)]*)\)", text.read(), re.MULTILINE)
+    return {name: [os.path.relpath(os.path.join(FOLDER, file), ROOT) for file in files.split()]
+            for name, files in lists}
+
+
 def module_files():
     """What nvcc makes the module of; files of the emulation are for tests."""
-    own = [os.path.join("kernels/cuda", name) for name in sorted(os.listdir(FOLDER))
-           if name.endswith(".cc") and not name.endswith("_host.cc")]
-    return [*own, *OTHER_FILES]
+    return sorted(file for name, files in source_lists().items() if name != "cuda_host_sources"
+                  for file in files)
 
 
-def not_in_cmake(files, text):
-    """Those of `files` that the text of kernels/cuda/CMakeLists.txt does not name."""
-    listed = set(re.findall(r"[\w./]+\.cc\b", text))
-    return [f for f in files if os.path.relpath(os.path.join(ROOT, f), FOLDER) not in listed]
+def unlisted(names):
+    """The sources among the names of files in kernels/cuda that no list of sources.cmake has."""
+    listed = {file for files in source_lists().values() for file in files}
+    own = [os.path.relpath(os.path.join(FOLDER, name), ROOT) for name in sorted(names)
+           if name.endswith(".cc")]
+    return [file for file in own if file not in listed]
 
 
 def read_output(text):
@@ -167,9 +175,8 @@ def main():
     architectures = arguments.arch.split(",")
     faults = []
     if not arguments.files:
-        with open(os.path.join(FOLDER, "CMakeLists.txt")) as text:
-            faults += ["%s is not in kernels/cuda/CMakeLists.txt" % f
-                       for f in not_in_cmake(files, text.read())]
+        faults += ["%s is not in kernels/cuda/sources.cmake" % f
+                   for f in unlisted(os.listdir(FOLDER))]
     with tempfile.TemporaryDirectory() as work, \
             concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         def out(file, architecture):

@@ -92,27 +92,27 @@ class CudaDecodeLayer : public testing::TestWithParam<LayerCase> {
 
 TEST_P(CudaDecodeLayer, EqualsReference) {
   ASSERT_TRUE(cuda::has_decode_layer(world_.layer().shape, world_.weights()));
-  LayerDevice device(world_, Dtype::kF32, kPaths);
+  LayerDevice device(world_, StateFormat::kF32, kPaths);
   device.step(pieces());
   expect_near_truth(device, kTolerance);
 }
 
 TEST_P(CudaDecodeLayer, StatesInBf16) {
   if (GetParam().shape.decay() == Decay::kNone) return;  // refused by the loader
-  LayerDevice device(world_, Dtype::kBf16, kPaths);
+  LayerDevice device(world_, StateFormat::kBf16, kPaths);
   device.step(pieces());
   expect_near_truth(device, kBf16Tolerance);
 }
 
 TEST_P(CudaDecodeLayer, BitsDependOnTheOwnSequenceOnly) {
-  LayerDevice together(world_, Dtype::kF32, kPaths);
+  LayerDevice together(world_, StateFormat::kF32, kPaths);
   together.step(pieces());
-  LayerDevice alone(world_, Dtype::kF32, kPaths);
+  LayerDevice alone(world_, StateFormat::kF32, kPaths);
   for (const Piece& piece : pieces()) {
     if (piece.job != kPadding) alone.step({piece});
   }
   simt::host::set_order(simt::host::Order::kBackward);
-  LayerDevice backward(world_, Dtype::kF32, kPaths);
+  LayerDevice backward(world_, StateFormat::kF32, kPaths);
   backward.step(pieces());
   simt::host::set_order(simt::host::Order::kForward);
   for (const Piece& piece : pieces()) {
@@ -126,13 +126,13 @@ TEST_P(CudaDecodeLayer, BitsDependOnTheOwnSequenceOnly) {
 TEST_P(CudaDecodeLayer, HasTheBitsOfThePasses) {
   const cuda::LayerPaths passes;
   const cuda::LayerPaths by_rows = {.one_launch_decode = true, .most_one_launch_rows = 2};
-  for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
-    if (dtype == Dtype::kBf16 && GetParam().shape.decay() == Decay::kNone) continue;
-    LayerDevice one_launch(world_, dtype, kPaths);
+  for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
+    if (format == StateFormat::kBf16 && GetParam().shape.decay() == Decay::kNone) continue;
+    LayerDevice one_launch(world_, format, kPaths);
     one_launch.step(pieces());
-    LayerDevice apart(world_, dtype, passes);
+    LayerDevice apart(world_, format, passes);
     apart.step(pieces());
-    LayerDevice alone(world_, dtype, by_rows);
+    LayerDevice alone(world_, format, by_rows);
     for (const Piece& piece : pieces()) {
       if (piece.job != kPadding) alone.step({piece});
     }
@@ -145,9 +145,9 @@ TEST_P(CudaDecodeLayer, HasTheBitsOfThePasses) {
 }
 
 TEST_P(CudaDecodeLayer, AStateMayGoOnInAnotherSlot) {
-  LayerDevice in_place(world_, Dtype::kF32, kPaths);
+  LayerDevice in_place(world_, StateFormat::kF32, kPaths);
   in_place.step(pieces());
-  LayerDevice moved(world_, Dtype::kF32, kPaths);
+  LayerDevice moved(world_, StateFormat::kF32, kPaths);
   moved.step(pieces(), 1);
   for (const Piece& piece : pieces()) {
     if (piece.job == kPadding) continue;

@@ -48,7 +48,7 @@ std::string name_of(const testing::TestParamInfo<Case>& info) {
   if (c.rule == Rule::kCovariance) name += "_covariance";
   return name + "_K" + std::to_string(c.head.key_dim) + "_V" + std::to_string(c.head.value_dim) +
          "_" + kInputs[static_cast<int>(c.head.inputs)] +
-         (c.state_dtype == Dtype::kBf16 ? "_bf16" : "");
+         (c.format == StateFormat::kBf16 ? "_bf16" : "");
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -123,7 +123,7 @@ class Bf16State : public DeltaPrefill {};
 // To the bit: a bf16 state is a float state that is rounded behind every chunk.
 TEST_P(Bf16State, IsRoundedOnTheGrid) {
   PrefillCase wide_case = prefill();
-  wide_case.state_dtype = Dtype::kF32;
+  wide_case.format = StateFormat::kF32;
   const std::vector<int> lengths = {70, 66};
   PrefillWorld narrow(prefill(), lengths);
   narrow.step_all(path_);
@@ -157,7 +157,7 @@ std::vector<Case> all_cases() {
     const auto add = [&](const HeadCase& head, Rule rule = Rule::kLayer) {
       if (!has_path(path, head)) return;
       const auto lengths = static_cast<int>(all.size() % kShortLengths);
-      all.push_back({{head, Dtype::kF32, rule}, path, lengths});
+      all.push_back({{head, StateFormat::kF32, rule}, path, lengths});
     };
     const bool plain = path == PrefillPath::kPlain;
     const int K = plain ? 20 : 64;
@@ -193,29 +193,31 @@ std::vector<Case> all_cases() {
   return all;
 }
 
-std::vector<Case> one_case_each(Dtype state_dtype) {
+std::vector<Case> one_case_each(StateFormat format) {
   std::vector<Case> all;
   for (const PrefillPath path : {PrefillPath::kPlain, PrefillPath::kTensor}) {
     for (const MixerKind kind : kAllMixers) {
-      if (state_dtype == Dtype::kBf16 && decay_of(kind) == Decay::kNone) continue;
+      if (format == StateFormat::kBf16 && decay_of(kind) == Decay::kNone) continue;
       const int size = path == PrefillPath::kPlain ? 40 : 64;
-      all.push_back({{{kind, Inputs::kRandom, size, size}, state_dtype}, path});
+      all.push_back({{{kind, Inputs::kRandom, size, size}, format}, path});
     }
   }
   // The wider states of tensor cores, erasing and not.
   for (const int key_dim : {128, 256}) {
     for (const MixerKind kind : {MixerKind::kDeltaNet, MixerKind::kGatedDeltaNet,
                                  MixerKind::kQDelta, MixerKind::kMamba2}) {
-      if (state_dtype == Dtype::kBf16 && decay_of(kind) == Decay::kNone) continue;
-      all.push_back({{{kind, Inputs::kRandom, key_dim, 128}, state_dtype}, PrefillPath::kTensor});
+      if (format == StateFormat::kBf16 && decay_of(kind) == Decay::kNone) continue;
+      all.push_back({{{kind, Inputs::kRandom, key_dim, 128}, format}, PrefillPath::kTensor});
     }
   }
   return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DeltaPrefill, testing::ValuesIn(all_cases()), name_of);
-INSTANTIATE_TEST_SUITE_P(All, Invariance, testing::ValuesIn(one_case_each(Dtype::kF32)), name_of);
-INSTANTIATE_TEST_SUITE_P(All, Bf16State, testing::ValuesIn(one_case_each(Dtype::kBf16)), name_of);
+INSTANTIATE_TEST_SUITE_P(All, Invariance, testing::ValuesIn(one_case_each(StateFormat::kF32)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(All, Bf16State, testing::ValuesIn(one_case_each(StateFormat::kBf16)),
+                         name_of);
 
 }  // namespace
 }  // namespace deltaserve

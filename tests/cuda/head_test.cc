@@ -68,9 +68,25 @@ class DeviceRows {
     std::vector<DrawResult> results(count + 1);
     std::memset(static_cast<void*>(results.data()), 0xff, results.size() * sizeof(DrawResult));
     simt::host::set_order(order);
-    cuda::launch_evaluate(
-        {}, {logits_.data(), static_cast<int64_t>(vocab_), static_cast<int>(count), rows_.data(),
-             adjustments_.data(), allowed_.data(), scratch.data(), results.data()});
+    // Slots in reverse; the last row names none.
+    std::vector<int32_t> last_tokens(count + 1, -7);
+    for (size_t r = 0; r + 1 < count; ++r) rows_[r].slot = static_cast<int32_t>(count - r);
+    cuda::EvaluateCall call;
+    call.logits = logits_.data();
+    call.logits_stride = call.vocab = static_cast<int64_t>(vocab_);
+    call.num_rows = static_cast<int>(count);
+    call.rows = rows_.data();
+    call.adjustments = adjustments_.data();
+    call.allowed = allowed_.data();
+    call.scratch = scratch.data();
+    call.results = results.data();
+    call.last_tokens = last_tokens.data();
+    cuda::launch_evaluate({}, call);
+    for (size_t r = 0; r + 1 < count; ++r) {
+      EXPECT_EQ(last_tokens[count - r], results[r].token);
+    }
+    EXPECT_EQ(last_tokens[0], -7);
+    EXPECT_EQ(last_tokens[1], -7);
     EXPECT_EQ(std::memcmp(logits.data(), logits_.data(), logits.size() * sizeof(float)), 0);
     for (size_t r = 0; r < count; ++r) {
       if (rows_[r].num_adjustments > 0 && rows_[r].sample) continue;

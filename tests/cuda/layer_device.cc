@@ -81,17 +81,17 @@ Piece whole_job(int job) {
   return {job, 0, kJobs[job].rows, kJobs[job].decode};
 }
 
-LayerDevice::LayerDevice(const World& world, Dtype state_dtype, const cuda::LayerPaths& paths)
+LayerDevice::LayerDevice(const World& world, StateFormat format, const cuda::LayerPaths& paths)
     : world_(world),
       paths_(paths),
       float_layout_(StateLayout::of(world.layer().shape, kLayers)),
-      layout_(StateLayout::of(world.layer().shape, kLayers, state_dtype)),
+      layout_(StateLayout::of(world.layer().shape, kLayers, format)),
       slots_(size(kNumSlots * layout_.floats)),
       before_(size(kNumSlots * layout_.floats)) {
   for (int i = 0; i < kNumSlots; ++i) {
     const float* from = world.before().data() + i * world.slot_floats();
     float* to = slots_.data() + i * layout_.floats;
-    if (state_dtype == Dtype::kF32) {
+    if (format == StateFormat::kF32) {
       std::copy_n(from, layout_.floats, to);
     } else {
       convert<true>(float_layout_, layout_, from, to);
@@ -141,25 +141,24 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
     std::copy_n(&projected[size(r * width)], width, &rows[size(r * (width + kBehindRow))]);
   }
   layer.projection.columns += kBehindRow;
-  const cuda::LayerCall call = {
-      {layer,
-       world_.weights(),
-       view,
-       rows.data(),
-       out.data(),
-       {slots_.data(), layout_.floats, layout_.layers[1], layout_.state_dtype},
-       features.data(),
-       gates.data(),
-       key_columns == 0 ? nullptr : queries.data(),
-       key_columns == 0 ? nullptr : covariance.data(),
-       gate_layout},
-      row_segments.data(),
-      chunks.data(),
-      static_cast<int32_t>(chunks.size()),
-      scratch.data(),
-      out_bf16.data(),
-      paths_,
-      kBehindRow};
+  const cuda::LayerCall call = {{layer,
+                                 world_.weights(),
+                                 view,
+                                 rows.data(),
+                                 out.data(),
+                                 {slots_.data(), layout_.floats, layout_.layers[1]},
+                                 features.data(),
+                                 gates.data(),
+                                 key_columns == 0 ? nullptr : queries.data(),
+                                 key_columns == 0 ? nullptr : covariance.data(),
+                                 gate_layout},
+                                row_segments.data(),
+                                chunks.data(),
+                                static_cast<int32_t>(chunks.size()),
+                                scratch.data(),
+                                out_bf16.data(),
+                                paths_,
+                                kBehindRow};
   cuda::run_mixer_layer({}, call);
 }
 
@@ -167,25 +166,24 @@ void LayerDevice::step(const std::vector<Piece>& pieces, int slot_shift) {
   std::vector<Segment> segments;
   std::vector<float> projected;
   int rows = 0;
-  int num_decode = 0;
   for (const Piece& piece : pieces) {
     const int count = piece.end - piece.begin;
-    num_decode += piece.decode ? 1 : 0;
+    const RowKind kind = piece.decode ? RowKind::kDecode : RowKind::kPrefill;
     if (piece.job == kPadding) {
-      segments.push_back({-1, -1, rows, count, 0});
+      segments.push_back({kind, -1, -1, rows, count, 0});
       projected.insert(projected.end(), size(count * world_.layer().projection.columns), NAN);
     } else {
       int& slot = slot_[size(piece.job)];
       segments.push_back(
-          {slot, slot + slot_shift, rows, count, kJobs[piece.job].history + piece.begin});
+          {kind, slot, slot + slot_shift, rows, count, kJobs[piece.job].history + piece.begin});
       slot += slot_shift;
       projected.insert(projected.end(), world_.projected_row(piece.job, piece.begin),
                        world_.projected_row(piece.job, piece.end));
     }
     rows += count;
   }
-  const StepView view = {nullptr, rows, segments.data(), static_cast<int32_t>(segments.size()),
-                         num_decode};
+  const std::vector<int32_t> no_tokens(size(rows), 0);
+  const StepView view = StepView::of({array_of(no_tokens), array_of(segments)});
   // One row more than there are.
   std::vector<float> out(size((rows + 1) * stride()), kUntouched);
   std::vector<uint16_t> out_bf16(out.size(), f32_to_bf16(kUntouched));
@@ -265,7 +263,7 @@ const float* LayerDevice::state(int job) const {
 
 std::vector<float> LayerDevice::unpacked(const float* slot) const {
   std::vector<float> floats(size(float_layout_.floats));
-  if (layout_.state_dtype == Dtype::kF32) {
+  if (layout_.layers[1].format == StateFormat::kF32) {
     std::copy_n(slot, layout_.floats, floats.data());
   } else {
     convert<false>(float_layout_, layout_, slot, floats.data());

@@ -7,7 +7,7 @@
 
 namespace deltaserve {
 
-// Rows [begin, end) of a job in a step; one row may be decoded where its job would be read.
+// Rows [begin, end) of a job in a step, which may be decoded where its job would be read.
 struct Piece {
   int job;
   int begin;
@@ -19,10 +19,10 @@ inline constexpr int kPadding = -1;
 
 Piece whole_job(int job);
 
-// The slots of a world, stored as `state_dtype`, and the rows that came out of them.
+// The slots of a world, their states stored in `format`, and the rows that came out of them.
 class LayerDevice {
  public:
-  explicit LayerDevice(const World& world, Dtype state_dtype = Dtype::kF32,
+  explicit LayerDevice(const World& world, StateFormat format = StateFormat::kF32,
                        const cuda::LayerPaths& paths = {});
 
   // Decode pieces first. Expects that rows of padding become zeros, that nothing else is written,

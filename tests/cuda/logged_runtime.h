@@ -9,8 +9,8 @@
 namespace deltaserve::cuda {
 
 struct RuntimeLog {
-  bool can_record = true;
-  bool recording_fails = false;
+  bool has_graphs = true;
+  bool graphs_fail = false;
   bool can_overlap = true;
   bool overlaps = false;
   int wrong_copy = 0;  // the copy to the host that arrives as zeros, counted from 1
@@ -18,17 +18,24 @@ struct RuntimeLog {
   int failed_launches = 0;  // the question for them that is answered with no, counted from 1
   int asked = 0;
   int synchronized = 0;
-  int recorded = 0;
-  int played = 0;
+  int graphs_made = 0;
+  int graphs_launched = 0;
+  int waited = 0;              // for events
+  int refused_allocation = 0;  // of the device or the host, counted from 1
+  int allocations = 0;
 };
 class LoggedRuntime final : public Runtime {
  public:
   explicit LoggedRuntime(RuntimeLog* log) : log_(*log) {}
   std::string description() const override { return inner_->description(); }
   simt::Stream stream() const override { return inner_->stream(); }
-  void* allocate(size_t bytes) override { return inner_->allocate(bytes); }
+  void* allocate(size_t bytes) override {
+    return ++log_.allocations == log_.refused_allocation ? nullptr : inner_->allocate(bytes);
+  }
   void release(void* memory) override { inner_->release(memory); }
-  void* allocate_host(size_t bytes) override { return inner_->allocate_host(bytes); }
+  void* allocate_host(size_t bytes) override {
+    return ++log_.allocations == log_.refused_allocation ? nullptr : inner_->allocate_host(bytes);
+  }
   void release_host(void* memory) override { inner_->release_host(memory); }
   void copy_in(void* device, const void* host, size_t bytes) override {
     inner_->copy_in(device, host, bytes);
@@ -47,24 +54,27 @@ class LoggedRuntime final : public Runtime {
     ++log_.synchronized;
     inner_->synchronize();
   }
-  void set_mark(int mark) override { inner_->set_mark(mark); }
-  void wait_for_mark(int mark) override { inner_->wait_for_mark(mark); }
+  void record_event(int event) override { inner_->record_event(event); }
+  void wait_for_event(int event) override {
+    ++log_.waited;
+    inner_->wait_for_event(event);
+  }
   bool has_clusters() const override { return true; }
   bool can_overlap() const override { return log_.can_overlap && inner_->can_overlap(); }
   void set_overlap(bool overlaps) override {
     log_.overlaps = overlaps;
     inner_->set_overlap(overlaps);
   }
-  bool can_record() const override { return log_.can_record; }
-  void begin_recording() override { inner_->begin_recording(); }
-  uint64_t end_recording() override {
-    ++log_.recorded;
-    const uint64_t recording = inner_->end_recording();
-    return log_.recording_fails ? 0 : recording;
+  bool has_graphs() const override { return log_.has_graphs; }
+  void begin_graph() override { inner_->begin_graph(); }
+  uint64_t end_graph() override {
+    ++log_.graphs_made;
+    const uint64_t graph = inner_->end_graph();
+    return log_.graphs_fail ? 0 : graph;
   }
-  void play(uint64_t recording) override {
-    ++log_.played;
-    inner_->play(recording);
+  void launch_graph(uint64_t graph) override {
+    ++log_.graphs_launched;
+    inner_->launch_graph(graph);
   }
 
  private:

@@ -2,25 +2,29 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iterator>
+#include <string_view>
 
 #include "kernels/cuda/module.h"
 
 namespace deltaserve::cuda {
 namespace {
 
-CrossingStruct structs[std::size(kCrossingStructs)];
+CrossingType types[std::size(kCrossingTypes)];
+
+[[maybe_unused]] CrossingType& type(std::string_view name) {
+  return *std::find_if(std::begin(types), std::end(types),
+                       [&](const CrossingType& t) { return t.name == name; });
+}
 
 void* create(const ModuleOptions*, char*, size_t) {
   std::abort();  // nobody may come this far
 }
 
 ModuleTable misfit() {
-  std::copy(std::begin(kCrossingStructs), std::end(kCrossingStructs), structs);
+  std::copy(std::begin(kCrossingTypes), std::end(kCrossingTypes), types);
   ModuleTable table = {};
-  table.version = kModuleVersion;
-  table.mixers = mixers_fingerprint();
-  table.num_structs = std::size(structs);
-  table.structs = structs;
+  table.num_types = std::size(types);
+  table.types = types;
   table.create = create;
   MISFIT;
   return table;

@@ -2,6 +2,7 @@
 // else is in the step.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 
@@ -127,6 +128,40 @@ TEST_P(CudaMixerLayer, BitsDependOnTheOwnSequenceOnly) {
   }
 }
 
+// A decode segment of several rows has the bits of as many steps of one row each, by one launch or
+// by passes, whatever else is in its step.
+TEST_P(CudaMixerLayer, DecodeSegmentsOfSeveralRowsAreSingleSteps) {
+  struct Run {
+    int job;
+    int rows;
+  };
+  std::vector<Run> runs;
+  std::vector<Piece> together;
+  for (int job = 0; job < kNumJobs; ++job) {
+    const int rows = std::min(kJobs[job].rows, 10);  // more than kernels load at a time
+    const bool decoded = rows != 2 && job < 8;
+    if (decoded) runs.push_back({job, rows});
+    if (decoded) together.push_back({job, 0, rows, true});
+  }
+  together.push_back({kPadding, 0, 1, true});
+  together.push_back({4, 0, 2, false});
+  for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
+    if (format != StateFormat::kF32 && GetParam().shape.decay() == Decay::kNone) continue;
+    LayerDevice several(world_, format);
+    several.step(together);
+    LayerDevice single(world_, format, {.one_launch_decode = true});
+    for (int row = 0; row < 10; ++row) {
+      std::vector<Piece> pieces;
+      for (const Run& run : runs) {
+        if (row < run.rows) pieces.push_back({run.job, row, row + 1, true});
+      }
+      single.step(pieces);
+    }
+    for (const Run& run : runs) EXPECT_TRUE(several.same_job(single, run.job)) << run.job;
+    EXPECT_TRUE(several.same_foreign_states());
+  }
+}
+
 TEST_P(CudaMixerLayer, AStateMayGoOnInAnotherSlot) {
   const std::vector<int> jobs = jobs_of(Jobs::kShort);
   LayerDevice in_place(world_);
@@ -139,7 +174,7 @@ TEST_P(CudaMixerLayer, AStateMayGoOnInAnotherSlot) {
 
 TEST_P(CudaMixerLayerStates, InBf16) {
   const std::vector<int> jobs = jobs_of(Jobs::kAll);
-  LayerDevice device(world_, Dtype::kBf16);
+  LayerDevice device(world_, StateFormat::kBf16);
   device.step(with_padding(whole(jobs)));
   expect_near_truth(device, jobs, kBf16Tolerance);
 }
@@ -256,7 +291,7 @@ class CudaImageMixerLayer : public CudaMixerLayer {
 
 TEST_P(CudaImageMixerLayer, EqualsReferenceWhereverItIsCut) {
   const std::vector<int> jobs = jobs_of(Jobs::kAll);
-  LayerDevice device(world_, Dtype::kF32, kPaths);
+  LayerDevice device(world_, StateFormat::kF32, kPaths);
   device.step(with_padding(whole(jobs)));
   expect_near_truth(device, jobs, kImageTolerance);
   double rows = 0;
@@ -268,7 +303,7 @@ TEST_P(CudaImageMixerLayer, EqualsReferenceWhereverItIsCut) {
   RecordProperty("out_error", std::to_string(rows));
   RecordProperty("state_error", std::to_string(states));
   const ThreadOrder order(simt::host::Order::kBackward);
-  LayerDevice cut(world_, Dtype::kF32, kPaths);
+  LayerDevice cut(world_, StateFormat::kF32, kPaths);
   for (const int job : jobs) {
     if (kJobs[job].rows <= kChunkTokens) {
       cut.step({whole_job(job)});

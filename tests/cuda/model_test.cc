@@ -1,5 +1,6 @@
 // Golden models on the emulated GPU as an engine drives them: decode steps of changing sizes,
-// drawn on the device, launched, recorded or played. Their logits: tests/models/golden_test.cc.
+// queued ahead, drawn on the device, launched one by one or as a graph. Their logits:
+// tests/models/golden_test.cc.
 #include "models/model.h"
 
 #include <gtest/gtest.h>
@@ -17,13 +18,14 @@ namespace {
 constexpr int kSlots = 6;
 constexpr int kPrompt = 5;
 
-// A model, and sequences of tokens that it has drawn.
+// A model, and sequences of tokens that it has drawn. Where `ahead`, every step but the first is
+// queued before the one in front of it is waited for, and its tokens are those of the slots.
 class Driven {
  public:
-  Driven(const std::string& folder, WeightFormat format, bool recordings) {
+  Driven(const std::string& folder, WeightFormat format, bool graphs, bool ahead) : ahead_(ahead) {
     std::string error;
     cuda::BackendOptions options;
-    options.recordings = recordings;
+    options.graphs = graphs;
     backend_ = cuda::make_cuda_backend(cuda::Runtime::create(&error), options);
     ModelLimits limits;
     limits.max_rows = 40;
@@ -35,40 +37,51 @@ class Driven {
     model_ = *std::move(loaded);
     // Slots are not cleared for their next owner.
     const std::vector<float> poison(static_cast<size_t>(model_->layout().floats), NAN);
-    for (int slot = 0; slot < kSlots; ++slot) backend_->import_state(slot, poison.data());
+    for (int slot = 0; slot < kSlots; ++slot) {
+      backend_->wait(backend_->import_slot(slot, poison.data()), nullptr);
+    }
   }
 
   // Reads a prompt of its own for each slot, all in one step.
   void prefill(const std::vector<int>& slots) {
     std::vector<int32_t> ids;
     std::vector<Segment> segments;
-    std::vector<Draw> head;
+    std::vector<Draw> draws;
     for (const int slot : slots) {
-      segments.push_back({slot, slot, static_cast<int32_t>(ids.size()), kPrompt, 0});
+      segments.push_back(
+          {RowKind::kPrefill, slot, slot, static_cast<int32_t>(ids.size()), kPrompt, 0});
       for (int i = 0; i < kPrompt; ++i) ids.push_back((slot * 7 + i * 3) % vocab());
-      head.push_back(draw(slot, static_cast<int>(ids.size()) - 1, kPrompt));
+      draws.push_back(draw(slot, static_cast<int>(ids.size()) - 1, kPrompt));
       length_[slot] = kPrompt;
     }
-    run(ids, segments, 0, head, slots);
+    run(ids, segments, draws, slots);
   }
   // Decodes a token of each slot.
   void decode(const std::vector<int>& slots) {
     std::vector<int32_t> ids;
     std::vector<Segment> segments;
-    std::vector<Draw> head;
+    std::vector<Draw> draws;
     for (const int slot : slots) {
       const auto row = static_cast<int32_t>(ids.size());
-      ids.push_back(results_[slot].back().token);
-      segments.push_back({slot, slot, row, 1, length_[slot]++});
-      head.push_back(draw(slot, row, length_[slot]));
+      ids.push_back(ahead_ ? kTokenOfSlot : results_[slot].back().token);
+      segments.push_back({RowKind::kDecode, slot, slot, row, 1, length_[slot]++});
+      draws.push_back(draw(slot, row, length_[slot]));
     }
-    run(ids, segments, static_cast<int>(slots.size()), head, slots);
+    run(ids, segments, draws, slots);
+  }
+  // Waits for the last step.
+  void finish() {
+    if (under_way_.empty()) return;
+    std::vector<DrawResult> results(under_way_.size());
+    backend_->wait(ticket_, results.data());
+    for (size_t i = 0; i < under_way_.size(); ++i) results_[under_way_[i]].push_back(results[i]);
+    under_way_.clear();
   }
 
   const std::vector<DrawResult>& results(int slot) const { return results_[slot]; }
   std::vector<float> state(int slot) {
     std::vector<float> floats(static_cast<size_t>(model_->layout().floats));
-    backend_->export_state(slot, floats.data());
+    backend_->wait(backend_->export_slot(slot, floats.data()), nullptr);
     return floats;
   }
 
@@ -76,28 +89,33 @@ class Driven {
   int32_t vocab() const { return static_cast<int32_t>(model_->config().vocab_size); }
 
   static Draw draw(int slot, int row, int64_t position) {
-    Draw head;
-    head.row = row;
-    head.sample = true;
-    head.num_top = 3;
-    head.target = slot;
-    head.top_p = 0.9f;
-    head.seed = static_cast<uint64_t>(slot);
-    head.position = static_cast<uint64_t>(position);
-    return head;
+    Draw draw;
+    draw.row = row;
+    draw.slot = slot;
+    draw.sample = true;
+    draw.num_top = 3;
+    draw.target = slot;
+    draw.top_p = 0.9f;
+    draw.seed = static_cast<uint64_t>(slot);
+    draw.position = static_cast<uint64_t>(position);
+    return draw;
   }
 
-  void run(const std::vector<int32_t>& ids, const std::vector<Segment>& segments, int num_decode,
-           const std::vector<Draw>& head, const std::vector<int>& slots) {
-    const StepView view = {ids.data(), static_cast<int32_t>(ids.size()), segments.data(),
-                           static_cast<int32_t>(segments.size()), num_decode};
-    std::vector<DrawResult> results;
-    model_->wait(model_->submit(view, head), &results);
-    for (size_t i = 0; i < slots.size(); ++i) results_[slots[i]].push_back(results[i]);
+  void run(const std::vector<int32_t>& ids, const std::vector<Segment>& segments,
+           const std::vector<Draw>& draws, const std::vector<int>& slots) {
+    const Ticket ticket = model_->forward({array_of(ids), array_of(segments)});
+    finish();
+    model_->draw(ticket, array_of(draws));
+    ticket_ = ticket;
+    under_way_ = slots;
+    if (!ahead_) finish();
   }
 
+  bool ahead_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
+  Ticket ticket_;               // of the step under way
+  std::vector<int> under_way_;  // its slots
   int64_t length_[kSlots] = {};
   std::vector<DrawResult> results_[kSlots];
 };
@@ -110,19 +128,20 @@ class DrivenModel : public testing::TestWithParam<std::tuple<const char*, Weight
 
 // Sequences that come and go among others give the tokens, log-probabilities and states of each
 // alone, though steps of 3 and 5 rows are filled up to 4 and 8.
-TEST_P(DrivenModel, NeighboursPaddingAndRecordingsChangeNoBit) {
+TEST_P(DrivenModel, NeighboursPaddingGraphsAndStepsAheadChangeNoBit) {
   const auto [name, format] = GetParam();
   const std::string folder = std::string(DELTASERVE_GOLDEN "/") + name;
-  Driven together(folder, format, true);
+  Driven together(folder, format, true, true);
   together.prefill({0, 1, 4});
   for (int i = 0; i < 4; ++i) together.decode({4, 0, 1});
   together.prefill({3, 5});
   for (int i = 0; i < 3; ++i) together.decode({0, 1, 3, 4, 5});
   for (int i = 0; i < 2; ++i) together.decode({1, 5, 0});
+  together.finish();
   const std::vector<float> stranger = together.state(2);
   for (const float value : stranger) ASSERT_TRUE(std::isnan(value));
 
-  Driven alone(folder, format, false);
+  Driven alone(folder, format, false, false);
   for (const auto& [slot, tokens] :
        {std::pair(0, 9), std::pair(1, 9), std::pair(3, 3), std::pair(4, 7), std::pair(5, 5)}) {
     SCOPED_TRACE(slot);

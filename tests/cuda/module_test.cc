@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -41,44 +42,35 @@ class Setting {
 
 // What methods are given: the same for two backends.
 struct Arguments {
-  HostMatrix matrices[2];
-  MixerShape mixer;
-  MixerLayer layer;
-  StateLayout states;
-  StepView step;
-  Draw rows[3];
+  Program program;
+  Limits limits;
+  Step step;
+  Draw draws[3];
   std::array<DrawResult, 3> results;
   char state[8];
-  float floats[4];
 };
 
 // Calls every method of Backend, each argument with a value of its own. Returns what they returned.
 std::string call_everything(Backend* backend, Arguments* with) {
   std::ostringstream returned;
-  returned << backend->description() << "\n";
-  returned << backend->load_matrix(with->matrices, 2, WeightFormat::kBf16).id << "\n"
-           << backend->load_vector(with->matrices[1]).id << "\n"
-           << backend->allocate(10, 11).id << "\n"
-           << backend->reserve(with->mixer, 12, 13, 14, 15, 16) << "\n"
-           << backend->allocate_states(with->states, 17) << "\n"
-           << backend->weight_bytes() << " " << backend->matrix_bytes({18}) << "\n";
-  backend->copy_state(19, 20);
-  backend->export_state(21, with->state);
-  backend->import_state(22, with->state);
-  backend->begin_step(with->step);
-  backend->embed({23}, {24});
-  backend->rms_norm({25}, {26}, 0.5f, {27});
-  backend->matmul({{28}, 29}, {30}, {{31}, 32});
-  backend->matmul_add({{33}, 34}, {35}, {{36}, 37});
-  backend->add_bias({38}, {{39}, 40});
-  backend->mixer_layer(with->layer, {41}, {42});
-  backend->swiglu({43}, {44});
-  backend->head({45}, {46}, 0.25f, {47}, with->rows, 3);
-  const Ticket ticket = backend->end_step();
-  returned << ticket.step << "\n";
+  const auto add = [&](Ticket ticket) {
+    returned << ticket.step << " " << ticket.transfer << "\n";
+  };
+  returned << backend->refusal(with->program, with->limits) << "\n"
+           << backend->load(with->program, with->limits) << "\n"
+           << backend->description().substr(0, cuda::kModuleTextBytes - 1) << "\n"
+           << backend->steps_ahead() << "\n";
+  const Ticket ticket = backend->forward(with->step);
+  add(ticket);
+  backend->draw(ticket, {with->draws, 3});
   backend->wait(ticket, with->results.data());
   returned << with->results[2].token << "\n";
-  backend->read_buffer({48}, 49, with->floats);
+  backend->copy_slot(19, 20);
+  add(backend->export_slot(21, with->state));
+  add(backend->import_slot(22, with->state));
+  const Memory memory = backend->memory();
+  returned << memory.weights << " " << memory.step_weights << " " << memory.slots << " "
+           << memory.scratch << "\n";
   return returned.str();
 }
 
@@ -95,12 +87,7 @@ std::string recorded_calls() {
 
 TEST(Module, ForwardsEveryCallAsItIs) {
   Arguments with = {};
-  with.mixer.heads = with.mixer.q_heads = with.mixer.k_heads = with.mixer.v_heads = 2;
-  with.mixer.beta_heads = with.mixer.decay_heads = 2;
-  with.mixer.key_dim = 24;
-  with.mixer.value_dim = 20;
-  with.mixer.conv_width = 4;
-  with.states = StateLayout::of(with.mixer, 3, Dtype::kBf16);
+  with.limits = {30, 31, 32, 33};
 
   std::string expected_calls = "products 3\n";
   std::string expected;
@@ -123,13 +110,9 @@ TEST(Module, ForwardsEveryCallAsItIs) {
 TEST(Module, AnExceptionAtLoadIsAFailure) {
   CudaBackend loaded = load_cuda_backend(module_path("recorded_module"));
   ASSERT_NE(loaded.backend, nullptr) << loaded.reason;
-  Backend& backend = *loaded.backend;
-  const HostMatrix none = {nullptr, Dtype::kF32, 1, -1};
-  EXPECT_LT(backend.load_matrix(&none, -1, WeightFormat::kAuto).id, 0);
-  EXPECT_LT(backend.load_vector(none).id, 0);
-  EXPECT_LT(backend.allocate(-1, 1).id, 0);
-  EXPECT_FALSE(backend.reserve(MixerShape(), -1, 1, 1, 1, 1));
-  EXPECT_FALSE(backend.allocate_states(StateLayout(), -1));
+  const Limits impossible = {-1, 1, 1, 1};
+  EXPECT_EQ(loaded.backend->load({}, impossible), "std::bad_alloc");
+  EXPECT_EQ(loaded.backend->refusal({}, impossible), "std::bad_alloc");
 }
 
 TEST(Module, SaysWhyThereIsNoDevice) {
@@ -141,19 +124,71 @@ TEST(Module, SaysWhyThereIsNoDevice) {
 }
 
 TEST(Module, RefusesAnotherInterface) {
-  const std::string own_version = std::to_string(cuda::kModuleVersion);
-  const std::string own_structs = std::to_string(std::size(cuda::kCrossingStructs));
-  const std::string own_shape = std::to_string(sizeof(MixerShape));
+  const std::string own_types = std::to_string(std::size(cuda::kCrossingTypes));
   const std::pair<const char*, std::string> misfits[] = {
-      {"misfit_version", "its interface has version 1000, this program's " + own_version},
-      {"misfit_size", "its MixerShape has 1 bytes, this program's " + own_shape},
-      {"misfit_count", "its interface has 1 structs, this program's " + own_structs},
-      {"misfit_mixers", "it was built with other mixers"}};
+      {"misfit_count", "its interface has 1 types, this program's " + own_types},
+      {"misfit_struct", "its MixerShape is not this program's"},
+      {"misfit_enum", "its OpKind is not this program's"},
+      {"misfit_name", "its interface has Receipt where this program's has Ticket"},
+      {"misfit_calls", "its list of calls is not this program's"}};
   for (const auto& [name, reason] : misfits) {
     const CudaBackend loaded = load_cuda_backend(module_path(name));
     EXPECT_EQ(loaded.backend, nullptr);
     EXPECT_TRUE(loaded.found);
     EXPECT_EQ(loaded.reason, module_path(name) + " does not fit: " + reason);
+  }
+}
+
+// Structs and enumerations that differ in one thing only.
+namespace fingerprints {
+
+struct First {
+  int32_t a, b;
+  float c;
+};
+struct Swapped {
+  int32_t b, a;
+  float c;
+};
+struct Wider {
+  int32_t a, b;
+  double c;
+};
+enum class One : uint8_t { kA, kB };
+enum class More : uint8_t { kA, kB, kC };
+enum class Other : uint8_t { kB, kA };
+
+using cuda::CrossingMember;
+using cuda::CrossingType;
+using cuda::enum_fingerprint;
+using cuda::has_no_hole;
+using cuda::struct_fingerprint;
+DS_CROSSING_STRUCT(First, a, b, c)
+DS_CROSSING_STRUCT(Swapped, b, a, c)
+DS_CROSSING_STRUCT(Wider, a, b, c)
+DS_CROSSING_ENUM(One, kA, kB)
+DS_CROSSING_ENUM(More, kA, kB, kC)
+DS_CROSSING_ENUM(Other, kA, kB)
+
+constexpr CrossingMember kWithoutB[] = {DS_MEMBER(First, a) DS_MEMBER(First, c)};
+static_assert(!has_no_hole(kWithoutB, sizeof(First), alignof(First)));
+constexpr CrossingMember kWithoutC[] = {DS_MEMBER(First, a) DS_MEMBER(First, b)};
+static_assert(!has_no_hole(kWithoutC, sizeof(First), alignof(First)));
+
+}  // namespace fingerprints
+
+TEST(Module, FingerprintsTellTypesApart) {
+  using namespace fingerprints;
+  EXPECT_NE(kTypeFirst.fingerprint, kTypeSwapped.fingerprint);
+  EXPECT_NE(kTypeFirst.fingerprint, kTypeWider.fingerprint);
+  EXPECT_NE(kTypeOne.fingerprint, kTypeMore.fingerprint);
+  EXPECT_NE(kTypeOne.fingerprint, kTypeOther.fingerprint);
+  // No type is listed twice, and no two have the same.
+  std::set<std::string> names;
+  std::set<uint64_t> all;
+  for (const CrossingType& type : cuda::kCrossingTypes) {
+    EXPECT_TRUE(names.insert(type.name).second) << type.name;
+    EXPECT_TRUE(all.insert(type.fingerprint).second) << type.name;
   }
 }
 
@@ -186,7 +221,7 @@ TEST(Module, IsLookedForInOrder) {
   loaded = load_cuda_backend();
   EXPECT_NE(loaded.backend, nullptr) << loaded.reason;
   // A path given beats the environment.
-  loaded = load_cuda_backend(module_path("misfit_version"));
+  loaded = load_cuda_backend(module_path("misfit_count"));
   EXPECT_EQ(loaded.backend, nullptr);
 }
 
@@ -198,25 +233,26 @@ std::vector<float> run_model(const ModelFolder& folder, Backend* backend) {
   EXPECT_TRUE(model.ok()) << model.status();
   const auto vocab = static_cast<size_t>(folder.config.vocab_size);
   std::vector<float> logits;
-  std::vector<DrawResult> results;
-  const auto step = [&](int32_t num_rows, int64_t position, int num_decode) {
+  const auto step = [&](RowKind kind, int32_t num_rows, int64_t position) {
     std::vector<int32_t> tokens;
     for (int32_t i = 0; i < num_rows; ++i) {
       tokens.push_back(static_cast<int32_t>((position + i) * 7 % folder.config.vocab_size));
     }
     const size_t before = logits.size();
     logits.resize(before + static_cast<size_t>(num_rows) * vocab);
-    std::vector<Draw> rows(tokens.size());
-    for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i].row = static_cast<int32_t>(i);
-      rows[i].logits = logits.data() + before + i * vocab;
+    std::vector<Draw> draws(tokens.size());
+    for (size_t i = 0; i < draws.size(); ++i) {
+      draws[i].row = static_cast<int32_t>(i);
+      draws[i].logits = logits.data() + before + i * vocab;
     }
-    const Segment segment = {1, 1, 0, num_rows, position};
-    (*model)->wait((*model)->submit({tokens.data(), num_rows, &segment, 1, num_decode}, rows),
-                   &results);
+    const std::vector<Segment> segments = {{kind, 1, 1, 0, num_rows, position}};
+    const Ticket ticket = (*model)->forward({array_of(tokens), array_of(segments)});
+    (*model)->draw(ticket, array_of(draws));
+    std::vector<DrawResult> results(draws.size());
+    (*model)->wait(ticket, results.data());
   };
-  step(70, 0, 0);
-  for (int64_t position = 70; position < 73; ++position) step(1, position, 1);
+  step(RowKind::kPrefill, 70, 0);
+  for (int64_t position = 70; position < 73; ++position) step(RowKind::kDecode, 1, position);
   return logits;
 }
 

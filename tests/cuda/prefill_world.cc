@@ -72,7 +72,7 @@ struct PrefillWorld::Memory {
 };
 
 PrefillWorld::PrefillWorld(const PrefillCase& c, const std::vector<int>& lengths)
-    : case_(c), shape_(make_shape(c)), layout_(StateLayout::of(shape_, 1, c.state_dtype)) {
+    : case_(c), shape_(make_shape(c)), layout_(StateLayout::of(shape_, 1, c.format)) {
   const auto count = static_cast<int>(lengths.size());
   slots_.assign(static_cast<size_t>((2 * count + 1) * layout_.floats), kNan);
   for (int s = 0; s < count; ++s) {
@@ -98,7 +98,7 @@ PrefillWorld::PrefillWorld(const PrefillCase& c, const std::vector<int>& lengths
           const int64_t channel = at % stride;
           const double x =
               channel < shape_.key_dim ? state[channel * value_dim() + at / stride] : 0.0;
-          if (dtype() == Dtype::kF32) {
+          if (format() == StateFormat::kF32) {
             static_cast<float*>(to)[at] = static_cast<float>(x);
           } else {
             static_cast<uint16_t*>(to)[at] = f32_to_bf16(static_cast<float>(x));
@@ -141,13 +141,13 @@ void* PrefillWorld::state_of(int slot, int head) {
   const StateSpan& part = case_.rule == Rule::kLayer ? layer.state : layer.covariance;
   const int64_t elements = head * value_dim() * padded_to_16(shape_.key_dim);
   auto* base = reinterpret_cast<unsigned char*>(&slots_[slot * layout_.floats + part.offset]);
-  return base + elements * static_cast<int64_t>(dtype_size(dtype()));
+  return base + elements * static_cast<int64_t>(state_format_size(format()));
 }
 
 float PrefillWorld::stored(int slot, int head, int64_t element) const {
   const void* at = const_cast<PrefillWorld*>(this)->state_of(slot, head);
-  return dtype() == Dtype::kF32 ? static_cast<const float*>(at)[element]
-                                : bf16_to_f32(static_cast<const uint16_t*>(at)[element]);
+  return format() == StateFormat::kF32 ? static_cast<const float*>(at)[element]
+                                       : bf16_to_f32(static_cast<const uint16_t*>(at)[element]);
 }
 
 void PrefillWorld::fill_row(const Sequence& sequence, int t, int64_t row, Memory& memory) const {
@@ -188,14 +188,14 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, 
     max_chunks += (part.end - part.begin + kChunkTokens - 1) / kChunkTokens;
   }
   Memory memory(shape_, rows, max_chunks);
-  memory.segments.push_back({0, 0, 0, 1, 5});
+  memory.segments.push_back({RowKind::kDecode, 0, 0, 0, 1, 5});
   memory.row_segments.push_back(0);
   for (const Part& part : parts) {
     const auto index = static_cast<int32_t>(memory.segments.size());
     const auto first = static_cast<int32_t>(memory.row_segments.size());
     const int count = part.end - part.begin;
     const bool padding = part.sequence < 0;
-    Segment segment = {-1, -1, first, count, 0};
+    Segment segment = {RowKind::kPrefill, -1, -1, first, count, 0};
     if (!padding) {
       Sequence& sequence = sequences_[part.sequence];
       segment.read_slot = sequence.slot;
@@ -215,15 +215,19 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, 
   const std::vector<float> before = slots_;
   MixerLayer layer;
   layer.shape = shape_;
-  StepView view = {nullptr, static_cast<int32_t>(rows), memory.segments.data(),
-                   static_cast<int32_t>(memory.segments.size()), 1};
+  StepView view = {nullptr,
+                   static_cast<int32_t>(rows),
+                   memory.segments.data(),
+                   static_cast<int32_t>(memory.segments.size()),
+                   1,
+                   1};
   const bool layer_rule = case_.rule == Rule::kLayer;
   const MixerCall mixer = {layer,
                            {},
                            view,
                            nullptr,
                            memory.out.data(),
-                           {slots_.data(), layout_.floats, layout_.layers[0], case_.state_dtype},
+                           {slots_.data(), layout_.floats, layout_.layers[0]},
                            memory.features.data(),
                            memory.gates.data(),
                            cuda::has_image_prefill(shape_) ? nullptr : memory.queries.data(),

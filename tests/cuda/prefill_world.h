@@ -10,7 +10,7 @@ namespace deltaserve {
 
 struct PrefillCase {
   HeadCase head;
-  Dtype state_dtype = Dtype::kF32;
+  StateFormat format = StateFormat::kF32;
   cuda::Rule rule = cuda::Rule::kLayer;  // of kCovariance `head` names the backbone
 };
 
@@ -63,7 +63,9 @@ class PrefillWorld {
     return case_.rule == cuda::Rule::kLayer ? shape_.value_dim : shape_.key_dim;
   }
   MixerKind kind() const;
-  Dtype dtype() const { return case_.rule == cuda::Rule::kLayer ? case_.state_dtype : Dtype::kF32; }
+  StateFormat format() const {
+    return case_.rule == cuda::Rule::kLayer ? case_.format : StateFormat::kF32;
+  }
 
   PrefillCase case_;
   MixerShape shape_;

@@ -21,15 +21,15 @@ class PretendedRuntime : public Runtime {
   void fill_zero(void*, size_t) override { DS_CHECK(false); }
   bool launches_succeeded() override { return true; }
   void synchronize() override {}
-  void set_mark(int) override { DS_CHECK(false); }
-  void wait_for_mark(int) override { DS_CHECK(false); }
+  void record_event(int) override { DS_CHECK(false); }
+  void wait_for_event(int) override { DS_CHECK(false); }
   bool has_clusters() const override { return false; }
   bool can_overlap() const override { return false; }
   void set_overlap(bool) override { DS_CHECK(false); }
-  bool can_record() const override { return false; }
-  void begin_recording() override { DS_CHECK(false); }
-  uint64_t end_recording() override { return 0; }
-  void play(uint64_t) override { DS_CHECK(false); }
+  bool has_graphs() const override { return false; }
+  void begin_graph() override { DS_CHECK(false); }
+  uint64_t end_graph() override { return 0; }
+  void launch_graph(uint64_t) override { DS_CHECK(false); }
 };
 
 }  // namespace

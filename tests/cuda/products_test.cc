@@ -66,7 +66,7 @@ class CudaProducts : public testing::Test {
   }
   std::unique_ptr<ProductRunner> runner(Products products) {
     auto made = std::make_unique<ProductRunner>(*runtime_, products);
-    made->add_weight(weights_);
+    made->add_weight(weights_, true);
     EXPECT_TRUE(made->reserve(kRows));
     return made;
   }
@@ -182,10 +182,10 @@ TEST_F(CudaProducts, RowsThatNobodyHasRoundedAreRoundedForBothKinds) {
   }
 }
 
-TEST_F(CudaProducts, WeightsOfTheVocabularyAreNotProved) {
+TEST_F(CudaProducts, WeightsThatMultiplyNoPrefillRowsAreNotProved) {
   ProductRunner exact(*runtime_, Products::kExact);
-  exact.add_weight(weights_);
-  EXPECT_TRUE(exact.reserve(kRows, kOuts));
+  exact.add_weight(weights_, false);
+  EXPECT_TRUE(exact.reserve(kRows));
   EXPECT_EQ(exact.library_choices(), "");
   expect_near_double(multiply(exact, 0, 9, 9));
 }

@@ -97,18 +97,27 @@ TEST_P(CudaRowwise, EmbedsRowsOfTheTable) {
   const std::vector<float> floats = normals(9 * kStride, 1);
   std::vector<uint16_t> halves;
   for (const float x : floats) halves.push_back(f32_to_bf16(x));
-  const std::vector<int32_t> ids = {8, 0, -1, 3, 8};
+  // A token, two of a segment, padding, what a slot has drawn last.
+  const std::vector<int32_t> ids = {8, 0, 3, 5, kTokenOfSlot};
+  const std::vector<int32_t> expected = {8, 0, 3, -1, 7};
+  std::vector<Segment> segments = {{RowKind::kDecode, 0, 0, 0, 1, 4},
+                                   {RowKind::kDecode, 1, 1, 1, 2, 4},
+                                   {RowKind::kDecode, -1, -1, 3, 1, 0},
+                                   {RowKind::kDecode, 2, 3, 4, 1, 4}};
+  const std::vector<int32_t> row_segments = {0, 1, 1, 2, 3};
+  const std::vector<int32_t> last_tokens = {1, 2, 7, 6};
+  const RowTokens tokens = {ids.data(), row_segments.data(), segments.data(), last_tokens.data()};
   for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
     const bool wide = dtype == Dtype::kF32;
     const void* data = wide ? static_cast<const void*>(floats.data()) : halves.data();
     Rows out(5, kColumns);
-    launch_embed({}, {data, dtype, 9, kColumns, kStride}, ids.data(), 5, out.device());
+    launch_embed({}, {data, dtype, 9, kColumns, kStride}, tokens, 5, out.device());
     for (int64_t r = 0; r < 5; ++r) {
       for (int64_t c = 0; c < kColumns; ++c) {
-        const auto at = static_cast<size_t>(ids[static_cast<size_t>(r)] * kStride + c);
-        const float stored = ids[static_cast<size_t>(r)] < 0 ? 0
-                             : wide                          ? floats[at]
-                                                             : bf16_to_f32(halves[at]);
+        const auto at = static_cast<size_t>(expected[static_cast<size_t>(r)] * kStride + c);
+        const float stored = expected[static_cast<size_t>(r)] < 0 ? 0
+                             : wide                               ? floats[at]
+                                                                  : bf16_to_f32(halves[at]);
         ASSERT_EQ(out.at(r, c), stored) << r << ' ' << c;
         ASSERT_TRUE(out.was_copied(r, c));
       }
@@ -184,7 +193,7 @@ TEST_P(CudaRowwise, MultipliesByTheGate) {
   constexpr int64_t kColumns = 515;
   Rows x(3, 2 * kColumns, 8);
   Rows out(3, kColumns);
-  launch_swiglu({}, x.device(), 3, out.device());
+  launch_gate({}, Activation::kSilu, x.device(), 3, out.device());
   expect_near(out, [&](int64_t row, int64_t c) {
     const double gate = double{x.at(row, c)};
     return gate / (1 + std::exp(-gate)) * double{x.at(row, kColumns + c)};
@@ -196,8 +205,8 @@ TEST_P(CudaRowwise, WritesNoCopyWhereNoneIsAsked) {
   Rows x(2, 80, 9);
   Rows copied(2, 40);
   Rows out(2, 40);
-  launch_swiglu({}, x.device(), 2, copied.device());
-  launch_swiglu({}, x.device(), 2, out.without_copy());
+  launch_gate({}, Activation::kSilu, x.device(), 2, copied.device());
+  launch_gate({}, Activation::kSilu, x.device(), 2, out.without_copy());
   for (int64_t c = 0; c < 40; ++c) {
     ASSERT_EQ(out.at(1, c), copied.at(1, c));
     ASSERT_TRUE(out.copy_is_untouched(1, c));

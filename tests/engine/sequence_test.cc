@@ -299,17 +299,23 @@ class TimedConstraint final : public TokenConstraint {
 };
 
 TEST_F(SequenceTest, ASlowMaskIsForgottenByHalves) {
-  std::chrono::milliseconds time(0);
+  const auto prepare = [this] {
+    const SteadyTime began = std::chrono::steady_clock::now();
+    const SteadyTime done = sequence_->prepare_draw(began);
+    EXPECT_EQ(sequence_->prepare_draw(done), done);  // there is nothing more to do
+    return done - began;
+  };
+  std::chrono::milliseconds time(200);
   request_.constraint = std::make_unique<TimedConstraint>(&time);
   start();
   EXPECT_EQ(sequence_->expected_mask_time().count(), 0);
-  time = std::chrono::milliseconds(200);
-  next_draw();
-  const auto slow = sequence_->expected_mask_time();
+  const auto slow = prepare();
   EXPECT_GE(slow, time);
+  EXPECT_EQ(sequence_->expected_mask_time(), slow);
+  next_draw();
   commit('a');
   time = std::chrono::milliseconds(0);
-  next_draw();
+  prepare();
   EXPECT_EQ(sequence_->expected_mask_time(), slow / 2);
 }
 

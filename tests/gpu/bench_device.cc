@@ -149,15 +149,15 @@ void fill_nan(cuda::Runtime& runtime, void* device, size_t bytes) {
 
 Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
                   const std::function<void()>& body) {
-  body();  // loads the kernels, which cannot be recorded
+  body();  // loads the kernels, which no graph can do
   runtime.synchronize();
   std::function<void()> round = body;
-  if (runtime.can_record()) {
-    runtime.begin_recording();
+  if (runtime.has_graphs()) {
+    runtime.begin_graph();
     body();
-    const uint64_t recording = runtime.end_recording();
-    DS_CHECK(recording != 0);
-    round = [&runtime, recording] { runtime.play(recording); };
+    const uint64_t graph = runtime.end_graph();
+    DS_CHECK(graph != 0);
+    round = [&runtime, graph] { runtime.launch_graph(graph); };
   }
   Stopwatch watch(runtime);
   std::vector<double> times;
@@ -232,7 +232,8 @@ std::vector<Segment> shuffled_segments(int batch, int sets) {
   std::shuffle(slots.begin(), slots.end(), std::mt19937(1));
   std::vector<Segment> segments;
   for (size_t i = 0; i < slots.size(); ++i) {
-    segments.push_back({slots[i], slots[i], static_cast<int32_t>(i) % batch, 1, 64});
+    segments.push_back(
+        {RowKind::kDecode, slots[i], slots[i], static_cast<int32_t>(i) % batch, 1, 64});
   }
   return segments;
 }

@@ -61,7 +61,7 @@ class Name {
 };
 
 // Time of `body`, which launches `calls` calls, on the device's own clock. Where the runtime can
-// record, the launches are recorded once and played, so that gaps between launches do not count.
+// make graphs, the launches become one, so that gaps between launches do not count.
 Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
                   const std::function<void()>& body);
 

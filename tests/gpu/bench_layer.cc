@@ -12,10 +12,10 @@ namespace {
 // A layer, `batch` projected rows, and states and segments for `sets` batches of sequences.
 class Decode {
  public:
-  Decode(cuda::Runtime& runtime, const MixerLayer& layer, int batch, int sets, Dtype dtype)
+  Decode(cuda::Runtime& runtime, const MixerLayer& layer, int batch, int sets, StateFormat format)
       : layer_(layer),
         batch_(batch),
-        layout_(StateLayout::of(layer.shape, 1, dtype)),
+        layout_(StateLayout::of(layer.shape, 1, format)),
         gate_layout_(layer.shape),
         projected_(random(runtime, batch * int64_t{layer.projection.columns})),
         conv_(random(runtime, int64_t{layer.shape.conv_width} * layer.shape.channels())),
@@ -37,10 +37,10 @@ class Decode {
     const MixerCall mixer = {
         layer_,
         weights,
-        {nullptr, batch_, segments_.get() + set * batch_, batch_, batch_},
+        {nullptr, batch_, segments_.get() + set * batch_, batch_, batch_, batch_},
         projected_.get(),
         out_.get(),
-        {states_.get(), layout_.floats, layout_.layers[0], layout_.state_dtype},
+        {states_.get(), layout_.floats, layout_.layers[0]},
         features_.get(),
         gates_.get(),
         nullptr,
@@ -80,7 +80,7 @@ class Decode {
 };
 
 void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
-            const MixerLayer& layer, Dtype dtype, int batch) {
+            const MixerLayer& layer, StateFormat format, int batch) {
   const MixerShape& shape = layer.shape;
   const auto wants = [&](bool one_launch) {
     return effort.wants(Name("decode-layer")
@@ -88,17 +88,17 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
                             .add("heads", shape.heads)
                             .add("key_dim", shape.key_dim)
                             .add("value_dim", shape.value_dim)
-                            .add("state", dtype_name(dtype))
+                            .add("state", state_format_name(format))
                             .add("batch", batch)
                             .text());
   };
   const bool wanted[] = {wants(false), wants(true)};
   if (!wanted[0] && !wanted[1]) return;
-  const double state_bytes = static_cast<double>(StateLayout::of(shape, 1, dtype).bytes());
+  const double state_bytes = static_cast<double>(StateLayout::of(shape, 1, format).bytes());
   const auto moved = static_cast<size_t>(state_bytes) * static_cast<size_t>(batch);
   const int sets =
       effort.tiny ? 2 : static_cast<int>(std::clamp<size_t>(kBeyondCaches / moved, 1, 1024));
-  Decode decode(runtime, layer, batch, sets, dtype);
+  Decode decode(runtime, layer, batch, sets, format);
   std::vector<float> results[2];
   for (const bool one_launch : {false, true}) {
     decode.clear_states(runtime);
@@ -119,7 +119,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
         .add("heads", shape.heads)
         .add("key_dim", shape.key_dim)
         .add("value_dim", shape.value_dim)
-        .add("state", dtype_name(dtype))
+        .add("state", state_format_name(format))
         .add("batch", batch)
         .add(timing)
         .add("of_update", bytes / timing.median / limits.update_bytes)
@@ -136,11 +136,12 @@ void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& lim
     Line("warning").add("name", "no clusters here: decode of a layer takes its passes").print();
     return;
   }
-  if (effort.tiny) return decode(runtime, effort, limits, qdelta_layer(2, 32, 32), Dtype::kF32, 2);
+  if (effort.tiny)
+    return decode(runtime, effort, limits, qdelta_layer(2, 32, 32), StateFormat::kF32, 2);
   for (const MixerLayer& layer : {qdelta_layer(6, 128, 256), qdelta_layer(6, 256, 512)}) {
-    for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
+    for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
       for (const int batch : {1, 2, 4, 8, 12, 16, 32, 128}) {
-        decode(runtime, effort, limits, layer, dtype, batch);
+        decode(runtime, effort, limits, layer, format, batch);
       }
     }
   }

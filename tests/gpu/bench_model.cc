@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/cuda/backend.h"
+#include "tests/cuda/program_builder.h"
 #include "tests/gpu/bench_device.h"
 
 namespace deltaserve::gpu_bench {
@@ -16,130 +17,111 @@ struct Sizes {
 
 constexpr int kMaxPrefillRows = 8192;  // of one step
 
-// Random weights, of which a matrix takes what it needs.
-class RandomWeights {
+// A Q-Delta model of random weights, of which a matrix takes what it needs.
+class RandomModel {
  public:
-  explicit RandomWeights(Backend& backend) : backend_(backend), floats_(size_t{1} << 20) {
+  RandomModel(Backend& backend, const Sizes& sizes, int max_rows, int slots,
+              StateFormat state_format)
+      : backend_(backend), sizes_(sizes), floats_(size_t{1} << 20) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal(0, 0.02f);
     for (float& value : floats_) value = normal(random);
+    const MixerShape shape = qdelta_layer(sizes.heads, sizes.key_dim, sizes.value_dim).shape;
+    x_ = build_.buffer(sizes.hidden);
+    normed_ = build_.buffer(sizes.hidden);
+    projected_ = build_.buffer(cuda::packed_projection(shape).columns);
+    mixed_ = build_.buffer(shape.value_columns());
+    wide_ = build_.buffer(2 * sizes.intermediate);
+    gated_ = build_.buffer(sizes.intermediate);
+    build_.embed(matrix(sizes.vocab, sizes.hidden), x_);
+    for (int i = 0; i < sizes.layers; ++i) add_layer(shape, state_format);
+    const int32_t norm = build_.random_vector(1, sizes.hidden, 0.02f, 1);
+    const Program program = build_.program(x_, norm, matrix(sizes.vocab, sizes.hidden), 1e-6f);
+    state_bytes_ = static_cast<double>(program.slot_bytes);
+    const std::string failure =
+        backend.load(program, {max_rows, std::max(slots, 1), std::max(slots, 1), slots});
+    if (!failure.empty()) std::fprintf(stderr, "%s\n", failure.c_str());
+    DS_CHECK(failure.empty());
   }
-  MatrixHandle matrix(int64_t rows, int64_t columns) {
+
+  // One step; greedy draws of the segments' last rows.
+  void step(const std::vector<Segment>& segments) {
+    int32_t rows = 0;
+    std::vector<Draw> draws;
+    for (const Segment& segment : segments) {
+      rows += segment.num_rows;
+      draws.push_back({.row = rows - 1, .sample = true, .temperature = 0});
+    }
+    tokens_.resize(static_cast<size_t>(rows));
+    for (int32_t r = 0; r < rows; ++r) tokens_[r] = (r * 7919 + 13) % sizes_.vocab;
+    const Ticket ticket = backend_.forward({array_of(tokens_), array_of(segments)});
+    backend_.draw(ticket, array_of(draws));
+    std::vector<DrawResult> results(draws.size());
+    backend_.wait(ticket, results.data());
+    for (const DrawResult& result : results) DS_CHECK(std::isfinite(result.logprob));
+  }
+  // Steps of one token of each of `batch` sequences, each queued before the one in front of it is
+  // waited for, as a server does it; the seconds of each.
+  std::vector<double> decode_ahead(int batch, int count) {
+    std::vector<int32_t> tokens(static_cast<size_t>(batch), 1);
+    std::vector<Segment> segments;
+    std::vector<Draw> draws;
+    for (int s = 0; s < batch; ++s) {
+      segments.push_back({RowKind::kDecode, s, s, s, 1, 64});
+      draws.push_back({.row = s, .slot = s, .sample = true, .temperature = 0});
+    }
+    std::vector<DrawResult> results(draws.size());
+    std::vector<double> seconds;
+    Ticket last = backend_.forward({array_of(tokens), array_of(segments)});
+    backend_.draw(last, array_of(draws));
+    std::fill(tokens.begin(), tokens.end(), kTokenOfSlot);
+    auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < count; ++i) {
+      for (Segment& segment : segments) ++segment.position;
+      const Ticket next = backend_.forward({array_of(tokens), array_of(segments)});
+      backend_.wait(last, results.data());
+      backend_.draw(next, array_of(draws));
+      last = next;
+      const auto end = std::chrono::steady_clock::now();
+      seconds.push_back(std::chrono::duration<double>(end - begin).count());
+      begin = end;
+    }
+    backend_.wait(last, results.data());
+    for (const DrawResult& result : results) DS_CHECK(std::isfinite(result.logprob));
+    return seconds;
+  }
+  double state_bytes() const { return state_bytes_; }
+
+ private:
+  int32_t matrix(int64_t rows, int64_t columns) {
     // In blocks of rows, so that no host copy of the whole is needed.
     const int64_t block = std::max<int64_t>(1, std::ssize(floats_) / columns);
     std::vector<HostMatrix> blocks;
     for (int64_t r = 0; r < rows; r += block) {
       blocks.push_back({floats_.data(), Dtype::kF32, std::min(block, rows - r), columns});
     }
-    const MatrixHandle handle = backend_.load_matrix(
-        blocks.data(), static_cast<int>(std::ssize(blocks)), WeightFormat::kBf16);
-    DS_CHECK(handle.id >= 0);
-    return handle;
+    return build_.matrix(std::move(blocks), WeightFormat::kBf16);
   }
-  VectorHandle vector(int64_t rows, int64_t columns, float offset) {
-    std::vector<float> values(static_cast<size_t>(rows * columns));
-    for (size_t i = 0; i < values.size(); ++i) values[i] = offset + floats_[i % floats_.size()];
-    return backend_.load_vector({values.data(), Dtype::kF32, rows, columns});
-  }
-
- private:
-  Backend& backend_;
-  std::vector<float> floats_;
-};
-
-class RandomModel {
- public:
-  RandomModel(Backend& backend, const Sizes& sizes, int max_rows, int slots, Dtype state_dtype)
-      : backend_(backend),
-        sizes_(sizes),
-        mixer_(qdelta_layer(sizes.heads, sizes.key_dim, sizes.value_dim)),
-        shape_(mixer_.shape),
-        projection_(mixer_.projection) {
-    const StateLayout layout = StateLayout::of(shape_, sizes.layers, state_dtype);
-    state_bytes_ = static_cast<double>(layout.bytes());
-    RandomWeights random(backend);
-    embeddings_ = random.matrix(sizes.vocab, sizes.hidden);
-    output_ = random.matrix(sizes.vocab, sizes.hidden);
-    norm_ = random.vector(1, sizes.hidden, 1);
-    for (int i = 0; i < sizes.layers; ++i) add_layer(random, i);
-    x_ = backend.allocate(max_rows, sizes.hidden);
-    normed_ = backend.allocate(max_rows, sizes.hidden);
-    projected_ = backend.allocate(max_rows, projection_.columns);
-    mixed_ = backend.allocate(max_rows, shape_.value_columns());
-    wide_ = backend.allocate(max_rows, 2 * int64_t{sizes.intermediate});
-    gated_ = backend.allocate(max_rows, sizes.intermediate);
-    DS_CHECK(gated_.id >= 0);
-    DS_CHECK(
-        backend.reserve(shape_, max_rows, std::max(slots, 1), slots, sizes.hidden, sizes.vocab));
-    DS_CHECK(backend.allocate_states(layout, slots));
-  }
-
-  // One step; greedy draws of the segments' last rows.
-  void step(const std::vector<Segment>& segments, int num_decode) {
-    int32_t rows = 0;
-    std::vector<Draw> wanted;
-    for (const Segment& segment : segments) {
-      rows += segment.num_rows;
-      wanted.push_back({.row = rows - 1, .sample = true, .temperature = 0});
-    }
-    tokens_.resize(static_cast<size_t>(rows));
-    for (int32_t r = 0; r < rows; ++r) tokens_[r] = (r * 7919 + 13) % sizes_.vocab;
-    backend_.begin_step({tokens_.data(), rows, segments.data(),
-                         static_cast<int32_t>(std::ssize(segments)), num_decode});
-    backend_.embed(embeddings_, x_);
-    for (const Layer& layer : layers_) run_layer(layer);
-    backend_.head(x_, norm_, 1e-6f, output_, wanted.data(), static_cast<int>(std::ssize(wanted)));
-    std::vector<DrawResult> results(wanted.size());
-    backend_.wait(backend_.end_step(), results.data());
-    for (const DrawResult& result : results) DS_CHECK(std::isfinite(result.logprob));
-  }
-  double state_bytes() const { return state_bytes_; }
-  double embedding_bytes() const { return static_cast<double>(backend_.matrix_bytes(embeddings_)); }
-
- private:
-  struct Layer {
-    VectorHandle mixer_norm, mlp_norm;
-    MatrixHandle in_proj, out_proj, gate_up, down;
-    MixerLayer mixer;
-  };
-
-  void add_layer(RandomWeights& random, int index) {
-    Layer layer;
-    layer.mixer_norm = random.vector(1, sizes_.hidden, 1);
-    layer.mlp_norm = random.vector(1, sizes_.hidden, 1);
-    layer.in_proj = random.matrix(projection_.columns, sizes_.hidden);
-    layer.out_proj = random.matrix(sizes_.hidden, shape_.value_columns());
-    layer.gate_up = random.matrix(2 * int64_t{sizes_.intermediate}, sizes_.hidden);
-    layer.down = random.matrix(sizes_.hidden, sizes_.intermediate);
-    layer.mixer = mixer_;
-    layer.mixer.index = index;
-    layer.mixer.conv = random.vector(shape_.conv_width, shape_.channels(), 0.25f);
-    layer.mixer.a_log = random.vector(1, shape_.heads, 0);
-    layer.mixer.dt_bias = random.vector(1, shape_.heads, -4);
-    layer.mixer.norm = random.vector(1, shape_.value_dim, 1);
-    layers_.push_back(layer);
-  }
-  void run_layer(const Layer& layer) {
-    backend_.rms_norm(x_, layer.mixer_norm, 1e-6f, normed_);
-    backend_.matmul({normed_}, layer.in_proj, {projected_});
-    backend_.mixer_layer(layer.mixer, projected_, mixed_);
-    backend_.matmul_add({mixed_}, layer.out_proj, {x_});
-    backend_.rms_norm(x_, layer.mlp_norm, 1e-6f, normed_);
-    backend_.matmul({normed_}, layer.gate_up, {wide_});
-    backend_.swiglu(wide_, gated_);
-    backend_.matmul_add({gated_}, layer.down, {x_});
+  void norm() { build_.norm(x_, build_.random_vector(1, sizes_.hidden, 0.02f, 1), normed_, 1e-6f); }
+  void add_layer(const MixerShape& shape, StateFormat state_format) {
+    norm();
+    const int32_t mixer = build_.random_mixer(shape, state_format);
+    const int64_t projected = build_.mixer_layer(mixer).projection.columns;
+    build_.matmul(normed_, matrix(projected, sizes_.hidden), projected_);
+    build_.mixer(mixer, projected_, mixed_);
+    build_.matmul(mixed_, matrix(sizes_.hidden, shape.value_columns()), x_).accumulate = true;
+    norm();
+    build_.matmul(normed_, matrix(2 * int64_t{sizes_.intermediate}, sizes_.hidden), wide_);
+    build_.gate(Activation::kSilu, wide_, gated_);
+    build_.matmul(gated_, matrix(sizes_.hidden, sizes_.intermediate), x_).accumulate = true;
   }
 
   Backend& backend_;
   Sizes sizes_;
-  const MixerLayer mixer_;  // without its weights
-  const MixerShape& shape_;
-  const ProjectionLayout& projection_;
+  std::vector<float> floats_;
+  ProgramBuilder build_;
   double state_bytes_ = 0;
-  MatrixHandle embeddings_, output_;
-  VectorHandle norm_;
-  std::vector<Layer> layers_;
-  BufferHandle x_, normed_, projected_, mixed_, wide_, gated_;
+  int32_t x_ = -1, normed_ = -1, projected_ = -1, mixed_ = -1, wide_ = -1, gated_ = -1;
   std::vector<int32_t> tokens_;
 };
 
@@ -153,8 +135,8 @@ std::unique_ptr<Backend> make_backend(bool overlap = true) {
   return cuda::make_cuda_backend(std::move(runtime), options);
 }
 
-// Steps as a server sees them, with the host's part. The first are not counted: a step is recorded
-// the second time.
+// Steps with the host's part, one after the other. The first are not counted: a graph is made the
+// second time.
 Timing time_steps(const Effort& effort, const std::function<void(int)>& step, int uncounted = 3) {
   std::vector<double> times;
   double warm = 0;
@@ -171,7 +153,7 @@ Timing time_steps(const Effort& effort, const std::function<void(int)>& step, in
 // One backend and model for all cells of a row.
 struct Row {
   Sizes sizes;
-  Dtype dtype = Dtype::kF32;
+  StateFormat format = StateFormat::kF32;
   bool overlap = true;
   std::vector<int> batches;
   std::vector<int64_t> prompts;
@@ -184,19 +166,26 @@ void decode(const Effort& effort, const Limits& limits, const Row& row, Backend&
             RandomModel& model, int batch) {
   const Timing timing = time_steps(effort, [&](int i) {
     std::vector<Segment> segments;
-    for (int s = 0; s < batch; ++s) segments.push_back({s, s, s, 1, 64 + i});
-    model.step(segments, batch);
+    for (int s = 0; s < batch; ++s) segments.push_back({RowKind::kDecode, s, s, s, 1, 64 + i});
+    model.step(segments);
   });
+  constexpr int kUncounted = 3;
+  std::vector<double> ahead =
+      model.decode_ahead(batch, kUncounted + static_cast<int>(std::max(effort.timed, 1)));
+  ahead.erase(ahead.begin(), ahead.begin() + kUncounted);
+  const Timing queued = timing_of(std::move(ahead));
   // Of the embeddings a step reads a row a sequence.
-  const double bytes =
-      static_cast<double>(backend.weight_bytes()) - model.embedding_bytes() +
-      batch * (2 * model.state_bytes() + model.embedding_bytes() / row.sizes.vocab);
+  const Memory memory = backend.memory();
+  const auto embeddings = static_cast<double>(memory.weights - memory.step_weights);
+  const double bytes = static_cast<double>(memory.step_weights) +
+                       batch * (2 * model.state_bytes() + embeddings / row.sizes.vocab);
   Line("model decode")
       .add("model", row.sizes.name)
-      .add("state", dtype_name(row.dtype))
+      .add("state", state_format_name(row.format))
       .add("batch", batch)
       .add("launches", row.overlap ? "overlap" : "apart")
       .add(timing)
+      .add("us_ahead", queued.median * 1e6)
       .add("tokens_per_s", batch / timing.median)
       .add("of_update", bytes / timing.median / limits.update_bytes)
       .add("backend", backend.description())
@@ -208,7 +197,7 @@ void first_token(const Effort& effort, const Row& row, Backend& backend, RandomM
   const auto read_prompt = [&](int) {
     for (int64_t at = 0; at < prompt; at += row.step_rows) {
       const auto rows = static_cast<int32_t>(std::min<int64_t>(row.step_rows, prompt - at));
-      model.step({{0, 0, 0, rows, at}}, 0);
+      model.step({{RowKind::kPrefill, 0, 0, 0, rows, at}});
     }
   };
   read_prompt(0);  // loads the kernels
@@ -226,9 +215,9 @@ void first_token(const Effort& effort, const Row& row, Backend& backend, RandomM
 // Rows of both kinds in one step, which are multiplied apart.
 void mixed_step(const Effort& effort, const Row& row, RandomModel& model, int num_decode) {
   std::vector<Segment> segments;
-  for (int s = 0; s < num_decode; ++s) segments.push_back({s, s, s, 1, 64});
-  segments.push_back({num_decode, num_decode, num_decode, row.mixed_prefill, 0});
-  const Timing timing = time_steps(effort, [&](int) { model.step(segments, num_decode); });
+  for (int s = 0; s < num_decode; ++s) segments.push_back({RowKind::kDecode, s, s, s, 1, 64});
+  segments.push_back({RowKind::kPrefill, num_decode, num_decode, num_decode, row.mixed_prefill, 0});
+  const Timing timing = time_steps(effort, [&](int) { model.step(segments); });
   Line("model mixed step")
       .add("model", row.sizes.name)
       .add("decode_rows", num_decode)
@@ -242,7 +231,7 @@ void bench_row(const Effort& effort, const Limits& limits, const ModelParts& par
   const auto named = [&](const char* bench) {
     return Name(bench)
         .add("model", row.sizes.name)
-        .add("state", dtype_name(row.dtype))
+        .add("state", state_format_name(row.format))
         .add("launches", row.overlap ? "overlap" : "apart");
   };
   std::vector<int> batches;
@@ -268,7 +257,7 @@ void bench_row(const Effort& effort, const Limits& limits, const ModelParts& par
   const int max_rows = reads ? std::max(slots, row.step_rows) : slots;
   const auto begin = std::chrono::steady_clock::now();
   const std::unique_ptr<Backend> backend = make_backend(row.overlap);
-  RandomModel model(*backend, row.sizes, max_rows, slots, row.dtype);
+  RandomModel model(*backend, row.sizes, max_rows, slots, row.format);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   Line("model load").add("model", row.sizes.name).add("seconds", seconds.count()).print();
   for (const int batch : batches) {
@@ -289,19 +278,19 @@ void bench_model(const Effort& effort, const Limits& limits, const ModelParts& p
   if (effort.tiny) {
     const Sizes tiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
     const Sizes images = {"tiny-images", 64, 1, 2, 64, 64, 64, 64};  // of prefill_features.h
-    bench({tiny, Dtype::kF32, true, {1, 2}, {100}, 64, 3, 50});
-    bench({images, Dtype::kF32, true, {2}, {100}, 64, 3, 50});
-    bench({tiny, Dtype::kF32, false, {2}, {}});
+    bench({tiny, StateFormat::kF32, true, {1, 2}, {100}, 64, 3, 50});
+    bench({images, StateFormat::kF32, true, {2}, {100}, 64, 3, 50});
+    bench({tiny, StateFormat::kF32, false, {2}, {}});
     return;
   }
   const Sizes q340 = {"qdelta-340m", 1024, 21, 6, 128, 256, 2816, 32000};
   const Sizes q1b = {"qdelta-1b", 2048, 21, 6, 256, 512, 5632, 32000};
   const std::vector<int> batches = {1, 8, 32, 128};
-  bench({q340, Dtype::kF32, true, batches, {131072, 1 << 20}});
-  bench({q1b, Dtype::kF32, true, batches, {131072}});
+  bench({q340, StateFormat::kF32, true, batches, {131072, 1 << 20}});
+  bench({q1b, StateFormat::kF32, true, batches, {131072}});
   for (const Sizes& sizes : {q340, q1b}) {
-    bench({sizes, Dtype::kF32, false, {1}, {}});
-    bench({sizes, Dtype::kBf16, true, batches, {}});
+    bench({sizes, StateFormat::kF32, false, {1}, {}});
+    bench({sizes, StateFormat::kBf16, true, batches, {}});
   }
 }
 

@@ -17,7 +17,7 @@ class Prefill {
   Prefill(cuda::Runtime& runtime, const MixerLayer& layer, int prompts, int tokens)
       : layer_(layer),
         rows_(prompts * tokens),
-        layout_(StateLayout::of(layer.shape, 1, Dtype::kF32)),
+        layout_(StateLayout::of(layer.shape, 1, StateFormat::kF32)),
         gate_layout_(layer.shape),
         projected_(random(runtime, rows_ * int64_t{layer.projection.columns}, 0.5f)),
         conv_(random(runtime, int64_t{layer.shape.conv_width} * layer.shape.channels(), 0.5f)),
@@ -31,7 +31,7 @@ class Prefill {
     std::vector<cuda::Chunk> chunks;
     std::vector<int32_t> row_segments;
     for (int s = 0; s < prompts; ++s) {
-      segments.push_back({s, s, s * tokens, tokens, 0});
+      segments.push_back({RowKind::kPrefill, s, s, s * tokens, tokens, 0});
       for (int t = 0; t < tokens; t += kChunkTokens) {
         chunks.push_back({s, s * tokens + t, std::min(int{kChunkTokens}, tokens - t)});
       }
@@ -50,17 +50,11 @@ class Prefill {
     MixerWeights weights = {};
     weights.conv = conv_.get();
     weights.a_log = weights.dt_bias = weights.norm = vector_.get();
-    const MixerCall mixer = {layer_,
-                             weights,
-                             {nullptr, rows_, segments_.get(), prompts_, 0},
-                             projected_.get(),
-                             out_.get(),
-                             {states_.get(), layout_.floats, layout_.layers[0], Dtype::kF32},
-                             features_.get(),
-                             gates_.get(),
-                             nullptr,
-                             nullptr,
-                             gate_layout_};
+    const MixerCall mixer = {
+        layer_,           weights,      {nullptr, rows_, segments_.get(), prompts_, 0, 0},
+        projected_.get(), out_.get(),   {states_.get(), layout_.floats, layout_.layers[0]},
+        features_.get(),  gates_.get(), nullptr,
+        nullptr,          gate_layout_};
     cuda::LayerPaths paths;
     paths.prefill = path;
     return {mixer,          row_segments_.get(), chunks_.get(), num_chunks_,

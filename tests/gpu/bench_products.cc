@@ -82,7 +82,7 @@ class ProductBench {
     if (std::none_of(counts.begin(), counts.end(), wanted)) return;
     const auto begin = std::chrono::steady_clock::now();
     cuda::ProductRunner runner(runtime_, products);
-    runner.add_weight(weights(0));
+    runner.add_weight(weights(0), true);
     DS_CHECK(runner.reserve(*std::max_element(counts.begin(), counts.end())));
     runtime_.synchronize();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;

@@ -38,10 +38,10 @@ MixerShape shape_of(const Head& head) {
 // Random operands of `rows` rows, states of `slots` slots, and the calls over them.
 class Rows {
  public:
-  Rows(cuda::Runtime& runtime, const Head& head, Dtype dtype, int64_t rows, int slots)
+  Rows(cuda::Runtime& runtime, const Head& head, StateFormat format, int64_t rows, int slots)
       : runtime_(runtime),
         shape_(shape_of(head)),
-        layout_(StateLayout::of(shape_, 1, dtype)),
+        layout_(StateLayout::of(shape_, 1, format)),
         gate_layout_(shape_),
         rows_(rows),
         features_(make_memory<float>(runtime, rows * shape_.channels())),
@@ -54,18 +54,17 @@ class Rows {
   }
 
   cuda::LayerCall call() const {
-    const MixerCall mixer = {
-        {},
-        {},
-        {},
-        nullptr,
-        out_.get(),
-        {states_.get(), layout_.floats, layout_.layers[0], layout_.state_dtype},
-        features_.get(),
-        gates_.get(),
-        nullptr,
-        nullptr,
-        gate_layout_};
+    const MixerCall mixer = {{},
+                             {},
+                             {},
+                             nullptr,
+                             out_.get(),
+                             {states_.get(), layout_.floats, layout_.layers[0]},
+                             features_.get(),
+                             gates_.get(),
+                             nullptr,
+                             nullptr,
+                             gate_layout_};
     cuda::LayerCall call = {mixer, nullptr, nullptr, 0, nullptr, nullptr, {}};
     call.mixer.layer.shape = shape_;
     call.mixer.step.num_rows = static_cast<int32_t>(rows_);
@@ -103,38 +102,42 @@ class Rows {
   cuda::Memory<float> features_, gates_, out_, states_;
 };
 
-double state_bytes(const Head& head, Dtype dtype) {
-  return 2.0 * head.heads * head.key_dim * head.value_dim * static_cast<double>(dtype_size(dtype));
+double state_bytes(const Head& head, StateFormat format) {
+  return 2.0 * head.heads * head.key_dim * head.value_dim *
+         static_cast<double>(state_format_size(format));
 }
 
 void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, const Head& head,
-            Dtype dtype, int batch) {
-  if (!effort.wants(
-          named("decode-rule", head).add("state", dtype_name(dtype)).add("batch", batch).text())) {
+            StateFormat format, int batch) {
+  if (!effort.wants(named("decode-rule", head)
+                        .add("state", state_format_name(format))
+                        .add("batch", batch)
+                        .text())) {
     return;
   }
-  const size_t moved = static_cast<size_t>(state_bytes(head, dtype)) / 2 * batch;
+  const size_t moved = static_cast<size_t>(state_bytes(head, format)) / 2 * batch;
   const int calls = effort.tiny ? 2 : static_cast<int>(std::max<size_t>(8, kBeyondCaches / moved));
   const int sets = static_cast<int>(
       std::min<size_t>(static_cast<size_t>(calls), std::max<size_t>(1, kBeyondCaches / moved)));
-  const Rows rows(runtime, head, dtype, batch, sets * batch);
+  const Rows rows(runtime, head, format, batch, sets * batch);
   const cuda::Memory<Segment> device = upload(runtime, shuffled_segments(batch, sets));
   const Timing timing = time_calls(runtime, effort, calls, [&] {
     for (int i = 0; i < calls; ++i) {
       cuda::LayerCall call = rows.call();
       call.mixer.step.segments = device.get() + i % sets * batch;
       call.mixer.step.num_segments = call.mixer.step.num_decode = batch;
-      cuda::launch_steps(runtime.stream(), {call}, 0, batch);
+      call.mixer.step.num_decode_rows = batch;
+      cuda::launch_steps(runtime.stream(), {call});
     }
   });
   rows.check();
-  const double bytes = batch * (state_bytes(head, dtype) + rows.bytes_of_a_row());
+  const double bytes = batch * (state_bytes(head, format) + rows.bytes_of_a_row());
   Line("decode rule")
       .add("mixer", mixer_name(head.kind))
       .add("heads", head.heads)
       .add("key_dim", head.key_dim)
       .add("value_dim", head.value_dim)
-      .add("state", dtype_name(dtype))
+      .add("state", state_format_name(format))
       .add("batch", batch)
       .add(timing)
       .add("bytes", bytes)
@@ -158,12 +161,12 @@ void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, con
     return;
   }
   const int64_t num_rows = int64_t{prompts.count} * prompts.tokens;
-  Rows rows(runtime, head, Dtype::kF32, num_rows, prompts.count);
+  Rows rows(runtime, head, StateFormat::kF32, num_rows, prompts.count);
   std::vector<Segment> segments;
   std::vector<cuda::Chunk> chunks;
   std::vector<int32_t> row_segments(static_cast<size_t>(num_rows));
   for (int s = 0; s < prompts.count; ++s) {
-    segments.push_back({s, s, s * prompts.tokens, prompts.tokens, 0});
+    segments.push_back({RowKind::kPrefill, s, s, s * prompts.tokens, prompts.tokens, 0});
     for (int t = 0; t < prompts.tokens; t += kChunkTokens) {
       chunks.push_back(
           {s, s * prompts.tokens + t, std::min(int{kChunkTokens}, prompts.tokens - t)});
@@ -221,7 +224,7 @@ void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, con
 
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits) {
   if (effort.tiny) {
-    decode(runtime, effort, limits, {MixerKind::kQDelta, 2, 32, 32}, Dtype::kF32, 2);
+    decode(runtime, effort, limits, {MixerKind::kQDelta, 2, 32, 32}, StateFormat::kF32, 2);
     return;
   }
   const Head heads[] = {{MixerKind::kQDelta, 6, 128, 256},
@@ -230,9 +233,9 @@ void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& li
                         {MixerKind::kGatedDeltaNet, 32, 128, 128},
                         {MixerKind::kKimiDelta, 32, 128, 128}};
   for (const Head& head : heads) {
-    for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
+    for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
       for (const int batch : {1, 8, 32, 64, 128, 512}) {
-        decode(runtime, effort, limits, head, dtype, batch);
+        decode(runtime, effort, limits, head, format, batch);
       }
     }
   }

@@ -147,7 +147,7 @@ def row(cell):
                                                 "state", "batch", "launches", "prompts", "tokens", "prompt", "rows", "kernel")
                      if key in cell)
     figures = []
-    for key, text in (("us", "{:.1f} us"), ("ms", "{:.1f} ms"), ("tb_per_s", "{:.2f} TB/s"),
+    for key, text in (("us", "{:.1f} us"), ("us_ahead", "{:.1f} us ahead"), ("ms", "{:.1f} ms"), ("tb_per_s", "{:.2f} TB/s"),
                       ("of_update", "{:.0%} of updates"), ("ntf", "{:.1f} nTF"),
                       ("tokens_per_s", "{:.0f} tok/s"), ("tflops", "{:.0f} TF"),
                       ("from_plain", "{:.1e} from plain"), ("from_passes", "{:.1e} from passes")):

@@ -126,7 +126,7 @@ TEST(RandomModel, DistributionsOfOtherFamilies) {
 // The expected parameters of each preset, in millions.
 TEST(RandomModel, PresetsAreAsLargeAsTheirNames) {
   const std::pair<const char*, int> sizes[] = {
-      {"qdelta-340m", 380},    {"qdelta-1b", 1387},  {"gdn-335m", 303}, {"gdn-340m", 341},
+      {"qdelta-340m", 380},    {"qdelta-1b", 1387},  {"gdn-303m", 303}, {"gdn-340m", 341},
       {"gdn-1b", 995},         {"pgdn-340m", 342},   {"pgdn-1b", 996},  {"kda-340m", 354},
       {"kda-1b", 995},         {"pkda-340m", 354},   {"pkda-1b", 996},  {"gla-340m", 342},
       {"delta-net-340m", 341}, {"mamba2-370m", 369},
@@ -156,6 +156,8 @@ TEST(RandomModel, Errors) {
     return write_random_model(what, 1, dtype, out).ToString();
   };
   EXPECT_NE(write("qdelta-9000b", Dtype::kBf16, temp.path()).find("qdelta-340m, qdelta-1b"),
+            std::string::npos);
+  EXPECT_NE(write("gdn-335m", Dtype::kBf16, temp.path()).find("qdelta-1b, gdn-303m, gdn-340m"),
             std::string::npos);
   temp.write("c.json", R"({"model_type": "x"})");
   EXPECT_NE(write(temp.file("c.json"), Dtype::kBf16, temp.path()).find("model_type"),
