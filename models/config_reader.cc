@@ -180,10 +180,11 @@ std::optional<std::vector<int32_t>> ConfigReader::token_ids(std::string_view key
   return ids;
 }
 
-void ConfigReader::refuse_unless_null(std::string_view key) {
+void ConfigReader::refuse_unless_null(std::string_view key, std::string_view feature) {
   const boost::json::value* value = find(key);
   if (value != nullptr && !value->is_null()) {
-    fail(key, str_cat("is ", json_text(*value), ", only null is supported"));
+    fail(key, str_cat("is ", json_text(*value), ", but ", feature,
+                      " are not supported: it must be null"));
   }
 }
 

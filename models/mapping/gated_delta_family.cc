@@ -35,7 +35,7 @@ void read_preconditioned(ConfigReader& reader, MixerKind kind, LayerConfig* conf
 
 void read_gated_deltanet(ConfigReader& reader, LayerConfig* config) {
   read_gated_delta(reader, MixerKind::kGatedDeltaNet, config);
-  reader.ignore("attn_mode");  // its modes are the same function
+  reader.ignore("attn_mode");  // all its modes compute the same function
 }
 
 void read_qdelta(ConfigReader& reader, LayerConfig* config) {
@@ -43,7 +43,7 @@ void read_qdelta(ConfigReader& reader, LayerConfig* config) {
       reader.choice("qdelta_semantics", {"released", "canonical"}, "released");
   const bool canonical = semantics == "canonical";
   read_gated_delta(reader, canonical ? MixerKind::kQDelta : MixerKind::kQDeltaReleased, config);
-  // The authors' 'fused_recurrent' leaves out lambda and the norm of q and k.
+  // The authors' 'fused_recurrent' omits lambda and the norm of q and k.
   const std::string mode = reader.word("attn_mode", "chunk");
   if (mode != "chunk") {
     reader.fail("attn_mode", str_cat("is ", quoted(mode), ", only 'chunk' is supported"));

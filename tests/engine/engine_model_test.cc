@@ -1,5 +1,5 @@
-// The engine on a real model: a choice that goes on from a copied state has the bits that it would
-// have alone, and so has one whose rows are queued before their tokens are known.
+// Tests the engine with a real model: a choice that continues from a copied state has the same bits
+// as alone, and so has one whose rows are queued before their tokens are known.
 #include <gtest/gtest.h>
 
 #include <algorithm>

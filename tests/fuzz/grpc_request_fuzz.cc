@@ -1,5 +1,4 @@
-// Any bytes as the message of each gRPC call. What is accepted must be servable, as it is behind
-// HTTP.
+// Fuzzes the messages of all gRPC calls. An accepted message must be servable, as with HTTP.
 #include <grpcpp/support/slice.h>
 
 #include <cstddef>
@@ -16,7 +15,7 @@ using namespace deltaserve;
 constexpr int64_t kVocab = 1000;
 constexpr int64_t kSlots = 8;
 
-// As if it had come in several frames, as long messages do.
+// Splits the bytes into several frames, in which long messages arrive.
 grpc::ByteBuffer buffer_of(const uint8_t* data, size_t size) {
   const size_t half = size / 2;
   const grpc::Slice slices[] = {grpc::Slice(data, half), grpc::Slice(data + half, size - half)};

@@ -1,5 +1,5 @@
-// Any bytes as the body of each POST. What is accepted must be servable: the invariants below are
-// what the engine relies on.
+// Fuzzes the body of each POST. An accepted body must be servable: the engine relies on the
+// invariants below.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -61,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } else {
     check_request(request, limits);
   }
-  // Without a tokenizer nothing of these is accepted in the end; all of it is read before.
+  // Without a tokenizer none of these is accepted in the end, but everything is parsed before.
   deltaserve::GenerationRequest chat;
   const auto chat_error = parse_chat_request(text, model, limits, &chat);
   DS_CHECK(chat_error.has_value());
