@@ -105,7 +105,8 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   const auto slots = static_cast<uint64_t>(loaded.model->limits().max_sequences);
   absl::PrintF("model: %s (%s, %d layers, vocabulary %d), %s on %s\n", served.name,
                loaded.folder.config.model_type, loaded.folder.config.num_layers(),
-               loaded.folder.config.vocab_size, human_bytes(static_cast<uint64_t>(loaded.backend->memory().weights)),
+               loaded.folder.config.vocab_size,
+               human_bytes(static_cast<uint64_t>(loaded.backend->memory().weights)),
                loaded.backend->description());
   if (!loaded.why_cpu.empty()) absl::PrintF("no CUDA: %s\n", loaded.why_cpu);
   absl::PrintF("state: %s per sequence, %d slots, %s in all\n", human_bytes(bytes), slots,
