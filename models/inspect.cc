@@ -8,10 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "models/base/text.h"
+#include "models/checkpoint/safetensors.h"
+#include "models/mapping/weights.h"
 #include "models/model.h"
-#include "models/safetensors.h"
-#include "models/text.h"
-#include "models/weights.h"
 
 namespace deltaserve {
 namespace {

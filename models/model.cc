@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/checkpoint/safetensors.h"
+#include "models/mapping/weights.h"
 #include "models/program_builder.h"
-#include "models/safetensors.h"
-#include "models/weights.h"
 
 namespace deltaserve {
 namespace {

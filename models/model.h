@@ -4,9 +4,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "kernels/backend.h"
-#include "models/config.h"
-#include "models/tokenizer.h"
+#include "kernels/program/backend.h"
+#include "models/mapping/config.h"
+#include "models/tokenizer/tokenizer.h"
 
 namespace deltaserve {
 

@@ -1,7 +1,7 @@
-#include "models/file.h"
-#include "models/limits.h"
+#include "models/base/limits.h"
+#include "models/base/text.h"
+#include "models/checkpoint/file.h"
 #include "models/model.h"
-#include "models/text.h"
 
 namespace deltaserve {
 namespace {

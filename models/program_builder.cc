@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 namespace {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "kernels/program/program.h"
-#include "models/config.h"
-#include "models/weights.h"
+#include "models/mapping/config.h"
+#include "models/mapping/weights.h"
 
 namespace deltaserve {
 

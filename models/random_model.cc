@@ -8,12 +8,12 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
-#include "models/config.h"
-#include "models/file.h"
-#include "models/limits.h"
-#include "models/safetensors.h"
-#include "models/text.h"
-#include "models/weights.h"
+#include "models/base/limits.h"
+#include "models/base/text.h"
+#include "models/checkpoint/file.h"
+#include "models/checkpoint/safetensors.h"
+#include "models/mapping/config.h"
+#include "models/mapping/weights.h"
 
 namespace deltaserve {
 namespace {

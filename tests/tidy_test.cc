@@ -67,7 +67,7 @@ TEST(Tidy, LayersIncludeDownwardOnly) {
       EXPECT_LE(layer_of(target), own) << source.path << " includes " << target;
       const bool device = target.starts_with("kernels/cpu/") || target.starts_with("kernels/cuda/");
       if (device && own > 2 && own < 6) {
-        ADD_FAILURE() << source.path << " goes past kernels/backend.h to " << target;
+        ADD_FAILURE() << source.path << " goes past kernels/program/backend.h to " << target;
       }
     }
   }

@@ -5,7 +5,7 @@
 #include "engine/grammar/grammar.h"
 #include "engine/grammar/limits.h"
 #include "engine/grammar/stack_walker.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 namespace {

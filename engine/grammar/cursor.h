@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "engine/grammar/code_points.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 

@@ -4,7 +4,7 @@
 
 #include "engine/grammar/dfa.h"
 #include "engine/grammar/limits.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 namespace {

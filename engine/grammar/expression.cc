@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "engine/grammar/limits.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 

@@ -6,7 +6,7 @@
 #include "engine/grammar/json_schema.h"
 #include "engine/grammar/limits.h"
 #include "engine/grammar/regex_parser.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 

@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/grammar/token_table.h"
-#include "engine/token_constraint.h"
+#include "engine/sequence/token_constraint.h"
 
 namespace deltaserve {
 

@@ -18,7 +18,7 @@
 #include "engine/grammar/schema_merge.h"
 #include "engine/grammar/schema_resolver.h"
 #include "engine/grammar/string_formats.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 namespace {

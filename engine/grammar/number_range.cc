@@ -8,7 +8,7 @@
 
 #include "engine/grammar/limits.h"
 #include "engine/grammar/regex_parser.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "engine/grammar/limits.h"
 #include "engine/grammar/rule_nfa.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 

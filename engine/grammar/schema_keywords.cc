@@ -8,7 +8,7 @@
 
 #include "engine/grammar/code_points.h"
 #include "engine/grammar/limits.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "engine/grammar/schema_keywords.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 namespace {

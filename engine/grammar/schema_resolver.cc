@@ -13,7 +13,7 @@
 #include "engine/grammar/limits.h"
 #include "engine/grammar/schema_keywords.h"
 #include "engine/grammar/schema_merge.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 namespace {

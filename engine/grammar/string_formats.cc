@@ -3,7 +3,7 @@
 #include <string>
 
 #include "engine/grammar/regex_parser.h"
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 namespace {

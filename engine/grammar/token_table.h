@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "models/vocabulary.h"
+#include "models/tokenizer/vocabulary.h"
 
 namespace deltaserve {
 

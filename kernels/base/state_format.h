@@ -3,8 +3,8 @@
 //
 // Each format is one struct, which holds everything about it. Kernels use the struct's `Stored`
 // type and are chosen by visit_state_format(), the only place that looks at the enumeration. Vector
-// forms of load and store are next to the vector types (kernels/cpu/state_rows-inl.h,
-// kernels/cuda/state_vector.h).
+// forms of load and store are next to the vector types (kernels/cpu/rule/state_rows-inl.h,
+// kernels/cuda/rule/state_vector.h).
 #pragma once
 #include <cstddef>
 #include <cstdint>

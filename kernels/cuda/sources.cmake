@@ -1,15 +1,15 @@
 # The files of the CUDA backend, in the one list of them: of the module, of the emulation that tests
 # build, and of tests/cuda/compile_gate.py.
 set(cuda_sources
-  backend.cc conditioning.cc decode_layer.cc delta_prefill.cc delta_steps.cc draw_memory.cc features.cc
-  head.cc layer_proof.cc library_proof.cc matmul_plain.cc matmul_tensor.cc mixer_layer.cc output_norm.cc
-  prefill_chain.cc prefill_features.cc prefill_gram.cc prefill_operands.cc prefill_plain.cc
-  prefill_state.cc products.cc program_memory.cc rowwise.cc step_memory.cc weights.cc)
+  program/backend.cc layer/conditioning.cc layer/decode_layer.cc rule/delta_prefill.cc rule/delta_steps.cc draw/draw_memory.cc layer/features.cc
+  draw/draw.cc self_test/layer_proof.cc matmul/library_proof.cc matmul/matmul_plain.cc matmul/matmul_tensor.cc layer/mixer_layer.cc layer/output_norm.cc
+  rule/prefill_chain.cc layer/prefill_features.cc rule/prefill_gram.cc rule/prefill_operands.cc rule/prefill_plain.cc
+  rule/prefill_state.cc matmul/products.cc program/program_memory.cc layer/rowwise.cc program/step_memory.cc matmul/weights.cc)
 # On a GPU only.
-set(cuda_device_sources matmul_library_device.cc runtime_device.cc)
+set(cuda_device_sources matmul/matmul_library_device.cc device/runtime_device.cc)
 # On the emulation only.
-set(cuda_host_sources matmul_library_host.cc runtime_host.cc simt_host.cc)
+set(cuda_host_sources matmul/matmul_library_host.cc device/runtime_host.cc device/simt_host.cc)
 # What a module has beside the backend.
-set(cuda_module_sources module.cc)
+set(cuda_module_sources module/module.cc)
 # Of kernels/, which modules compile for themselves.
-set(cuda_common_sources ../program/program.cc ../program/step.cc ../state_layout.cc)
+set(cuda_common_sources ../program/program.cc ../program/step.cc ../program/state_layout.cc)

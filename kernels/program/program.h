@@ -9,10 +9,10 @@
 
 #include "kernels/base/dtype.h"
 #include "kernels/base/weight_format.h"
-#include "kernels/mixer_shape.h"
 #include "kernels/program/array.h"
+#include "kernels/program/mixer_shape.h"
 #include "kernels/program/mixer_vectors.h"
-#include "kernels/state_layout.h"
+#include "kernels/program/state_layout.h"
 
 namespace deltaserve {
 

@@ -1,8 +1,8 @@
 // Reads the keys of a curvature-conditioned query (arXiv 2606.01294). The paper leaves open how
 // Sigma is normalised and decays and which shape the gate has, so each is an option.
+#include "models/base/text.h"
 #include "models/mapping/family.h"
 #include "models/mapping/mixer_keys.h"
-#include "models/text.h"
 
 namespace deltaserve {
 namespace {

@@ -1,6 +1,6 @@
 #include "models/mapping/family.h"
 
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 namespace {

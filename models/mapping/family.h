@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "models/config.h"
-#include "models/config_reader.h"
+#include "models/checkpoint/config_reader.h"
+#include "models/mapping/config.h"
 #include "models/mapping/layer_mapping.h"
 
 namespace deltaserve {

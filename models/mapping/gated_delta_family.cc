@@ -1,9 +1,9 @@
 // Gated DeltaNet (arXiv 2412.06464), Q-Delta (arXiv 2606.08804) and the preconditioned PGDN and
 // PDN: one layer, whose tensors the mixer's shape decides.
-#include "models/limits.h"
+#include "models/base/limits.h"
+#include "models/base/text.h"
 #include "models/mapping/family.h"
 #include "models/mapping/mixer_keys.h"
-#include "models/text.h"
 
 namespace deltaserve {
 namespace {

@@ -1,10 +1,10 @@
 // Gated linear attention (arXiv 2312.06635).
 #include <limits>
 
-#include "models/limits.h"
+#include "models/base/limits.h"
+#include "models/base/text.h"
 #include "models/mapping/family.h"
 #include "models/mapping/mixer_keys.h"
-#include "models/text.h"
 
 namespace deltaserve {
 namespace {

@@ -1,9 +1,9 @@
 // Kimi Delta Attention (arXiv 2510.26692), its preconditioned variant and Gated DeltaNet-2, which
 // all have a decay per channel and an output gate, both of low rank.
-#include "models/limits.h"
+#include "models/base/limits.h"
+#include "models/base/text.h"
 #include "models/mapping/family.h"
 #include "models/mapping/mixer_keys.h"
-#include "models/text.h"
 
 namespace deltaserve {
 namespace {

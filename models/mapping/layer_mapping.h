@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "models/config.h"
-#include "models/weights.h"
+#include "models/mapping/config.h"
+#include "models/mapping/weights.h"
 
 namespace deltaserve {
 

@@ -2,10 +2,10 @@
 // beta.
 #include <limits>
 
-#include "models/limits.h"
+#include "models/base/limits.h"
+#include "models/base/text.h"
 #include "models/mapping/family.h"
 #include "models/mapping/mixer_keys.h"
-#include "models/text.h"
 
 namespace deltaserve {
 namespace {

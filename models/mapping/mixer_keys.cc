@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "models/limits.h"
-#include "models/text.h"
+#include "models/base/limits.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 namespace {

@@ -2,8 +2,8 @@
 #pragma once
 #include <string_view>
 
-#include "models/config.h"
-#include "models/config_reader.h"
+#include "models/checkpoint/config_reader.h"
+#include "models/mapping/config.h"
 
 namespace deltaserve {
 

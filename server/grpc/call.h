@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "server/api_error.h"
+#include "server/base/api_error.h"
 #include "server/grpc/grpc_context.h"
 
 namespace deltaserve {

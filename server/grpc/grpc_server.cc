@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-#include "models/text.h"
+#include "models/base/text.h"
 #include "server/grpc/grpc_context.h"
 #include "server/grpc/reflection.h"
 #include "server/grpc/service.h"

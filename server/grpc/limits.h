@@ -1,5 +1,5 @@
-// Every limit that the gRPC front adds to those of server/limits.h, in one table. A client that
-// exceeds one gets a status that names it; none of them ends the process.
+// Every limit that the gRPC front adds to those of server/base/limits.h, in one table. A client
+// that exceeds one gets a status that names it; none of them ends the process.
 #pragma once
 #include <chrono>
 #include <cstddef>

@@ -11,7 +11,7 @@
 #include <limits>
 #include <vector>
 
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 namespace {

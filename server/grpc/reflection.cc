@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "deltaserve.grpc.pb.h"
-#include "models/text.h"
+#include "models/base/text.h"
 #include "server/grpc/call.h"
 #include "server/grpc/message_io.h"
 

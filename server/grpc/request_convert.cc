@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/base/check.h"
+#include "server/base/request_json.h"
 #include "server/grpc/message_io.h"
-#include "server/request_json.h"
 
 namespace deltaserve {
 namespace {

@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "deltaserve.pb.h"
-#include "server/api_error.h"
+#include "server/base/api_error.h"
+#include "server/base/limits.h"
 #include "server/grpc/limits.h"
-#include "server/limits.h"
 #include "server/service/generation_request.h"
 #include "server/service/tokens.h"
 

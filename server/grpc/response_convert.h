@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "deltaserve.pb.h"
-#include "engine/engine.h"
-#include "server/limits.h"
-#include "server/served_model.h"
+#include "engine/loop/engine.h"
+#include "server/base/limits.h"
+#include "server/base/served_model.h"
 #include "server/service/generation.h"
 
 namespace deltaserve {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "models/file.h"
+#include "models/checkpoint/file.h"
 
 namespace deltaserve {
 namespace {

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <utility>
 
-#include "models/text.h"
+#include "models/base/text.h"
 #include "server/template/chat_template.h"
 
 namespace deltaserve {

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/api_error.h"
-#include "server/served_model.h"
+#include "server/base/api_error.h"
+#include "server/base/served_model.h"
 
 namespace deltaserve {
 

@@ -4,9 +4,9 @@
 #include <chrono>
 #include <utility>
 
-#include "models/text.h"
-#include "server/random.h"
-#include "server/structured_output.h"
+#include "models/base/text.h"
+#include "server/base/random.h"
+#include "server/service/structured_output.h"
 
 namespace deltaserve {
 namespace {

@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
-#include "server/api_error.h"
-#include "server/log.h"
-#include "server/memory_budget.h"
-#include "server/metrics.h"
+#include "engine/loop/engine.h"
+#include "server/base/api_error.h"
+#include "server/base/memory_budget.h"
+#include "server/observe/log.h"
+#include "server/observe/metrics.h"
 #include "server/service/generation_request.h"
 #include "server/service/services.h"
 #include "server/service/usage.h"

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 namespace {

@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "server/api_error.h"
-#include "server/limits.h"
-#include "server/served_model.h"
+#include "server/base/api_error.h"
+#include "server/base/limits.h"
+#include "server/base/served_model.h"
 #include "server/service/chat_prompt.h"
 #include "server/service/parameters.h"
 #include "server/service/rules.h"

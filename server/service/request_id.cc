@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
-#include "server/random.h"
+#include "server/base/random.h"
 
 namespace deltaserve {
 

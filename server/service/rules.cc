@@ -5,8 +5,8 @@
 #include <limits>
 #include <utility>
 
-#include "models/text.h"
-#include "server/json_text.h"
+#include "models/base/text.h"
+#include "server/base/json_text.h"
 
 namespace deltaserve {
 namespace {

@@ -7,12 +7,12 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/request.h"
-#include "server/api_error.h"
-#include "server/limits.h"
-#include "server/served_model.h"
+#include "engine/sequence/request.h"
+#include "server/base/api_error.h"
+#include "server/base/limits.h"
+#include "server/base/served_model.h"
 #include "server/service/parameters.h"
-#include "server/structured_output.h"
+#include "server/service/structured_output.h"
 
 namespace deltaserve {
 

@@ -6,14 +6,14 @@
 #include <string>
 #include <string_view>
 
-#include "engine/engine.h"
-#include "server/api_error.h"
-#include "server/key_ring.h"
-#include "server/limits.h"
-#include "server/log.h"
-#include "server/memory_budget.h"
-#include "server/metrics.h"
-#include "server/served_model.h"
+#include "engine/loop/engine.h"
+#include "server/base/api_error.h"
+#include "server/base/key_ring.h"
+#include "server/base/limits.h"
+#include "server/base/memory_budget.h"
+#include "server/base/served_model.h"
+#include "server/observe/log.h"
+#include "server/observe/metrics.h"
 #include "server/service/workers.h"
 
 namespace deltaserve {

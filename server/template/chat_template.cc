@@ -4,7 +4,7 @@
 #include <boost/json/value.hpp>
 #include <unordered_map>
 
-#include "models/text.h"
+#include "models/base/text.h"
 #include "server/template/interpreter.h"
 #include "server/template/lexer.h"
 #include "server/template/parser.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "models/text.h"
+#include "models/base/text.h"
 #include "server/template/parser.h"
 
 namespace deltaserve {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "models/text.h"
+#include "models/base/text.h"
 #include "server/template/number_parsing.h"
 #include "server/template/unicode.h"
 

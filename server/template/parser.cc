@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "models/text.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "models/text.h"
+#include "models/base/text.h"
 #include "server/template/limits.h"
 #include "server/template/value.h"
 

@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <random>
 
-#include "kernels/cpu/matmul.h"
-#include "kernels/cpu/matmul_support.h"
+#include "kernels/cpu/matmul/matmul.h"
+#include "kernels/cpu/matmul/matmul_support.h"
 
 namespace deltaserve {
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "kernels/base/weight_format.h"
-#include "kernels/cpu/packed_matrix.h"
-#include "kernels/cpu/quantize.h"
+#include "kernels/cpu/matmul/packed_matrix.h"
+#include "kernels/cpu/matmul/quantize.h"
 
 namespace deltaserve {
 

@@ -20,9 +20,9 @@
 #include <utility>
 #include <vector>
 
-#include "engine/engine.h"
-#include "engine/step_runner.h"
-#include "engine/token_constraint.h"
+#include "engine/loop/engine.h"
+#include "engine/sequence/token_constraint.h"
+#include "engine/step/step_runner.h"
 #include "kernels/base/check.h"
 
 namespace deltaserve {

@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/cpu/aligned.h"
-#include "kernels/cpu/matmul_support.h"
+#include "kernels/cpu/base/aligned.h"
+#include "kernels/cpu/matmul/matmul_support.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tests/bench/machine_limits.cc"
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
-#include "kernels/cpu/dense-inl.h"
+#include "kernels/cpu/base/dense-inl.h"
 
 #ifndef DELTASERVE_TESTS_BENCH_LINK
 #define DELTASERVE_TESTS_BENCH_LINK

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "kernels/base/dtype.h"
-#include "kernels/cpu/matmul_support.h"
+#include "kernels/cpu/matmul/matmul_support.h"
 #include "tests/bench/cold_matmul.h"
 #include "tests/bench/machine_limits.h"
 

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/cpu/rowwise.h"
+#include "kernels/cpu/layer/rowwise.h"
 #include "tests/bench/machine_limits.h"
 
 namespace deltaserve {

@@ -14,8 +14,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/cpu/aligned.h"
-#include "kernels/cpu/delta_rule_cpu.h"
+#include "kernels/cpu/base/aligned.h"
+#include "kernels/cpu/rule/delta_rule_cpu.h"
 #include "tests/bench/machine_limits.h"
 
 namespace deltaserve {

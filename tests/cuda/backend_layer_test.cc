@@ -6,8 +6,8 @@
 
 #include "kernels/base/dtype.h"
 #include "kernels/base/thread_pool.h"
-#include "kernels/cuda/backend.h"
-#include "kernels/cuda/delta_prefill.h"
+#include "kernels/cuda/program/backend.h"
+#include "kernels/cuda/rule/delta_prefill.h"
 #include "tests/cuda/program_builder.h"
 
 namespace deltaserve::cuda {

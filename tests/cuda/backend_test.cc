@@ -1,7 +1,7 @@
 // The CUDA backend, on the emulation or a GPU, against the CPU's, and what only it has: steps that
 // are filled up and launched as a graph, steps that are queued ahead, draws in several passes.
 // Whole models: golden_test.cc.
-#include "kernels/cuda/backend.h"
+#include "kernels/cuda/program/backend.h"
 
 #include <gtest/gtest.h>
 
@@ -13,11 +13,11 @@
 
 #include "kernels/base/dtype.h"
 #include "kernels/base/thread_pool.h"
-#include "kernels/cuda/layer_proof.h"
+#include "kernels/cuda/self_test/layer_proof.h"
 #ifndef __CUDACC__
-#include "kernels/cuda/matmul_library_host.h"
+#include "kernels/cuda/matmul/matmul_library_host.h"
 #endif
-#include "kernels/cuda/step_memory.h"
+#include "kernels/cuda/program/step_memory.h"
 #include "tests/cuda/logged_runtime.h"
 #include "tests/cuda/program_builder.h"
 

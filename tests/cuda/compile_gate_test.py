@@ -65,10 +65,10 @@ class Output(unittest.TestCase):
 class Files(unittest.TestCase):
     def test_what_is_compiled(self):
         files = compile_gate.module_files()
-        self.assertIn("kernels/cuda/module.cc", files)
-        self.assertIn("kernels/cuda/runtime_device.cc", files)
-        self.assertIn("kernels/state_layout.cc", files)
-        self.assertNotIn("kernels/cuda/simt_host.cc", files)
+        self.assertIn("kernels/cuda/module/module.cc", files)
+        self.assertIn("kernels/cuda/device/runtime_device.cc", files)
+        self.assertIn("kernels/program/state_layout.cc", files)
+        self.assertNotIn("kernels/cuda/device/simt_host.cc", files)
         for file in files:
             self.assertTrue(os.path.exists(os.path.join(compile_gate.ROOT, file)), file)
 

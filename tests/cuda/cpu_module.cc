@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "kernels/base/thread_pool.h"
-#include "kernels/cuda/backend.h"
+#include "kernels/cuda/program/backend.h"
 
 namespace deltaserve {
 namespace {

@@ -1,10 +1,10 @@
 // All of a layer's decode rows in one launch: equal to the reference, and the same bits whatever
 // else is in the step.
-#include "kernels/cuda/decode_layer.h"
+#include "kernels/cuda/layer/decode_layer.h"
 
 #include <gtest/gtest.h>
 
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/device/simt.h"
 #include "tests/cuda/layer_device.h"
 
 namespace deltaserve {

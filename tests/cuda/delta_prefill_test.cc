@@ -4,7 +4,7 @@
 #include <cctype>
 #include <cstring>
 
-#include "kernels/cuda/prefill_chain.h"
+#include "kernels/cuda/rule/prefill_chain.h"
 #include "tests/cuda/prefill_world.h"
 
 namespace deltaserve {

@@ -1,4 +1,4 @@
-#include "kernels/cuda/backend.h"
+#include "kernels/cuda/program/backend.h"
 #include "tests/models/test_backend.h"
 
 namespace deltaserve {

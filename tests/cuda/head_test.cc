@@ -1,5 +1,3 @@
-#include "kernels/cuda/head.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,8 +7,9 @@
 #include <random>
 #include <vector>
 
-#include "kernels/cpu/sample.h"
-#include "kernels/random.h"
+#include "kernels/base/random.h"
+#include "kernels/cpu/draw/sample.h"
+#include "kernels/cuda/draw/draw.h"
 
 namespace deltaserve {
 namespace {

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <limits>
 
-#include "kernels/cuda/delta_prefill.h"
-#include "kernels/cuda/mixer_layer.h"
+#include "kernels/cuda/layer/mixer_layer.h"
+#include "kernels/cuda/rule/delta_prefill.h"
 #include "tests/kernels/head_inputs.h"
 
 namespace deltaserve {

@@ -2,7 +2,7 @@
 #pragma once
 #include <vector>
 
-#include "kernels/cuda/layer_call.h"
+#include "kernels/cuda/rule/layer_call.h"
 #include "tests/kernels/layer_world.h"
 
 namespace deltaserve {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/device/runtime.h"
 
 namespace deltaserve::cuda {
 

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <string_view>
 
-#include "kernels/cuda/module.h"
+#include "kernels/module/boundary.h"
 
 namespace deltaserve::cuda {
 namespace {

@@ -6,8 +6,8 @@
 #include <map>
 #include <string>
 
-#include "kernels/cuda/delta_prefill.h"
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/device/simt.h"
+#include "kernels/cuda/rule/delta_prefill.h"
 #include "tests/cuda/layer_device.h"
 
 namespace deltaserve {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/cuda/backend.h"
+#include "kernels/cuda/program/backend.h"
 #include "tests/models/golden_folders.h"
 
 namespace deltaserve {

@@ -1,6 +1,4 @@
 // The CUDA module's boundary and its loader, with modules that need no CUDA.
-#include "kernels/cuda/module.h"
-
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
@@ -15,7 +13,8 @@
 #include <vector>
 
 #include "kernels/base/thread_pool.h"
-#include "kernels/module_backend.h"
+#include "kernels/module/boundary.h"
+#include "kernels/module/module_backend.h"
 #include "models/model.h"
 #include "tests/cuda/recorded_module.h"
 

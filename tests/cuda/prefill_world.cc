@@ -8,7 +8,7 @@
 #include <limits>
 #include <random>
 
-#include "kernels/cuda/prefill_features.h"
+#include "kernels/cuda/layer/prefill_features.h"
 
 namespace deltaserve {
 namespace {

@@ -3,7 +3,7 @@
 #pragma once
 #include <vector>
 
-#include "kernels/cuda/delta_prefill.h"
+#include "kernels/cuda/rule/delta_prefill.h"
 #include "tests/kernels/head_inputs.h"
 
 namespace deltaserve {

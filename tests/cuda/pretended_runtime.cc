@@ -2,7 +2,7 @@
 #include <cstdlib>
 
 #include "kernels/base/check.h"
-#include "kernels/cuda/runtime.h"
+#include "kernels/cuda/device/runtime.h"
 
 namespace deltaserve::cuda {
 namespace {

@@ -1,7 +1,7 @@
 // Products as the backend asks for them: which kernel multiplies which rows, that a row's bits
 // depend on its kind and no other row, and what a library is trusted with. The emulation pretends a
 // library; on a GPU it is cuBLASLt.
-#include "kernels/cuda/products.h"
+#include "kernels/cuda/matmul/products.h"
 
 #include <gtest/gtest.h>
 
@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/library_proof.h"
+#include "kernels/cuda/matmul/library_proof.h"
 #ifndef __CUDACC__
-#include "kernels/cuda/matmul_library_host.h"
+#include "kernels/cuda/matmul/matmul_library_host.h"
 #endif
 
 namespace deltaserve::cuda {

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "kernels/cuda/backend.h"
+#include "kernels/cuda/program/backend.h"
 
 namespace deltaserve {
 namespace {

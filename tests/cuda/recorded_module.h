@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "kernels/backend.h"
+#include "kernels/program/backend.h"
 
 namespace deltaserve {
 

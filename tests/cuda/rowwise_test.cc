@@ -1,5 +1,5 @@
 // Row operations of a GPU: equal to double, with their bf16 copies, on any order of threads.
-#include "kernels/cuda/rowwise.h"
+#include "kernels/cuda/layer/rowwise.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // The emulation finds what a GPU would punish: kernels that do not await the launches before, or
 // read in front of that what those write.
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/device/simt.h"
 
 #include <gtest/gtest.h>
 

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "engine/engine.h"
-#include "engine/limits.h"
+#include "engine/base/limits.h"
+#include "engine/loop/engine.h"
 #include "tests/engine/engine_testing.h"
 #include "tests/engine/fake_runner.h"
 

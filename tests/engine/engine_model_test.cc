@@ -17,9 +17,9 @@
 #include <utility>
 #include <vector>
 
-#include "engine/engine.h"
-#include "engine/model_runner.h"
-#include "engine/step_plan.h"
+#include "engine/loop/engine.h"
+#include "engine/loop/model_runner.h"
+#include "engine/step/step_plan.h"
 #include "kernels/base/thread_pool.h"
 #include "tests/engine/fake_runner.h"
 #include "tests/models/loaded_model.h"

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/loop/engine.h"
 #include "tests/engine/engine_testing.h"
 #include "tests/engine/fake_runner.h"
 

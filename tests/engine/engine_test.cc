@@ -1,4 +1,4 @@
-#include "engine/engine.h"
+#include "engine/loop/engine.h"
 
 #include <gtest/gtest.h>
 
@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include "engine/limits.h"
-#include "engine/token_constraint.h"
+#include "engine/base/limits.h"
+#include "engine/sequence/token_constraint.h"
 #include "tests/engine/engine_testing.h"
 #include "tests/engine/fake_runner.h"
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "engine/engine.h"
+#include "engine/loop/engine.h"
 #include "tests/engine/fake_runner.h"
 
 namespace deltaserve {

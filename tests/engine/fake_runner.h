@@ -16,11 +16,11 @@
 #include <utility>
 #include <vector>
 
-#include "engine/request.h"
-#include "engine/step_runner.h"
-#include "engine/token_constraint.h"
-#include "engine/token_stream.h"
-#include "models/vocabulary.h"
+#include "engine/sequence/request.h"
+#include "engine/sequence/token_constraint.h"
+#include "engine/sequence/token_stream.h"
+#include "engine/step/step_runner.h"
+#include "models/tokenizer/vocabulary.h"
 
 namespace deltaserve {
 

@@ -1,4 +1,4 @@
-#include "engine/penalties.h"
+#include "engine/sequence/penalties.h"
 
 #include <gtest/gtest.h>
 

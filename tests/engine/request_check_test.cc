@@ -1,4 +1,4 @@
-#include "engine/request_check.h"
+#include "engine/sequence/request_check.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/limits.h"
+#include "engine/base/limits.h"
 #include "kernels/program/step.h"
 
 namespace deltaserve {

@@ -1,4 +1,4 @@
-#include "engine/scheduler.h"
+#include "engine/loop/scheduler.h"
 
 #include <gtest/gtest.h>
 

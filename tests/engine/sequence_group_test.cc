@@ -1,4 +1,4 @@
-#include "engine/sequence_group.h"
+#include "engine/sequence/sequence_group.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Tests the finish rules of one sequence at a time.
-#include "engine/sequence.h"
+#include "engine/sequence/sequence.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "engine/state_pool.h"
+#include "engine/step/state_pool.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "engine/text_emitter.h"
+#include "engine/sequence/text_emitter.h"
 
 #include <gtest/gtest.h>
 

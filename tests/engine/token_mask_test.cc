@@ -1,4 +1,4 @@
-#include "engine/token_mask.h"
+#include "engine/sequence/token_mask.h"
 
 #include <gtest/gtest.h>
 

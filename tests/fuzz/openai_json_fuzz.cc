@@ -5,10 +5,10 @@
 #include <string_view>
 
 #include "kernels/base/check.h"
-#include "server/chat_api.h"
-#include "server/openai_api.h"
-#include "server/openai_response.h"
-#include "server/tokenize_api.h"
+#include "server/openai/chat_api.h"
+#include "server/openai/completions_api.h"
+#include "server/openai/response.h"
+#include "server/openai/tokenize_api.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "kernels/base/check.h"
-#include "models/safetensors.h"
+#include "models/checkpoint/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   if (size == 0) return 0;

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "kernels/base/check.h"
-#include "server/bench_serve_sse.h"
-#include "server/bench_serve_stream.h"
+#include "server/loadgen/sse.h"
+#include "server/loadgen/stream.h"
 
 namespace {
 

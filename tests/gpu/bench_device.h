@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/backend.h"
 #include "kernels/base/check.h"
-#include "kernels/cuda/device_memory.h"
+#include "kernels/cuda/device/device_memory.h"
+#include "kernels/program/backend.h"
 
 namespace deltaserve::gpu_bench {
 

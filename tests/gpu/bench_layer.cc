@@ -2,8 +2,8 @@
 // the output norm, in one launch and by the passes.
 #include <numeric>
 
-#include "kernels/cuda/decode_layer.h"
-#include "kernels/cuda/mixer_layer.h"
+#include "kernels/cuda/layer/decode_layer.h"
+#include "kernels/cuda/layer/mixer_layer.h"
 #include "tests/gpu/bench_device.h"
 
 namespace deltaserve::gpu_bench {

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "kernels/cuda/backend.h"
+#include "kernels/cuda/program/backend.h"
 #include "tests/cuda/program_builder.h"
 #include "tests/gpu/bench_device.h"
 

@@ -1,12 +1,12 @@
 // Prefill of one mixer layer between its projections, whole and launch by launch.
-#include "kernels/cuda/delta_prefill.h"
-#include "kernels/cuda/features.h"
-#include "kernels/cuda/mixer_layer.h"
-#include "kernels/cuda/output_norm.h"
-#include "kernels/cuda/prefill_chain.h"
-#include "kernels/cuda/prefill_features.h"
-#include "kernels/cuda/prefill_operands.h"
-#include "kernels/cuda/rows.h"
+#include "kernels/cuda/device/rows.h"
+#include "kernels/cuda/layer/features.h"
+#include "kernels/cuda/layer/mixer_layer.h"
+#include "kernels/cuda/layer/output_norm.h"
+#include "kernels/cuda/layer/prefill_features.h"
+#include "kernels/cuda/rule/delta_prefill.h"
+#include "kernels/cuda/rule/prefill_chain.h"
+#include "kernels/cuda/rule/prefill_operands.h"
 #include "tests/gpu/bench_device.h"
 
 namespace deltaserve::gpu_bench {

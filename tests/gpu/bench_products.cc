@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "kernels/cuda/products.h"
+#include "kernels/cuda/matmul/products.h"
 #include "tests/gpu/bench_device.h"
 
 namespace deltaserve::gpu_bench {

@@ -1,8 +1,8 @@
 // The rule's kernels alone, over the shapes of the published figures and of the official Q-Delta
 // models.
-#include "kernels/cuda/delta_prefill.h"
-#include "kernels/cuda/delta_steps.h"
-#include "kernels/cuda/prefill_features.h"
+#include "kernels/cuda/layer/prefill_features.h"
+#include "kernels/cuda/rule/delta_prefill.h"
+#include "kernels/cuda/rule/delta_steps.h"
 #include "tests/gpu/bench_device.h"
 
 namespace deltaserve::gpu_bench {

@@ -1,5 +1,5 @@
 // Tests look at the results of a launch on the default stream at once: on a GPU it is waited for.
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/device/simt.h"
 
 namespace {
 

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "server/chat_api.h"
 #include "server/grpc/call.h"
 #include "server/grpc/request_convert.h"
-#include "server/json_parameters.h"
-#include "server/openai_api.h"
+#include "server/openai/chat_api.h"
+#include "server/openai/completions_api.h"
+#include "server/openai/json_parameters.h"
 
 namespace deltaserve {
 namespace {

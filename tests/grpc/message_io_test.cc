@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "deltaserve.pb.h"
-#include "models/tokenizer.h"
+#include "models/tokenizer/tokenizer.h"
 
 namespace deltaserve {
 namespace {

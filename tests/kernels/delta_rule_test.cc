@@ -6,8 +6,8 @@
 #include <cstring>
 #include <random>
 
-#include "kernels/cpu/aligned.h"
-#include "kernels/cpu/delta_rule_cpu.h"
+#include "kernels/cpu/base/aligned.h"
+#include "kernels/cpu/rule/delta_rule_cpu.h"
 #include "tests/kernels/head_inputs.h"
 #include "tests/kernels/targets.h"
 #include "tests/reference/recurrences.h"

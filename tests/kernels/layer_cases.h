@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/mixer_shape.h"
+#include "kernels/program/mixer_shape.h"
 
 namespace deltaserve {
 

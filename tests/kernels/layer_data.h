@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/mixer_call.h"
+#include "kernels/program/mixer_call.h"
 #include "tests/kernels/layer_cases.h"
 #include "tests/reference/mixer_layer.h"
 

@@ -1,6 +1,6 @@
 // Compares every weight format with float64, and checks that a row's bits depend neither on the
 // other rows nor on the instruction set or the path of the integers.
-#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/matmul/matmul.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <random>
 
 #include "kernels/base/dtype.h"
-#include "kernels/cpu/matmul_support.h"
+#include "kernels/cpu/matmul/matmul_support.h"
 #include "tests/kernels/targets.h"
 
 namespace deltaserve {

@@ -1,6 +1,6 @@
 // Tests whole mixer layers: they equal the reference, and their bits do not depend on the rest of
 // the step.
-#include "kernels/cpu/mixer_layer.h"
+#include "kernels/cpu/layer/mixer_layer.h"
 
 #include <gtest/gtest.h>
 

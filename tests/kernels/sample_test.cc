@@ -1,4 +1,4 @@
-#include "kernels/cpu/sample.h"
+#include "kernels/cpu/draw/sample.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <map>
 #include <random>
 
-#include "kernels/random.h"
+#include "kernels/base/random.h"
 
 namespace deltaserve {
 namespace {

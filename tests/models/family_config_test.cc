@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string>
 
-#include "models/config.h"
+#include "models/mapping/config.h"
 #include "models/model.h"
 #include "temp_folder.h"
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <set>
 
-#include "models/safetensors.h"
+#include "models/checkpoint/safetensors.h"
 #include "tests/models/golden_folders.h"
 #include "tests/models/loaded_model.h"
 #include "tests/models/state_reader.h"

@@ -5,10 +5,10 @@
 #include <cmath>
 #include <string>
 
-#include "models/config.h"
+#include "models/checkpoint/safetensors.h"
 #include "models/inspect.h"
-#include "models/safetensors.h"
-#include "models/weights.h"
+#include "models/mapping/config.h"
+#include "models/mapping/weights.h"
 #include "temp_folder.h"
 
 namespace deltaserve {

@@ -1,4 +1,4 @@
-#include "models/safetensors.h"
+#include "models/checkpoint/safetensors.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

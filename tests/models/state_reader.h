@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/state_layout.h"
+#include "kernels/program/state_layout.h"
 
 namespace deltaserve {
 

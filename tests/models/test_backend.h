@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "kernels/backend.h"
+#include "kernels/program/backend.h"
 
 namespace deltaserve {
 

@@ -1,4 +1,4 @@
-#include "models/tokenizer.h"
+#include "models/tokenizer/tokenizer.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <sstream>
 #include <string>
 
-#include "models/sentencepiece_wrapper.h"
-#include "models/text_splitter.h"
+#include "models/tokenizer/sentencepiece_wrapper.h"
+#include "models/tokenizer/text_splitter.h"
 #include "temp_folder.h"
 
 namespace deltaserve {

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "kernels/cpu/matmul_support.h"
+#include "kernels/cpu/matmul/matmul_support.h"
 #include "tests/models/loaded_model.h"
 
 namespace deltaserve {

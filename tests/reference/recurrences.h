@@ -4,7 +4,7 @@
 #pragma once
 #include <vector>
 
-#include "kernels/mixer_shape.h"
+#include "kernels/program/mixer_shape.h"
 
 namespace deltaserve::reference {
 

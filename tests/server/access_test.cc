@@ -1,9 +1,9 @@
 // Who may use the server: API keys and origins.
 #include <gtest/gtest.h>
 
-#include "server/cors.h"
-#include "server/key_ring.h"
-#include "server/page.h"
+#include "server/base/key_ring.h"
+#include "server/http/cors.h"
+#include "server/http/page.h"
 
 namespace deltaserve {
 namespace {

@@ -7,12 +7,12 @@
 #include <random>
 #include <set>
 
-#include "models/text.h"
-#include "server/bench_serve_plan.h"
-#include "server/bench_serve_report.h"
-#include "server/bench_serve_sse.h"
-#include "server/bench_serve_stats.h"
-#include "server/bench_serve_stream.h"
+#include "models/base/text.h"
+#include "server/loadgen/plan.h"
+#include "server/loadgen/report.h"
+#include "server/loadgen/sse.h"
+#include "server/loadgen/stats.h"
+#include "server/loadgen/stream.h"
 
 namespace deltaserve {
 namespace {

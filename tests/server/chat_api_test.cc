@@ -1,12 +1,12 @@
 // Bodies of POST /v1/chat/completions, and the prompts that they become.
-#include "server/chat_api.h"
+#include "server/openai/chat_api.h"
 
 #include <gtest/gtest.h>
 
 #include <boost/json/serialize.hpp>
 #include <string>
 
-#include "server/openai_response.h"
+#include "server/openai/response.h"
 #include "tests/server/chat_model.h"
 
 namespace deltaserve {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "kernels/base/check.h"
-#include "server/served_model.h"
+#include "server/base/served_model.h"
 #include "server/template/chat_template.h"
 
 namespace deltaserve {

@@ -8,8 +8,8 @@
 #include <sstream>
 #include <thread>
 
-#include "server/log.h"
-#include "server/metrics.h"
+#include "server/observe/log.h"
+#include "server/observe/metrics.h"
 
 namespace deltaserve {
 namespace {

@@ -1,7 +1,5 @@
 // Bodies of POST /v1/completions: what is accepted, and for everything else which status and which
 // parameter the error names.
-#include "server/openai_api.h"
-
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -9,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "server/openai_response.h"
+#include "server/openai/completions_api.h"
+#include "server/openai/response.h"
 
 namespace deltaserve {
 namespace {

@@ -1,6 +1,4 @@
 // The JSON that the server writes, read back by Boost.JSON.
-#include "server/openai_response.h"
-
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -9,8 +7,9 @@
 #include <limits>
 #include <random>
 
-#include "server/memory_budget.h"
-#include "server/sse.h"
+#include "server/base/memory_budget.h"
+#include "server/base/sse.h"
+#include "server/openai/response.h"
 
 namespace deltaserve {
 namespace {

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "server/chat_api.h"
-#include "server/openai_api.h"
-#include "server/openai_response.h"
+#include "server/openai/chat_api.h"
+#include "server/openai/completions_api.h"
+#include "server/openai/response.h"
 #include "tests/server/chat_model.h"
 
 namespace deltaserve {

@@ -1,5 +1,5 @@
 // Forms of answers and the grammars that are kept for them.
-#include "server/structured_output.h"
+#include "server/service/structured_output.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
-#include "server/tokenize_api.h"
+#include "server/openai/tokenize_api.h"
 
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
-#include "server/openai_response.h"
+#include "server/openai/response.h"
 #include "tests/server/chat_model.h"
 
 namespace deltaserve {

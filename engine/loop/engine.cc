@@ -1,0 +1,515 @@
+#include "engine/loop/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/doorbell.h"
+#include "engine/base/limits.h"
+#include "engine/loop/scheduler.h"
+#include "engine/loop/step_in_flight.h"
+#include "engine/loop/waiting_queue.h"
+#include "engine/sequence/request_check.h"
+#include "engine/sequence/sequence.h"
+#include "engine/sequence/sequence_group.h"
+#include "engine/step/state_pool.h"
+#include "kernels/base/check.h"
+
+namespace deltaserve {
+namespace {
+
+SteadyTime now() {
+  return std::chrono::steady_clock::now();
+}
+
+void count(FinishReason finish, EngineStats* stats) {
+  ++stats->finished;
+  switch (finish) {
+    case FinishReason::kNone: DS_CHECK(false);
+    case FinishReason::kStop: ++stats->finished_stop; break;
+    case FinishReason::kLength: ++stats->finished_length; break;
+    case FinishReason::kCancelled: ++stats->cancelled; break;
+    case FinishReason::kDeadline: ++stats->deadline_exceeded; break;
+    case FinishReason::kError: ++stats->errors; break;
+  }
+}
+
+}  // namespace
+
+class Engine::Loop {
+ public:
+  Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptions options);
+  ~Loop() { stop(); }
+
+  absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit(GenerateRequest request,
+                                                                   int num_choices,
+                                                                   std::function<void()> notify);
+  void drain();
+  bool drained() const;
+  void stop();
+  EngineStats stats() const;
+
+ private:
+  // The numbers of rows and tokens that a step computed for choices that still wanted them.
+  struct Counts {
+    int64_t prompt_tokens = 0;
+    int64_t decode_rows = 0;
+    int64_t generated_tokens = 0;
+  };
+
+  absl::Status enqueue(std::unique_ptr<SequenceGroup> group);
+
+  void run();
+  bool begin_step(SteadyTime time);
+  void choose_rows(SteadyTime time);
+  StepInFlight* plan_step(SteadyTime time);
+  void forward(StepInFlight* step);
+  void draw(StepInFlight* step);
+  void finish_step(StepInFlight* step);
+  void commit_row(Sequence* sequence, SteadyTime time, const DrawResult** results, Counts* counts);
+  void commit_prompt(const StepInFlight::Piece& piece, SteadyTime time, const DrawResult** results,
+                     Counts* counts);
+  void sleep();
+  void retire_ended();
+  void count_ended();
+  void publish();
+  void publish_ended();
+  void let_step_keep(std::unique_ptr<Sequence> sequence);
+  void let_step_keep(std::unique_ptr<SequenceGroup> group);
+  void end_all();
+
+  StepRunner* const runner_;
+  const Vocabulary* const vocabulary_;
+  const EngineOptions options_;
+  const SequenceContext context_{vocabulary_, &options_.eos_token_ids, runner_->vocab_size()};
+  const std::shared_ptr<Doorbell> doorbell_ = std::make_shared<Doorbell>();
+
+  // ---- Used by the engine thread only. Vectors keep their memory from step to step.
+  const int steps_ahead_;
+  Scheduler scheduler_;
+  StatePool slots_;
+  std::vector<std::unique_ptr<SequenceGroup>> prefills_;  // oldest first
+  Sequences decoding_;                   // choices whose prompt is read or in steps
+  Sequences ended_;                      // still to be published
+  std::vector<SequenceDemand> demands_;  // [decoding_, then prefills_]
+  StepInFlight steps_[2];
+  StepInFlight* running_ = nullptr;      // its draws are queued; it is waited for next
+  StepInFlight* last_queued_ = nullptr;  // the newest step that is not finished
+  std::vector<Sequence*> told_;          // have an update and did not end
+  SteadyTime busy_until_;
+  uint64_t turn_ = 0;
+  size_t first_to_prepare_ = 0;  // where in decoding_ the masks of the next step begin; approximate
+
+  // ---- Shared. The mutex is never held while a reader is notified.
+  mutable std::mutex mutex_;
+  WaitingQueue waiting_;   // guarded by mutex_
+  EngineStats stats_;      // guarded by mutex_; `waiting` is not kept
+  bool draining_ = false;  // guarded by mutex_
+  bool stopping_ = false;  // guarded by mutex_
+  bool idle_ = true;       // guarded by mutex_: nothing is left to do or say
+
+  std::once_flag joined_;
+  std::thread thread_;  // last: it uses everything above
+};
+
+Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptions options)
+    : runner_(runner),
+      vocabulary_(vocabulary),
+      options_(std::move(options)),
+      // More than one step ahead would not help: a step's draws wait for the tokens of the step
+      // before, and the next forward pass waits for these draws.
+      steps_ahead_(std::min(runner->steps_ahead(), 1)),
+      scheduler_(std::min(options_.max_step_tokens, runner->max_rows())),
+      slots_(runner->max_sequences()) {
+  DS_CHECK(runner->max_rows() >= runner->max_sequences() + kChunkTokens);
+  DS_CHECK(options_.max_queued_requests >= 0 && options_.stream_capacity > 0);
+  stats_.slots = slots_.num_slots();
+  thread_ = std::thread([this] { run(); });
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
+    GenerateRequest request, int num_choices, std::function<void()> notify) {
+  const RequestBounds bounds{options_.max_prompt_tokens, context_.vocab_size,
+                             !vocabulary_->empty()};
+  absl::Status status = check_num_choices(num_choices, slots_.num_slots());
+  status.Update(check_request(request, bounds));
+  if (!status.ok()) return status;
+  const SteadyTime time = now();
+  if (request.deadline <= time) {
+    return absl::DeadlineExceededError("the request's deadline has already passed");
+  }
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (int i = 0; i < num_choices; ++i) {
+    streams.push_back(std::make_shared<TokenStream>(options_.stream_capacity, notify, doorbell_));
+  }
+  status = enqueue(std::make_unique<SequenceGroup>(std::move(request), &context_, streams, time));
+  if (!status.ok()) return status;
+  doorbell_->ring();
+  // If a reader drops its pointer, its choice is cancelled; the engine holds a reference of its
+  // own.
+  for (std::shared_ptr<TokenStream>& stream : streams) {
+    TokenStream* const raw = stream.get();
+    stream = std::shared_ptr<TokenStream>(
+        raw, [owner = std::move(stream)](TokenStream* s) { s->cancel(); });
+  }
+  return streams;
+}
+
+absl::Status Engine::Loop::enqueue(std::unique_ptr<SequenceGroup> group) {
+  std::lock_guard lock(mutex_);
+  if (stopping_ || draining_) return absl::UnavailableError("the engine is shutting down");
+  // Free slots count as room too, so that a burst is not refused before the next step admits it.
+  const int64_t in_engine = waiting_.num_choices() + stats_.running;
+  if (in_engine + group->num_choices() > stats_.slots + options_.max_queued_requests) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", waiting_.num_choices(), " requests wait"));
+  }
+  waiting_.push(std::move(group));
+  idle_ = false;
+  return absl::OkStatus();
+}
+
+void Engine::Loop::drain() {
+  std::lock_guard lock(mutex_);
+  draining_ = true;
+}
+
+bool Engine::Loop::drained() const {
+  std::lock_guard lock(mutex_);
+  return draining_ && idle_;
+}
+
+void Engine::Loop::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  doorbell_->ring();
+  std::call_once(joined_, [this] { thread_.join(); });
+}
+
+EngineStats Engine::Loop::stats() const {
+  std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.waiting = waiting_.num_choices();
+  return stats;
+}
+
+// On a device that runs ahead, a step's forward pass is queued before the tokens of the step before
+// are read, and its draws are queued after. The device therefore has work while this thread
+// commits, and draws know every token before them.
+void Engine::Loop::run() {
+  for (SteadyTime time = now(); begin_step(time); time = now()) {
+    StepInFlight* const next = plan_step(time);
+    const bool nothing_to_do = next == nullptr && running_ == nullptr;
+    if (next != nullptr) forward(next);
+    if (running_ != nullptr) finish_step(running_);
+    if (next != nullptr) draw(next);
+    running_ = next;
+    if (running_ != nullptr && steps_ahead_ == 0) {
+      finish_step(running_);
+      running_ = nullptr;
+    }
+    publish();
+    if (nothing_to_do) sleep();
+  }
+  publish();
+  if (running_ != nullptr) finish_step(running_);
+  publish();
+  end_all();
+}
+
+// Drops requests that are cancelled or late, then admits waiting ones, also into slots freed just
+// now. Returns false if the engine must stop.
+bool Engine::Loop::begin_step(SteadyTime time) {
+  for (const auto& sequence : decoding_) sequence->end_if_unwanted(time);
+  choose_rows(time);
+  for (const auto& group : prefills_) group->end_unwanted(time, &ended_);
+  retire_ended();
+  {
+    std::lock_guard lock(mutex_);
+    if (!stopping_) {
+      waiting_.end_unwanted(time, &ended_);
+      while (std::unique_ptr<SequenceGroup> group = waiting_.pop(slots_.num_free())) {
+        group->admit(&slots_, time);
+        prefills_.push_back(std::move(group));
+      }
+    }
+    count_ended();
+    if (stopping_) return false;
+  }
+  publish_ended();
+  return true;
+}
+
+// Distributes the time for computing masks in turn, beginning with the sequences for which the last
+// step had no time left. A row that is computed must be drawn from, so a sequence without time gets
+// no row in this step. A sequence whose token is known uses its time at once. If its token is still
+// being computed, the mask is made before the draw; until then its recent masks serve as the
+// estimate.
+//
+// At least one of the runnable sequences gets its time: otherwise the engine would sleep and never
+// come back to them.
+void Engine::Loop::choose_rows(SteadyTime time) {
+  std::chrono::nanoseconds left = options_.mask_time;
+  bool late = false;
+  const size_t count = decoding_.size();
+  const size_t first = first_to_prepare_;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t index = (first + i) % count;
+    Sequence& sequence = *decoding_[index];
+    if (!sequence.wants_row() || sequence.ready_for_row() || sequence.stream().full()) continue;
+    if (late && sequence.constrained()) continue;
+    if (sequence.token_under_way()) {
+      sequence.let_run_ahead();
+      left -= sequence.expected_mask_time();
+    } else {
+      const SteadyTime done = sequence.prepare_draw(time);
+      left -= done - time;
+      time = done;
+    }
+    if (!sequence.constrained()) continue;
+    late = sequence.ready_for_row() && left <= std::chrono::nanoseconds(0);
+    first_to_prepare_ = index + 1;
+  }
+}
+
+// Returns the next step; null if there is nothing to do until the doorbell rings, a deadline
+// passes, or a step is finished.
+StepInFlight* Engine::Loop::plan_step(SteadyTime time) {
+  demands_.clear();
+  for (const auto& sequence : decoding_) {
+    demands_.push_back({0, !sequence->ready_for_row() || sequence->stream().full()});
+  }
+  for (const auto& group : prefills_) {
+    demands_.push_back({group->prompt_left(), group->paused(), group->num_choices()});
+  }
+  const StepSchedule& schedule = scheduler_.schedule(demands_, turn_++);
+  if (schedule.pieces.empty()) return nullptr;
+  StepInFlight* const step = running_ == &steps_[0] ? &steps_[1] : &steps_[0];
+  step->began = time;
+  for (const StepPiece& scheduled : schedule.pieces) {
+    const auto index = static_cast<size_t>(scheduled.sequence);
+    StepInFlight::Piece piece;
+    if (index < decoding_.size()) {
+      piece.sequence = decoding_[index].get();
+      piece.row = piece.sequence->append_row(&step->plan);
+    } else {
+      piece.group = prefills_[index - decoding_.size()].get();
+      piece.prompt = piece.group->append_rows(scheduled.num_tokens, &step->plan);
+    }
+    step->pieces.push_back(piece);
+  }
+  DS_CHECK(step->plan.token_ids.size() <= static_cast<size_t>(runner_->max_rows()));
+  return step;
+}
+
+// Groups whose prompt is fully queued continue as choices from here on: the next step may contain
+// their rows, and copies of the state are queued before that.
+void Engine::Loop::forward(StepInFlight* step) {
+  step->ticket = runner_->forward(step->plan.step());
+  last_queued_ = step;
+  for (auto& group : prefills_) {
+    if (group->prompt_left() > 0) continue;
+    group->start_choices(runner_, &decoding_);
+    step->ended_groups.push_back(std::move(group));
+  }
+  std::erase(prefills_, nullptr);
+}
+
+// Queues the draws; called after the step before was committed. Choices that have ended since the
+// plan was made are left out. The clock is read only if there is something to prepare.
+void Engine::Loop::draw(StepInFlight* step) {
+  std::optional<SteadyTime> time;
+  for (StepInFlight::Piece& piece : step->pieces) {
+    const bool prepared = piece.sequence != nullptr && piece.sequence->prepared();
+    if (!prepared && !time) time = now();
+    if (piece.group != nullptr) {
+      time = piece.group->add_draws(&piece.prompt, *time, &step->draws);
+      continue;
+    }
+    if (!prepared) time = piece.sequence->prepare_draw(*time);
+    if (!piece.sequence->ended()) piece.sequence->add_draw(piece.row, &step->draws);
+  }
+  DS_CHECK(step->draws.size() <= static_cast<size_t>(runner_->max_rows()));
+  runner_->draw(step->ticket, step->draws);
+}
+
+// Waits for the step and commits it. The readers get its results later, from publish().
+void Engine::Loop::finish_step(StepInFlight* step) {
+  step->results.resize(step->draws.size());
+  runner_->wait(step->ticket, step->results);
+  if (last_queued_ == step) last_queued_ = nullptr;
+  const SteadyTime computed = now();
+  const DrawResult* results = step->results.data();
+  Counts counts;
+  for (const StepInFlight::Piece& piece : step->pieces) {
+    if (piece.group != nullptr) {
+      commit_prompt(piece, computed, &results, &counts);
+    } else {
+      commit_row(piece.sequence, computed, &results, &counts);
+    }
+  }
+  DS_CHECK(results == step->results.data() + step->results.size());
+  retire_ended();
+  step->clear();
+  const SteadyTime end = now();
+  std::lock_guard lock(mutex_);
+  stats_.steps += counts.prompt_tokens + counts.decode_rows > 0 ? 1 : 0;
+  stats_.prompt_tokens += counts.prompt_tokens;
+  stats_.decode_rows += counts.decode_rows;
+  stats_.generated_tokens += counts.generated_tokens;
+  stats_.busy_seconds +=
+      std::chrono::duration<double>(end - std::max(step->began, busy_until_)).count();
+  busy_until_ = end;
+  count_ended();
+}
+
+// Takes the row's result from the front of *results, if the row was drawn from. The sequence may
+// have ended since the draw or since the forward pass.
+void Engine::Loop::commit_row(Sequence* sequence, SteadyTime time, const DrawResult** results,
+                              Counts* counts) {
+  if (!sequence->awaits_result()) return;
+  const bool wanted = !sequence->ended();
+  sequence->commit(*(*results)++, time);
+  if (!wanted) return;
+  ++counts->decode_rows;
+  ++counts->generated_tokens;
+  if (!sequence->ended()) told_.push_back(sequence);
+}
+
+// Works like commit_row() for a piece of a prompt, which may have several results.
+void Engine::Loop::commit_prompt(const StepInFlight::Piece& piece, SteadyTime time,
+                                 const DrawResult** results, Counts* counts) {
+  bool wanted = false;
+  for (const Sequence* choice : piece.group->members()) {
+    if (choice->ended()) continue;
+    wanted = true;
+    counts->generated_tokens += choice->awaits_result() ? 1 : 0;
+  }
+  if (wanted) counts->prompt_tokens += piece.prompt.num_rows;
+  *results = piece.group->commit(piece.prompt, *results, time);
+  for (Sequence* choice : piece.group->members()) {
+    if (!choice->ended()) told_.push_back(choice);
+  }
+}
+
+void Engine::Loop::sleep() {
+  SteadyTime until = SteadyTime::max();
+  for (const auto& sequence : decoding_) until = std::min(until, sequence->deadline());
+  for (const auto& group : prefills_) until = std::min(until, group->deadline());
+  {
+    std::lock_guard lock(mutex_);
+    idle_ = decoding_.empty() && prefills_.empty() && waiting_.empty();
+    until = std::min(until, waiting_.earliest_deadline());
+  }
+  doorbell_->wait_until(until);
+}
+
+// Moves ended sequences out of decoding_ and prefills_ and frees their slots. A step in flight may
+// still write such a slot; work for its next owner is queued after that step.
+void Engine::Loop::retire_ended() {
+  size_t kept = 0;
+  for (auto& sequence : decoding_) {
+    if (sequence->ended()) {
+      sequence->release_slot();
+      ended_.push_back(std::move(sequence));
+    } else {
+      std::swap(decoding_[kept++], sequence);
+    }
+  }
+  decoding_.resize(kept);
+  for (auto& group : prefills_) {
+    if (group->num_choices() == 0) let_step_keep(std::move(group));
+  }
+  std::erase(prefills_, nullptr);
+}
+
+// Requires mutex_. Runs before publish_ended(), so that a reader who sees the end finds it counted.
+void Engine::Loop::count_ended() {
+  stats_.running = slots_.num_slots() - slots_.num_free();
+  for (const auto& sequence : ended_) count(sequence->finish(), &stats_);
+}
+
+// Tells the readers what is new. Choices that ended since the commit are left to publish_ended(),
+// which runs once they are counted.
+void Engine::Loop::publish() {
+  for (Sequence* sequence : told_) {
+    if (!sequence->ended()) sequence->publish();
+  }
+  told_.clear();
+  publish_ended();
+}
+
+void Engine::Loop::publish_ended() {
+  for (auto& sequence : ended_) {
+    sequence->publish();
+    let_step_keep(std::move(sequence));
+  }
+  ended_.clear();
+}
+
+// Keeps an ended sequence alive until the newest step in flight, the last that may point to it, is
+// finished.
+void Engine::Loop::let_step_keep(std::unique_ptr<Sequence> sequence) {
+  if (last_queued_ != nullptr) last_queued_->ended.push_back(std::move(sequence));
+}
+
+void Engine::Loop::let_step_keep(std::unique_ptr<SequenceGroup> group) {
+  if (last_queued_ != nullptr) last_queued_->ended_groups.push_back(std::move(group));
+}
+
+// Ends every choice. Requires that stopping_ is set, so that nothing joins the queue any more, and
+// that no step is in flight.
+void Engine::Loop::end_all() {
+  const SteadyTime time = now();
+  for (const auto& sequence : decoding_) {
+    if (!sequence->ended()) sequence->end(FinishReason::kCancelled, time);
+  }
+  for (const auto& group : prefills_) group->end_all(FinishReason::kCancelled, time, &ended_);
+  retire_ended();
+  {
+    std::lock_guard lock(mutex_);
+    waiting_.end_all(FinishReason::kCancelled, time, &ended_);
+    count_ended();
+  }
+  publish_ended();
+  std::lock_guard lock(mutex_);
+  idle_ = true;
+}
+
+Engine::Engine(StepRunner* runner, const Vocabulary* vocabulary, EngineOptions options)
+    : loop_(std::make_unique<Loop>(runner, vocabulary, std::move(options))) {}
+
+Engine::~Engine() = default;
+
+absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::submit_choices(
+    GenerateRequest request, int num_choices, std::function<void()> notify) {
+  return loop_->submit(std::move(request), num_choices, std::move(notify));
+}
+
+absl::StatusOr<std::shared_ptr<TokenStream>> Engine::submit(GenerateRequest request,
+                                                            std::function<void()> notify) {
+  auto streams = submit_choices(std::move(request), 1, std::move(notify));
+  if (!streams.ok()) return streams.status();
+  return std::move(streams->front());
+}
+
+void Engine::drain() {
+  loop_->drain();
+}
+bool Engine::drained() const {
+  return loop_->drained();
+}
+void Engine::stop() {
+  loop_->stop();
+}
+EngineStats Engine::stats() const {
+  return loop_->stats();
+}
+
+}  // namespace deltaserve

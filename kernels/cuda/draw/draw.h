@@ -1,0 +1,45 @@
+// Log-probabilities and draws from logits, on the device: token ids and the asked log-probabilities
+// are all that goes back. The same definition as the CPU's (cpu/sample.h).
+#pragma once
+#include "kernels/cuda/device/simt.h"
+#include "kernels/program/step.h"
+
+namespace deltaserve::cuda {
+
+// What Draw asks for, in the device's memory. The host has checked that the tokens of the
+// adjustments are distinct and inside the vocabulary, and that a mask allows a token: where it
+// allows none, a draw gives -1.
+struct DeviceHeadRow {
+  int32_t slot = -1;
+  int32_t target = -1;
+  int32_t num_top = 0;
+  int32_t num_adjustments = 0;
+  int32_t top_k = 0;
+  float temperature = 1;
+  float top_p = 1;
+  float min_p = 0;
+  bool sample = false;
+  double uniform = 0;  // of the row's seed, position and choice: uniform(philox(..)), by the host
+  int64_t adjustments = 0;  // index of the first in EvaluateCall::adjustments
+  int64_t allowed = -1;     // index of the first word in EvaluateCall::allowed; -1: all may
+};
+
+struct EvaluateCall {
+  const float* logits = nullptr;  // [num_rows, vocab]
+  int64_t logits_stride = 0;      // from row to row
+  int64_t vocab = 0;
+  int num_rows = 0;
+  const DeviceHeadRow* rows = nullptr;
+  const LogitAdjustment* adjustments = nullptr;
+  const uint32_t* allowed = nullptr;
+  float* scratch = nullptr;  // [num_rows, vocab], only rows with adjustments use theirs
+  DrawResult* results = nullptr;
+  // What DeviceHeadRow::slot names receives the drawn token; null where no row names one.
+  int32_t* last_tokens = nullptr;
+};
+
+// One block a row. Sums are double and in an order that `vocab` alone fixes: a row's result does
+// not depend on the others. The exponential's rounding may differ from the CPU's, nothing else.
+void launch_evaluate(simt::Stream stream, const EvaluateCall& call);
+
+}  // namespace deltaserve::cuda

@@ -1,0 +1,18 @@
+// q, k and v of the step's prefill rows as images in bf16 (prefill_images.h), for layers that
+// delta_prefill.h's has_image_prefill() names.
+#pragma once
+#include "kernels/cuda/device/simt.h"
+#include "kernels/cuda/rule/layer_call.h"
+
+namespace deltaserve::cuda {
+
+// Whether launch_image_features has the layer.
+bool has_image_features(const MixerShape& shape, const MixerWeights& weights);
+
+// From projections to images and gates, of all prefill rows that are not padding.
+void launch_image_features(simt::Stream stream, const LayerCall& call);
+
+// From MixerCall::features to images.
+void launch_rounded_features(simt::Stream stream, const LayerCall& call);
+
+}  // namespace deltaserve::cuda

@@ -1,0 +1,116 @@
+#include "kernels/cuda/layer/rowwise.h"
+
+#include "kernels/cuda/layer/activation.h"
+#include "kernels/cuda/layer/row_norm.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+// Elementwise kernels: a thread takes kColumns columns of one row, a warp neighbouring ones.
+constexpr int kThreads = 128;
+constexpr int kColumns = 4;
+
+DS_DEVICE void store(const DeviceRows& out, int64_t row, int64_t column, float x) {
+  const int64_t at = row * out.stride + column;
+  out.data[at] = x;
+  if (out.bf16 != nullptr) out.bf16[at] = f32_to_bf16(x);
+}
+
+// out[row][first + c] = value(c) for the thread's columns c < n; all are read before one is
+// written.
+template <class Value>
+DS_DEVICE void map_columns(int64_t n, const DeviceRows& out, int64_t first, const Value& value) {
+  const int64_t begin = int64_t{simt::block_index().y} * kThreads * kColumns + simt::thread_index();
+  float x[kColumns];
+  DS_UNROLL
+  for (int i = 0; i < kColumns; ++i) {
+    const int64_t c = begin + i * kThreads;
+    x[i] = c < n ? value(c) : 0.0f;
+  }
+  DS_UNROLL
+  for (int i = 0; i < kColumns; ++i) {
+    const int64_t c = begin + i * kThreads;
+    if (c < n) store(out, simt::block_index().x, first + c, x[i]);
+  }
+}
+
+simt::Grid column_grid(int num_rows, int64_t n) {
+  constexpr int64_t kBlock = int64_t{kThreads} * kColumns;
+  return {num_rows, static_cast<int>((n + kBlock - 1) / kBlock), 1};
+}
+
+DS_KERNEL void DS_BOUNDS(kThreads, 8)
+    embed_kernel(DeviceMatrix table, RowTokens tokens, DeviceRows out) {
+  simt::await_launches_before();
+  const int row = simt::block_index().x;
+  const Segment& segment = tokens.segments[tokens.row_segments[row]];
+  int32_t token = tokens.token_ids[row];
+  if (segment.write_slot < 0) {
+    token = -1;
+  } else if (token == kTokenOfSlot) {
+    token = tokens.last_tokens[segment.read_slot];
+  }
+  const int64_t from = token * table.stride;
+  map_columns(out.columns, out, 0, [&](int64_t c) {
+    if (token < 0) return 0.0f;
+    return table.dtype == Dtype::kF32
+               ? static_cast<const float*>(table.data)[from + c]
+               : bf16_to_f32(static_cast<const uint16_t*>(table.data)[from + c]);
+  });
+}
+
+DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
+    rms_norm_kernel(DeviceRows x, const int32_t* source_rows, const float* weight, float eps,
+                    DeviceRows out) {
+  simt::await_launches_before();
+  const int row = simt::block_index().x;
+  const float* in = x.data + (source_rows == nullptr ? row : source_rows[row]) * x.stride;
+  normalise_row(
+      static_cast<int>(x.columns), eps, [&](int c) { return in[c]; },
+      [&](int c) { return weight[c]; }, [&](int c, float value) { store(out, row, c, value); });
+}
+
+DS_KERNEL void DS_BOUNDS(kThreads, 8)
+    add_bias_kernel(const float* bias, int64_t n, DeviceRows out, int64_t column) {
+  simt::await_launches_before();
+  const float* row = out.data + int64_t{simt::block_index().x} * out.stride + column;
+  map_columns(n, out, column, [&](int64_t c) { return row[c] + bias[c]; });
+}
+
+DS_KERNEL void DS_BOUNDS(kThreads, 8)
+    gate_kernel(Activation activation, DeviceRows x, DeviceRows out) {
+  simt::await_launches_before();
+  const float* gate = x.data + int64_t{simt::block_index().x} * x.stride;
+  const float* up = gate + out.columns;
+  map_columns(out.columns, out, 0,
+              [&](int64_t c) { return activate(activation, gate[c]) * up[c]; });
+}
+
+}  // namespace
+
+void launch_embed(simt::Stream stream, const DeviceMatrix& table, const RowTokens& tokens,
+                  int num_rows, const DeviceRows& out) {
+  simt::launch(stream, column_grid(num_rows, out.columns), kThreads, 0, embed_kernel, table, tokens,
+               out);
+}
+
+void launch_rms_norm(simt::Stream stream, const DeviceRows& x, const int32_t* source_rows,
+                     const float* weight, float eps, int num_rows, const DeviceRows& out) {
+  const int threads = row_threads(x.columns);
+  simt::launch(stream, {num_rows, 1, 1}, threads, row_scratch_bytes(threads), rms_norm_kernel, x,
+               source_rows, weight, eps, out);
+}
+
+void launch_add_bias(simt::Stream stream, const float* bias, int64_t n, int num_rows,
+                     const DeviceRows& out, int64_t column) {
+  simt::launch(stream, column_grid(num_rows, n), kThreads, 0, add_bias_kernel, bias, n, out,
+               column);
+}
+
+void launch_gate(simt::Stream stream, Activation activation, const DeviceRows& x, int num_rows,
+                 const DeviceRows& out) {
+  simt::launch(stream, column_grid(num_rows, out.columns), kThreads, 0, gate_kernel, activation, x,
+               out);
+}
+
+}  // namespace deltaserve::cuda

@@ -1,0 +1,60 @@
+// The gates of one token from its projections `in`, element by element. See GateLayout.
+#pragma once
+#include <cmath>
+
+#include "kernels/cuda/device/simt.h"
+#include "kernels/mixer/gates.h"
+#include "kernels/program/mixer_call.h"
+
+namespace deltaserve::cuda {
+
+DS_DEVICE float log_decay_of(const MixerShape& shape, float rate, float logit) {
+  switch (shape.decay_gate) {
+    case DecayGate::kBoundedSigmoid: return shape.decay_bound * sigmoid(rate * logit);
+    case DecayGate::kLogSigmoid: {  // log(sigmoid(x)) = -softplus(-x)
+      const float log_decay = -1.0f / 16 * softplus(-logit);
+      return log_decay < shape.decay_bound ? shape.decay_bound : log_decay;
+    }
+    case DecayGate::kNone: return 0;
+    default: return -rate * softplus(logit);
+  }
+}
+
+struct DecayGates {
+  float g;
+  float beta;  // of a time step
+};
+
+// Element `e` of [decay_heads, decay_width].
+DS_DEVICE DecayGates decay_gates(const MixerCall& call, const float* in, int e) {
+  const MixerShape& shape = call.shape();
+  const MixerWeights& w = call.weights;
+  const int head = e / shape.decay_width();
+  const float rate = w.a_log == nullptr ? 1.0f : expf(w.a_log[head]);
+  const float logit =
+      in[call.layer.projection.decay + e] + (w.dt_bias == nullptr ? 0.0f : w.dt_bias[e]);
+  if (shape.decay_gate != DecayGate::kTimeStep) return {log_decay_of(shape, rate, logit), 0};
+  float step = softplus(logit);
+  if (step < shape.time_step_min) step = shape.time_step_min;
+  if (step > shape.time_step_max) step = shape.time_step_max;
+  return {-rate * step, step};
+}
+
+// Element `e` of [beta_heads], of an erase gate [beta_heads, key_dim].
+DS_DEVICE float beta_gate(const MixerCall& call, const float* in, int e) {
+  const int column = call.layer.projection.beta;
+  const float factor = call.shape().gate_factor;
+  return column < 0 ? factor : factor * sigmoid(in[column + e]);
+}
+
+DS_DEVICE float lambda_gate(const MixerCall& call, const float* in, int head) {
+  const float logit = in[call.layer.projection.lambda + head];
+  return call.shape().gate_factor * sigmoid(logit - call.shape().lambda_bias);
+}
+
+// Element `e` of [heads, value_dim].
+DS_DEVICE float write_gate(const MixerCall& call, const float* in, int e) {
+  return sigmoid(in[call.layer.projection.write_gate + e]);
+}
+
+}  // namespace deltaserve::cuda

@@ -1,0 +1,86 @@
+// Which kernel multiplies, and what it needs: the one place that knows all of them.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/device/device_memory.h"
+#include "kernels/cuda/matmul/matmul.h"
+#include "kernels/cuda/matmul/matmul_library.h"
+#include "kernels/module/module_options.h"
+
+namespace deltaserve::cuda {
+
+// Rows of activations, [num_rows, w.columns].
+struct ProductRows {
+  const float* data = nullptr;
+  const uint16_t* bf16 = nullptr;  // the same rounded, or null
+  int64_t stride = 0;              // of both
+};
+
+// Where a product goes, [num_rows, w.rows].
+struct ProductOut {
+  float* data = nullptr;
+  int64_t stride = 0;
+  // Whether the rows are the product's and nothing else: from their beginning to the stride, of
+  // which nobody reads what stands behind its columns.
+  bool fills_rows = false;
+};
+
+class ProductRunner {
+ public:
+  // Products on tensor cores are first compared with plain ones; where they differ, plain ones are
+  // taken. `runtime` must outlive the runner.
+  ProductRunner(Runtime& runtime, Products products);
+
+  // At load, for every weight, then reserve(). `of_prefill`: whether it multiplies prefill rows.
+  void add_weight(const DeviceMatrix& w, bool of_prefill);
+  // For as many as `max_rows` rows, and chooses the library's algorithms for prefill rows. False:
+  // the memory is not there.
+  bool reserve(int64_t max_rows);
+  size_t bytes() const { return rounded_.bytes(); }
+
+  // out (+)= x w^T of rows of which the first `num_decode` are decode rows.
+  void multiply(const DeviceMatrix& w, const ProductRows& x, int32_t num_rows, int32_t num_decode,
+                bool accumulate, const ProductOut& out);
+
+  // What was asked for and could not be had; empty if nothing.
+  const std::string& warning() const { return warning_; }
+  // For each shape of weights the library's algorithm for prefill rows; empty if it has none.
+  std::string library_choices() const;
+  bool on_tensor_cores() const { return products_ != Products::kPlain; }
+  // Whether any product reads activations as bf16.
+  bool rounds_rows() const { return products_ != Products::kPlain && max_bf16_columns_ > 0; }
+
+ private:
+  using Shape = std::pair<int64_t, int64_t>;  // rows, stride
+  static Shape shape_of(const DeviceMatrix& w) { return {w.rows, w.stride}; }
+
+  void warn(const std::string& text);
+  // With what the library multiplies prefill rows; null: nothing.
+  const LibraryAlgorithm* proved(const ProductCall& call, const ProductOut& out);
+  bool multiply_for_rows(ProductCall call);
+
+  Runtime& runtime_;
+  Products products_;
+  std::string warning_;
+  std::unique_ptr<ProductLibrary> library_;
+  struct Bf16Weight {
+    DeviceMatrix w;
+    bool of_prefill;
+  };
+  std::vector<Bf16Weight> bf16_weights_;
+  std::map<Shape, std::optional<LibraryAlgorithm>> proved_;  // of kExact
+  std::map<Shape, std::vector<LibraryAlgorithm>> for_rows_;  // of kLibraryForRows, by size
+  int64_t max_bf16_columns_ = 0;                             // padded
+  Memory<uint16_t> rounded_;  // activations that nobody has rounded yet
+};
+
+// Whether every kernel of launch_tensor_product gives what launch_plain_product does.
+bool tensor_products_agree(Runtime& runtime);
+
+}  // namespace deltaserve::cuda

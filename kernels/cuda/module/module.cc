@@ -1,0 +1,89 @@
+#include <cstdio>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <string>
+
+#include "kernels/cuda/device/runtime.h"
+#include "kernels/cuda/program/backend.h"
+#include "kernels/module/boundary.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+void copy_text(const std::string& from, char* to, size_t bytes) {
+  std::snprintf(to, bytes, "%s", from.c_str());
+}
+
+// Copies what body() returns, or says why there is nothing.
+template <class Body>
+void copy_text_of(const Body& body, char* to, size_t bytes) noexcept {
+  try {
+    copy_text(body(), to, bytes);
+  } catch (const std::exception& error) {
+    copy_text(error.what(), to, bytes);
+  } catch (...) {
+    copy_text("an exception of unknown type", to, bytes);
+  }
+}
+
+// The C function of a method. Those without a text are noexcept: no caller could go on after an
+// exception in the middle of a step.
+template <auto kMethod, class Method>
+struct Forward;
+template <auto kMethod, class Result, class... Arguments>
+struct Forward<kMethod, Result (Backend::*)(Arguments...)> {
+  static Result call(void* self, typename Crossing<Arguments>::Type... crossed) noexcept {
+    return (static_cast<Backend*>(self)->*kMethod)(Crossing<Arguments>::in(crossed)...);
+  }
+};
+template <auto kMethod, class... Arguments>
+struct Forward<kMethod, std::string (Backend::*)(Arguments...)> {
+  static void call(void* self, typename Crossing<Arguments>::Type... crossed, char* text,
+                   size_t bytes) noexcept {
+    const auto body = [&] {
+      return (static_cast<Backend*>(self)->*kMethod)(Crossing<Arguments>::in(crossed)...);
+    };
+    copy_text_of(body, text, bytes);
+  }
+};
+template <auto kMethod, class Result, class... Arguments>
+struct Forward<kMethod, Result (Backend::*)(Arguments...) const>
+    : Forward<kMethod, Result (Backend::*)(Arguments...)> {};
+
+void* create(const ModuleOptions* options, char* reason, size_t bytes) noexcept {
+  Backend* made = nullptr;
+  const auto body = [&] {
+    std::string error;
+    std::unique_ptr<Runtime> runtime = Runtime::create(&error);
+    if (runtime == nullptr) return error;
+    BackendOptions chosen;
+    chosen.products = options->products;
+    made = make_cuda_backend(std::move(runtime), chosen).release();
+    return error;
+  };
+  copy_text_of(body, reason, bytes);
+  return made;
+}
+
+void destroy(void* self) noexcept {
+  delete static_cast<Backend*>(self);
+}
+
+constexpr ModuleTable kTable = {.num_types = std::size(kCrossingTypes),
+                                .types = kCrossingTypes,
+                                .create = create,
+                                .destroy = destroy,
+#define X(result, name, parameters, qualifier, arguments) \
+  .name = Forward<&Backend::name, decltype(&Backend::name)>::call,
+                                DELTASERVE_BACKEND_CALLS(X)
+#undef X
+};
+
+}  // namespace
+}  // namespace deltaserve::cuda
+
+extern "C" __attribute__((visibility("default"))) const deltaserve::cuda::ModuleTable*
+deltaserve_cuda_module() {
+  return &deltaserve::cuda::kTable;
+}

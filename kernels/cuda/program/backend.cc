@@ -1,0 +1,359 @@
+#include "kernels/cuda/program/backend.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/base/check.h"
+#include "kernels/cuda/draw/draw_memory.h"
+#include "kernels/cuda/layer/mixer_layer.h"
+#include "kernels/cuda/layer/rowwise.h"
+#include "kernels/cuda/program/graphs.h"
+#include "kernels/cuda/program/program_memory.h"
+
+namespace deltaserve::cuda {
+namespace {
+
+// Of the runtime: two for steps, the others for transfers in turn. A transfer whose event has gone
+// on to a later one is waited for with that one.
+constexpr int kStepEvents = 2;
+constexpr int kTransferEvents = Runtime::kEvents - kStepEvents;
+
+int step_event(uint64_t step) {
+  return static_cast<int>(step % kStepEvents);
+}
+int transfer_event(uint64_t transfer) {
+  return kStepEvents + static_cast<int>(transfer % kTransferEvents);
+}
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(std::unique_ptr<Runtime> runtime, const BackendOptions& options)
+      : options_(options),
+        runtime_(std::move(runtime)),
+        products_(*runtime_, options.products),
+        graphs_(*runtime_) {}
+  ~CudaBackend() override { runtime_->synchronize(); }
+
+  // ---- At load
+
+  std::string refusal(const Program& program, const Limits& limits) const override {
+    return refusal_of(program, limits);
+  }
+
+  std::string load(const Program& program, const Limits& limits) override {
+    check_program(program);
+    DS_CHECK(refusal(program, limits).empty() && memory_.weights.empty());
+    limits_ = limits;
+    last_hidden_ = program.last_hidden;
+    drawn_hidden_ = program.drawn_hidden;
+    logits_ = program.logits;
+    final_norm_ = program.final_norm;
+    output_ = program.output;
+    final_eps_ = program.final_eps;
+    vocab_ = program.vocab;
+    slot_floats_ = program.slot_bytes / static_cast<int64_t>(sizeof(float));
+    if (std::string failure = memory_.load(*runtime_, products_, program, limits);
+        !failure.empty()) {
+      return failure;
+    }
+    if (options_.overlap) {
+      prove_overlap(*runtime_, memory_.variants, products_.on_tensor_cores(), &memory_.warning);
+    }
+    if (!reserve_steps()) {
+      return "not enough memory for steps of " + std::to_string(limits.rows) + " rows";
+    }
+    // Not 0 floats, where no layer has a state.
+    states_ = Memory<float>(*runtime_, std::max<int64_t>(slot_floats_ * limits.slots, 1));
+    last_tokens_ = Memory<int32_t>(*runtime_, std::max(limits.slots, 1));
+    if (states_.empty() || last_tokens_.empty()) {
+      return "not enough memory for " + std::to_string(limits.slots) + " states of " +
+             std::to_string(program.slot_bytes) + " bytes";
+    }
+    runtime_->fill_zero(states_.get(), states_.bytes());
+    runtime_->fill_zero(last_tokens_.get(), last_tokens_.bytes());
+    return "";
+  }
+
+  // ---- A step
+
+  Ticket forward(const Step& step) override {
+    DS_CHECK(drawn_ == submitted_);
+    // What the step passes through on its way to the device was that of the step before the last.
+    DS_CHECK(submitted_ - waited_ <= 1);
+    ++submitted_;
+    const StepView view = StepView::of(step);
+    num_rows_ = view.num_rows;
+    const bool one_row_each = view.num_decode == view.num_rows;
+    if (options_.graphs && one_row_each && view.num_rows > 0) {
+      const int32_t rows = static_cast<int32_t>(
+          std::min<int64_t>({padded_batch(view.num_rows), limits_.rows, simt::kMaxGridYZ}));
+      step_ = step_memory_.copy_in(view, rows);
+      graphs_.run(rows, [this] { run_operations(); });
+    } else {
+      step_ = step_memory_.copy_in(view, 0);
+      run_operations();
+    }
+    return {submitted_, 0};
+  }
+
+  void draw(Ticket ticket, Array<Draw> draws) override {
+    DS_CHECK(ticket.step == submitted_ && drawn_ + 1 == submitted_ && drawn_ == waited_);
+    ++drawn_;
+    DS_CHECK(draws.count <= limits_.draws);
+    num_draws_ = static_cast<int32_t>(draws.count);
+    for (int32_t done = 0; done < num_draws_;) {
+      // Draws whose adjustments and masks did not fit beside those of the others: rare.
+      if (done > 0) runtime_->synchronize();
+      const DeviceDraws some = draw_memory_.copy_in({draws.data + done, num_draws_ - done});
+      run_draws(some, draws.data + done, done);
+      done += some.count;
+    }
+    if (num_draws_ > 0) {
+      runtime_->copy_out(host_results_.get(), results_.get(),
+                         static_cast<size_t>(num_draws_) * sizeof(DrawResult));
+    }
+    runtime_->record_event(step_event(ticket.step));
+  }
+
+  void wait(Ticket ticket, DrawResult* results) override {
+    if (ticket.transfer > 0) {
+      DS_CHECK(ticket.transfer <= transfers_);
+      return runtime_->wait_for_event(transfer_event(ticket.transfer));
+    }
+    DS_CHECK(ticket.step == waited_ + 1 && ticket.step <= drawn_);
+    ++waited_;
+    runtime_->wait_for_event(step_event(ticket.step));
+    std::copy_n(host_results_.get(), num_draws_, results);
+  }
+
+  int steps_ahead() const override { return 1; }
+
+  // ---- Slots
+
+  void copy_slot(int from, int to) override {
+    if (from == to) return;
+    runtime_->copy(slot(to), slot(from), slot_bytes());
+  }
+  Ticket export_slot(int from, void* host) override {
+    runtime_->copy_out(host, slot(from), slot_bytes());
+    return transfer();
+  }
+  Ticket import_slot(int to, const void* host) override {
+    runtime_->copy_in(slot(to), host, slot_bytes());
+    return transfer();
+  }
+
+  // ---- For logs and metrics
+
+  std::string description() const override {
+    std::string text = "cuda " + runtime_->description();
+    for (const Dtype dtype : {Dtype::kF32, Dtype::kBf16}) {
+      size_t bytes = 0;
+      for (const LoadedWeight& weight : memory_.weights) {
+        const bool counts = weight.vector.empty() && weight.matrix.matrix.dtype == dtype;
+        bytes += counts ? weight.bytes() : 0;
+      }
+      if (bytes == 0) continue;
+      text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " + dtype_name(dtype) +
+              " weights";
+    }
+    if (!products_.library_choices().empty()) text += ", prefill products by cuBLASLt";
+    for (const std::string* warning : {&products_.warning(), &memory_.warning}) {
+      if (!warning->empty()) text += "; warning: " + *warning;
+    }
+    return text;
+  }
+
+  deltaserve::Memory memory() const override {
+    deltaserve::Memory memory;
+    for (const LoadedWeight& weight : memory_.weights) {
+      const auto bytes = static_cast<int64_t>(weight.bytes());
+      memory.weights += bytes;
+      if (weight.every_step) memory.step_weights += bytes;
+    }
+    memory.slots = int64_t{limits_.slots} * static_cast<int64_t>(slot_bytes() + sizeof(int32_t));
+    size_t scratch = memory_.scratch.bytes() + step_memory_.bytes() + draw_memory_.bytes() +
+                     adjusted_.bytes() + results_.bytes() + products_.bytes();
+    for (const DeviceBuffer& buffer : memory_.buffers) scratch += buffer.bytes();
+    memory.scratch = static_cast<int64_t>(scratch);
+    return memory;
+  }
+
+ private:
+  bool reserve_steps() {
+    if (options_.graphs) graphs_.reserve(limits_.rows);
+    const int64_t draws = std::max(limits_.draws, 1);
+    adjusted_ = Memory<float>(*runtime_, int64_t{memory_.draw_block} * vocab_);
+    results_ = Memory<DrawResult>(*runtime_, draws);
+    host_results_ = HostMemory<DrawResult>(*runtime_, draws);
+    return !adjusted_.empty() && !results_.empty() && !host_results_.empty() &&
+           step_memory_.reserve(*runtime_, {limits_.rows, limits_.segments}) &&
+           draw_memory_.reserve(*runtime_, {draws, vocab_, options_.draw_extra_bytes}) &&
+           products_.reserve(std::max(limits_.rows, memory_.draw_block));
+  }
+
+  float* slot(int index) const {
+    DS_CHECK(index >= 0 && index < limits_.slots);
+    return states_.get() + index * slot_floats_;
+  }
+  size_t slot_bytes() const { return static_cast<size_t>(slot_floats_) * sizeof(float); }
+  Ticket transfer() {
+    runtime_->record_event(transfer_event(++transfers_));
+    return {0, transfers_};
+  }
+
+  // ---- The forward pass
+
+  void run_operations() {
+    for (DeviceBuffer& buffer : memory_.buffers) buffer.bf16_current = false;
+    for (const Op& op : memory_.ops) run(op);
+  }
+
+  void run(const Op& op) {
+    const simt::Stream stream = runtime_->stream();
+    const int32_t num_rows = step_.view.num_rows;
+    DeviceBuffer& out = memory_.buffer(op.out);
+    switch (op.kind) {
+      case OpKind::kEmbed:
+        return launch_embed(
+            stream, memory_.matrix(op.weight),
+            {step_.view.token_ids, step_.row_segments, step_.view.segments, last_tokens_.get()},
+            num_rows, out.written());
+      case OpKind::kNorm:
+        return launch_rms_norm(stream, memory_.buffer(op.in).rows(), nullptr,
+                               memory_.vector(op.weight).get(), op.eps, num_rows, out.written());
+      case OpKind::kMatmul: return run_matmul(op);
+      case OpKind::kGate:
+        return launch_gate(stream, op.activation, memory_.buffer(op.in).rows(), num_rows,
+                           out.written());
+      case OpKind::kMixer: return run_mixer(op);
+    }
+  }
+
+  static ProductRows product_rows(const DeviceBuffer& x, int32_t column) {
+    return {x.data.get() + column, x.bf16_current ? x.bf16.get() + column : nullptr, x.stride};
+  }
+
+  void run_matmul(const Op& op) {
+    const ProductRows x = product_rows(memory_.buffer(op.in), op.in_column);
+    const DeviceMatrix& w = memory_.matrix(op.weight);
+    const DeviceRows out = memory_.buffer(op.out).changed();
+    const bool fills_rows = op.out_column == 0 && w.rows == out.columns;
+    products_.multiply(w, x, step_.view.num_rows, step_.view.num_decode_rows, op.accumulate,
+                       {out.data + op.out_column, out.stride, fills_rows});
+    if (op.bias < 0) return;
+    launch_add_bias(runtime_->stream(), memory_.vector(op.bias).get(), w.rows, step_.view.num_rows,
+                    out, op.out_column);
+  }
+
+  void run_mixer(const Op& op) {
+    const LoadedMixer& mixer = memory_.mixers[static_cast<size_t>(op.mixer)];
+    const MixerShape& shape = mixer.layer.shape;
+    const DeviceBuffer& projected = memory_.buffer(op.in);
+    const DeviceRows out = memory_.buffer(op.out).written();
+    MixerScratch& scratch = memory_.scratch;
+    MixerLayer layer = mixer.layer;
+    layer.projection.columns = static_cast<int32_t>(projected.stride);  // with their padding
+    const bool conditioned = shape.conditioning.on;
+    const MixerCall call = {layer,
+                            mixer.weights,
+                            step_.view,
+                            projected.data.get(),
+                            out.data,
+                            {states_.get(), slot_floats_, layer.state},
+                            scratch.features.get(),
+                            scratch.gates.get(),
+                            conditioned ? scratch.queries.get() : nullptr,
+                            conditioned ? scratch.covariance.get() : nullptr,
+                            GateLayout(shape)};
+    run_mixer_layer(runtime_->stream(), {call, step_.row_segments, step_.chunks, step_.num_chunks,
+                                         scratch.prefill.get(), out.bf16,
+                                         memory_.variants[static_cast<size_t>(mixer.variant)].paths,
+                                         out.stride - shape.value_columns()});
+  }
+
+  // ---- Draws
+
+  // Draws of which the first is the step's `first`.
+  void run_draws(const DeviceDraws& draws, const Draw* host, int32_t first) {
+    const simt::Stream stream = runtime_->stream();
+    const DeviceMatrix& output = memory_.matrix(output_);
+    const Memory<float>& norm = memory_.vector(final_norm_);
+    DeviceBuffer& hidden = memory_.buffer(last_hidden_);
+    DeviceBuffer& drawn = memory_.buffer(drawn_hidden_);
+    DeviceBuffer& logits = memory_.buffer(logits_);
+    for (int32_t begin = 0; begin < draws.count; begin += memory_.draw_block) {
+      const int32_t count = std::min(memory_.draw_block, draws.count - begin);
+      launch_rms_norm(stream, hidden.rows(), draws.rows + begin, norm.get(), final_eps_, count,
+                      drawn.written());
+      // Of rows of either kind: all are few, and take the kernels of decode rows.
+      products_.multiply(output, product_rows(drawn, 0), count, count, false,
+                         {logits.data.get(), logits.stride, false});
+      EvaluateCall call;
+      call.logits = logits.data.get();
+      call.logits_stride = logits.stride;
+      call.vocab = vocab_;
+      call.num_rows = count;
+      call.rows = draws.list + begin;
+      call.adjustments = draws.adjustments;
+      call.allowed = draws.allowed;
+      call.scratch = adjusted_.get();
+      call.results = results_.get() + first + begin;
+      call.last_tokens = last_tokens_.get();
+      launch_evaluate(stream, call);
+      for (int32_t i = 0; i < count; ++i) copy_rows(host[begin + i], i);
+    }
+  }
+
+  // What a draw wants on the host; its logits are row `row` of the block.
+  void copy_rows(const Draw& draw, int32_t row) {
+    DS_CHECK(draw.row >= 0 && draw.row < num_rows_ && draw.slot < limits_.slots);
+    DS_CHECK(draw.slot < 0 || draw.sample);
+    const auto copy = [this](const DeviceBuffer& from, int32_t at, float* to) {
+      if (to == nullptr) return;
+      runtime_->copy_out(to, from.data.get() + at * from.stride,
+                         static_cast<size_t>(from.columns) * sizeof(float));
+    };
+    copy(memory_.buffer(logits_), row, draw.logits);
+    copy(memory_.buffer(last_hidden_), draw.row, draw.hidden);
+  }
+
+  const BackendOptions options_;
+  const std::unique_ptr<Runtime> runtime_;  // before all that has memory of it
+  ProductRunner products_;
+  ProgramMemory memory_;
+  Graphs graphs_;
+
+  // Of the program and its limits.
+  Limits limits_;
+  int32_t last_hidden_ = -1, drawn_hidden_ = -1, logits_ = -1;
+  int32_t final_norm_ = -1, output_ = -1;
+  float final_eps_ = 0;
+  int64_t vocab_ = 0;
+  int64_t slot_floats_ = 0;
+
+  Memory<float> states_;         // [slots][slot_floats_]
+  Memory<int32_t> last_tokens_;  // [slots]
+
+  StepMemory step_memory_;
+  DrawMemory draw_memory_;
+  Memory<float> adjusted_;  // logits of a block of draws, where they are adjusted
+  Memory<DrawResult> results_;
+  HostMemory<DrawResult> host_results_;  // of the step that is waited for next
+
+  DeviceStep step_;                  // that was queued last
+  int32_t num_rows_ = 0;             // of it, without padding
+  int32_t num_draws_ = 0;            // that were queued last
+  uint64_t submitted_ = 0;           // forward passes queued
+  uint64_t drawn_ = 0, waited_ = 0;  // of them those whose draws are queued; waited for
+  uint64_t transfers_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cuda_backend(std::unique_ptr<Runtime> runtime,
+                                           const BackendOptions& options) {
+  return std::make_unique<CudaBackend>(std::move(runtime), options);
+}
+
+}  // namespace deltaserve::cuda

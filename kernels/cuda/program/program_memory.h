@@ -1,0 +1,72 @@
+// What a loaded program has in the device's memory: weights, buffers, the scratch of its mixers;
+// and what its arrays say, copied.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/device/buffer.h"
+#include "kernels/cuda/matmul/products.h"
+#include "kernels/cuda/matmul/weights.h"
+#include "kernels/cuda/program/step_memory.h"
+#include "kernels/cuda/self_test/layer_proof.h"
+#include "kernels/program/program.h"
+
+namespace deltaserve::cuda {
+
+// A matrix, or a vector where the program says so.
+struct LoadedWeight {
+  LoadedMatrix matrix;
+  Memory<float> vector;
+  bool every_step = false;  // whether every decode step reads all of it
+
+  size_t bytes() const { return vector.empty() ? matrix.bytes() : vector.bytes(); }
+};
+
+// Working memory of mixer layers, see LayerCall: enough for the largest of them.
+struct MixerScratch {
+  Memory<float> features, gates, queries, covariance;
+  Memory<unsigned char> prefill;
+
+  bool reserve(Runtime& runtime, const Program& program, const StepLimits& limits);
+  size_t bytes() const;
+};
+
+// A mixer layer whose vectors are pointers of the device.
+struct LoadedMixer {
+  MixerLayer layer;
+  MixerWeights weights = {};
+  int32_t variant = 0;  // of ProgramMemory::variants
+};
+
+struct ProgramMemory {
+  std::vector<LoadedWeight> weights;
+  std::vector<DeviceBuffer> buffers;
+  std::vector<Op> ops;
+  std::vector<LoadedMixer> mixers;
+  std::vector<MixerVariant> variants;
+  MixerScratch scratch;
+  int32_t draw_block = 0;  // draws whose logits exist at one time
+  std::string warning;     // of the kernels' self-tests
+
+  // Copies the program's weights and arrays and tests the kernels that its mixers take. Empty:
+  // done; else a sentence that says what there was not enough memory for.
+  std::string load(Runtime& runtime, ProductRunner& products, const Program& program,
+                   const Limits& limits);
+
+  const DeviceMatrix& matrix(int32_t index) const { return weights[size(index)].matrix.matrix; }
+  const Memory<float>& vector(int32_t index) const { return weights[size(index)].vector; }
+  DeviceBuffer& buffer(int32_t index) { return buffers[size(index)]; }
+
+ private:
+  static size_t size(int32_t index) { return static_cast<size_t>(index); }
+
+  std::string load_weights(Runtime& runtime, ProductRunner& products, const Program& program);
+  std::string load_buffers(Runtime& runtime, const ProductRunner& products, const Program& program,
+                           const Limits& limits);
+  void load_mixers(Runtime& runtime, const Program& program);
+};
+
+// What of the program CUDA's kernels cannot do, as a sentence; empty where they can do all.
+std::string refusal_of(const Program& program, const Limits& limits);
+
+}  // namespace deltaserve::cuda

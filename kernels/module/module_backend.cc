@@ -1,0 +1,152 @@
+#include "kernels/module/module_backend.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <iterator>
+#include <string_view>
+#include <type_traits>
+
+#include "kernels/module/boundary.h"
+
+namespace deltaserve {
+namespace {
+
+// A function of the module, called with the arguments of Backend's method.
+template <class Method>
+class Caller;
+template <class Result, class... Arguments>
+class Caller<Result (Backend::*)(Arguments...)> {
+ public:
+  using Function = typename cuda::CallOf<Result (Backend::*)(Arguments...)>::Function;
+  Caller(Function function, void* self) : function_(function), self_(self) {}
+
+  Result operator()(Arguments... arguments) const {
+    if constexpr (std::is_same_v<Result, std::string>) {
+      char text[cuda::kModuleTextBytes] = "";
+      function_(self_, cuda::Crossing<Arguments>::out(arguments)..., text, sizeof text);
+      return text;
+    } else {
+      return function_(self_, cuda::Crossing<Arguments>::out(arguments)...);
+    }
+  }
+
+ private:
+  Function function_;
+  void* self_;
+};
+template <class Result, class... Arguments>
+class Caller<Result (Backend::*)(Arguments...) const>
+    : public Caller<Result (Backend::*)(Arguments...)> {
+  using Caller<Result (Backend::*)(Arguments...)>::Caller;
+};
+
+class ModuleBackend : public Backend {
+ public:
+  ModuleBackend(const cuda::ModuleTable& table, void* self) : table_(table), self_(self) {}
+  ~ModuleBackend() override { table_.destroy(self_); }
+  ModuleBackend(const ModuleBackend&) = delete;
+  ModuleBackend& operator=(const ModuleBackend&) = delete;
+
+#define X(result, name, parameters, qualifier, arguments)                  \
+  result name parameters qualifier override {                              \
+    return Caller<decltype(&Backend::name)>(table_.name, self_) arguments; \
+  }
+  DELTASERVE_BACKEND_CALLS(X)
+#undef X
+
+ private:
+  const cuda::ModuleTable& table_;
+  void* const self_;
+};
+
+// Returns the reason why this process must not call the table; empty if it may.
+std::string mismatch(const cuda::ModuleTable& table) {
+  const std::string own = ", this program's ";
+  if (table.num_types != std::size(cuda::kCrossingTypes)) {
+    return "its interface has " + std::to_string(table.num_types) + " types" + own +
+           std::to_string(std::size(cuda::kCrossingTypes));
+  }
+  for (size_t i = 0; i < table.num_types; ++i) {
+    const cuda::CrossingType& type = cuda::kCrossingTypes[i];
+    if (std::string_view(table.types[i].name) != type.name) {
+      return std::string("its interface has ") + table.types[i].name +
+             " where this program's has " + type.name;
+    }
+    if (table.types[i].fingerprint != type.fingerprint) {
+      return std::string("its ") + type.name + " is not this program's";
+    }
+  }
+  return "";
+}
+
+// Makes the backend of the module behind `library`; `name` appears in the reason of a failure.
+CudaBackend backend_of(void* library, const std::string& name, const cuda::ModuleOptions& options) {
+  CudaBackend made;
+  made.found = true;
+  const auto factory = reinterpret_cast<cuda::ModuleFactory>(dlsym(library, cuda::kModuleSymbol));
+  if (factory == nullptr) {
+    made.reason = name + " is no CUDA module of deltaserve";
+    return made;
+  }
+  const cuda::ModuleTable& table = *factory();
+  if (const std::string wrong = mismatch(table); !wrong.empty()) {
+    made.reason = name + " does not fit: " + wrong;
+    return made;
+  }
+  char reason[cuda::kModuleTextBytes] = "";
+  void* self = table.create(&options, reason, sizeof reason);
+  if (self == nullptr) {
+    made.reason = reason;
+  } else {
+    made.backend = std::make_unique<ModuleBackend>(table, self);
+  }
+  return made;
+}
+
+std::string last_error() {
+  const char* text = dlerror();
+  return text != nullptr ? text : "it cannot be loaded";
+}
+
+// Loads the module at `path`, which contains a slash, so that the library path is not searched.
+CudaBackend from_file(const std::filesystem::path& path, const cuda::ModuleOptions& options) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library != nullptr) return backend_of(library, path.string(), options);
+  CudaBackend failed;
+  failed.found = true;
+  failed.reason = last_error();  // names the library that is missing, or the module
+  return failed;
+}
+
+}  // namespace
+
+CudaBackend load_cuda_backend(const std::string& path, const CudaOptions& chosen) {
+  cuda::ModuleOptions options;
+  if (chosen.library_products) options.products = cuda::Products::kLibraryForRows;
+  std::error_code ignored;
+  const char* named = std::getenv("DELTASERVE_CUDA_MODULE");
+  if (!path.empty() || (named != nullptr && *named != 0)) {
+    return from_file(std::filesystem::absolute(path.empty() ? named : path, ignored), options);
+  }
+  const std::filesystem::path folder =
+      std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
+  if (std::filesystem::exists(folder / cuda::kModuleFile, ignored)) {
+    return from_file(folder / cuda::kModuleFile, options);
+  }
+  void* library = dlopen(cuda::kModuleFile, RTLD_NOW | RTLD_LOCAL);
+  if (library != nullptr) return backend_of(library, cuda::kModuleFile, options);
+  CudaBackend failed;
+  failed.reason = last_error();
+  // If one of the module's libraries is missing, the error names that library instead of the
+  // module.
+  failed.found = !failed.reason.starts_with(cuda::kModuleFile);
+  if (!failed.found) {
+    failed.reason = std::string("there is no ") + cuda::kModuleFile + " in " + folder.string() +
+                    " or on the library path";
+  }
+  return failed;
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,28 @@
+// Loads the CUDA backend from its module, a shared library, if that is present when the server
+// starts.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "kernels/program/backend.h"
+
+namespace deltaserve {
+
+struct CudaOptions {
+  // Uses cuBLASLt for all matmuls of bf16 weights, with the algorithm it chooses for each number of
+  // rows: a row's bits then depend on the batch.
+  bool library_products = false;
+};
+
+struct CudaBackend {
+  std::unique_ptr<Backend> backend;  // null: see `reason`
+  std::string reason;
+  bool found = false;  // a module exists, whether it could be used or not
+};
+
+// Loads the module from `path`. If that is empty it takes the first that exists of: the file named
+// by the environment variable DELTASERVE_CUDA_MODULE, libdeltaserve_cuda.so beside the executable,
+// and the same name on the library path. The module stays loaded until the process ends.
+CudaBackend load_cuda_backend(const std::string& path = "", const CudaOptions& options = {});
+
+}  // namespace deltaserve

@@ -1,0 +1,88 @@
+// The memory of one sequence, whose size is fixed when a model is loaded. Everything that a
+// sequence carries from token to token is in one slot, so copying a sequence is one copy of
+// `bytes`.
+//
+// A slot holds, layer after layer, those of these parts that the layer's mixer has:
+//   state        StateFormat [heads][value_dim][key_stride]  S transposed
+//   conv tail    float [conv_width - 1][channels]           last raw q, k, v rows, oldest first
+//   squares      float [precond_heads][key_stride]          A of a preconditioner
+//   key sum      float [heads][key_stride]                  of normalised linear attention
+//   covariance   float [heads][key_dim][key_stride]         P of a conditioned query, transposed
+//   key count    float [heads][padded count_width]          divisor of P
+//   key mean     float [heads][key_stride]                  sum of keys that centers P
+// key_stride is key_dim padded to 16 floats. Padding is zero and stays zero.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/base/state_format.h"
+#include "kernels/program/mixer_shape.h"
+
+namespace deltaserve {
+
+// Says what a part's size grows with.
+enum class Per : uint8_t { kSequence, kToken };
+
+// A part of a sequence's memory, as tools see it.
+struct StatePart {
+  const char* name = "";
+  int32_t layer = 0;
+  Per per = Per::kSequence;
+  StateFormat format = StateFormat::kF32;
+  int32_t heads = 0, rows = 0, columns = 0;
+  int32_t stride = 0;  // columns including their padding
+  int64_t offset = 0;  // bytes from the start of the slot
+
+  int64_t bytes() const {
+    return int64_t{heads} * rows * stride * static_cast<int64_t>(state_format_size(format));
+  }
+};
+
+// The position of a part in a slot, as kernels see it.
+struct StateSpan {
+  int64_t offset = 0;  // in floats from the start of the slot
+  int64_t floats = 0;  // its bytes / 4; 0 = the mixer has no such part
+};
+
+// The parts of one layer. A layer without a mixer has none.
+struct LayerStateLayout {
+  StateSpan state, conv_tail, squares, key_sum, covariance, key_count, key_mean;
+  StateFormat format = StateFormat::kF32;  // format of `state`; all other parts are float
+
+  // Returns the span of all parts, from the first to the last.
+  StateSpan whole() const {
+    return {state.offset, key_mean.offset + key_mean.floats - state.offset};
+  }
+};
+
+// The layout of a slot, made layer by layer.
+struct StateLayout {
+  std::vector<LayerStateLayout> layers;
+  std::vector<StatePart> parts;  // parts of all layers, in order
+  int64_t floats = 0;            // size of a slot: all parts per sequence; a multiple of 16
+
+  // Returns the layout of `num_layers` layers of the same mixer.
+  static StateLayout of(const MixerShape& shape, int64_t num_layers,
+                        StateFormat format = StateFormat::kF32);
+
+  // Appends the parts of one layer of this mixer.
+  void add_mixer(const MixerShape& shape, StateFormat format);
+  // Appends a layer that carries nothing.
+  void add_empty() { layers.emplace_back(); }
+
+  size_t bytes() const { return static_cast<size_t>(floats) * sizeof(float); }
+  // Returns the bytes that each further token adds.
+  int64_t bytes_per_token() const;
+
+ private:
+  StateSpan take(const char* name, StateFormat format, int64_t heads, int64_t rows, int64_t columns,
+                 int64_t stride);
+};
+
+// Rows of S^T are padded so that every row begins on a 64-byte boundary.
+constexpr int64_t padded_to_16(int64_t n) {
+  return (n + 15) / 16 * 16;
+}
+
+}  // namespace deltaserve

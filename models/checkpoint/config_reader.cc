@@ -1,0 +1,227 @@
+#include "models/checkpoint/config_reader.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "models/base/text.h"
+#include "models/checkpoint/json.h"
+
+namespace deltaserve {
+namespace {
+
+std::string range_text(limits::IntRange range) {
+  return str_cat("an integer from ", range.min, " to ", range.max);
+}
+
+bool in_range(const boost::json::value& value, limits::IntRange range) {
+  return value.is_int64() && value.get_int64() >= range.min && value.get_int64() <= range.max;
+}
+
+bool in_range(const boost::json::value& value, limits::RealRange range) {
+  if (!value.is_number()) return false;
+  const double number = value.to_number<double>();
+  return number >= range.min && number <= range.max;
+}
+
+std::string range_text(limits::RealRange range) {
+  return str_cat("a number from ", range.min, " to ", range.max);
+}
+
+}  // namespace
+
+const boost::json::value* ConfigReader::look_up(std::string_view key) const {
+  const boost::json::value* value = nullptr;
+  if (overrides_ != nullptr) value = overrides_->if_contains(key);
+  return value != nullptr ? value : object_.if_contains(key);
+}
+
+const boost::json::value* ConfigReader::find(std::string_view key) {
+  known_.insert(std::string(key));
+  return status_.ok() ? look_up(key) : nullptr;
+}
+
+void ConfigReader::fail(std::string_view key, std::string_view problem) {
+  if (status_.ok()) {
+    status_ = invalid_argument(origin_, ": ", key, " ", problem);
+  }
+}
+
+void ConfigReader::fail(const absl::Status& status) {
+  if (status_.ok()) status_ = status;
+}
+
+void ConfigReader::fail_value(std::string_view key, const boost::json::value& value,
+                              std::string_view wanted) {
+  fail(key, str_cat("is ", json_text(value), ", must be ", wanted));
+}
+
+int64_t ConfigReader::integer(std::string_view key, limits::IntRange range, int64_t absent) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr) return absent;
+  if (in_range(*value, range)) return value->get_int64();
+  fail_value(key, *value, range_text(range));
+  return absent;
+}
+
+std::optional<int64_t> ConfigReader::optional_integer(std::string_view key,
+                                                      limits::IntRange range) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr || value->is_null()) return std::nullopt;
+  if (in_range(*value, range)) return value->get_int64();
+  fail_value(key, *value, str_cat(range_text(range), " or null"));
+  return std::nullopt;
+}
+
+double ConfigReader::real(std::string_view key, limits::RealRange range, double absent) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr) return absent;
+  if (in_range(*value, range)) return value->to_number<double>();
+  fail_value(key, *value, range_text(range));
+  return absent;
+}
+
+std::optional<double> ConfigReader::optional_real(std::string_view key, limits::RealRange range) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr || value->is_null()) return std::nullopt;
+  if (in_range(*value, range)) return value->to_number<double>();
+  fail_value(key, *value, str_cat(range_text(range), " or null"));
+  return std::nullopt;
+}
+
+std::pair<double, double> ConfigReader::bounds(std::string_view key, limits::RealRange range,
+                                               std::pair<double, double> absent) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr) return absent;
+  const boost::json::array* pair = value->if_array();
+  const auto refuse = [&] {
+    fail(key, str_cat("must be a list [lower, upper] of numbers from ", range.min, " to ",
+                      range.max, ", the lower one first; without an upper bound, null"));
+    return absent;
+  };
+  if (pair == nullptr || pair->size() != 2 || !in_range((*pair)[0], range)) return refuse();
+  const double lower = (*pair)[0].to_number<double>();
+  const boost::json::value& upper = (*pair)[1];
+  if (upper.is_null() || (upper.is_string() && upper.get_string() == "inf")) {
+    return {lower, std::numeric_limits<double>::infinity()};
+  }
+  if (!in_range(upper, range) || upper.to_number<double>() < lower) return refuse();
+  return {lower, upper.to_number<double>()};
+}
+
+const boost::json::object* ConfigReader::object(std::string_view key) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr || value->is_null()) return nullptr;
+  if (value->is_object()) return &value->get_object();
+  fail_value(key, *value, "an object or null");
+  return nullptr;
+}
+
+bool ConfigReader::boolean(std::string_view key, bool absent) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr) return absent;
+  if (value->is_bool()) return value->get_bool();
+  fail_value(key, *value, "true or false");
+  return absent;
+}
+
+std::optional<bool> ConfigReader::optional_boolean(std::string_view key) {
+  if (is_null(key)) return std::nullopt;
+  return boolean(key, false);
+}
+
+bool ConfigReader::is_null(std::string_view key) {
+  const boost::json::value* value = find(key);
+  return value == nullptr || value->is_null();
+}
+
+std::string ConfigReader::word(std::string_view key, std::string_view absent) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr) return std::string(absent);
+  if (value->is_string())
+    return std::string(value->get_string().data(), value->get_string().size());
+  fail_value(key, *value, "a string");
+  return std::string(absent);
+}
+
+std::string ConfigReader::choice(std::string_view key,
+                                 std::initializer_list<std::string_view> allowed,
+                                 std::string_view absent) {
+  std::string chosen = word(key, absent);
+  if (std::find(allowed.begin(), allowed.end(), chosen) != allowed.end()) return chosen;
+  std::string names;
+  for (const std::string_view name : allowed) {
+    names += str_cat(names.empty() ? "" : " or ", "'", name, "'");
+  }
+  fail(key, str_cat("is ", quoted(chosen), ", must be ", names));
+  return std::string(absent);
+}
+
+std::optional<std::vector<int32_t>> ConfigReader::token_ids(std::string_view key,
+                                                            int64_t vocab_size) {
+  const boost::json::value* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  std::vector<int32_t> ids;
+  if (value->is_null()) return ids;
+  const limits::IntRange range{0, vocab_size - 1};
+  const auto add = [&](const boost::json::value& id) {
+    if (!in_range(id, range)) return fail_value(key, id, range_text(range));
+    ids.push_back(static_cast<int32_t>(id.get_int64()));
+  };
+  if (!value->is_array()) {
+    add(*value);
+    return ids;
+  }
+  if (value->get_array().size() > limits::kEosTokens) {
+    fail(key, str_cat("lists ", value->get_array().size(), " tokens, more than the ",
+                      limits::kEosTokens, " allowed"));
+    return ids;
+  }
+  for (const boost::json::value& id : value->get_array()) add(id);
+  return ids;
+}
+
+void ConfigReader::refuse_unless_null(std::string_view key, std::string_view feature) {
+  const boost::json::value* value = find(key);
+  if (value != nullptr && !value->is_null()) {
+    fail(key, str_cat("is ", json_text(*value), ", but ", feature,
+                      " are not supported: it must be null"));
+  }
+}
+
+void ConfigReader::merge(const ConfigReader& other) {
+  fail(other.status_);
+  known_.insert(other.known_.begin(), other.known_.end());
+  for (const std::string& warning : other.warnings_) {
+    if (std::find(warnings_.begin(), warnings_.end(), warning) == warnings_.end()) {
+      warnings_.push_back(warning);
+    }
+  }
+}
+
+void ConfigReader::refuse_unknown_keys() {
+  for (const auto& member : object_) {
+    const std::string_view key(member.key().data(), member.key().size());
+    if (!known_.contains(key)) fail(quoted(key), "is not a known key");
+  }
+}
+
+std::vector<std::string> ConfigReader::unknown_key_warnings() const {
+  std::vector<std::string> warnings;
+  size_t unlisted = 0;
+  for (const auto& member : object_) {
+    const std::string_view key(member.key().data(), member.key().size());
+    if (known_.contains(key)) continue;
+    if (warnings.size() == limits::kUnknownKeysListed) {
+      ++unlisted;
+    } else {
+      warnings.push_back(
+          str_cat(origin_, ": the key ", quoted(key), " is not known and has no effect"));
+    }
+  }
+  if (unlisted > 0) {
+    warnings.push_back(str_cat(origin_, ": ", unlisted, " more keys are not known"));
+  }
+  return warnings;
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,124 @@
+// deltaserve generate: one prompt, streamed to the terminal.
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "engine/loop/model_runner.h"
+#include "engine/sequence/text_emitter.h"
+#include "server/base/random.h"
+#include "server/commands/commands.h"
+#include "server/commands/model_options.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr size_t kLongPrompt = 4096;  // tokens, from which progress is worth a line
+
+struct Options {
+  ModelOptions model;
+  std::string prompt;
+  GenerateRequest request;
+  int64_t seed = 0;
+  bool has_seed = false;
+};
+
+// Prints until the request ends. The progress line is on stderr and is wiped by the first text.
+int print_stream(TokenStream* stream, size_t prompt_tokens, bool show_progress) {
+  bool progress_shown = false;
+  while (std::optional<TokenUpdate> update = stream->wait()) {
+    if (show_progress && update->tokens_generated == 0 && update->finish == FinishReason::kNone) {
+      absl::FPrintF(stderr, "\rreading the prompt: %d of %d tokens", update->prompt_tokens_read,
+                    prompt_tokens);
+      progress_shown = true;
+    } else if (progress_shown) {
+      std::fputs("\r\x1b[K", stderr);
+      progress_shown = false;
+    }
+    std::fwrite(update->text.data(), 1, update->text.size(), stdout);
+    std::fflush(stdout);
+    if (update->finish == FinishReason::kError) {
+      return report(absl::InternalError("the model failed to compute a step"));
+    }
+  }
+  std::fputc('\n', stdout);
+  return 0;
+}
+
+int generate(const Options& options) {
+  absl::StatusOr<LoadedModel> loaded = load_model(options.model);
+  if (!loaded.ok()) return report(loaded.status());
+  if (loaded->cuda_is_unusable) {
+    absl::FPrintF(stderr, "deltaserve: no CUDA: %s\n", loaded->why_cpu);
+  }
+  const Tokenizer* tokenizer = loaded->folder.tokenizer.get();
+  if (tokenizer == nullptr) {
+    return report(
+        absl::InvalidArgumentError("the model has no tokenizer.model: it cannot read text"));
+  }
+  std::string text = options.prompt;
+  if (text == "-") text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  if (!is_valid_utf8(text)) {
+    return report(absl::InvalidArgumentError("the prompt is not valid UTF-8"));
+  }
+
+  GenerateRequest request = options.request.clone();
+  request.id = "generate";
+  request.prompt = tokenizer->encode(text);
+  const int32_t bos = bos_to_prepend(loaded->folder);
+  if (bos >= 0) request.prompt.insert(request.prompt.begin(), bos);
+  request.sampling.seed = options.has_seed ? static_cast<uint64_t>(options.seed) : random_bits();
+
+  ModelRunner runner(loaded->model.get());
+  Engine engine(&runner, vocabulary_of(loaded->folder), engine_options(*loaded));
+  const size_t prompt_tokens = request.prompt.size();
+  absl::StatusOr<std::shared_ptr<TokenStream>> stream = engine.submit(std::move(request));
+  if (!stream.ok()) return report(stream.status());
+  const bool show_progress = prompt_tokens > kLongPrompt && isatty(STDERR_FILENO) != 0;
+  return print_stream(stream->get(), prompt_tokens, show_progress);
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App* app, Run* run) {
+  CLI::App* command = app->add_subcommand("generate", "Continue a text and print it as it comes");
+  auto options = std::make_shared<Options>();
+  options->request.max_tokens = 256;
+  options->model.max_sequences = 1;
+  SamplingParams& sampling = options->request.sampling;
+  add_model_options(command, &options->model);
+  command->add_option("--prompt", options->prompt, "Text to continue; - reads it from stdin")
+      ->required()
+      ->type_name("TEXT");
+  command->add_option("--max-tokens", options->request.max_tokens, "Tokens to generate at most")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+  command->add_option("--temperature", sampling.temperature, "0 = greedy")
+      ->check(CLI::Range(0.0, 2.0))
+      ->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "Draw among the k most likely tokens; 0 = all")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  command->add_option("--top-p", sampling.top_p, "Draw among the tokens that make up this mass")
+      ->check(CLI::Range(1e-6, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--min-p", sampling.min_p,
+                   "Drop tokens below this share of the most likely one's probability")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  CLI::Option* seed = command->add_option(
+      "--seed", options->seed, "The same seed and options give the same text (default: random)");
+  command->add_option("--stop", options->request.stop,
+                      "Stop before this text; may be given several times");
+  command->callback([run, options, seed] {
+    options->has_seed = seed->count() > 0;
+    *run = [options] { return generate(*options); };
+  });
+}
+
+}  // namespace deltaserve

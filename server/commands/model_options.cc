@@ -1,0 +1,200 @@
+#include "server/commands/model_options.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "server/commands/choice_option.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU takes
+constexpr int kMaxStepTokens = 1 << 14;
+
+void use_cpu(const ModelOptions& options, LoadedModel* loaded) {
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  loaded->threads = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : cores);
+  loaded->backend = make_cpu_backend(loaded->threads.get());
+}
+
+absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
+  CudaBackend cuda;
+  if (options.device != Device::kCpu) cuda = load_cuda_backend("", options.cuda);
+  if (cuda.backend != nullptr) {
+    loaded->backend = std::move(cuda.backend);
+    return absl::OkStatus();
+  }
+  if (options.device == Device::kCuda) {
+    return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", cuda.reason));
+  }
+  if (options.cuda.library_products) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--cuda-products is for CUDA: ",
+                     options.device == Device::kCpu ? "--device is cpu" : cuda.reason));
+  }
+  loaded->why_cpu = std::move(cuda.reason);
+  loaded->cuda_is_unusable = cuda.found;
+  use_cpu(options, loaded);
+  return absl::OkStatus();
+}
+
+// What CUDA refuses of the model is the CPU's, unless CUDA was asked for.
+absl::Status put_on_device(const ModelOptions& options, const ModelLimits& limits,
+                           LoadedModel* loaded) {
+  absl::Status status = choose_device(options, loaded);
+  if (!status.ok()) return status;
+  const auto load = [&] {
+    return Model::load(loaded->folder, loaded->backend.get(), limits, options.weights);
+  };
+  absl::StatusOr<std::unique_ptr<Model>> model = load();
+  if (absl::IsUnimplemented(model.status())) {
+    const std::string refusal(model.status().message());
+    if (options.device == Device::kCuda) {
+      return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", refusal));
+    }
+    if (options.cuda.library_products) {
+      return absl::FailedPreconditionError(absl::StrCat("--cuda-products is for CUDA: ", refusal));
+    }
+    loaded->why_cpu = refusal;
+    use_cpu(options, loaded);
+    model = load();
+  }
+  if (!model.ok()) return model.status();
+  loaded->model = *std::move(model);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void add_model_options(CLI::App* command, ModelOptions* options) {
+  command
+      ->add_option("--model", options->folder,
+                   "Folder with config.json, model.safetensors (or shards) and tokenizer.model")
+      ->required()
+      ->type_name("DIR");
+  take_one_of<Device>(
+      command->add_option(
+          "--device", options->device,
+          "What computes: cpu, cuda, or auto: cuda where libdeltaserve_cuda.so (beside the "
+          "program, on the library path, or what DELTASERVE_CUDA_MODULE names) and a GPU are "
+          "there, else cpu"),
+      {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
+  take_one_of<bool>(
+      command->add_option("--cuda-products", options->cuda.library_products,
+                          "What multiplies on CUDA: tensor (own kernels, prompts by cuBLASLt with "
+                          "one proved algorithm: a sequence's bits depend on no other in its "
+                          "batch), or library (cuBLASLt's choice for every number of rows: they "
+                          "do) (default: tensor)"),
+      {{"tensor", false}, {"library", true}});
+  take_one_of<WeightFormat>(
+      command->add_option("--weights", options->weights,
+                          "Matrices in memory: auto (as the checkpoint has them), f32, bf16, and "
+                          "on a CPU int8 or int4 (embeddings and output matrix: int8)"),
+      {{"auto", WeightFormat::kAuto},
+       {"f32", WeightFormat::kF32},
+       {"bf16", WeightFormat::kBf16},
+       {"int8", WeightFormat::kInt8},
+       {"int4", WeightFormat::kInt4}});
+  command
+      ->add_option("--threads", options->threads,
+                   "Threads that compute on a CPU, the calling one included (default: one per "
+                   "core)")
+      ->check(CLI::Range(1, kMaxThreads))
+      ->type_name("N");
+  take_one_of<StateFormat>(
+      command->add_option("--state-dtype", options->state_format,
+                          "Number format of the states: f32, or bf16, which takes half the memory "
+                          "and costs accuracy; mixers without decay refuse bf16 (default: f32)"),
+      {{"f32", StateFormat::kF32}, {"bf16", StateFormat::kBf16}});
+}
+
+void add_capacity_options(CLI::App* command, ModelOptions* options) {
+  auto* sequences =
+      command
+          ->add_option("--max-sequences", options->max_sequences,
+                       "Sequences that run at once; each owns a state slot of fixed size")
+          ->check(CLI::Range(1, kMaxSequences))
+          ->type_name("N")
+          ->capture_default_str();
+  command
+      ->add_option("--state-memory", options->state_memory,
+                   "Memory for state slots instead of a number of them, for instance 512MiB")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->type_name("SIZE")
+      ->excludes(sequences);
+  command
+      ->add_option("--step-tokens", options->step_tokens,
+                   "Tokens of one step, decode rows and prompt pieces together")
+      ->check(CLI::Range(64, kMaxStepTokens))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
+  LoadedModel loaded;
+  absl::StatusOr<ModelFolder> folder = open_model_folder(options.folder);
+  if (!folder.ok()) return folder.status();
+  loaded.folder = *std::move(folder);
+  for (const std::string& warning : loaded.folder.config.warnings) {
+    absl::FPrintF(stderr, "deltaserve: %s\n", warning);
+  }
+  ModelLimits limits;
+  limits.max_rows = options.step_tokens;
+  limits.max_sequences = options.max_sequences;
+  limits.state_format = options.state_format;
+  if (options.state_memory != 0) {
+    const uint64_t bytes = state_layout(loaded.folder.config, options.state_format).bytes();
+    const uint64_t slots = std::min<uint64_t>(options.state_memory / bytes, kMaxSequences);
+    if (slots == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--state-memory is below the ", human_bytes(bytes), " of one sequence"));
+    }
+    limits.max_sequences = static_cast<int>(slots);
+  }
+  // Beside a decode row of every sequence a step has room for one piece of a prompt.
+  limits.max_rows = std::max(limits.max_rows, limits.max_sequences + kChunkTokens);
+  if (const absl::Status status = put_on_device(options, limits, &loaded); !status.ok()) {
+    return status;
+  }
+  return loaded;
+}
+
+EngineOptions engine_options(const LoadedModel& loaded) {
+  EngineOptions options;
+  options.max_step_tokens = loaded.model->limits().max_rows;
+  options.eos_token_ids = loaded.folder.config.eos_token_ids;
+  return options;
+}
+
+const Vocabulary* vocabulary_of(const ModelFolder& folder) {
+  static const Vocabulary kNone;
+  return folder.tokenizer != nullptr ? &folder.tokenizer->vocabulary() : &kNone;
+}
+
+int32_t bos_to_prepend(const ModelFolder& folder) {
+  if (!folder.defaults.add_bos_token || folder.tokenizer == nullptr) return -1;
+  return folder.config.bos_token_id >= 0 ? folder.config.bos_token_id
+                                         : folder.tokenizer->piece_id("<s>");
+}
+
+std::string human_bytes(uint64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  return absl::StrFormat(unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+}
+
+int report(const absl::Status& status) {
+  absl::FPrintF(stderr, "deltaserve: %s\n", std::string(status.message()));
+  return 1;
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,67 @@
+// What the commands share: options that choose a model and its resources, and loading it.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/loop/engine.h"
+#include "kernels/base/thread_pool.h"
+#include "kernels/module/module_backend.h"
+#include "kernels/program/backend.h"
+#include "models/model.h"
+
+namespace deltaserve {
+
+enum class Device : uint8_t {
+  kAuto,  // CUDA where its module and a device are there, else the CPU
+  kCpu,
+  kCuda,
+};
+
+struct ModelOptions {
+  std::string folder;
+  Device device = Device::kAuto;
+  CudaOptions cuda;
+  WeightFormat weights = WeightFormat::kAuto;
+  int threads = 0;  // of the CPU's kernels; 0: one per core
+  int max_sequences = 32;
+  uint64_t state_memory = 0;  // bytes; 0: max_sequences says
+  int step_tokens = 512;
+  StateFormat state_format = StateFormat::kF32;
+};
+
+// --model, --device, --cuda-products, --weights, --state-dtype and --threads.
+void add_model_options(CLI::App* command, ModelOptions* options);
+// --max-sequences, --state-memory and --step-tokens.
+void add_capacity_options(CLI::App* command, ModelOptions* options);
+
+// A model that is ready to run. Members are destroyed in reverse order, which is the right one.
+struct LoadedModel {
+  ModelFolder folder;
+  std::unique_ptr<ThreadPool> threads;  // null on CUDA
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Model> model;
+  std::string why_cpu;            // kAuto chose the CPU because of this, else empty
+  bool cuda_is_unusable = false;  // although its module is there
+};
+
+// Opens the folder, prints its warnings on stderr, and loads the weights onto the device.
+// FAILED_PRECONDITION: no CUDA, and kCuda or something only CUDA has was asked for.
+absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
+
+// What the engine needs to know of a loaded model.
+EngineOptions engine_options(const LoadedModel& loaded);
+// The vocabulary of the folder's tokenizer, or an empty one.
+const Vocabulary* vocabulary_of(const ModelFolder& folder);
+// The token that goes in front of text prompts, -1 = none.
+int32_t bos_to_prepend(const ModelFolder& folder);
+
+// "4.2 GiB".
+std::string human_bytes(uint64_t bytes);
+
+// Prints "deltaserve: message" on stderr and returns the exit code for it.
+int report(const absl::Status& status);
+
+}  // namespace deltaserve

@@ -1,0 +1,200 @@
+#include "server/http/byte_stream.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <optional>
+#include <string>
+
+#include "models/base/text.h"
+
+namespace deltaserve {
+
+namespace asio = boost::asio;
+namespace ssl = asio::ssl;
+using asio::awaitable;
+using asio::ip::tcp;
+
+namespace {
+
+constexpr size_t kDrainBytes = 16 * 1024;
+
+// HTTP/1.1, whatever else the client offers.
+int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
+                    unsigned int in_size, void*) {
+  static constexpr unsigned char kOurs[] = "\x08http/1.1";
+  unsigned char* chosen = nullptr;
+  const int found = SSL_select_next_proto(&chosen, size, kOurs, sizeof kOurs - 1, in, in_size);
+  *out = chosen;
+  return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+}
+
+}  // namespace
+
+absl::StatusOr<TlsContext> load_tls(const std::string& certificate_path,
+                                    const std::string& key_path) {
+  auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
+  boost::system::error_code ec;
+  context->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 |
+                           ssl::context::no_sslv3 | ssl::context::no_tlsv1 |
+                           ssl::context::no_tlsv1_1 | ssl::context::no_compression,
+                       ec);
+  // A client must not make the server compute key after key on one connection.
+  SSL_CTX_set_options(context->native_handle(), SSL_OP_NO_RENEGOTIATION);
+  SSL_CTX_set_alpn_select_cb(context->native_handle(), choose_protocol, nullptr);
+  if (!ec) context->use_certificate_chain_file(certificate_path, ec);
+  if (ec) return invalid_argument("--tls-cert ", certificate_path, ": ", ec.message());
+  context->use_private_key_file(key_path, ssl::context::pem, ec);
+  if (ec) return invalid_argument("--tls-key ", key_path, ": ", ec.message());
+  return context;
+}
+
+struct ByteStream::Impl : std::enable_shared_from_this<Impl> {
+  Impl(tcp::socket s, const TlsContext& context)
+      : socket(std::move(s)), timer(socket.get_executor()), tls_context(context) {
+    if (tls_context != nullptr) tls.emplace(socket, *tls_context);
+  }
+
+  void close() {
+    ErrorCode ignored;
+    socket.close(ignored);
+    deadline = Clock::time_point::max();
+    timer.cancel();
+  }
+
+  void expire() {
+    if (!spares_socket) return close();
+    deadline = Clock::time_point::max();
+    reading_expired = true;  // also of a read that is about to begin
+    ErrorCode ignored;
+    socket.cancel(ignored);
+  }
+
+  void set_deadline(Clock::time_point time, bool spares) {
+    deadline = time;
+    spares_socket = spares;
+    reading_expired = false;
+    arm();
+  }
+
+  ReadResult read_result(ErrorCode ec, size_t size) const {
+    if (ec == asio::error::operation_aborted && reading_expired) ec = asio::error::timed_out;
+    return {ec, size};
+  }
+
+  // The timer runs to the earliest deadline that was set since it was started, so that one that
+  // only moves away, as it does with every write, costs nothing.
+  void arm() {
+    if (deadline == Clock::time_point::max() || (armed && armed_for <= deadline)) return;
+    armed = true;
+    armed_for = deadline;
+    timer.expires_at(deadline);  // cancels a wait for a later time
+    timer.async_wait([weak = weak_from_this(), time = deadline](const ErrorCode& ec) {
+      const std::shared_ptr<Impl> impl = weak.lock();
+      if (impl == nullptr || (ec && impl->armed_for != time)) return;
+      impl->armed = false;
+      if (ec) return;
+      if (Clock::now() >= impl->deadline) return impl->expire();
+      impl->arm();
+    });
+  }
+
+  tcp::socket socket;
+  asio::steady_timer timer;
+  const TlsContext tls_context;
+  std::optional<ssl::stream<tcp::socket&>> tls;
+  Clock::time_point deadline = Clock::time_point::max();
+  Clock::time_point armed_for;
+  bool armed = false;
+  bool spares_socket = false;    // when the deadline passes
+  bool reading_expired = false;  // it has, and has spared the socket
+};
+
+ByteStream::ByteStream(tcp::socket socket, const TlsContext& tls)
+    : impl_(std::make_shared<Impl>(std::move(socket), tls)) {
+  ErrorCode ignored;
+  impl_->socket.set_option(tcp::no_delay(true), ignored);
+}
+
+ByteStream::~ByteStream() {
+  impl_->close();
+}
+
+awaitable<bool> ByteStream::handshake() {
+  if (!impl_->tls) co_return true;
+  auto [ec] = co_await impl_->tls->async_handshake(ssl::stream_base::server, kAsTuple);
+  co_return !ec;
+}
+
+awaitable<ByteStream::ReadResult> ByteStream::read_some(asio::mutable_buffer buffer) {
+  if (impl_->reading_expired) co_return ReadResult{asio::error::timed_out, 0};
+  if (impl_->tls) {
+    auto [ec, size] = co_await impl_->tls->async_read_some(buffer, kAsTuple);
+    // A peer that closes without a word: HTTP has its own end of messages.
+    if (ec == ssl::error::stream_truncated) ec = asio::error::eof;
+    co_return impl_->read_result(ec, size);
+  }
+  auto [ec, size] = co_await impl_->socket.async_read_some(buffer, kAsTuple);
+  co_return impl_->read_result(ec, size);
+}
+
+awaitable<ByteStream::ErrorCode> ByteStream::write(asio::const_buffer buffer) {
+  ErrorCode error;
+  size_t size = 0;
+  if (impl_->tls) {
+    std::tie(error, size) = co_await asio::async_write(*impl_->tls, buffer, kAsTuple);
+  } else {
+    std::tie(error, size) = co_await asio::async_write(impl_->socket, buffer, kAsTuple);
+  }
+  bytes_written_ += size;
+  co_return error;
+}
+
+awaitable<void> ByteStream::wait_for_reset() {
+  co_await impl_->socket.async_wait(tcp::socket::wait_error, kAsTuple);
+}
+
+void ByteStream::expires_at(Clock::time_point time) {
+  impl_->set_deadline(time, false);
+}
+
+void ByteStream::reading_expires_after(Clock::duration time) {
+  impl_->set_deadline(Clock::now() + time, true);
+}
+
+awaitable<void> ByteStream::shut_down_send() {
+  if (impl_->tls) {
+    // Sends our close_notify; waiting for the peer's would be waiting for its goodwill.
+    SSL_set_shutdown(impl_->tls->native_handle(), SSL_RECEIVED_SHUTDOWN);
+    co_await impl_->tls->async_shutdown(kAsTuple);
+  }
+  ErrorCode ignored;
+  impl_->socket.shutdown(tcp::socket::shutdown_send, ignored);
+}
+
+awaitable<void> ByteStream::drain() {
+  std::unique_ptr<char[]> sink(new char[kDrainBytes]);
+  for (;;) {
+    auto [ec, size] =
+        co_await impl_->socket.async_read_some(asio::buffer(sink.get(), kDrainBytes), kAsTuple);
+    if (ec) co_return;
+  }
+}
+
+void ByteStream::close() {
+  impl_->close();
+}
+
+asio::any_io_executor ByteStream::executor() {
+  return impl_->socket.get_executor();
+}
+
+void ByteStream::set_send_buffer(int bytes) {
+  ErrorCode ignored;
+  impl_->socket.set_option(asio::socket_base::send_buffer_size(bytes), ignored);
+}
+
+}  // namespace deltaserve

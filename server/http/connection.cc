@@ -1,0 +1,316 @@
+#include "server/http/connection.h"
+
+#include <algorithm>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "server/base/sse.h"
+#include "server/http/exchange.h"
+#include "server/http/reader.h"
+#include "server/http/routes.h"
+#include "server/service/request_id.h"
+
+namespace deltaserve {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using asio::awaitable;
+using State = CompletionJob::State;
+
+constexpr int kClientClosed = 499;  // in logs and metrics: there was nobody to send a status to
+
+// Counts a request for as long as it lives, so that a drain knows what to wait for.
+class RequestCount {
+ public:
+  explicit RequestCount(std::atomic<int>* count) : count_(count) { ++*count_; }
+  ~RequestCount() { --*count_; }
+  RequestCount(const RequestCount&) = delete;
+  RequestCount& operator=(const RequestCount&) = delete;
+
+ private:
+  std::atomic<int>* const count_;
+};
+
+// One request, as its line in the log shows it.
+struct RequestRecord {
+  RequestHead head;
+  SteadyTime arrival = ByteStream::Clock::now();
+  uint64_t bytes_before = 0;  // written on the connection
+  int status = 0;             // 0: none was sent
+  bool client_closed = false;
+  LogFields job;  // of a completion
+};
+
+class Connection {
+ public:
+  Connection(ServerContext& context, asio::ip::tcp::socket socket)
+      : context_(context),
+        services_(context.services),
+        limits_(context.services.limits),
+        stream_(std::move(socket), context.tls),
+        reader_(&stream_, limits_) {}
+
+  awaitable<void> run() {
+    stream_.set_send_buffer(limits_.send_buffer_bytes);
+    stream_.expires_after(limits_.header);
+    // Not `if (!co_await ...)`: GCC 12 lays out the frame of a coroutine wrongly that awaits in a
+    // condition and has no local variable; it crashes at once.
+    const bool open = co_await stream_.handshake();
+    if (!open) co_return;
+    bool goes_on = true;
+    while (goes_on) {
+      goes_on = co_await reader_.wait_for_request();
+      if (goes_on) goes_on = co_await serve_one();
+    }
+    if (context_.tls != nullptr) {
+      stream_.expires_after(limits_.linger);
+      co_await stream_.shut_down_send();
+    }
+    stream_.close();
+  }
+
+ private:
+  // False: the connection ends.
+  awaitable<bool> serve_one() {
+    HttpParser parser;
+    RequestRecord record;
+    record.bytes_before = stream_.bytes_written();
+    std::optional<HttpReply> error;
+    const bool understood = co_await reader_.read_head(&parser, &record.head, &error);
+    const RequestCount count(&context_.requests);
+    if (!understood && !error) co_return false;
+    if (record.head.request_id.empty()) record.head.request_id = make_request_id();
+    record.head.cors_headers = context_.cors.reply_headers(parser.get()[http::field::origin]);
+    if (services_.draining()) record.head.keep_alive = false;
+    bool goes_on = false;
+    if (error) {
+      co_await refuse(record, *error);
+    } else {
+      goes_on = co_await serve(parser, record);
+    }
+    finish(record);
+    co_return goes_on;
+  }
+
+  awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {
+    const Route route = route_request(record.head, context_.cors.enabled());
+    const std::optional<HttpReply> reply = reply_at_once(parser, record.head, route);
+    if (!reply) co_return co_await serve_post(parser, record, route);
+    if (parser.is_done()) co_return co_await write_reply(record, *reply) && record.head.keep_alive;
+    if (has_small_body(parser)) co_return co_await read_and_reply(parser, record, *reply);
+    co_await refuse(record, *reply);
+    co_return false;
+  }
+
+  // What the head alone decides. nullopt: the body is needed.
+  std::optional<HttpReply> reply_at_once(const HttpParser& parser, const RequestHead& head,
+                                         Route route) const {
+    if (!route.is_public()) {
+      const auto error = services_.check_key(parser.get()[http::field::authorization]);
+      if (error) return error_reply(*error);
+    }
+    if (!route.is_post()) return answer(context_, route, head);
+    const std::optional<ApiError> error = services_.admit(route.generates());
+    return error ? std::optional(error_reply(*error)) : std::nullopt;
+  }
+
+  // One that is read and dropped for the sake of the connection, which otherwise ends.
+  bool has_small_body(const HttpParser& parser) const {
+    const uint64_t bytes = parser.content_length().value_or(limits_.body_bytes);
+    return bytes <= limits_.large_body_bytes && parser.get()[http::field::expect].empty();
+  }
+
+  awaitable<bool> read_and_reply(HttpParser& parser, RequestRecord& record,
+                                 const HttpReply& reply) {
+    std::string body;
+    MemoryBudget::Lease lease;
+    std::optional<HttpReply> error;
+    if (!co_await reader_.read_body(&parser, &body, &lease, &error)) {
+      record.client_closed = !error;
+      if (!error) co_return false;
+      co_await refuse(record, *error);
+      co_return false;
+    }
+    co_return co_await write_reply(record, reply) && record.head.keep_alive;
+  }
+
+  awaitable<bool> serve_post(HttpParser& parser, RequestRecord& record, Route route) {
+    const bool expects = !parser.get()[http::field::expect].empty();
+    if (expects && record.head.http_minor == 1 && !parser.is_done()) {
+      if (!co_await write_all("HTTP/1.1 100 Continue\r\n\r\n")) co_return false;
+    }
+    PostRequest request{*route.endpoint, record.head.request_id};
+    Arrival& arrival = request.arrival;
+    arrival.time = record.arrival;
+    arrival.lease = MemoryBudget::Lease(&services_.budget);
+    const std::chrono::milliseconds timeout(record.head.timeout_ms);
+    if (timeout.count() > 0) arrival.deadline = record.arrival + timeout;
+    std::optional<HttpReply> error;
+    if (!co_await reader_.read_body(&parser, &request.body, &arrival.lease, &error)) {
+      record.client_closed = !error;
+      if (!error) co_return false;
+      co_await refuse(record, *error);
+      co_return false;
+    }
+    auto exchange = std::make_shared<Exchange>(stream_.executor());
+    post_to_worker(context_, exchange, std::move(request));
+    using namespace asio::experimental::awaitable_operators;
+    const auto outcome = co_await (reply_from(*exchange, record) || reader_.watch());
+    exchange->abandon();
+    record.client_closed = outcome.index() != 0;
+    co_return outcome.index() == 0 && std::get<0>(outcome);
+  }
+
+  // True: replied in full, and the connection goes on. Never throws: the watcher beside it would
+  // wait for ever.
+  awaitable<bool> reply_from(Exchange& exchange, RequestRecord& record) {
+    try {
+      std::optional<Started> started = exchange.take();
+      while (!started.has_value()) {
+        co_await exchange.wakeup->wait();
+        started = exchange.take();
+      }
+      if (const HttpReply* reply = std::get_if<HttpReply>(&*started)) {
+        co_return co_await write_reply(record, *reply) && record.head.keep_alive;
+      }
+      CompletionJob& job = *std::get<0>(*started);
+      const JobDescription description(job, &record.job);
+      if (job.streaming()) co_return co_await stream_job(job, *exchange.wakeup, record);
+      co_return co_await reply_whole(job, *exchange.wakeup, record);
+    } catch (const std::exception&) {  // cancelled, or out of memory
+      co_return false;
+    }
+  }
+
+  // Notes what became of a job, even when its coroutine is cancelled.
+  class JobDescription {
+   public:
+    JobDescription(const CompletionJob& job, LogFields* fields) : job_(job), fields_(fields) {}
+    ~JobDescription() { job_.describe(fields_); }
+    JobDescription(const JobDescription&) = delete;
+    JobDescription& operator=(const JobDescription&) = delete;
+
+   private:
+    const CompletionJob& job_;
+    LogFields* const fields_;
+  };
+
+  awaitable<bool> reply_whole(CompletionJob& job, Wakeup& wakeup, RequestRecord& record) {
+    HttpReply reply;
+    State state = job.poll(&reply.body);
+    while (state == State::kRunning) {
+      co_await wakeup.wait();
+      state = job.poll(&reply.body);
+    }
+    if (state == State::kFailed) reply = error_reply(job.error());
+    co_return co_await write_reply(record, reply) && record.head.keep_alive;
+  }
+
+  // The status waits for the first event, so that what fails before it has a status of its own.
+  awaitable<bool> stream_job(CompletionJob& job, Wakeup& wakeup, RequestRecord& record) {
+    const bool chunked = record.head.http_minor == 1;
+    const bool keep = record.head.keep_alive && chunked;
+    std::string events, out;
+    auto silent_since = ByteStream::Clock::now();  // for the client: progress is not told to it
+    for (;;) {
+      events.clear();
+      const State state = job.poll(&events);
+      if (state == State::kFailed && record.status == 0) {
+        const HttpReply reply = error_reply(job.error());
+        co_return co_await write_reply(record, reply) && record.head.keep_alive;
+      }
+      if (events.empty()) {
+        if (co_await wakeup.wait(silent_since + limits_.keep_alive)) continue;
+        events = kSseKeepAlive;
+      }
+      out.clear();
+      if (record.status == 0) out = stream_head(record.head, keep);
+      record.status = 200;
+      chunked ? append_http_chunk(&out, events) : void(out.append(events));
+      const bool last = state != State::kRunning;
+      if (last && chunked) out.append(kLastHttpChunk);
+      if (!co_await write_all(out)) co_return false;
+      silent_since = ByteStream::Clock::now();
+      if (last) co_return keep&& state == State::kDone;
+    }
+  }
+
+  // Each piece has its own deadline, so that a slow but steady reader gets all of a large reply.
+  awaitable<bool> write_all(std::string_view data) {
+    while (!data.empty()) {
+      const std::string_view piece = data.substr(0, limits_.write_piece_bytes);
+      stream_.expires_after(limits_.write_stall);
+      if (co_await stream_.write(asio::buffer(piece.data(), piece.size()))) co_return false;
+      data.remove_prefix(piece.size());
+    }
+    stream_.expires_never();
+    co_return true;
+  }
+
+  awaitable<bool> write_reply(RequestRecord& record, const HttpReply& reply) {
+    const RequestHead& head = record.head;
+    record.status = reply.status;
+    std::string text = reply_head(head, reply);
+    // One segment for what is small; a large body is not copied.
+    const bool small = reply.body.size() <= limits_.write_piece_bytes;
+    if (head.method != "HEAD" && small) text.append(reply.body);
+    if (!co_await write_all(text)) co_return false;
+    if (head.method != "HEAD" && !small) co_return co_await write_all(reply.body);
+    co_return true;
+  }
+
+  // Replies and reads on for a while: closing with unread bytes would reset the connection, and the
+  // client might never see the reply.
+  awaitable<void> refuse(RequestRecord& record, const HttpReply& reply) {
+    record.head.keep_alive = false;
+    const bool written = co_await write_reply(record, reply);
+    if (written) co_await linger();
+  }
+
+  awaitable<void> linger() {
+    stream_.expires_after(limits_.linger);
+    co_await stream_.shut_down_send();
+    co_await stream_.drain();
+  }
+
+  void finish(const RequestRecord& record) {
+    const RequestHead& head = record.head;
+    const bool closed = record.client_closed || record.status == 0;
+    const int status = closed && record.status == 0 ? kClientClosed : record.status;
+    const std::string_view route = head.target.empty() ? "other" : route_name(head);
+    services_.metrics.http_responses.add({route, std::to_string(status)});
+    // Probes and scrapes come for ever.
+    const bool routine = route == "/health" || route == "/ready" || route == "/metrics";
+    const LogLevel level = routine && status < 400 ? LogLevel::kDebug : LogLevel::kInfo;
+    if (!services_.log.enabled(level)) return;
+    LogFields fields;
+    fields.text("request_id", head.request_id)
+        .text("method", head.method)
+        .text("route", route)
+        .integer("status", status)
+        .integer("bytes", static_cast<int64_t>(stream_.bytes_written() - record.bytes_before));
+    fields.append(record.job);
+    const std::chrono::duration<double> total = ByteStream::Clock::now() - record.arrival;
+    fields.seconds_as_ms("total_ms", total.count());
+    if (closed) fields.boolean("client_closed", true);
+    services_.log.write(level, "request", fields);
+  }
+
+  ServerContext& context_;
+  Services& services_;
+  const ServerLimits& limits_;
+  ByteStream stream_;
+  HttpReader reader_;
+};
+
+}  // namespace
+
+asio::awaitable<void> serve_connection(ServerContext& context, asio::ip::tcp::socket socket) {
+  Connection connection(context, std::move(socket));
+  co_await connection.run();
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,81 @@
+#include "server/http/exchange.h"
+
+#include <exception>
+#include <utility>
+
+namespace deltaserve {
+namespace {
+
+Started text_reply(std::variant<std::string, ApiError> result) {
+  if (const ApiError* error = std::get_if<ApiError>(&result)) return error_reply(*error);
+  HttpReply reply;
+  reply.body = std::get<0>(std::move(result));
+  return reply;
+}
+
+Started start_job(Services& services, PostRequest request, const std::shared_ptr<Wakeup>& wakeup) {
+  const auto notify = [weak = std::weak_ptr<Wakeup>(wakeup)] {
+    if (const auto target = weak.lock()) target->signal();
+  };
+  auto started = CompletionJob::start(services, request.endpoint.format(), std::move(request.body),
+                                      std::move(request.arrival), notify);
+  if (const ApiError* error = std::get_if<ApiError>(&started)) return error_reply(*error);
+  return std::get<0>(std::move(started));
+}
+
+Started work_on(Services& services, PostRequest request, const std::shared_ptr<Wakeup>& wakeup) {
+  if (services.log_prompts) {
+    services.log.write(
+        LogLevel::kInfo, "prompt",
+        LogFields().text("request_id", request.request_id).text("body", request.body));
+  }
+  try {
+    if (request.endpoint.generates()) return start_job(services, std::move(request), wakeup);
+    return text_reply(request.endpoint.reply(request.body, services.model, services.limits));
+  } catch (const std::exception& error) {  // memory, as far as this code goes
+    services.log.write(
+        LogLevel::kError, "exception",
+        LogFields().text("request_id", request.request_id).text("what", error.what()));
+    return error_reply(server_error("the request could not be read"));
+  }
+}
+
+}  // namespace
+
+bool Exchange::wanted() {
+  const std::lock_guard lock(mutex_);
+  return !abandoned_;
+}
+
+void Exchange::put(Started started) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (abandoned_) return;
+    started_ = std::move(started);
+  }
+  wakeup->signal();
+}
+
+std::optional<Started> Exchange::take() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(started_, std::nullopt);
+}
+
+void Exchange::abandon() {
+  std::optional<Started> dropped;  // cancelled outside the lock
+  const std::lock_guard lock(mutex_);
+  abandoned_ = true;
+  dropped = std::exchange(started_, std::nullopt);
+}
+
+void post_to_worker(ServerContext& context, std::shared_ptr<Exchange> exchange,
+                    PostRequest request) {
+  const size_t bytes = request.body.size();
+  context.services.workers.post(
+      bytes, [&context, exchange = std::move(exchange), request = std::move(request)]() mutable {
+        if (context.stopping || !exchange->wanted()) return;
+        exchange->put(work_on(context.services, std::move(request), exchange->wakeup));
+      });
+}
+
+}  // namespace deltaserve

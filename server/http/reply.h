@@ -1,0 +1,37 @@
+// Requests and replies without I/O: heads as text, errors, ids.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "server/base/api_error.h"
+
+namespace deltaserve {
+
+struct RequestHead {
+  std::string method = "GET";
+  std::string target;
+  int http_minor = 1;
+  bool keep_alive = false;
+  std::string request_id;
+  int64_t timeout_ms = 0;    // x-request-timeout-ms; 0 = none
+  std::string cors_headers;  // for every reply to this request
+};
+
+struct HttpReply {
+  int status = 200;
+  std::string body;
+  std::string_view content_type = "application/json";
+  std::string headers;  // more lines, each with its line break
+};
+
+HttpReply error_reply(const ApiError& error);
+// An error of HTTP itself, such as a path that there is not.
+HttpReply http_error(int status, std::string message);
+
+// Status line and headers, with the empty line.
+std::string reply_head(const RequestHead& head, const HttpReply& reply);
+// The same for a stream of events.
+std::string stream_head(const RequestHead& head, bool keep_alive);
+
+}  // namespace deltaserve

@@ -1,0 +1,49 @@
+// Which paths there are, and the replies that come from memory.
+#pragma once
+#include <optional>
+#include <string_view>
+
+#include "server/http/reply.h"
+#include "server/openai/endpoints.h"
+
+namespace deltaserve {
+
+struct ServerContext;
+
+// A request's method and path, understood.
+struct Route {
+  enum class Kind : uint8_t {
+    kPost,  // takes a body and needs a worker
+    kModels,
+    kModel,
+    kMetrics,
+    kHealth,
+    kReady,
+    kPage,
+    kPreflight,
+    kNotFound,
+    kMethodNotAllowed,
+  };
+  Kind kind = Kind::kNotFound;
+  const PostEndpoint* endpoint = nullptr;  // kPost
+
+  bool is_post() const { return kind == Kind::kPost; }
+  // Submits to the engine.
+  bool generates() const { return is_post() && endpoint->generates(); }
+  // Needs no key: probes, preflights, and the page, which holds nothing but how to ask.
+  bool is_public() const {
+    return kind == Kind::kHealth || kind == Kind::kReady || kind == Kind::kPreflight ||
+           kind == Kind::kPage;
+  }
+};
+
+// The target's query is ignored. kPreflight: OPTIONS on a known path, if `preflights`.
+Route route_request(const RequestHead& head, bool preflights);
+
+// The path, with {model} for a name, or "other"; for logs and metrics.
+std::string_view route_name(const RequestHead& head);
+
+// The reply to a route that takes no body.
+HttpReply answer(const ServerContext& context, Route route, const RequestHead& head);
+
+}  // namespace deltaserve

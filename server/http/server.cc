@@ -1,0 +1,218 @@
+#include "server/http/server.h"
+
+#include <sys/resource.h>
+
+#include <atomic>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <csignal>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/http/byte_stream.h"
+#include "server/http/connection.h"
+#include "server/http/reply.h"
+#include "server/service/request_id.h"
+
+namespace deltaserve {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using error_code = boost::system::error_code;
+
+constexpr auto kDrainPoll = std::chrono::milliseconds(10);
+constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
+
+// A connection is a file descriptor; the usual soft limit of 1,024 is below what we accept.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+class ConnectionCount {
+ public:
+  explicit ConnectionCount(std::atomic<int>* count) : count_(count) {}
+  ConnectionCount(ConnectionCount&& other) noexcept
+      : count_(std::exchange(other.count_, nullptr)) {}
+  ~ConnectionCount() {
+    if (count_ != nullptr) --*count_;
+  }
+
+ private:
+  std::atomic<int>* count_;
+};
+
+asio::awaitable<void> serve_counted(ServerContext& context, tcp::socket socket, ConnectionCount) {
+  co_await serve_connection(context, std::move(socket));
+}
+
+class Server : public HttpServer {
+ public:
+  Server(const HttpOptions& options, Services& services)
+      : options_(options),
+        services_(services),
+        context_{services, options.cors, options.tls},
+        io_(options.io_threads),
+        acceptor_(io_),
+        signals_(io_) {}
+
+  absl::Status open() {
+    error_code ec;
+    tcp::resolver resolver(io_);
+    const auto found =
+        resolver.resolve(options_.host, absl::StrCat(options_.port), tcp::resolver::passive, ec);
+    const auto failed = [&] {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", options_.host, ":", options_.port, ": ", ec.message()));
+    };
+    if (ec || found.empty()) return failed();
+    const tcp::endpoint endpoint = found.begin()->endpoint();
+    // Before anyone learns the address, and so may send them.
+    signals_.add(SIGTERM);
+    signals_.add(SIGINT);
+    wait_for_signal();
+    acceptor_.open(endpoint.protocol(), ec);
+    if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
+    if (!ec) acceptor_.bind(endpoint, ec);
+    if (!ec) acceptor_.listen(services_.limits.listen_backlog, ec);
+    if (ec) return failed();
+    const bool v6 = endpoint.address().is_v6();
+    url_ = absl::StrCat(options_.tls != nullptr ? "https://" : "http://", v6 ? "[" : "",
+                        options_.host, v6 ? "]" : "", ":", acceptor_.local_endpoint().port());
+    return absl::OkStatus();
+  }
+
+  std::string url() const override { return url_; }
+
+  void run() override {
+    raise_descriptor_limit();
+    asio::co_spawn(io_, accept_connections(), asio::detached);
+    std::vector<std::thread> threads;
+    for (int i = 1; i < options_.io_threads; ++i) {
+      threads.emplace_back([this] { run_io(); });
+    }
+    run_io();
+    for (std::thread& thread : threads) thread.join();
+    context_.stopping = true;
+  }
+
+  void drain() override {
+    if (draining_.exchange(true)) return;
+    services_.log.write(LogLevel::kInfo, "drain",
+                        LogFields().integer("requests", context_.requests.load()));
+    services_.drain();
+    asio::co_spawn(io_, stop_when_idle(), asio::detached);
+  }
+
+  void stop() override { io_.stop(); }
+
+ private:
+  void run_io() {
+    while (!io_.stopped()) {
+      try {
+        io_.run();
+      } catch (const std::exception&) {
+        // Out of memory in a handler: that connection is lost, the others go on.
+      }
+    }
+  }
+
+  void wait_for_signal() {
+    signals_.async_wait([this](const error_code& ec, int) {
+      if (ec) return;
+      if (draining_) return stop();
+      drain();
+      wait_for_signal();
+    });
+  }
+
+  // Connections are still accepted while draining, so that clients and probes get an answer.
+  asio::awaitable<void> stop_when_idle() {
+    const auto start = std::chrono::steady_clock::now();
+    const bool endless = options_.drain_timeout == std::chrono::seconds(0);
+    auto end = start + options_.drain_timeout;
+    bool cut = false;
+    asio::steady_timer timer(io_);
+    while (!(cut || services_.engine.drained()) || context_.requests > 0) {
+      timer.expires_after(kDrainPoll);
+      co_await timer.async_wait(kAsTuple);
+      if (endless || std::chrono::steady_clock::now() < end) continue;
+      if (cut) break;  // nobody reads what was left to say
+      cut = true;
+      end += services_.limits.farewell;
+      services_.log.write(LogLevel::kWarning, "drain_timeout",
+                          LogFields().integer("requests", context_.requests.load()));
+      services_.engine.stop();  // their streams end, and say so
+    }
+    stop();
+  }
+
+  asio::awaitable<void> accept_connections() {
+    asio::steady_timer timer(io_);
+    for (;;) {
+      tcp::socket socket(asio::make_strand(io_));
+      auto [ec] = co_await acceptor_.async_accept(socket, kAsTuple);
+      if (ec) {
+        if (!acceptor_.is_open()) co_return;
+        timer.expires_after(kAcceptRetry);  // out of descriptors, most likely
+        co_await timer.async_wait(kAsTuple);
+        continue;
+      }
+      if (++context_.connections > services_.limits.connections) {
+        --context_.connections;
+        turn_away(socket, context_.tls != nullptr);
+        continue;
+      }
+      auto strand = socket.get_executor();
+      asio::co_spawn(
+          strand,
+          serve_counted(context_, std::move(socket), ConnectionCount(&context_.connections)),
+          asio::detached);
+    }
+  }
+
+  // One attempt to say why, without waiting.
+  static void turn_away(tcp::socket& socket, bool tls) {
+    if (tls) return;  // there is no saying it without a handshake
+    RequestHead head;
+    head.request_id = make_request_id();
+    const HttpReply reply = error_reply(unavailable_error("too many connections"));
+    const std::string text = reply_head(head, reply) + reply.body;
+    error_code ignored;
+    socket.non_blocking(true, ignored);
+    socket.write_some(asio::buffer(text), ignored);
+  }
+
+  const HttpOptions options_;
+  Services& services_;
+  std::atomic<bool> draining_{false};  // the first signal has come
+  // Before io_: coroutines that are destroyed with io_ still use it.
+  ServerContext context_;
+  asio::io_context io_;
+  tcp::acceptor acceptor_;
+  asio::signal_set signals_;
+  std::string url_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::listen(const HttpOptions& options,
+                                                               Services& services) {
+  auto server = std::make_unique<Server>(options, services);
+  const absl::Status status = server->open();
+  if (!status.ok()) return status;
+  return std::unique_ptr<HttpServer>(std::move(server));
+}
+
+}  // namespace deltaserve

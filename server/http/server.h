@@ -1,0 +1,50 @@
+// The HTTP front: the OpenAI API and what belongs to it. See server/README.md for the endpoints.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/http/byte_stream.h"
+#include "server/http/cors.h"
+#include "server/service/services.h"
+
+namespace deltaserve {
+
+struct HttpOptions {
+  std::string host = "127.0.0.1";  // an address, or a name that is looked up once
+  uint16_t port = 8080;            // 0 = any free one
+  int io_threads = 2;
+  // From the beginning of a drain; then what still runs is cut off, with an error in its stream.
+  std::chrono::seconds drain_timeout{30};  // 0 = no end
+  CorsPolicy cors;
+  TlsContext tls;  // null: in the clear
+};
+
+// A client that closes its side of the connection, even half of it, is gone: its requests are
+// cancelled at once. Nothing that a client sends ends the process.
+//
+// Thread safety: all public methods may be called from any thread, run() once.
+class HttpServer {
+ public:
+  // Binds and listens. `services` must outlive the server, and Services::stop() must return before
+  // the destructor runs. An address in use, an unknown host: UNAVAILABLE, in a sentence.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> listen(const HttpOptions& options,
+                                                            Services& services);
+  virtual ~HttpServer() = default;
+
+  virtual std::string url() const = 0;  // with the real port
+
+  // Serves until stop(), or until drain() has nothing left to wait for. SIGTERM and SIGINT drain;
+  // a second one stops.
+  virtual void run() = 0;
+
+  // Refuses new work with 503 and turns /ready to 503; what runs goes on, for drain_timeout.
+  virtual void drain() = 0;
+
+  // Cuts every connection.
+  virtual void stop() = 0;
+};
+
+}  // namespace deltaserve

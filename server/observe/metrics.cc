@@ -1,0 +1,209 @@
+#include "server/observe/metrics.h"
+
+#include "models/base/text.h"
+
+namespace deltaserve {
+namespace {
+
+// In seconds, wide enough for a small model on a CPU and for a prompt of a million tokens.
+constexpr double kTokenBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15,
+                                   0.2,   0.3,    0.4,   0.5,  0.75,  1,    2.5,   5,   10};
+constexpr double kRequestBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                                     0.25,  0.5,    1,     2.5,  5,     10,   25,
+                                     50,    100,    250,   500,  1000,  2500, 10000};
+
+double seconds_between(RequestMetrics::Clock::time_point from,
+                       RequestMetrics::Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+double slot_utilization(const EngineStats& engine) {
+  return engine.slots > 0 ? static_cast<double>(engine.running) / static_cast<double>(engine.slots)
+                          : 0;
+}
+
+void append_responses(MetricsPage* page, std::string_view name, std::string_view help,
+                      const CounterFamily& responses) {
+  page->family(name, help, "counter");
+  for (const auto& [labels, count] : responses.values()) {
+    page->sample(name, labels, static_cast<double>(count));
+  }
+}
+
+void append_counters(MetricsPage* page, const Metrics& metrics, const ServerState& state) {
+  page->counter("deltaserve_prompt_tokens_total", "Prompt tokens read.",
+                static_cast<uint64_t>(state.engine.prompt_tokens));
+  page->counter("deltaserve_generation_tokens_total", "Tokens generated.",
+                static_cast<uint64_t>(state.engine.generated_tokens));
+  page->counter("deltaserve_steps_total", "Steps of the model.",
+                static_cast<uint64_t>(state.engine.steps));
+  constexpr std::string_view kFinished = "deltaserve_requests_finished_total";
+  page->family(kFinished, "Sequences that ended, by reason.", "counter");
+  const auto finished = [&](FinishReason reason, int64_t count) {
+    page->sample(kFinished, label("reason", finish_reason_name(reason)),
+                 static_cast<double>(count));
+  };
+  finished(FinishReason::kStop, state.engine.finished_stop);
+  finished(FinishReason::kLength, state.engine.finished_length);
+  finished(FinishReason::kCancelled, state.engine.cancelled);
+  finished(FinishReason::kDeadline, state.engine.deadline_exceeded);
+  finished(FinishReason::kError, state.engine.errors);
+  page->counter("deltaserve_queue_full_total", "Requests refused because the queue was full.",
+                metrics.queue_full.value());
+  page->family("deltaserve_step_busy_seconds_total", "Time spent in steps.", "counter");
+  page->sample("deltaserve_step_busy_seconds_total", {}, state.engine.busy_seconds);
+  page->counter("deltaserve_decode_rows_total", "Decode rows of all steps.",
+                static_cast<uint64_t>(state.engine.decode_rows));
+  append_responses(page, "deltaserve_http_responses_total",
+                   "HTTP responses by route and status code; 499: the client closed first.",
+                   metrics.http_responses);
+  append_responses(page, "deltaserve_grpc_responses_total", "gRPC calls ended, by method and code.",
+                   metrics.grpc_responses);
+}
+
+void append_grammars(MetricsPage* page, const GrammarCacheStats& stats) {
+  page->counter("deltaserve_grammar_cache_hits_total",
+                "Requests whose schema, expression or grammar was compiled already.", stats.hits);
+  page->counter("deltaserve_grammar_cache_misses_total",
+                "Schemas, expressions and grammars that were compiled.", stats.misses);
+  page->counter("deltaserve_grammar_cache_evictions_total",
+                "Compiled grammars that were dropped for others.", stats.evictions);
+  page->gauge("deltaserve_grammar_cache_entries", "Compiled grammars that are kept.",
+              static_cast<double>(stats.grammars));
+  page->gauge("deltaserve_grammar_bytes",
+              "Memory of compiled grammars and their masks, kept or only in use.",
+              static_cast<double>(stats.bytes));
+}
+
+void append_gauges(MetricsPage* page, const ServerState& state) {
+  const auto gauge = [&](std::string_view name, std::string_view help, auto value) {
+    page->gauge(name, help, static_cast<double>(value));
+  };
+  gauge("deltaserve_requests_waiting", "Sequences that wait for a slot.", state.engine.waiting);
+  gauge("deltaserve_requests_running", "Sequences that own a slot.", state.engine.running);
+  gauge("deltaserve_slots", "State slots: sequences that can run at once.", state.engine.slots);
+  gauge("deltaserve_slot_utilization_ratio", "Slots in use, from 0 to 1.",
+        slot_utilization(state.engine));
+  gauge("deltaserve_sequence_state_bytes", "Memory of the state of one sequence.",
+        state.state_bytes);
+  gauge("deltaserve_http_connections", "Open HTTP connections.", state.http_connections);
+  gauge("deltaserve_draining", "1 while the server refuses new requests and finishes the others.",
+        state.draining ? 1 : 0);
+  page->gauge("deltaserve_build_info", "Always 1; version and model are labels.", 1,
+              str_cat(label("version", state.version), ",", label("model", state.model_name)));
+}
+
+struct NamedHistogram {
+  std::string_view name;
+  std::string_view help;
+  const Histogram* histogram;
+};
+
+void append_histograms(MetricsPage* page, const Metrics& metrics, std::string_view prefix,
+                       std::string_view labels) {
+  const NamedHistogram kAll[] = {
+      {"time_to_first_token_seconds", "From a request's arrival to its first token.",
+       &metrics.time_to_first_token},
+      {"inter_token_latency_seconds", "Between the tokens of a sequence.",
+       &metrics.inter_token_latency},
+      {"e2e_request_latency_seconds", "From a request's arrival to its last token.",
+       &metrics.request_latency},
+      {"request_queue_time_seconds", "From submit to a slot.", &metrics.queue_time},
+      {"request_prefill_time_seconds", "From the slot to the first token.", &metrics.prefill_time},
+      {"request_decode_time_seconds", "From the first token to the last.", &metrics.decode_time},
+  };
+  for (const NamedHistogram& row : kAll) {
+    page->histogram(str_cat(prefix, row.name), row.help, *row.histogram, labels);
+  }
+}
+
+// The names that the Gateway API Inference Extension and llm-d read without configuration. A block
+// of their cache is a slot of ours, and it holds a whole sequence.
+void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const ServerState& state) {
+  const std::string model = label("model_name", state.model_name);
+  page->gauge("vllm:num_requests_waiting", "As deltaserve_requests_waiting.",
+              static_cast<double>(state.engine.waiting), model);
+  page->gauge("vllm:num_requests_running", "As deltaserve_requests_running.",
+              static_cast<double>(state.engine.running), model);
+  page->gauge("vllm:kv_cache_usage_perc", "As deltaserve_slot_utilization_ratio.",
+              slot_utilization(state.engine), model);
+  page->gauge("vllm:cache_config_info", "Always 1; a block is the state slot of one sequence.", 1,
+              str_cat(label("block_size", "1"), ",",
+                      label("num_gpu_blocks", absl::StrCat(state.engine.slots)), ",", model));
+  page->counter("vllm:prompt_tokens_total", "As deltaserve_prompt_tokens_total.",
+                static_cast<uint64_t>(state.engine.prompt_tokens), model);
+  page->counter("vllm:generation_tokens_total", "As deltaserve_generation_tokens_total.",
+                static_cast<uint64_t>(state.engine.generated_tokens), model);
+  constexpr std::string_view kSuccess = "vllm:request_success_total";
+  page->family(kSuccess, "Sequences that ended, by vLLM's reasons.", "counter");
+  const auto ended = [&](std::string_view name, int64_t count) {
+    page->sample(kSuccess, str_cat(label("finished_reason", name), ",", model),
+                 static_cast<double>(count));
+  };
+  ended("stop", state.engine.finished_stop);
+  ended("length", state.engine.finished_length);
+  ended("abort", state.engine.cancelled + state.engine.deadline_exceeded);
+  ended("error", state.engine.errors);
+  append_histograms(page, metrics, "vllm:", model);
+}
+
+}  // namespace
+
+Metrics::Metrics()
+    : time_to_first_token(kRequestBounds),
+      inter_token_latency(kTokenBounds),
+      request_latency(kRequestBounds),
+      queue_time(kRequestBounds),
+      prefill_time(kRequestBounds),
+      decode_time(kRequestBounds) {}
+
+std::string metrics_page(const Metrics& metrics, const ServerState& state) {
+  MetricsPage page;
+  append_counters(&page, metrics, state);
+  append_gauges(&page, state);
+  append_grammars(&page, state.grammars);
+  append_histograms(&page, metrics, "deltaserve_", {});
+  append_vllm_aliases(&page, metrics, state);
+  return page.take();
+}
+
+std::string_view finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone: return "none";
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kDeadline: return "deadline";
+    case FinishReason::kError: return "error";
+  }
+  return "none";
+}
+
+void RequestMetrics::on_update(const TokenUpdate& update) {
+  const Clock::time_point now = Clock::now();
+  const int64_t fresh = update.tokens_generated - tokens_;
+  if (fresh > 0) {
+    if (tokens_ == 0) {
+      time_to_first_token_ = seconds_between(start_, now);
+      if (metrics_ != nullptr) metrics_->time_to_first_token.observe(time_to_first_token_);
+    } else if (metrics_ != nullptr) {
+      const double gap = seconds_between(last_token_, now) / static_cast<double>(fresh);
+      metrics_->inter_token_latency.observe(gap, static_cast<uint64_t>(fresh));
+    }
+    tokens_ = update.tokens_generated;
+    last_token_ = now;
+  }
+  if (update.finish == FinishReason::kNone || finish_ != FinishReason::kNone) return;
+  finish_ = update.finish;
+  if (metrics_ != nullptr) count_finish(update, now);
+}
+
+void RequestMetrics::count_finish(const TokenUpdate& update, Clock::time_point now) {
+  if (finish_ != FinishReason::kStop && finish_ != FinishReason::kLength) return;
+  metrics_->request_latency.observe(seconds_between(start_, now));
+  metrics_->queue_time.observe(update.queue_seconds);
+  metrics_->prefill_time.observe(update.prefill_seconds);
+  metrics_->decode_time.observe(update.decode_seconds);
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,75 @@
+// What the server counts, for both fronts, and the page that GET /metrics shows.
+#pragma once
+#include <chrono>
+#include <string>
+
+#include "engine/grammar/grammar_cache.h"
+#include "engine/loop/engine.h"
+#include "engine/sequence/request.h"
+#include "server/observe/metrics_registry.h"
+
+namespace deltaserve {
+
+// One a process; outlives every request. Thread-safe.
+struct Metrics {
+  Metrics();
+
+  Counter queue_full;  // requests refused because too many wait
+  CounterFamily http_responses{{"route", "code"}};
+  CounterFamily grpc_responses{{"method", "code"}};
+  // Seconds. The last five: of requests that ended by stop or length.
+  Histogram time_to_first_token;
+  Histogram inter_token_latency;
+  Histogram request_latency;
+  Histogram queue_time;
+  Histogram prefill_time;
+  Histogram decode_time;
+};
+
+// The state of the server while the page is written.
+struct ServerState {
+  std::string version;
+  std::string model_name;
+  uint64_t state_bytes = 0;  // of one sequence
+  int64_t http_connections = 0;
+  bool draining = false;
+  EngineStats engine;
+  GrammarCacheStats grammars;
+};
+
+// Our names (deltaserve_*), and under vLLM's names those that routers and dashboards made for vLLM
+// read.
+std::string metrics_page(const Metrics& metrics, const ServerState& state);
+
+// "stop", "length", "cancelled", "deadline", "error"; "none" while it goes on.
+std::string_view finish_reason_name(FinishReason reason);
+
+// Follows one sequence from submit to its end, as its reader sees it.
+//
+// Thread safety: one thread at a time.
+class RequestMetrics {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `start`: when the request came. A null `metrics` counts nothing.
+  RequestMetrics(Metrics* metrics, Clock::time_point start) : metrics_(metrics), start_(start) {}
+
+  // Every update that is taken from the stream, in order.
+  void on_update(const TokenUpdate& update);
+
+  FinishReason finish() const { return finish_; }
+  // Seconds, -1 = there was none.
+  double time_to_first_token() const { return time_to_first_token_; }
+
+ private:
+  void count_finish(const TokenUpdate& update, Clock::time_point now);
+
+  Metrics* metrics_;
+  Clock::time_point start_;
+  Clock::time_point last_token_;
+  int64_t tokens_ = 0;
+  double time_to_first_token_ = -1;
+  FinishReason finish_ = FinishReason::kNone;
+};
+
+}  // namespace deltaserve

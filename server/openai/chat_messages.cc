@@ -1,0 +1,160 @@
+#include "server/openai/chat_messages.h"
+
+#include <algorithm>
+#include <array>
+#include <boost/json/parse.hpp>
+
+#include "models/base/text.h"
+
+namespace deltaserve {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kParam = "messages";
+constexpr std::array<std::string_view, 6> kKnown = {
+    "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"};
+
+// One message; `where` is its place, such as "[3]".
+class MessageReader {
+ public:
+  MessageReader(FieldReader& fields, std::string where, json::object* message,
+                size_t* argument_bytes)
+      : fields_(fields),
+        where_(std::move(where)),
+        message_(*message),
+        argument_bytes_(argument_bytes) {}
+
+  void read() {
+    remove_empty();
+    for (const auto& [key, value] : message_) {
+      if (std::find(kKnown.begin(), kKnown.end(), std::string_view(key)) == kKnown.end()) {
+        return fail("", str_cat("has an unknown member: ", quoted(std::string_view(key))));
+      }
+    }
+    read_role();
+    read_content();
+    for (const std::string_view name : {"name", "tool_call_id", "reasoning_content"}) {
+      const json::value* value = message_.if_contains(name);
+      if (value != nullptr && !value->is_string()) fail(str_cat(".", name), "must be a string");
+    }
+    read_tool_calls();
+  }
+
+ private:
+  void fail(std::string_view place, std::string_view what) {
+    fields_.fail(kParam, str_cat(where_, place, " ", what));
+  }
+
+  void remove_empty() {
+    for (auto it = message_.begin(); it != message_.end();) {
+      const bool empty_list = it->value().is_array() && it->value().get_array().empty();
+      const bool nothing = it->value().is_null() || (empty_list && it->key() != "content");
+      it = nothing ? message_.stable_erase(it) : it + 1;
+    }
+  }
+
+  void read_role() {
+    const json::value* role = message_.if_contains("role");
+    if (role == nullptr) return fail(".role", "is required");
+    if (!role->is_string() || role->get_string().empty() ||
+        role->get_string().size() > fields_.limits().role_bytes) {
+      fail(".role", str_cat("must be a string of 1 to ", fields_.limits().role_bytes, " bytes"));
+    }
+  }
+
+  void read_content() {
+    json::value* content = message_.if_contains("content");
+    if (content == nullptr) {
+      if (!message_.contains("tool_calls")) return fail(".content", "is required");
+      message_["content"] = nullptr;
+    } else if (content->is_array()) {
+      join_parts(content);
+    } else if (!content->is_string()) {
+      fail(".content", "must be a string or a list of text parts");
+    }
+  }
+
+  void join_parts(json::value* content) {
+    json::string joined;
+    for (size_t i = 0; i < content->get_array().size(); ++i) {
+      const json::value& part = content->get_array()[i];
+      const std::string place = str_cat(".content[", i, "]");
+      if (!part.is_object()) return fail(place, "must be an object with type and text");
+      const json::value* type = part.get_object().if_contains("type");
+      if (type == nullptr || !type->is_string()) return fail(place, "must have a type");
+      if (type->get_string() != "text") {
+        return fail(place, str_cat("has the type ", quoted(view(type->get_string())),
+                                   ", which is not supported: only text is"));
+      }
+      const json::value* text = part.get_object().if_contains("text");
+      if (text == nullptr || !text->is_string()) return fail(place, "must have a text");
+      if (part.get_object().size() != 2) return fail(place, "has members beside type and text");
+      if (i > 0) joined.push_back('\n');
+      joined.append(text->get_string());
+    }
+    *content = std::move(joined);
+  }
+
+  void read_tool_calls() {
+    json::value* calls = message_.if_contains("tool_calls");
+    if (calls == nullptr) return;
+    if (!calls->is_array()) return fail(".tool_calls", "must be a list");
+    for (size_t i = 0; i < calls->get_array().size(); ++i) {
+      const std::string place = str_cat(".tool_calls[", i, "]");
+      json::value& call = calls->get_array()[i];
+      json::value* function =
+          call.is_object() ? call.get_object().if_contains("function") : nullptr;
+      if (function == nullptr || !function->is_object()) {
+        return fail(place, "must be an object with a function");
+      }
+      const json::value* name = function->get_object().if_contains("name");
+      if (name == nullptr || !name->is_string()) {
+        return fail(place, "must have a function with a name");
+      }
+      json::value* arguments = function->get_object().if_contains("arguments");
+      if (arguments != nullptr && arguments->is_string()) parse_arguments(place, arguments);
+    }
+  }
+
+  void parse_arguments(std::string_view place, json::value* arguments) {
+    *argument_bytes_ += arguments->get_string().size();
+    const size_t most = fields_.limits().tool_argument_bytes;
+    if (*argument_bytes_ > most) {
+      return fail(place, str_cat("brings all function arguments to more than ", most, " bytes"));
+    }
+    json::parse_options options;
+    options.max_depth = static_cast<size_t>(fields_.limits().json_depth);
+    boost::system::error_code ec;
+    json::value parsed =
+        json::parse(view(arguments->get_string()), ec, json::storage_ptr(), options);
+    if (ec || !parsed.is_object()) {
+      return fail(str_cat(place, ".function.arguments"), "must be the text of a JSON object");
+    }
+    *arguments = std::move(parsed);
+  }
+
+  FieldReader& fields_;
+  const std::string where_;
+  json::object& message_;
+  size_t* const argument_bytes_;
+};
+
+}  // namespace
+
+void normalize_messages(FieldReader& fields, json::array* messages) {
+  if (messages->empty()) return fields.fail(kParam, "must not be empty");
+  const int most = fields.limits().messages;
+  if (messages->size() > static_cast<size_t>(most)) {
+    return fields.fail(kParam, str_cat("has more than ", most, " entries"));
+  }
+  size_t argument_bytes = 0;
+  for (size_t i = 0; i < messages->size() && !fields.error(); ++i) {
+    json::value& message = (*messages)[i];
+    const std::string where = str_cat("[", i, "]");
+    if (!message.is_object()) return fields.fail(kParam, str_cat(where, " must be an object"));
+    MessageReader(fields, where, &message.get_object(), &argument_bytes).read();
+  }
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,19 @@
+// The messages of a chat, from what clients send to what templates expect.
+#pragma once
+#include <boost/json/array.hpp>
+
+#include "server/openai/field_reader.h"
+
+namespace deltaserve {
+
+// Checks `messages` and brings every one into one form, in place:
+//   role          a string; which ones there are is the template's matter
+//   content       a string, or null beside tool_calls; a list of text parts is joined by newlines
+//   tool_calls    function calls, their arguments as an object instead of JSON text
+//   name, tool_call_id, reasoning_content   strings
+// Members that are null, and what the API itself puts into a message that it returns (refusal,
+// annotations and the like), are removed; other members and parts other than text are refused by
+// name.
+void normalize_messages(FieldReader& fields, boost::json::array* messages);
+
+}  // namespace deltaserve

@@ -1,0 +1,63 @@
+// One completion over HTTP, as the bytes of its reply: the parts of a generation become server-sent
+// events or one JSON object. It knows no connection.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "server/base/api_error.h"
+#include "server/observe/log.h"
+#include "server/openai/answer_format.h"
+#include "server/service/generation.h"
+
+namespace deltaserve {
+
+// Thread safety: start() may run anywhere; then one thread at a time.
+class CompletionJob {
+ public:
+  enum class State { kRunning, kDone, kFailed };
+
+  // Reads `body` and submits it to the engine; the id of `arrival` is made here. Heavy for large
+  // bodies: never on an I/O thread. `notify` may be called on the engine thread, when poll() has
+  // something to do.
+  static std::variant<std::unique_ptr<CompletionJob>, ApiError> start(
+      Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
+      const std::function<void()>& notify);
+  ~CompletionJob();
+
+  bool streaming() const { return generation_.parameters().stream; }
+
+  // Takes what the engine has produced so far. A streaming job appends its events to `out`, the
+  // last ones with kDone or kFailed; otherwise the reply is appended as one object, with kDone.
+  // After kFailed, error() says why.
+  State poll(std::string* out);
+  const ApiError& error() const { return *generation_.error(); }
+
+  // For the access log.
+  void describe(LogFields* fields) const;
+
+ private:
+  struct Choice;
+
+  CompletionJob(Services& services, const AnswerFormat& format, GenerationRequest request,
+                Arrival arrival);
+  void open_choices();
+  void echo_prompt(Choice* choice, size_t prompt);
+  void absorb(Generation::Part part);
+  ChoicePart take_part(Choice* choice, std::vector<std::string>* storage);
+  void append_events(Choice* choice, std::string* out);
+  void append_chunk(std::string_view choice, std::string* out);
+  void append_reply(std::string* out);
+  void append_last_events(std::string* out);
+
+  const ServedModel& model_;
+  const AnswerFormat& format_;
+  const std::string id_;
+  Generation generation_;
+  std::string prefix_;  // of the reply and of every chunk
+  std::vector<Choice> choices_;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,54 @@
+// Typed access to the members of a request in JSON. What a value must be beyond its type is not
+// judged here but in service/rules.h.
+#pragma once
+#include <boost/json/object.hpp>
+#include <boost/json/string.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "server/base/api_error.h"
+#include "server/base/limits.h"
+#include "server/service/parameters.h"
+
+namespace deltaserve {
+
+inline std::string_view view(const boost::json::string& text) {
+  return {text.data(), text.size()};
+}
+
+// A member that is absent or null leaves *out as it is. After the first error nothing more is read.
+class FieldReader {
+ public:
+  // Both outlive the reader.
+  FieldReader(const boost::json::object& fields, const ServerLimits& limits)
+      : fields_(fields), limits_(limits) {}
+
+  const std::optional<ApiError>& error() const { return error_; }
+  const ServerLimits& limits() const { return limits_; }
+
+  // "<name> <what>"; without the space for a `what` such as ".schema is missing". The first error
+  // stays.
+  void fail(std::string_view name, std::string_view what);
+  // nullptr: absent, null, or there was an error.
+  const boost::json::value* find(std::string_view name) const;
+
+  void integer(std::string_view name, std::optional<Integer>* out);
+  void number(std::string_view name, std::optional<double>* out);
+  void boolean(std::string_view name, std::optional<bool>* out) {
+    read_bool(name, name, find(name), out);
+  }
+  // The same for a value inside `param`; `what` names it.
+  void read_bool(std::string_view param, std::string_view what, const boost::json::value* value,
+                 std::optional<bool>* out);
+  void string(std::string_view name, std::optional<std::string>* out);
+  // A parameter of the API that is not served: clients may send its neutral value.
+  void only_neutral(std::string_view name, const boost::json::value& neutral);
+
+ private:
+  const boost::json::object& fields_;
+  const ServerLimits& limits_;
+  std::optional<ApiError> error_;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,246 @@
+#include "server/openai/response.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/sequence/text_emitter.h"
+#include "models/base/text.h"
+
+namespace deltaserve {
+namespace {
+
+// An error as HTTP and the OpenAI API report it.
+struct ErrorForm {
+  int status;
+  std::string_view type;
+  std::string_view code;  // empty = null
+};
+
+ErrorForm form_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInvalid: return {400, "invalid_request_error", ""};
+    case ErrorKind::kUnauthenticated: return {401, "invalid_request_error", "invalid_api_key"};
+    case ErrorKind::kModelNotFound: return {404, "invalid_request_error", "model_not_found"};
+    case ErrorKind::kQueueFull: return {429, "rate_limit_error", "rate_limit_exceeded"};
+    case ErrorKind::kOverloaded:
+    case ErrorKind::kUnavailable: return {503, "service_unavailable_error", ""};
+    case ErrorKind::kDeadline: return {504, "timeout_error", "deadline_exceeded"};
+    case ErrorKind::kInternal: break;
+  }
+  return {500, "server_error", ""};
+}
+
+void append_comma(std::string* out) {
+  if (!out->empty()) out->push_back(',');
+}
+
+std::string_view or_null(std::string_view json) {
+  return json.empty() ? std::string_view("null") : json;
+}
+
+// {"label": logprob, ..}: the most likely tokens and the chosen one. Different tokens may share a
+// label; the more likely one keeps it.
+void append_top(std::string* out, const ServedModel& model, const TokenLogprob& token,
+                std::string_view label) {
+  std::vector<std::string> labels;
+  const auto append = [&](std::string_view name, float logprob) {
+    for (const std::string& seen : labels) {
+      if (seen == name) return;
+    }
+    if (!labels.empty()) out->push_back(',');
+    append_json_string(out, name);
+    out->push_back(':');
+    append_json_number(out, logprob);
+    labels.emplace_back(name);
+  };
+  out->push_back('{');
+  for (const auto& [id, logprob] : token.top) append(token_label(model, id), logprob);
+  append(label, token.logprob);
+  out->push_back('}');
+}
+
+// "token":..,"logprob":..,"bytes":[..] or null
+void append_token(std::string* out, const ServedModel& model, int32_t token, float logprob) {
+  out->append("\"token\":");
+  append_json_string(out, token_label(model, token));
+  out->append(",\"logprob\":");
+  append_json_number(out, logprob);
+  out->append(",\"bytes\":");
+  const std::string_view bytes =
+      model.tokenizer != nullptr ? model.tokenizer->vocabulary().bytes(token) : std::string_view();
+  if (bytes.empty()) {
+    out->append("null");
+    return;
+  }
+  char separator = '[';
+  for (const char byte : bytes) {
+    out->append(str_cat(std::string_view(&separator, 1), static_cast<unsigned char>(byte)));
+    separator = ',';
+  }
+  out->push_back(']');
+}
+
+// What every choice has at its end.
+void append_rest(std::string* out, const ChoicePart& choice) {
+  out->append(",\"logprobs\":").append(or_null(choice.logprobs)).append(",\"finish_reason\":");
+  switch (choice.finish) {
+    case FinishReason::kStop: out->append("\"stop\""); break;
+    case FinishReason::kLength: out->append("\"length\""); break;
+    default: out->append("null");
+  }
+  out->append(",\"stop_reason\":").append(or_null(choice.stop_reason));
+  if (!choice.token_ids.empty()) out->append(",\"token_ids\":").append(choice.token_ids);
+  if (!choice.prompt_token_ids.empty()) {
+    out->append(",\"prompt_token_ids\":").append(choice.prompt_token_ids);
+  }
+  out->push_back('}');
+}
+
+}  // namespace
+
+std::string token_label(const ServedModel& model, int32_t token) {
+  if (model.tokenizer == nullptr) return absl::StrCat("token_id:", token);
+  const std::string_view bytes = model.tokenizer->vocabulary().bytes(token);
+  if (bytes.empty()) {
+    return token >= 0 && token < model.tokenizer->size() ? model.tokenizer->piece(token)
+                                                         : absl::StrCat("token_id:", token);
+  }
+  if (is_valid_utf8(bytes)) return std::string(bytes);
+  std::string label = "bytes:";
+  for (const char c : bytes) {
+    label.append("\\x");
+    label.push_back(kHexDigits[static_cast<unsigned char>(c) >> 4]);
+    label.push_back(kHexDigits[c & 15]);
+  }
+  return label;
+}
+
+void append_usage(std::string* out, const Usage& usage) {
+  out->append(str_cat("{\"prompt_tokens\":", usage.prompt_tokens,
+                      ",\"completion_tokens\":", usage.completion_tokens,
+                      ",\"total_tokens\":", usage.prompt_tokens + usage.completion_tokens,
+                      ",\"prompt_tokens_details\":{\"cached_tokens\":0}}"));
+}
+
+void CompletionLogprobs::add(const ServedModel& model, const TokenLogprob& token, bool known) {
+  const std::string label = token_label(model, token.token);
+  append_comma(&tokens_);
+  append_comma(&token_logprobs_);
+  append_comma(&top_logprobs_);
+  append_comma(&text_offsets_);
+  append_json_string(&tokens_, label);
+  text_offsets_.append(absl::StrCat(std::max<int64_t>(offset_, 0)));
+  if (known) {
+    append_json_number(&token_logprobs_, token.logprob);
+    append_top(&top_logprobs_, model, token, label);
+  } else {
+    token_logprobs_.append("null");
+    top_logprobs_.append("null");
+  }
+  if (model.tokenizer != nullptr) {
+    offset_ += utf8_characters(model.tokenizer->vocabulary().bytes(token.token));
+  }
+}
+
+std::string CompletionLogprobs::take() {
+  std::string out;
+  out.reserve(tokens_.size() + token_logprobs_.size() + top_logprobs_.size() +
+              text_offsets_.size() + 80);
+  out.append("{\"tokens\":[").append(tokens_);
+  out.append("],\"token_logprobs\":[").append(token_logprobs_);
+  out.append("],\"top_logprobs\":[").append(top_logprobs_);
+  out.append("],\"text_offset\":[").append(text_offsets_).append("]}");
+  for (std::string* part : {&tokens_, &token_logprobs_, &top_logprobs_, &text_offsets_}) {
+    part->clear();
+  }
+  return out;
+}
+
+void ChatLogprobs::add(const ServedModel& model, const TokenLogprob& token, bool known) {
+  if (!known) return;
+  append_comma(&content_);
+  content_.push_back('{');
+  append_token(&content_, model, token.token, token.logprob);
+  content_.append(",\"top_logprobs\":[");
+  for (size_t i = 0; i < token.top.size(); ++i) {
+    content_.append(i == 0 ? "{" : ",{");
+    append_token(&content_, model, token.top[i].first, token.top[i].second);
+    content_.push_back('}');
+  }
+  content_.append("]}");
+}
+
+std::string ChatLogprobs::take() {
+  std::string out = str_cat("{\"content\":[", content_, "],\"refusal\":null}");
+  content_.clear();
+  return out;
+}
+
+void append_choice(std::string* out, const ChoicePart& choice) {
+  out->append(str_cat("{\"index\":", choice.index, ",\"text\":"));
+  append_json_string(out, choice.text);
+  append_rest(out, choice);
+}
+
+void append_chat_choice(std::string* out, const ChoicePart& choice) {
+  out->append(
+      str_cat("{\"index\":", choice.index, ",\"message\":{\"role\":\"assistant\",\"content\":"));
+  append_json_string(out, choice.text);
+  out->append(",\"refusal\":null}");
+  append_rest(out, choice);
+}
+
+void append_chat_delta(std::string* out, const ChoicePart& choice, bool first) {
+  out->append(str_cat("{\"index\":", choice.index, ",\"delta\":{"));
+  if (first) out->append("\"role\":\"assistant\",");
+  if (first || !choice.text.empty()) {
+    out->append("\"content\":");
+    append_json_string(out, choice.text);
+  }
+  out->push_back('}');
+  append_rest(out, choice);
+}
+
+std::string reply_prefix(std::string_view id, std::string_view object, int64_t created,
+                         std::string_view model) {
+  std::string out = "{\"id\":";
+  append_json_string(&out, id);
+  out.append(str_cat(",\"object\":\"", object, "\",\"created\":", created, ",\"model\":"));
+  append_json_string(&out, model);
+  out.append(",\"choices\":[");
+  return out;
+}
+
+int http_status(ErrorKind kind) {
+  return form_of(kind).status;
+}
+
+std::string error_json(const ApiError& error) {
+  const ErrorForm form = form_of(error.kind);
+  std::string out = "{\"error\":{\"message\":";
+  append_json_string(&out, error.message);
+  out.append(",\"type\":");
+  append_json_string(&out, form.type);
+  out.append(",\"param\":");
+  append_nullable_string(&out, error.param);
+  out.append(",\"code\":");
+  append_nullable_string(&out, form.code);
+  out.append("}}");
+  return out;
+}
+
+std::string model_json(const ServedModel& model) {
+  std::string out = "{\"id\":";
+  append_json_string(&out, model.name);
+  out.append(str_cat(",\"object\":\"model\",\"created\":", model.created,
+                     ",\"owned_by\":\"deltaserve\",\"state_bytes\":", model.state_bytes,
+                     ",\"slots\":", model.slots,
+                     ",\"chat\":", model.chat_template != nullptr ? "true" : "false", "}"));
+  return out;
+}
+
+std::string model_list_json(const ServedModel& model) {
+  return "{\"object\":\"list\",\"data\":[" + model_json(model) + "]}";
+}
+
+}  // namespace deltaserve

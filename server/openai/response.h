@@ -1,0 +1,92 @@
+// What the server says: JSON text in the shapes of the OpenAI API, appended piece by piece so that
+// a long reply is never held twice. Strings must be valid UTF-8 where they come from a model.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "engine/sequence/request.h"
+#include "server/base/api_error.h"
+#include "server/base/json_text.h"
+#include "server/base/served_model.h"
+#include "server/service/usage.h"
+
+namespace deltaserve {
+
+// How a token is shown: its text, "bytes:\xNN.." for part of a character, the piece's name for a
+// control token, "token_id:N" without a tokenizer.
+std::string token_label(const ServedModel& model, int32_t token);
+
+// {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
+//  "prompt_tokens_details":{"cached_tokens":0}}
+void append_usage(std::string* out, const Usage& usage);
+
+// Grows the logprobs object of a choice. take() returns what was added since the last take.
+class LogprobsBuilder {
+ public:
+  virtual ~LogprobsBuilder() = default;
+  // The first prompt token has no logprob: then `known` is false.
+  virtual void add(const ServedModel& model, const TokenLogprob& token, bool known) = 0;
+  virtual bool empty() const = 0;
+  virtual std::string take() = 0;
+};
+
+// The object of completions: four parallel lists. Offsets go on over take(), in characters of the
+// choice's text; an unknown logprob prints null twice.
+class CompletionLogprobs : public LogprobsBuilder {
+ public:
+  // `skip_characters`: what the tokens' bytes have in front that the text has not (a space).
+  void set_skip(int64_t skip_characters) { offset_ = -skip_characters; }
+  void add(const ServedModel& model, const TokenLogprob& token, bool known) override;
+  bool empty() const override { return tokens_.empty(); }
+  std::string take() override;
+
+ private:
+  std::string tokens_, token_logprobs_, top_logprobs_, text_offsets_;
+  int64_t offset_ = 0;
+};
+
+// The object of chat completions: {"content":[{token, logprob, bytes, top_logprobs}],
+// "refusal":null}. `bytes` is null for a control token.
+class ChatLogprobs : public LogprobsBuilder {
+ public:
+  void add(const ServedModel& model, const TokenLogprob& token, bool known) override;
+  bool empty() const override { return content_.empty(); }
+  std::string take() override;
+
+ private:
+  std::string content_;
+};
+
+// One choice of a reply or of a chunk. Lists are JSON, ready to be copied.
+struct ChoicePart {
+  int index = 0;
+  std::string_view text;
+  std::string_view logprobs;  // empty = null
+  FinishReason finish = FinishReason::kNone;
+  std::string_view stop_reason;  // empty = null
+  std::string_view token_ids;    // empty = left out, as the next
+  std::string_view prompt_token_ids;
+};
+
+// Of a completion: whole or of a chunk.
+void append_choice(std::string* out, const ChoicePart& choice);
+// Of a chat completion: {"message":{..}}.
+void append_chat_choice(std::string* out, const ChoicePart& choice);
+// Of a chunk of a chat completion: {"delta":{..}}. A delta has the role where `first`, and content
+// unless that is empty and the choice is not at its first chunk.
+void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
+
+// {"id":..,"object":<object>,"created":..,"model":..,"choices":[
+std::string reply_prefix(std::string_view id, std::string_view object, int64_t created,
+                         std::string_view model);
+
+int http_status(ErrorKind kind);
+// {"error":{"message":..,"type":..,"param":..,"code":..}}
+std::string error_json(const ApiError& error);
+// What GET /v1/models/{id} says. Beside OpenAI's fields: the bytes of one sequence's state, the
+// slots, whether there is a chat template.
+std::string model_json(const ServedModel& model);
+std::string model_list_json(const ServedModel& model);
+
+}  // namespace deltaserve

@@ -1,0 +1,86 @@
+#include "server/openai/tokenize_api.h"
+
+#include <utility>
+#include <vector>
+
+#include "models/base/text.h"
+#include "server/base/json_text.h"
+#include "server/openai/chat_api.h"
+#include "server/service/tokens.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr ParameterRule kTokenizeParameters[] = {
+    {"model"}, {"add_special_tokens"}, {"return_token_strs"}};
+constexpr ParameterRule kDetokenizeParameters[] = {{"model"}};
+
+std::string tokens_json(const ServedModel& model, const std::vector<int32_t>& ids, bool strings) {
+  std::string out = str_cat("{\"count\":", ids.size(), ",\"max_model_len\":null,\"tokens\":[");
+  std::string list;
+  append_json_ids(&list, ids);
+  out.append(list).append("],\"token_strs\":");
+  if (!strings) return out.append("null}");
+  char separator = '[';
+  if (ids.empty()) out.push_back('[');
+  for (const int32_t id : ids) {
+    out.push_back(std::exchange(separator, ','));
+    append_json_string(&out, model.tokenizer->piece(id));
+  }
+  return out.append("]}");
+}
+
+}  // namespace
+
+std::variant<std::string, ApiError> tokenize(std::string_view text, const ServedModel& model,
+                                             const ServerLimits& limits) {
+  RequestBody body;
+  const BodyRules rules{chat_prompt_rules(), kTokenizeParameters, "prompt"};
+  if (auto error = read_request_body(text, rules, limits, &body)) return *std::move(error);
+  FieldReader fields(body.fields, limits);
+  TokenizeRequest request;
+  std::optional<bool> strings;
+  fields.string("model", &request.model);
+  if (fields.error()) return *fields.error();
+  const bool chat = fields.find("messages") != nullptr;
+  if (chat == body.prompt_given) {
+    return invalid_parameter("prompt", "either prompt or messages is required");
+  }
+  fields.boolean("add_special_tokens", &request.add_special_tokens);
+  fields.boolean("return_token_strs", &strings);
+  if (fields.error()) return *fields.error();
+  if (chat) {
+    read_chat_prompt(fields, body.fields, &request.chat.emplace());
+    if (fields.error()) return *fields.error();
+  } else if (body.prompt_nested || body.texts.size() != 1) {
+    return invalid_parameter("prompt", "prompt must be a string");
+  } else {
+    request.prompt = std::move(body.texts.front());
+  }
+  const auto ids = tokenize(std::move(request), model, limits);
+  if (const ApiError* error = std::get_if<ApiError>(&ids)) return *error;
+  return tokens_json(model, std::get<0>(ids), strings.value_or(false));
+}
+
+std::variant<std::string, ApiError> detokenize(std::string_view text, const ServedModel& model,
+                                               const ServerLimits& limits) {
+  RequestBody body;
+  const BodyRules rules{{}, kDetokenizeParameters, "tokens"};
+  if (auto error = read_request_body(text, rules, limits, &body)) return *std::move(error);
+  FieldReader fields(body.fields, limits);
+  DetokenizeRequest request;
+  fields.string("model", &request.model);
+  if (fields.error()) return *fields.error();
+  if (!body.prompt_given || !body.texts.empty() || body.prompt_nested) {
+    return invalid_parameter("tokens", "tokens must be a list of token ids");
+  }
+  if (!body.token_lists.empty()) request.tokens = std::move(body.token_lists.front());
+  const auto made = detokenize(request, model, limits);
+  if (const ApiError* error = std::get_if<ApiError>(&made)) return *error;
+  std::string out = "{\"prompt\":";
+  append_json_string(&out, std::get<0>(made));
+  out.push_back('}');
+  return out;
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,30 @@
+// Answers of a given form (JSON, a regular expression, one of some strings, a grammar), as the
+// constraint that the engine follows.
+#pragma once
+#include <boost/json/value.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/sequence/token_constraint.h"
+#include "server/base/served_model.h"
+
+namespace deltaserve {
+
+struct StructuredOutput {
+  enum class Kind : uint8_t { kJsonObject, kJsonSchema, kRegex, kChoice, kGrammar };
+  Kind kind = Kind::kJsonObject;
+  std::string param;                 // that asked for it, for errors
+  boost::json::value schema;         // kJsonSchema
+  std::string text;                  // kRegex, kGrammar
+  std::vector<std::string> choices;  // kChoice
+};
+
+// INVALID_ARGUMENT says what of the schema, expression or grammar cannot be served, or that the
+// model has no tokenizer; UNAVAILABLE that grammars take too much memory already. Heavy for large
+// schemas that are not in the model's cache: never on an I/O thread.
+absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const StructuredOutput& output,
+                                                                     const ServedModel& model);
+
+}  // namespace deltaserve
