@@ -1,4 +1,4 @@
-// Wakes a sleeping thread, and does not forget a ring that came while it was awake.
+// Wakes a sleeping thread. A ring that comes while the thread is awake is not lost.
 #pragma once
 #include <chrono>
 #include <condition_variable>
@@ -6,9 +6,9 @@
 
 namespace deltaserve {
 
-// Shared by whoever may ring, so that a ring after the sleeper's end is harmless.
+// Shared by the sleeper and all who may ring, so that a ring after the sleeper's end is harmless.
 //
-// Thread safety: ring() from any thread, the rest from one.
+// Thread safety: any thread may call ring(); one thread calls the rest.
 class Doorbell {
  public:
   void ring() {
@@ -19,15 +19,15 @@ class Doorbell {
     rang_.notify_one();
   }
 
-  // Returns at once if there was a ring since the last wait; several rings are one. So whoever
-  // changes something first and rings then is never missed.
+  // Returns at once if there was a ring since the last wait; several rings count as one. A thread
+  // that makes a change and then rings is therefore never missed.
   void wait() {
     std::unique_lock lock(mutex_);
     rang_.wait(lock, [this] { return rung_; });
     rung_ = false;
   }
 
-  // The same, but no longer than until `time`; max() = for ever.
+  // Works like wait(), but returns at `time` at the latest; max() waits for ever.
   void wait_until(std::chrono::steady_clock::time_point time) {
     if (time == std::chrono::steady_clock::time_point::max()) return wait();
     std::unique_lock lock(mutex_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -53,7 +54,7 @@ class Engine::Loop {
   EngineStats stats() const;
 
  private:
-  // What a step brought to those that still wanted it.
+  // The numbers of rows and tokens that a step computed for choices that still wanted them.
   struct Counts {
     int64_t prompt_tokens = 0;
     int64_t decode_rows = 0;
@@ -87,23 +88,23 @@ class Engine::Loop {
   const SequenceContext context_{vocabulary_, &options_.eos_token_ids, runner_->vocab_size()};
   const std::shared_ptr<Doorbell> doorbell_ = std::make_shared<Doorbell>();
 
-  // ---- The engine thread's; vectors keep their memory from step to step.
+  // ---- Used by the engine thread only. Vectors keep their memory from step to step.
   const int steps_ahead_;
   Scheduler scheduler_;
   StatePool slots_;
   std::vector<std::unique_ptr<SequenceGroup>> prefills_;  // oldest first
-  Sequences decoding_;                                    // from the step with the prompt's end on
-  Sequences ended_;                                       // to be published
-  std::vector<SequenceDemand> demands_;                   // [decoding_, then prefills_]
+  Sequences decoding_;                   // choices whose prompt is read or in steps
+  Sequences ended_;                      // still to be published
+  std::vector<SequenceDemand> demands_;  // [decoding_, then prefills_]
   StepInFlight steps_[2];
-  StepInFlight* running_ = nullptr;      // its draws are queued; to be waited for
-  StepInFlight* last_queued_ = nullptr;  // of those that are not finished
+  StepInFlight* running_ = nullptr;      // its draws are queued; it is waited for next
+  StepInFlight* last_queued_ = nullptr;  // the newest step that is not finished
   std::vector<Sequence*> told_;          // have an update and did not end
   SteadyTime busy_until_;
   uint64_t turn_ = 0;
-  size_t first_to_prepare_ = 0;  // in decoding_, more or less: sequences come and go
+  size_t first_to_prepare_ = 0;  // where in decoding_ the masks of the next step begin; approximate
 
-  // ---- Shared. The mutex is never held while a reader is told something.
+  // ---- Shared. The mutex is never held while a reader is notified.
   mutable std::mutex mutex_;
   WaitingQueue waiting_;   // guarded by mutex_
   EngineStats stats_;      // guarded by mutex_; `waiting` is not kept
@@ -119,8 +120,8 @@ Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptio
     : runner_(runner),
       vocabulary_(vocabulary),
       options_(std::move(options)),
-      // More would be of no use: the draws of a step wait for the tokens of the step before, and
-      // the next forward pass for these draws.
+      // More than one step ahead would not help: a step's draws wait for the tokens of the step
+      // before, and the next forward pass waits for these draws.
       steps_ahead_(std::min(runner->steps_ahead(), 1)),
       scheduler_(std::min(options_.max_step_tokens, runner->max_rows())),
       slots_(runner->max_sequences()) {
@@ -139,7 +140,7 @@ absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
   if (!status.ok()) return status;
   const SteadyTime time = now();
   if (request.deadline <= time) {
-    return absl::DeadlineExceededError("the request's deadline has passed before it began");
+    return absl::DeadlineExceededError("the request's deadline has already passed");
   }
   std::vector<std::shared_ptr<TokenStream>> streams;
   for (int i = 0; i < num_choices; ++i) {
@@ -148,7 +149,8 @@ absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
   status = enqueue(std::make_unique<SequenceGroup>(std::move(request), &context_, streams, time));
   if (!status.ok()) return status;
   doorbell_->ring();
-  // A reader that goes away without a word cancels: the engine holds a reference of its own.
+  // If a reader drops its pointer, its choice is cancelled; the engine holds a reference of its
+  // own.
   for (std::shared_ptr<TokenStream>& stream : streams) {
     TokenStream* const raw = stream.get();
     stream = std::shared_ptr<TokenStream>(
@@ -160,7 +162,7 @@ absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
 absl::Status Engine::Loop::enqueue(std::unique_ptr<SequenceGroup> group) {
   std::lock_guard lock(mutex_);
   if (stopping_ || draining_) return absl::UnavailableError("the engine is shutting down");
-  // Counts free slots too: a burst is not refused for the step that it takes to admit it.
+  // Free slots count as room too, so that a burst is not refused before the next step admits it.
   const int64_t in_engine = waiting_.num_choices() + stats_.running;
   if (in_engine + group->num_choices() > stats_.slots + options_.max_queued_requests) {
     return absl::ResourceExhaustedError(
@@ -197,9 +199,9 @@ EngineStats Engine::Loop::stats() const {
   return stats;
 }
 
-// On a device that runs ahead, the forward pass of a step is queued before the tokens of the step
-// before are read, and its draws after. So the device has work while this thread commits, and draws
-// know every token before them.
+// On a device that runs ahead, a step's forward pass is queued before the tokens of the step before
+// are read, and its draws are queued after. The device therefore has work while this thread
+// commits, and draws know every token before them.
 void Engine::Loop::run() {
   for (SteadyTime time = now(); begin_step(time); time = now()) {
     StepInFlight* const next = plan_step(time);
@@ -221,7 +223,8 @@ void Engine::Loop::run() {
   end_all();
 }
 
-// Drops what is unwanted or late and admits what waits, into the freed slots too. False: stop.
+// Drops requests that are cancelled or late, then admits waiting ones, also into slots freed just
+// now. Returns false if the engine must stop.
 bool Engine::Loop::begin_step(SteadyTime time) {
   for (const auto& sequence : decoding_) sequence->end_if_unwanted(time);
   choose_rows(time);
@@ -243,12 +246,13 @@ bool Engine::Loop::begin_step(SteadyTime time) {
   return true;
 }
 
-// Gives out the time for masks, in turn, beginning with those that the last step was too short for.
-// A row that is computed has to be drawn from, so whoever gets no time now has no row in the step.
-// A sequence whose token is known uses its time at once. For one whose token is under way, the mask
-// is made before the draw; until then it stands for what its masks took lately.
+// Distributes the time for computing masks in turn, beginning with the sequences for which the last
+// step had no time left. A row that is computed must be drawn from, so a sequence without time gets
+// no row in this step. A sequence whose token is known uses its time at once. If its token is still
+// being computed, the mask is made before the draw; until then its recent masks serve as the
+// estimate.
 //
-// Of the sequences that may run at least one gets its time: an engine that waits for news would not
+// At least one of the runnable sequences gets its time: otherwise the engine would sleep and never
 // come back to them.
 void Engine::Loop::choose_rows(SteadyTime time) {
   std::chrono::nanoseconds left = options_.mask_time;
@@ -274,7 +278,8 @@ void Engine::Loop::choose_rows(SteadyTime time) {
   }
 }
 
-// Null: nothing to do until the doorbell rings or a deadline passes, or a step is finished.
+// Returns the next step; null if there is nothing to do until the doorbell rings, a deadline
+// passes, or a step is finished.
 StepInFlight* Engine::Loop::plan_step(SteadyTime time) {
   demands_.clear();
   for (const auto& sequence : decoding_) {
@@ -303,8 +308,8 @@ StepInFlight* Engine::Loop::plan_step(SteadyTime time) {
   return step;
 }
 
-// Prompts that are given to their end go on as choices from here on: the next step may have rows of
-// theirs, and the state of each is copied before that.
+// Groups whose prompt is fully queued continue as choices from here on: the next step may contain
+// their rows, and copies of the state are queued before that.
 void Engine::Loop::forward(StepInFlight* step) {
   step->ticket = runner_->forward(step->plan.step());
   last_queued_ = step;
@@ -316,22 +321,25 @@ void Engine::Loop::forward(StepInFlight* step) {
   std::erase(prefills_, nullptr);
 }
 
-// After the step before was committed. Whoever has ended since the plan was made is left out.
+// Queues the draws; called after the step before was committed. Choices that have ended since the
+// plan was made are left out. The clock is read only if there is something to prepare.
 void Engine::Loop::draw(StepInFlight* step) {
-  SteadyTime time = now();
+  std::optional<SteadyTime> time;
   for (StepInFlight::Piece& piece : step->pieces) {
+    const bool prepared = piece.sequence != nullptr && piece.sequence->prepared();
+    if (!prepared && !time) time = now();
     if (piece.group != nullptr) {
-      time = piece.group->add_draws(&piece.prompt, time, &step->draws);
+      time = piece.group->add_draws(&piece.prompt, *time, &step->draws);
       continue;
     }
-    time = piece.sequence->prepare_draw(time);
+    if (!prepared) time = piece.sequence->prepare_draw(*time);
     if (!piece.sequence->ended()) piece.sequence->add_draw(piece.row, &step->draws);
   }
   DS_CHECK(step->draws.size() <= static_cast<size_t>(runner_->max_rows()));
   runner_->draw(step->ticket, step->draws);
 }
 
-// Waits for the step and commits it; what it brings is published later.
+// Waits for the step and commits it. The readers get its results later, from publish().
 void Engine::Loop::finish_step(StepInFlight* step) {
   step->results.resize(step->draws.size());
   runner_->wait(step->ticket, step->results);
@@ -361,8 +369,8 @@ void Engine::Loop::finish_step(StepInFlight* step) {
   count_ended();
 }
 
-// Takes the row's result, if it was drawn from, from the front of *results. The sequence may have
-// ended since the draw, or since the forward pass.
+// Takes the row's result from the front of *results, if the row was drawn from. The sequence may
+// have ended since the draw or since the forward pass.
 void Engine::Loop::commit_row(Sequence* sequence, SteadyTime time, const DrawResult** results,
                               Counts* counts) {
   if (!sequence->awaits_result()) return;
@@ -374,7 +382,7 @@ void Engine::Loop::commit_row(Sequence* sequence, SteadyTime time, const DrawRes
   if (!sequence->ended()) told_.push_back(sequence);
 }
 
-// The same of a piece of a prompt, which may have several results.
+// Works like commit_row() for a piece of a prompt, which may have several results.
 void Engine::Loop::commit_prompt(const StepInFlight::Piece& piece, SteadyTime time,
                                  const DrawResult** results, Counts* counts) {
   bool wanted = false;
@@ -402,8 +410,8 @@ void Engine::Loop::sleep() {
   doorbell_->wait_until(until);
 }
 
-// Moves what has ended out of decoding_ and prefills_; the slots are free from here on. A step in
-// flight may still write them: whatever comes to a slot next is queued behind it, so nobody waits.
+// Moves ended sequences out of decoding_ and prefills_ and frees their slots. A step in flight may
+// still write such a slot; work for its next owner is queued after that step.
 void Engine::Loop::retire_ended() {
   size_t kept = 0;
   for (auto& sequence : decoding_) {
@@ -421,13 +429,14 @@ void Engine::Loop::retire_ended() {
   std::erase(prefills_, nullptr);
 }
 
-// With mutex_ held. Before publish_ended(), so that a reader who sees the end finds it counted.
+// Requires mutex_. Runs before publish_ended(), so that a reader who sees the end finds it counted.
 void Engine::Loop::count_ended() {
   stats_.running = slots_.num_slots() - slots_.num_free();
   for (const auto& sequence : ended_) count(sequence->finish(), &stats_);
 }
 
-// Those that have ended since the commit are told by publish_ended(), once they are counted.
+// Tells the readers what is new. Choices that ended since the commit are left to publish_ended(),
+// which runs once they are counted.
 void Engine::Loop::publish() {
   for (Sequence* sequence : told_) {
     if (!sequence->ended()) sequence->publish();
@@ -444,7 +453,8 @@ void Engine::Loop::publish_ended() {
   ended_.clear();
 }
 
-// The last step in flight is the last that may point to what has ended.
+// Keeps an ended sequence alive until the newest step in flight, the last that may point to it, is
+// finished.
 void Engine::Loop::let_step_keep(std::unique_ptr<Sequence> sequence) {
   if (last_queued_ != nullptr) last_queued_->ended.push_back(std::move(sequence));
 }
@@ -453,7 +463,8 @@ void Engine::Loop::let_step_keep(std::unique_ptr<SequenceGroup> group) {
   if (last_queued_ != nullptr) last_queued_->ended_groups.push_back(std::move(group));
 }
 
-// After stopping_ was set, so that nothing joins the queue any more, and with no step in flight.
+// Ends every choice. Requires that stopping_ is set, so that nothing joins the queue any more, and
+// that no step is in flight.
 void Engine::Loop::end_all() {
   const SteadyTime time = now();
   for (const auto& sequence : decoding_) {

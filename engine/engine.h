@@ -1,20 +1,20 @@
-// The serving loop: requests in, updates out, one thread that owns everything in between.
+// The serving loop: it takes requests and sends updates; one thread owns everything in between.
 //
-//   begin_step()   drops what is unwanted or late, admits what waits
-//   plan_step()    asks the scheduler who gets how many rows
+//   begin_step()   drops requests that are cancelled or late, admits waiting ones
+//   plan_step()    asks the scheduler for the number of rows of each sequence
 //   forward()      queues the forward pass
 //   draw()         queues the draws
-//   finish_step()  waits for the model; counters, text, finish rules; then the readers hear of it
+//   finish_step()  waits for the model, applies the finish rules, updates the readers
 //
 // On a device that runs ahead (StepRunner::steps_ahead()) the forward pass of step n + 1 is queued
-// before step n is finished, and its draws after: a decode row needs a token that only the device
-// knows yet, but masks and penalties are made here, from all tokens before.
+// before step n is finished, and its draws after. A decode row can use a token that so far only the
+// device knows, but masks and penalties are made here and need all tokens before them.
 //
 // A request for n answers is a group: its prompt is read once, then its n choices decode as
-// sequences of their own. Each owns a state slot from admission to its end; a group is admitted
-// when there are n free slots, in the order of (priority, arrival), and nothing else. Decode rows
-// go first in every step, prompt pieces fill the rest of the token budget, so a long prompt never
-// stalls running streams.
+// separate sequences. Each choice owns a state slot from admission to its end. A group is admitted
+// when n slots are free, in the order of (priority, arrival). Decode rows come first in every step
+// and prompt pieces fill the rest of the token budget, so a long prompt never stalls running
+// streams.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -31,11 +31,12 @@
 
 namespace deltaserve {
 
-// See limits.h for what each bound costs.
+// Options of the engine; limits.h describes what each bound costs.
 struct EngineOptions {
-  // Beyond what the slots hold; each choice of a request counts.
+  // The number of choices that may wait in addition to those in slots; each choice of a request
+  // counts.
   int max_queued_requests = engine_limits::kQueuedRequests;
-  // Rows of one step; never more than the runner's. See Scheduler for the guaranteed minimum.
+  // The number of rows per step, at most the runner's. Scheduler describes the guaranteed minimum.
   int max_step_tokens = engine_limits::kStepTokens;
   int64_t max_prompt_tokens = engine_limits::kPromptTokens;
   size_t stream_capacity = engine_limits::kStreamUpdates;
@@ -43,18 +44,18 @@ struct EngineOptions {
   std::vector<int32_t> eos_token_ids;
 };
 
-// A choice is one answer; a request has n of them. Rows that were computed for a choice which ended
-// meanwhile are not counted, nor steps of nothing else.
+// Counters of the engine. A choice is one answer; a request has n of them. Rows computed for a
+// choice that ended in the meantime are not counted, nor steps that consist of such rows only.
 struct EngineStats {
-  int64_t waiting = 0;  // now: choices in the queue
-  int64_t running = 0;  // now: choices that own a slot
+  int64_t waiting = 0;  // choices in the queue at present
+  int64_t running = 0;  // choices that own a slot at present
   int64_t slots = 0;
-  int64_t steps = 0;          // since start, as all below
+  int64_t steps = 0;          // since the start, like all below
   double busy_seconds = 0;    // with a step in flight
-  int64_t prompt_tokens = 0;  // read = prefill rows of all steps; a prompt of n choices counts once
-  int64_t decode_rows = 0;    // of all steps
+  int64_t prompt_tokens = 0;  // prefill rows of all steps; a prompt with n choices counts once
+  int64_t decode_rows = 0;    // decode rows of all steps
   int64_t generated_tokens = 0;
-  // Choices that ended, then by finish reason.
+  // The number of choices that ended, in total and by finish reason.
   int64_t finished = 0;
   int64_t finished_stop = 0;
   int64_t finished_length = 0;
@@ -66,35 +67,40 @@ struct EngineStats {
 // Thread safety: all public methods may be called from any thread.
 class Engine {
  public:
-  // `runner` and `vocabulary` must outlive the engine. The vocabulary may be empty: then updates
-  // carry no text and stop strings are refused. The runner takes at least max_sequences + 64 rows:
-  // a token for every stream and a chunk of a prompt.
+  // `runner` and `vocabulary` must outlive the engine. With an empty vocabulary, updates carry no
+  // text and stop strings are refused. The runner must take at least max_sequences + 64 rows: one
+  // token for every stream and one chunk of a prompt.
   Engine(StepRunner* runner, const Vocabulary* vocabulary, EngineOptions options);
-  // Stops at once.
+  // Calls stop().
   ~Engine();
 
-  // Queues a request for `num_choices` answers; stream i is that of choice request.choice + i and
-  // brings exactly what a request for that choice alone would. INVALID_ARGUMENT: a field that the
-  // engine cannot serve, named (num_choices: n). DEADLINE_EXCEEDED: it has passed already.
-  // RESOURCE_EXHAUSTED: the queue is full. UNAVAILABLE: draining or stopped. `notify`: see
-  // TokenStream; one for all streams. When the last copy of a returned pointer goes, that choice is
-  // cancelled. While the prompt is read, all streams bring its log-probabilities, so one that is
-  // full pauses all choices: do not read them one after the other. Later each pauses for itself.
+  // Queues a request for `num_choices` answers. Stream i belongs to choice request.choice + i and
+  // gets exactly what a request for that choice alone would get. If the last copy of a returned
+  // pointer is dropped, that choice is cancelled. `notify` is shared by all streams; see
+  // TokenStream.
+  //
+  // Errors: INVALID_ARGUMENT names a field that the engine cannot serve (num_choices: n).
+  // DEADLINE_EXCEEDED: the deadline has passed already. RESOURCE_EXHAUSTED: the queue is full.
+  // UNAVAILABLE: the engine is draining or stopped.
+  //
+  // While the prompt is read, all streams receive its log-probabilities, so one full stream pauses
+  // all choices: do not read the streams one after the other. Later each choice pauses on its own.
   absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit_choices(
       GenerateRequest request, int num_choices, std::function<void()> notify = nullptr);
-  // The same for one.
+  // Works like submit_choices() for a single answer.
   absl::StatusOr<std::shared_ptr<TokenStream>> submit(GenerateRequest request,
                                                       std::function<void()> notify = nullptr);
 
-  // Refuses new requests; those queued and running finish. Returns at once.
+  // Refuses new requests; queued and running ones finish. Returns at once.
   void drain();
-  // True once draining and nothing is queued or running.
+  // Returns true once drain() was called and nothing is queued or running.
   bool drained() const;
   // Ends every choice with kCancelled after the step in progress and joins the engine thread.
-  // Idempotent. Not from `notify`.
+  // Idempotent. Must not be called from `notify`.
   void stop();
 
-  // A choice counts as finished before its reader sees the last update.
+  // Returns the current counters. A choice counts as finished before its reader sees the last
+  // update.
   EngineStats stats() const;
 
  private:

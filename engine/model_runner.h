@@ -1,4 +1,4 @@
-// The engine's view of a Model.
+// A StepRunner that runs the steps of the engine on a Model.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -8,7 +8,7 @@
 
 namespace deltaserve {
 
-// `model` must outlive the runner.
+// Runs steps on `model`, which must outlive the runner. Thread safety: as for Model.
 class ModelRunner final : public StepRunner {
  public:
   explicit ModelRunner(Model* model) : model_(model) {}

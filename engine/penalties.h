@@ -1,5 +1,5 @@
-// What a request adds to and multiplies into its logits: the repetition, presence and frequency
-// penalties and the biases, as the adjustments that a draw takes.
+// Changes that a request makes to its logits: the repetition, presence and frequency penalties and
+// the biases, in the form of the adjustments that a draw takes.
 #pragma once
 #include <cstdint>
 #include <utility>
@@ -10,8 +10,8 @@
 
 namespace deltaserve {
 
-// At most one adjustment for each token of the vocabulary, however long the texts are. Copies go
-// their own ways: the choices of a request share what the prompt did.
+// Keeps at most one adjustment for each token of the vocabulary, however long the texts are. A copy
+// is independent: the choices of a request start with copies that know the prompt.
 //
 // Thread safety: one thread at a time.
 class Penalties {
@@ -22,7 +22,7 @@ class Penalties {
   void add_prompt_token(int32_t token);
   void add_generated_token(int32_t token);
 
-  // One for each token that is changed. Valid until the next add.
+  // Returns one adjustment for each token that is changed. Valid until the next add.
   const std::vector<LogitAdjustment>& adjustments() const { return adjustments_; }
 
  private:
@@ -33,7 +33,8 @@ class Penalties {
   float frequency_ = 0;
   std::vector<LogitAdjustment> adjustments_;
   std::vector<bool> generated_;  // [adjustments_] whether the answer has the token
-  // Index into adjustments_ of each token, -1 = none. Empty: no penalty is asked for, only biases.
+  // Maps a token to its index in adjustments_, -1 = none. Empty if the request has only biases and
+  // no penalty.
   std::vector<int32_t> entries_;
 };
 

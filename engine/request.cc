@@ -3,7 +3,8 @@
 namespace deltaserve {
 
 GenerateRequest GenerateRequest::clone() const {
-  // A binding for every member: one more and this does not compile.
+  // One name is bound for every member, so that a new member does not compile until it is copied
+  // here.
   const auto& [id_, prompt_, sampling_, choice_, max_tokens_, stop_, stop_token_ids_, ignore_eos_,
                include_stop_, min_tokens_, constraint_, priority_, deadline_, logprobs_,
                prompt_logprobs_] = *this;

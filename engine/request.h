@@ -1,4 +1,4 @@
-// What a client asks of the engine and what it gets back, free of any transport.
+// A request to the engine and its answer, independent of any transport.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace deltaserve {
 
-// Of the clock that deadlines and durations are taken from.
+// Deadlines and durations use this clock.
 using SteadyTime = std::chrono::steady_clock::time_point;
 
 struct SamplingParams {
@@ -19,35 +19,35 @@ struct SamplingParams {
   int32_t top_k = 0;      // 0 = all
   float top_p = 1;
   float min_p = 0;
-  uint64_t seed = 0;  // with (choice, position) it fixes every draw, whatever else runs
-  // Changes of the logits before anything else, in this order. The first counts tokens of prompt
-  // and answer: a positive logit of a token that is there is divided, a negative one multiplied.
-  // The next two count the answer's tokens only.
+  uint64_t seed = 0;  // with (choice, position) it determines every draw, whatever else runs
+  // Changes of the logits, applied before anything else and in this order. The repetition penalty
+  // counts tokens of prompt and answer: for each token that occurred, a positive logit is divided,
+  // a negative one multiplied. The next two count the answer's tokens only.
   float repetition_penalty = 1;
-  float presence_penalty = 0;                         // subtracted once
-  float frequency_penalty = 0;                        // subtracted for each time
-  std::vector<std::pair<int32_t, float>> logit_bias;  // token, what is added; ids are distinct
+  float presence_penalty = 0;                         // subtracted once if the token occurred
+  float frequency_penalty = 0;                        // subtracted for each occurrence
+  std::vector<std::pair<int32_t, float>> logit_bias;  // (token, added value); ids are distinct
 };
 
-// Move-only because of the constraint; clone() copies that too.
+// One request. Move-only because of the constraint; clone() copies the constraint too.
 struct GenerateRequest {
   std::string id;               // for logs
   std::vector<int32_t> prompt;  // at least one token, each inside the vocabulary
   SamplingParams sampling;
-  uint32_t choice = 0;                  // of n; the first of them where several are asked
+  uint32_t choice = 0;                  // index of the answer, or of the first of several
   int64_t max_tokens = 16;              // 0 = read the prompt only
-  std::vector<std::string> stop;        // not part of the text that is returned
-  std::vector<int32_t> stop_token_ids;  // likewise
+  std::vector<std::string> stop;        // removed from the returned text
+  std::vector<int32_t> stop_token_ids;  // also removed
   bool ignore_eos = false;
   bool include_stop =
-      false;  // a stop string that matched, or the text of a stop token, is returned
-  // So many tokens are neither EOS nor a stop token, and no stop string begins in their text. An
-  // answer that can only end, because of the constraint, ends earlier.
+      false;  // true: the returned text includes the stop string or the stop token's text
+  // For this many tokens, EOS and stop tokens are banned and no stop string may begin in the text.
+  // An answer whose constraint allows only the end stops earlier.
   int64_t min_tokens = 0;
-  // Null: any token may come. Not shared with another request. With ignore_eos the answer ends
-  // where the constraint leaves nothing but the end.
+  // Restricts the tokens that may come next; null allows any. Must not be shared with another
+  // request. With ignore_eos the answer ends when the constraint allows only the end.
   std::unique_ptr<TokenConstraint> constraint;
-  int32_t priority = 0;  // smaller goes first among those that wait for a slot
+  int32_t priority = 0;  // smaller goes first among requests that wait for a slot
   SteadyTime deadline = SteadyTime::max();
   int32_t logprobs = -1;         // most likely tokens to report per token, -1 = no logprobs
   int32_t prompt_logprobs = -1;  // the same for the prompt's tokens
@@ -56,12 +56,12 @@ struct GenerateRequest {
 };
 
 enum class FinishReason : uint8_t {
-  kNone,       // goes on
-  kStop,       // EOS, a stop string, a stop token or a constraint that is fulfilled
-  kLength,     // max_tokens
-  kCancelled,  // by the reader, or the engine stopped at once
+  kNone,       // not finished
+  kStop,       // EOS, a stop string, a stop token, or a constraint that is fulfilled
+  kLength,     // max_tokens was reached
+  kCancelled,  // the reader cancelled, or the engine was stopped
   kDeadline,   // the request's deadline passed, in the queue or in a slot
-  kError,      // a fault of the server's: the constraint had no way on and was not fulfilled
+  kError,      // internal error: the constraint allowed no token and was not fulfilled
 };
 
 struct TokenLogprob {
@@ -70,7 +70,7 @@ struct TokenLogprob {
   std::vector<std::pair<int32_t, float>> top;  // most likely first
 };
 
-// What one step adds to a request.
+// The results that one or more steps add to a request.
 struct TokenUpdate {
   std::string text;                           // whole UTF-8 characters; may lag behind `tokens`
   std::vector<int32_t> tokens;                // generated
@@ -79,11 +79,11 @@ struct TokenUpdate {
   int64_t prompt_tokens_read = 0;             // so far
   int64_t tokens_generated = 0;               // so far
   FinishReason finish = FinishReason::kNone;
-  // With kStop: the string or the token that matched; both empty for EOS and for a constraint.
+  // With kStop, the string or the token that matched; both are empty for EOS and for a constraint.
   std::string stop_string;
   int32_t stop_token = -1;
-  // With any finish reason: where the time went, in seconds. What was not reached is 0, what was
-  // not finished counts up to the end.
+  // With any finish reason, the durations of the request's phases in seconds. A phase that was not
+  // reached is 0; one that was not finished counts up to the end.
   double queue_seconds = 0;    // from submit to a slot
   double prefill_seconds = 0;  // from the slot to the first token
   double decode_seconds = 0;   // from the first token to the last

@@ -21,8 +21,8 @@ absl::Status check_prompt(const GenerateRequest& request, const RequestBounds& b
   const auto num_tokens = static_cast<int64_t>(request.prompt.size());
   if (num_tokens == 0) return invalid("prompt has no tokens");
   if (num_tokens > bounds.max_prompt_tokens) {
-    return invalid("prompt has ", num_tokens, " tokens, at most ", bounds.max_prompt_tokens,
-                   " are served");
+    return invalid("prompt has ", num_tokens, " tokens, but at most ", bounds.max_prompt_tokens,
+                   " are allowed");
   }
   for (const int32_t token : request.prompt) {
     if (token < 0 || token >= bounds.vocab_size) {
@@ -79,7 +79,7 @@ absl::Status check_logit_bias(const SamplingParams& sampling, const RequestBound
 }
 
 absl::Status check_sampling(const SamplingParams& sampling) {
-  // Written so that NaN fails.
+  // The condition is written so that NaN fails.
   if (!(sampling.temperature >= 0 && std::isfinite(sampling.temperature))) {
     return invalid("temperature is ", sampling.temperature, ", not finite and at least 0");
   }

@@ -1,4 +1,4 @@
-// What of a request the engine can serve.
+// Checks whether the engine can serve a request.
 #pragma once
 #include <cstdint>
 
@@ -13,10 +13,10 @@ struct RequestBounds {
   bool has_text = false;  // false: stop strings cannot be served
 };
 
-// INVALID_ARGUMENT names the field and what is wrong with its value.
+// Returns INVALID_ARGUMENT that names the first invalid field and the problem with its value.
 absl::Status check_request(const GenerateRequest& request, const RequestBounds& bounds);
 
-// Likewise, for as many answers to one request, each in a slot of its own.
+// Does the same for the number of answers to one request, each of which needs a slot.
 absl::Status check_num_choices(int num_choices, int64_t num_slots);
 
 }  // namespace deltaserve

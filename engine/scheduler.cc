@@ -7,7 +7,7 @@
 namespace deltaserve {
 namespace {
 
-// The longest piece of a prompt with `left` tokens that fits into `budget`; 0 = none.
+// Returns the longest piece of a prompt with `left` tokens that fits into `budget`; 0 = none.
 int piece_within(int64_t left, int budget) {
   if (left <= budget) return static_cast<int>(left);
   return budget / kChunkTokens * kChunkTokens;
@@ -56,7 +56,7 @@ void Scheduler::grant_prompts(std::span<const SequenceDemand> demands, int budge
     return left(a) != left(b) ? left(a) < left(b) : a < b;  // ties: the older
   });
   for (int i : by_size_) {
-    // Changes left(i), but i is never looked at again.
+    // This changes left(i), but i is not used again.
     const int more = piece_within(left(i), budget);
     grants_[i] += more;
     budget -= more;

@@ -1,17 +1,18 @@
-// Who gets how many rows of the next step: a function of what the running sequences need. No
-// tensors, no clock, no tokens.
+// Decides how many rows of the next step each sequence gets, as a function of the running
+// sequences' demands. It knows no tensors, no clock and no tokens.
 //
 //   1. Every decoding sequence gets one row.
 //   2. Prompt pieces fill the rest of max_step_tokens, but may always use one chunk: decode rows
 //      never stop prompts from being read.
-//   3. Half of the chunks for prompts go by age, half by size.
+//   3. Half of the chunks for prompts are given by age, half by size.
 //
-// Why halves. A prompt of a million tokens must not delay one of a hundred that came later:
-// shortest first gives the best mean time to the first token. But it alone would starve the long
-// prompt while short ones keep coming; the oldest prompt's half bounds its slow-down to two, and
-// every prompt becomes the oldest in the end. With a single chunk to give, the halves take turns.
+// The halves have this reason: a prompt of a million tokens must not delay one of a hundred that
+// came later, and shortest first gives the best mean time to the first token. Alone it would starve
+// the long prompt while short ones keep coming. The oldest prompt's half limits its slow-down to a
+// factor of two, and every prompt becomes the oldest in the end. If there is only one chunk to
+// give, the halves take turns.
 //
-// A piece begins on its sequence's chunk grid: it is a whole number of chunks, or reaches the
+// A piece begins on its sequence's chunk grid and is a whole number of chunks or reaches the
 // prompt's end. So a tail shorter than a chunk is never cut.
 #pragma once
 #include <cstdint>
@@ -22,11 +23,11 @@
 
 namespace deltaserve {
 
-// What one running sequence needs. Running = owns a slot.
+// The demand of one running sequence, which is one that owns a slot.
 struct SequenceDemand {
   int64_t prompt_left = 0;  // prompt tokens not yet read; 0 = decoding
-  bool paused = false;      // its reader lags: leave it out
-  // Of a prompt: its last row is drawn from so many times. All but one take a row of the budget in
+  bool paused = false;      // its reader lags, so it gets no rows
+  // Number of draws from a prompt's last row. All but one of them use up a row of the budget in
   // every step, so that a step never asks for more results than it may have rows.
   int num_draws = 1;
 };
@@ -36,21 +37,22 @@ struct StepPiece {
   int num_tokens = 0;
 };
 
-// Decode pieces first, each kind in the order of the demands. No sequence appears twice.
+// The rows of one step: decode pieces first, each kind in the order of the demands. No sequence
+// appears twice.
 struct StepSchedule {
   std::vector<StepPiece> pieces;
   int num_decode = 0;
 };
 
-// Thread safety: one thread; it keeps scratch memory between calls and nothing else.
+// Thread safety: one thread. The only state is scratch memory kept between calls.
 class Scheduler {
  public:
   // A step has at most max(max_step_tokens, sum of the demands' num_draws + kChunkTokens) rows, and
-  // asks for no more draws and targets together.
+  // asks for at most as many draws and targets together.
   explicit Scheduler(int max_step_tokens);
 
-  // `demands` are ordered by age, oldest first. `turn` counts steps; its parity decides who gets an
-  // odd chunk. Valid until the next call.
+  // Returns the schedule of the next step, valid until the next call. `demands` are ordered by age,
+  // oldest first. `turn` counts steps; its parity decides which half gets an odd chunk.
   const StepSchedule& schedule(std::span<const SequenceDemand> demands, uint64_t turn);
 
  private:

@@ -95,7 +95,7 @@ SteadyTime Sequence::prepare_draw(SteadyTime now) {
   return done;
 }
 
-// False: no token may be drawn.
+// Computes the mask of the next draw. Returns false if no token may be drawn.
 bool Sequence::update_mask() {
   const bool too_short = num_generated_tokens_ < request_->min_tokens;
   masked_ = constraint_ != nullptr || too_short;
@@ -106,7 +106,7 @@ bool Sequence::update_mask() {
   reset();
   if (too_short || request_->ignore_eos) mask_->remove(*context_.eos_token_ids);
   if (too_short) mask_->remove(request_->stop_token_ids);
-  if (!mask_->any()) reset();  // nothing but the end can come
+  if (!mask_->any()) reset();  // only the end can come next
   return mask_->any();
 }
 
@@ -128,7 +128,7 @@ void Sequence::add_draw(int32_t row, std::vector<Draw>* draws) {
   draw.min_p = sampling.min_p;
   draw.seed = sampling.seed;
   draw.choice = choice_;
-  // Of the token to be drawn.
+  // The draw's position is that of the token to be drawn.
   draw.position = request_->prompt.size() + static_cast<uint64_t>(num_generated_tokens_);
   draws->push_back(draw);
 }
@@ -181,7 +181,7 @@ void Sequence::commit(const DrawResult& result, SteadyTime now) {
   if (finish != FinishReason::kNone) end(finish, now);
 }
 
-// The finish rules.
+// Adds a token to the answer and returns the finish reason that it causes, if any.
 FinishReason Sequence::take_token(int32_t token) {
   if (contains(request_->stop_token_ids, token)) {
     update_.stop_token = token;
@@ -189,8 +189,8 @@ FinishReason Sequence::take_token(int32_t token) {
     if (!stopped) finish_text();
     return FinishReason::kStop;
   }
-  // Under a constraint EOS comes where the answer is complete, and if it is ignored, only where
-  // nothing else may come.
+  // Under a constraint EOS ends a complete answer; with ignore_eos it ends it only if nothing else
+  // may come.
   if (is_eos(token) && (!request_->ignore_eos || constraint_ != nullptr)) {
     finish_text();
     return FinishReason::kStop;
@@ -210,7 +210,7 @@ bool Sequence::is_eos(int32_t token) const {
   return contains(*context_.eos_token_ids, token);
 }
 
-// True: a stop string was completed.
+// Adds the token's text to the update. Returns true if a stop string was completed.
 bool Sequence::emit(int32_t token) {
   const std::string_view bytes = context_.vocabulary->bytes(token);
   if (num_generated_tokens_ <= request_->min_tokens) {
@@ -222,7 +222,7 @@ bool Sequence::emit(int32_t token) {
   return true;
 }
 
-// Releases held text. True: its end completed a stop string.
+// Releases held text. Returns true if the end of it completed a stop string.
 bool Sequence::finish_text() {
   if (!emitter_.flush(&update_.text)) return false;
   if (request_->include_stop) update_.text += emitter_.stop_string();

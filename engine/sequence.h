@@ -1,5 +1,5 @@
-// One answer to a request, from submission to its end: its counters, its finish rules and what it
-// has to tell its reader. Its SequenceGroup reads the prompt for it; then it decodes in a slot.
+// One answer to a request, from submission to its end: its counters, its finish rules and its
+// updates for the reader. Its SequenceGroup reads the prompt for it; then it decodes in a slot.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -19,22 +19,22 @@
 
 namespace deltaserve {
 
-// What the sequences of one engine share.
+// The settings that all sequences of one engine share.
 struct SequenceContext {
   const Vocabulary* vocabulary = nullptr;
   const std::vector<int32_t>* eos_token_ids = nullptr;
   int32_t vocab_size = 0;
 };
 
-// The only writer of its counters. It owes a draw for the last row of its prompt, from start() on,
-// and for every row that append_row() puts into a step: prepare_draw(), add_draw(), then commit()
-// with the result, then publish(). A row may be appended while the token of the row before is still
-// under way; draws and results come in the order of the rows.
+// Only this class writes its counters. Order of the calls: from start() on, it must draw from the
+// last row of its prompt, and from every row that append_row() adds to a step: prepare_draw(),
+// add_draw(), then commit() with the result, then publish(). A row may be appended while the token
+// of the row before is still being computed; draws and results come in the order of the rows.
 //
-// Thread safety: one thread at a time; handed from the submitting thread to the engine's.
+// Thread safety: one thread at a time; the submitting thread hands it to the engine's.
 class Sequence {
  public:
-  // `request` has been checked; its choice and constraint are not looked at, but those that follow.
+  // `request` must have been checked; `choice` and `constraint` replace the request's fields.
   // `context` must outlive the sequence.
   Sequence(std::shared_ptr<const GenerateRequest> request, uint32_t choice,
            std::unique_ptr<TokenConstraint> constraint, const SequenceContext* context,
@@ -46,9 +46,10 @@ class Sequence {
   SteadyTime deadline() const { return request_->deadline; }
   const TokenStream& stream() const { return *stream_; }
 
-  // Ends it now; text that was held back is dropped.
+  // Ends the sequence now; text that was held back is dropped.
   void end(FinishReason finish, SteadyTime now);
-  // Ends it if its reader cancelled or its deadline has passed, unless it has ended already.
+  // Ends the sequence if its reader cancelled or its deadline has passed. Does nothing if it has
+  // ended.
   void end_if_unwanted(SteadyTime now);
 
   // ---- While the prompt is read
@@ -56,54 +57,54 @@ class Sequence {
   void admit(SteadyTime now) { admitted_ = now; }
   void set_prompt_tokens_read(int64_t count) { prompt_tokens_read_ = count; }
   void add_prompt_logprob(TokenLogprob logprob);
-  // The prompt's end is in a step. From there on it decodes in `slot`, which holds the state after
-  // the prompt once the step has run. `penalties` know all of the prompt.
+  // Starts decoding in `slot`, once the prompt's end is in a step; the slot holds the state after
+  // the prompt when that step has run. `penalties` must know the whole prompt.
   void start(Penalties penalties, StateSlot slot);
-  // After the prompt, where no draw was wanted.
+  // Ends the sequence after the prompt, for requests that want no draw.
   void end_without_draw(SteadyTime now);
 
   // ---- Draws
 
-  // Not if the prompt is all that was asked for, or the constraint is fulfilled without a token.
+  // Returns false if the request only reads the prompt or its constraint is fulfilled without a
+  // token.
   bool wants_draw() const;
-  // Finds out which tokens may be drawn next; idempotent until commit(). Ends it with kError if
-  // none. Needs all tokens before that draw. Returns the time when it is done: `now`, unless it had
-  // to ask a constraint.
+  // Computes which tokens may be drawn next; idempotent until commit(). Ends the sequence with
+  // kError if there are none. Requires all tokens before that draw. Returns the time when it is
+  // done, which is `now` unless a constraint was asked.
   SteadyTime prepare_draw(SteadyTime now);
   bool prepared() const { return prepared_; }
-  // Then preparing takes its time.
+  // Returns true if the request has a constraint, so that prepare_draw() takes time.
   bool constrained() const { return constraint_ != nullptr; }
-  // Asks for a draw from the logits of the step's row `row`. What the entry points to stays as it
-  // is until commit().
+  // Appends a draw from the logits of the step's row `row`. The memory its pointers refer to does
+  // not change until commit().
   void add_draw(int32_t row, std::vector<Draw>* draws);
-  // add_draw() was called and commit() was not.
+  // Returns true between add_draw() and commit().
   bool awaits_result() const { return awaits_result_; }
-  // Takes the result of the draw that was asked for. One that has ended meanwhile only forgets the
-  // draw.
+  // Takes the result of the draw. If the sequence has ended in the meantime, the result is dropped.
   void commit(const DrawResult& result, SteadyTime now);
 
   // ---- Rows
 
-  // A further row is of use: the tokens so far, with the one under way, do not end it by their
-  // number.
+  // Returns true if another row is useful: the tokens so far, including one being computed, do not
+  // yet reach max_tokens.
   bool wants_row() const;
-  // Its newest token is not known yet: the step that brings it was not committed.
+  // Returns true if the newest token is not known yet because its step was not committed.
   bool token_under_way() const { return num_under_way_ > 0; }
-  // How long the next mask may be expected to take, from those before. A slow one is forgotten
-  // by halves.
+  // Returns the expected duration of the next mask, estimated from those before. The estimate of a
+  // slow mask decays by halves.
   std::chrono::nanoseconds expected_mask_time() const { return expected_mask_time_; }
-  // The row after the token under way may be appended though its mask cannot be made yet.
+  // Allows a row after the unknown token, although its mask cannot be computed yet.
   void let_run_ahead() { may_run_ahead_ = true; }
-  // append_row() may be called. An unprepared sequence whose token is known has to be prepared
-  // first: a row that is computed has to be drawn from, since its logits are gone with the step.
+  // Returns true if append_row() may be called. A sequence whose token is known must be prepared
+  // first: a computed row must be drawn from, because its logits exist only during the step.
   bool ready_for_row() const;
-  // Appends the newest token as a segment of one row, and returns the row.
+  // Appends the newest token as a segment of one row, and returns the index of the row.
   int32_t append_row(StepPlan* plan);
-  // What comes to the slot next is queued behind all steps that the sequence is in, so nobody has
-  // to wait for them. Idempotent.
+  // Gives the slot back; idempotent. Nobody has to wait: work for the slot's next owner is queued
+  // after all steps of this sequence.
   void release_slot() { slot_.release(); }
 
-  // Pushes what happened since the last time.
+  // Sends the reader what happened since the last call.
   void publish();
 
  private:
@@ -125,9 +126,9 @@ class Sequence {
   SteadyTime newest_token_;
 
   Penalties penalties_;
-  std::optional<TokenMask> mask_;  // if the request may need one
-  bool masked_ = false;            // the next draw is
-  bool prepared_ = false;          // for the next draw
+  std::optional<TokenMask> mask_;  // present if the request may need one
+  bool masked_ = false;            // the next draw uses mask_
+  bool prepared_ = false;          // prepare_draw() was done for the next draw
   bool awaits_result_ = false;
   bool may_run_ahead_ = false;
   std::chrono::nanoseconds expected_mask_time_{0};
@@ -136,7 +137,7 @@ class Sequence {
   StateSlot slot_;
   int64_t prompt_tokens_read_ = 0;
   int64_t num_generated_tokens_ = 0;  // committed
-  int num_under_way_ = 0;             // tokens that steps which are not committed will bring
+  int num_under_way_ = 0;             // tokens of queued steps that are not committed
   int32_t last_token_ = -1;           // committed
   FinishReason finish_ = FinishReason::kNone;
   TokenUpdate update_;  // since the last publish()
@@ -144,7 +145,7 @@ class Sequence {
 
 using Sequences = std::vector<std::unique_ptr<Sequence>>;
 
-// Of the result's row: `token` with the most likely ones that were asked for.
+// Describes `token`, drawn or scored, with the row's most likely tokens as requested.
 TokenLogprob token_logprob(int32_t token, float logprob, const DrawResult& result);
 
 }  // namespace deltaserve

@@ -17,6 +17,7 @@ SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* con
   for (size_t i = 0; i < streams.size(); ++i) {
     const bool last = i + 1 == streams.size();
     std::unique_ptr<TokenConstraint> own;
+    // NOLINTNEXTLINE(bugprone-use-after-move): it is moved in the last round
     if (constraint != nullptr) own = last ? std::move(constraint) : constraint->clone();
     choices_.push_back(
         std::make_unique<Sequence>(request_, request_->choice + static_cast<uint32_t>(i),
@@ -41,7 +42,8 @@ void SequenceGroup::end_unwanted(SteadyTime now, Sequences* ended) {
                                           [](const auto& choice) { return !choice->ended(); });
   std::move(kept, choices_.end(), std::back_inserter(*ended));
   choices_.erase(kept, choices_.end());
-  // Slots are nobody's in particular until the prompt is read; the first is the last to go.
+  // Slots are not assigned to choices until the prompt is read. The first holds the prompt's state
+  // and is kept longest.
   while (slots_.size() > choices_.size()) slots_.pop_back();
 }
 
@@ -64,7 +66,7 @@ void SequenceGroup::admit(StatePool* pool, SteadyTime now) {
   penalties_ = Penalties(request_->sampling, context_.vocab_size);
 }
 
-// Of the row that holds the token at `position`.
+// Returns true if the token at `position` is to be scored by the row before it.
 bool SequenceGroup::wants_target(int64_t position) const {
   return request_->prompt_logprobs >= 0 && position + 1 < num_prompt_tokens();
 }
@@ -133,7 +135,7 @@ SteadyTime SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Dr
 
 const DrawResult* SequenceGroup::commit(const Piece& piece, const DrawResult* results,
                                         SteadyTime now) {
-  // The targets are those of the piece's first rows: only the prompt's last token has none.
+  // The targets belong to the piece's first rows: only the prompt's last token has none.
   for (int i = 0; i < piece.num_targets; ++i, ++results) {
     const int32_t token = request_->prompt[piece.position + i + 1];
     for (Sequence* choice : members_) {

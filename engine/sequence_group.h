@@ -1,5 +1,5 @@
 // A request with its n choices, from the queue to the first token of each. The prompt is read once;
-// then every choice draws from the logits of its last row and goes on with a copy of the state.
+// then every choice draws from the logits of its last row and continues with a copy of the state.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -14,57 +14,59 @@
 
 namespace deltaserve {
 
-// In a step: append_rows(), then add_draws(), then commit() with the results. A further piece may
-// be appended before the one before is committed. When the piece with the prompt's end is queued,
-// start_choices(); that piece is then committed as any other.
+// Order of the calls for a step: append_rows(), then add_draws(), then commit() with the results.
+// Another piece may be appended before the one before is committed. When the piece with the
+// prompt's end is queued, call start_choices(); that piece is then committed like any other.
 //
-// Thread safety: one thread at a time; handed from the submitting thread to the engine's.
+// Thread safety: one thread at a time; the submitting thread hands it to the engine's.
 class SequenceGroup {
  public:
   // A piece of the prompt as a segment of a step.
   struct Piece {
-    int64_t position = 0;  // in the prompt
+    int64_t position = 0;  // of its first token in the prompt
     int32_t first_row = 0;
     int32_t num_rows = 0;
-    int32_t num_targets = 0;  // draws that score the prompt; those of choices come behind them
+    int32_t num_targets = 0;  // draws that score the prompt; the draws of choices follow them
   };
 
-  // One choice for each stream: choice i is request.choice + i. The request has been checked.
-  // `context` must outlive the choices.
+  // Takes one stream per choice: stream i is for choice request.choice + i. The request must have
+  // been checked. `context` must outlive the choices.
   SequenceGroup(GenerateRequest request, const SequenceContext* context,
                 std::vector<std::shared_ptr<TokenStream>> streams, SteadyTime submitted);
 
   int32_t priority() const { return request_->priority; }
   SteadyTime deadline() const { return request_->deadline; }
-  // Those that have not ended, until start_choices(); each owns a slot once admitted.
+  // Returns the number of choices that have not ended, until start_choices(). Once admitted, each
+  // owns a slot.
   int num_choices() const { return static_cast<int>(choices_.size()); }
-  // Prompt tokens that no step was given yet.
+  // Returns the number of prompt tokens that are not in a step yet.
   int64_t prompt_left() const;
-  // A stream is full, so the prompt waits for its reader: all choices hear of the prompt.
+  // Returns true if a stream is full, so that the prompt waits for its reader: all choices receive
+  // the prompt's results.
   bool paused() const;
 
-  // Ends the choices that nobody wants any more, or that time has run out for, and moves them to
-  // *ended; their slots are free. The others are not concerned.
+  // Ends choices that were cancelled or are past their deadline, and moves them to *ended; their
+  // slots are free. The others go on.
   void end_unwanted(SteadyTime now, Sequences* ended);
   void end_all(FinishReason finish, SteadyTime now, Sequences* ended);
 
-  // The pool has a free slot for every choice.
+  // Takes a slot for every choice. The pool must have that many free.
   void admit(StatePool* pool, SteadyTime now);
   // Appends a segment of the prompt's next `num_tokens`.
   Piece append_rows(int num_tokens, StepPlan* plan);
-  // Once the step with the prompt's end is queued and before its draws are: every choice gets its
-  // slot, copies of the state are queued for those that may go on, and all move to *decoding. The
-  // group has to live on until that step is committed.
+  // Must be called once the step with the prompt's end is queued and before its draws are. Gives
+  // every choice its slot, queues copies of the state for those that will decode, and moves all to
+  // *decoding. The group must live until that step is committed.
   void start_choices(StepRunner* runner, Sequences* decoding);
-  // Asks for what is wanted of the piece's logits: nothing if all choices have ended. Returns the
-  // time when it is done.
+  // Appends the draws for the piece's logits; none if all choices have ended. Returns the time when
+  // it is done.
   SteadyTime add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws);
-  // Takes the results of what add_draws() asked for, from the front of `results`, and returns the
-  // first that is not its own. Choices that have ended meanwhile are passed over.
+  // Takes the results of the draws of add_draws() from the front of `results` and returns a pointer
+  // behind them. Choices that have ended in the meantime are skipped.
   const DrawResult* commit(const Piece& piece, const DrawResult* results, SteadyTime now);
 
-  // Who hears of the prompt, until the step with its end is committed. Some of them may have ended
-  // after start_choices().
+  // Returns the choices that receive the prompt's results, until the step with its end is
+  // committed. Some of them may have ended after start_choices().
   const std::vector<Sequence*>& members() const { return members_; }
 
  private:
@@ -78,8 +80,8 @@ class SequenceGroup {
   Sequences choices_;
   std::vector<Sequence*> members_;
   std::vector<StateSlot> slots_;  // one for each of choices_; the first reads the prompt
-  Penalties penalties_;           // know the prompt as far as it was given to steps
-  int64_t num_given_tokens_ = 0;  // to steps
+  Penalties penalties_;           // include the prompt tokens that are in steps
+  int64_t num_given_tokens_ = 0;  // prompt tokens that are in steps
 };
 
 }  // namespace deltaserve

@@ -1,5 +1,5 @@
-// Which state slots are free. The states themselves live in the backend; a slot needs no clearing,
-// because a sequence at position 0 starts from a zero state.
+// The free state slots. The states themselves are in the backend; a slot needs no clearing, because
+// a sequence at position 0 starts from a zero state.
 #pragma once
 #include <vector>
 
@@ -7,7 +7,7 @@ namespace deltaserve {
 
 class StatePool;
 
-// The right to one slot, given back on destruction. Move-only; a default one holds nothing.
+// Owns one slot and gives it back on destruction. Move-only; a default one holds nothing.
 class StateSlot {
  public:
   StateSlot() = default;
@@ -16,7 +16,7 @@ class StateSlot {
   ~StateSlot() { release(); }
 
   explicit operator bool() const { return pool_ != nullptr; }
-  // Of a held slot.
+  // Returns the index of the slot, which must be held.
   int index() const;
   // Gives the slot back early; idempotent.
   void release();
@@ -29,7 +29,7 @@ class StateSlot {
   int index_ = -1;
 };
 
-// Thread safety: one thread, the engine's. Must outlive its slots.
+// Thread safety: one thread, the engine's. The pool must outlive its slots.
 class StatePool {
  public:
   explicit StatePool(int num_slots);
@@ -37,7 +37,8 @@ class StatePool {
   StatePool(const StatePool&) = delete;
   StatePool& operator=(const StatePool&) = delete;
 
-  // Empty when none is free. The slot that was freed last goes first: its state is warm in caches.
+  // Takes a slot; empty if none is free. The slot freed last goes first, because its state is still
+  // in the caches.
   StateSlot acquire();
 
   int num_slots() const { return num_slots_; }

@@ -1,5 +1,5 @@
-// One step from its plan to its commit. What it holds is its own, so that the next one can be
-// planned and queued meanwhile.
+// One step from its plan to its commit. It owns its memory, so that the next step can be planned
+// and queued meanwhile.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -16,12 +16,12 @@ namespace deltaserve {
 
 // Thread safety: one thread at a time, the engine's.
 struct StepInFlight {
-  // A segment and whose it is: a sequence's that decodes a row, or a group's that reads its prompt.
+  // A segment and its owner: a sequence that decodes a row, or a group that reads its prompt.
   struct Piece {
     Sequence* sequence = nullptr;
-    int32_t row = 0;  // of the sequence
+    int32_t row = 0;  // of `sequence`
     SequenceGroup* group = nullptr;
-    SequenceGroup::Piece prompt;  // of the group
+    SequenceGroup::Piece prompt;  // of `group`
   };
 
   SteadyTime began;
@@ -31,12 +31,12 @@ struct StepInFlight {
   std::vector<Draw> draws;          // in the order of the pieces
   std::vector<DrawResult> results;  // [draws]
 
-  // What has ended since the step was queued lives on here: pieces point to it, and draws to its
-  // masks and penalties. All of it was published and owns no slot any more.
+  // Keeps alive what has ended since the step was queued: pieces point to these sequences, and
+  // draws to their masks and penalties. All of them were published and own no slot any more.
   Sequences ended;
   std::vector<std::unique_ptr<SequenceGroup>> ended_groups;
 
-  // For the next use; vectors keep their memory.
+  // Prepares it for the next use; vectors keep their memory.
   void clear() {
     plan.clear();
     pieces.clear();

@@ -1,4 +1,4 @@
-// What one step computes: a flat batch of rows cut into segments, decode rows first.
+// The rows of one step: a flat batch of tokens cut into segments, decode rows first.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -11,9 +11,9 @@ struct StepPlan {
   std::vector<int32_t> token_ids;  // one per row
   std::vector<Segment> segments;   // a decode segment has one row
 
-  // Valid until the plan changes.
+  // Returns the step, which points into the plan and is valid until the plan changes.
   Step step() const { return {array_of(token_ids), array_of(segments)}; }
-  // Keeps the memory.
+  // Empties the plan but keeps its memory.
   void clear() {
     token_ids.clear();
     segments.clear();

@@ -40,7 +40,7 @@ void Utf8Repair::begin(uint8_t lead, std::string* text) {
   }
   pending_ = static_cast<char>(lead);
   missing_ = lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
-  // E0 and F0 exclude overlong forms, ED surrogates, F4 what is beyond U+10FFFF.
+  // E0 and F0 exclude overlong forms, ED surrogates, F4 characters beyond U+10FFFF.
   lowest_ = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
   highest_ = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
 }

@@ -1,5 +1,5 @@
-// From the bytes of generated tokens to the text a reader sees: whole UTF-8 characters, up to the
-// first stop string. The text does not depend on how the bytes were cut into tokens.
+// Turns the bytes of generated tokens into the text a reader sees: whole UTF-8 characters, up to
+// the first stop string. The text does not depend on how the bytes were cut into tokens.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,9 +13,9 @@ namespace deltaserve {
 // ill-formed sequence becomes one U+FFFD (Unicode 3.9, table 3-7; the practice of the WHATWG).
 class Utf8Repair {
  public:
-  // Appends to *text.
+  // Appends the characters that `bytes` completes to *text.
   void append(std::string_view bytes, std::string* text);
-  // The unfinished character, if any, becomes U+FFFD.
+  // Ends the text: an unfinished character becomes U+FFFD.
   void flush(std::string* text);
 
  private:
@@ -23,7 +23,7 @@ class Utf8Repair {
 
   std::string pending_;  // bytes of the unfinished character
   int missing_ = 0;      // bytes of it still to come
-  // What the next of them may be. Only the second byte's range varies.
+  // Bounds of the next byte. Only the second byte of a character has other bounds than 80 to BF.
   uint8_t lowest_ = 0x80;
   uint8_t highest_ = 0xBF;
 };
@@ -31,23 +31,23 @@ class Utf8Repair {
 bool is_valid_utf8(std::string_view text);
 
 // Finds the first stop string in a text that arrives in pieces, and holds back the longest suffix
-// that may begin one. First = completed first; of those completed at the same byte, the longest.
-// So a match never waits for text to come.
+// that may begin one. The first is the one completed first; of those completed at the same byte,
+// the longest. So a match never waits for more text.
 class StopMatcher {
  public:
-  // `stop_strings` are not empty.
+  // Takes the stop strings, none of which may be empty.
   explicit StopMatcher(std::vector<std::string> stop_strings);
 
-  // Appends to *text what can belong to no match any more. Returns true at a match; then the text
-  // before it was appended, and nothing may follow.
+  // Appends text that can no longer be part of a match to *text. Returns true at a match; then the
+  // text before the match was appended, and the object must not be used further.
   bool append(std::string_view piece, std::string* text);
-  // No text follows: what was held back is free.
+  // Ends the text: appends the text that was held back.
   void flush(std::string* text);
-  // After a match.
+  // Returns the stop string that matched.
   const std::string& matched() const;
 
  private:
-  // Knuth-Morris-Pratt for one string: O(1) per byte, a table of the string's length.
+  // The Knuth-Morris-Pratt automaton of one string: O(1) per byte, a table of the string's length.
   struct Pattern {
     std::string bytes;
     std::vector<int> fallback;  // length of the longest proper border of bytes[0, n)
@@ -69,16 +69,16 @@ class TextEmitter {
  public:
   explicit TextEmitter(std::vector<std::string> stop_strings) : stops_(std::move(stop_strings)) {}
 
-  // Appends the text that became certain to *text. True: a stop string was completed; the rest of
-  // `bytes` is dropped, and append() and flush() do nothing from then on.
+  // Appends the text that became certain to *text. Returns true if a stop string was completed; the
+  // rest of `bytes` is dropped, and append() and flush() do nothing from then on.
   bool append(std::string_view bytes, std::string* text);
-  // Before the first append() only: no stop string begins in these characters. One that is cut by
-  // the end of `bytes` belongs to what follows.
+  // Appends text in which no stop string may begin. May be called before the first append() only. A
+  // character that is cut by the end of `bytes` belongs to the text after it.
   void append_unmatched(std::string_view bytes, std::string* text) { utf8_.append(bytes, text); }
-  // At the end of generation: releases what was held. True as above: the U+FFFD of an unfinished
-  // character may complete a stop string.
+  // Ends generation and releases the text that was held. Returns true as append() does: the U+FFFD
+  // of an unfinished character may complete a stop string.
   bool flush(std::string* text);
-  // The stop string, after one was completed.
+  // Returns the stop string that was completed.
   const std::string& stop_string() const { return stops_.matched(); }
 
  private:

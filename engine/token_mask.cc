@@ -28,7 +28,7 @@ bool TokenMask::any() const {
   return std::any_of(words_.begin(), words_.end(), [](uint32_t word) { return word != 0; });
 }
 
-// So that a set of bits there does not count as a token.
+// Clears the last word's bits beyond the vocabulary, so that any() does not take them for tokens.
 void TokenMask::clear_beyond_vocabulary() {
   const int32_t used = vocab_size_ % 32;
   if (used != 0) words_.back() &= (uint32_t{1} << used) - 1;

@@ -1,4 +1,4 @@
-// A set of tokens of the vocabulary, as the bit mask that a draw takes.
+// A set of tokens of the vocabulary, in the form of the bit mask that a draw takes.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -8,19 +8,19 @@
 
 namespace deltaserve {
 
-// Allocates on construction only.
+// Only the constructor allocates.
 class TokenMask {
  public:
   explicit TokenMask(int32_t vocab_size);
 
   void allow_all();
-  // What the constraint allows, and nothing else.
+  // Replaces the set by the tokens that the constraint allows.
   void allow_only(const TokenConstraint& constraint);
-  // Ids outside the vocabulary are passed over.
+  // Removes tokens; ids outside the vocabulary are ignored.
   void remove(std::span<const int32_t> tokens);
 
   bool any() const;
-  // See Draw::allowed.
+  // Returns the words for Draw::allowed.
   const uint32_t* words() const { return words_.data(); }
 
  private:

@@ -1,5 +1,5 @@
-// The requests that wait for slots: by priority, then first come first served. Nobody goes past the
-// first, so a request for many slots is not starved by those for few.
+// The requests that wait for slots, by priority, then first come first served. No request overtakes
+// the first, so a request for many slots is not starved by those for few.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -13,16 +13,15 @@ namespace deltaserve {
 class WaitingQueue {
  public:
   void push(std::unique_ptr<SequenceGroup> group);
-  // Ends the choices that nobody wants any more, or that time has run out for, and moves them to
-  // *ended.
+  // Ends choices that were cancelled or are past their deadline, and moves them to *ended.
   void end_unwanted(SteadyTime now, Sequences* ended);
   void end_all(FinishReason finish, SteadyTime now, Sequences* ended);
-  // The first request, if there are slots for all its choices; null if not, or if none waits.
+  // Removes and returns the first request if there are slots for all its choices; null otherwise.
   std::unique_ptr<SequenceGroup> pop(int num_free_slots);
 
   bool empty() const { return groups_.empty(); }
   int64_t num_choices() const { return num_choices_; }
-  // max() if none has one.
+  // Returns the earliest deadline of the requests; max() if none has one.
   SteadyTime earliest_deadline() const;
 
  private:

@@ -1,5 +1,5 @@
-// One value head's part of a step: its sizes, the operands of a run of its tokens, its state. What
-// the kernels of the rule take, on every device.
+// The arguments of the rule's kernels on every device: one value head's sizes, the operands of a
+// run of its tokens, and its state.
 #pragma once
 #include <cstdint>
 
@@ -17,7 +17,7 @@ struct HeadShape {
   DS_HOST_DEVICE int64_t value_stride() const { return padded_to_16(value_dim); }
 };
 
-// One operand, token after token; null = absent.
+// One operand of consecutive tokens; null = absent.
 struct TokenRows {
   const float* data = nullptr;  // of the first token
   int64_t stride = 0;           // in floats
@@ -27,11 +27,11 @@ struct TokenRows {
   }
 };
 
-// The operands of a run of tokens of one head, as Token has them. `beta` is 1 and `lambda` 0 where
-// absent.
+// The operands of a run of tokens of one head; see Token for each. If absent, `beta` is 1 and
+// `lambda` 0.
 struct HeadTokens {
   TokenRows q, k, v, r, g, multiplier, erase_gate, write_gate;
-  TokenRows beta, lambda;  // one float a token
+  TokenRows beta, lambda;  // one float per token
   float scale = 1;
 
   DS_HOST_DEVICE Token at(int64_t row) const {
@@ -47,7 +47,7 @@ struct HeadTokens {
             lambda.data == nullptr ? 0.0f : *lambda.at(row),
             scale};
   }
-  // The same run without its first `rows` tokens.
+  // Returns the run without its first `rows` tokens.
   HeadTokens from(int64_t rows) const {
     HeadTokens rest = *this;
     for (TokenRows* operand : {&rest.q, &rest.k, &rest.v, &rest.r, &rest.g, &rest.multiplier,
@@ -58,11 +58,11 @@ struct HeadTokens {
   }
 };
 
-// S^T of one head in a slot. All arithmetic is float; a state whose format is not exact is rounded
-// to nearest even when it is stored: behind every decoded token, and in a prefill at every point of
-// the 64-token grid and at its end, wherever the prefill was cut.
+// S^T of one head in a slot. All arithmetic is float. An inexact format is rounded to nearest even
+// when it is stored: after every decoded token and, in a prefill, at every point of the 64-token
+// grid and at the end, no matter how the prefill was split into steps.
 struct HeadState {
-  void* data = nullptr;  // of the format's type, 32-byte aligned
+  void* data = nullptr;  // type of the format, 32-byte aligned
   StateFormat format = StateFormat::kF32;
 };
 

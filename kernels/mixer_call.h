@@ -1,5 +1,5 @@
-// One mixer layer of one step: what the passes over it share, on every device. Plain values and
-// pointers, so that a kernel takes it as its parameter.
+// The arguments of one mixer layer in one step, shared by its passes on every device. They are
+// plain values and pointers, so that a kernel can take them as its parameter.
 #pragma once
 #include <cstdint>
 
@@ -10,7 +10,7 @@
 
 namespace deltaserve {
 
-// Null where the layer has none.
+// Pointers to the layer's weight vectors; null if the layer has none of that name.
 using MixerWeights = MixerVectors<const float*>;
 
 // The states of one layer in all slots.
@@ -31,23 +31,23 @@ struct LayerStates {
   }
 };
 
-// Where the gates of a token stand in a row of the gate buffer.
+// The position of each gate of a token in a row of the gate buffer.
 struct GateLayout {
   explicit GateLayout(const MixerShape& shape);
 
   int64_t g = 0;             // [decay_heads, decay_width] log decay
-  int64_t beta = 0;          // [beta_heads], of a time step [decay_heads]
+  int64_t beta = 0;          // [beta_heads]; with a time step [decay_heads]
   int64_t lambda = 0;        // [heads]
   int64_t erase_gate = 0;    // [beta_heads, key_dim]
   int64_t write_gate = 0;    // [heads, value_dim]
   int64_t precond_g = 0;     // [precond_heads]
   int64_t precond_beta = 0;  // [precond_heads]
   int64_t multiplier = 0;    // [precond_heads, key_dim]
-  int64_t divisor = 0;       // [heads] of normalised linear attention
-  int64_t floats = 0;        // of a row, padded
+  int64_t divisor = 0;       // [heads], for normalised linear attention
+  int64_t floats = 0;        // length of a row, padded
 };
 
-// Operands of the covariance of one head and token, [4, key_dim] in the conditioning buffer.
+// The operands of the covariance for one head and token, [4, key_dim] in the conditioning buffer.
 enum class CovarianceRow : int64_t { kKey, kWrite, kQuery, kMean };
 
 struct MixerCall {
@@ -81,7 +81,7 @@ struct MixerCall {
            ((row * shape().heads + head) * 4 + static_cast<int64_t>(part)) * shape().key_dim;
   }
 
-  // q, k and v of head `head` in the features of `row`.
+  // Return q, k and v of head `head` in the features of `row`.
   DS_HOST_DEVICE const float* q(int64_t row, int64_t head) const {
     return feature_row(row) + group(head, shape().q_heads) * shape().key_dim;
   }
@@ -92,13 +92,13 @@ struct MixerCall {
     return feature_row(row) + shape().q_columns() + shape().k_columns() +
            group(head, shape().v_heads) * shape().value_dim;
   }
-  // Null without decay.
+  // Returns the log decays; null without decay.
   DS_HOST_DEVICE const float* g(int64_t row, int64_t head) const {
     if (shape().decay_heads == 0) return nullptr;
     return gate_row(row) + gate_layout.g + group(head, shape().decay_heads) * shape().decay_width();
   }
 
-  // Which of `count` groups of heads `head` belongs to.
+  // Returns the group that `head` belongs to when the heads form `count` groups.
   DS_HOST_DEVICE int64_t group(int64_t head, int64_t count) const {
     return head / (shape().heads / count);
   }
@@ -123,7 +123,7 @@ inline GateLayout::GateLayout(const MixerShape& shape) {
   divisor = take(shape.normalised ? shape.heads : 0);
 }
 
-// The operands of one head from `first_row` on.
+// Returns the operands of one head from `first_row` on.
 DS_HOST_DEVICE HeadTokens head_tokens(const MixerCall& call, int64_t first_row, int64_t head) {
   const MixerShape& shape = call.shape();
   const GateLayout& at = call.gate_layout;
@@ -156,7 +156,7 @@ DS_HOST_DEVICE HeadTokens head_tokens(const MixerCall& call, int64_t first_row, 
   return tokens;
 }
 
-// The rule of the covariance, P = a P + w k': it forgets as the state does, or never.
+// Returns the rule of the covariance, P = a P + w k': it decays like the state, or never.
 constexpr MixerKind covariance_kind(const MixerShape& shape) {
   if (!shape.conditioning.backbone_decay) return MixerKind::kLinearAttention;
   switch (shape.decay()) {
@@ -167,7 +167,7 @@ constexpr MixerKind covariance_kind(const MixerShape& shape) {
   return MixerKind::kLinearAttention;
 }
 
-// The operands of the covariance of one head: a linear attention with v := k.
+// Returns the operands of one head's covariance: a linear attention with v := k.
 DS_HOST_DEVICE HeadTokens covariance_tokens(const MixerCall& call, int64_t first_row,
                                             int64_t head) {
   const auto rows = [&](CovarianceRow part) {

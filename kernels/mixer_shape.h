@@ -1,6 +1,6 @@
-// What a mixer layer computes around its rule: sizes, feature maps, gates, output norm. Every mixer
-// of the family is one setting of these fields; kernels branch on them, never on a model's name.
-// Plain data, so that it can cross the boundary of a separately loaded module.
+// The computation of a mixer layer around its rule: sizes, feature maps, gates, output norm. Every
+// mixer of the family is one setting of these fields; kernels branch on them, never on a model's
+// name. It is plain data, so that it can cross the boundary of a separately loaded module.
 #pragma once
 #include <cstdint>
 
@@ -10,7 +10,7 @@ namespace deltaserve {
 
 enum class Activation : uint8_t { kNone, kSilu, kRelu, kEluPlusOne, kSigmoid };
 
-// Over the channels of one query or key head.
+// The norm over the channels of one query or key head.
 enum class FeatureNorm : uint8_t {
   kNone,
   kL2,          // x / sqrt(sum(x^2) + kL2NormEps)
@@ -18,7 +18,7 @@ enum class FeatureNorm : uint8_t {
   kSumPlusEps,  // x / (sum(x) + kSumNormEps)
 };
 
-// The log decay g from its logit x.
+// The formula of the log decay g from its logit x.
 enum class DecayGate : uint8_t {
   kNone,            // g = 0
   kSoftplus,        // g = -exp(a_log) softplus(x + dt_bias)
@@ -30,7 +30,7 @@ enum class DecayGate : uint8_t {
 enum class OutputNorm : uint8_t {
   kHead,            // norm over each value head, weight [value_dim], then times act(gate)
   kGateThenGroups,  // times act(gate), then norm over each group of channels, weight [all channels]
-  kGroupsThenGate,  // the other way round
+  kGroupsThenGate,  // the other order
   kGateOnly,
 };
 
@@ -47,9 +47,9 @@ struct QueryConditioning {
   bool on = false;
   Normaliser normaliser = Normaliser::kMean;
   bool centered = false;       // subtracts mean mean^T; with kMean only
-  bool backbone_decay = true;  // the covariance forgets as the state does; false: never
-  bool l2_keys = false;        // keys are l2-normalised for the covariance
-  bool renormalise = false;    // l2 norm of the new query
+  bool backbone_decay = true;  // the covariance decays like the state; false: never
+  bool l2_keys = false;        // keys are l2-normalised before they enter the covariance
+  bool renormalise = false;    // l2-normalises the new query
   GateInput gate_input = GateInput::kShared;
 
   constexpr bool has_mean() const { return centered && normaliser == Normaliser::kMean; }
@@ -59,15 +59,15 @@ struct QueryConditioning {
 struct MixerShape {
   MixerKind kind = MixerKind::kQDelta;
 
-  // ---- Sizes. `heads` states of [key_dim, value_dim]. Each other count divides it; head h takes
-  // the features of head h / (heads / count) of that kind.
+  // ---- Sizes. The layer has `heads` states of [key_dim, value_dim]. Each other count divides
+  // `heads`; head h uses the features of head h / (heads / count) of that kind.
   int32_t heads = 0;
   int32_t q_heads = 0;
   int32_t k_heads = 0;
   int32_t v_heads = 0;
-  int32_t decay_heads = 0;  // 0 = no decay; each [1] or [key_dim] as the rule's decay
-  // 0 = beta is 1, or the time step. Of an erase gate too. With heads but no column in the
-  // projection beta is gate_factor.
+  int32_t decay_heads = 0;  // 0 = no decay; each is [1] or [key_dim], as the rule's decay
+  // 0 = beta is 1, or the time step. Counts an erase gate's heads too. If there are heads but no
+  // column in the projection, beta is gate_factor.
   int32_t beta_heads = 0;
   int32_t precond_heads = 0;  // 0 = no preconditioner
   int32_t key_dim = 0;
@@ -77,11 +77,11 @@ struct MixerShape {
   int32_t conv_width = 0;                        // 0 = no short convolution
   Activation qk_activation = Activation::kSilu;  // after the convolution
   Activation v_activation = Activation::kSilu;
-  Activation feature_map = Activation::kNone;  // of q and k, after that
+  Activation feature_map = Activation::kNone;  // applied to q and k after that
   bool product_features = false;  // q and k are products of two linear maps: ProjectionLayout
   FeatureNorm q_norm = FeatureNorm::kL2;
   FeatureNorm k_norm = FeatureNorm::kL2;
-  float scale = 1;  // of the query in the read
+  float scale = 1;  // factor of the query in the read
 
   // ---- Gates
   DecayGate decay_gate = DecayGate::kNone;
@@ -104,14 +104,14 @@ struct MixerShape {
   constexpr int32_t q_columns() const { return q_heads * key_dim; }
   constexpr int32_t k_columns() const { return k_heads * key_dim; }
   constexpr int32_t v_columns() const { return v_heads * value_dim; }
-  // Of the convolution: q, k, v.
+  // Returns the channels of the convolution: q, k, v.
   constexpr int32_t channels() const { return q_columns() + k_columns() + v_columns(); }
-  // Of the layer's result.
+  // Returns the columns of the layer's result.
   constexpr int32_t value_columns() const { return heads * value_dim; }
   constexpr Decay decay() const { return decay_of(kind); }
   constexpr bool has_erase_gate() const { return has_channel_gates(kind); }
   constexpr int32_t decay_width() const { return decay() == Decay::kPerChannel ? key_dim : 1; }
-  // Entries of the decayed key count that kMean divides by, per head.
+  // Returns the entries per head of the decayed key count by which kMean divides.
   constexpr int32_t count_width() const {
     return conditioning.backbone_decay && decay() == Decay::kPerChannel ? key_dim : 1;
   }

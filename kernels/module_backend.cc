@@ -61,7 +61,7 @@ class ModuleBackend : public Backend {
   void* const self_;
 };
 
-// What keeps this process from calling the table; empty: nothing.
+// Returns the reason why this process must not call the table; empty if it may.
 std::string mismatch(const cuda::ModuleTable& table) {
   const std::string own = ", this program's ";
   if (table.num_types != std::size(cuda::kCrossingTypes)) {
@@ -81,7 +81,7 @@ std::string mismatch(const cuda::ModuleTable& table) {
   return "";
 }
 
-// The backend of the module behind `library`, which is called `name` in the reason.
+// Makes the backend of the module behind `library`; `name` appears in the reason of a failure.
 CudaBackend backend_of(void* library, const std::string& name, const cuda::ModuleOptions& options) {
   CudaBackend made;
   made.found = true;
@@ -110,7 +110,7 @@ std::string last_error() {
   return text != nullptr ? text : "it cannot be loaded";
 }
 
-// `path` has a slash: the library path is not searched.
+// Loads the module at `path`, which contains a slash, so that the library path is not searched.
 CudaBackend from_file(const std::filesystem::path& path, const cuda::ModuleOptions& options) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library != nullptr) return backend_of(library, path.string(), options);
@@ -139,7 +139,8 @@ CudaBackend load_cuda_backend(const std::string& path, const CudaOptions& chosen
   if (library != nullptr) return backend_of(library, cuda::kModuleFile, options);
   CudaBackend failed;
   failed.reason = last_error();
-  // A module without one of its libraries is named as that library is.
+  // If one of the module's libraries is missing, the error names that library instead of the
+  // module.
   failed.found = !failed.reason.starts_with(cuda::kModuleFile);
   if (!failed.found) {
     failed.reason = std::string("there is no ") + cuda::kModuleFile + " in " + folder.string() +

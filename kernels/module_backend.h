@@ -1,4 +1,5 @@
-// The CUDA backend, from its module: a shared library that is looked for when the server starts.
+// Loads the CUDA backend from its module, a shared library, if that is present when the server
+// starts.
 #pragma once
 #include <memory>
 #include <string>
@@ -8,20 +9,20 @@
 namespace deltaserve {
 
 struct CudaOptions {
-  // All products of bf16 weights by cuBLASLt, as it chooses for each number of rows: a row's bits
-  // then depend on the batch.
+  // Uses cuBLASLt for all matmuls of bf16 weights, with the algorithm it chooses for each number of
+  // rows: a row's bits then depend on the batch.
   bool library_products = false;
 };
 
 struct CudaBackend {
-  std::unique_ptr<Backend> backend;  // null: `reason` says why
+  std::unique_ptr<Backend> backend;  // null: see `reason`
   std::string reason;
-  bool found = false;  // there is a module, whether it could be used or not
+  bool found = false;  // a module exists, whether it could be used or not
 };
 
-// The module is `path`, or where that is empty what the environment's DELTASERVE_CUDA_MODULE names,
-// or libdeltaserve_cuda.so beside the executable, or the same on the library path: the first of
-// them that is there. It stays loaded until the process ends.
+// Loads the module from `path`. If that is empty it takes the first that exists of: the file named
+// by the environment variable DELTASERVE_CUDA_MODULE, libdeltaserve_cuda.so beside the executable,
+// and the same name on the library path. The module stays loaded until the process ends.
 CudaBackend load_cuda_backend(const std::string& path = "", const CudaOptions& options = {});
 
 }  // namespace deltaserve

@@ -26,7 +26,7 @@ inline Philox philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) 
   return {{c[0], c[1], c[2], c[3]}};
 }
 
-// In [0, 1), 53 random bits.
+// Returns a number in [0, 1) made of 53 random bits.
 inline double uniform(const Philox& bits) {
   const uint64_t mantissa = (uint64_t{bits.word[0]} << 21) ^ (bits.word[1] >> 11);
   return static_cast<double>(mantissa) * 0x1p-53;

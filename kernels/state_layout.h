@@ -1,14 +1,15 @@
-// Bytes of one sequence, fixed when a model is loaded. Everything a sequence carries from token to
-// token lives in one slot, so that copying a sequence is one copy of `bytes`.
+// The memory of one sequence, whose size is fixed when a model is loaded. Everything that a
+// sequence carries from token to token is in one slot, so copying a sequence is one copy of
+// `bytes`.
 //
-// A slot holds, layer after layer, what of this the layer's mixer has:
+// A slot holds, layer after layer, those of these parts that the layer's mixer has:
 //   state        StateFormat [heads][value_dim][key_stride]  S transposed
 //   conv tail    float [conv_width - 1][channels]           last raw q, k, v rows, oldest first
 //   squares      float [precond_heads][key_stride]          A of a preconditioner
 //   key sum      float [heads][key_stride]                  of normalised linear attention
 //   covariance   float [heads][key_dim][key_stride]         P of a conditioned query, transposed
-//   key count    float [heads][padded count_width]          what divides P
-//   key mean     float [heads][key_stride]                  sum of keys, what centers P
+//   key count    float [heads][padded count_width]          divisor of P
+//   key mean     float [heads][key_stride]                  sum of keys that centers P
 // key_stride is key_dim padded to 16 floats. Padding is zero and stays zero.
 #pragma once
 #include <cstddef>
@@ -20,17 +21,17 @@
 
 namespace deltaserve {
 
-// What a part grows with.
+// Says what a part's size grows with.
 enum class Per : uint8_t { kSequence, kToken };
 
-// A part of what a sequence carries, as tools see it.
+// A part of a sequence's memory, as tools see it.
 struct StatePart {
   const char* name = "";
   int32_t layer = 0;
   Per per = Per::kSequence;
   StateFormat format = StateFormat::kF32;
   int32_t heads = 0, rows = 0, columns = 0;
-  int32_t stride = 0;  // columns with their padding
+  int32_t stride = 0;  // columns including their padding
   int64_t offset = 0;  // bytes from the start of the slot
 
   int64_t bytes() const {
@@ -38,7 +39,7 @@ struct StatePart {
   }
 };
 
-// Where a part stands in a slot, as kernels see it.
+// The position of a part in a slot, as kernels see it.
 struct StateSpan {
   int64_t offset = 0;  // in floats from the start of the slot
   int64_t floats = 0;  // its bytes / 4; 0 = the mixer has no such part
@@ -47,9 +48,9 @@ struct StateSpan {
 // The parts of one layer. A layer without a mixer has none.
 struct LayerStateLayout {
   StateSpan state, conv_tail, squares, key_sum, covariance, key_count, key_mean;
-  StateFormat format = StateFormat::kF32;  // of `state`; all others are float
+  StateFormat format = StateFormat::kF32;  // format of `state`; all other parts are float
 
-  // All of them, from the first to the last.
+  // Returns the span of all parts, from the first to the last.
   StateSpan whole() const {
     return {state.offset, key_mean.offset + key_mean.floats - state.offset};
   }
@@ -58,20 +59,20 @@ struct LayerStateLayout {
 // The layout of a slot, made layer by layer.
 struct StateLayout {
   std::vector<LayerStateLayout> layers;
-  std::vector<StatePart> parts;  // of all layers, in order
-  int64_t floats = 0;            // of one slot: of all parts per sequence; a multiple of 16
+  std::vector<StatePart> parts;  // parts of all layers, in order
+  int64_t floats = 0;            // size of a slot: all parts per sequence; a multiple of 16
 
-  // `num_layers` layers of the same mixer.
+  // Returns the layout of `num_layers` layers of the same mixer.
   static StateLayout of(const MixerShape& shape, int64_t num_layers,
                         StateFormat format = StateFormat::kF32);
 
-  // The parts of a layer of this mixer, behind those of the layers before.
+  // Appends the parts of one layer of this mixer.
   void add_mixer(const MixerShape& shape, StateFormat format);
-  // A layer that carries nothing.
+  // Appends a layer that carries nothing.
   void add_empty() { layers.emplace_back(); }
 
   size_t bytes() const { return static_cast<size_t>(floats) * sizeof(float); }
-  // What each further token adds.
+  // Returns the bytes that each further token adds.
   int64_t bytes_per_token() const;
 
  private:

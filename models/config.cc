@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "models/config_reader.h"
 #include "models/json.h"
@@ -16,7 +17,7 @@
 namespace deltaserve {
 namespace {
 
-// Keys that training or other software uses, without effect on what the model computes.
+// Keys that training or other software uses. They do not affect the model's computation.
 constexpr std::string_view kIgnoredKeys[] = {"_name_or_path",
                                              "architectures",
                                              "auto_map",
@@ -33,16 +34,18 @@ constexpr std::string_view kIgnoredKeys[] = {"_name_or_path",
                                              "use_cache",
                                              "use_l2warp"};
 
-// Keys that would change the model: hybrid attention layers, other residuals, quantized weights.
-constexpr std::string_view kKeysThatMustBeNull[] = {"attn", "attnres_block_size",
-                                                    "quantization_config"};
+// Keys that would change the model, and the features that they would turn on.
+constexpr std::pair<std::string_view, std::string_view> kKeysThatMustBeNull[] = {
+    {"attn", "hybrid models with attention layers"},
+    {"attnres_block_size", "attention residuals"},
+    {"quantization_config", "quantized checkpoints"}};
 
-// Keys of the whole model, which cannot differ by layer.
+// Keys that apply to the whole model and cannot differ by layer.
 constexpr std::string_view kModelKeys[] = {
     "hidden_size", "num_hidden_layers",   "vocab_size",   "norm_eps",
     "layers",      "tie_word_embeddings", "bos_token_id", "eos_token_id"};
 
-// The type decides which other keys are known, so it is read first.
+// Reads the type first, because it decides which other keys are known.
 const ModelFamily* read_type(ConfigReader& reader, std::string* model_type) {
   *model_type = reader.word("model_type", "");
   const ModelFamily* family = find_family(*model_type);
@@ -84,7 +87,7 @@ LayerConfig read_layer(ConfigReader& reader, const ModelFamily& family, int64_t 
   return layer;
 }
 
-// A layer whose keys are those of the config, but for `overrides`.
+// Reads a layer whose keys are those of the config, except for `overrides`.
 LayerConfig read_own_layer(ConfigReader& model, const boost::json::object& config,
                            const boost::json::object& overrides, const std::string& origin,
                            int64_t hidden_size) {
@@ -137,7 +140,8 @@ void read_layers(ConfigReader& reader, const boost::json::object& object, const 
   }
 }
 
-// Absent ids are the family's defaults, 1 and 2, where the vocabulary has them.
+// Reads the special token ids. Absent ids get the family's defaults, 1 and 2, if the vocabulary has
+// them.
 void read_tokens(ConfigReader& reader, ModelConfig* config) {
   const auto in_vocabulary = [config](int32_t id) { return id < config->vocab_size; };
   if (reader.has("bos_token_id")) {
@@ -153,7 +157,7 @@ void read_tokens(ConfigReader& reader, ModelConfig* config) {
   }
 }
 
-// A string, or HF's list of {"name", "template"}, of which "default" is taken.
+// Reads a string, or HF's list of {"name", "template"}, from which it takes "default".
 std::string read_chat_template(ConfigReader& reader, const boost::json::object& object) {
   const boost::json::value* value = object.if_contains("chat_template");
   if (value == nullptr || value->is_null()) return "";
@@ -174,7 +178,8 @@ std::string read_chat_template(ConfigReader& reader, const boost::json::object& 
   return "";
 }
 
-// A token: a string, or an object with a member `content` that is one. nullopt: neither.
+// Returns the text of a token, which is a string or an object with a string member `content`;
+// nullopt if it is neither.
 std::optional<std::string> token_text(const boost::json::value& value) {
   const boost::json::value* text = &value;
   if (value.is_object()) text = value.get_object().if_contains("content");
@@ -237,7 +242,7 @@ absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::strin
   ModelConfig config;
   const ModelFamily* family = read_type(reader, &config.model_type);
   if (family == nullptr) return reader.status();
-  for (const std::string_view key : kKeysThatMustBeNull) reader.refuse_unless_null(key);
+  for (const auto& [key, feature] : kKeysThatMustBeNull) reader.refuse_unless_null(key, feature);
   for (const std::string_view key : kIgnoredKeys) reader.ignore(key);
   config.hidden_size = reader.integer("hidden_size", limits::kHiddenSize, 2048);
   read_layers(reader, *object, *family, &config);

@@ -1,4 +1,4 @@
-// What config.json says, checked. Field names follow the checkpoint's.
+// The contents of config.json, checked. Field names follow the checkpoint's.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -10,27 +10,27 @@
 
 namespace deltaserve {
 
-// What the names and shapes of a layer's tensors depend on beside the mixer's shape.
+// Facts about a layer's tensors that are not part of the mixer's shape but affect names and shapes.
 struct TensorChoices {
   bool output_gate = true;
   bool beta = true;        // false: beta is MixerShape::gate_factor (DeltaNet)
-  bool bias = false;       // of the input and the output projection (Mamba-2)
-  bool conv_bias = false;  // Mamba-2
+  bool bias = false;       // the input and the output projection have a bias (Mamba-2)
+  bool conv_bias = false;  // the convolution has a bias (Mamba-2)
   bool norm_weight = true;
-  bool fused_gate_norm = false;        // GLA's name for the output norm
-  bool tied_feature_maps = false;      // linear attention: one map for queries and keys
+  bool fused_gate_norm = false;        // the output norm has GLA's name
+  bool tied_feature_maps = false;      // linear attention: queries and keys share one map
   bool skip_per_channel = false;       // Mamba-2: D is [channels], else [heads]
-  bool conditioning_gate_said = true;  // false: the tensor's shape says which gate it is
+  bool conditioning_gate_said = true;  // false: the tensor's shape decides which gate it is
 
   bool operator==(const TensorChoices&) const = default;
 };
 
-// One layer: a mixer, an MLP, or both.
+// One layer, which has a mixer, an MLP, or both.
 struct LayerConfig {
-  std::string model_type;  // whose config keys and tensor names the layer has
+  std::string model_type;  // decides the layer's config keys and tensor names
   int64_t hidden_size = 0;
   bool has_mixer = true;
-  MixerShape mixer;  // this and the next only with a mixer
+  MixerShape mixer;  // used only with a mixer, like the next field
   TensorChoices tensors;
   int64_t intermediate_size = 0;  // 0 = no MLP
 
@@ -38,44 +38,44 @@ struct LayerConfig {
 };
 
 struct ModelConfig {
-  std::string model_type;  // a name of the table in mapping/family.cc
+  std::string model_type;  // a name from the table in mapping/family.cc
   std::vector<LayerConfig> layers;
   int64_t hidden_size = 0;
   int64_t vocab_size = 0;
   bool tie_word_embeddings = false;
-  float norm_eps = 1e-6f;  // of the norms between mixers; a mixer has its own
+  float norm_eps = 1e-6f;  // for the norms between mixers; a mixer has its own
   int32_t bos_token_id = -1;
   std::vector<int32_t> eos_token_ids;  // generation_config.json wins over config.json
-  // What the loader accepted with a remark: unknown keys, absent lamb_bias.
+  // Remarks about what the loader accepted: unknown keys, absent lamb_bias.
   std::vector<std::string> warnings;
 
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
 };
 
-// Whether all layers have the same keys, hence the same tensors and sizes.
+// Returns true if all layers have the same keys, hence the same tensors and sizes.
 bool layers_are_alike(const ModelConfig& config);
 
-// What one sequence carries through the model's layers, the states S in `format`.
+// Returns the layout of one sequence's memory, with the states S in `format`.
 StateLayout state_layout(const ModelConfig& config, StateFormat format = StateFormat::kF32);
 
-// Parses the text of config.json. Layers are alike, unless the key "layers" lists what differs: an
-// object for each layer, whose members go before those of the config, with "mixer": false or "mlp":
-// false for a layer without. `origin` names the file in errors. Every value is checked against
-// a limit; INVALID_ARGUMENT names the key and the value that cannot be served.
+// Parses the text of config.json. All layers are alike unless there is a key "layers", which lists
+// one object per layer; its members override the config's keys, and "mixer": false or "mlp": false
+// leaves that part out. `origin` names the file in errors. Every value is checked against a limit;
+// INVALID_ARGUMENT names the key and the value that cannot be served.
 absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin);
 
-// What generation_config.json and tokenizer_config.json add. Absent files (empty text) leave the
-// defaults. Without add_bos_token, the Llama tokenizer classes mean true, as in their own code. Of
-// a list of named chat templates the one called "default" is taken.
+// The additional settings of generation_config.json and tokenizer_config.json. Absent files (empty
+// text) leave the defaults. If add_bos_token is absent, it is true for the Llama tokenizer classes,
+// as in their own code. From a list of named chat templates the one called "default" is taken.
 struct GenerationDefaults {
   std::vector<int32_t> eos_token_ids;
   // ---- tokenizer_config.json
   bool add_bos_token = false;
-  std::string chat_template;  // empty = none, as the next two
+  std::string chat_template;  // empty = none, likewise for the next two
   std::string bos_token;
   std::string eos_token;
   // The pieces that mark the structure of a conversation: the two above, additional_special_tokens
-  // and the special ones of added_tokens_decoder. Sorted, each once.
+  // and the special ones of added_tokens_decoder. They are sorted and distinct.
   std::vector<std::string> special_tokens;
 };
 

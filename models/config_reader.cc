@@ -146,7 +146,7 @@ std::string ConfigReader::word(std::string_view key, std::string_view absent) {
 std::string ConfigReader::choice(std::string_view key,
                                  std::initializer_list<std::string_view> allowed,
                                  std::string_view absent) {
-  const std::string chosen = word(key, absent);
+  std::string chosen = word(key, absent);
   if (std::find(allowed.begin(), allowed.end(), chosen) != allowed.end()) return chosen;
   std::string names;
   for (const std::string_view name : allowed) {
@@ -180,10 +180,11 @@ std::optional<std::vector<int32_t>> ConfigReader::token_ids(std::string_view key
   return ids;
 }
 
-void ConfigReader::refuse_unless_null(std::string_view key) {
+void ConfigReader::refuse_unless_null(std::string_view key, std::string_view feature) {
   const boost::json::value* value = find(key);
   if (value != nullptr && !value->is_null()) {
-    fail(key, str_cat("is ", json_text(*value), ", only null is supported"));
+    fail(key, str_cat("is ", json_text(*value), ", but ", feature,
+                      " are not supported: it must be null"));
   }
 }
 

@@ -1,6 +1,6 @@
-// Reads typed, bounded values out of a JSON object. The first error stays; later reads then return
-// their defaults, so that a parser reads as a list of keys and checks status() once.
-// Private to models/.
+// Reads typed, bounded values from a JSON object. The first error is kept; later reads return their
+// defaults, so that a parser reads like a list of keys and checks status() once. Private to
+// models/.
 #pragma once
 #include <boost/json/object.hpp>
 #include <functional>
@@ -19,10 +19,11 @@ namespace deltaserve {
 
 class ConfigReader {
  public:
-  // `object` must outlive the reader. `origin` begins every message.
+  // Reads from `object`, which must outlive the reader. `origin` begins every message.
   ConfigReader(const boost::json::object& object, std::string_view origin)
       : object_(object), origin_(origin) {}
-  // The members of `overrides`, which must outlive the reader, too, go before those of `object`.
+  // Does the same with members of `overrides`, which must outlive the reader too, replacing those
+  // of `object`.
   ConfigReader(const boost::json::object& object, const boost::json::object& overrides,
                std::string_view origin)
       : object_(object), overrides_(&overrides), origin_(origin) {}
@@ -30,48 +31,49 @@ class ConfigReader {
   const absl::Status& status() const { return status_; }
 
   int64_t integer(std::string_view key, limits::IntRange range, int64_t absent);
-  // As integer(), where null means absent.
+  // Works like integer(), but null counts as absent.
   std::optional<int64_t> optional_integer(std::string_view key, limits::IntRange range);
   double real(std::string_view key, limits::RealRange range, double absent);
-  // As real(), where null means absent.
+  // Works like real(), but null counts as absent.
   std::optional<double> optional_real(std::string_view key, limits::RealRange range);
   bool boolean(std::string_view key, bool absent);
-  // As boolean(), where null means absent.
+  // Works like boolean(), but null counts as absent.
   std::optional<bool> optional_boolean(std::string_view key);
   std::string word(std::string_view key, std::string_view absent);
-  // As word(), and one of `allowed`.
+  // Works like word(), but refuses words that are not in `allowed`.
   std::string choice(std::string_view key, std::initializer_list<std::string_view> allowed,
                      std::string_view absent);
-  // [lower, upper]; upper may be null, which is no bound, as may "inf".
+  // Reads [lower, upper]. upper may be null or "inf", which means no bound.
   std::pair<double, double> bounds(std::string_view key, limits::RealRange range,
                                    std::pair<double, double> absent);
-  // null = absent or null.
+  // Returns null if the key is absent or null.
   const boost::json::object* object(std::string_view key);
-  // One integer or a list of them; nullopt = the key is absent, an empty list = null.
+  // Reads one integer or a list of them. Returns nullopt if the key is absent, an empty list if it
+  // is null.
   std::optional<std::vector<int32_t>> token_ids(std::string_view key, int64_t vocab_size);
 
   bool has(std::string_view key) const { return look_up(key) != nullptr; }
-  // Absent or null. Marks the key as known.
+  // Returns true if the key is absent or null. Marks the key as known.
   bool is_null(std::string_view key);
   const std::string& origin() const { return origin_; }
-  // Marks a key as known, whatever it holds.
+  // Marks a key as known, whatever its value is.
   void ignore(std::string_view key) { known_.insert(std::string(key)); }
-  // A key that may only be absent or null: it would change the model.
-  void refuse_unless_null(std::string_view key);
-  // Sets the error "<origin>: <key> <problem>", unless there is one already.
+  // Sets an error that `feature` is not supported, unless the key is absent or null.
+  void refuse_unless_null(std::string_view key, std::string_view feature);
+  // Sets the error "<origin>: <key> <problem>", unless there is already an error.
   void fail(std::string_view key, std::string_view problem);
   // Takes over the error of a reader of a part of the object.
   void fail(const absl::Status& status);
-  // A remark for whoever loads the model.
+  // Adds a remark for the user who loads the model.
   void warn(std::string text) { warnings_.push_back(std::move(text)); }
-  // Takes over what a reader of a similar object has asked for, and its remarks.
+  // Takes over the known keys and the remarks of a reader of a similar object.
   void merge(const ConfigReader& other);
 
-  // Sets an error for the first key that nothing has asked for.
+  // Sets an error for the first key that was not read.
   void refuse_unknown_keys();
-  // One sentence for each key that nothing has asked for.
+  // Returns one sentence for each key that was not read.
   std::vector<std::string> unknown_key_warnings() const;
-  // Whether something has asked for the key.
+  // Returns true if the key was read.
   bool is_known(std::string_view key) const { return known_.contains(key); }
   const std::vector<std::string>& warnings() const { return warnings_; }
 

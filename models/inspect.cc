@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kMlps = "mlps";
 constexpr const char* kParts[] = {"embeddings", "mixers", kMlps, "norms", "head"};
 
-// 1234567 -> "1,234,567"
+// Formats 1234567 as "1,234,567".
 std::string with_commas(uint64_t number) {
   std::string digits = str_cat(number);
   for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) {
@@ -28,7 +28,7 @@ std::string with_commas(uint64_t number) {
   return digits;
 }
 
-// "9.39 MB", or kB or GB.
+// Formats bytes as "9.39 MB", or kB or GB.
 std::string rounded(uint64_t bytes) {
   const auto number = static_cast<double>(bytes);
   if (bytes < 100'000) return absl::StrFormat("%.2f kB", number / 1e3);
@@ -88,7 +88,7 @@ void add_mixer(const LayerConfig& layer, std::string* out) {
   if (erases_query(mixer.kind)) add_line(out, "lambda bias", str_cat(mixer.lambda_bias));
 }
 
-// One block of lines for all layers, or one for each run of layers that are alike.
+// Adds one block of lines for all layers, or one for each run of layers that are alike.
 void add_layers(const ModelConfig& config, std::string* out) {
   for (size_t first = 0, end = 0; first < config.layers.size(); first = end) {
     const LayerConfig& layer = config.layers[first];
@@ -134,14 +134,14 @@ void add_parameters(const ModelConfig& config, std::string* out) {
   absl::StrAppend(out, "\nparameters\n");
   for (const char* const part : kParts) {
     const double share = 100 * static_cast<double>(count[part]) / static_cast<double>(total);
-    if (count[part] == 0 && part == kMlps) continue;  // a model without
+    if (count[part] == 0 && part == kMlps) continue;  // the model has no MLP
     add_amount(out, part, count[part],
                count[part] == 0 ? "     tied" : absl::StrFormat("  %5.1f %%", share));
   }
   add_amount(out, "total", total, "");
 }
 
-// Parts of one name and shape, of however many layers.
+// The total of parts with the same name and shape over all layers.
 struct PartSum {
   StatePart part;
   int64_t layers = 0;

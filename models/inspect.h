@@ -1,4 +1,4 @@
-// The report of `deltaserve inspect`.
+// Makes the report of `deltaserve inspect`.
 #pragma once
 #include <string>
 
@@ -6,9 +6,9 @@
 
 namespace deltaserve {
 
-// What the model in `folder` is and what it costs, as aligned text that ends with a newline. Reads
-// the folder as the server would and checks every tensor's name and shape, so that an error here is
-// the error that serving it would give.
+// Returns a description of the model in `folder` and its costs, as aligned text that ends with a
+// newline. It reads the folder like the server and checks every tensor's name and shape, so that it
+// fails with the error that serving would give.
 absl::StatusOr<std::string> describe_model(const std::string& folder);
 
 }  // namespace deltaserve

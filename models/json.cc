@@ -17,7 +17,7 @@ namespace {
 
 namespace json = boost::json;
 
-// Builds the document as Boost's own handler does, and keeps the keys of every open object.
+// Builds the document like Boost's own handler and keeps the keys of every open object.
 class Handler {
  public:
   static constexpr size_t max_object_size = limits::kJsonValues;
@@ -26,7 +26,7 @@ class Handler {
   static constexpr size_t max_string_size = limits::kTokenizerConfigBytes;
 
   json::value release() { return stack_.release(); }
-  // One clause that says what was refused; empty when the parser itself found the fault.
+  // Returns one clause that names what was refused; empty if the parser itself found the error.
   const std::string& refusal() const { return refusal_; }
 
   bool on_document_begin(json::error_code&) {
@@ -140,7 +140,7 @@ absl::StatusOr<boost::json::object> parse_json_object(std::string_view text,
                                                       std::string_view origin) {
   try {
     return parse(text, origin);
-  } catch (const std::exception& failure) {  // the library throws when memory is short
+  } catch (const std::exception& failure) {  // the library throws if there is not enough memory
     return absl::ResourceExhaustedError(str_cat(origin, ": ", failure.what()));
   }
 }

@@ -1,5 +1,5 @@
-// Strict reading of foreign JSON: Boost.JSON with a bound on depth and number of values, and with
-// duplicate keys refused (the library would keep the last one). Private to models/.
+// Parses JSON strictly: Boost.JSON with a limit on depth and number of values, and with duplicate
+// keys refused (the library would keep the last one). Private to models/.
 #pragma once
 #include <boost/json/object.hpp>
 #include <string>
@@ -13,11 +13,12 @@ namespace deltaserve {
 absl::StatusOr<boost::json::object> parse_json_object(std::string_view text,
                                                       std::string_view origin);
 
-// `text` with every Infinity outside of strings, which Python's json writes and JSON does not know,
-// as null, at the same length.
+// Returns `text`, at the same length, with null for every Infinity outside of strings. Python's
+// json writes Infinity, but JSON has no such value.
 std::string infinity_as_null(std::string_view text);
 
-// A value in a message: numbers and words as they are, long text and nested values cut short.
+// Formats a value for a message: numbers and words as they are, long text and nested values
+// shortened.
 std::string json_text(const boost::json::value& value);
 
 }  // namespace deltaserve

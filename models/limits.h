@@ -1,4 +1,4 @@
-// Every bound that a model folder is held to, in one place. They are far above any model of this
+// The limits that a model folder must respect, in one place. They are far above any model of this
 // family, and low enough that no product of sizes overflows: a layer has fewer than 2^41 weights
 // and 2^34 state values, a model fewer than 2^51.
 #pragma once
@@ -17,7 +17,7 @@ struct RealRange {
   double max;
 };
 
-// config.json
+// ---- config.json
 inline constexpr IntRange kHiddenSize{1, 65536};
 inline constexpr IntRange kLayers{1, 1024};
 inline constexpr IntRange kVocabSize{1, 1 << 20};
@@ -25,31 +25,31 @@ inline constexpr IntRange kIntermediateSize{1, 1 << 20};
 inline constexpr IntRange kHeads{1, 4096};
 inline constexpr IntRange kHeadDim{1, 1024};
 inline constexpr IntRange kValueDim{1, 4096};
-inline constexpr IntRange kProjectionColumns{1, 1 << 20};  // heads * head_dim, and of the values
+inline constexpr IntRange kProjectionColumns{1, 1 << 20};  // heads * head_dim; also for the values
 inline constexpr IntRange kConvSize{1, 8};
-inline constexpr RealRange kExpand{1.0 / 1024, 64};  // of keys, values, inner channels
+inline constexpr RealRange kExpand{1.0 / 1024, 64};  // factor for keys, values and inner channels
 inline constexpr RealRange kHiddenRatio{1.0 / 1024, 1024};
 inline constexpr RealRange kNormEps{1e-12, 0.1};
 inline constexpr RealRange kLambdaBias{-100, 100};
-inline constexpr RealRange kDecayBound{-1e4, -1e-6};  // of a log decay from below
+inline constexpr RealRange kDecayBound{-1e4, -1e-6};  // lower bound of a log decay
 inline constexpr RealRange kTimeStep{0, 1e6};
 inline constexpr RealRange kSquash{1, 1e3};
 inline constexpr RealRange kSquashEps{1e-30, 1};
 inline constexpr size_t kEosTokens = 64;
 inline constexpr size_t kUnknownKeysListed = 16;
 
-// Files, in bytes
+// ---- Files, in bytes
 inline constexpr size_t kConfigBytes = 1 << 20;
-inline constexpr size_t kTokenizerConfigBytes = 16 << 20;  // lists every added token
+inline constexpr size_t kTokenizerConfigBytes = 16 << 20;  // the file lists every added token
 inline constexpr size_t kTokenizerBytes = 64 << 20;
 inline constexpr size_t kIndexBytes = 100'000'000;
-inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;  // the format's own bound
+inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;  // defined by the format
 
-// JSON
+// ---- JSON
 inline constexpr size_t kJsonDepth = 32;
-inline constexpr size_t kJsonValues = 4'000'000;  // bounds the memory of a parsed document
+inline constexpr size_t kJsonValues = 4'000'000;  // limits the memory of a parsed document
 
-// Tensors
+// ---- Tensors
 inline constexpr size_t kTensorRank = 8;
 inline constexpr size_t kShards = 4096;
 

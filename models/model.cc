@@ -16,8 +16,8 @@ absl::Status check_state_format(const ModelConfig& config, StateFormat format) {
   for (const LayerConfig& layer : config.layers) {
     if (!layer.has_mixer || layer.mixer.decay() != Decay::kNone) continue;
     return absl::InvalidArgumentError(absl::StrCat(
-        "'", layer.model_type, "' has no decay, so the rounding of a ", state_format_name(format),
-        " state would never wash out; its state type must be f32"));
+        "'", layer.model_type, "' has no decay, so rounding errors of a ",
+        state_format_name(format), " state would accumulate; its state type must be f32"));
   }
   return absl::OkStatus();
 }

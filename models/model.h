@@ -1,4 +1,4 @@
-// A model on a backend: its program loaded once, steps submitted to it.
+// A model on a backend: it loads its program once and submits steps to it.
 #pragma once
 #include <memory>
 #include <string>
@@ -10,38 +10,39 @@
 
 namespace deltaserve {
 
-// A model folder that has been read and checked, before it is put on a backend.
+// A model folder that was read and checked but is not on a backend yet.
 struct ModelFolder {
   std::string path;
   ModelConfig config;
   GenerationDefaults defaults;
-  std::unique_ptr<Tokenizer> tokenizer;  // null: the folder is served for token-id prompts only
+  std::unique_ptr<Tokenizer> tokenizer;  // null: the folder can serve token-id prompts only
 };
 
 // Reads config, tokenizer and generation defaults; opens no weights.
 absl::StatusOr<ModelFolder> open_model_folder(const std::string& path);
 
 struct ModelLimits {
-  int max_rows = 512;      // rows of one step: decode rows and prompt tokens together
+  int max_rows = 512;      // rows per step: decode rows and prompt tokens together
   int max_sequences = 32;  // state slots
-  // Of S; all else that a sequence carries is f32. A format that is not exact takes mixers that
-  // decay.
+  // The format of S; everything else that a sequence carries is f32. An inexact format requires
+  // mixers that decay.
   StateFormat state_format = StateFormat::kF32;
 };
 
 // Thread safety: one thread at a time, the engine's.
 class Model {
  public:
-  // Loads the folder's weights onto `backend`, which must outlive the model and holds nothing yet,
-  // and makes room for everything that a step needs. RESOURCE_EXHAUSTED names what does not fit,
-  // INVALID_ARGUMENT a state format that a mixer cannot have, UNIMPLEMENTED what the backend cannot
-  // do, before any weight is read. Under int4 the embeddings and the output matrix are int8: their
-  // errors would meet every token.
+  // Loads the folder's weights onto `backend`, which must outlive the model and hold nothing yet,
+  // and allocates everything that a step needs. Under int4 the embeddings and the output matrix are
+  // int8, because their errors would affect every token.
+  //
+  // Errors, before any weight is read: INVALID_ARGUMENT names a state format that a mixer cannot
+  // have, UNIMPLEMENTED what the backend cannot do. RESOURCE_EXHAUSTED names what does not fit.
   static absl::StatusOr<std::unique_ptr<Model>> load(const ModelFolder& folder, Backend* backend,
                                                      const ModelLimits& limits,
                                                      WeightFormat format = WeightFormat::kAuto);
 
-  // As the methods of Backend.
+  // These call the methods of Backend.
   Ticket forward(const Step& step) { return backend_->forward(step); }
   void draw(Ticket ticket, Array<Draw> draws) { backend_->draw(ticket, draws); }
   void wait(Ticket ticket, DrawResult* results) { backend_->wait(ticket, results); }
@@ -51,7 +52,8 @@ class Model {
   const ModelLimits& limits() const { return limits_; }
   Backend& backend() { return *backend_; }
 
-  // Bytes that one step of `decode_rows` must read and write: weights once, states twice.
+  // Returns the bytes that one step of `decode_rows` must read and write: weights once, states
+  // twice.
   uint64_t decode_bytes(int decode_rows) const;
 
  private:

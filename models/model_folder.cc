@@ -6,7 +6,7 @@
 namespace deltaserve {
 namespace {
 
-// The contents of a file that may be absent: then empty.
+// Returns the contents of a file; empty if the file is absent.
 absl::StatusOr<std::string> read_optional_file(const std::string& path, size_t max_bytes) {
   absl::StatusOr<std::string> contents = read_file(path, max_bytes);
   if (absl::IsNotFound(contents.status())) return std::string();
@@ -43,7 +43,7 @@ absl::Status read_tokenizer(ModelFolder* folder) {
   return absl::OkStatus();
 }
 
-// What the files say together.
+// Combines the settings of all files.
 absl::Status merge_defaults(ModelFolder* folder) {
   ModelConfig& config = folder->config;
   for (const int32_t id : folder->defaults.eos_token_ids) {

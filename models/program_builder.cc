@@ -23,7 +23,7 @@ float element(const HostMatrix& matrix, int64_t index) {
   return load_as_f32(matrix.data, matrix.dtype, static_cast<size_t>(index));
 }
 
-// Vectors end to end.
+// Concatenates vectors.
 void join(const Blocks& blocks, std::vector<float>* out) {
   size_t next = 0;
   for (const HostMatrix& block : blocks) {
@@ -31,7 +31,7 @@ void join(const Blocks& blocks, std::vector<float>* out) {
   }
 }
 
-// Convolutions [channels, width] side by side as kernels want them, [width, all channels].
+// Joins convolutions [channels, width] to the layout that kernels need, [width, all channels].
 void transpose_convolutions(const Blocks& blocks, std::vector<float>* out) {
   const int64_t width = blocks.front().columns;
   const auto channels = static_cast<int64_t>(out->size()) / width;
@@ -46,7 +46,7 @@ void transpose_convolutions(const Blocks& blocks, std::vector<float>* out) {
   }
 }
 
-// D, stored as one number a channel or one a head, for every channel.
+// Expands D, which is stored per channel or per head, to one number per channel.
 void expand_skip(const HostMatrix& skip, std::vector<float>* out) {
   const auto repeat = static_cast<int64_t>(out->size()) / skip.columns;
   for (size_t i = 0; i < out->size(); ++i) {
@@ -56,7 +56,7 @@ void expand_skip(const HostMatrix& skip, std::vector<float>* out) {
 
 }  // namespace
 
-// Appends to a ModelProgram.
+// Appends the operations of a model to a ModelProgram.
 class ProgramWriter {
  public:
   ProgramWriter(ModelProgram* out, const ModelConfig& config, WeightFormat format)
@@ -140,7 +140,7 @@ class ProgramWriter {
           [from = blocks.skip.front()](std::vector<float>* out) { expand_skip(from, out); });
     }
     if (shape.output_norm == OutputNorm::kHead && absent(blocks.norm)) {
-      // A norm without a weight is one of ones.
+      // A norm without a weight gets a weight of ones.
       vectors.norm = prepared(1, shape.value_dim, [](std::vector<float>* out) {
         std::fill(out->begin(), out->end(), 1.0f);
       });
@@ -164,7 +164,7 @@ class ProgramWriter {
 
   // ---- Operations
 
-  // A run of a buffer's columns, from `first` on.
+  // A range of a buffer's columns that begins at `first`.
   struct Columns {
     int32_t buffer, first;
   };
@@ -175,7 +175,7 @@ class ProgramWriter {
     op.layer = layer_;
     return op;
   }
-  // The residual stream to normed_.
+  // Normalises the residual stream into normed_.
   void norm(const HostMatrix& weight) {
     const int32_t index = vector(role_, weight);
     Op& op = add(OpKind::kNorm);
@@ -194,14 +194,15 @@ class ProgramWriter {
     op.bias = bias;
     return op;
   }
-  // To the residual stream.
+  // Adds a matmul's result to the residual stream.
   void matmul_add(Columns in, int32_t weight, int32_t bias) {
     matmul(in, weight, bias, {residual_, 0}).accumulate = true;
   }
 
   // ---- Buffers and weights
 
-  // Layers share buffers of the same name and width: one is done with them before the next begins.
+  // Returns a buffer. Layers share buffers of the same name and width, because one layer is
+  // finished before the next begins.
   int32_t buffer(const char* name, int32_t columns, RowsOf rows = RowsOf::kStep) {
     std::vector<Buffer>& all = out_.buffers_;
     const auto found = std::find_if(all.begin(), all.end(), [&](const Buffer& b) {
@@ -215,18 +216,18 @@ class ProgramWriter {
   int32_t matrix(const std::string& role, Blocks blocks, WeightFormat format) {
     return weight(role, WeightKind::kMatrix, format, std::move(blocks));
   }
-  // -1 where there is no data.
+  // Adds a vector of weights; -1 if it has no data.
   int32_t vector(const std::string& role, const HostMatrix& values) {
     if (values.data == nullptr) return -1;
     return weight(role, WeightKind::kVector, WeightFormat::kF32, {values});
   }
-  // Parts of a vector end to end; -1 where there are none.
+  // Adds a vector made of concatenated parts; -1 if there are none.
   int32_t joined(const Blocks& parts) {
     if (absent(parts)) return -1;
     if (parts.size() == 1) return vector(role_, parts.front());
     return prepared(1, elements(parts), [parts](std::vector<float>* out) { join(parts, out); });
   }
-  // A vector of `size` numbers, [rows, size / rows], that fill() writes later.
+  // Adds a vector of `size` numbers, [rows, size / rows], which fill() writes later.
   int32_t prepared(int64_t rows, int64_t size, std::function<void(std::vector<float>*)> fill) {
     std::vector<float>& values = out_.vectors_.emplace_back(static_cast<size_t>(size));
     out_.reads_.push_back([fill = std::move(fill), &values] { fill(&values); });

@@ -1,4 +1,4 @@
-// Writes a model down as a program: the list of operations of its layers over named buffers.
+// Translates a model to a program: the list of operations of its layers over named buffers.
 #pragma once
 #include <deque>
 #include <functional>
@@ -12,20 +12,20 @@
 
 namespace deltaserve {
 
-// A program with everything that it points to, but for the checkpoint's own tensors.
-// Address-stable: it is made once and not moved.
+// A program and everything that it points to, except for the checkpoint's own tensors. The object
+// must not be moved, because its parts point to each other.
 class ModelProgram {
  public:
-  // `config` is settled; `weights` point into the checkpoint, which must outlive this. Looks at no
-  // weight's data. Under kInt4 the embeddings and the output matrix are int8: their errors would
-  // meet every token.
+  // `config` must be settled; `weights` point into the checkpoint, which must outlive this object.
+  // Reads no weight's data. Under kInt4 the embeddings and the output matrix are int8, because
+  // their errors would affect every token.
   ModelProgram(const ModelConfig& config, const Weights& weights, WeightFormat format,
                StateFormat state_format);
   ModelProgram(const ModelProgram&) = delete;
   ModelProgram& operator=(const ModelProgram&) = delete;
 
-  // Reads the vectors that a backend wants in another order than the checkpoint has them. Before
-  // the program is loaded.
+  // Reads the vectors that a backend needs in another order than the checkpoint's. Must be called
+  // before the program is loaded.
   void read_vectors();
 
   const Program& program() const { return program_; }
@@ -40,7 +40,7 @@ class ModelProgram {
   std::vector<Weight> weights_;
   std::vector<Op> ops_;
   std::vector<MixerLayer> mixers_;
-  // What entries of weights_ point to; a deque's elements stay where they are.
+  // Storage that entries of weights_ point to; the elements of a deque never move.
   std::deque<std::string> roles_;
   std::deque<Blocks> blocks_;
   std::deque<std::vector<float>> vectors_;

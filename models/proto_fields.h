@@ -1,4 +1,4 @@
-// Walks the fields of one protocol buffer message.
+// Iterates over the fields of one protocol buffer message.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -10,7 +10,7 @@ class ProtoFields {
  public:
   explicit ProtoFields(std::string_view bytes) : rest_(bytes) {}
 
-  // False at the end or at bytes that are no field; ok() tells which.
+  // Moves to the next field. Returns false at the end or at invalid bytes; ok() tells which.
   bool next() {
     if (rest_.empty()) return false;
     whole_ = rest_;
@@ -23,8 +23,8 @@ class ProtoFields {
 
   bool ok() const { return ok_; }
   uint64_t number() const { return number_; }
-  uint64_t integer() const { return integer_; }      // of a varint field
-  std::string_view bytes() const { return bytes_; }  // of a length-delimited field
+  uint64_t integer() const { return integer_; }      // value of a varint field
+  std::string_view bytes() const { return bytes_; }  // value of a length-delimited field
   std::string_view whole() const { return whole_; }  // the field with its tag and length
 
  private:

@@ -20,12 +20,12 @@ namespace {
 
 struct Preset {
   const char* name;
-  const char* members;  // of config.json
+  const char* members;  // members of config.json
   int vocab_size = 32000;
 };
 
-// The sizes of the papers' models. The names are the papers' too: with this vocabulary they round
-// the number of parameters, or that of all but the head.
+// The sizes of the papers' models. The names are the papers' too: they round the number of
+// parameters that the models have with this vocabulary, with or without the output matrix.
 constexpr Preset kPresets[] = {
     {"qdelta-340m", R"("model_type": "qdelta", "lamb_bias": 0.9, "hidden_size": 1024,
  "num_hidden_layers": 21, "num_heads": 6, "head_dim": 128, "expand_v": 2)"},
@@ -68,12 +68,12 @@ std::string preset_config(const Preset& preset) {
                  ", \"bos_token_id\": 1, \"eos_token_id\": 2\n}\n");
 }
 
-// "a.b.weight" -> "weight"
+// Returns "weight" for "a.b.weight".
 std::string last_word(const std::string& name) {
   return name.substr(name.rfind('.') + 1);
 }
 
-// Parameters of decays, as the layers' own code keeps them.
+// Returns true for parameters of decays, which the layers' own code keeps in f32.
 bool always_f32(const TensorSpec& spec) {
   const std::string name = last_word(spec.name);
   return absl::StartsWith(name, "A_log") || absl::StartsWith(name, "dt_bias") ||
@@ -87,8 +87,9 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// Element i of a tensor is a function of (seed, name, i) alone. Each value is one integer, exact,
-// times one constant: no libm and no sum that a compiler might fuse, hence the same on any machine.
+// Computes the elements of a tensor: element i is a function of (seed, name, i) alone. Each value
+// is one exact integer times one constant. There is no libm and no sum that a compiler might fuse,
+// so the values are the same on any machine.
 class ElementSource {
  public:
   ElementSource(uint64_t seed, const TensorSpec& spec) {
@@ -109,10 +110,11 @@ class ElementSource {
  private:
   static constexpr uint64_t kStep = 0x9e3779b97f4a7c15u;
   static constexpr double kUniformSteps = 1 << 24;
-  // Standard deviation of sum_of_four: 65536 * sqrt(4 / 12).
+  // The standard deviation of sum_of_four(): 65536 * sqrt(4 / 12).
   static constexpr double kDeviation = 37837.227;
 
-  // Nearly normal, within 3.5 standard deviations: four 16-bit numbers, their mean subtracted.
+  // Returns a nearly normal number within 3.5 standard deviations: the sum of four 16-bit numbers
+  // minus its mean.
   static int64_t sum_of_four(uint64_t bits) {
     const uint64_t sum =
         (bits & 0xffff) + ((bits >> 16) & 0xffff) + ((bits >> 32) & 0xffff) + (bits >> 48);

@@ -21,9 +21,9 @@ static_assert(std::endian::native == std::endian::little, "safetensors data is l
 
 namespace json = boost::json;
 
-constexpr uint64_t kLengthBytes = 8;  // of the header's length, at the start of the file
+constexpr uint64_t kLengthBytes = 8;  // length field of the header, at the start of the file
 
-// An error about one tensor.
+// Returns an error about one tensor.
 absl::Status tensor_error(std::string_view name, std::string_view problem) {
   return invalid_argument("tensor ", quoted(name), " ", problem);
 }
@@ -43,7 +43,7 @@ absl::Status parse_dtype(std::string_view name, const json::value& value, Dtype*
   return absl::OkStatus();
 }
 
-// Also checks that the tensor's size in bytes does not overflow; `*bytes` receives it.
+// Parses a shape and stores the tensor's bytes in `*bytes`; an overflow of that size is an error.
 absl::Status parse_shape(std::string_view name, const json::value& value, Dtype dtype,
                          std::vector<int64_t>* shape, uint64_t* bytes) {
   const json::array* list = value.if_array();
@@ -109,7 +109,7 @@ absl::StatusOr<TensorInfo> parse_tensor(std::string_view name, const json::value
   return info;
 }
 
-// The ranges must cover the data exactly, each byte once.
+// Checks that the ranges cover every byte of the data exactly once.
 absl::Status check_layout(const std::map<std::string, TensorInfo>& tensors, uint64_t data_bytes) {
   std::vector<const std::pair<const std::string, TensorInfo>*> sorted;
   sorted.reserve(tensors.size());
@@ -133,13 +133,13 @@ absl::Status check_layout(const std::map<std::string, TensorInfo>& tensors, uint
   return absl::OkStatus();
 }
 
-// A shard is a file of the folder itself, never a path.
+// Returns true if the name is a file in the folder itself and not a path, as a shard's must be.
 bool is_plain_file_name(std::string_view name) {
   return name.ends_with(".safetensors") && name[0] != '.' && name.size() <= 255 &&
          name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
 }
 
-// weight_map of an index: tensor -> file.
+// Parses the weight_map of an index: tensor -> file.
 absl::StatusOr<std::map<std::string, std::string>> parse_index(std::string_view text) {
   absl::StatusOr<json::object> index = parse_json_object(text, "index");
   if (!index.ok()) return index.status();
@@ -183,7 +183,7 @@ absl::StatusOr<std::map<std::string, TensorInfo>> parse_safetensors_header(std::
   return tensors;
 }
 
-// A read-only map of a whole file.
+// Maps a whole file read-only.
 class Checkpoint::Map {
  public:
   static absl::StatusOr<std::unique_ptr<Map>> open(const std::string& path) {

@@ -1,5 +1,5 @@
-// Reads model.safetensors, or shards named by model.safetensors.index.json, by memory map. These
-// are foreign files: every name, shape, offset and size is checked before use.
+// Reads model.safetensors, or the shards named by model.safetensors.index.json, by memory map. The
+// files are not trusted: every name, shape, offset and size is checked before use.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -26,22 +26,23 @@ struct TensorInfo {
 
 // Parses the JSON header of a safetensors file whose data part has `data_bytes` bytes. Refuses
 // duplicate names, unsupported dtypes, overflowing shapes, sizes that do not match, ranges outside
-// the data, overlaps and holes. Pure, for tests and fuzzers.
+// the data, overlaps and holes. It is a pure function, for tests and fuzzers.
 absl::StatusOr<std::map<std::string, TensorInfo>> parse_safetensors_header(std::string_view json,
                                                                            uint64_t data_bytes);
 
 struct Tensor {
   TensorInfo info;
-  const void* data = nullptr;  // into the map; any alignment
+  const void* data = nullptr;  // points into the map; any alignment
 };
 
 // All tensors of a model folder. The maps live as long as this object.
 class Checkpoint {
  public:
-  // model.safetensors where there is one, else the shards that the index names. NOT_FOUND when the
+  // Opens model.safetensors if it exists, else the shards that the index names. NOT_FOUND if the
   // folder has neither; INVALID_ARGUMENT names the file, tensor and value that cannot be right.
-  // A file that shrinks while it is mapped ends the process (SIGBUS): do not write into a model
-  // that is served, rename a new one over it.
+  //
+  // If a mapped file shrinks, the process ends (SIGBUS): do not write to the files of a model that
+  // is served, but rename a new file over them.
   static absl::StatusOr<Checkpoint> open(const std::string& folder);
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
@@ -53,7 +54,7 @@ class Checkpoint {
  private:
   class Map;
   Checkpoint();
-  // Maps a file and adds its tensors; `*names`, where given, receives theirs.
+  // Maps a file and adds its tensors; `*names`, if given, receives their names.
   absl::Status add_file(const std::string& path, std::vector<std::string>* names);
   absl::Status add_shards(const std::string& folder, const std::string& index_path);
 
@@ -62,20 +63,21 @@ class Checkpoint {
   uint64_t file_bytes_ = 0;
 };
 
-// What a file to be written says of one tensor.
+// The header entry of a tensor that is to be written.
 struct TensorToWrite {
   std::string name;
   Dtype dtype = Dtype::kF32;
   std::vector<int64_t> shape;
 };
 
-// Fills `out` with `num_bytes` of the data of tensors[tensor], from `first_byte` on; both are
-// multiples of the element size. Called in file order.
+// Fills `out` with `num_bytes` of the data of tensors[tensor], starting at `first_byte`; both are
+// multiples of the element size. It is called in file order.
 using FillTensor =
     std::function<void(size_t tensor, uint64_t first_byte, uint64_t num_bytes, char* out)>;
 
-// Writes one safetensors file, tensors in the given order, block by block: no tensor is ever whole
-// in memory. The file appears under its name only when it is complete.
+// Writes one safetensors file with the tensors in the given order. It writes block by block, so
+// that no tensor is ever in memory as a whole. The file appears under its name only when it is
+// complete.
 absl::Status write_safetensors(const std::string& path, const std::vector<TensorToWrite>& tensors,
                                const FillTensor& fill);
 

@@ -27,7 +27,7 @@ uint64_t tensor_bytes(const TensorToWrite& tensor) {
   return bytes;
 }
 
-// The length and the JSON, padded so that the data begins on a multiple of 8.
+// Returns the length and the JSON, padded so that the data begins at a multiple of 8.
 std::string make_header(const std::vector<TensorToWrite>& tensors) {
   std::string json = "{\"__metadata__\":{\"format\":\"pt\"}";
   uint64_t begin = 0;

@@ -30,7 +30,7 @@ std::unique_ptr<SentencePieceModel> SentencePieceModel::parse(std::string_view b
 
 std::vector<int32_t> SentencePieceModel::encode(std::string_view text) const {
   std::vector<int> ids;
-  impl_->processor.Encode(text, &ids).IgnoreError();  // fails only on a model that did not load
+  impl_->processor.Encode(text, &ids).IgnoreError();  // fails only for a model that did not load
   return ids;
 }
 
@@ -58,7 +58,7 @@ PieceKind SentencePieceModel::kind(int32_t id) const {
 }
 
 int32_t SentencePieceModel::piece_id(std::string_view piece) const {
-  const int id = impl_->processor.PieceToId(piece);  // the unknown piece when there is none
+  const int id = impl_->processor.PieceToId(piece);  // returns the unknown piece if there is none
   const bool found = id >= 0 && id < size() && impl_->processor.IdToPiece(id) == piece;
   return found ? id : -1;
 }

@@ -1,6 +1,6 @@
-// A sentencepiece model behind plain types. The library's header declares names inside namespace
-// absl, so that no file may include both it and Abseil: sentencepiece_wrapper.cc includes the
-// former, everyone else this.
+// A sentencepiece model with an interface of plain types. The library's header declares names
+// inside namespace absl, so no file may include both it and Abseil: sentencepiece_wrapper.cc
+// includes the library's, all others this one.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -15,12 +15,13 @@ enum class PieceKind : uint8_t { kText, kByte, kControl, kUnknown, kUnused };
 // Thread safety: const methods may be called from any thread at once.
 class SentencePieceModel {
  public:
-  // `bytes` is the contents of a model file. Null with a reason in `*error` when it is none.
+  // Parses `bytes`, the contents of a model file. Returns null with a reason in `*error` on
+  // failure.
   static std::unique_ptr<SentencePieceModel> parse(std::string_view bytes, std::string* error);
   ~SentencePieceModel();
 
   std::vector<int32_t> encode(std::string_view text) const;
-  // Every id must be in [0, size()).
+  // Returns the text of tokens. Every id must be in [0, size()).
   std::string decode(const std::vector<int32_t>& ids) const;
 
   int32_t size() const;

@@ -1,4 +1,4 @@
-// Messages: joining parts, errors, and how foreign names and shapes are shown.
+// Makes messages: joins parts, creates errors, and formats untrusted names and shapes.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,7 +12,8 @@
 
 namespace deltaserve {
 
-// Debian builds Abseil with a string_view of its own, which does not take std::string_view.
+// Converts std::string_view to the type that Debian's Abseil takes, which is a different
+// string_view.
 template <class T>
 const T& as_piece(const T& value) {
   return value;
@@ -21,31 +22,33 @@ inline absl::string_view as_piece(std::string_view text) {
   return {text.data(), text.size()};
 }
 
-// absl::StrCat that also takes std::string_view.
+// Works like absl::StrCat, but also takes std::string_view.
 template <class... Parts>
 std::string str_cat(const Parts&... parts) {
   return absl::StrCat(as_piece(parts)...);
 }
 
-// INVALID_ARGUMENT with the parts joined.
+// Returns INVALID_ARGUMENT with the parts joined.
 template <class... Parts>
 absl::Status invalid_argument(const Parts&... parts) {
   return absl::InvalidArgumentError(str_cat(parts...));
 }
 
-// `status` with "<prefix>: " before its message.
+// Returns `status` with "<prefix>: " before its message.
 inline absl::Status prefixed(std::string_view prefix, const absl::Status& status) {
   return absl::Status(status.code(), str_cat(prefix, ": ", status.message()));
 }
 
-// 'name', escaped and cut, so that a foreign name cannot fill or garble a log line.
-inline std::string quoted(std::string_view name) {
+// quoted(name) is 'name' in quotes, escaped and shortened, so that it cannot fill or garble a log
+// line. It is an object, because for a function and a std::string the compiler would also look at
+// std::quoted.
+inline constexpr auto quoted = [](std::string_view name) {
   constexpr size_t kShown = 120;
   const bool cut = name.size() > kShown;
   return str_cat("'", absl::CHexEscape(as_piece(name.substr(0, kShown))), cut ? "..." : "", "'");
-}
+};
 
-// "[2, 3]"
+// Formats a shape as "[2, 3]".
 inline std::string shape_text(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }

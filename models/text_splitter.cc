@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581, a space inside pieces
 
-// What of sentencepiece_model.proto decides about cutting, with the schema's defaults.
+// The fields of sentencepiece_model.proto that affect where a text may be cut, with the schema's
+// defaults.
 struct ModelFlags {
   bool bpe = false;
   bool suffix_spaces = false;
@@ -50,7 +51,7 @@ std::optional<ModelFlags> read_flags(std::string_view message) {
   return field.ok() ? std::optional(flags) : std::nullopt;
 }
 
-// Spaces of a piece all stand at its beginning, as marks.
+// Returns true if all spaces of a piece (U+2581) are at its beginning.
 bool begins_with_its_spaces(std::string_view piece) {
   while (piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
   return piece.find(kSpaceMark) == std::string_view::npos &&
@@ -69,7 +70,7 @@ TextSplitter::TextSplitter(std::string_view model_bytes, const SentencePieceMode
       flags->remove_extra_spaces || !flags->mark_spaces) {
     return;
   }
-  // A space that were unknown could join an unknown character before it.
+  // An unknown space could join with an unknown character before it.
   const int32_t space = model.piece_id(kSpaceMark);
   if (space < 0 || model.kind(space) != PieceKind::kText) return;
   for (int32_t id = 0; id < model.size(); ++id) {

@@ -19,10 +19,10 @@
 namespace deltaserve {
 namespace {
 
-// Longer texts are encoded in parts; around here sentencepiece is at its fastest.
+// Longer texts are encoded in parts of about this size, at which sentencepiece is fastest.
 constexpr size_t kPartBytes = 8192;
 
-// The byte of a piece such as "<0x0A>".
+// Returns the byte of a piece such as "<0x0A>".
 std::string byte_of(std::string_view piece) {
   unsigned value = 0;
   if (piece.size() == 6) std::from_chars(piece.data() + 3, piece.data() + 5, value, 16);
@@ -84,7 +84,8 @@ class SpecialPieces {
     if (place == sizes_.end() || *place != piece.size()) sizes_.insert(place, piece.size());
   }
 
-  // The longest piece that `text` begins with; -1 if none. Its size goes to `*size`.
+  // Returns the longest piece with which `text` begins; -1 if there is none. `*size` receives its
+  // size.
   int32_t match(std::string_view text, size_t* size) const {
     if (text.empty() || !first_bytes_.test(static_cast<unsigned char>(text[0]))) return -1;
     for (const size_t candidate : sizes_) {
@@ -103,7 +104,7 @@ class SpecialPieces {
   std::vector<size_t> sizes_;  // of all pieces, falling
 };
 
-// ---- sentencepiece_model.proto, as far as special pieces need it.
+// ---- The part of sentencepiece_model.proto that special pieces need
 
 constexpr uint64_t kPiecesField = 1;
 constexpr uint64_t kNormalizerField = 3;
@@ -149,11 +150,11 @@ void append_varint(uint64_t value, std::string* bytes) {
   bytes->push_back(static_cast<char>(value));
 }
 
-// A model that encodes the text between special pieces.
+// A copy of the model that encodes the text between special pieces.
 struct PlainModel {
   SpecialPieces special;
   std::string bytes;  // the model with its special pieces as control pieces, which match no text
-  bool is_changed = false;  // some were not
+  bool is_changed = false;  // some were not control pieces before
 };
 
 bool is_marker(std::string_view piece) {
@@ -167,7 +168,7 @@ absl::StatusOr<PlainModel> make_plain_model(std::string_view model_bytes,
   int32_t id = 0;
   ProtoFields field(model_bytes);
   while (field.next()) {
-    if (field.number() == kSelfTestField) continue;  // may expect special pieces in texts
+    if (field.number() == kSelfTestField) continue;  // its texts may expect special pieces
     if (field.number() != kPiecesField) {
       plain.bytes += field.whole();
       continue;
@@ -188,7 +189,7 @@ absl::StatusOr<PlainModel> make_plain_model(std::string_view model_bytes,
     }
     plain.is_changed = true;
     std::string changed(field.bytes());
-    changed += {"\x18\x03", 2};  // type: of several, the last counts
+    changed += {"\x18\x03", 2};  // type; the last of several fields is used
     plain.bytes.push_back('\x0a');
     append_varint(changed.size(), &plain.bytes);
     plain.bytes += changed;
@@ -201,7 +202,8 @@ absl::StatusOr<PlainModel> make_plain_model(std::string_view model_bytes,
 struct Tokenizer::Impl {
   std::unique_ptr<const Encoder> whole;
   SpecialPieces special;
-  // For the text between special pieces: before the first, and after one. Null: as the one before.
+  // Encodes the text before the first special piece and after one, respectively. If null, the
+  // encoder before it is used.
   std::unique_ptr<const Encoder> plain_first;
   std::unique_ptr<const Encoder> plain_next;
 
@@ -238,7 +240,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(
     impl->plain_first = *std::move(encoder);
   }
   if (puts_space_before(*bytes)) {
-    // One more normalizer message: the fields of several are merged.
+    // Adds another normalizer message; the fields of several are merged.
     plain->bytes += std::string_view("\x1a\x02\x18\x00", 4);
     auto encoder = make_encoder(plain->bytes, path);
     if (!encoder.ok()) return encoder.status();

@@ -1,4 +1,4 @@
-// The bytes that each token stands for, apart from the tokenizer: the engine needs no more.
+// The bytes of each token, separate from the tokenizer because the engine needs no more.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -9,15 +9,15 @@
 
 namespace deltaserve {
 
-// The bytes that each token stands for when it is generated. Joining them gives the text; a token
-// may hold part of a UTF-8 character. Constant after construction.
+// The bytes of each token when it is generated. Joining them gives the text; a token may hold part
+// of a UTF-8 character. Constant after construction.
 class Vocabulary {
  public:
   Vocabulary() = default;
   explicit Vocabulary(std::vector<std::string> bytes_by_token)
       : bytes_(std::move(bytes_by_token)) {}
 
-  // Empty for control tokens and for ids the tokenizer does not have.
+  // Returns the bytes of a token; empty for control tokens and for ids the tokenizer does not have.
   std::string_view bytes(int32_t token) const {
     return token >= 0 && static_cast<size_t>(token) < bytes_.size() ? bytes_[token]
                                                                     : std::string_view();

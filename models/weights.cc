@@ -12,14 +12,14 @@ constexpr char kHead[] = "lm_head.weight";
 
 const ModelFamily& family_of(const ModelConfig& config) {
   const ModelFamily* family = find_family(config.model_type);
-  DS_CHECK(family != nullptr);  // parse_model_config refuses others
+  DS_CHECK(family != nullptr);  // parse_model_config() refuses others
   return *family;
 }
 const ModelFamily& family_of(const LayerConfig& layer) {
   return *find_family(layer.model_type);
 }
 
-// Names of the tensors of a family.
+// The names of a family's tensors outside the layers.
 struct Names {
   explicit Names(const ModelFamily& family)
       : root(family.root), embeddings(root + "embeddings.weight"), norm(root + family.final_norm) {}
@@ -38,13 +38,14 @@ LayerMapping map_layer(const LayerConfig& layer) {
   return mapping;
 }
 
-// A vector is one row; a convolution [channels, 1, taps] loses its middle axis.
+// Returns a matrix of a tensor's data. A vector is one row; a convolution [channels, 1, taps] loses
+// its middle axis.
 HostMatrix view(const Tensor& tensor) {
   const std::vector<int64_t>& shape = tensor.info.shape;
   return {tensor.data, tensor.info.dtype, shape.size() == 1 ? 1 : shape.front(), shape.back()};
 }
 
-// Rows of a matrix, elements of a vector.
+// Returns the rows of a matrix, or the elements of a vector, that `use` names.
 HostMatrix cut(const HostMatrix& whole, bool is_vector, const TensorUse& use) {
   const int64_t stride = is_vector ? 1 : whole.columns;
   HostMatrix part = whole;
@@ -54,7 +55,7 @@ HostMatrix cut(const HostMatrix& whole, bool is_vector, const TensorUse& use) {
   return part;
 }
 
-// Looks tensors up by name and shape. The first error stays, as in ConfigReader.
+// Finds tensors by name and shape. The first error is kept, as in ConfigReader.
 class Binder {
  public:
   explicit Binder(const Checkpoint& checkpoint) : tensors_(checkpoint.tensors()) {}
@@ -78,7 +79,7 @@ class Binder {
   }
 
   bool has(const std::string& name) const { return tensors_.find(name) != tensors_.end(); }
-  // Lets a tensor be there, with this shape, without using it.
+  // Allows a tensor to exist with this shape without using it.
   void allow(const std::string& name, const std::vector<int64_t>& shape) {
     if (has(name)) take(name, shape);
   }
@@ -168,7 +169,7 @@ absl::StatusOr<Weights> bind_weights(const ModelConfig& config, const Checkpoint
   }
   weights.norm = binder.take(names.norm, {config.hidden_size});
   if (config.tie_word_embeddings) {
-    binder.allow(kHead, table);  // a copy that some writers keep; the embeddings count
+    binder.allow(kHead, table);  // some writers store a copy; the embeddings are used
     weights.lm_head = weights.embeddings;
   } else {
     weights.lm_head = binder.take(kHead, table);

@@ -1,5 +1,5 @@
-// The tensors of a checkpoint by role. The mapping (mapping/) says which names a config has and
-// what shape each must be; a missing, extra or misshapen tensor is an error that names it.
+// The tensors of a checkpoint by role. The mapping (mapping/) defines which names a config has and
+// which shape each must have; a missing, extra or misshapen tensor is an error that names it.
 #pragma once
 #include <array>
 #include <string>
@@ -12,30 +12,30 @@
 
 namespace deltaserve {
 
-// A second linear map inside a row of projections: for each i < repeat, the columns from
-// to_column + i * weight.rows become weight x (the columns from from_column + i * weight.columns)
-// + bias. The second half of a low-rank gate; a feature map, once a head.
+// A second linear map inside a row of projections: for each i < repeat, the columns from to_column
+// + i * weight.rows become weight x (the columns from from_column + i * weight.columns) + bias. It
+// is the second half of a low-rank gate, or a feature map that is applied to each head.
 struct Expansion {
   int32_t from_column = 0;
   int32_t to_column = 0;
   int32_t repeat = 1;
   HostMatrix weight;
-  HostMatrix bias;  // [1, weight.rows]; data null = none
+  HostMatrix bias;  // [1, weight.rows]; null data = none
 };
 
-// Parts of one weight; a block without data is an optional tensor that is not there.
+// The parts of one weight; a block without data is an absent optional tensor.
 using Blocks = std::vector<HostMatrix>;
 
-// The vectors as the checkpoint has them: convolutions are [channels, conv_width] each, of q, k and
+// The vectors in the checkpoint's form: convolutions are [channels, conv_width] each, for q, k and
 // v; skip is [1, heads] or [1, value_columns]; all others are [1, n].
 using MixerBlocks = MixerVectors<Blocks>;
 
-// Vectors are [1, n]. What the layer has not is empty, or has null data.
+// The weights of one layer. Vectors are [1, n]. Absent weights are empty or have null data.
 struct LayerWeights {
   HostMatrix mixer_norm;  // [1, hidden]
-  Blocks in_proj;         // of the fused input projection, in layout order
+  Blocks in_proj;         // blocks of the fused input projection, in layout order
   Blocks in_proj_bias;
-  ProjectionLayout projection;        // of the input projection, then of the expansions
+  ProjectionLayout projection;        // columns of the input projection and the expansions
   std::vector<Expansion> expansions;  // in the order in which they run
   MixerBlocks vectors;
   HostMatrix out_proj;  // [hidden, value_columns]
@@ -49,17 +49,17 @@ struct Weights {
   HostMatrix embeddings;  // [vocab, hidden]
   std::vector<LayerWeights> layers;
   HostMatrix norm;     // [1, hidden]
-  HostMatrix lm_head;  // [vocab, hidden]; the embeddings again when tied
+  HostMatrix lm_head;  // [vocab, hidden]; the embeddings if they are tied
 };
 
-// `config` with what its config.json leaves to the checkpoint: the gate of a conditioned query,
-// which the shape of its weight shows.
+// Returns `config` completed by the checkpoint: the shape of a tensor shows which gate a
+// conditioned query has.
 ModelConfig settled_config(ModelConfig config, const Checkpoint& checkpoint);
 
-// `config` must be settled. The views point into `checkpoint`. INVALID_ARGUMENT names the first
-// tensor that is missing, misshapen or not of this config. Two tensors may be there unused:
-// `attn.D` of old checkpoints, and, with tied embeddings, an `lm_head.weight` of the embeddings'
-// shape.
+// Finds the weights of a config, which must be settled. The views point into `checkpoint`.
+// INVALID_ARGUMENT names the first tensor that is missing, misshapen or unknown to this config. Two
+// tensors may exist without being used: `attn.D` of old checkpoints and, with tied embeddings, an
+// `lm_head.weight` of the embeddings' shape.
 absl::StatusOr<Weights> bind_weights(const ModelConfig& config, const Checkpoint& checkpoint);
 
 // A tensor that a checkpoint of this config must have.
@@ -69,7 +69,8 @@ struct TensorSpec {
   std::string part;  // "embeddings", "mixers", "mlps", "norms", "head": for inspect
 };
 
-// Every tensor of `config`, in file order. The one list that binding, random-model and inspect use.
+// Returns every tensor of `config`, in file order. Binding, random-model and inspect all use this
+// list.
 std::vector<TensorSpec> tensor_specs(const ModelConfig& config);
 
 }  // namespace deltaserve

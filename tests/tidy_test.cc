@@ -1,5 +1,5 @@
-// The house rules that a program can check: layers include downward only, files and lines stay
-// readable, no word of unfinished work is left behind.
+// Checks the house rules that a program can check: layers include downward only, files and lines
+// stay readable, comments begin with a sentence, names are the field's, nothing is left unfinished.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,7 +40,8 @@ std::vector<Source> all_sources() {
   return sources;
 }
 
-// Lower layers first. A file may include its own layer and those before it.
+// Returns the layer of a file; lower layers come first. A file may include its own layer and lower
+// ones.
 int layer_of(const std::string& path) {
   const std::pair<const char*, int> layers[] = {
       {"kernels/base/", 0}, {"kernels/mixer/", 1}, {"kernels/", 2}, {"models/", 3},
@@ -91,9 +92,9 @@ TEST(Tidy, KernelsKnowNoFramework) {
   }
 }
 
-TEST(Tidy, TheEngineKnowsNoTransport) {
+TEST(Tidy, TheEngineAndTheServiceKnowNoTransport) {
   for (const Source& source : all_sources()) {
-    if (layer_of(source.path) > 4) continue;
+    if (layer_of(source.path) > 4 && !source.path.starts_with("server/service/")) continue;
     for (const std::string& line : source.lines) {
       const std::string target = included(line);
       for (const char* transport : {"boost/asio", "boost/beast", "grpc", "google/protobuf"}) {
@@ -110,6 +111,84 @@ TEST(Tidy, FilesAndLinesStayReadable) {
       EXPECT_LE(source.lines[i].size(), 110u) << source.path << ":" << i + 1;
     }
   }
+}
+
+// Words that product code does not use, and the field's words for them. Each word is a regex that
+// matches anywhere in a line, in comments and in names.
+struct HouseWord {
+  const char* regex;
+  const char* wanted;
+};
+constexpr HouseWord kHouseWords[] = {
+    {"Product(Runner|Support)|product_support", "matmul"},
+    {"\\b[Rr]ecordings?\\b", "graph"},
+    {"\\b(set|wait_for)_mark\\b", "event"},
+    {"\\b[Pp]rove([sdn]?\\b|_)|([_ ]|\\b)[Pp]roofs?\\b", "self-test"},
+    {"\\bHead(Row|Result)\\b", "draw, or logits head"},
+};
+
+// Returns the text of the comment that begins on line `i`; empty if none begins there. A line of
+// the same block that is not the first begins no comment, but one after an empty `//` does.
+std::string begun_comment(const std::vector<std::string>& lines, size_t i) {
+  static const std::regex kWhole("^\\s*// ?(---- )?(.*)$"), kEmpty("^\\s*//\\s*$");
+  static const std::regex kTrailing("\\S\\s+// (.*)$");
+  std::smatch match;
+  if (std::regex_match(lines[i], match, kWhole)) {
+    const bool goes_on =
+        i > 0 && std::regex_match(lines[i - 1], kWhole) && !std::regex_match(lines[i - 1], kEmpty);
+    return goes_on ? "" : match[2].str();
+  }
+  return std::regex_search(lines[i], match, kTrailing) ? match[1].str() : "";
+}
+
+// Returns the complaints about the words of a file, each as "LINE: what is wrong".
+std::vector<std::string> complaints_about_words(const std::vector<std::string>& lines) {
+  static const std::regex kNoSentence(
+      "^(Of|What|As|Where|Whose|For those|Behind|That of|Those|Neither|None of|Not of) .*");
+  static const std::vector<std::regex> kWords = [] {
+    std::vector<std::regex> words;
+    for (const HouseWord& word : kHouseWords) words.emplace_back(word.regex);
+    return words;
+  }();
+  std::vector<std::string> complaints;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const std::string at = std::to_string(i + 1) + ": ";
+    if (std::regex_match(begun_comment(lines, i), kNoSentence)) {
+      complaints.push_back(at + "begin the comment with a subject and a verb: " + lines[i]);
+    }
+    for (size_t w = 0; w < kWords.size(); ++w) {
+      if (!std::regex_search(lines[i], kWords[w])) continue;
+      complaints.push_back(at + "the word is \"" + kHouseWords[w].wanted + "\": " + lines[i]);
+    }
+  }
+  return complaints;
+}
+
+TEST(Tidy, WordsAreTheFields) {
+  for (const Source& source : all_sources()) {
+    const std::string& path = source.path;
+    if (path.starts_with("tests/")) continue;
+    if (path.starts_with("kernels/cuda/")) continue;
+    if (path.starts_with("server/") && !path.starts_with("server/template/")) continue;
+    for (const std::string& complaint : complaints_about_words(source.lines)) {
+      ADD_FAILURE() << path << ":" << complaint;
+    }
+  }
+}
+
+TEST(Tidy, WrongWordsAreFound) {
+  const auto count = [](const std::vector<std::string>& lines) {
+    return complaints_about_words(lines).size();
+  };
+  EXPECT_EQ(count({"// Of the last step.", "// Returns the rows", "// What is done."}), 1u);
+  EXPECT_EQ(count({"// Returns the rows.", "//", "// Where it begins."}), 1u);
+  EXPECT_EQ(count({"  // ---- Those of a step", "int rows = 0;  // What is left"}), 2u);
+  EXPECT_EQ(count({"int rows = 0;  // of a step", "// Whether so", "// Offsets of the rows"}), 0u);
+  EXPECT_EQ(count({"ProductSupport s = product_support();", "bool prove_layer();"}), 2u);
+  EXPECT_EQ(count({"#include \"kernels/layer_proof.h\"", "Recordings recordings_;"}), 2u);
+  EXPECT_EQ(count({"set_mark();", "wait_for_mark();", "HeadRow row;", "HeadResult result;"}), 4u);
+  EXPECT_EQ(count({"// It improves what was proven.", "// recorded, waterproofed, improve_it"}),
+            1u);
 }
 
 TEST(Tidy, NothingIsLeftUnfinished) {

@@ -101,7 +101,7 @@ std::vector<CodePointRange> CodePointSet::ranges() const {
 
 namespace {
 
-// Cuts `range` in two where its UTF-8 is no product of byte ranges; false when it is one.
+// Cuts `range` in two and returns true if its UTF-8 is not a product of byte ranges.
 bool split(CodePointRange range, CodePointRange* low, CodePointRange* high) {
   const auto cut_before = [&](uint32_t code_point) {
     *low = {range.first, code_point - 1};

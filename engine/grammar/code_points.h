@@ -1,4 +1,4 @@
-// Unicode characters: sets of them, and their UTF-8 bytes. Surrogates are no characters here.
+// Sets of Unicode characters and their UTF-8 bytes. Surrogates are not characters here.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -15,8 +15,8 @@ inline bool is_surrogate(uint32_t code_point) {
   return code_point >= 0xD800 && code_point <= 0xDFFF;
 }
 
-// Reads one character of `text` at *position and moves past it; nothing at the end or where the
-// bytes are not UTF-8.
+// Reads one character of `text` at *position and moves past it. Returns nullopt at the end or if
+// the bytes are not UTF-8.
 std::optional<uint32_t> read_utf8(std::string_view text, size_t* position);
 void append_utf8(uint32_t code_point, std::string* text);
 bool is_utf8(std::string_view text);
@@ -33,16 +33,16 @@ class CodePointSet {
 
   void add(uint32_t first, uint32_t last);
   void add(const CodePointSet& other);
-  // All characters that are not in this set.
+  // Returns all characters that are not in this set.
   CodePointSet negated() const;
-  // Ascending, disjoint, without surrogates.
+  // Returns the characters as ranges: ascending, disjoint, without surrogates.
   std::vector<CodePointRange> ranges() const;
 
  private:
-  std::vector<CodePointRange> ranges_;  // as added
+  std::vector<CodePointRange> ranges_;  // in the order in which they were added
 };
 
-// UTF-8 of a range: all sequences whose byte i lies in bytes[i].
+// All byte sequences whose byte i is in bytes[i].
 struct Utf8Sequence {
   struct ByteRange {
     uint8_t first;
@@ -51,7 +51,7 @@ struct Utf8Sequence {
   int size = 0;
   std::array<ByteRange, 4> bytes{};
 };
-// The sequences that together are exactly the UTF-8 of `range`, which holds no surrogates.
+// Returns the sequences that together are exactly the UTF-8 of `range`, which holds no surrogates.
 std::vector<Utf8Sequence> utf8_sequences(CodePointRange range);
 
 }  // namespace deltaserve::grammar

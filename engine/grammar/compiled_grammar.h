@@ -1,4 +1,4 @@
-// What compile_*() gives out: an automaton and the masks of its states, for each vocabulary.
+// The result of compile_*(): an automaton and the masks of its states, for each vocabulary.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -13,7 +13,7 @@ namespace deltaserve {
 
 class CompiledGrammar {
  public:
-  // `memory` has given out pushdown.bytes() for it; null: nothing is counted.
+  // `memory` has already counted pushdown.bytes(); null if nothing is counted.
   CompiledGrammar(grammar::Pushdown pushdown, std::shared_ptr<GrammarMemory> memory)
       : pushdown_(std::move(pushdown)), memory_(std::move(memory)) {}
   ~CompiledGrammar() {
@@ -23,9 +23,9 @@ class CompiledGrammar {
   CompiledGrammar& operator=(const CompiledGrammar&) = delete;
 
   const grammar::Pushdown& pushdown() const { return pushdown_; }
-  // Lives as long as this object.
+  // Returns the masks for a vocabulary. They live as long as this object.
   grammar::StateMaskCache& masks(const std::shared_ptr<const TokenTable>& table) const;
-  // With its masks.
+  // Returns the bytes of the grammar including its masks.
   size_t bytes() const;
 
  private:

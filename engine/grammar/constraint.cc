@@ -1,4 +1,4 @@
-// The TokenConstraint of a compiled grammar: the stacks that the tokens so far have led to.
+// The TokenConstraint of a compiled grammar. It keeps the stacks that the tokens so far lead to.
 #include <algorithm>
 
 #include "engine/grammar/compiled_grammar.h"
@@ -127,7 +127,7 @@ class GrammarConstraint : public TokenConstraint {
   std::shared_ptr<const CompiledGrammar> grammar_;
   grammar::StateMaskCache& masks_;
   std::vector<int32_t> end_tokens_;
-  mutable StackArena arena_;  // allowed() adds and takes back
+  mutable StackArena arena_;  // allowed() adds entries and removes them again
   mutable StackWalker walker_;
   std::vector<Stack> stacks_;
   bool complete_ = false;  // the answer may end here

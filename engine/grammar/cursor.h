@@ -1,4 +1,4 @@
-// A place in a source text, for the parsers of regexes and of grammars.
+// A position in a source text, for the parsers of regexes and of grammars.
 #pragma once
 #include <cctype>
 #include <cstdint>
@@ -10,18 +10,18 @@
 
 namespace deltaserve::grammar {
 
-// Numbers in a source text; larger ones stop here, beyond every limit.
+// Larger numbers of a source text become this one, which exceeds every limit.
 inline constexpr uint32_t kLargeNumber = 1'000'000'000;
 
 class Cursor {
  public:
-  // `text` must be UTF-8.
+  // Starts at the begin of `text`, which must be UTF-8.
   explicit Cursor(std::string_view text) : text_(text) {}
 
   bool at_end() const { return position_ >= text_.size(); }
   size_t position() const { return position_; }
   void go_to(size_t position) { position_ = position; }
-  // The byte `offset` ahead; '\0' past the end.
+  // Returns the byte `offset` ahead; '\0' past the end.
   char peek(size_t offset = 0) const {
     return position_ + offset < text_.size() ? text_[position_ + offset] : '\0';
   }
@@ -33,9 +33,9 @@ class Cursor {
     position_ += prefix.size();
     return true;
   }
-  // One character; not at the end.
+  // Reads one character. Must not be called at the end.
   uint32_t take_code_point() { return read_utf8(text_, &position_).value_or(0); }
-  // Decimal digits, at least one.
+  // Reads decimal digits; nullopt if there are none.
   std::optional<uint32_t> take_number() {
     if (!std::isdigit(static_cast<unsigned char>(peek()))) return std::nullopt;
     uint64_t value = 0;
@@ -45,7 +45,7 @@ class Cursor {
     }
     return static_cast<uint32_t>(value);
   }
-  // Exactly `digits` hexadecimal digits.
+  // Reads exactly `digits` hexadecimal digits; nullopt if there are fewer.
   std::optional<uint32_t> take_hex(int digits) {
     uint32_t value = 0;
     for (int i = 0; i < digits; ++i) {

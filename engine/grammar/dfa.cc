@@ -35,7 +35,7 @@ absl::StatusOr<Dfa> Determinizer::run(uint32_t start, uint32_t final) {
   dfa_ = Dfa();
   ids_.clear();
   start_set_ = closure({start}, true);
-  sets_ = {&start_set_};  // not in ids_: only here the text begins
+  sets_ = {&start_set_};  // not in ids_: the text can begin only here
   dfa_.states.emplace_back();
   for (uint32_t id = 0; id < dfa_.states.size(); ++id) {
     expand(id);

@@ -1,5 +1,5 @@
-// Automata over bytes and calls of rules. A Dfa is deterministic for each symbol, a byte or a rule;
-// which of them a text means is decided when it is read (pushdown.h).
+// Automata over bytes and calls of rules. A Dfa is deterministic for each symbol, which is a byte
+// or a rule; the reader of a text decides which of the two applies (pushdown.h).
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -21,21 +21,21 @@ struct Dfa {
   };
   struct CallEdge {
     uint32_t rule;
-    uint32_t target;  // where reading goes on after the rule
+    uint32_t target;  // where reading continues after the rule
   };
   struct State {
     std::vector<ByteEdge> bytes;  // ascending and disjoint
-    std::vector<CallEdge> calls;  // one a rule
+    std::vector<CallEdge> calls;  // one per rule
     bool accepting = false;
   };
   std::vector<State> states;  // states[0] is the start; never empty
 };
 
-// The steps that all automata of one grammar may still take together.
+// The number of steps that all automata of one grammar may still take together.
 class AutomatonBudget {
  public:
   void spend(size_t steps) { left_ -= std::min(left_, steps); }
-  // INVALID_ARGUMENT when nothing is left.
+  // Returns INVALID_ARGUMENT if nothing is left.
   absl::Status status() const;
 
  private:
@@ -45,10 +45,10 @@ class AutomatonBudget {
 // Makes parts of an Nfa deterministic and, unless they are large, minimal.
 class Determinizer {
  public:
-  // Both must outlive this object.
+  // Both arguments must outlive this object.
   Determinizer(const Nfa& nfa, AutomatonBudget* budget);
-  // The automaton of what lies between two states. INVALID_ARGUMENT when all parts together go
-  // beyond grammar_limits::kStates, or the budget is spent.
+  // Returns the automaton of the texts between two states. INVALID_ARGUMENT if all parts together
+  // exceed grammar_limits::kStates or the budget is spent.
   absl::StatusOr<Dfa> run(uint32_t start, uint32_t final);
 
  private:
@@ -71,27 +71,27 @@ class Determinizer {
   std::vector<const StateSet*> sets_;  // by state of dfa_
   StateSet start_set_;
   std::unordered_map<StateSet, uint32_t, StateSetHash> ids_;
-  // Scratch of expand()
+  // ---- Scratch memory of expand()
   std::vector<StateSet> targets_;  // by class of bytes
   std::vector<std::pair<uint32_t, StateSet>> calls_;
   std::vector<uint32_t> visited_;  // by state of nfa_: the last visit()
   uint32_t visit_ = 0;
-  size_t states_ = 0;  // of all parts so far
+  size_t states_ = 0;  // of all parts up to now
 };
 
-// The smallest automaton with the same language, if the states of `dfa` can all be reached. A large
-// one is left as it is.
+// Returns the smallest automaton with the same language. All states of `dfa` must be reachable. A
+// large one is returned unchanged.
 Dfa minimize(const Dfa& dfa, AutomatonBudget* budget);
 
 // ---- For automata without calls. INVALID_ARGUMENT beyond grammar_limits::kProductStates, or when
 // the budget is spent.
 
-// What both accept.
+// Returns an automaton of the texts that both accept.
 absl::StatusOr<Dfa> intersect(const Dfa& a, const Dfa& b, AutomatonBudget* budget);
-// What `a` accepts and `b` does not.
+// Returns an automaton of the texts that `a` accepts and `b` does not.
 absl::StatusOr<Dfa> subtract(const Dfa& a, const Dfa& b, AutomatonBudget* budget);
-// The texts of `content`, which are UTF-8, as they stand between the quotes of a JSON string; each
-// in one spelling, with escapes only where JSON demands them.
+// Returns an automaton of the texts of `content`, which are UTF-8, as they are written between the
+// quotes of a JSON string. Each has one spelling, with escapes only where JSON demands them.
 Dfa json_escaped(const Dfa& content);
 
 }  // namespace deltaserve::grammar

@@ -9,10 +9,11 @@
 namespace deltaserve::grammar {
 namespace {
 
-// Takes about 40 bytes for each.
+// Limits the transitions of an automaton that is minimized; each takes about 40 bytes.
 constexpr size_t kMinimizedTransitions = 1 << 20;
 
-// 0 .. count - 1 in disjoint sets, each a range of `elements`. Sets are split by marking members.
+// The numbers 0 .. count - 1 in disjoint sets, each a range of `elements`. Sets are split by
+// marking members.
 class Partition {
  public:
   explicit Partition(uint32_t count)
@@ -21,7 +22,7 @@ class Partition {
     std::iota(place_.begin(), place_.end(), 0u);
   }
 
-  // Begins with one set a key.
+  // Begins with one set per key.
   template <class Key>
   Partition(uint32_t count, const Key& key) : Partition(count) {
     std::stable_sort(elements_.begin(), elements_.end(),
@@ -96,7 +97,7 @@ struct Transition {
   uint32_t target;
 };
 
-// Bytes that no edge tells apart share a class.
+// Returns the class of each byte. Bytes that no edge tells apart share a class.
 std::array<uint8_t, 256> byte_classes(const Dfa& dfa) {
   std::array<bool, 257> begins{};
   for (const Dfa::State& state : dfa.states) {
@@ -128,7 +129,7 @@ std::vector<Transition> transitions_of(const Dfa& dfa) {
   return transitions;
 }
 
-// One state a block; the block of the old start first.
+// Builds an automaton with one state per block; the block of the old start comes first.
 Dfa merge_blocks(const Dfa& dfa, const Partition& blocks) {
   const uint32_t start = blocks.set_of(0);
   const auto id = [&](uint32_t state) {
@@ -139,7 +140,7 @@ Dfa merge_blocks(const Dfa& dfa, const Partition& blocks) {
   result.states.resize(blocks.sets());
   for (uint32_t s = 0; s < dfa.states.size(); ++s) {
     Dfa::State& merged = result.states[id(s)];
-    if (!merged.bytes.empty() || !merged.calls.empty()) continue;  // a sibling has filled it
+    if (!merged.bytes.empty() || !merged.calls.empty()) continue;  // already filled
     merged.accepting = dfa.states[s].accepting;
     for (const Dfa::ByteEdge& edge : dfa.states[s].bytes) {
       const uint32_t target = id(edge.target);

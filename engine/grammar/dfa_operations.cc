@@ -23,7 +23,7 @@ Row row_of(const Dfa& dfa, uint32_t state) {
   return row;
 }
 
-// Adds one byte after all that `edges` has.
+// Adds a byte that is larger than all bytes of `edges`.
 void append_byte(uint32_t byte, uint32_t target, std::vector<Dfa::ByteEdge>* edges) {
   if (!edges->empty() && edges->back().last + 1u == byte && edges->back().target == target) {
     edges->back().last = static_cast<uint8_t>(byte);
@@ -36,7 +36,8 @@ bool accepting(const Dfa& dfa, uint32_t state) {
   return state != kDead && dfa.states[state].accepting;
 }
 
-// Reads both at once. With `minus`, the text is accepted where b does not accept it.
+// Returns the product automaton, which reads a text with both. With `minus` it accepts texts that a
+// accepts and b does not.
 absl::StatusOr<Dfa> product(const Dfa& a, const Dfa& b, bool minus, AutomatonBudget* budget) {
   struct Pair {
     uint32_t a;
@@ -73,12 +74,12 @@ absl::StatusOr<Dfa> product(const Dfa& a, const Dfa& b, bool minus, AutomatonBud
   return result;
 }
 
-// Adds the escapes of JSON behind one state's '\'.
+// Adds the states that read JSON's escapes after the '\' of one state.
 class Escaper {
  public:
   Escaper(Dfa* dfa, const Row& row) : dfa_(dfa), row_(row) {}
 
-  // The state after '\', or kDead when the row has no character that needs one.
+  // Returns the state after '\', or kDead if the row has no character that needs one.
   uint32_t build() {
     for (const uint8_t plain : {uint8_t{'"'}, uint8_t{'\\'}}) escape(plain, plain);
     escape('b', '\b');

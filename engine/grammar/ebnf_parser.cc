@@ -21,7 +21,7 @@ void skip_name(Cursor* cursor) {
   while (continues_name(cursor->peek())) cursor->take_code_point();
 }
 
-// Spaces, ends of lines, comments.
+// Skips spaces, ends of lines and comments.
 void skip_space(Cursor* cursor) {
   while (!cursor->at_end()) {
     const char c = cursor->peek();

@@ -11,7 +11,7 @@
 
 namespace deltaserve::grammar {
 
-// The rule `root`. INVALID_ARGUMENT with the byte where it went wrong or the rule that is missing.
+// Returns the rule `root`. INVALID_ARGUMENT names the byte of the mistake or the missing rule.
 absl::StatusOr<RuleId> parse_ebnf(std::string_view source, RuleSet* rules);
 
 }  // namespace deltaserve::grammar

@@ -1,5 +1,5 @@
-// What every kind of grammar is turned into: rules whose bodies are expressions. Expressions live
-// in one array, children before parents, so that no pass over them recurses.
+// The common form of all kinds of grammar: rules whose bodies are expressions. Expressions are in
+// one array, children before parents, so that no pass over them recurses.
 #pragma once
 #include <cstdint>
 #include <limits>
@@ -26,10 +26,10 @@ struct Expression {
     kConcat,      // all children [begin, begin + size) in turn
     kAlternate,   // one of the children; without any, no text matches
     kRepeat,      // children[begin], min to max times; max may be kUnlimited
-    kSeparated,   // children but the last in turn, the optional ones perhaps; the last in between
+    kSeparated,   // children except the last, in turn, some optional; the last separates them
     kRule,        // a call of rule `begin`
-    kDfa,         // a text of dfas()[begin]
-    kTextBegin,   // matches nothing, at the begin of the text only
+    kDfa,         // any text of dfas()[begin]
+    kTextBegin,   // the empty text, at the begin of the text only
     kTextEnd,
   };
   Op op;
@@ -42,14 +42,17 @@ struct Expression {
 struct Rule {
   std::string name;
   ExprId body = 0;
-  // Never expanded in place: shared by many callers, or the owner of the keys that it has read.
+  // Is true if the rule must not be expanded in place: it has many callers, or it owns the keys
+  // read.
   bool separate = false;
-  // The text from the first '"' on is a key of the calling rule's object: it may not occur twice
-  // in one call of that rule, which must be separate. The text after '"' can always go on.
+  // Is true if the text from the first '"' on is a key of the calling rule's object: it may not
+  // occur twice in one call of that rule, which must be `separate`. The text after '"' can always
+  // go on.
   bool unique_key = false;
 };
 
-// Rules in the making. Expressions beyond the limit are dropped and make status() an error.
+// The rules of a grammar while it is built. Expressions beyond the limit are dropped, and status()
+// returns an error.
 class RuleSet {
  public:
   ExprId literal(std::string_view bytes);
@@ -58,7 +61,7 @@ class RuleSet {
   ExprId alternate(std::span<const ExprId> choices);
   ExprId repeat(ExprId part, uint32_t min, uint32_t max);
   ExprId optional(ExprId part) { return repeat(part, 0, 1); }
-  // `parts` in turn with `separator` between two; optional[i] ones may be left out.
+  // Adds `parts` in turn with `separator` between two; optional[i] ones may be left out.
   ExprId separated(std::span<const ExprId> parts, const std::vector<bool>& optional,
                    ExprId separator);
   ExprId call(RuleId rule);
@@ -75,12 +78,12 @@ class RuleSet {
   std::span<const CodePointRange> ranges(const Expression& e) const;
   std::string_view text(const Expression& e) const;
   const Dfa& dfa_of(const Expression& e) const { return dfas_[e.begin]; }
-  // Whether child i of a kSeparated may be left out.
+  // Returns true if child i of a kSeparated may be left out.
   bool is_optional(const Expression& e, size_t child) const { return optional_[e.min + child]; }
 
-  // INVALID_ARGUMENT when a limit was passed.
+  // Returns INVALID_ARGUMENT if a limit was passed.
   absl::Status status() const;
-  // For all automata on the way of these rules to a compiled grammar.
+  // The budget of all automata that are built while these rules are compiled.
   AutomatonBudget* budget() { return &budget_; }
 
  private:
@@ -98,7 +101,7 @@ class RuleSet {
   AutomatonBudget budget_;
 };
 
-// Groups that a parser has open: sequences and alternatives of regexes and of grammars.
+// The groups that a parser has open: sequences and alternatives of regexes and of grammars.
 class GroupStack {
  public:
   explicit GroupStack(RuleSet* rules) : rules_(rules) { open(); }
@@ -110,7 +113,7 @@ class GroupStack {
   ExprId finish();
   void append(ExprId e) { groups_.back().sequence.push_back(e); }
   void next_alternative();
-  // Whether the current alternative has a last part, which a quantifier could repeat.
+  // Returns true if the current alternative has a last part, which a quantifier could repeat.
   bool has_last() const { return !groups_.back().sequence.empty(); }
   void repeat_last(uint32_t min, uint32_t max);
   size_t depth() const { return groups_.size() - 1; }

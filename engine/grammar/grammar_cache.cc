@@ -8,7 +8,7 @@
 
 namespace deltaserve {
 
-// One compilation, and those who wait for it.
+// A compilation in progress, and the threads that wait for it.
 class GrammarCache::Flight {
  public:
   absl::StatusOr<Grammar> wait() {
@@ -58,7 +58,7 @@ absl::StatusOr<GrammarCache::Grammar> GrammarCache::get(std::string_view key,
   return is_first ? run(key, compile, flight.get()) : flight->wait();
 }
 
-// Whatever happens, those who wait are told.
+// Compiles the grammar and gives the result to the waiting threads, whatever happens.
 absl::StatusOr<GrammarCache::Grammar> GrammarCache::run(std::string_view key,
                                                         const Compile& compile, Flight* flight) {
   absl::StatusOr<Grammar> result = absl::UnavailableError("out of memory");
@@ -75,9 +75,10 @@ absl::StatusOr<GrammarCache::Grammar> GrammarCache::run(std::string_view key,
   return result;
 }
 
-// Before its flight ends, so that there is no moment in which it would be compiled once more.
+// Keeps a compiled grammar. Runs before its flight ends, so that there is no moment in which
+// another request would compile it again.
 void GrammarCache::keep(std::string_view key, const Grammar& grammar) {
-  Entries added, excess;  // what is destroyed, is so without the lock
+  Entries added, excess;  // entries to destroy after the lock is released
   added.push_front({std::string(key), grammar});
   const std::lock_guard lock(mutex_);
   by_key_.emplace(added.front().key, added.begin());
@@ -90,7 +91,7 @@ void GrammarCache::end_flight(std::string_view key) {
   flights_.erase(std::string(key));
 }
 
-// With mutex_ held. The masks have grown since the last time.
+// Moves out the entries beyond the limits; masks have grown since the last time. Requires mutex_.
 void GrammarCache::drop_excess(Entries* excess) {
   size_t grammars = 0, bytes = 0;
   auto entry = entries_.begin();

@@ -1,5 +1,5 @@
-// Compiled grammars of one vocabulary, kept across requests: a schema that comes again is neither
-// compiled again nor are the masks of the states that its answers have been in.
+// Keeps the compiled grammars of one vocabulary across requests: a schema that comes again needs no
+// compilation, and the masks of states that its answers visited exist already.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,17 +18,17 @@
 namespace deltaserve {
 
 struct GrammarCacheLimits {
-  size_t grammars = 0;   // that are kept; those that were used longest ago go first
-  size_t bytes = 0;      // of the same, their masks included
-  size_t all_bytes = 0;  // of those and the ones that requests still use
+  size_t grammars = 0;   // number kept; the least recently used are dropped first
+  size_t bytes = 0;      // of the kept ones, including their masks
+  size_t all_bytes = 0;  // of the kept ones and those that requests still use
 };
 
 struct GrammarCacheStats {
-  uint64_t hits = 0;       // found, or compiled by a request that came a little earlier
+  uint64_t hits = 0;       // found in the cache, or already being compiled by another request
   uint64_t misses = 0;     // compiled, with or without success
-  uint64_t evictions = 0;  // dropped for others
+  uint64_t evictions = 0;  // dropped to make room
   size_t grammars = 0;
-  size_t bytes = 0;  // of all grammars that are alive, kept or only in use
+  size_t bytes = 0;  // of all grammars in memory, cached or only in use
 };
 
 // Thread safety: any thread at any time.
@@ -43,9 +43,9 @@ class GrammarCache {
 
   const std::shared_ptr<const TokenTable>& table() const { return table_; }
 
-  // The grammar of `key`, which stands for the kind and the source. If there is none, made by
-  // `compile` on this thread, without a lock; whoever asks for the same key meanwhile waits for it
-  // and gets the same result. Failures are not kept. Heavy: never on an I/O thread.
+  // Returns the grammar of `key`, which identifies its kind and source. If there is none, `compile`
+  // makes it on this thread, without a lock; other threads that ask for the same key wait for the
+  // result. Failures are not kept. This may take long: never call it on an I/O thread.
   absl::StatusOr<Grammar> get(std::string_view key, const Compile& compile);
 
   GrammarCacheStats stats() const;
@@ -69,9 +69,9 @@ class GrammarCache {
 
   mutable std::mutex mutex_;
   // ---- Guarded by mutex_
-  Entries entries_;                                                   // last used first
+  Entries entries_;                                                   // most recently used first
   std::unordered_map<std::string_view, Entries::iterator> by_key_;    // the keys of entries_
-  std::unordered_map<std::string, std::shared_ptr<Flight>> flights_;  // being compiled
+  std::unordered_map<std::string, std::shared_ptr<Flight>> flights_;  // in progress
   GrammarCacheStats stats_;                                           // counters only
 };
 

@@ -1,4 +1,4 @@
-// The bytes that compiled grammars and the masks of their states hold together.
+// Counts the bytes that compiled grammars and the masks of their states hold together.
 #pragma once
 #include <atomic>
 #include <cstddef>
@@ -10,7 +10,7 @@ class GrammarMemory {
  public:
   explicit GrammarMemory(size_t most) : most_(most) {}
 
-  // False: there is no room, and nothing was taken.
+  // Counts `bytes`. Returns false if there is no room; then nothing was counted.
   [[nodiscard]] bool take(size_t bytes) {
     if (used_.fetch_add(bytes, std::memory_order_relaxed) + bytes <= most_) return true;
     give_back(bytes);

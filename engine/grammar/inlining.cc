@@ -1,5 +1,6 @@
-// Which rules are worth expanding in place: those that do not call themselves and that stay small
-// over all their uses. The masks of states without open rules need no look at the stack.
+// Decides which rules are worth expanding in place: those that do not call themselves and whose
+// copies at all their uses stay small. Masks of states without open rules need no look at the
+// stack.
 #include <algorithm>
 #include <cstdint>
 
@@ -11,7 +12,7 @@ namespace {
 
 using Op = Expression::Op;
 
-constexpr uint64_t kHuge = uint64_t{1} << 40;  // sums and products stop here
+constexpr uint64_t kHuge = uint64_t{1} << 40;  // larger sums and products become this
 
 uint64_t capped(uint64_t value) {
   return std::min(value, kHuge);
@@ -35,7 +36,8 @@ class Planner {
     for (const RuleId rule : order) size[rule] = body_size(rule, size);
     std::vector<bool> inlined(count_, false);
     std::vector<uint64_t> uses(count_, 0);
-    // Callers come after their callees in `order`: from its end, all uses of a rule are known.
+    // Callers come after their callees in `order`, so going from its end all uses of a rule are
+    // known.
     for (const RuleId rule : cyclic_) add_uses(rule, 1, &uses);
     for (size_t i = order.size(); i-- > 0;) {
       const RuleId rule = order[i];
@@ -50,7 +52,7 @@ class Planner {
  private:
   struct Call {
     RuleId callee;
-    uint64_t times;  // copies of the call in the caller's automaton
+    uint64_t times;  // number of copies of the call in the caller's automaton
   };
 
   // Visits the expressions under a rule's body, parents first, with their number of copies.
@@ -78,8 +80,8 @@ class Planner {
     }
   }
 
-  // Rules in an order in which callees precede callers; those on cycles, and those between two
-  // cycles, go to cyclic_ instead.
+  // Returns the rules in an order in which callees precede callers. Rules on cycles, and those
+  // between two cycles, go to cyclic_ instead.
   std::vector<RuleId> callees_first() {
     std::vector<bool> above =
         peel([&](RuleId r) { return callers_[r]; }, [&](RuleId r) { return callee_ids(r); });

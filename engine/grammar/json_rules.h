@@ -1,4 +1,4 @@
-// The parts of JSON as rules. Documents are compact, with one space at most after ',' and ':'.
+// Rules for the parts of JSON. Documents are compact, with one space at most after ',' and ':'.
 #pragma once
 #include <optional>
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace deltaserve::grammar {
 
-// Rules are added to the RuleSet when they are first asked for.
+// Adds each rule to the RuleSet when it is first asked for.
 class JsonRules {
  public:
   explicit JsonRules(RuleSet* rules) : rules_(rules) {}
@@ -18,23 +18,24 @@ class JsonRules {
   RuleId any_value();
   RuleId any_object();
   RuleId any_array();
-  // Any string: valid UTF-8, all escapes but those of surrogates.
+  // Returns the rule of any string: valid UTF-8, all escapes except those of surrogates.
   RuleId any_string();
   ExprId integer();
   ExprId number();
   ExprId boolean();
   ExprId null();
 
-  // A string of min to max characters.
+  // Returns a string of min to max characters.
   ExprId string_of_length(uint32_t min, uint32_t max);
-  // The texts of `content`, in quotes.
+  // Returns the texts of `content` in quotes.
   ExprId string_of(const Dfa& content);
-  // A key that is none of `names` and that the object has not had; the rule that calls it must be
-  // separate. Characters that JSON cannot hold unescaped are left out, but for '"' and '\'.
+  // Returns the rule of a key that is none of `names` and that the object has not had; the rule
+  // that calls it must be `separate`. Characters that JSON cannot hold unescaped are left out,
+  // except '"' and '\'.
   absl::StatusOr<RuleId> new_key(const std::vector<std::string>& names);
-  // "key": and what comes before the value.
+  // Returns "key": and what comes before the value.
   ExprId named(std::string_view key);
-  // The members of an object without end.
+  // Returns any number of members of an object.
   ExprId members(RuleId key, RuleId value);
   ExprId comma();
   ExprId colon();
@@ -52,7 +53,7 @@ class JsonRules {
   std::optional<RuleId> any_key_;
 };
 
-// `text`, UTF-8, as a JSON string with its quotes; escapes only where JSON demands them.
+// Returns `text`, which is UTF-8, as a JSON string with quotes; escapes only what JSON demands.
 std::string json_quoted(std::string_view text);
 
 }  // namespace deltaserve::grammar

@@ -27,7 +27,7 @@ namespace json = boost::json;
 
 using ExprOr = absl::StatusOr<ExprId>;
 
-// A value as it is generated for enum and const.
+// Returns a value of enum or const as it is generated.
 std::string spelled(const json::value& value) {
   const double* real = value.if_double();
   if (real == nullptr) return json::serialize(value);
@@ -35,7 +35,7 @@ std::string spelled(const json::value& value) {
   return std::string(digits, std::to_chars(digits, digits + sizeof digits, *real).ptr);
 }
 
-// Each place in the schema becomes a rule; places wait in a queue, so that depth costs no stack.
+// Turns each place in the schema into a rule. Places wait in a queue, so that depth costs no stack.
 class SchemaCompiler {
  public:
   SchemaCompiler(const json::value& root, RuleSet* rules)
@@ -73,7 +73,7 @@ class SchemaCompiler {
     return rules_->call(rule_for(schema, name));
   }
 
-  // A place under `name`, cut where it would grow without end.
+  // Returns the name of a place under `name`, shortened when it would grow without end.
   static std::string under(const std::string& name, std::string_view step) {
     constexpr size_t kShown = 200;
     if (name.size() > kShown) return name;
@@ -216,7 +216,7 @@ class SchemaCompiler {
     return bounds;
   }
 
-  // A call of the rule that all schemas share whose keywords of one kind are the same.
+  // Calls the rule that is shared by all schemas with equal keywords of one kind.
   template <class Build>
   ExprOr shared(const char* kind, const json::object& schema, Keyword keywords,
                 const Build& build) {
@@ -306,7 +306,7 @@ class SchemaCompiler {
       if (items != nullptr) return call(*items, under(name, "items"));
       return rules_->call(json_.any_value());
     };
-    // From the back: item i and what follows it.
+    // Items are built from the last to the first: item i is followed by the items after it.
     const auto fixed = static_cast<uint32_t>(std::min<size_t>(prefix->size(), most));
     const auto left = [&](uint32_t count) { return count > fixed ? count - fixed : 0; };
     const bool open = most > fixed;
@@ -330,7 +330,7 @@ class SchemaCompiler {
     return json_.concat({rules_->literal("["), rest, rules_->literal("]")});
   }
 
-  // The names that an object must have.
+  // Returns the names that an object must have.
   static absl::StatusOr<std::vector<std::string>> required_names(const json::object& schema) {
     std::vector<std::string> names;
     const json::value* required = find(schema, "required");
@@ -385,7 +385,7 @@ class SchemaCompiler {
       members.push_back(json_.members(*key, value_rule(other, "additionalProperties")));
       optional.push_back(true);
     }
-    // The keys are unique to this call: the object is a rule of its own.
+    // Keys are unique within one call, so the object is a rule of its own.
     const RuleId rule = rules_->add_rule(name);
     rules_->rule(rule).separate = additional != nullptr;
     const ExprId body =

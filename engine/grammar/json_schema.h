@@ -21,8 +21,8 @@
 
 namespace deltaserve::grammar {
 
-// The rule of the whole schema. INVALID_ARGUMENT with the place in the schema (a JSON pointer) and
-// the keyword.
+// Adds the rule of the whole schema and returns it. INVALID_ARGUMENT names the place in the schema
+// (a JSON pointer) and the keyword.
 absl::StatusOr<RuleId> add_schema_rules(const boost::json::value& schema, RuleSet* rules);
 
 }  // namespace deltaserve::grammar

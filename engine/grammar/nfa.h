@@ -1,4 +1,5 @@
-// Thompson's automaton of rules: what expressions become before they are made deterministic.
+// The nondeterministic (Thompson) automaton of rules, an intermediate step from expressions to
+// deterministic automata.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -13,9 +14,9 @@ class Nfa {
     enum class Kind : uint8_t { kEpsilon, kBytes, kCall, kTextBegin, kTextEnd };
     uint32_t source;
     uint32_t target;
-    uint32_t rule = 0;  // of a kCall
+    uint32_t rule = 0;  // with kCall
     Kind kind = Kind::kEpsilon;
-    uint8_t first = 0;  // of kBytes, inclusive
+    uint8_t first = 0;  // with kBytes, inclusive
     uint8_t last = 0;
   };
 
@@ -24,12 +25,13 @@ class Nfa {
   size_t size() const { return edges_.size(); }
   uint32_t states() const { return states_; }
 
-  // After it, edges() and the classes may be asked for until the next add().
+  // Prepares edges() and the classes; they may be used until the next add().
   void index_edges();
   std::span<const Edge> edges(uint32_t state) const {
     return {edges_.data() + first_[state], first_[state + 1] - first_[state]};
   }
-  // Bytes that no edge tells apart are in one class; the classes ascend with their bytes.
+  // Returns the number of byte classes: bytes that no edge tells apart are in one class; the
+  // classes ascend with their bytes.
   int byte_classes() const { return classes_; }
   int class_of(uint8_t byte) const { return class_of_[byte]; }
   uint8_t first_byte(int byte_class) const { return first_byte_[byte_class]; }

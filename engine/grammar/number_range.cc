@@ -13,13 +13,13 @@
 namespace deltaserve::grammar {
 namespace {
 
-// Regexes below are joined by '|'; this one matches no text.
+// A regex that matches no text. The regexes below are joined by '|'.
 constexpr std::string_view kNothing = "[^\\x00-\xF4\x8F\xBF\xBF]";
 constexpr size_t kLongestWhole =
     std::max(grammar_limits::kIntegerDigits, grammar_limits::kBoundedNumberDigits);
 constexpr std::string_view kAnyInteger = "(?:0|[1-9][0-9]*)";
 
-// A bound without rounding: [-]whole.fraction, no zeros to spare.
+// A bound without rounding: [-]whole.fraction, without superfluous zeros.
 struct Decimal {
   bool negative = false;
   std::string whole = "0";
@@ -49,7 +49,7 @@ Decimal decimal_of(const NumberBounds::Bound& bound) {
   decimal.fraction = point < text.size() ? text.substr(point + 1) : "";
   while (decimal.fraction.ends_with('0')) decimal.fraction.pop_back();
   if (decimal.is_zero()) decimal.negative = false;
-  // Beyond all numbers that are generated, wherever exactly.
+  // It lies beyond all numbers that are generated; its exact value does not matter.
   if (decimal.whole.size() > kLongestWhole) {
     decimal.whole = "1" + std::string(kLongestWhole, '0');
     decimal.fraction.clear();
@@ -70,7 +70,7 @@ std::string any_digits(size_t count) {
   return str_cat("[0-9]{", count, "}");
 }
 
-// Whole numbers, without sign, above (or from, with `inclusive`) `digits`.
+// Returns a regex of whole numbers without sign above `digits`, or from it on with `inclusive`.
 std::string wholes_above(const std::string& digits, bool inclusive) {
   const size_t n = digits.size();
   std::vector<std::string> choices{str_cat("[1-9][0-9]{", n, ",}")};
@@ -99,7 +99,7 @@ std::string wholes_below(const std::string& digits, bool inclusive) {
   return alternatives(choices);
 }
 
-// What may follow the whole part of a number that has the bound's whole part.
+// Returns a regex of what may follow the whole part, for numbers that have the bound's whole part.
 std::string fractions_above(const std::string& digits, bool inclusive) {
   std::vector<std::string> choices;
   for (size_t i = 0; i < digits.size(); ++i) {
@@ -125,7 +125,7 @@ std::string fractions_below(const std::string& digits, bool inclusive) {
   return alternatives(choices);
 }
 
-// Numbers without sign on one side of the bound's absolute value.
+// Returns a regex of the numbers without sign on one side of the bound's absolute value.
 std::string magnitudes_above(const Decimal& bound) {
   const std::string equal = str_cat(bound.whole, fractions_above(bound.fraction, !bound.exclusive));
   return str_cat("(?:", wholes_above(bound.whole, false), "(?:\\.[0-9]+)?|", equal, ")");

@@ -1,4 +1,4 @@
-// Decimal numbers between bounds, as automata over their digits: exact, without arithmetic.
+// Automata of the decimal numbers between bounds. They compare digits exactly, without arithmetic.
 #pragma once
 #include <boost/json/value.hpp>
 #include <optional>
@@ -17,11 +17,12 @@ struct NumberBounds {
   std::optional<Bound> max;
 };
 
-// Integers of at most grammar_limits::kIntegerDigits digits; none may be left.
+// Returns the integers of at most grammar_limits::kIntegerDigits digits; there may be none.
 absl::StatusOr<Dfa> integers_between(const NumberBounds& bounds, AutomatonBudget* budget);
 
-// Numbers without an exponent and of at most kBoundedNumberDigits digits: so few that no two of
-// them, nor one and a bound, are the same double. INVALID_ARGUMENT when a bound has more digits.
+// Returns the numbers without an exponent and of at most kBoundedNumberDigits digits: so few that
+// no two of them, nor one and a bound, are the same double. INVALID_ARGUMENT if a bound has more
+// digits.
 absl::StatusOr<Dfa> numbers_between(const NumberBounds& bounds, AutomatonBudget* budget);
 
 }  // namespace deltaserve::grammar

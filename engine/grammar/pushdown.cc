@@ -31,7 +31,7 @@ class PushdownCompiler {
  private:
   static constexpr uint32_t kUseless = ~uint32_t{0};
 
-  // States of all automata are numbered through: those of part p from base_[p].
+  // Returns a state by its number in the whole grammar: those of part p begin at base_[p].
   const Dfa::State& state(uint32_t id) const {
     return automata_[part_of_[id]].states[id - base_[part_of_[id]]];
   }
@@ -56,8 +56,8 @@ class PushdownCompiler {
     return absl::OkStatus();
   }
 
-  // Depth first along the calls at the starts of rules. Also counts, callees first, the ways in
-  // which each rule may be entered.
+  // Searches depth first along the calls at the starts of rules. It also counts, callees first, the
+  // ways in which each rule may be entered.
   absl::Status refuse_left_recursion() {
     enum : uint8_t { kNew, kOpen, kDone };
     std::vector<uint8_t> mark(automata_.size(), kNew);
@@ -96,10 +96,10 @@ class PushdownCompiler {
     return absl::OkStatus();
   }
 
-  // How deep the stack must grow before the rule of a state can end, by states in the order of
-  // that depth (Knuth's generalization of Dijkstra's algorithm). States from which the rule cannot
-  // end within the stack stay kUseless. A rule that is called must read something: its entry is a
-  // second copy of its start, which does not accept.
+  // Computes how deep the stack must grow before the rule of a state can end, for states in the
+  // order of that depth (Knuth's generalization of Dijkstra's algorithm). States from which the
+  // rule cannot end within the stack stay kUseless. A rule that is called must read something: its
+  // entry is a second copy of its start, which does not accept.
   void find_needs() {
     const auto states = static_cast<uint32_t>(part_of_.size());
     const auto parts = static_cast<uint32_t>(automata_.size());
@@ -147,7 +147,7 @@ class PushdownCompiler {
 
   uint32_t entry_need(uint32_t part) const { return need_[part_of_.size() + part]; }
 
-  // Whether a call can be followed.
+  // Returns true if a call can be followed.
   bool is_useful(const Dfa::CallEdge& call, uint32_t part) const {
     return entry_need(call.rule) != kUseless && need_[id_of(part, call.target)] != kUseless;
   }
@@ -235,7 +235,7 @@ class PushdownCompiler {
     return absl::OkStatus();
   }
 
-  // The bytes that `state` reads itself.
+  // Returns the bytes that `state` reads itself.
   ByteSet own_bytes(StateId s) const {
     ByteSet bytes;
     for (int byte = 0; byte < 256; ++byte) {
@@ -261,7 +261,7 @@ class PushdownCompiler {
   void find_follow_bytes() {
     std::vector<ByteSet>& follow = result_.follow_;
     follow.assign(automata_.size(), {});
-    std::vector<std::vector<uint16_t>> inherits(automata_.size());  // caller: callees at its end
+    std::vector<std::vector<uint16_t>> inherits(automata_.size());  // by caller: callees at its end
     for (size_t s = 0; s < kept_.size(); ++s) {
       for (const Pushdown::Call& call : result_.calls(static_cast<StateId>(s))) {
         follow[call.rule] |= first_bytes(call.resume);

@@ -1,8 +1,8 @@
-// A compiled grammar: one deterministic automaton a rule, over bytes and calls of rules, in flat
-// tables. To read a text, a stack of states is kept, the rules that are open; a state may both read
-// a byte and enter rules, so that there may be several stacks (stack_walker.h).
+// A compiled grammar: one deterministic automaton per rule, over bytes and calls of rules, in flat
+// tables. A reader of a text keeps a stack of states, one per open rule. A state may both read a
+// byte and enter rules, so there may be several stacks at once (stack_walker.h).
 //
-// Every state lies on the way of some text: what is entered can be completed.
+// Every state is part of some text: any rule that is entered can be completed.
 #pragma once
 #include <array>
 #include <bitset>
@@ -26,15 +26,16 @@ class Pushdown {
  public:
   struct Call {
     StateId entry;   // of the called rule, which reads at least one byte
-    StateId resume;  // where the caller goes on
+    StateId resume;  // where the caller continues
     uint16_t rule;
     uint16_t entry_need;  // rules beyond this one that must be open before it can end
-    // Whether `resume` only ends the caller: then no frame is kept, and right recursion is flat.
+    // Is true if `resume` only ends the caller: then no frame is kept, and right recursion stays
+    // flat.
     bool is_tail = false;
   };
 
-  // INVALID_ARGUMENT when a rule calls itself before it reads anything, when no text matches, or
-  // when a limit is passed.
+  // Returns INVALID_ARGUMENT if a rule calls itself before it reads anything, if no text matches,
+  // or if a limit is exceeded.
   static absl::StatusOr<Pushdown> compile(const RuleSet& rules, RuleId root,
                                           AutomatonBudget* budget);
 
@@ -45,21 +46,21 @@ class Pushdown {
   std::span<const Call> calls(StateId state) const {
     return {calls_.data() + first_call_[state], first_call_[state + 1] - first_call_[state]};
   }
-  // Whether the rule may end here.
+  // Returns true if the rule may end here.
   bool accepting(StateId state) const { return accepting_[state]; }
-  // Whether the rule may go on from here.
+  // Returns true if the rule may go on from here.
   bool goes_on(StateId state) const { return goes_on_[state]; }
-  // Rules that must be open beyond this one before it can end; at most kStackDepth.
+  // Returns how many more rules must be open before this one can end; at most kStackDepth.
   uint32_t need(StateId state) const { return need_[state]; }
   bool in_unique_key(StateId state) const { return unique_key_[rule_of_[state]]; }
-  // The bytes that a text of the rule may begin with.
+  // Returns the bytes that a text of the rule may begin with.
   const ByteSet& first(uint16_t rule) const { return first_[rule]; }
-  // The bytes that may come after the rule of `state`.
+  // Returns the bytes that may come after the rule of `state`.
   const ByteSet& follow(StateId state) const { return follow_[rule_of_[state]]; }
-  // The bytes that occur in texts.
+  // Returns the bytes that occur in texts.
   const ByteSet& alphabet() const { return alphabet_; }
   size_t states() const { return accepting_.size(); }
-  // Of its tables, and of one pointer a state for the masks that are made of it.
+  // Returns the bytes of the tables, plus one pointer per state for its mask.
   size_t bytes() const;
 
  private:

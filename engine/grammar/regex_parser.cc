@@ -112,7 +112,7 @@ class RegexParser {
     return absl::OkStatus();
   }
 
-  // Whether '{' begins a quantifier; otherwise it is a character.
+  // Returns true if '{' begins a quantifier; otherwise it is a character.
   bool is_counted() {
     Cursor ahead = cursor_;
     ahead.take("{");
@@ -172,7 +172,7 @@ class RegexParser {
     return absl::OkStatus();
   }
 
-  // After '['.
+  // Parses a class; the '[' has been read.
   absl::StatusOr<CodePointSet> parse_class() {
     const bool negated = cursor_.take("^");
     if (cursor_.peek() == ']') return cursor_.error("an empty class: write \\] for a ']' in it");

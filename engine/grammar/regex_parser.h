@@ -10,15 +10,15 @@
 
 namespace deltaserve::grammar {
 
-// The whole text matches. INVALID_ARGUMENT with the byte where it went wrong.
+// Returns an expression that matches a whole text. INVALID_ARGUMENT names the byte of the mistake.
 absl::StatusOr<ExprId> parse_regex(std::string_view source, RuleSet* rules);
 
-// The minimal automaton of `source`. With `search` it accepts every text in which some part
-// matches, otherwise those that match as a whole.
+// Returns the minimal automaton of `source`. With `search` it accepts every text in which some part
+// matches, otherwise only texts that match as a whole.
 absl::StatusOr<Dfa> regex_dfa(std::string_view source, AutomatonBudget* budget,
                               bool search = false);
 
-// For our own regexes, which are known to be sound.
+// Parses one of our own regexes, which must be valid.
 ExprId builtin_regex(std::string_view source, RuleSet* rules);
 
 }  // namespace deltaserve::grammar

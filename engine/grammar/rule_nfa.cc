@@ -36,8 +36,8 @@ class Builder {
  private:
   static constexpr uint32_t kNoPart = ~uint32_t{0};
 
-  // To be built: `expr` between two states. It adds no edge into `from` and none out of `to`, so
-  // that fragments may share their ends.
+  // Work to do: `expr` is to be built between two states. It adds no edge into `from` and none out
+  // of `to`, so that fragments may share their ends.
   struct Fragment {
     ExprId expr;
     uint32_t from;
@@ -53,7 +53,7 @@ class Builder {
     return part_of_[rule];
   }
 
-  // False when `amount` more pieces of work would pass the limit.
+  // Returns false if `amount` more pieces of work would exceed the limit.
   bool spend(size_t amount) {
     spent_ += amount;
     too_large_ = too_large_ || spent_ > grammar_limits::kNfaEdges;
@@ -152,7 +152,7 @@ class Builder {
     }
   }
 
-  // Two tracks: `none` where no part has been read yet, `some` where the next needs a separator.
+  // Builds two tracks: in `none` no part has been read yet, in `some` the next needs a separator.
   void add_separated(const Expression& e, const Fragment& f) {
     constexpr uint32_t kNone = ~uint32_t{0};
     const std::span<const ExprId> children = rules_.children(e);
@@ -191,7 +191,7 @@ class Builder {
     }
   }
 
-  // Finds the rules that match the empty text, and lets their calls be passed over. Such a call
+  // Finds the rules that match the empty text, and allows their calls to be skipped. Such a call
   // then reads at least one byte.
   void add_empty_calls() {
     Nfa& nfa = result_.nfa;

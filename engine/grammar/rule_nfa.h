@@ -1,4 +1,5 @@
-// Rules as one nondeterministic automaton: each rule a part of it, calls an edge kind of their own.
+// The rules of a grammar as one nondeterministic automaton. Each rule is a part of it; calls are
+// edges of their own kind.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -16,18 +17,18 @@ struct RuleNfa {
     uint32_t final;
     bool nullable = false;  // matches the empty text
   };
-  Nfa nfa;                  // indexed; a call of a nullable rule has an epsilon edge beside it
+  Nfa nfa;                  // indexed; a call of a nullable rule has an epsilon edge too
   std::vector<Part> parts;  // parts[0] is the root; calls name the index into parts
 };
 
-// `root` and what it calls. Small rules that do not call themselves are expanded in place.
-// INVALID_ARGUMENT when a repetition makes it too large.
+// Builds `root` and the rules it calls. Small rules that do not call themselves are expanded in
+// place. INVALID_ARGUMENT if a repetition makes it too large.
 absl::StatusOr<RuleNfa> build_rule_nfa(const RuleSet& rules, RuleId root);
 
-// For each rule, whether every call of it is expanded in place.
+// Returns for each rule whether every call of it is expanded in place.
 std::vector<bool> plan_inlining(const RuleSet& rules);
 
-// The automaton of one rule that calls none.
+// Returns the automaton of one rule that calls no other.
 absl::StatusOr<Dfa> rule_dfa(const RuleSet& rules, RuleId rule, AutomatonBudget* budget);
 
 }  // namespace deltaserve::grammar

@@ -1,4 +1,4 @@
-// Reading the keywords of one JSON Schema object.
+// Reads the keywords of one JSON Schema object.
 #pragma once
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -10,7 +10,7 @@
 
 namespace deltaserve::grammar {
 
-// Sets of JSON's types. A number with a zero fraction is an integer.
+// A set of JSON's types. A number with a zero fraction is an integer.
 using Types = uint8_t;
 inline constexpr Types kNull = 1;
 inline constexpr Types kBoolean = 2;
@@ -22,9 +22,9 @@ inline constexpr Types kArray = 32;
 inline constexpr Types kObject = 64;
 inline constexpr Types kAllTypes = 127;
 
-// What a keyword does.
+// The effect of a keyword.
 enum class Keyword : uint8_t {
-  kAnnotation,  // nothing
+  kAnnotation,  // no effect
   kDefinitions,
   kType,
   kValues,   // enum, const
@@ -35,34 +35,34 @@ enum class Keyword : uint8_t {
   kOfObject,
 };
 
-// Nothing for keywords that are not supported.
+// Returns nullopt for keywords that are not supported.
 std::optional<Keyword> keyword_of(std::string_view name);
 
-// INVALID_ARGUMENT that names the first keyword that is not supported.
+// Returns INVALID_ARGUMENT that names the first keyword that is not supported.
 absl::Status check_keywords(const boost::json::object& schema);
 
-// The value of a keyword, or null. boost::json::object::if_contains for our strings.
+// Returns the value of a keyword, or null: boost::json::object::if_contains for our string type.
 const boost::json::value* find(const boost::json::object& schema, std::string_view keyword);
 
-// `type` and `nullable`; kAllTypes without them.
+// Returns the types by `type` and `nullable`; kAllTypes without them.
 absl::StatusOr<Types> declared_types(const boost::json::object& schema);
-// declared_types() or, without `type`, those that the schema's keywords speak about; all when they
-// speak about none.
+// Returns declared_types(), or without `type` those that the schema's keywords apply to, or all if
+// no keyword applies to a type.
 absl::StatusOr<Types> generated_types(const boost::json::object& schema);
 Types type_of(const boost::json::value& value);
-// Nothing for values that are no numbers. A long double holds every number of boost::json.
+// Returns nullopt for values that are not numbers. A long double holds every number of boost::json.
 std::optional<long double> number_of(const boost::json::value& value);
 
-// A non-negative whole number that is at most grammar_limits::kRepetitions.
+// Returns a whole number between 0 and grammar_limits::kRepetitions.
 absl::StatusOr<std::optional<uint32_t>> count_keyword(const boost::json::object& schema,
                                                       std::string_view keyword);
 
-// Whether the two are the same JSON value: 1 is 1.0.
+// Returns true if the two are the same JSON value: 1 is 1.0.
 bool same_json(const boost::json::value& a, const boost::json::value& b);
 
-// INVALID_ARGUMENT when `schema` is too large or too deep or has text that is not UTF-8.
+// Returns INVALID_ARGUMENT if `schema` is too large or too deep or has text that is not UTF-8.
 absl::Status check_schema_size(const boost::json::value& schema);
-// The bytes of a schema as limits count them.
+// Returns the bytes of a schema as limits count them.
 size_t schema_bytes(const boost::json::value& schema);
 
 }  // namespace deltaserve::grammar

@@ -56,7 +56,7 @@ uint64_t mix(uint64_t a, uint64_t b) {
   return (a ^ (b + 0x9E3779B97F4A7C15u)) * 0xFF51AFD7ED558CCDu;
 }
 
-// Equal for values that same_json() calls the same.
+// Returns a hash that is equal for values that same_json() calls equal.
 uint64_t json_hash(const json::value& value) {
   uint64_t hash = 0;
   std::vector<std::pair<const json::value*, uint64_t>> pending{{&value, 1}};  // with their place
@@ -98,7 +98,7 @@ class ValueSet {
   std::unordered_multimap<uint64_t, const json::value*> values_;
 };
 
-// The values that are in both lists.
+// Returns the values that are in both lists.
 json::array shared_values(const json::array& a, const json::array& b) {
   const ValueSet in_b(b);
   json::array shared;
@@ -157,7 +157,7 @@ class Merger {
     result_[json::string_view(name.data(), name.size())] = std::move(value);
   }
 
-  // Wrong values are found when the result is read: they count as the larger here.
+  // Compares numbers. An invalid value counts as the larger here; reading the result reports it.
   static bool larger(const json::value& a, const json::value& b) {
     const std::optional<long double> left = number_of(a);
     const std::optional<long double> right = number_of(b);
@@ -173,7 +173,7 @@ class Merger {
     return absl::OkStatus();
   }
 
-  // What `schema` says about property `name`; null for nothing.
+  // Returns the schema of property `name`; null if there is none.
   static const json::value* property(const json::object& schema, json::string_view name) {
     const json::value* properties = find(schema, "properties");
     if (properties != nullptr && properties->is_object()) {
@@ -185,7 +185,7 @@ class Merger {
 
   absl::Status merge_objects() {
     json::object properties;
-    json::object required;  // as a set in its order
+    json::object required;  // a set that keeps its order
     bool has_properties = false;
     bool has_required = false;
     for (const json::object* part : {&a_, &b_}) {
@@ -226,7 +226,7 @@ class Merger {
   json::object result_;
 };
 
-// A property that both require, with values that have nothing in common.
+// Returns true if both require a property whose values have nothing in common.
 bool has_discriminator(const json::object& a, const json::object& b) {
   const auto requires_name = [](const json::object& schema, json::string_view name) {
     const json::value* required = find(schema, "required");
@@ -252,7 +252,7 @@ bool has_discriminator(const json::object& a, const json::object& b) {
   return false;
 }
 
-// The types that documents under `schema` can have, and those of the documents generated from it.
+// The types that documents under `schema` can have, and the types of those generated from it.
 struct BranchTypes {
   Types valid = kAllTypes;
   Types generated = kAllTypes;

@@ -20,10 +20,10 @@ namespace {
 
 namespace json = boost::json;
 
-// References that lead to each other, and parts of an allOf, parts of parts included.
+// Limits chains of references and the parts of an allOf, including parts of parts.
 constexpr size_t kParts = 256;
 
-// One step of a JSON pointer without its escapes: %XX, ~0 and ~1.
+// Returns one step of a JSON pointer without its escapes: %XX, ~0 and ~1.
 std::string unescaped(std::string_view step) {
   std::string result;
   for (size_t i = 0; i < step.size(); ++i) {
@@ -87,7 +87,7 @@ absl::StatusOr<const json::value*> SchemaResolver::target(const json::value& ref
 
 absl::StatusOr<const json::value*> SchemaResolver::keep(json::value schema) {
   const auto [known, added] = merged_by_text_.try_emplace(json::serialize(schema), nullptr);
-  if (!added) return known->second;  // so that a schema that merges itself comes to an end
+  if (!added) return known->second;  // lets a schema that merges itself come to an end
   merged_bytes_ += schema_bytes(schema);
   if (merged_.size() >= grammar_limits::kMergedSchemas ||
       merged_bytes_ > grammar_limits::kMergedBytes) {

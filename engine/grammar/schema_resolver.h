@@ -1,4 +1,4 @@
-// Where a schema is written: references followed, allOf and siblings merged.
+// Finds the schema that is meant at a place: follows references, merges allOf and siblings.
 #pragma once
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -13,17 +13,17 @@ namespace deltaserve::grammar {
 
 class SchemaResolver {
  public:
-  // `root` must outlive this object.
+  // Resolves within `root`, which must outlive this object.
   explicit SchemaResolver(const boost::json::value& root) : root_(root) {}
 
-  // The value at a reference such as "#/$defs/a".
+  // Returns the value at a reference such as "#/$defs/a".
   absl::StatusOr<const boost::json::value*> target(const boost::json::value& reference) const;
 
-  // `schema` when it is a schema of its own; what it stands for when it only refers to another;
+  // Returns `schema` itself if it has no references; the target if it is only a reference;
   // otherwise a new schema without $ref and allOf, which lives as long as this object.
   absl::StatusOr<const boost::json::value*> resolve(const boost::json::value& schema);
 
-  // A new schema that holds where both hold.
+  // Returns a new schema that holds where both hold.
   absl::StatusOr<const boost::json::value*> both(const boost::json::object& a,
                                                  const boost::json::value& b);
 
@@ -37,7 +37,8 @@ class SchemaResolver {
   size_t merged_bytes_ = 0;
 };
 
-// The keywords of `schema` that are neither annotations nor definitions nor named in `without`.
+// Returns the keywords of `schema` that are neither annotations nor definitions nor named in
+// `without`.
 boost::json::object constraints_of(const boost::json::object& schema,
                                    std::initializer_list<const char*> without);
 

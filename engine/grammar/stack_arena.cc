@@ -6,7 +6,7 @@ namespace deltaserve::grammar {
 namespace {
 
 constexpr uint32_t kNoFrame = ~uint32_t{0};
-// A list of keys that is longer is searched through its sorted copy.
+// A longer list of keys is searched through its sorted copy.
 constexpr size_t kShortList = 32;
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The frames under the stacks of a pushdown automaton, and the keys that open objects have read.
-// Both are linked lists that share their tails; equal stacks of frames have equal ids.
+// Stores the frames under the stacks of a pushdown automaton, and the keys that open objects have
+// read. Both are linked lists that share their tails; equal stacks of frames have equal ids.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace deltaserve::grammar {
 
-// A state and what is under it. In a unique key, `note` is the hash of the key so far (0: its '"'
-// has not come); elsewhere it is the list of the keys that this call of the rule has read.
+// A state and the frames under it. In a unique key, `note` is the hash of the key so far (0: its
+// '"' has not come); elsewhere it is the list of the keys that this call of the rule has read.
 struct Stack {
   StateId state;
   uint32_t parent;  // a frame
@@ -27,13 +27,13 @@ class StackArena {
   // The bottom counts as `bottom_depth` open rules.
   explicit StackArena(uint32_t bottom_depth = 0);
 
-  // A frame: `stack.state` is where its rule goes on.
+  // Returns a frame; `stack.state` is where its rule continues.
   uint32_t push(const Stack& stack);
   const Stack& frame(uint32_t id) const { return frames_[id].stack; }
-  // Frames from this one to the bottom.
+  // Returns the number of frames from this one to the bottom.
   uint32_t depth(uint32_t id) const { return frames_[id].depth; }
 
-  // `keys` and one more; kRefused when it is in the list.
+  // Returns `keys` with one more key; kRefused if the list has it already.
   uint32_t add_key(uint32_t keys, uint64_t hash);
 
   struct Mark {
@@ -41,10 +41,11 @@ class StackArena {
     size_t keys;
   };
   Mark mark() const { return {frames_.size(), keys_.size()}; }
-  // Forgets all that was added since.
+  // Forgets everything that was added after `mark`.
   void rewind(const Mark& mark);
 
-  // Drops what no stack of `live` needs when that is more than half, and renames the rest.
+  // Drops the frames that no stack of `live` needs if they are more than half, and renumbers the
+  // rest.
   void compact(const Pushdown& grammar, std::vector<Stack>* live);
 
  private:

@@ -12,7 +12,7 @@ void add_distinct(const Stack& stack, std::vector<Stack>* out, size_t begin) {
   if (std::find(out->begin() + begin, out->end(), stack) == out->end()) out->push_back(stack);
 }
 
-// FNV-1a; 0 stands for "not begun".
+// Computes FNV-1a, avoiding 0, which stands for "not begun".
 uint64_t hash_byte(uint64_t hash, uint8_t byte) {
   if (hash == 0) return byte == '"' ? 14695981039346656037u : 0;
   hash = (hash ^ byte) * 1099511628211u;

@@ -11,16 +11,16 @@ namespace deltaserve::grammar {
 
 class StackWalker {
  public:
-  // Whether keys that may not occur twice are compared. Without, only touched_key() tells that a
-  // key has ended.
+  // Says whether keys that may not occur twice are compared. If not, only touched_key() tells that
+  // a key has ended.
   enum class Keys { kCompare, kIgnore };
 
   StackWalker(const Pushdown& grammar, StackArena* arena, Keys keys)
       : grammar_(grammar), arena_(arena), keys_(keys) {}
 
-  // Appends to *out, from index `begin` on without doubles, where `byte` leads from `stack`. Where
-  // it ends the rule above frame `base`, that frame goes to exits() instead, with the key noted
-  // that has ended there.
+  // Appends the stacks after `byte` to *out, without duplicates from index `begin` on. If it ends
+  // the rule above frame `base`, that frame goes to exits() instead, with the key that has ended
+  // there.
   void step(const Stack& stack, uint8_t byte, uint32_t base, std::vector<Stack>* out, size_t begin);
   const std::vector<uint32_t>& exits() const { return exits_; }
   bool touched_key() const { return touched_key_; }
@@ -31,15 +31,15 @@ class StackWalker {
 
   struct Result {
     bool complete = false;      // the text may end here
-    std::vector<Stack> stacks;  // where it may go on
+    std::vector<Stack> stacks;  // where it may continue
   };
   // Reads `bytes` from `stack`, or from where the rule above `frame` has just ended. Without
-  // `result`, stops as soon as it is sure that `bytes` may come. What one stack may become does
-  // not depend on others.
+  // `result` it stops as soon as it is certain that `bytes` may come. Stacks do not affect one
+  // another.
   bool read(const Stack& stack, std::string_view bytes, Result* result);
   bool read_after(uint32_t frame, std::string_view bytes, Result* result);
 
-  // The deepest stack that any step so far asked for, completed rules included.
+  // Returns the deepest stack that any step so far needed, including completed rules.
   uint32_t reach() const { return reach_; }
 
  private:
@@ -50,7 +50,7 @@ class StackWalker {
     friend bool operator==(const Pending&, const Pending&) = default;
   };
 
-  // Whether a rule at `depth` can still end within the bound on the stack.
+  // Returns true if a rule at `depth` can still end within the limit of the stack.
   bool fits(uint32_t depth, uint32_t need);
   void enter_calls(const Stack& stack, uint8_t byte);
   void land(Stack stack, uint32_t base, std::vector<Stack>* out, size_t begin);
@@ -65,7 +65,7 @@ class StackWalker {
   uint32_t reach_ = 0;
   std::vector<uint32_t> exits_;
   bool touched_key_ = false;
-  // Scratch
+  // ---- Scratch memory
   std::vector<Stack> entered_;
   std::vector<Pending> pending_;
   std::vector<Stack> now_;

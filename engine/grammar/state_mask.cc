@@ -40,21 +40,21 @@ class MaskBuilder {
  private:
   static constexpr uint32_t kNoExit = 0;  // exits are at depth 1 or more
 
-  // Whether tokens under a node can be allowed.
+  // Says whether tokens under a node can be allowed.
   enum class Fate { kAlive, kDead, kUnknown };
 
-  // What is known after the first d bytes of a path.
+  // The knowledge after the first d bytes of a path.
   struct Level {
     size_t stacks_begin = 0;  // in stacks_
     size_t stacks_end = 0;
     StackArena::Mark frames{};
     bool exits_here = false;          // the rule may end after these bytes
-    uint32_t last_exit = kNoExit;     // depth of the last such place that is still of use
-    uint32_t earlier_exit = kNoExit;  // of a level that exits: the one before it
+    uint32_t last_exit = kNoExit;     // depth of the last exit that is still useful
+    uint32_t earlier_exit = kNoExit;  // with exits_here: the exit before it
     bool touched_key = false;
   };
 
-  // The common case, where nothing but a state of the rule itself matters before and after the
+  // Handles the common case, in which only a state of the rule itself matters before and after the
   // node's byte.
   Fate visit_plain(const TokenTable::Node& node) {
     const StateId above = plain_[node.depth - 1];
@@ -73,14 +73,14 @@ class MaskBuilder {
     return Fate::kAlive;
   }
 
-  // Whether leaving the rule at `state` lets nothing come that could not come anyway.
+  // Returns true if leaving the rule at `state` permits only what could come anyway.
   bool is_plain_end(StateId state) const {
     if (!grammar_.accepting(state)) return true;
     return grammar_.goes_on(state) && !grammar_.in_unique_key(state) &&
            grammar_.follow(state).none();
   }
 
-  // False when no token under `node` can be allowed.
+  // Returns false if no token under `node` can be allowed.
   bool visit(const TokenTable::Node& node) {
     Level& above = levels_[node.depth - 1];
     if (plain_[node.depth - 1] != kNoState) {
@@ -159,7 +159,7 @@ class MaskBuilder {
   StackWalker walker_;
   const StackArena::Mark empty_;
   std::vector<StateId> plain_;  // by depth: the state, in the common case
-  std::vector<Level> levels_;   // by depth: other cases
+  std::vector<Level> levels_;   // by depth, for other cases
   std::vector<Stack> stacks_;
   uint32_t reach_ = 0;
   std::vector<Dependent> suffixes_;
@@ -191,7 +191,7 @@ StateMaskCache::~StateMaskCache() {
   if (memory_ != nullptr) memory_->give_back(bytes_);
 }
 
-// False: there is no room.
+// Counts `bytes`. Returns false if there is no room.
 bool StateMaskCache::take(size_t bytes) {
   if (bytes_.fetch_add(bytes) + bytes <= grammar_limits::kMaskCacheBytes) {
     if (memory_ == nullptr || memory_->take(bytes)) return true;
@@ -216,7 +216,7 @@ const StateMask& StateMaskCache::mask(StateId state, uint32_t bottom_depth,
     } else if (masks_[state].compare_exchange_strong(found, computed.get())) {
       found = computed.release();
     } else {
-      give_back(bytes);  // another thread was first
+      give_back(bytes);  // another thread was faster
     }
   }
   // A mask for an empty stack serves all stacks that leave room for its reach.

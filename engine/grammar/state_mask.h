@@ -1,6 +1,6 @@
-// Which tokens may come at one state of a pushdown automaton, as far as that does not depend on
-// the stack under it; computed once for a state and shared by all requests. The idea is XGrammar's
-// (Dong et al., 2024).
+// The tokens that may come at one state of a pushdown automaton, as far as this does not depend on
+// the stack under it. They are computed once per state and shared by all requests. The idea is
+// XGrammar's (Dong et al., 2024).
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -16,10 +16,10 @@
 namespace deltaserve::grammar {
 
 struct StateMask {
-  // Allowed whatever the stack: a bitset over the vocabulary, or a list when it is shorter.
+  // Tokens allowed with any stack: a bitset over the vocabulary, or a list if that is shorter.
   std::vector<uint32_t> words;
   std::vector<int32_t> tokens;
-  // Allowed when the rule's callers can read `suffix` after the rule has ended.
+  // Tokens allowed if the rule's callers can read `suffix` after the rule has ended.
   struct Suffix {
     std::string_view bytes;  // lives in the TokenTable
     uint32_t first;          // in suffix_tokens
@@ -27,22 +27,22 @@ struct StateMask {
   };
   std::vector<Suffix> suffixes;
   std::vector<int32_t> suffix_tokens;
-  // To be read byte by byte: a key that may not occur twice ends in them.
+  // Tokens that must be read byte by byte: a key that may not occur twice ends in them.
   std::vector<int32_t> unsure;
-  // The deepest stack that was tried, the rule of the state being at depth 1.
+  // The deepest stack that was tried; the rule of the state is at depth 1.
   uint32_t reach = 0;
 
   size_t bytes() const;
 };
 
-// The mask of `state` when `bottom_depth` rules are open under its rule.
+// Computes the mask of `state` when `bottom_depth` rules are open under its rule.
 StateMask compute_state_mask(const Pushdown& grammar, const TokenTable& table, StateId state,
                              uint32_t bottom_depth);
 
 // Thread safety: any thread at any time.
 class StateMaskCache {
  public:
-  // `grammar` must outlive this object. A null `memory` gives without bound.
+  // `grammar` must outlive this object. With a null `memory` there is no limit.
   StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table,
                  std::shared_ptr<GrammarMemory> memory);
   ~StateMaskCache();
@@ -50,9 +50,9 @@ class StateMaskCache {
   StateMaskCache& operator=(const StateMaskCache&) = delete;
 
   const TokenTable& table() const { return *table_; }
-  // A mask for which there is no room is kept in *own.
+  // Returns the mask. If there is no room to keep it, it is stored in *own.
   const StateMask& mask(StateId state, uint32_t bottom_depth, std::unique_ptr<StateMask>* own);
-  // Of the masks that are kept.
+  // Returns the bytes of the masks that are kept.
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:

@@ -9,7 +9,7 @@ namespace deltaserve::grammar {
 namespace {
 
 constexpr std::string_view kYear = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})";
-constexpr std::string_view kLeapYear =  // those that end a century are left out
+constexpr std::string_view kLeapYear =  // years that end a century are left out
     "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26]))";
 constexpr std::string_view kMonthAndDay =
     "(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|"

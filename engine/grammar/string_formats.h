@@ -1,4 +1,4 @@
-// The values of JSON Schema's `format` that can be generated.
+// The supported values of JSON Schema's `format`.
 #pragma once
 #include <string_view>
 
@@ -7,8 +7,9 @@
 
 namespace deltaserve::grammar {
 
-// Strings of a format: date, time, date-time (RFC 3339, years 0001 to 9999, no leap seconds), uuid,
-// ipv4, email (a dotted ASCII local part and domain). INVALID_ARGUMENT for all others.
+// Returns the strings of a format: date, time, date-time (RFC 3339, years 0001 to 9999, no leap
+// seconds), uuid, ipv4, email (a dotted ASCII local part and domain). INVALID_ARGUMENT for all
+// others.
 absl::StatusOr<Dfa> format_dfa(std::string_view format, AutomatonBudget* budget);
 
 }  // namespace deltaserve::grammar

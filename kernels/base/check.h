@@ -1,4 +1,4 @@
-// CHECK: for our own invariants, never for input. Prints where and what, then aborts.
+// Checks of our own invariants, never of input. A failed check prints where and what, then aborts.
 #pragma once
 #include <cstdio>
 #include <cstdlib>

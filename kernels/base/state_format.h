@@ -1,9 +1,9 @@
-// How the recurrent state S stands in memory. All arithmetic on a state is float; what is carried
-// from one point of the 64-token grid to the next is rounded to the format.
+// The formats in which the recurrent state S is kept in memory. All arithmetic on a state is float;
+// a state is rounded to its format whenever it is carried across a point of the 64-token grid.
 //
-// Everything that a format is stands in its struct here. Kernels name the struct's `Stored` type
-// and are chosen by visit_state_format(), the one place that looks at the enumeration; vector forms
-// of load and store stand beside the vector types (kernels/cpu/state_rows-inl.h,
+// Each format is one struct, which holds everything about it. Kernels use the struct's `Stored`
+// type and are chosen by visit_state_format(), the only place that looks at the enumeration. Vector
+// forms of load and store are next to the vector types (kernels/cpu/state_rows-inl.h,
 // kernels/cuda/state_vector.h).
 #pragma once
 #include <cstddef>
@@ -19,7 +19,7 @@ struct F32State {
   using Stored = float;
   static constexpr StateFormat kFormat = StateFormat::kF32;
   static constexpr const char* kName = "f32";
-  // Whether storing a float gives it back unchanged.
+  // Is true if loading a stored float gives the same float.
   static constexpr bool kExact = true;
 
   static constexpr float load(Stored stored) { return stored; }
@@ -39,7 +39,7 @@ struct Bf16State {
   static constexpr float round(float value) { return load(store(value)); }
 };
 
-// Returns visit(Format{}) of the struct that `format` names.
+// Calls visit(Format{}) with the struct that `format` names and returns its result.
 template <class Visitor>
 constexpr decltype(auto) visit_state_format(StateFormat format, Visitor&& visit) {
   switch (format) {
@@ -49,9 +49,9 @@ constexpr decltype(auto) visit_state_format(StateFormat format, Visitor&& visit)
   __builtin_unreachable();
 }
 
-// The same for the formats that a state can have which decays, or which does not: rounding errors
-// of a state without decay would never wash out, so it takes exact formats only and no kernel is
-// compiled for the others.
+// Does the same for a state that decays (kDecays) or does not. Rounding errors of a state without
+// decay never wash out, so it may have exact formats only, and no kernel is compiled for the
+// others.
 template <bool kDecays, class Visitor>
 constexpr void visit_state_format_of(StateFormat format, Visitor&& visit) {
   visit_state_format(format, [&](auto chosen) {

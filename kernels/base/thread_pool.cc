@@ -5,7 +5,7 @@
 namespace deltaserve {
 namespace {
 
-// How often a waiting thread looks before it sleeps: tens of microseconds, the length of the gaps
+// A waiting thread looks this often before it sleeps: tens of microseconds, the length of the gaps
 // between two loops of one step. Longer would burn a core that another process may need.
 constexpr int kSpins = 4000;
 
@@ -17,7 +17,7 @@ inline void pause_briefly() {
 #endif
 }
 
-// Returns once `word` no longer holds `old`.
+// Waits until `word` no longer holds `old`.
 void wait_for_change(const std::atomic<uint32_t>& word, uint32_t old) {
   for (int i = 0; i < kSpins; ++i) {
     if (word.load(std::memory_order_acquire) != old) return;

@@ -1,5 +1,5 @@
-// A fixed set of worker threads that run one loop at a time. Passed in, never a singleton: two
-// engines in one process each have their own.
+// A fixed set of worker threads that run one loop at a time. A pool is passed in and is no
+// singleton: two engines in one process each have their own.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -49,8 +49,8 @@ class ThreadPool {
   void leave();
   void drain(int thread);
 
-  // The current loop. Written by the caller while the gate is shut and nobody is inside, read by
-  // workers that went through the open gate.
+  // The current loop. The caller writes it while the gate is shut and nobody is inside; workers
+  // read it after they went through the open gate.
   Invoke invoke_ = nullptr;
   void* context_ = nullptr;
   int64_t num_tasks_ = 0;

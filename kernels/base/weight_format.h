@@ -1,4 +1,4 @@
-// How a backend keeps a model's matrices in memory.
+// The formats in which a backend keeps a model's matrices in memory.
 #pragma once
 #include <cstdint>
 
@@ -8,8 +8,8 @@ enum class WeightFormat : uint8_t {
   kAuto,  // as the checkpoint stores them: bf16 where every part is bf16, f32 otherwise
   kF32,
   kBf16,  // rounded to nearest even
-  kInt8,  // one scale an output feature
-  kInt4,  // one scale for 32 input features of an output feature
+  kInt8,  // one scale per output feature
+  kInt4,  // one scale per 32 input features of an output feature
 };
 
 constexpr const char* weight_format_name(WeightFormat format) {

@@ -16,8 +16,8 @@ struct FreeAligned {
 template <class T>
 using AlignedArray = std::unique_ptr<T[], FreeAligned>;
 
-// Null when the memory is not there. Not zeroed. Large arrays ask for huge pages: weights and
-// states are read from end to end, and prefetching stops at the end of a page.
+// Returns null if the memory cannot be had. The memory is not zeroed. Large arrays ask for huge
+// pages: weights and states are read from end to end, and prefetching stops at the end of a page.
 template <class T>
 AlignedArray<T> allocate_aligned(size_t count) {
   constexpr size_t kHugePage = size_t{2} << 20;
@@ -27,7 +27,7 @@ AlignedArray<T> allocate_aligned(size_t count) {
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, rounded) != 0) return nullptr;
 #ifdef MADV_HUGEPAGE
-  // Whole pages only, so that nothing but the array grows.
+  // Rounds down to whole huge pages, so that nothing but the array grows.
   if (alignment == kHugePage) madvise(memory, rounded / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return AlignedArray<T>(static_cast<T*>(memory));

@@ -11,8 +11,8 @@
 #include "kernels/cpu/aligned.h"
 #include "kernels/cpu/draw.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/matmul_support.h"
 #include "kernels/cpu/mixer_layer.h"
-#include "kernels/cpu/product_support.h"
 #include "kernels/cpu/rowwise.h"
 
 namespace deltaserve {
@@ -28,7 +28,7 @@ struct Activations {
   float* row(int64_t index) const { return data.get() + index * columns; }
 };
 
-// A matrix or a vector: the other is empty.
+// A matrix or a vector; the other one is empty.
 struct LoadedWeight {
   cpu::PackedMatrix matrix;
   int64_t size = 0;
@@ -49,14 +49,14 @@ LoadedWeight load_vector(const HostMatrix& values) {
   return weight;
 }
 
-constexpr int64_t kRowsPerTask = 16;  // of elementwise work
+constexpr int64_t kRowsPerTask = 16;  // for elementwise operations
 
-// Interprets the program, each operation at once, on the calling thread and the pool's.
+// Interprets the program, one operation at a time, on the calling thread and the pool's.
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(ThreadPool* threads) : threads_(*threads) {}
 
-  // The reference of all backends: it does everything that a program can say.
+  // Refuses nothing: the CPU is the reference of all backends and can run any program.
   std::string refusal(const Program&, const Limits&) const override { return ""; }
 
   std::string load(const Program& program, const Limits& limits) override {
@@ -95,12 +95,12 @@ class CpuBackend final : public Backend {
   }
 
   void wait(Ticket ticket, DrawResult* results) override {
-    if (ticket.transfer > 0) return;  // it was done inside the call
+    if (ticket.transfer > 0) return;  // the transfer was done inside the call
     DS_CHECK(ticket.step == steps_);
     std::copy(draws_.results().begin(), draws_.results().end(), results);
   }
 
-  // forward() itself computes: what ran ahead would only delay the step before.
+  // forward() itself computes, so a pass queued ahead would only delay the step before.
   int steps_ahead() const override { return 0; }
 
   void copy_slot(int from, int to) override {
@@ -178,7 +178,7 @@ class CpuBackend final : public Backend {
     for (const Buffer& buffer : program.buffers) {
       Activations made;
       made.columns = buffer.columns;
-      if (buffer.rows == RowsOf::kStep) {  // those of the draws are DrawRunner's
+      if (buffer.rows == RowsOf::kStep) {  // DrawRunner has the buffers of the draws
         const int64_t floats = int64_t{limits.rows} * buffer.columns;
         made.data = allocate_aligned<float>(static_cast<size_t>(floats));
         if (made.data == nullptr) return no_memory("steps");
@@ -273,9 +273,9 @@ class CpuBackend final : public Backend {
                threads_);
   }
 
-  // ---- What they work on
+  // ---- Helpers of the operations
 
-  // The step's tokens, with what was drawn for a slot in its place.
+  // Copies the step's tokens and replaces kTokenOfSlot by the last token drawn for the slot.
   void resolve_tokens(const StepView& view) {
     std::copy_n(view.token_ids, view.num_rows, tokens_.begin());
     for (int s = 0; s < view.num_segments; ++s) {
@@ -312,30 +312,30 @@ class CpuBackend final : public Backend {
   }
 
   ThreadPool& threads_;
-  const cpu::ProductSupport& matmuls_ = cpu::product_support();
+  const cpu::MatmulSupport& matmuls_ = cpu::matmul_support();
 
   // ---- The program, loaded
   Limits limits_;
   std::vector<Op> ops_;
   std::vector<MixerLayer> mixers_;
-  std::vector<MixerWeights> mixer_weights_;  // of mixers_
+  std::vector<MixerWeights> mixer_weights_;  // weight vectors of mixers_
   std::vector<LoadedWeight> weights_;
-  int64_t max_rounded_columns_ = 0;  // of a matrix that takes rounded activations; 0 = none
-  int64_t max_float_columns_ = 0;    // of one that takes them as they are
+  int64_t max_rounded_columns_ = 0;  // of matrices that take rounded activations; 0 = none
+  int64_t max_float_columns_ = 0;    // of matrices that take float activations; 0 = none
   std::vector<Activations> activations_;
-  int32_t hidden_ = -1;  // of activations_: what draws read
+  int32_t hidden_ = -1;  // index into activations_ of the rows that draws read
   cpu::LogitsHead head_;
   Memory memory_;
 
-  // ---- What sequences carry
+  // ---- The sequences' memory
   int64_t slot_floats_ = 0;
   AlignedArray<float> slots_;          // [slot][slot_floats_]
   std::vector<int32_t> drawn_tokens_;  // the last one for each slot
 
-  // ---- The step under way
+  // ---- The step that is being computed
   StepView step_;
   std::vector<int32_t> tokens_;
-  cpu::ActivationRows operands_;  // of the matmul under way
+  cpu::ActivationRows operands_;  // activations of the current matmul, converted
   cpu::MixerRunner mixer_;
   cpu::DrawRunner draws_;
   uint64_t steps_ = 0;

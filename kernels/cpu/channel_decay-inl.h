@@ -1,11 +1,11 @@
 // The matrices of one chunk under a decay per channel, per Highway target:
 //   A_ij = sum_c e^{G_ic - G_jc} row_ic write_jc,  Q_ij the same with read.
 //
-// e^{G_i} e^{-G_j} apart would overflow. Rows are taken in blocks of 16 that share an anchor, the
-// last token before the block: rows carry e^{G_i - anchor}, the columns before the block
-// e^{anchor - G_j}, both at most 1, and their product is a dense one. Inside a block each pair has
-// its own decay. All of them are running products of e^g, never exponentials of differences of
-// sums: they keep their relative precision however hard the decay.
+// The factors e^{G_i} and e^{-G_j} alone would overflow. Therefore rows are taken in blocks of 16
+// that share an anchor, the last token before the block. Rows carry e^{G_i - anchor} and the
+// columns before the block e^{anchor - G_j}, both at most 1, so a dense matmul gives that part.
+// Inside a block each pair has its own decay. All decays are running products of e^g, never
+// exponentials of differences of sums, and keep their relative precision even under hard decay.
 
 #if defined(DELTASERVE_KERNELS_CPU_CHANNEL_DECAY_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DELTASERVE_KERNELS_CPU_CHANNEL_DECAY_INL_H_
@@ -43,8 +43,8 @@ HWY_INLINE float decay_and_dot(const float* HWY_RESTRICT decay, const float* HWY
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-// Rows [begin, end) of A and Q inside the block: from the diagonal to the left, the row decaying
-// by one token at a time. Uses the anchored rows as scratch.
+// Computes rows [begin, end) of A and Q inside the block, going from the diagonal to the left while
+// the row decays by one token at a time. Uses the anchored rows as scratch memory.
 template <bool kErases>
 HWY_INLINE void diagonal_block(int64_t kp, int64_t begin, int64_t end, const cpu::ChunkBuffers& b) {
   constexpr int64_t kC = kChunkTokens;
@@ -65,7 +65,8 @@ HWY_INLINE void diagonal_block(int64_t kp, int64_t begin, int64_t end, const cpu
   }
 }
 
-// anchored_* = e^{G_i - anchor} of the block's rows; block_decay = e^{G - anchor} of its last.
+// Computes anchored_* = e^{G_i - anchor} of the block's rows, and block_decay = e^{G - anchor} of
+// its last row.
 template <bool kErases>
 HWY_INLINE void anchor_rows(int64_t kp, int64_t begin, int64_t end, const cpu::ChunkBuffers& b) {
   const Floats d;
@@ -84,7 +85,7 @@ HWY_INLINE void anchor_rows(int64_t kp, int64_t begin, int64_t end, const cpu::C
   }
 }
 
-// Moves the columns of `write` to the anchor behind the block, and adds the block's own.
+// Moves the columns of `write` to the anchor behind the block, and adds the block's own columns.
 HWY_INLINE void advance_columns(int64_t kp, int64_t begin, int64_t end,
                                 const cpu::ChunkBuffers& b) {
   constexpr int64_t kC = kChunkTokens;
@@ -102,8 +103,8 @@ HWY_INLINE void advance_columns(int64_t kp, int64_t begin, int64_t end,
   }
 }
 
-// From row, read, write_rows and decay = e^g of n tokens: a, reads, erase = e^G row, read = e^G
-// read, write = e^{G_n - G} write, state_decay = e^{G_n}.
+// Computes a, reads, erase = e^G row, read = e^G read, write = e^{G_n - G} write and state_decay =
+// e^{G_n} from row, read, write_rows and decay = e^g of n tokens.
 template <bool kErases>
 HWY_INLINE void weigh_by_channel(int64_t kp, int64_t n, const cpu::ChunkBuffers& b) {
   constexpr int64_t kC = kChunkTokens;
@@ -113,11 +114,11 @@ HWY_INLINE void weigh_by_channel(int64_t kp, int64_t n, const cpu::ChunkBuffers&
     diagonal_block<kErases>(kp, begin, end, b);
     anchor_rows<kErases>(kp, begin, end, b);
     if (begin > 0) {
-      product(b.anchored_read, kp, b.write, kC, end - begin, kp, begin, false, b.reads + begin * kC,
-              kC);
+      dense_matmul(b.anchored_read, kp, b.write, kC, end - begin, kp, begin, false,
+                   b.reads + begin * kC, kC);
       if constexpr (kErases) {
-        product(b.anchored_row, kp, b.write, kC, end - begin, kp, begin, false, b.a + begin * kC,
-                kC);
+        dense_matmul(b.anchored_row, kp, b.write, kC, end - begin, kp, begin, false,
+                     b.a + begin * kC, kC);
       }
     }
     for (int64_t i = begin; i < end; ++i) {

@@ -1,4 +1,4 @@
-// Working memory of one chunk of one head, carved out of a flat run of floats.
+// The working memory of one chunk of one head, carved out of one array of floats.
 #pragma once
 #include <cstdint>
 
@@ -6,11 +6,11 @@
 
 namespace deltaserve::cpu {
 
-// Rows that share an anchor of their decays, where these are per channel.
+// Number of rows that share an anchor of their decays, for a decay per channel.
 inline constexpr int64_t kAnchorRows = 16;
 
-// Kp, Vp: key and value size padded to 16 floats. With a null base only `floats` means anything.
-// G_i is the sum of the log decays of tokens 0..i of the chunk, n its last token.
+// Kp, Vp: key and value size padded to 16 floats. With a null base only `floats` is valid. G_i is
+// the sum of the log decays of tokens 0..i of the chunk, n its last token.
 struct ChunkBuffers {
   ChunkBuffers(const HeadShape& shape, float* base) {
     constexpr int64_t kC = kChunkTokens;
@@ -42,9 +42,9 @@ struct ChunkBuffers {
 
   int64_t floats = 0;
 
-  float* state;        // [Kp, Vp]  S, in place of the slot's S^T while a run of chunks lasts
-  float* row;          // [64, Kp]  rows of A's product
-  float* col;          // [Kp, 64]  its columns, transposed, where they are not `write`
+  float* state;        // [Kp, Vp]  S; replaces the slot's S^T during a run of chunks
+  float* row;          // [64, Kp]  left factor of A
+  float* col;          // [Kp, 64]  right factor of A, transposed, if it is not `write`
   float* erase;        // [64, Kp]  e^G erase
   float* read;         // [64, Kp]  read, then e^G read
   float* write;        // [Kp, 64]  write, transposed, then e^{G_n - G} write
@@ -54,13 +54,13 @@ struct ChunkBuffers {
   float* o;            // [64, Vp]
   float* state_decay;  // [Kp]      e^{G_n}
 
-  // [64, 64] e^{G_i - G_j} for j <= i of a decay per head; [64, Kp] e^g of one per channel.
+  // Decays: per head [64, 64] e^{G_i - G_j} for j <= i; per channel [64, Kp] e^g.
   float* decay;
-  // [64] G of a decay per head: double, or differences of large sums lose the small decays between
-  // neighbours.
+  // [64] G of a decay per head. It is double, because differences of large sums would lose the
+  // small decays between neighbours.
   double* log_decay;
 
-  // Of a decay per channel: see channel_decay-inl.h.
+  // Buffers of a decay per channel: see channel_decay-inl.h.
   float* write_rows;     // [64, Kp]
   float* anchored_row;   // [16, Kp]
   float* anchored_read;  // [16, Kp]

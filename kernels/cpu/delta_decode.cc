@@ -14,22 +14,22 @@ HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
 namespace HWY_NAMESPACE {
 
-// State rows (columns of S) taken together: enough independent sums to hide their latency, few
-// enough that the rows stay in the first-level cache between the two sweeps.
+// Number of state rows (columns of S) processed together: enough independent sums to hide their
+// latency, few enough that the rows stay in the first-level cache between the two sweeps.
 constexpr int kDecodeRows = 4;
 
 struct DecodeVectors {
   const float* erase;
   const float* write;
   const float* read;
-  float decay;          // of all channels; 1 where each has its own
+  float decay;          // common to all channels; 1 if each has its own
   const float* decays;  // [Kp]
   float write_read;     // write . read
 };
 
-// u = value - S~^T erase, o = S~^T read + (write . read) u, S = S~ + write u^T for kRows rows of
-// S^T, both reads of the old state in one sweep. Both sweeps go row by row, in the order of memory:
-// prefetching follows one stream better than kRows.
+// Computes u = value - S~^T erase, o = S~^T read + (write . read) u, S = S~ + write u^T for kRows
+// rows of S^T. One sweep computes both reads of the old state. Both sweeps go row by row, in the
+// order of memory: prefetching follows one stream better than kRows.
 template <class Mixer, int kRows, class Format>
 HWY_INLINE void step_rows(Format format, const DecodeVectors& t, const float* value, int64_t stride,
                           typename Format::Stored* rows, float* out) {
@@ -61,7 +61,8 @@ HWY_INLINE void step_rows(Format format, const DecodeVectors& t, const float* va
   }
 }
 
-// decays = e^g; the vectors that meet the old state take it along: S~^T x = S^T (e^g x).
+// Computes decays = e^g and multiplies the vectors that meet the old state by it: S~^T x = S^T (e^g
+// x).
 HWY_INLINE void decay_channels(const Token& token, int64_t key_dim, float* decays, float* erase,
                                float* read) {
   for_each_vector(key_dim, [=](auto d, int64_t i) HWY_ATTR {

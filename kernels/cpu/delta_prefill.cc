@@ -20,7 +20,7 @@ using cpu::ChunkBuffers;
 
 constexpr int64_t kChunk = kChunkTokens;
 
-// Zero in the transposed operand `m` [Kp, 64]: columns from n on, rows beyond the key size.
+// Clears parts of the transposed operand `m` [Kp, 64]: columns from n on, rows beyond the key size.
 HWY_INLINE void clear_columns(float* m, int64_t key_dim, int64_t kp, int64_t n) {
   for (int64_t c = 0; c < key_dim; ++c) {
     std::fill(m + c * kChunk + n, m + (c + 1) * kChunk, 0.0f);
@@ -28,7 +28,7 @@ HWY_INLINE void clear_columns(float* m, int64_t key_dim, int64_t kp, int64_t n) 
   std::fill(m + key_dim * kChunk, m + kp * kChunk, 0.0f);
 }
 
-// to[c] = of(c) for the channels, zero where padded.
+// Sets to[c] = of(c) for the channels and 0 for the padding.
 template <class Operand>
 HWY_INLINE void fill_row(int64_t size, int64_t stride, float* HWY_RESTRICT to, const Operand& of) {
   const int count = static_cast<int>(size);
@@ -36,7 +36,7 @@ HWY_INLINE void fill_row(int64_t size, int64_t stride, float* HWY_RESTRICT to, c
   std::fill(to + size, to + stride, 0.0f);
 }
 
-// The operands of `n` tokens, unweighted. `write` and `col` are transposed, zero beyond n.
+// Computes the unweighted operands of `n` tokens. `write` and `col` are transposed, zero beyond n.
 template <class Mixer>
 HWY_INLINE void lower_tokens(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                              const ChunkBuffers& b) {
@@ -61,7 +61,8 @@ HWY_INLINE void lower_tokens(const HeadShape& shape, const HeadTokens& tokens, i
   if constexpr (Mixer::kOwnChunkOperands) clear_columns(b.col, shape.key_dim, kp, n);
 }
 
-// No exponent is positive: e^{G_i} e^{-G_j} apart would overflow within one chunk.
+// Computes e^{G_i - G_j}. No exponent is positive; e^{G_i} and e^{-G_j} alone would overflow within
+// one chunk.
 HWY_INLINE void pairwise_decay(const double* log_decay, int64_t n, float* decay) {
   const Floats d;
   for (int64_t i = 0; i < n; ++i) {
@@ -80,7 +81,8 @@ HWY_INLINE void decayed_gram(const float* rows, const float* cols, const float* 
                              int64_t n, float* out) {
   for (int64_t i = 0; i < n; i += 16) {
     const int64_t count = std::min<int64_t>(16, n - i);
-    product(rows + i * kp, kp, cols, kChunk, count, kp, i + 16, false, out + i * kChunk, kChunk);
+    dense_matmul(rows + i * kp, kp, cols, kChunk, count, kp, i + 16, false, out + i * kChunk,
+                 kChunk);
     for (int64_t r = i; r < i + count; ++r) {
       const int64_t end = r + (kInclusive ? 1 : 0);
       if constexpr (Mixer::kDecay != Decay::kNone) {
@@ -91,18 +93,18 @@ HWY_INLINE void decayed_gram(const float* rows, const float* cols, const float* 
   }
 }
 
-// out (+|-)= m x, m lower triangular [64, 64] (strictly if !kInclusive), x
-// [64, Vp]: left of a block of rows as one product, the block itself row by row, so that no row
-// ever meets a later one.
+// out (+|-)= m x with m lower triangular [64, 64] (strictly if !kInclusive) and x [64, Vp]. For
+// each block of rows, the columns left of it are one matmul, and the block itself is computed row
+// by row, so that no row ever meets a later one.
 template <bool kInclusive, bool kSubtract>
 HWY_INLINE void lower_times(const float* m, const float* x, int64_t vp, int64_t n, float* out) {
   constexpr int64_t kBlock = 8;
   for (int64_t i = 0; i < n; i += kBlock) {
     const int64_t count = std::min(kBlock, n - i);
-    product<kSubtract>(m + i * kChunk, kChunk, x, vp, count, i, vp, true, out + i * vp, vp);
+    dense_matmul<kSubtract>(m + i * kChunk, kChunk, x, vp, count, i, vp, true, out + i * vp, vp);
     for (int64_t r = i; r < i + count; ++r) {
-      product<kSubtract>(m + r * kChunk + i, kChunk, x + i * vp, vp, 1,
-                         r - i + (kInclusive ? 1 : 0), vp, true, out + r * vp, vp);
+      dense_matmul<kSubtract>(m + r * kChunk + i, kChunk, x + i * vp, vp, 1,
+                              r - i + (kInclusive ? 1 : 0), vp, true, out + r * vp, vp);
     }
   }
 }
@@ -113,7 +115,7 @@ HWY_INLINE void scale_rows(const float* factors, int64_t n, int64_t stride, floa
   }
 }
 
-// What weigh_by_channel() does, for no decay and for one per head.
+// Does the work of weigh_by_channel() for mixers with one decay per head or none.
 template <class Mixer>
 HWY_INLINE void weigh_by_head(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                               const ChunkBuffers& b) {
@@ -149,7 +151,7 @@ HWY_INLINE void weigh_by_head(const HeadShape& shape, const HeadTokens& tokens, 
   std::fill_n(b.state_decay, kp, from_start[n - 1]);
 }
 
-// e^g of every channel, 1 where padded.
+// Computes e^g of every channel; 1 in the padding.
 HWY_INLINE void channel_decays(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                                float* decay) {
   const int64_t kp = shape.key_stride();
@@ -163,8 +165,8 @@ HWY_INLINE void channel_decays(const HeadShape& shape, const HeadTokens& tokens,
   }
 }
 
-// One chunk of n <= 64 tokens: see delta_rule.h for the equations. Solving (I + A) U = rhs by
-// forward substitution is exact where powers of A blow up (correlated keys).
+// Computes one chunk of n <= 64 tokens; delta_rule.h has the equations. Solving (I + A) U = rhs by
+// forward substitution is exact even if powers of A blow up (correlated keys).
 template <class Mixer>
 HWY_INLINE void chunk_forward(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                               const ChunkBuffers& b) {
@@ -179,16 +181,16 @@ HWY_INLINE void chunk_forward(const HeadShape& shape, const HeadTokens& tokens, 
     weigh_by_head<Mixer>(shape, tokens, n, b);
   }
   if constexpr (Mixer::kErases) {
-    product<true>(b.erase, kp, b.state, vp, n, kp, vp, true, b.u, vp);
+    dense_matmul<true>(b.erase, kp, b.state, vp, n, kp, vp, true, b.u, vp);
     lower_times<false, true>(b.a, b.u, vp, n, b.u);
   }
-  product(b.read, kp, b.state, vp, n, kp, vp, false, b.o, vp);
+  dense_matmul(b.read, kp, b.state, vp, n, kp, vp, false, b.o, vp);
   lower_times<true, false>(b.reads, b.u, vp, n, b.o);
   if constexpr (Mixer::kDecay != Decay::kNone) scale_rows(b.state_decay, kp, vp, b.state);
-  product(b.write, kChunk, b.u, vp, kp, n, vp, true, b.state, vp);
+  dense_matmul(b.write, kChunk, b.u, vp, kp, n, vp, true, b.state, vp);
 }
 
-// The slot's S^T [V, Kp] to S [Kp, Vp], and back.
+// Convert the slot's S^T [V, Kp] to S [Kp, Vp], and back.
 void load_transposed(const HeadState& from, const HeadShape& shape, float* to) {
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
@@ -215,7 +217,7 @@ void store_transposed(const float* from, const HeadShape& shape, const HeadState
   });
 }
 
-// To what a slot of the format would hold.
+// Rounds a state to what a slot of the format would hold.
 void round_states(StateFormat format, int64_t count, float* state) {
   visit_state_format(format, [&](auto chosen) HWY_ATTR {
     if constexpr (decltype(chosen)::kExact) return;

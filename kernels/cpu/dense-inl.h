@@ -1,4 +1,4 @@
-// Small dense products for one thread, per Highway target. Every output element is one chain of
+// Small dense matmuls on one thread, per Highway target. Every output element is one chain of
 // multiply-adds over the inner index in order, so its bits do not depend on how many rows or
 // columns surround it.
 
@@ -19,7 +19,7 @@ namespace deltaserve {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// At most 16 lanes, so that rows padded to 16 floats need no tails.
+// A vector of at most 16 lanes, so that rows padded to 16 floats need no tails.
 using Floats = HWY_CAPPED(float, 16);
 using FloatVec = hn::Vec<Floats>;
 
@@ -38,17 +38,17 @@ HWY_INLINE void row_tile(const Tile& tile, int64_t row, int64_t count) {
   }
 }
 
-// Calls tile.run<count>(row) for tiles of at most kMost rows and of about the same size: eight rows
-// are four and four, not six and two.
+// Calls tile.run<count>(row) for tiles of at most kMost rows and similar sizes: eight rows become
+// four and four, not six and two.
 template <int kMost, class Tile>
 HWY_INLINE void for_row_tiles(const Tile& tile, int64_t num_rows) {
-  if (num_rows <= kMost) {  // without a division
+  if (num_rows <= kMost) {  // avoids the division
     if (num_rows > 0) row_tile<kMost>(tile, 0, num_rows);
     return;
   }
   const int64_t tiles = (num_rows + kMost - 1) / kMost;
   const int64_t few = num_rows / tiles;
-  const int64_t larger = num_rows % tiles;  // tiles with a row more
+  const int64_t larger = num_rows % tiles;  // tiles with one more row
   for (int64_t i = 0, row = 0; i < tiles; ++i) {
     const int64_t count = few + (i < larger ? 1 : 0);
     row_tile<kMost>(tile, row, count);
@@ -56,10 +56,10 @@ HWY_INLINE void for_row_tiles(const Tile& tile, int64_t num_rows) {
   }
 }
 
-// Rows of a register tile at most.
+// The largest number of rows of a register tile.
 inline constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 12 : (HWY_LANES(float) >= 8 ? 6 : 3);
-// Vectors of columns beside each other: the sums, these vectors of b and a factor stay in
-// registers, and with few rows there still are enough independent sums.
+// The number of vectors of columns in a tile. The sums, these vectors of b and a factor stay in
+// registers, and with few rows there are still enough independent sums.
 template <int kRows>
 constexpr int kTileVectors = HWY_TARGET <= HWY_AVX3 ? (kRows <= 2   ? 8
                                                        : kRows <= 6 ? 4
@@ -67,12 +67,12 @@ constexpr int kTileVectors = HWY_TARGET <= HWY_AVX3 ? (kRows <= 2   ? 8
                                                     : (kRows <= 2 ? 4 : 16 / lanes());
 
 // c[r][:] = base[r][:] + sign * sum_k a[r][k] b[k][:] over `kVectors` vectors of columns, for kRows
-// rows. Strides in floats. base may be c or null (zero). Loops are written out: GCC keeps arrays in
-// memory that are indexed by anything but constants.
+// rows. Strides are in floats. base may be c or null (zero). Loops are unrolled by hand: GCC keeps
+// arrays in memory that are indexed by anything but constants.
 template <int kRows, int kVectors, bool kSubtract>
-HWY_INLINE void tile_product(const float* HWY_RESTRICT a, int64_t a_stride,
-                             const float* HWY_RESTRICT b, int64_t b_stride, int64_t inner,
-                             const float* base, float* c, int64_t c_stride) {
+HWY_INLINE void tile_matmul(const float* HWY_RESTRICT a, int64_t a_stride,
+                            const float* HWY_RESTRICT b, int64_t b_stride, int64_t inner,
+                            const float* base, float* c, int64_t c_stride) {
   const Floats d;
   FloatVec sum[kRows][kVectors];
 #pragma GCC unroll 16
@@ -119,14 +119,14 @@ struct DenseTile {
   HWY_INLINE void run(int64_t row) const {
     columns<kRows, kTileVectors<kRows>>(row, 0);
   }
-  // From column j on, in tiles of kVectors vectors, then of fewer.
+  // Computes the columns from j on, in tiles of kVectors vectors, then of fewer.
   template <int kRows, int kVectors>
   HWY_INLINE void columns(int64_t row, int64_t j) const {
     for (; j + kVectors * lanes() <= m.columns; j += kVectors * lanes()) {
       float* const to = m.c + row * m.c_stride + j;
-      tile_product<kRows, kVectors, kSubtract>(m.a + row * m.a_stride, m.a_stride, m.b + j,
-                                               m.b_stride, m.inner, m.accumulate ? to : nullptr, to,
-                                               m.c_stride);
+      tile_matmul<kRows, kVectors, kSubtract>(m.a + row * m.a_stride, m.a_stride, m.b + j,
+                                              m.b_stride, m.inner, m.accumulate ? to : nullptr, to,
+                                              m.c_stride);
     }
     if constexpr (kVectors * lanes() > 16) {
       if (j < m.columns) columns<kRows, kVectors / 2>(row, j);
@@ -136,9 +136,9 @@ struct DenseTile {
 
 // c [rows, columns] (+|-)= a [rows, inner] b [inner, columns]; columns a multiple of 16.
 template <bool kSubtract = false>
-HWY_NOINLINE void product(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
-                          int64_t rows, int64_t inner, int64_t columns, bool accumulate, float* c,
-                          int64_t c_stride) {
+HWY_NOINLINE void dense_matmul(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
+                               int64_t rows, int64_t inner, int64_t columns, bool accumulate,
+                               float* c, int64_t c_stride) {
   const DenseOperands operands = {a,        b,     c,       a_stride,  b_stride,
                                   c_stride, inner, columns, accumulate};
   for_row_tiles<kTileRows>(DenseTile<kSubtract>{operands}, rows);

@@ -1,4 +1,4 @@
-// The draws of a step on the CPU: final norm, logits, then each row's log-probabilities and token.
+// The draws of a step on the CPU: final norm, logits, log-probabilities and token of each row.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -6,12 +6,12 @@
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/aligned.h"
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 #include "kernels/program/step.h"
 
 namespace deltaserve::cpu {
 
-// The weights of the logits head.
+// The weights that turn hidden states into logits.
 struct LogitsHead {
   const float* norm = nullptr;  // [hidden]
   float eps = 0;
@@ -20,18 +20,19 @@ struct LogitsHead {
 
 class DrawRunner {
  public:
-  // Rows whose logits exist at one time.
+  // Number of rows whose logits exist at one time.
   static constexpr int64_t kBlock = 32;
 
-  // False when the memory is not there.
+  // Allocates the working memory. Returns false if there is not enough.
   bool reserve(int64_t hidden, int64_t vocab, int64_t max_draws, int num_threads);
-  // What reserve() took.
+  // Returns the bytes that reserve() took.
   int64_t bytes() const { return bytes_; }
 
-  // `hidden` holds the step's rows. `activations` has room for kBlock rows.
+  // Computes the draws from the step's rows in `hidden`. `activations` must have room for kBlock
+  // rows.
   void run(const LogitsHead& head, const float* hidden, Array<Draw> draws, IntegerPath path,
            ActivationRows& activations, ThreadPool& threads);
-  // Of the last run(), in the order of its draws.
+  // Returns the results of the last run(), in the order of its draws.
   const std::vector<DrawResult>& results() const { return results_; }
 
  private:

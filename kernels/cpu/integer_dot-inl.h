@@ -1,5 +1,5 @@
-// Products of small integers, exact, per Highway target: where the processor has no instruction for
-// one, the same integers from others.
+// Exact dot products of small integers, per Highway target. If the processor has no instruction for
+// one, other instructions compute the same integers.
 
 #if defined(DELTASERVE_KERNELS_CPU_INTEGER_DOT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DELTASERVE_KERNELS_CPU_INTEGER_DOT_INL_H_
@@ -23,7 +23,7 @@ using Int32Vec = hn::Vec<Int32s>;
 using Int16Vec = hn::Vec<Int16s>;
 using ByteVec = hn::Vec<Bytes>;
 
-// The low and the high bytes of 16-bit words, of unsigned and of signed bytes.
+// Return the low and the high bytes of 16-bit words, as unsigned and as signed bytes.
 HWY_INLINE Int16Vec low_unsigned(ByteVec bytes) {
   const Int16s d;
   return hn::And(hn::BitCast(d, bytes), hn::Set(d, 0x00ff));
@@ -70,8 +70,8 @@ HWY_INLINE Int16Vec dot_byte_pairs(ByteVec u, ByteVec s) {
 #endif
 }
 
-// sum + dot_pairs(a, b) and sum + dot_byte_pairs(u, s). With AVX2 as one piece of assembly: the
-// compiler would first multiply everything and then run out of its 16 registers.
+// Return sum + dot_pairs(a, b) and sum + dot_byte_pairs(u, s). With AVX2 each is one piece of
+// assembly: the compiler would first multiply everything and then run out of its 16 registers.
 HWY_INLINE Int32Vec add_pairs(Int32Vec sum, Int16Vec a, Int16Vec b) {
 #if HWY_TARGET == HWY_AVX2
   __m256i product;
@@ -95,7 +95,7 @@ HWY_INLINE Int16Vec add_byte_pairs(Int16Vec sum, ByteVec u, ByteVec s) {
 #endif
 }
 
-// Keeps a vector in its register, where the compiler would rather load it again for every use.
+// Keeps a vector in its register; the compiler would rather load it again for every use.
 template <class V>
 HWY_INLINE void keep(V& vector) {
 #if HWY_TARGET == HWY_AVX2
@@ -106,7 +106,7 @@ HWY_INLINE void keep(V& vector) {
 }
 
 // Lane i: sum[i] plus the products of four unsigned and four signed bytes. With AVX2 and AVX-512
-// only on processors with VNNI; written as assembly because this Highway has no such target.
+// this needs a processor with VNNI; it is assembly because this Highway has no such target.
 HWY_INLINE Int32Vec add_byte_quads(Int32Vec sum, ByteVec u, ByteVec s) {
 #if HWY_TARGET <= HWY_AVX3
   asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(u.raw), "v"(s.raw));

@@ -1,4 +1,4 @@
-// Gates on vectors, per Highway target.
+// Activations and loops on vectors, per Highway target.
 
 #if defined(DELTASERVE_KERNELS_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DELTASERVE_KERNELS_CPU_MATH_INL_H_
@@ -21,8 +21,8 @@ HWY_INLINE V silu(D d, V x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), hn::Exp(d, hn::Neg(x))));
 }
 
-// Calls body(d, i) for vectors of `n` floats from index 0, whole ones first, then one float at a
-// time: an element's value never depends on its neighbours.
+// Calls body(d, i) for the vectors of `n` floats, whole ones first, then one float at a time. An
+// element's value therefore never depends on its neighbours.
 template <class Body>
 HWY_INLINE void for_each_vector(int64_t n, const Body& body) {
   const Floats d;
@@ -32,7 +32,7 @@ HWY_INLINE void for_each_vector(int64_t n, const Body& body) {
   for (; i < n; ++i) body(one, i);
 }
 
-// Sum over i of body(d, i), lanes first.
+// Returns the sum over i of body(d, i). Each lane is summed first.
 template <class Body>
 HWY_INLINE float sum_over(int64_t n, const Body& body) {
   const Floats d;

@@ -9,15 +9,15 @@
 namespace deltaserve::cpu {
 namespace {
 
-// Rows of a task at most: with a block of input features they stay in a second-level cache.
+// Most rows per task: with a block of input features they stay in a second-level cache.
 constexpr int64_t kTaskRows = 128;
-// As many rows find room in a first-level cache wherever they lie.
+// This many rows fit into a first-level cache, whatever their addresses are.
 constexpr int64_t kCacheWays = 8;
-// From here on the sums of outputs, which a task goes over again and again, do so in a buffer:
-// rows of `out` may lie where they push each other out of the caches.
+// From this many rows on, a task keeps its sums of outputs, which it updates again and again, in a
+// buffer: rows of `out` may have addresses at which they evict each other from the caches.
 constexpr int64_t kRowsWorthBuffer = 16;
 constexpr int64_t kBufferedPanels = 4;
-// Space between the buffer's rows, so that they do not share sets of the caches.
+// Distance of the buffer's rows, chosen so that they do not share sets of the caches.
 constexpr int64_t kBufferStride = kBufferedPanels * kPanelColumns + 16;
 
 void multiply_panels(const PanelTask& task) {
@@ -30,8 +30,8 @@ void multiply_panels(const PanelTask& task) {
   }
 }
 
-// For `columns` outputs, fewer than the task's panels where `task.out` has no room for the last
-// one.
+// Computes the task through the buffer. `columns` is the number of outputs, which is less than the
+// task's panels have if `task.out` has no room for all of the last one.
 void multiply_through_buffer(PanelTask task, int64_t columns) {
   alignas(64) float buffer[kTaskRows * kBufferStride];
   float* const out = task.out;
@@ -52,8 +52,8 @@ int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-// How many panels a task takes: pairs for few rows, more where their rows are worth keeping in the
-// cache, but enough tasks for every thread.
+// Returns how many panels a task takes: two for few rows, more if their rows are worth keeping in
+// the cache, but few enough that there are tasks for every thread.
 int64_t panels_of_task(const PackedMatrix& w, int64_t num_rows, int64_t row_blocks,
                        int num_threads) {
   if (num_rows <= 2) return 2;
@@ -80,7 +80,7 @@ void matmul(const float* x, int64_t x_stride, const PackedMatrix& w, int64_t num
   const int64_t block_rows = divide_up(num_rows, row_blocks);
   const int64_t per_task = panels_of_task(w, num_rows, row_blocks, threads.num_threads());
   const int64_t panel_tasks = divide_up(w.panels(), per_task);
-  // Neighbouring tasks share their rows.
+  // Tasks next to each other share their rows.
   threads.parallel_for(row_blocks * panel_tasks, [&](int64_t index, int) {
     PanelTask task;
     task.w = &w;

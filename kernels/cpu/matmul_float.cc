@@ -1,4 +1,4 @@
-// Products of f32 and bf16 weights with float activations, or of bf16 weights with bf16 ones.
+// Matmuls of f32 and bf16 weights with float activations, or of bf16 weights with bf16 ones.
 #include <algorithm>
 #include <cstring>
 
@@ -14,9 +14,9 @@ HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
 namespace HWY_NAMESPACE {
 
-constexpr int64_t kInnerBlock = 256;  // input features of one chain of additions
+constexpr int64_t kInnerBlock = 256;  // input features per chain of additions
 
-// A chain that takes one input feature at a time: sum + w x.
+// A chain of sums that takes one input feature at a time: sum + w x.
 struct FloatLinks {
   using Row = float;
   using Vector = FloatVec;
@@ -26,9 +26,9 @@ struct FloatLinks {
   static HWY_INLINE FloatVec add(FloatVec sum, Vector w, Vector x) { return hn::MulAdd(x, w, sum); }
 };
 
-// Two at a time: sum + w1 x1 + w0 x0, of the bf16 halves of words. With AVX-512 only on processors
-// with AVX512_BF16, written as assembly because this Highway has no such target; elsewhere, in
-// tests, from multiply-adds.
+// A chain of sums that takes two input features at a time: sum + w1 x1 + w0 x0, of the bf16 halves
+// of words. With AVX-512 it needs a processor with AVX512_BF16 and is assembly, because this
+// Highway has no such target; elsewhere, in tests, it is made of multiply-adds.
 struct DotLinks {
   using Row = int16_t;
   using Words = hn::RebindToUnsigned<Floats>;
@@ -56,25 +56,25 @@ struct DotLinks {
   }
 };
 
-// f32 weights in a panel.
+// Reads f32 weights in a panel.
 struct F32Weights : FloatLinks {
   using Word = float;
-  static constexpr int64_t kWords = cpu::kPanelColumns;  // of a feature
+  static constexpr int64_t kWords = cpu::kPanelColumns;  // per input feature
   static constexpr bool kWorthCopying = true;
   const Word* words;
   int64_t panel_stride;
 
   F32Weights(const Word* first, int64_t stride) : words(first), panel_stride(stride) {}
-  // Where the two vectors of a group stand among a panel's outputs.
+  // Returns where the two vectors of a group are among a panel's outputs.
   static constexpr int64_t output_of(int group, int half) { return (2 * group + half) * lanes(); }
-  // Of the input features of a link to a group of outputs.
+  // Loads the weights from the input features of one link to a group of outputs.
   HWY_INLINE void load(int64_t k, int panel, int group, Vector* w) const {
     const Word* from = words + panel * panel_stride + k * kWords;
     for (int half : {0, 1}) w[half] = hn::Load(Floats(), from + output_of(group, half));
   }
 };
 
-// bf16 weights in a panel, widened.
+// Reads bf16 weights in a panel and widens them.
 struct Bf16Weights : FloatLinks {
   using Word = uint32_t;
   static constexpr int64_t kWords = cpu::kPanelColumns / 2;
@@ -94,7 +94,7 @@ struct Bf16Weights : FloatLinks {
   }
 };
 
-// Pairs of bf16 weights in a panel.
+// Reads pairs of bf16 weights in a panel.
 struct PairedWeights : DotLinks {
   using Word = uint32_t;
   static constexpr int64_t kWords = cpu::kPanelColumns / 2;
@@ -112,7 +112,7 @@ struct PairedWeights : DotLinks {
   }
 };
 
-// One group of a panel, widened once for many tiles.
+// Reads one group of a panel, widened once for many tiles.
 template <class Panel>
 struct CopiedWeights : FloatLinks {
   const float* vectors;
@@ -136,21 +136,22 @@ struct Rows {
   }
 };
 
-// A block of input features. `first` starts the sums of the outputs, otherwise they go on from what
-// is in `out`.
+// A block of input features. `first` starts the sums of the outputs; otherwise they continue from
+// the values in `out`.
 struct Block {
   int64_t inner;
   bool first;
 
-  // Steps of a tile.
+  // Returns the number of steps of a tile.
   template <class Weights>
   int64_t units() const {
     return (inner + Weights::kStep - 1) / Weights::kStep;
   }
 };
 
-// Adds a block's products for kRows rows and the groups [group, group + kCount) of kPanels panels.
-// A function of its own, with loops written out: there the sums get registers from the start.
+// Adds the products of a block for kRows rows and the groups [group, group + kCount) of kPanels
+// panels. It is a function of its own with unrolled loops, so that the sums are in registers from
+// the start.
 template <int kRows, int kCount, int kPanels, class Weights>
 HWY_NOINLINE void tile(const Rows<typename Weights::Row>& rows, const Weights& weights, int group,
                        const Block& block, const Ahead& ahead) {
@@ -201,7 +202,7 @@ HWY_NOINLINE void tile(const Rows<typename Weights::Row>& rows, const Weights& w
   }
 }
 
-// Tiles over weights that each loads from the panel.
+// Computes tiles, each of which loads its weights from the panel.
 template <class Weights>
 struct PanelTile {
   const Rows<typename Weights::Row>& rows;
@@ -219,7 +220,7 @@ struct PanelTile {
   }
 };
 
-// Tiles over one group that stays in the first-level cache.
+// Computes tiles over one group that stays in the first-level cache.
 template <class Weights>
 struct GroupTile {
   const Rows<typename Weights::Row>& rows;
@@ -251,13 +252,13 @@ HWY_INLINE void multiply_group(const Rows<float>& rows, int64_t num_rows, const 
   for_row_tiles<kManyRows>(tile, num_rows);
 }
 
-// From here on copying a group of a block once pays for the way through memory.
+// From this many rows on, copying a group of a block once is worth the way through memory.
 constexpr int64_t kCopyRows = 3 * kManyRows;
-// Products with few rows take two panels at a time, for more independent sums.
+// Up to this many rows, matmuls take two panels at a time, for more independent sums.
 constexpr int64_t kPairRows = 2;
 
-// A task whose weights are blocks of kInnerBlock input features, a block of all panels after the
-// other.
+// A task whose weights are blocks of kInnerBlock input features. It computes one block of all
+// panels after the other.
 template <class Weights>
 struct PanelBlocks {
   using Row = typename Weights::Row;
@@ -276,7 +277,7 @@ struct PanelBlocks {
     return {x + task.first_row * x_stride + k, x_stride, task.out + p * cpu::kPanelColumns,
             task.out_stride};
   }
-  // Panels are counted from the task's first.
+  // Returns the first weight of a block; panels are counted from the task's first.
   const unsigned char* begin(int64_t p, int64_t k) const {
     return task.w->panel(task.first_panel + p) + k * kFeatureBytes;
   }
@@ -284,7 +285,7 @@ struct PanelBlocks {
     return {reinterpret_cast<const Word*>(begin(p, k)),
             static_cast<int64_t>(task.w->panel_bytes() / sizeof(Word))};
   }
-  // Of the block behind this one.
+  // Returns the memory to prefetch: the block after this one.
   Lookahead lookahead(int64_t p, int64_t k) const {
     if (++p == task.num_panels) {
       p = 0;
@@ -296,7 +297,8 @@ struct PanelBlocks {
     }
     const unsigned char* next = begin(p, k);
     const unsigned char* end = next + block(k).inner * kFeatureBytes;
-    // A panel's only tile reads memory as fast as it comes.
+    // If a panel has only one tile, that tile reads memory as fast as it comes and prefetches
+    // nothing.
     return {task.num_rows > kManyRows ? next : end, end};
   }
 };

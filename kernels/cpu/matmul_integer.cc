@@ -1,6 +1,6 @@
-// Products of int8 and int4 weights with activations of 8 bits. Sums of a block of activations (of
-// a group of int4 weights) are exact integers; what follows is the same chain of float operations
-// on every target. Built without contraction of multiplications and additions.
+// Matmuls of int8 and int4 weights with 8-bit activations. Sums over a block of activations (with
+// int4, over a group of weights) are exact integers, followed by the same chain of float operations
+// on every target. This file is built without contraction of multiplications and additions.
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
@@ -11,7 +11,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_integer.cc"
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
-#if HWY_TARGET == HWY_SCALAR  // has no vectors of bytes
+#if HWY_TARGET == HWY_SCALAR  // this target has no vectors of bytes
 HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
 namespace HWY_NAMESPACE {
@@ -31,12 +31,12 @@ namespace HWY_NAMESPACE {
 
 constexpr int kVectorBytes = 4 * lanes();
 constexpr int64_t kBlock = cpu::kActivationBlock;
-// Rows of a tile at most. With AVX-512 their sums and their totals both stay in registers.
+// Most rows per tile. With AVX-512 their sums and their totals both stay in registers.
 constexpr int kMostRows = 6;
 constexpr int64_t kOctet = 2 * cpu::kQuad;
 constexpr int64_t kGroupUnits = cpu::kInt4Group / kOctet;
 
-// Four bytes of activations to every output.
+// Broadcasts four bytes of activations to every output.
 template <class T>
 HWY_INLINE Int32Vec broadcast4(const T* from) {
   int32_t word = 0;
@@ -44,13 +44,13 @@ HWY_INLINE Int32Vec broadcast4(const T* from) {
   return hn::Set(Int32s(), word);
 }
 
-// Rows of activations from some block on; pointers are the first row's.
+// Rows of activations from some block on; the pointers are those of the first row.
 struct BlockRows {
   const int8_t* codes;
   const int16_t* words;
   const int32_t* starts;
   const float* scales;
-  int64_t stride;  // codes of a row
+  int64_t stride;  // codes per row
 
   BlockRows from_row(int64_t row) const {
     return {codes + row * stride, words + row * stride, starts + row * (stride / cpu::kInt4Group),
@@ -67,10 +67,11 @@ struct BlockRows {
   float scale(int r) const { return scales[r * (stride / kBlock)]; }
 };
 
-// A format and a way to multiply it: `Sum` is what a block of products is summed in. In unit i the
-// weights of a vector of outputs are two vectors, each to be multiplied with its own factor.
+// ---- Each kernel is a format and a way to multiply it. `Sum` is the type in which the products of
+// a block are summed. In unit i the weights of a vector of outputs are two vectors, each to be
+// multiplied by its own factor.
 
-// int8, unit: a quad, as 16-bit numbers, its codes 0 and 2, then 1 and 3.
+// int8: a unit is a quad as 16-bit numbers, its codes 0 and 2, then 1 and 3.
 struct Int8Pairs {
   using Sum = Int32Vec;
   using Weight = Int16Vec;
@@ -91,7 +92,7 @@ struct Int8Pairs {
   static HWY_INLINE Int32Vec total(Sum sum) { return sum; }
 };
 
-// Two quads of bytes.
+// Units of two quads of bytes.
 struct ByteUnits {
   using Weight = ByteVec;
   static constexpr int64_t kUnit = kOctet;
@@ -127,7 +128,7 @@ constexpr UnsignedLevels unsigned_levels() {
 }
 constexpr UnsignedLevels kUnsignedLevels = unsigned_levels();
 
-// int4, unit: 128 bytes of nibbles, looked up in the levels.
+// int4: a unit is 128 bytes of nibbles, which are looked up in the levels.
 struct Int4Units : ByteUnits {
   static constexpr int64_t kUnitBytes = cpu::kQuadBytes;
 
@@ -142,7 +143,7 @@ struct Int4Units : ByteUnits {
   }
 };
 
-// Sums of 16 bits wrap on their way; the end of a group fits (kInt4Levels).
+// int4 with 16-bit sums. They may wrap on the way, but the final sum of a group fits (kInt4Levels).
 struct Int4Pairs : Int4Units {
   using Sum = Int16Vec;
   static HWY_INLINE Sum start(const int32_t* at) { return hn::BitCast(Int16s(), broadcast4(at)); }
@@ -157,7 +158,7 @@ struct Int4Quads : Int4Units {
   static HWY_INLINE Int32Vec total(Sum sum) { return sum; }
 };
 
-// Weights in the panel, unpacked by every tile that reads them.
+// Weights in the panel; every tile that reads them unpacks them.
 template <class Kernel>
 struct PanelWeights {
   static constexpr bool kUnpacked = false;
@@ -211,13 +212,13 @@ HWY_INLINE void unpack(const PanelWeights<Kernel>& from, int64_t num_units,
   }
 }
 
-// Loops over the sums of a tile are written out, here and below: GCC keeps arrays in memory that
-// are indexed by anything but constants.
+// The integer sums of a tile. Loops over them are unrolled by hand, here and below: GCC keeps
+// arrays in memory that are indexed by anything but constants.
 template <int kRows, int kVectors, class Kernel>
 struct Sums {
   typename Kernel::Sum at[kRows][kVectors];
 
-  // Sets them to the products of the first units.
+  // Sets the sums to the products of the first units.
   template <class Weights>
   HWY_INLINE void multiply(const BlockRows& x, const Weights& weights, const Ahead& ahead,
                            int64_t num_units) {
@@ -269,8 +270,8 @@ HWY_INLINE void put(FloatVec value, bool first, float* out) {
   hn::StoreU(first ? value : hn::Add(hn::LoadU(d, out), value), d, out);
 }
 
-// Some blocks of activations of a panel. A format says how many, where its units and scales stand
-// and what becomes of the integer sums of a tile.
+// ---- Each block type is some blocks of activations of a panel. It depends on the format how many
+// blocks those are, where units and scales are, and what happens with the integer sums of a tile.
 
 // out (= | +=) (sum over the blocks of a run of sum * activation scale) * weight scale
 template <class K>
@@ -281,7 +282,7 @@ struct Int8Run {
   static constexpr int64_t kBlockUnits = kBlock / Kernel::kUnit;
 
   const unsigned char* units;
-  const float* scales;  // of the panel's outputs
+  const float* scales;  // scales of the panel's outputs
   int64_t num_units;
 
   Int8Run(const cpu::PackedMatrix& w, int64_t panel, int64_t block)
@@ -291,7 +292,7 @@ struct Int8Run {
                            (w.columns + kOctet - 1) / kOctet * kOctet - block * kBlock) /
                   Kernel::kUnit) {}
 
-  // Of its memory.
+  // The range of the panel's memory, for prefetching.
   const unsigned char* begin() const { return units; }
   const unsigned char* end() const { return units + num_units * Kernel::kUnitBytes; }
 
@@ -301,7 +302,7 @@ struct Int8Run {
     unpack(weights(first_vector), num_units, vectors);
   }
 
-  // A function of its own: there the sums get registers.
+  // This is a function of its own, so that the sums are in registers.
   template <int kRows, int kVectors, class Weights>
   HWY_NOINLINE void tile(const BlockRows& x, const Weights& w, const Ahead& ahead, int first_vector,
                          bool first, const OutputRows& out) const {
@@ -403,7 +404,7 @@ struct Int4Block {
   }
 };
 
-// Tiles over weights that each unpacks itself.
+// Computes tiles, each of which unpacks its weights itself.
 template <class Block>
 struct PanelTile {
   const Block& block;
@@ -423,7 +424,7 @@ struct PanelTile {
   }
 };
 
-// Tiles over a group that was unpacked.
+// Computes tiles over a group that was unpacked before.
 template <class Block>
 struct UnpackedTile {
   const Block& block;
@@ -443,13 +444,14 @@ struct UnpackedTile {
   }
 };
 
-// From here on unpacking once pays for the way through memory.
+// From this many rows on, unpacking once is worth the way through memory.
 constexpr int64_t kUnpackRows = 3 * kMostRows;
 
 template <class Block>
 HWY_INLINE void multiply_block(const Block& block, const Block& next, const BlockRows& x,
                                int64_t num_rows, bool first, const OutputRows& out) {
-  // A panel's only tile reads memory as fast as it comes.
+  // If a panel has only one tile, that tile reads memory as fast as it comes and prefetches
+  // nothing.
   Lookahead lookahead = {num_rows > kMostRows ? next.begin() : next.end(), next.end()};
   if (Block::kWorthUnpacking && num_rows >= kUnpackRows) {
     alignas(64) unsigned char
@@ -464,8 +466,9 @@ HWY_INLINE void multiply_block(const Block& block, const Block& next, const Bloc
   }
 }
 
-// Up to here a task reads its weights as they stand in memory, which the processor's prefetching
-// follows. With more rows it takes the panels run by run, whose rows stay in the caches.
+// Up to this many rows, a task reads its weights in the order of memory, which the processor's
+// prefetching follows. With more rows it takes the panels run by run, whose rows stay in the
+// caches.
 constexpr int64_t kStreamRows = 48;
 
 template <class Block>
@@ -479,7 +482,7 @@ HWY_NOINLINE void multiply_panels(const cpu::PanelTask& task) {
       (cpu::activation_blocks(task.w->columns) + Block::kBlocks - 1) / Block::kBlocks;
   const bool streams = task.num_rows <= kStreamRows;
   struct Place {
-    int64_t panel;  // from the task's first
+    int64_t panel;  // relative to the task's first
     int64_t block;
   };
   const auto place_of = [&](int64_t i) -> Place {

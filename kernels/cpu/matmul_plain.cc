@@ -1,4 +1,4 @@
-// The definition of the integer products, in scalar code. Built without contraction of
+// The definition of the integer matmuls, in scalar code. This file is built without contraction of
 // multiplications and additions.
 #include <algorithm>
 
@@ -7,7 +7,7 @@
 namespace deltaserve::cpu {
 namespace {
 
-// Sum of the products of input features [first, end), exactly.
+// Returns the exact sum of the products of input features [first, end).
 int32_t sum_of_products(const PackedMatrix& w, int64_t row, const int8_t* x, int64_t first,
                         int64_t end) {
   int32_t sum = 0;
@@ -15,7 +15,8 @@ int32_t sum_of_products(const PackedMatrix& w, int64_t row, const int8_t* x, int
   return sum;
 }
 
-// Of one run of blocks, the input features [first, end), and of one block. Outputs add these up.
+// Return the contribution of one run of int8 blocks, or of one int4 block, with the input features
+// [first, end). An output is the sum of these.
 float int8_run(const PackedMatrix& w, int64_t row, const int8_t* x, const float* x_scales,
                int64_t first, int64_t end) {
   float total = 0;

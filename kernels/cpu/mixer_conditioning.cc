@@ -1,6 +1,6 @@
-// What a sequence carries beside its states: the squares of a preconditioner, the covariance of a
-// conditioned query, the sum of keys of normalised linear attention. Token after token, except for
-// the covariance, which is a linear attention of its own with v := k.
+// Updates what a sequence carries beside its states: the squares of a preconditioner, the
+// covariance of a conditioned query, the sum of keys of normalised linear attention. All go token
+// after token, except the covariance, which is a linear attention of its own with v := k.
 #include <algorithm>
 #include <cmath>
 
@@ -11,7 +11,7 @@
 namespace deltaserve::cpu {
 namespace {
 
-// The part's row of `head`, cleared where a sequence begins.
+// Returns the part's row of `head`, cleared if a sequence begins.
 float* carried(const MixerCall& call, const StateSpan& part, const Segment& segment, int64_t head,
                int64_t stride) {
   float* state = call.states.part(part, segment.write_slot) + head * stride;
@@ -19,7 +19,7 @@ float* carried(const MixerCall& call, const StateSpan& part, const Segment& segm
   return state;
 }
 
-// (1 - e^g) k, what an exponential moving average adds.
+// out = (1 - e^g) k, the term that an exponential moving average adds.
 void weigh_by_forgotten(const float* g, int64_t num_g, const float* key, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) {
     const float log_decay = num_g == 0 ? 0.0f : g[num_g == 1 ? 0 : i];
@@ -27,7 +27,7 @@ void weigh_by_forgotten(const float* g, int64_t num_g, const float* key, int64_t
   }
 }
 
-// Fills the covariance rows of a segment: the key, what is written, the query over the decayed
+// Fills the covariance rows of a segment: the key, the write vector, the query over the decayed
 // count, the mean key.
 void lower_covariance(const MixerCall& call, const Segment& segment, int64_t head) {
   using Normaliser = QueryConditioning::Normaliser;

@@ -1,5 +1,5 @@
-// From the projections of a token to the operands of the rule: convolution, feature maps, norms,
-// gates.
+// Computes the operands of the rule from the projections of a token: convolution, feature maps,
+// norms, gates.
 #include <algorithm>
 #include <cmath>
 
@@ -12,8 +12,8 @@ namespace {
 
 constexpr int kMaxConvWidth = 16;
 
-// The convolution of row `i` of a segment over all channels; raw rows before the segment come from
-// the slot's tail. Before the start of the sequence there is nothing: those taps drop out.
+// Computes the convolution of row `i` of a segment over all channels. Raw rows before the segment
+// come from the slot's tail; taps before the start of the sequence are left out.
 void convolve_row(const MixerCall& call, const Segment& segment, int64_t i) {
   const MixerShape& shape = call.shape();
   const int64_t channels = shape.channels();

@@ -8,7 +8,7 @@
 namespace deltaserve::cpu {
 namespace {
 
-constexpr int64_t kBlockRows = 16;  // rows of one task of a pass over rows
+constexpr int64_t kBlockRows = 16;  // rows per task of a pass over rows
 
 int64_t blocks_of(int64_t rows) {
   return (rows + kBlockRows - 1) / kBlockRows;
@@ -37,7 +37,7 @@ void norm_and_gate_head(const MixerCall& call, int64_t row, int64_t head, float*
   gate_row(shape.gate_activation, gate, o, shape.value_dim, o);
 }
 
-// Every pass works in place: a state that goes on in another slot is copied there first.
+// Copies states that continue in another slot, because every pass works in place.
 void copy_moved_states(const MixerCall& call, ThreadPool& threads) {
   const StepView& step = call.step;
   const auto moves = [](const Segment& segment) {
@@ -70,7 +70,7 @@ void rule_of_head(const MixerCall& call, const Segment& segment, int64_t head, f
   }
 }
 
-// Norms over groups of channels, which span heads.
+// Applies the norms over groups of channels, which span heads.
 void norm_groups(const MixerCall& call, int64_t row) {
   const MixerShape& shape = call.shape();
   const int64_t columns = shape.value_columns();
@@ -90,7 +90,7 @@ void norm_groups(const MixerCall& call, int64_t row) {
   if (shape.output_norm == OutputNorm::kGateThenGroups) norm();
 }
 
-// The last conv_width - 1 raw rows of the sequence, the segment's own and what was there before.
+// Stores the last conv_width - 1 raw rows of the sequence, from the segment and the tail before it.
 void update_tail(const MixerCall& call, const Segment& segment) {
   const int64_t channels = call.shape().channels();
   const int64_t length = call.shape().conv_width - 1;
@@ -218,7 +218,7 @@ void MixerRunner::run_features(const MixerCall& call, ThreadPool& threads) {
 void MixerRunner::run_rule(const MixerCall& call, ThreadPool& threads) {
   const StepView& step = call.step;
   const int64_t heads = call.shape().heads;
-  // Long segments first: they take longest, and the short ones fill the gaps at the end.
+  // Long segments go first: they take longest, and the short ones fill the gaps at the end.
   threads.parallel_for(int64_t{step.num_segments} * heads, [&](int64_t task, int thread) {
     const int64_t s = step.num_segments - 1 - task / heads;
     rule_of_head(call, step.segments[s], task % heads, scratch_.get() + thread * scratch_floats_);

@@ -1,6 +1,6 @@
-// One mixer layer on the CPU: from the rows of the projections to the output projection's input.
-// Passes over the step: features and gates of every row; a preconditioner's multipliers; the rule
-// for every (segment, head) with what conditions its query before it and the output norm behind it;
+// One mixer layer on the CPU: it computes the input of the output projection from the rows of the
+// projections, in passes over the step: features and gates of every row; a preconditioner's
+// multipliers; for every (segment, head) the conditioned queries, the rule and the output norm;
 // norms over groups of heads; the segments' convolution tails.
 #pragma once
 #include <cstdint>
@@ -13,12 +13,12 @@ namespace deltaserve::cpu {
 
 class MixerRunner {
  public:
-  // Makes room for steps of any of these layers. False when the memory is not there.
+  // Allocates memory for steps of any of these layers. Returns false if there is not enough.
   bool reserve(Array<MixerLayer> layers, int64_t max_rows, int64_t max_segments, int num_threads);
-  // What reserve() took.
+  // Returns the bytes that reserve() took.
   int64_t bytes() const { return bytes_; }
 
-  // projected [rows, projection columns] -> out [rows, value_columns].
+  // Computes out [rows, value_columns] from projected [rows, projection columns].
   void run(const MixerLayer& layer, const MixerWeights& weights, const StepView& step,
            const float* projected, float* out, const LayerStates& states, ThreadPool& threads);
 
@@ -30,7 +30,7 @@ class MixerRunner {
   AlignedArray<float> scratch_;                                  // [threads, scratch_floats_]
   int64_t scratch_floats_ = 0;
   int64_t bytes_ = 0;
-  // Row blocks of the feature pass: where each segment's blocks begin. [segments + 1]
+  // The index at which each segment's row blocks begin in the feature pass. [segments + 1]
   AlignedArray<int64_t> first_block_;
 };
 

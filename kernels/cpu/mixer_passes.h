@@ -1,4 +1,4 @@
-// The passes of a mixer layer on the CPU. Private to mixer_*.cc.
+// The passes of a mixer layer on the CPU, private to mixer_*.cc.
 #pragma once
 #include <cstdint>
 
@@ -8,7 +8,8 @@
 namespace deltaserve::cpu {
 
 // ---- mixer_layer.cc
-// The rule over the rows of a segment, by the form of its kind. out row i at out + i * out_stride.
+// Runs the rule over the rows of a segment, in the form of its kind. Output row i is at out + i *
+// out_stride.
 void run_segment(MixerKind kind, const HeadShape& size, const HeadTokens& tokens,
                  const Segment& segment, HeadState state, float* out, int64_t out_stride,
                  float* scratch);
@@ -17,11 +18,11 @@ void run_segment(MixerKind kind, const HeadShape& size, const HeadTokens& tokens
 void compute_features(const MixerCall& call, const Segment& segment, int64_t begin, int64_t end);
 
 // ---- mixer_conditioning.cc: sequential over a segment's tokens
-// The multipliers of one head of a preconditioner; updates its state.
+// Computes the multipliers of one head of a preconditioner and updates its state.
 void precondition_head(const MixerCall& call, const Segment& segment, int64_t precond_head);
-// The conditioned queries of one head; updates its covariance.
+// Computes the conditioned queries of one head and updates its covariance.
 void condition_queries(const MixerCall& call, const Segment& segment, int64_t head, float* scratch);
-// The divisors of normalised linear attention of one head; updates its sum of keys.
+// Computes one head's divisors of normalised linear attention and updates its sum of keys.
 void sum_keys(const MixerCall& call, const Segment& segment, int64_t head);
 
 }  // namespace deltaserve::cpu

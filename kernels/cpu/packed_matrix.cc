@@ -14,12 +14,13 @@ int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-// Where output `lane` of a panel stands among the 16-bit halves of a row of 16 words.
+// Returns the index of output `lane` among the 16-bit halves of a row of 16 words.
 int64_t half_of(int64_t lane) {
   return 2 * (lane % 16) + lane / 16;
 }
 
-// Where the bf16 weight of input feature `k` to output `lane` stands among a panel's 16-bit halves.
+// Returns the index of the bf16 weight from input feature `k` to output `lane` among a panel's
+// 16-bit halves.
 int64_t bf16_half(Bf16Panels panels, int64_t k, int64_t lane) {
   return panels == Bf16Panels::kPairs ? k / 2 * 2 * kPanelColumns + 2 * lane + k % 2
                                       : k * kPanelColumns + half_of(lane);
@@ -29,8 +30,8 @@ void put_bf16(unsigned char* halves, int64_t index, uint16_t bits) {
   std::memcpy(halves + 2 * index, &bits, 2);
 }
 
-// The byte of a group that holds the nibble of input feature `k` (inside the group) and whether it
-// is the high one.
+// Returns the byte of a group that holds the nibble of input feature `k` (inside the group); a
+// second function says whether it is the high one.
 int64_t nibble_byte(int64_t k, int64_t lane) {
   return kInt4ScaleBytes + k / (2 * kQuad) * kQuadBytes + lane * kQuad + k % kQuad;
 }
@@ -61,7 +62,7 @@ void pack_int4_row(const float* weights, int64_t columns, int64_t lane, unsigned
   }
 }
 
-// One output feature becomes column `lane` of `panel`, which was zero.
+// Writes one output feature to column `lane` of `panel`, which must be zero.
 void pack_row(const float* weights, const PackedMatrix& w, int64_t lane, unsigned char* panel) {
   const int64_t columns = w.columns;
   switch (w.format) {
@@ -79,7 +80,7 @@ void pack_row(const float* weights, const PackedMatrix& w, int64_t lane, unsigne
   }
 }
 
-// Codes that mean zero, for outputs and input features that are not there.
+// Fills a panel with codes that mean zero, for outputs and input features that do not exist.
 void clear_panel(WeightFormat format, size_t bytes, unsigned char* panel) {
   std::memset(panel, 0, bytes);
   if (format == WeightFormat::kInt8) {
@@ -158,7 +159,7 @@ PackedMatrix pack_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat 
     unsigned char* panel = packed.data.get() + static_cast<size_t>(index) * panel_bytes;
     clear_panel(packed.format, panel_bytes, panel);
     std::vector<float> weights(static_cast<size_t>(packed.columns));
-    int64_t first = 0;  // output feature that the block begins with
+    int64_t first = 0;  // output feature with which the block begins
     for (int i = 0; i < num_blocks; first += blocks[i++].rows) {
       const int64_t begin = std::max(first, index * kPanelColumns);
       const int64_t end = std::min(first + blocks[i].rows, (index + 1) * kPanelColumns);

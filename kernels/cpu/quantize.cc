@@ -13,18 +13,18 @@
 #include "hwy/foreach_target.h"  // compiles this file once per target
 #include "hwy/highway.h"
 
-// Plain loops of fixed length, which the compiler turns into vectors. Built without contraction of
-// multiplications and additions, so that targets with and without it round alike.
+// These are plain loops of fixed length, which the compiler turns into vectors. The file is built
+// without contraction of multiplications and additions, so that all targets round alike.
 HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
 namespace HWY_NAMESPACE {
 
-// The integer nearest to `value`, ties to even, for sizes below 2^22.
+// Returns the integer nearest to `value`, ties to even, for magnitudes below 2^22.
 HWY_INLINE int32_t nearest(float value) {
   return std::bit_cast<int32_t>(value + 12582912.0f) - 0x4b400000;
 }
 
-// The bits of the largest magnitude. Above those of every number stand infinity and the NaNs.
+// Returns the bits of the largest magnitude. Infinity and the NaNs have larger bits than numbers.
 HWY_INLINE uint32_t largest_bits(const float* x, int64_t count) {
   uint32_t largest = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -34,11 +34,11 @@ HWY_INLINE uint32_t largest_bits(const float* x, int64_t count) {
 }
 
 constexpr uint32_t kInfinity = 0x7f800000u;
-// Below this a block counts as zero: its inverse scale would leave the floats.
+// A block whose magnitudes are below this counts as zero: its inverse scale would overflow.
 constexpr float kTiny = 1e-30f;
 
-// codes[i] * scale ~= x[i]; returns the scale. Of a run that is not finite everywhere the scale is
-// NaN, and with it everything the row is multiplied with.
+// Computes codes[i] * scale ~= x[i] and returns the scale. If some x[i] is not finite, the scale is
+// NaN, and with it every result of the row.
 float QuantizeRun(const float* x, int64_t count, int8_t* codes) {
   const uint32_t bits = largest_bits(x, count);
   const float largest = std::bit_cast<float>(bits);
@@ -70,13 +70,13 @@ HWY_INLINE int32_t int4_pair_start(const int8_t* group) {
   return static_cast<int32_t>(uint32_t{low} | uint32_t{high} << 16);
 }
 
-// `count` numbers as bf16, then zeros up to `width`.
+// Writes `count` numbers as bf16, then zeros up to `width`.
 void RoundRun(const float* x, int64_t count, int64_t width, int16_t* words) {
   for (int64_t i = 0; i < count; ++i) words[i] = static_cast<int16_t>(f32_to_bf16(x[i]));
   std::fill(words + count, words + width, int16_t{0});
 }
 
-// One block of a row: codes, scale, starts.
+// Quantizes one block of a row: codes, scale, starts.
 void QuantizeBlock(const float* x, int64_t count, WeightFormat format, cpu::IntegerPath path,
                    int8_t* codes, int16_t* pairs, float* scale, int32_t* starts) {
   constexpr int64_t kBlock = cpu::kActivationBlock;
@@ -101,13 +101,13 @@ void QuantizeBlock(const float* x, int64_t count, WeightFormat format, cpu::Inte
   }
 }
 
-// Between the levels i - 1 and i of int4.
+// Returns the middle between the levels i - 1 and i of int4.
 constexpr float int4_middle(int i) {
   return 0.5f * static_cast<float>(cpu::kInt4Levels[i] + cpu::kInt4Levels[i - 1]);
 }
 
-// Of each of a group's weights the nearest level of the grid that `scale` makes, and the sum of the
-// squared errors.
+// Rounds a group's weights to the nearest levels of the grid that `scale` makes and returns the sum
+// of the squared errors.
 HWY_INLINE float int4_error(const float* weights, float scale) {
   float error[cpu::kInt4Group];
   const float inverse = 1.0f / scale;
@@ -121,14 +121,14 @@ HWY_INLINE float int4_error(const float* weights, float scale) {
     const float difference = weights[k] - level * scale;
     error[k] = difference * difference;
   }
-  // Halved again and again, so that the order does not depend on the vectors.
+  // Halving the array again and again makes the order independent of the vectors' length.
   for (int64_t n = cpu::kInt4Group / 2; n > 0; n /= 2) {
     for (int64_t k = 0; k < n; ++k) error[k] += error[k + n];
   }
   return error[0];
 }
 
-// The indices of those levels; 0 for what is no number.
+// Computes the indices of those levels; 0 for a NaN.
 void Int4Codes(const float* weights, float scale, uint8_t* codes) {
   int32_t indices[cpu::kInt4Group];
   const float inverse = scale == 0 ? 0.0f : 1.0f / scale;
@@ -141,14 +141,14 @@ void Int4Codes(const float* weights, float scale, uint8_t* codes) {
   for (int64_t k = 0; k < cpu::kInt4Group; ++k) codes[k] = static_cast<uint8_t>(indices[k]);
 }
 
-// A bf16 scale and the squared error that it leaves.
+// A bf16 scale and the squared error that results from it.
 struct ScaleChoice {
   uint16_t bits = 0;
   int step = 0;
   float error = std::numeric_limits<float>::infinity();
 };
 
-// Tries the scale with which the largest weight ends at 12 + 3/8 `step`; `sign` mirrors the levels.
+// Tries the scale that puts the largest weight at 12 + 3/8 `step`; `sign` mirrors the levels.
 HWY_INLINE void try_int4_scale(const float* weights, float largest, float sign, int step,
                                ScaleChoice& best) {
   const float ends_at = 12.0f + 0.375f * static_cast<float>(step);
@@ -157,8 +157,8 @@ HWY_INLINE void try_int4_scale(const float* weights, float largest, float sign, 
   if (error < best.error) best = {bits, step, error};
 }
 
-// The best of 32 sizes, as far as every third and then the neighbours of the best tell. Outliers
-// may be cut: the sizes reach beyond the last level, to 23.6.
+// Searches the best of 32 scales: every third one, then the neighbours of the best. Outliers may be
+// cut: the scales reach beyond the last level, to 23.6.
 HWY_INLINE ScaleChoice best_int4_scale(const float* weights, float largest, float sign) {
   ScaleChoice best;
   for (int step = 1; step < 32; step += 3) try_int4_scale(weights, largest, sign, step, best);
@@ -171,7 +171,7 @@ HWY_INLINE ScaleChoice best_int4_scale(const float* weights, float largest, floa
 
 uint16_t BestInt4Scale(const float* weights) {
   const uint32_t largest_size = largest_bits(weights, cpu::kInt4Group);
-  if (largest_size >= kInfinity) return 0x7fc0;  // as a NaN, not hidden
+  if (largest_size >= kInfinity) return 0x7fc0;  // NaN, so that it is not hidden
   const auto largest = std::bit_cast<float>(largest_size);
   if (largest <= kTiny) return 0;
   const ScaleChoice plain = best_int4_scale(weights, largest, 1.0f);
@@ -220,7 +220,7 @@ void for_rows(int64_t num_rows, int64_t rows_per_task, ThreadPool& threads, cons
 
 constexpr int64_t kRowsPerTask = 8;
 
-// An odd number: rows at a distance of a power of two would share a few sets of the caches.
+// Returns an odd number: rows at a distance of a power of two would share a few sets of the caches.
 int64_t blocks_of_stride(int64_t columns) {
   return activation_blocks(columns) | 1;
 }
@@ -235,7 +235,7 @@ bool ActivationRows::reserve(int64_t rows, int64_t columns) {
   scales = allocate_aligned<float>(count / kActivationBlock);
   starts = allocate_aligned<int32_t>(count / kInt4Group);
   if (codes == nullptr || words == nullptr || scales == nullptr || starts == nullptr) return false;
-  // Touches every page now, not in a step.
+  // Filling touches every page now, not in a step.
   std::fill_n(codes.get(), count, int8_t{0});
   std::fill_n(words.get(), count, int16_t{0});
   capacity = rows * width;

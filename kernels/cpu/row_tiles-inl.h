@@ -1,4 +1,4 @@
-// How the products cut rows and panels into register tiles, per Highway target.
+// Cuts the rows and panels of a matmul into register tiles, per Highway target.
 
 #if defined(DELTASERVE_KERNELS_CPU_ROW_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DELTASERVE_KERNELS_CPU_ROW_TILES_INL_H_
@@ -21,18 +21,18 @@ namespace HWY_NAMESPACE {
 constexpr int kGroups = static_cast<int>(cpu::kPanelColumns) / (2 * lanes());
 // Rows of a register tile with one group: all sums, two weights and a factor stay in registers.
 constexpr int kManyRows = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
-// Groups that a tile of kRows rows takes at once.
+// Number of groups that a tile of kRows rows takes at once.
 template <int kRows>
 constexpr int kTileGroups = kRows* kGroups <= kManyRows ? kGroups : 1;
 
-// Memory that a tile asks for while it computes: two lines with every unit, on their way to the
-// second-level cache. The processor's own prefetching follows the weights only while a tile reads
-// them for the first time.
+// Memory that a tile prefetches while it computes: two lines with every unit, into the second-level
+// cache. The processor's own prefetching follows the weights only while a tile reads them for the
+// first time.
 struct Ahead {
   static constexpr int64_t kStep = 128;
 
   const unsigned char* lines;
-  int64_t step;  // kStep, or 0: the same two lines always
+  int64_t step;  // kStep, or 0 to repeat the same two lines
 
   HWY_INLINE void ask(int64_t unit) const {
     __builtin_prefetch(lines + unit * step, 0, 2);
@@ -41,7 +41,7 @@ struct Ahead {
   HWY_INLINE Ahead from_unit(int64_t unit) const { return {lines + unit * step, step}; }
 };
 
-// Memory that is asked for window by window, one a tile.
+// Memory that is prefetched window by window, one window per tile.
 struct Lookahead {
   const unsigned char* next;
   const unsigned char* end;

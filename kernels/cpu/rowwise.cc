@@ -159,7 +159,7 @@ void ExpRow(const float* x, float shift, float factor, int64_t n, float* out) {
   for_each_vector(n, [=](auto d, int64_t i) HWY_ATTR {
     const auto scaled =
         hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, shift)), hn::Set(d, factor));
-    // Exp's argument reduction wants a bounded input; below this everything is zero anyway.
+    // The argument reduction of Exp needs a bounded input; below this everything is zero anyway.
     hn::StoreU(hn::Exp(d, hn::Max(scaled, hn::Set(d, -104.0f))), d, out + i);
   });
 }
@@ -181,7 +181,7 @@ double LogSumExp(const float* x, int64_t n, float* max) {
   const float largest = LargestOf(x, n);
   *max = largest;
   double sum = 0;
-  constexpr int64_t kBlock = 256;  // floats summed before the sum goes on in double
+  constexpr int64_t kBlock = 256;  // floats summed before the sum continues in double
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t count = n - begin < kBlock ? n - begin : kBlock;
     const float* block = x + begin;

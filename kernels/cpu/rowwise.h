@@ -21,31 +21,32 @@ void multiply_row(const float* x, const float* y, int64_t n, float* out);
 // x += factor * y
 void add_scaled_row(float factor, const float* y, int64_t n, float* x);
 
-// out[c] = bias[c] + sum_j weight[j][c] * rows[j][c] over `width` raw rows, oldest first; weight is
-// [width, weight_stride], bias may be null. Products are added in order of j. Then SiLU, if asked.
+// out[c] = bias[c] + sum_j weight[j][c] * rows[j][c] over `width` raw rows, oldest first, then SiLU
+// if asked for. weight is [width, weight_stride], bias may be null. Products are added in order of
+// j.
 void conv_row(const float* const* rows, const float* weight, int64_t weight_stride, int width,
               const float* bias, bool silu, int64_t channels, float* out);
 
 // x . y
 float dot_row(const float* x, const float* y, int64_t n);
 
-// One head of `n` channels, in place.
+// Normalises one head of `n` channels, in place.
 void feature_norm_row(FeatureNorm norm, float* x, int64_t n);
 
-// Log decays of one head's channels from their logits: see DecayGate, of which kSoftplus,
-// kBoundedSigmoid and kLogSigmoid have channels. rate = exp(a_log); bias may be null.
+// Computes log decays of one head's channels from their logits, for the gates kSoftplus,
+// kBoundedSigmoid and kLogSigmoid of DecayGate. rate = exp(a_log); bias may be null.
 void decay_gate_row(DecayGate gate, const float* x, const float* bias, float rate, float bound,
                     int64_t n, float* g);
 
-// sum = e^g sum + add; g has `num_g` entries: none (no decay), one for all, or n. A null `add`
-// is 1.
+// sum = e^g sum + add. g has `num_g` entries: none (no decay), one for all, or n. A null `add` is
+// 1.
 void decayed_sum_row(const float* g, int64_t num_g, const float* add, int64_t n, float* sum);
 
 // out = x / y
 void divide_row(const float* x, const float* y, int64_t n, float* out);
 
-// One token of a preconditioner (see mixer/preconditioned.h): squares = decay squares + beta k^2,
-// then the multiplier.
+// Processes one token of a preconditioner (see mixer/preconditioned.h): squares = decay squares +
+// beta k^2, then the multiplier.
 struct PreconditionArgs {
   float decay, beta, center;
   float log_squash, eps;  // ln x, squash_eps
@@ -53,10 +54,11 @@ struct PreconditionArgs {
 void precondition_row(const PreconditionArgs& args, const float* k, int64_t n, float* squares,
                       float* multiplier);
 
-// -infinity if there is none but NaN.
+// Returns the largest element; -infinity if there are only NaN.
 float largest_of(const float* x, int64_t n);
 
-// log(sum_i exp(x[i] - max)) + max with *max the largest element; NaN counts as -inf.
+// Returns log(sum_i exp(x[i] - max)) + max and sets *max to the largest element; NaN counts as
+// -inf.
 double log_sum_exp(const float* x, int64_t n, float* max);
 
 // out[i] = exp((x[i] - shift) * factor)

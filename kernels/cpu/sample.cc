@@ -28,8 +28,8 @@ struct MoreLikely {
   }
 };
 
-// The `count` most likely tokens in order, into `best`. One pass over the logits with a heap whose
-// worst member turns almost all of them away.
+// Writes the `count` most likely tokens in order to `best`. It is one pass over the logits with a
+// heap, whose worst member is better than almost all of them.
 void most_likely(const float* logits, int64_t vocab, int64_t count, int32_t* best) {
   const MoreLikely before{logits};
   for (int32_t i = 0; i < count; ++i) best[i] = i;
@@ -47,7 +47,7 @@ bool is_allowed(const Draw& row, int64_t token) {
   return row.allowed == nullptr || (row.allowed[token / 32] >> (token % 32) & 1) != 0;
 }
 
-// A copy of the logits without NaN and with the row's adjustments.
+// Copies the logits without NaN and with the row's adjustments.
 void adjust(const Draw& row, const float* logits, int64_t vocab, float* changed) {
   for (int64_t i = 0; i < vocab; ++i) changed[i] = without_nan(logits[i]);
   for (int32_t i = 0; i < row.num_adjustments; ++i) {
@@ -59,8 +59,8 @@ void adjust(const Draw& row, const float* logits, int64_t vocab, float* changed)
   }
 }
 
-// The logits that the draw sees: the model's own where the row changes none, otherwise a copy in
-// `changed`, without NaN and with -infinity for what may not be drawn.
+// Returns the logits that the draw uses: the model's own if the row changes none, otherwise a copy
+// in `changed`, without NaN and with -infinity for tokens that may not be drawn.
 const float* drawn_logits(const Draw& row, const float* logits, int64_t vocab, float* changed) {
   if (row.num_adjustments == 0 && row.allowed == nullptr) return logits;
   adjust(row, logits, vocab, changed);
@@ -74,8 +74,8 @@ const float* drawn_logits(const Draw& row, const float* logits, int64_t vocab, f
   return changed;
 }
 
-// Of any logits. Looks at the mask too: where all are -infinity, they do not tell what may be
-// drawn.
+// Returns the most likely allowed token. It checks the mask too: if all logits are -infinity, they
+// do not show which tokens may be drawn.
 int32_t greedy(const Draw& row, const float* logits, int64_t vocab) {
   int32_t best = -1;
   for (int32_t token = 0; token < vocab; ++token) {
@@ -86,8 +86,8 @@ int32_t greedy(const Draw& row, const float* logits, int64_t vocab) {
   return best;
 }
 
-// Weights relative to the most likely token, whose own is 1; returns their sum. `weights` may be
-// `logits`.
+// Computes weights relative to the most likely token, whose own is 1, and returns their sum.
+// `weights` may be `logits`.
 double weigh(const float* logits, float max, float temperature, int64_t vocab, float* weights) {
   exp_row(logits, max, 1 / temperature, vocab, weights);
   double total = 0;
@@ -98,16 +98,16 @@ double weigh(const float* logits, float max, float temperature, int64_t vocab, f
   return total;
 }
 
-// Candidates in order of likelihood, as far as top_k and top_p may reach, and how many they keep.
-// Their weights are in the scratch too.
+// Finds the candidates in order of likelihood, as far as top_k and top_p may reach, and returns how
+// many of them remain. Their weights are in the scratch memory too.
 int64_t cut_candidates(const Draw& row, const float* logits, int64_t vocab, float max,
                        const SampleScratch& scratch) {
   const bool limited = row.top_k > 0 && row.top_k < vocab;
   const int64_t most = limited ? row.top_k : vocab;
-  // How many tokens top_p needs is not known beforehand: look at ever more of the most likely.
+  // It is not known in advance how many tokens top_p needs: look at ever more of the most likely.
   for (int64_t count = limited ? most : std::min<int64_t>(most, 256);;
        count = std::min(most, count * 8)) {
-    // Anew in each round: changed logits stand where the weights go.
+    // Changed logits are computed again in each round, because the weights overwrite them.
     const float* drawn = drawn_logits(row, logits, vocab, scratch.weights);
     most_likely(drawn, vocab, count, scratch.indices);
     double all = weigh(drawn, max, row.temperature, vocab, scratch.weights);
@@ -124,8 +124,7 @@ int64_t cut_candidates(const Draw& row, const float* logits, int64_t vocab, floa
   }
 }
 
-// Draws from weights[order[0..count)] (order null: ids themselves), leaving out those under
-// `least`.
+// Draws from weights[order[0..count)] (order null: ids themselves), without those below `least`.
 int32_t draw(const float* weights, const int32_t* order, int64_t count, float least,
              double uniform01) {
   double total = 0;
@@ -147,19 +146,19 @@ int32_t draw(const float* weights, const int32_t* order, int64_t count, float le
   return last;  // rounding left the threshold at the very end
 }
 
-// The tokens that may be drawn, ascending, into the scratch's indices and their logits into its
+// Gathers the tokens that may be drawn, ascending, in the scratch's indices and their logits in its
 // weights; returns how many there are.
 int64_t gather_allowed(const Draw& row, const float* logits, int64_t vocab,
                        const SampleScratch& scratch) {
   if (row.num_adjustments > 0) {
     adjust(row, logits, vocab, scratch.weights);
-    logits = scratch.weights;  // what is gathered never overtakes what is read
+    logits = scratch.weights;  // writes never overtake reads
   }
   int64_t count = 0;
   for (int64_t begin = 0; begin < vocab; begin += 32) {
     uint32_t bits = row.allowed[begin / 32];
     if (vocab - begin < 32) bits &= (uint32_t{1} << (vocab - begin)) - 1;
-    if (bits == ~uint32_t{0}) {  // the same for all 32 at once
+    if (bits == ~uint32_t{0}) {  // bit by bit gives the same; this is faster
       for (int64_t i = 0; i < 32; ++i) {
         scratch.indices[count + i] = static_cast<int32_t>(begin + i);
         scratch.weights[count + i] = without_nan(logits[begin + i]);
@@ -176,8 +175,8 @@ int64_t gather_allowed(const Draw& row, const float* logits, int64_t vocab,
   return count;
 }
 
-// The same draw as from all logits with -infinity for what is not allowed, at the price of what is.
-// -1: none of the logits is finite.
+// Draws the same token as from all logits with -infinity for tokens that are not allowed, but only
+// spends time on allowed ones. Returns -1 if none of the logits is finite.
 int32_t sample_allowed(const Draw& row, const float* logits, int64_t vocab, double uniform01,
                        const SampleScratch& scratch) {
   const int64_t count = gather_allowed(row, logits, vocab, scratch);
@@ -187,11 +186,11 @@ int32_t sample_allowed(const Draw& row, const float* logits, int64_t vocab, doub
   return scratch.indices[draw(scratch.weights, nullptr, count, row.min_p, uniform01)];
 }
 
-// `max` is the largest of `logits`.
+// Draws a token. `max` is the largest of `logits`.
 int32_t sample(const Draw& row, const float* logits, int64_t vocab, float max,
                const SampleScratch& scratch) {
   const double u = uniform(philox(row.seed, row.position, row.choice));
-  // So small a temperature that its inverse is no number any more is as good as 0.
+  // A temperature so small that its inverse is not finite counts as 0.
   const bool warm = row.temperature > 0 && std::isfinite(1 / row.temperature);
   const bool whole = (row.top_k <= 0 || row.top_k >= vocab) && row.top_p >= 1;
   if (row.allowed != nullptr && warm && whole) {
@@ -221,7 +220,7 @@ DrawResult evaluate_row(const Draw& row, const float* logits, int64_t vocab,
     return static_cast<float>(static_cast<double>(without_nan(logits[token])) - normaliser);
   };
   if (!std::isfinite(max)) {
-    // A broken model: no distribution to speak of. Report it as certain loss, draw the argmax.
+    // The model is broken: there is no distribution. Report a certain loss and draw the argmax.
     if (row.sample) {
       result.token = greedy(row, drawn_logits(row, logits, vocab, scratch.weights), vocab);
     }

@@ -1,4 +1,4 @@
-// From one row of logits to a drawn token and log-probabilities.
+// Computes a drawn token and log-probabilities from one row of logits.
 #pragma once
 #include <cstdint>
 
@@ -12,8 +12,9 @@ struct SampleScratch {
   int32_t* indices;  // [vocab]
 };
 
-// Ties between logits go to the smaller id; NaN counts as -infinity. `logits` is not changed. A row
-// that samples and allows no token is a programmer error.
+// Computes the results of one row. Ties between logits go to the smaller id; NaN counts as
+// -infinity. `logits` is not changed. A row that samples must allow a token; anything else is a
+// programmer error.
 DrawResult evaluate_row(const Draw& row, const float* logits, int64_t vocab,
                         const SampleScratch& scratch);
 

@@ -17,7 +17,8 @@ namespace HWY_NAMESPACE {
 
 using StateBits = hn::RebindToUnsigned<Floats>;
 
-// The high half is the nearest bf16, ties to even; NaN of the processor's making stays NaN.
+// The high half of each word is the nearest bf16, ties to even. A NaN that the processor computed
+// stays NaN.
 HWY_INLINE hn::Vec<StateBits> rounded_to_bf16(FloatVec x) {
   const StateBits d;
   const auto bits = hn::BitCast(d, x);
@@ -44,7 +45,7 @@ HWY_INLINE void store_state(Bf16State, FloatVec x, uint16_t* to) {
   hn::Store(hn::DemoteTo(halves, hn::BitCast(words, high)), halves, to);
 }
 
-// What storing a state in a format and loading it again makes of it.
+// Returns what remains of a state after storing it in a format and loading it again.
 HWY_INLINE FloatVec round_state(F32State, FloatVec x) {
   return x;
 }

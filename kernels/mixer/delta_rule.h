@@ -30,33 +30,33 @@ inline constexpr int kChunkTokens = 64;
 
 enum class Decay { kNone, kPerHead, kPerChannel };
 
-// What the projections give one value head for one token, after convolution, norms and gates. What
-// a mixer does not use is null or 0.
+// One value head's operands for one token, after convolution, norms and gates. An operand that the
+// mixer does not use is null or 0.
 struct Token {
   const float* q;           // [K]
   const float* k;           // [K]
   const float* v;           // [V]
   const float* r;           // [K] query of the read: q, or what a curvature-conditioned query made
   const float* g;           // log decay, [1] per head or [K] per channel
-  const float* multiplier;  // [K] of a preconditioner
+  const float* multiplier;  // [K] multiplier of a preconditioner
   const float* erase_gate;  // [K]
   const float* write_gate;  // [V]
   float beta;               // write strength
   float lambda;             // weight of the query in Q-Delta's erase vector
-  float scale;              // of the query in the read
+  float scale;              // factor of the query in the read
 };
 
 // S_t = S_{t-1} + k_t v_t^T, o_t = S_t^T (scale q_t). The root of the family.
 struct LinearAttention {
   static constexpr Decay kDecay = Decay::kNone;
   static constexpr bool kErases = false;
-  // A's rows and columns are chunk_row and chunk_col, not erase and write.
+  // Is true if A's rows and columns are chunk_row and chunk_col instead of erase and write.
   static constexpr bool kOwnChunkOperands = false;
-  // The erase vector has the query in it, weighed by lambda.
+  // Is true if the erase vector contains the query, weighted by lambda.
   static constexpr bool kErasesQuery = false;
-  // Erase and write have a gate for every channel instead of beta.
+  // Is true if erase and write have a gate for every channel instead of beta.
   static constexpr bool kChannelGates = false;
-  // The key is written with the multiplier of a preconditioner.
+  // Is true if the key is written times the multiplier of a preconditioner.
   static constexpr bool kPreconditioned = false;
 
   static DS_HOST_DEVICE float erase(const Token&, int) { return 0.0f; }

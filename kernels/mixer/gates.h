@@ -1,4 +1,4 @@
-// Gate activations from raw projections, in float whatever the weights are.
+// Gate activations from raw projections, in float whatever the weights' format is.
 #pragma once
 #include <cmath>
 
@@ -6,11 +6,11 @@
 
 namespace deltaserve {
 
-// Numbers inside formulas that every device computes.
-inline constexpr float kL2NormEps = 1e-6f;             // x / sqrt(sum(x^2) + eps)
-inline constexpr float kSumNormEps = 1e-4f;            // x / (sum(x) + eps)
-inline constexpr float kKeySumEps = 1e-10f;            // of normalised linear attention
-inline constexpr float kLogSigmoidFactor = 1.0f / 16;  // of GLA's log decay
+// Constants inside formulas that every device computes.
+inline constexpr float kL2NormEps = 1e-6f;   // x / sqrt(sum(x^2) + eps)
+inline constexpr float kSumNormEps = 1e-4f;  // x / (sum(x) + eps)
+inline constexpr float kKeySumEps = 1e-10f;  // added to the divisor of normalised linear attention
+inline constexpr float kLogSigmoidFactor = 1.0f / 16;  // scales GLA's log decay
 
 DS_HOST_DEVICE float sigmoid(float x) {
   return 1.0f / (1.0f + expf(-x));

@@ -10,8 +10,8 @@ struct KimiDelta : DeltaNet {
   static constexpr Decay kDecay = Decay::kPerChannel;
 };
 
-// Gated DeltaNet-2, as flash-linear-attention's layer has it: beta is a vector over the key
-// channels for the erase and another over the value channels for the write.
+// Gated DeltaNet-2, as in flash-linear-attention's layer. Instead of beta, the erase has a vector b
+// over the key channels and the write a vector w over the value channels.
 //   S_t = (I - k_t (b_t * k_t)^T) diag(e^{g_t}) S_{t-1} + k_t (w_t * v_t)^T
 struct GatedDeltaNet2 : KimiDelta {
   static constexpr bool kChannelGates = true;

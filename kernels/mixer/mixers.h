@@ -52,7 +52,7 @@ constexpr const char* mixer_name(MixerKind kind) {
   return "?";
 }
 
-// For `inspect`.
+// Returns the rule as one line of text, for `inspect`.
 constexpr const char* mixer_rule(MixerKind kind) {
   switch (kind) {
 #define X(kind, mixer, name, rule) \
@@ -75,7 +75,8 @@ constexpr decltype(auto) dispatch_mixer(MixerKind kind, Visitor&& visit) {
   __builtin_unreachable();
 }
 
-// Whether two mixers write into the state in the same way: the same value(), corrected or not.
+// Returns true if two mixers write into the state in the same way: they have the same value() and
+// both correct it or both do not.
 template <float (*)(const Token&, int)>
 struct ValueOf;
 template <class Mixer, class Other>
@@ -91,8 +92,8 @@ constexpr auto first_with_values() {
     return first_with_values<Mixer, Rest...>();
   }
 }
-// The first mixer of the list that does so as Mixer: what depends on a mixer's value() and kErases
-// only is compiled once for all that share them.
+// The first mixer of the list that writes like Mixer. Code that depends only on a mixer's value()
+// and kErases is compiled once for all mixers that share them.
 template <class Mixer>
 using FirstWithValuesOf = decltype(first_with_values<Mixer
 #define X(kind, mixer, name, rule) , mixer
@@ -100,7 +101,7 @@ using FirstWithValuesOf = decltype(first_with_values<Mixer
 #undef X
                                                      >());
 
-// Traits of the struct that `kind` names.
+// Return the traits of the struct that `kind` names.
 constexpr Decay decay_of(MixerKind kind) {
   return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kDecay; });
 }

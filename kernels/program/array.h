@@ -1,5 +1,5 @@
-// A run of elements that somebody else owns: a pointer and a count, so that it can cross the
-// boundary of a separately loaded module.
+// A pointer and a count: elements that somebody else owns. It can cross the boundary of a
+// separately loaded module.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -17,7 +17,7 @@ struct Array {
   constexpr bool empty() const { return count == 0; }
 };
 
-// The elements of a contiguous container, which must outlive the array.
+// Makes an array of the elements of a contiguous container, which must outlive the array.
 template <class Container>
 constexpr auto array_of(const Container& elements) {
   using T = std::remove_cvref_t<decltype(*elements.data())>;

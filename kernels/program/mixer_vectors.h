@@ -1,16 +1,16 @@
-// The vectors of weights that a mixer layer may have beside its matrices, as one struct over
-// whatever stands for a vector: blocks of a checkpoint, an index of the program's weights, a
-// pointer.
+// The weight vectors that a mixer layer may have in addition to its matrices. The struct is a
+// template over the type that represents a vector: blocks of a checkpoint, an index of the
+// program's weights, a pointer.
 #pragma once
 
 namespace deltaserve {
 
-// X(name), the one list. A new vector is a line here, in the mapping that fills it, and in the
-// kernels that read it.
+// X(name) for every vector. A new vector needs a line here, in the mapping that fills it, and in
+// the kernels that read it.
 //   conv               [conv_width, channels], the last row weighs the current token
 //   conv_bias          [channels]
 //   a_log              [decay_heads]
-//   dt_bias            as the decay's logits
+//   dt_bias            [decay_heads] or [decay_heads, key_dim], as the decay's logits
 //   precond_a_log      [precond_heads], as the two that follow
 //   precond_dt_bias
 //   precond_center
@@ -38,7 +38,7 @@ struct MixerVectors {
 #undef X
 };
 
-// convert(vector) of every vector.
+// Returns the same vectors with convert() applied to each.
 template <class To, class From, class Convert>
 MixerVectors<To> map_vectors(const MixerVectors<From>& from, const Convert& convert) {
   MixerVectors<To> to;

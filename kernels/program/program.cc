@@ -34,7 +34,7 @@ class Checker {
     const Weight& vector = weight(index, WeightKind::kVector);
     return vector.rows() * vector.columns();
   }
-  // Whether `count` columns from `first` on are inside the buffer.
+  // Aborts if the columns [first, first + count) are not inside the buffer.
   void check_columns(int32_t index, int64_t first, int64_t count) const {
     DS_CHECK(first >= 0 && first + count <= columns(index));
   }

@@ -1,6 +1,7 @@
 // A model as a program: the list of operations that turns a step's tokens into the last layer's
-// output, written once when the model is loaded. A backend interprets it, or makes of it what suits
-// the device. Plain structs and arrays, so that a program can cross the boundary of a module.
+// output. It is written once, when the model is loaded. A backend interprets it or translates it to
+// what suits the device. Programs are plain structs and arrays, so that they can cross the boundary
+// of a module.
 //
 // Indices are into the program's own arrays; -1 = none.
 #pragma once
@@ -15,14 +16,14 @@
 
 namespace deltaserve {
 
-// Which rows a buffer has.
+// Says which rows a buffer has.
 enum class RowsOf : uint8_t {
   kStep,   // one for each row of the step
-  kDraws,  // one for each draw of the step, as many at a time as the backend likes
+  kDraws,  // one for each draw of the step; the backend chooses how many it keeps at a time
 };
 
-// Activations, float [rows, columns]. How rows are padded, and copies in other formats, are the
-// backend's matter.
+// Activations, float [rows, columns]. The backend decides how rows are padded and whether it keeps
+// copies in other formats.
 struct Buffer {
   const char* name = "";
   RowsOf rows = RowsOf::kStep;
@@ -56,9 +57,9 @@ struct Weight {
   int64_t columns() const { return blocks[0].columns; }
 };
 
-// Where the features of a mixer stand in a row of its projections; -1 = absent. q, k and v come
-// first and in this order: together they are the channels of the short convolution. Counts and
-// sizes are MixerShape's.
+// The columns where each feature of a mixer begins in a row of its projections; -1 = absent. q, k
+// and v come first and in this order, because together they are the channels of the short
+// convolution. Counts and sizes are in MixerShape.
 struct ProjectionLayout {
   int32_t q = -1;              // [q_heads, key_dim]
   int32_t k = -1;              // [k_heads, key_dim]
@@ -70,18 +71,19 @@ struct ProjectionLayout {
   int32_t write_gate = -1;     // [heads, value_dim]
   int32_t precond_decay = -1;  // [precond_heads]
   int32_t precond_beta = -1;   // [precond_heads]
-  // With product_features q = left * right, as k; `q` and `k` above are what they are made from.
+  // With product_features q = left * right and k likewise; both factors are linear maps of the
+  // columns `q` and `k` above.
   int32_t q_left = -1, q_right = -1;  // [q_heads, key_dim]
   int32_t k_left = -1, k_right = -1;  // [k_heads, key_dim]
   int32_t columns = 0;
 };
 
-// One mixer layer: from the rows of its projections to the input of its output projection.
+// One mixer layer: computes the input of its output projection from the rows of its projections.
 struct MixerLayer {
   MixerShape shape;
   ProjectionLayout projection;
-  LayerStateLayout state;         // where its parts stand in a slot
-  MixerVectors<int32_t> vectors;  // of Program::weights
+  LayerStateLayout state;         // positions of its parts in a slot
+  MixerVectors<int32_t> vectors;  // indices into Program::weights
 };
 
 enum class OpKind : uint8_t {
@@ -95,11 +97,11 @@ enum class OpKind : uint8_t {
 
 struct Op {
   OpKind kind = OpKind::kEmbed;
-  int16_t layer = -1;  // of the model, for messages and profiles
+  int16_t layer = -1;  // layer of the model, for messages and profiles
   int32_t in = -1, in_column = 0;
   int32_t out = -1, out_column = 0;
   int32_t weight = -1, bias = -1;
-  int32_t mixer = -1;  // of Program::mixers
+  int32_t mixer = -1;  // index into Program::mixers
   bool accumulate = false;
   Activation activation = Activation::kNone;
   float eps = 0;
@@ -110,11 +112,11 @@ struct Program {
   Array<Weight> weights;
   Array<Op> ops;
   Array<MixerLayer> mixers;
-  Array<StatePart> parts;  // of all layers, in the order of the slot
+  Array<StatePart> parts;  // parts of all layers, in the order of the slot
 
-  // What draws read: logits = norm(last_hidden) output^T.
+  // Draws read these: logits = norm(last_hidden) output^T.
   int32_t last_hidden = -1;                // buffer, [hidden] of the step's rows
-  int32_t drawn_hidden = -1, logits = -1;  // buffers, [hidden] and [vocab] of the draws
+  int32_t drawn_hidden = -1, logits = -1;  // buffers of the draws, [hidden] and [vocab]
   int32_t final_norm = -1, output = -1;    // weights
   float final_eps = 0;
 
@@ -122,19 +124,19 @@ struct Program {
   int64_t slot_bytes = 0;
 };
 
-// What a backend makes room for.
+// The sizes for which a backend makes room.
 struct Limits {
-  int32_t rows = 0;      // of a step
-  int32_t segments = 0;  // of a step
-  int32_t draws = 0;     // of a step
+  int32_t rows = 0;      // rows per step
+  int32_t segments = 0;  // segments per step
+  int32_t draws = 0;     // draws per step
   int32_t slots = 0;
 };
 
-// Aborts where the program does not fit together: an index outside its array, columns that do not
-// match, an operation without what it needs. Programs are ours, never input.
+// Aborts if the program is inconsistent: an index outside its array, columns that do not match, or
+// an operation without one of its operands. Programs are written by our own code, never by users.
 void check_program(const Program& program);
 
-// Whether steps read single rows of the weight and never all of it: a table of embeddings.
+// Returns true if steps read only single rows of the weight: a table of embeddings.
 bool reads_only_rows(const Program& program, int32_t weight);
 
 }  // namespace deltaserve

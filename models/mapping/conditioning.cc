@@ -1,5 +1,5 @@
-// The keys of a curvature-conditioned query (arXiv 2606.01294). The paper leaves open how Sigma is
-// normalised and decays and which shape the gate has, so each is a switch.
+// Reads the keys of a curvature-conditioned query (arXiv 2606.01294). The paper leaves open how
+// Sigma is normalised and decays and which shape the gate has, so each is an option.
 #include "models/mapping/family.h"
 #include "models/mapping/mixer_keys.h"
 #include "models/text.h"
@@ -26,12 +26,12 @@ void read_conditioning(ConfigReader& reader, bool family_takes_it, LayerConfig* 
   const boost::json::object* keys = reader.object("ccq");
   if (keys == nullptr) return;
   if (!family_takes_it) {
-    reader.fail("ccq", str_cat("is set; it can go with ", conditioned_model_types(),
-                               " and not with ", quoted(config->model_type)));
+    reader.fail("ccq", str_cat("is not supported for ", quoted(config->model_type), ", only for ",
+                               conditioned_model_types()));
     return;
   }
   if (config->mixer.kind == MixerKind::kQDeltaReleased) {
-    reader.fail("ccq", "is set, which needs \"qdelta_semantics\": \"canonical\"");
+    reader.fail("ccq", "needs \"qdelta_semantics\": \"canonical\"");
     return;
   }
   ConfigReader inner(*keys, reader.origin() + ": ccq");
@@ -43,7 +43,7 @@ void read_conditioning(ConfigReader& reader, bool family_takes_it, LayerConfig* 
     inner.fail("center", "is true, which needs \"norm\": \"mean\"");
   }
   ccq.backbone_decay = inner.choice("decay", {"backbone", "none"}, "backbone") == "backbone";
-  // Without a norm of its own, as in GLA, a key could be of any length.
+  // If keys have no norm of their own, as in GLA, they could have any length.
   ccq.l2_keys = inner.boolean("key_l2", config->mixer.k_norm == FeatureNorm::kNone);
   ccq.renormalise = inner.boolean("renorm_q", false);
   config->tensors.conditioning_gate_said = inner.has("gate");

@@ -21,8 +21,8 @@ void read_delta_net(ConfigReader& reader, LayerConfig* config) {
   if (reader.choice("qk_norm", {"l2", "sum"}, "l2") == "sum") {
     mixer.q_norm = mixer.k_norm = FeatureNorm::kSum;
   }
-  reader.ignore("attn_mode");        // its modes are the same function
-  reader.ignore("use_output_norm");  // the layer has one whatever this says
+  reader.ignore("attn_mode");        // all its modes compute the same function
+  reader.ignore("use_output_norm");  // the layer always has an output norm
 }
 
 void map_delta_net_layer(const LayerConfig& config, LayerMapping* mapping) {

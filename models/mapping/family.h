@@ -1,5 +1,4 @@
-// The one table of model types: how each reads its config and names its tensors. Private to
-// models/.
+// The table of model types: how each reads its config and names its tensors. Private to models/.
 #pragma once
 #include <span>
 #include <string>
@@ -13,28 +12,28 @@ namespace deltaserve {
 
 struct ModelFamily {
   const char* model_type;
-  // Fills `mixer` and `tensors` from the keys of this type. hidden_size is read before.
+  // Fills `mixer` and `tensors` from the keys of this type. hidden_size has been read before.
   void (*read_mixer)(ConfigReader& reader, LayerConfig* config);
-  // Names the tensors of a layer's mixer: its norm, its projections, its vectors.
+  // Adds the tensors of a layer's mixer: its norm, its projections, its vectors.
   void (*map_mixer)(const LayerConfig& config, LayerMapping* mapping);
-  // Defaults of num_hidden_layers and norm_eps.
+  // The defaults of num_hidden_layers and norm_eps.
   int64_t num_layers;
   double norm_eps = 1e-6;
   bool has_mlp = true;
   bool takes_ccq = false;
-  // Names outside the layers.
+  // The names of tensors outside the layers.
   const char* root = "model.";
   const char* final_norm = "norm.weight";
 };
 
-// null: no such type.
+// Returns the family of a type; null if there is no such type.
 const ModelFamily* find_family(std::string_view model_type);
-// "qdelta, gated_deltanet, ...", for messages.
+// Returns "qdelta, gated_deltanet, ..." for messages.
 std::string supported_model_types();
-// The types that take a "ccq".
+// Returns the types that support "ccq".
 std::string conditioned_model_types();
 
-// What the families are made of, one file each.
+// The functions of the families, which have one file each.
 void read_qdelta(ConfigReader& reader, LayerConfig* config);
 void read_gated_deltanet(ConfigReader& reader, LayerConfig* config);
 void read_precond_gated_deltanet(ConfigReader& reader, LayerConfig* config);

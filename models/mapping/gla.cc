@@ -9,7 +9,7 @@
 namespace deltaserve {
 namespace {
 
-constexpr int64_t kGateRank = 16;  // of the layer's code; no config key
+constexpr int64_t kGateRank = 16;  // fixed in the layer's code; no config key
 
 Activation read_feature_map(ConfigReader& reader) {
   if (reader.is_null("feature_map")) return Activation::kNone;
@@ -38,8 +38,8 @@ void read_gla(ConfigReader& reader, LayerConfig* config) {
   config->tensors.fused_gate_norm = config->tensors.output_gate &&
                                     reader.boolean("fuse_norm", true) &&
                                     reader.word("hidden_act", "swish") == "swish";
-  reader.ignore("attn_mode");  // its modes are the same function
-  reader.ignore("use_gk");     // the layer looks at neither
+  reader.ignore("attn_mode");  // all its modes compute the same function
+  reader.ignore("use_gk");     // the layer ignores both keys
   reader.ignore("use_gv");
 }
 

@@ -1,5 +1,5 @@
-// Kimi Delta Attention (arXiv 2510.26692), its preconditioned variant and Gated DeltaNet-2: a decay
-// per channel and an output gate, both of low rank.
+// Kimi Delta Attention (arXiv 2510.26692), its preconditioned variant and Gated DeltaNet-2, which
+// all have a decay per channel and an output gate, both of low rank.
 #include "models/limits.h"
 #include "models/mapping/family.h"
 #include "models/mapping/mixer_keys.h"
@@ -8,20 +8,20 @@
 namespace deltaserve {
 namespace {
 
-void read_common(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
+void read_kimi_delta(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = kind;
   read_sized_heads(reader, {16, 128, 1.0}, &mixer);
   read_short_conv(reader, true, &mixer);
   read_gate_factor(reader, &mixer);
-  reader.ignore("attn_mode");  // its modes are the same function
+  reader.ignore("attn_mode");  // all its modes compute the same function
   mixer.decay_heads = mixer.beta_heads = mixer.heads;
   mixer.decay_gate = DecayGate::kSoftplus;
   mixer.gate_activation = Activation::kSigmoid;
 }
 
-// A lower bound changes the shape of the decay; safe_gate only says that its kernels may rely on
-// one that is not below -5.
+// Reads the bound of the decay. A lower bound changes the decay's formula; safe_gate only permits
+// the authors' kernels to rely on a bound of at least -5.
 void read_bound(ConfigReader& reader, MixerShape* mixer) {
   const bool safe = reader.boolean("safe_gate", false);
   const auto bound = reader.optional_real("lower_bound", limits::kDecayBound);
@@ -37,13 +37,13 @@ void read_bound(ConfigReader& reader, MixerShape* mixer) {
 }  // namespace
 
 void read_kda(ConfigReader& reader, LayerConfig* config) {
-  read_common(reader, MixerKind::kKimiDelta, config);
+  read_kimi_delta(reader, MixerKind::kKimiDelta, config);
   read_bound(reader, &config->mixer);
 }
 
 void read_precond_kda(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
-  read_common(reader, MixerKind::kPrecondKimiDelta, config);
+  read_kimi_delta(reader, MixerKind::kPrecondKimiDelta, config);
   read_bound(reader, &mixer);
   read_squash(reader, &mixer);
   mixer.beta_heads = mixer.k_heads;
@@ -51,7 +51,7 @@ void read_precond_kda(ConfigReader& reader, LayerConfig* config) {
 }
 
 void read_gdn2(ConfigReader& reader, LayerConfig* config) {
-  read_common(reader, MixerKind::kGatedDeltaNet2, config);
+  read_kimi_delta(reader, MixerKind::kGatedDeltaNet2, config);
   config->mixer.decay_heads = config->mixer.beta_heads = config->mixer.k_heads;
 }
 
@@ -79,7 +79,8 @@ void map_kimi_delta_layer(const LayerConfig& config, LayerMapping* mapping) {
   mapping->projection().gate =
       mapping->expand("attn.g_proj.1", g, mixer.value_columns(), rank, 1, true);
   mapping->convolutions();
-  // The first published layers called them A, and the bias of the gate's second map.
+  // The first published layers called A_log `A` and stored dt_bias as the bias of the gate's second
+  // map.
   LayerTensor& a_log = mapping->add("attn.A_log", {mixer.decay_heads}, &V::a_log);
   a_log.old_name = "attn.A";
   if (mixer.decay_gate == DecayGate::kBoundedSigmoid) a_log.presence = Presence::kOptional;

@@ -1,4 +1,4 @@
-// The tensors of one layer and where each goes, written down by a model family (family.h).
+// The tensors of one layer and the fields they fill, as declared by a model family (family.h).
 #pragma once
 #include <functional>
 #include <string>
@@ -10,10 +10,10 @@
 
 namespace deltaserve {
 
-// Its shape says which gate a conditioned query has.
+// The shape of this tensor decides which gate a conditioned query has.
 inline constexpr char kConditioningWeight[] = "attn.ccq_lambda_proj.weight";
 
-// Rows of a matrix, or elements of a vector, and their place in the layer.
+// Some rows of a matrix, or elements of a vector, and the field of the layer that they fill.
 struct TensorUse {
   int64_t first = 0;
   int64_t count = 0;
@@ -22,24 +22,24 @@ struct TensorUse {
 
 enum class Presence {
   kRequired,
-  kOptional,  // absent leaves its field empty
-  kUnused,    // old checkpoints hold it, no rule uses it, new ones are written without
+  kOptional,  // if absent, its field stays empty
+  kUnused,    // exists in old checkpoints, but no rule uses it and new ones are written without it
 };
 
 struct LayerTensor {
-  std::string name;  // below the layer
+  std::string name;  // without the layer's prefix
   std::vector<int64_t> shape;
-  const char* part = "mixers";  // of TensorSpec
+  const char* part = "mixers";  // as in TensorSpec
   std::vector<TensorUse> uses;
-  std::string old_name;  // another spelling, empty = none
+  std::string old_name;  // an alternative spelling; empty = none
   Presence presence = Presence::kRequired;
 };
 
-// Rows [first, first + count) of a tensor that holds several of our blocks.
+// Rows [first, first + count) of a tensor that contains several of our blocks.
 struct RowBlock {
   int64_t first = 0;
   int64_t count = 0;
-  int32_t ProjectionLayout::*column = nullptr;  // of the input projection; null elsewhere
+  int32_t ProjectionLayout::*column = nullptr;  // for input projections; null otherwise
 };
 
 class LayerMapping {
@@ -49,48 +49,49 @@ class LayerMapping {
 
   // ---- Single tensors
 
-  // A tensor that fills one field.
+  // Adds a tensor that fills one field.
   LayerTensor& add(std::string name, std::vector<int64_t> shape, HostMatrix LayerWeights::*field);
-  // A tensor that is one of the mixer's vectors.
+  // Adds a tensor that is one of the mixer's vectors.
   LayerTensor& add(std::string name, std::vector<int64_t> shape, Blocks MixerBlocks::*vector);
-  // As add(), listed among the norms.
+  // Works like add(), but counts the tensor among the norms.
   void norm(std::string name, int64_t size, HostMatrix LayerWeights::*field);
   void norm(std::string name, int64_t size, Blocks MixerBlocks::*vector);
-  // A tensor that may be there and is not looked at.
+  // Adds a tensor that may exist and is ignored.
   void unused(std::string name, std::vector<int64_t> shape);
 
-  // [rows, hidden], the next columns of the input projection. Returns the first of them, which
-  // `column`, if given, keeps too.
+  // Adds the next columns of the input projection, [rows, hidden]. Returns the first of these
+  // columns and stores it in `column`, if given.
   int32_t project(std::string name, int64_t rows, int32_t ProjectionLayout::*column = nullptr);
-  // As project(), of one tensor that is cut into blocks, given in the order of our layout. `bias`,
-  // if not empty, is the name of a vector that is cut the same way.
+  // Works like project() for one tensor that is cut into blocks, which are given in the order of
+  // our layout. `bias`, if not empty, is the name of a vector that is cut in the same way.
   void project_blocks(std::string name, int64_t total_rows, const std::vector<RowBlock>& blocks,
                       std::string bias);
-  // [channels, 1, taps] of the short convolution and, if `bias` is not empty, its [channels]: cut
-  // into blocks, given in the order of our layout.
+  // Adds the short convolution's weight, [channels, 1, taps], and, if `bias` is not empty, its
+  // bias, [channels]. Both are cut into blocks, which are given in the order of our layout.
   void convolve_blocks(std::string name, int64_t total_channels,
                        const std::vector<RowBlock>& blocks, std::string bias);
-  // A second linear map [rows, columns] from the columns of the row that begin at `from` to new
-  // ones at its end; applied `repeat` times side by side. No project() may follow. Returns the
-  // first new column. `name` is without ".weight" and, `with_bias`, ".bias".
+  // Adds a second linear map [rows, columns] from the columns of the row that begin at `from` to
+  // new columns at its end; it is applied `repeat` times side by side. No project() may follow.
+  // Returns the first new column. `name` is without ".weight" and, if `with_bias`, ".bias".
   int32_t expand(const std::string& name, int32_t from, int64_t rows, int64_t columns, int repeat,
                  bool with_bias);
 
-  // ---- What most families have alike
+  // ---- Parts that most families have in common
 
-  // The norm before the mixer and the projections to q, k and v.
+  // Adds the norm before the mixer and the projections to q, k and v.
   void queries_keys_values();
-  // A convolution each for q, k and v, if the config has them.
+  // Adds one convolution each for q, k and v, if the config has them.
   void convolutions();
-  // The gate of a conditioned query, if the config has one.
+  // Adds the gate of a conditioned query, if the config has one.
   void conditioning();
-  // The output norm, if it has a weight, and the output projection.
+  // Adds the output norm, if it has a weight, and the output projection.
   void output(std::string norm_name);
-  // The norm before the MLP and its matrices.
+  // Adds the norm before the MLP and its matrices.
   void mlp();
 
   const std::vector<LayerTensor>& tensors() const { return tensors_; }
-  // A layer without its tensors' data: the projection's columns, the expansions, empty blocks.
+  // Returns the layer without its tensors' data: the projection's columns, the expansions, empty
+  // blocks.
   const LayerWeights& layer() const { return layer_; }
   ProjectionLayout& projection() { return layer_.projection; }
 
@@ -98,7 +99,7 @@ class LayerMapping {
   using List = std::function<Blocks&(LayerWeights&)>;
 
   LayerTensor& add_tensor(std::string name, std::vector<int64_t> shape);
-  // A tensor cut into blocks, which become the next entries of `list`.
+  // Adds a tensor cut into blocks, which become the next entries of `list`.
   void add_blocks(std::string name, std::vector<int64_t> shape, const std::vector<RowBlock>& blocks,
                   const List& list);
 

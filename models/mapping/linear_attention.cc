@@ -23,14 +23,14 @@ void read_linear_attn(ConfigReader& reader, LayerConfig* config) {
   mixer.normalised = reader.boolean("norm_feature_map", false);
   config->tensors.output_gate = false;
   config->tensors.norm_weight = reader.optional_boolean("elementwise_affine").value_or(true);
-  reader.ignore("attn_mode");  // its modes are the same function
+  reader.ignore("attn_mode");  // all its modes compute the same function
 }
 
 void map_linear_attn_layer(const LayerConfig& config, LayerMapping* mapping) {
   const MixerShape& mixer = config.mixer;
   mapping->queries_keys_values();
   if (mixer.product_features) {
-    // One map for every head. Queries and keys stand side by side, so a tied map covers both.
+    // All heads share one map. Query and key columns are adjacent, so a tied map covers both.
     const bool tied = config.tensors.tied_feature_maps;
     ProjectionLayout& columns = mapping->projection();
     const int32_t dim = mixer.key_dim;

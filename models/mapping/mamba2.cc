@@ -1,4 +1,5 @@
-// Mamba-2 (arXiv 2405.21060). Its C, B and x are our q, k and v; the time step is decay and beta.
+// Mamba-2 (arXiv 2405.21060). Its C, B and x are our q, k and v; the time step gives decay and
+// beta.
 #include <limits>
 
 #include "models/limits.h"
@@ -40,7 +41,7 @@ void read_sizes(ConfigReader& reader, LayerConfig* config) {
   mixer.norm_groups = static_cast<int32_t>(groups);
 }
 
-// Older configs say time_step_limit and rms_norm.
+// Older configs call the keys time_step_limit and rms_norm.
 void read_time_step(ConfigReader& reader, MixerShape* mixer) {
   const char* key = reader.has("dt_limit") ? "dt_limit" : "time_step_limit";
   const auto [lower, upper] =
@@ -73,7 +74,7 @@ void read_mamba2(ConfigReader& reader, LayerConfig* config) {
   config->tensors.bias = reader.boolean("use_bias", false);
   config->tensors.conv_bias = reader.boolean("use_conv_bias", true);
   config->tensors.skip_per_channel = reader.boolean("D_has_hdim", false);
-  // How the weights began and how training ran.
+  // These describe the initial weights and the training.
   for (const char* key : {"A_init_range", "chunk_size", "conv_init", "dt_init_floor", "dt_max",
                           "dt_min", "rescale_prenorm_residual", "residual_in_fp32",
                           "time_step_floor", "time_step_max", "time_step_min", "time_step_rank"}) {
@@ -92,7 +93,7 @@ void map_mamba2_layer(const LayerConfig& config, LayerMapping* mapping) {
   const int64_t states = mixer.k_columns();
   const int64_t channels = inner + 2 * states;
   mapping->norm("norm.weight", hidden, &W::mixer_norm);
-  // Their rows are z, x, B, C, dt.
+  // The rows of in_proj are z, x, B, C, dt.
   mapping->project_blocks("mixer.in_proj.weight", inner + channels + heads,
                           {{2 * inner + states, states, &P::q},
                            {2 * inner, states, &P::k},

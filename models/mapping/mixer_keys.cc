@@ -12,7 +12,7 @@ float inverse_root(int64_t dim) {
   return static_cast<float>(1 / std::sqrt(static_cast<double>(dim)));
 }
 
-// int(hidden_size * expand) / heads, which must be whole.
+// Returns int(hidden_size * expand) / heads, which must be a whole number.
 int32_t divided_dim(ConfigReader& reader, std::string_view key, double absent, int64_t hidden_size,
                     int64_t heads, limits::IntRange range) {
   const double expand = reader.real(key, limits::kExpand, absent);
@@ -49,7 +49,7 @@ void read_sized_heads(ConfigReader& reader, const HeadDefaults& defaults, MixerS
   const double expand_v = reader.real("expand_v", limits::kExpand, defaults.expand_v);
   const double wanted = static_cast<double>(key_dim) * expand_v;
   const auto value_dim = static_cast<int64_t>(wanted);
-  // The tolerance is the checkpoints' own: 1.1 * 120 is not an integer in binary.
+  // The tolerance is that of the checkpoints: 1.1 * 120 is not an integer in binary.
   if (wanted - std::floor(wanted) > 1e-5 * wanted) {
     reader.fail("expand_v",
                 str_cat("is ", expand_v, ", which times head_dim ", key_dim, " is not an integer"));
@@ -59,7 +59,7 @@ void read_sized_heads(ConfigReader& reader, const HeadDefaults& defaults, MixerS
   }
   check_columns(reader, "num_heads", heads, key_dim);
   check_columns(reader, "num_v_heads", value_heads, value_dim);
-  check_columns(reader, "num_v_heads", value_heads, key_dim);  // a decay per channel
+  check_columns(reader, "num_v_heads", value_heads, key_dim);  // for a decay per channel
   mixer->heads = mixer->v_heads = static_cast<int32_t>(value_heads);
   mixer->q_heads = mixer->k_heads = static_cast<int32_t>(heads);
   mixer->key_dim = static_cast<int32_t>(key_dim);
@@ -100,7 +100,7 @@ void read_gate_factor(ConfigReader& reader, MixerShape* mixer) {
 void read_squash(ConfigReader& reader, MixerShape* mixer) {
   mixer->squash = static_cast<float>(reader.real("squash_x", limits::kSquash, 1.5));
   mixer->squash_eps = static_cast<float>(reader.real("squash_eps", limits::kSquashEps, 1e-6));
-  reader.ignore("log_atk_scale_init");  // the tensor of that name counts
+  reader.ignore("log_atk_scale_init");  // the tensor of that name is used instead
 }
 
 }  // namespace deltaserve

@@ -31,7 +31,7 @@ double real(const Value& value) {
   return static_cast<double>(*whole(value));
 }
 
-// Nothing when the result has more than 64 bits. The exponent is not negative.
+// Returns the power; nullopt if it has more than 64 bits. The exponent must not be negative.
 std::optional<int64_t> whole_power(int64_t base, int64_t exponent) {
   int64_t result = 1;
   while (exponent > 0) {
@@ -42,7 +42,7 @@ std::optional<int64_t> whole_power(int64_t base, int64_t exponent) {
   return result;
 }
 
-// Python rounds quotients down; b is not zero, and a / b does not overflow.
+// Returns a / b rounded down, as in Python. b must not be zero, and a / b must not overflow.
 int64_t floor_quotient(int64_t a, int64_t b) {
   const int64_t quotient = a / b;
   return a % b != 0 && (a < 0) != (b < 0) ? quotient - 1 : quotient;
@@ -139,7 +139,8 @@ Value join_items(Runtime& runtime, const Value& a, const Value& b) {
   return runtime.sequence(first.type, std::move(items), a.trusted() && b.trusted());
 }
 
-// How often something of `unit` bytes may be repeated; nothing if that needs too much memory.
+// Returns how often something of `unit` bytes is to be repeated; nullopt if that needs too much
+// memory.
 std::optional<size_t> repetitions(Runtime& runtime, size_t unit, int64_t count) {
   if (count <= 0 || unit == 0) return 0;
   size_t bytes = 0;

@@ -6,7 +6,7 @@
 namespace deltaserve {
 namespace {
 
-// Which parameter has this name; kParameters if none has.
+// Returns the index of the parameter with this name; kParameters if there is none.
 size_t parameter_index(const Builtin& builtin, std::string_view name) {
   size_t i = 0;
   while (i < Builtin::kParameters &&

@@ -1,5 +1,5 @@
-// The functions that templates may call: filters, tests, methods and globals, as tables of one
-// kind.
+// The functions that templates may call (filters, tests, methods and globals), as tables of the
+// same form.
 #pragma once
 #include <array>
 #include <optional>
@@ -18,50 +18,53 @@ struct CallArguments {
 
 struct BuiltinCall;
 
+inline constexpr std::string_view kFilter = "filter";  // a kind, for errors
+
 struct Builtin {
   static constexpr size_t kParameters = 5;
 
-  std::string_view kind;  // "filter", ... for errors
+  std::string_view kind;  // kFilter or the like, for errors
   std::string_view name;
   Value (*run)(const BuiltinCall& call);
-  // Of a filter or test these come after the value before '|' or 'is'.
+  // The names of the parameters. For a filter or test they follow the value before '|' or
+  // 'is'.
   std::array<std::string_view, kParameters> parameters = {};
-  size_t required = 0;    // of the parameters
-  bool variadic = false;  // takes `raw` as it is
+  size_t required = 0;    // number of parameters that must be given
+  bool variadic = false;  // takes the arguments in `raw` as they are
 };
 
 struct BuiltinCall {
   Runtime& runtime;
   const Value& self;  // the value before '|', 'is' or '.'; undefined for a global function
   const CallArguments& raw;
-  // By parameter; null = not given.
+  // The arguments in the order of the parameters; null = not given.
   std::array<const Value*, Builtin::kParameters> arguments;
 
-  // Neither left out nor none.
+  // Returns true if the argument was given and is not none.
   bool has(size_t i) const { return arguments[i] != nullptr && !arguments[i]->is_none(); }
   bool flag(size_t i, bool otherwise) const;
-  // The argument or `otherwise`. Fails for a value of another type.
+  // Returns the argument, or `otherwise` if it is absent. Fails for a value of another type.
   int64_t integer(size_t i, int64_t otherwise) const;
-  // Null when it is not a text: then the call failed.
+  // Returns null if the argument is not a text; the call has failed then.
   const TaintedText* text(size_t i) const { return as_text(*arguments[i]); }
   const TaintedText* as_text(const Value& value) const;
-  // The text of a text, str() of any other value.
+  // Returns a text itself, and str() of any other value.
   TaintedText self_text() const;
 };
 
-// Null when there is none of that name.
+// Returns the filter of this name; null if there is none.
 const Builtin* find_filter(std::string_view name);
 const Builtin* find_test(std::string_view name);
 const Builtin* find_function(std::string_view name);
-// A method of the type of `self`. One of Python's methods that templates may not use here is an
-// error.
+// Returns a method of the type of `self`. Fails for methods of Python that templates may not use
+// here.
 const Builtin* find_method(Runtime& runtime, const Value& self, std::string_view name);
 
-// Binds the arguments to the parameters and runs.
+// Binds the arguments to the parameters and calls the function.
 Value call_builtin(Runtime& runtime, const Builtin& builtin, const Value& self,
                    const CallArguments& arguments);
 
-// The first of `table` with this name, or null.
+// Returns the first entry of `table` with this name; null if there is none.
 template <class Table>
 const Builtin* find_builtin(const Table& table, std::string_view name) {
   for (const Builtin& builtin : table) {
@@ -70,7 +73,7 @@ const Builtin* find_builtin(const Table& table, std::string_view name) {
   return nullptr;
 }
 
-// The parts of the filter table that are in files of their own.
+// Search the parts of the filter table that are in other files.
 const Builtin* find_sequence_filter(std::string_view name);
 const Builtin* find_text_filter(std::string_view name);
 

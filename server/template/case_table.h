@@ -1,11 +1,11 @@
-// Upper and lower case of single characters beyond ASCII, Unicode 14. Made by running Python's
-// str.upper and str.lower over all characters and joining equal neighbours.
+// Upper and lower case of single characters beyond ASCII, Unicode 14. The table was made by running
+// Python's str.upper and str.lower over all characters and joining equal neighbours.
 #pragma once
 #include <cstdint>
 
 namespace deltaserve {
 
-// Every `stride`-th character of [first, last] is moved by `offset`.
+// Moves every `stride`-th character of [first, last] by `offset`.
 struct CaseRange {
   char32_t first;
   char32_t last;

@@ -29,8 +29,8 @@ std::tm clock_time() {
   return local;
 }
 
-// The size of a variable as limits.h counts it. False where it is nested deeper than `depth`
-// allows.
+// Computes the size of a variable as limits.h counts it. Returns false if it is nested deeper than
+// `depth` allows.
 bool measure(const json::value& value, const TemplateLimits& limits, int depth, size_t* bytes) {
   *bytes += limits.input_value_bytes;
   if (value.is_string()) *bytes += value.get_string().size();
@@ -49,8 +49,8 @@ bool measure(const json::value& value, const TemplateLimits& limits, int depth, 
   return true;
 }
 
-// Templates build markers of roles ('<|' + message.role + '|>'), and no client can do harm with
-// these.
+// Returns true for the usual roles. Templates build markers of roles ('<|' + message.role + '|>'),
+// and a client can do no harm with these.
 bool is_usual_role(const json::value& value) {
   constexpr std::string_view kRoles[] = {"system",    "developer", "user",
                                          "assistant", "tool",      "function"};
@@ -58,12 +58,12 @@ bool is_usual_role(const json::value& value) {
                                         view(value.get_string())) != std::end(kRoles);
 }
 
-// Makes untrusted values of JSON that measure() accepted.
+// Makes untrusted values from JSON that measure() accepted.
 class Converter {
  public:
   explicit Converter(Runtime& runtime) : runtime_(runtime) {}
 
-  // A variable. The usual roles of messages are trusted.
+  // Converts a variable. The usual roles of messages are trusted.
   Value convert_variable(std::string_view name, const json::value& value) {
     if (name != "messages" || !value.is_array()) return convert(value);
     std::vector<Value> messages;
@@ -115,7 +115,7 @@ class Converter {
     return runtime_.failed() ? Value() : runtime_.dict(std::move(entries));
   }
 
-  // Keys repeat ("role", "content"): the common ones are shared.
+  // Returns a key. Keys repeat ("role", "content"), so the common ones are shared.
   Value key(std::string_view text) {
     constexpr size_t kKeys = 1024;
     const auto known = keys_.find(text);
@@ -129,8 +129,8 @@ class Converter {
   std::unordered_map<std::string_view, Value> keys_;
 };
 
-// The variables and functions that the template uses, by symbol. A variable that a client sends may
-// not take the place of anything else.
+// Returns the variables and functions that the template uses, by symbol. A client's variable must
+// not replace anything else.
 absl::StatusOr<std::vector<const json::value*>> used_variables(const TemplateTree& tree,
                                                                const json::object& variables,
                                                                const TrustedVariables& trusted) {

@@ -3,14 +3,13 @@
 // The language is Jinja 3.1 as transformers configures it (an immutable sandbox, trim_blocks,
 // lstrip_blocks, loop controls, {% generation %}, its own tojson, raise_exception, strftime_now),
 // with these differences:
-//  - Unknown or left-out constructs are errors that name them: include, import, extends, block,
-//  call,
-//    with, recursive loops, macros inside of other scopes, **arguments, methods and filters that no
-//    chat template uses.
+//  - Unknown or omitted constructs are errors that name them: include, import, extends, block,
+//    call, with, recursive loops, macros inside of other scopes, **arguments, methods and filters
+//    that no chat template uses.
 //  - Integers have 64 bits and overflow is an error. Dictionary keys are texts.
-//  - A generator (the result of map, select, reverse ...) that is used twice or printed is an
-//  error.
-//  - Nothing is ever escaped by itself: |safe does nothing.
+//  - A generator (the result of map, select, reverse ...) that is used twice or printed is
+//    an error.
+//  - Nothing is escaped automatically: |safe does nothing.
 //  - upper and lower map one character to one; a `for` with `if` filters before the first pass.
 #pragma once
 #include <boost/json/object.hpp>
@@ -27,9 +26,9 @@
 
 namespace deltaserve {
 
-// Trusted text was written by the template itself: its data, its constants, trusted variables and
-// numbers it counted. All that came from a request's variables is untrusted, however it was
-// changed.
+// A part of the result. Trusted text was written by the template itself: its data, its constants,
+// trusted variables and numbers it counted. Everything that came from a request's variables is
+// untrusted, however it was changed.
 struct RenderedPart {
   std::string text;
   bool trusted;
@@ -37,7 +36,7 @@ struct RenderedPart {
 
 struct TrustedVariables {
   std::map<std::string, std::string, std::less<>> texts;  // "bos_token" and the like
-  std::function<std::tm()> local_time;                    // for strftime_now; null: the clock
+  std::function<std::tm()> local_time;                    // used by strftime_now; null = the clock
 };
 
 struct TemplateTree;
@@ -45,17 +44,18 @@ struct TemplateTree;
 // Thread safety: const methods may be called from any thread at once.
 class ChatTemplate {
  public:
-  // INVALID_ARGUMENT with the line for what is no template or not supported, RESOURCE_EXHAUSTED
-  // beyond `limits`.
+  // Parses a template. INVALID_ARGUMENT with the line for invalid or unsupported templates,
+  // RESOURCE_EXHAUSTED beyond `limits`.
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> parse(
       std::string_view source, const TemplateLimits& limits = {});
   ~ChatTemplate();
 
-  // Parts of equal trust are joined, none is empty. `variables` are the request's ("messages",
-  // "tools", "add_generation_prompt" ...); none may have the name of a trusted variable or of a
-  // function that the template uses.
-  // INVALID_ARGUMENT with the line when the template fails on these variables, with just the
-  // message when it calls raise_exception; RESOURCE_EXHAUSTED beyond the limits.
+  // Renders the template. Neighbouring parts of equal trust are joined, and no part is empty.
+  // `variables` are the request's ("messages", "tools", "add_generation_prompt" ...); none may have
+  // the name of a trusted variable or of a function that the template uses.
+  //
+  // INVALID_ARGUMENT with the line if the template fails on these variables, or with just the
+  // message if it calls raise_exception; RESOURCE_EXHAUSTED beyond the limits.
   absl::StatusOr<std::vector<RenderedPart>> render(const boost::json::object& variables,
                                                    const TrustedVariables& trusted) const;
 

@@ -1,4 +1,4 @@
-// The part of the interpreter for expressions.
+// The part of the interpreter that evaluates expressions.
 #include "server/template/interpreter.h"
 #include "server/template/value_format.h"
 

@@ -1,5 +1,5 @@
-// The part of the parser for expressions. Precedence is Jinja's, which is not Python's everywhere:
-// `~` binds tighter than `+`, and a filter tighter than any operator but a unary sign.
+// The part of the parser that reads expressions. Precedence is Jinja's, which differs from
+// Python's: `~` binds tighter than `+`, and a filter tighter than any operator except a unary sign.
 #include <algorithm>
 #include <array>
 
@@ -9,7 +9,7 @@
 namespace deltaserve {
 namespace {
 
-// The deepest of what an expression is made of.
+// The greatest depth of an expression's children.
 struct ChildDepth {
   int depth = 0;
   void look(const ExpressionPtr& child) {
@@ -71,7 +71,7 @@ ExpressionPtr Parser::text_constant(int line, std::string text) {
   return constant(line, std::move(node));
 }
 
-// One expression, or several with commas between them.
+// Parses one expression, or several with commas between them.
 ExpressionPtr Parser::parse_tuple(bool with_conditional) {
   const int line = current().line;
   const auto part = [&] { return with_conditional ? parse_expression() : parse_or(); };
@@ -252,7 +252,7 @@ ExpressionPtr Parser::parse_postfix(ExpressionPtr value) {
   return value;
 }
 
-// `value` is null where the input is what a block wrote.
+// Parses filters. `value` is null if the input is the output of a block.
 ExpressionPtr Parser::parse_filters(ExpressionPtr value) {
   while (!failed()) {
     const int line = current().line;
@@ -314,7 +314,7 @@ ExpressionPtr Parser::parse_name() {
   return make(token.line, Name{symbol(name)});
 }
 
-// After "(": a tuple, or an expression by itself.
+// Parses what follows "(": a tuple or a single expression.
 ExpressionPtr Parser::parse_bracketed() {
   const int line = current().line;
   if (skip_operator(")")) return make(line, ListLiteral{Sequence::Type::kTuple, {}});
@@ -347,7 +347,7 @@ ExpressionPtr Parser::parse_dict() {
   return make(line, std::move(dict));
 }
 
-// After ".": a name, or a place as in `pair.0`.
+// Parses what follows ".": a name, or an index as in `pair.0`.
 ExpressionPtr Parser::parse_attribute(ExpressionPtr object) {
   const Token& token = current();
   advance();
@@ -362,7 +362,7 @@ ExpressionPtr Parser::parse_attribute(ExpressionPtr object) {
   return make(token.line, Attribute{std::move(object), token.text});
 }
 
-// After "[".
+// Parses what follows "[".
 ExpressionPtr Parser::parse_subscript(ExpressionPtr object) {
   const int line = current().line;
   const auto bound = [&]() -> ExpressionPtr {

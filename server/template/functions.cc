@@ -1,4 +1,4 @@
-// The functions that every template knows.
+// The global functions that every template can call.
 #include <ctime>
 
 #include "server/template/builtin.h"
@@ -59,7 +59,7 @@ Value raise_function(const BuiltinCall& call) {
   return call.runtime.raise(message.bytes());
 }
 
-// The conversions that C and Python agree on. '-' before a letter drops padding.
+// Returns true for the conversions on which C and Python agree. '-' before a letter drops padding.
 bool is_strftime_format(std::string_view format) {
   constexpr std::string_view kLetters = "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ%";
   for (size_t i = 0; i < format.size(); ++i) {
@@ -74,7 +74,7 @@ Value strftime_function(const BuiltinCall& call) {
   const TaintedText* format = call.text(0);
   if (format == nullptr) return Value();
   char buffer[512];
-  // A space at the end tells an empty result from one that does not fit.
+  // The space at the end distinguishes an empty result from one that does not fit.
   const std::string padded = format->bytes() + " ";
   const std::tm now = call.runtime.local_time();
   const bool known = format->size() < sizeof buffer / 2 && is_strftime_format(format->bytes());

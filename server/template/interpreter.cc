@@ -7,7 +7,7 @@
 
 namespace deltaserve {
 
-// Text that is being written; counted as memory.
+// Collects text that is being written and counts its memory.
 class Interpreter::Capture {
  public:
   explicit Capture(Interpreter* interpreter)
@@ -21,7 +21,7 @@ class Interpreter::Capture {
   Capture& operator=(const Capture&) = delete;
 
   TaintedText* text() { return &text_; }
-  // Says whether the text that was added is within the limits.
+  // Checks whether the text that was added is within the limits.
   void check() {
     Runtime& runtime = interpreter_->runtime_;
     charge_.resize(text_.heap_bytes());
@@ -38,7 +38,7 @@ class Interpreter::Capture {
   MemoryCharge charge_;
 };
 
-// A scope inside the current one, or inside the globals, for its lifetime.
+// Enters a new scope inside the current one, or inside the globals, for its lifetime.
 class Interpreter::EnteredScope {
  public:
   EnteredScope(Interpreter* interpreter, Scope* parent)
@@ -77,7 +77,7 @@ TaintedText Interpreter::run() {
   return output.take();
 }
 
-// ---- Statements.
+// ---- Statements
 
 Interpreter::Flow Interpreter::execute(const Block& block) {
   for (const auto& statement : block) {
@@ -119,7 +119,7 @@ Interpreter::Flow Interpreter::run_node(const If& node) {
   return execute(node.otherwise);
 }
 
-// The items that pass the filter.
+// Returns the items that pass the loop's filter.
 std::shared_ptr<const Sequence> Interpreter::items_for(const For& node) {
   auto items = items_of(runtime_, evaluate(*node.items));
   if (items == nullptr || node.filter == nullptr) return items;
@@ -236,7 +236,7 @@ Interpreter::Flow Interpreter::run_node(const MacroDefinition& node) {
   return Flow::kNext;
 }
 
-// ---- Calls.
+// ---- Calls
 
 CallArguments Interpreter::evaluate_arguments(const Arguments& arguments) {
   CallArguments values;
@@ -255,7 +255,7 @@ Value Interpreter::value_of(const Call& node) {
     const Value callee = evaluate(*node.callee);
     return call(callee, evaluate_arguments(node.arguments));
   }
-  // A method is called without making a value of it.
+  // A method is called directly, without making a value of it.
   const Value object = evaluate(*attribute->object);
   const Builtin* method = find_method(runtime_, object, attribute->name);
   if (runtime_.failed()) return Value();
@@ -279,8 +279,8 @@ Value Interpreter::call(const Value& callee, const CallArguments& arguments) {
   return runtime_.fail("a value of type ", callee.type_name(), " cannot be called");
 }
 
-// Gives the parameters their values in the order in which they stand: a default may use those
-// before.
+// Gives the parameters their values in the order of declaration, because a default may use the
+// parameters before it.
 bool Interpreter::bind(const Macro& macro, const CallArguments& arguments, Scope* scope) {
   if (arguments.positional.size() > macro.parameters.size()) {
     runtime_.fail("macro ", quoted(macro.name), " takes at most ", macro.parameters.size(),

@@ -11,24 +11,25 @@ namespace deltaserve {
 
 class Interpreter {
  public:
-  // `globals` by symbol: the values of names outside of all scopes, undefined for unknown ones.
-  // `tree` and `runtime` outlive the interpreter.
+  // `globals` are, by symbol, the values of names outside of all scopes, undefined for unknown
+  // ones. `tree` and `runtime` must outlive the interpreter.
   Interpreter(const TemplateTree& tree, Runtime& runtime, std::vector<Value> globals);
-  // What the template writes. The render failed if runtime.failed() afterwards.
+  // Runs the template and returns the text it writes. The render failed if runtime.failed() is true
+  // afterwards.
   TaintedText run();
 
  private:
-  // What a statement does to the loop around it. kStop: the render failed.
+  // The effect of a statement on the loop around it. kStop: the render failed.
   enum class Flow : uint8_t { kNext, kBreak, kContinue, kStop };
 
-  // The variables of a loop's pass, a macro's call or a block.
+  // The variables of one pass of a loop, a macro's call or a block.
   struct Scope {
-    Scope* parent = nullptr;  // null: the globals
+    Scope* parent = nullptr;  // null: globals
     std::vector<std::pair<Symbol, Value>> variables;
     void set(Symbol symbol, Value value);
   };
 
-  // One level of recursion, for its lifetime.
+  // Counts one level of recursion for its lifetime.
   class Depth {
    public:
     explicit Depth(Interpreter* interpreter) : depth_(interpreter->depth_) {
@@ -48,7 +49,7 @@ class Interpreter {
   class EnteredScope;
   class Capture;
 
-  // ---- Statements.
+  // ---- Statements
   Flow execute(const Block& block);
   Flow execute(const Statement& statement);
   Flow run_node(const Data& node);
@@ -67,13 +68,13 @@ class Interpreter {
   std::shared_ptr<const Sequence> items_for(const For& node);
   void assign(const std::vector<Symbol>& targets, const Value& value);
   void set(Symbol symbol, Value value);
-  // The output of `body` in a scope of its own, through `filter` if there is one.
+  // Returns the output of `body` in a scope of its own, passed through `filter` if there is one.
   Value captured(const Block& body, const Expression* filter);
   void write(const Value& value);
 
-  // ---- Expressions.
+  // ---- Expressions
   Value evaluate(const Expression& expression);
-  // None for null.
+  // Returns none if the expression is null.
   Value evaluate_or_none(const ExpressionPtr& expression);
   Value value_of(const Constant& node);
   Value value_of(const Name& node);
@@ -101,8 +102,8 @@ class Interpreter {
   Runtime& runtime_;
   std::vector<Value> globals_;
   Scope* scope_ = nullptr;      // the innermost
-  Capture* capture_ = nullptr;  // where output goes
-  Value block_text_;            // what a filter without input filters
+  Capture* capture_ = nullptr;  // receives the output
+  Value block_text_;            // input of a filter without a value before it
   int depth_ = 0;
   int macro_depth_ = 0;
 };

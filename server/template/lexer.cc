@@ -25,7 +25,7 @@ std::optional<unsigned> hex_digit(char c) {
   return std::nullopt;
 }
 
-// All line ends as "\n", without one at the end.
+// Returns the source with "\n" for all line ends and without one at the end.
 std::string with_plain_line_ends(std::string_view source) {
   std::string plain;
   plain.reserve(source.size());
@@ -75,7 +75,7 @@ class Lexer {
     return place + trimmed(source_.substr(place), true, false).begin;
   }
 
-  // ---- Outside of tags.
+  // ---- Outside of tags
 
   size_t find_tag() const {
     for (size_t i = source_.find('{', at_); i != source_.npos; i = source_.find('{', i + 1)) {
@@ -90,14 +90,14 @@ class Lexer {
     return c == '-' || c == '+' ? c : '\0';
   }
 
-  // The data before a tag: '-' takes all white space before the tag; otherwise blocks and comments
-  // that are the first on their line take the indentation.
+  // Adds the data before a tag. '-' removes all white space before the tag; otherwise blocks and
+  // comments that come first on their line remove the indentation.
   void add_data(size_t end, char sign, bool is_output) {
     std::string_view data = source_.substr(at_, end - at_);
     if (sign == '-') {
       data = data.substr(0, trimmed(data, false, true).end);
     } else if (sign != '+' && !is_output) {
-      const size_t line = data.rfind('\n') + 1;  // 0 when there is no line end
+      const size_t line = data.rfind('\n') + 1;  // 0 if there is no line end
       const bool blank = trimmed(data.substr(line), true, false).begin == data.size() - line;
       if ((line > 0 || line_begins_) && blank) data = data.substr(0, line);
     }
@@ -105,8 +105,8 @@ class Lexer {
     advance_to(end);
   }
 
-  // After the end of a tag: '-' takes the white space behind it, a block or comment without a sign
-  // one line end.
+  // Skips white space after the end of a tag: all of it with '-'; one line end after a block or
+  // comment without a sign.
   void after_tag(size_t end, char sign, bool is_output) {
     if (sign == '-') {
       end = after_spaces(end);
@@ -149,8 +149,8 @@ class Lexer {
 
   // ---- {% raw %}
 
-  // Where a tag of just `name` ends that goes on at `inside`; 0 if it is another tag. The sign
-  // before its end goes to `*sign`.
+  // Returns the end of a tag that contains only `name` and whose inside begins at `inside`; 0 if it
+  // is another tag. `*sign` receives the sign before its end.
   size_t plain_tag_end(size_t inside, std::string_view name, char* sign) const {
     size_t place = after_spaces(inside);
     if (!source_.substr(place).starts_with(name)) return 0;
@@ -183,7 +183,7 @@ class Lexer {
     fail("a raw block does not end");
   }
 
-  // ---- Inside of {{ }} and {% %}.
+  // ---- Inside of {{ }} and {% %}
 
   void tag_contents(bool is_output) {
     const std::string_view end_mark = is_output ? "}}" : "%}";
@@ -223,7 +223,7 @@ class Lexer {
     }
   }
 
-  // [0-9](_?[0-9])*; the end, or `place` if there is no digit.
+  // Matches [0-9](_?[0-9])* and returns its end, or `place` if there is no digit.
   size_t after_digits(size_t place) const {
     size_t end = place;
     while (end < source_.size() &&
@@ -234,8 +234,8 @@ class Lexer {
     return end;
   }
 
-  // Where a float that begins here ends; 0 if it is none. After a dot ("x.0.1") only integers
-  // stand.
+  // Returns the end of a float that begins here; 0 if it is not one. After a dot ("x.0.1") there
+  // are only integers.
   size_t float_end() const {
     if (at_ > 0 && source_[at_ - 1] == '.') return 0;
     const size_t whole = after_digits(at_);
@@ -303,7 +303,7 @@ class Lexer {
     advance_to(at_ + text.size());
   }
 
-  // ---- Strings.
+  // ---- Strings
 
   void string(char quote) {
     std::string text;
@@ -323,7 +323,7 @@ class Lexer {
     advance_to(i + 1);
   }
 
-  // Reads the escape at `*place`, as Python has it: an unknown one stands for itself.
+  // Reads the escape at `*place` as Python does: an unknown escape stays as it is.
   bool escape(size_t* place, std::string* text) {
     const size_t i = *place + 1;
     if (i == source_.size()) return fail("a string does not end");
@@ -376,8 +376,8 @@ class Lexer {
   const std::string_view source_;
   size_t at_ = 0;
   int line_ = 1;
-  bool line_begins_ = true;  // the data that comes begins a line
-  std::string brackets_;     // the closing ones that are due
+  bool line_begins_ = true;  // the next data begins a line
+  std::string brackets_;     // the closing brackets that are still to come
   std::vector<Token> tokens_;
   absl::Status status_;
 };

@@ -1,4 +1,4 @@
-// A template's source as tokens, with white space taken away as Hugging Face configures Jinja:
+// Splits a template's source into tokens and removes white space as Hugging Face configures Jinja:
 // trim_blocks and lstrip_blocks are on, one line end at the end of the source is dropped.
 #pragma once
 #include <cstdint>
@@ -27,12 +27,12 @@ enum class TokenType : uint8_t {
 struct Token {
   TokenType type = TokenType::kEnd;
   int line = 0;
-  std::string text;  // of data, names and operators; of strings without quotes and escapes
+  std::string text;  // for data, names, operators; strings without quotes and escapes
   int64_t integer = 0;
   double real = 0;
 };
 
-// INVALID_ARGUMENT with the line for what is no token.
+// Returns INVALID_ARGUMENT with the line of an invalid token.
 absl::StatusOr<std::vector<Token>> tokenize(std::string_view source);
 
 }  // namespace deltaserve

@@ -9,10 +9,10 @@ struct MemoryCount {
   size_t live = 0;
 };
 
-// Adds `bytes` to a count while it lives. The count outlives it.
+// Adds `bytes` to a count for its lifetime. The count must outlive it.
 class MemoryCharge {
  public:
-  MemoryCharge() = default;  // of a value that no render made
+  MemoryCharge() = default;  // for a value that no render made
   MemoryCharge(MemoryCount* count, size_t bytes) : count_(count) { resize(bytes); }
   MemoryCharge(MemoryCharge&& other) noexcept
       : count_(std::exchange(other.count_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

@@ -1,4 +1,4 @@
-// The methods of texts, dictionaries and lists, and how objects are asked for attributes and items.
+// Methods of texts, dictionaries and lists, and the lookup of attributes and items.
 #include <algorithm>
 
 #include "server/template/builtin.h"
@@ -50,7 +50,7 @@ Value split_text(const BuiltinCall& call) {
   }
   const int64_t most = call.integer(1, -1);
   const std::string_view bytes = self_of(call).bytes();
-  // From the right every place may be compared with the whole separator.
+  // From the right, every place may be compared with the whole separator.
   const size_t factor = kFromRight ? 1 + separator.value_or("").size() : 1;
   if (!call.runtime.spend_bytes(bytes.size() * factor)) return Value();
   return texts_of(call.runtime, self_of(call),
@@ -63,7 +63,7 @@ Value splitlines(const BuiltinCall& call) {
   return texts_of(call.runtime, self_of(call), split_lines(call.runtime, self_of(call).bytes()));
 }
 
-// Whether an end of the text is the argument, or one of the texts of a tuple.
+// Returns true if an end of the text is the argument, or one of the texts of a tuple.
 template <bool kAtStart>
 Value has_affix(const BuiltinCall& call) {
   const auto matches = [&](const Value& value) {
@@ -194,8 +194,8 @@ constexpr Builtin kDictMethods[] = {
     {kMethod, "get", get_method, {"key", "default"}, 1},
 };
 
-// Python's other methods. Nothing may change a value, and the rest is not worth its code; without
-// these lists they would look like attributes that are not there.
+// Methods of Python that are not supported. Values must not change, and the rest is not worth its
+// code. Without these lists they would look like attributes that do not exist.
 constexpr std::string_view kRefusedTextMethods[] = {
     "casefold",  "center",      "encode",  "expandtabs", "format",   "format_map",   "index",
     "isalnum",   "isalpha",     "isascii", "isdecimal",  "isdigit",  "isidentifier", "islower",
@@ -235,7 +235,7 @@ Value loop_attribute(const Loop& loop, const std::string* name) {
   return Value(Undefined{name, "LoopContext"});
 }
 
-// The attribute, if the object has one of that name.
+// Returns the attribute of that name; nullopt if the object has none.
 std::optional<Value> find_attribute(Runtime& runtime, const Value& object,
                                     const std::string* name) {
   if (const auto* space = object.as<Namespace*>()) {
@@ -247,7 +247,7 @@ std::optional<Value> find_attribute(Runtime& runtime, const Value& object,
   return std::nullopt;
 }
 
-// The item, if the object has one with that key or place.
+// Returns the item with that key or index; nullopt if the object has none.
 std::optional<Value> find_item(Runtime& runtime, const Value& object, const Value& index) {
   if (const Dict* dict = object.dict()) {
     const Value* found = index.is_text() ? dict->find(index.text()->bytes()) : nullptr;

@@ -14,8 +14,8 @@ bool is_alphanumeric(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-// Without white space around, a plus sign, and underscores between digits; nothing where an
-// underscore or sign stands elsewhere.
+// Removes surrounding white space, a plus sign and underscores between digits; nullopt if an
+// underscore or sign is elsewhere.
 std::optional<std::string> cleaned(std::string_view text) {
   const Span span = trimmed(text, true, true);
   text = text.substr(span.begin, span.end - span.begin);
@@ -35,7 +35,7 @@ std::optional<std::string> cleaned(std::string_view text) {
   return clean;
 }
 
-// "0x", "0o" and "0b" before the digits of their base.
+// Removes "0x", "0o" and "0b" before the digits of their base.
 void drop_prefix(int base, std::string* digits) {
   const char letter = base == 16 ? 'x' : base == 8 ? 'o' : base == 2 ? 'b' : '\0';
   const size_t at = digits->starts_with('-') ? 1 : 0;
@@ -63,7 +63,7 @@ std::optional<double> parse_float(std::string_view text) {
   const auto result = std::from_chars(digits->data(), end, value);
   if (result.ptr != end) return std::nullopt;
   if (result.ec != std::errc::result_out_of_range) return value;
-  // Too large or too small; the exponent tells which.
+  // The number is too large or too small; the exponent tells which.
   const bool small = digits->find("e-") != std::string::npos ||
                      digits->find("E-") != std::string::npos ||
                      digits->find_first_of("123456789") > 1;

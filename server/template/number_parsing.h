@@ -1,4 +1,4 @@
-// Numbers in texts, as Python's int() and float() read them.
+// Parses numbers in texts like Python's int() and float().
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -8,7 +8,8 @@ namespace deltaserve {
 
 enum class NumberError { kNone, kNoNumber, kTooLarge };
 
-// White space around and underscores between digits are allowed. `base` is in [2, 36].
+// Parses an integer. Surrounding white space and underscores between digits are allowed. `base` is
+// in [2, 36].
 NumberError parse_integer(std::string_view text, int base, int64_t* value);
 std::optional<double> parse_float(std::string_view text);
 

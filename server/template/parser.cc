@@ -18,7 +18,7 @@ absl::StatusOr<TemplateTree> Parser::parse() {
   return tree;
 }
 
-// ---- Tokens and errors.
+// ---- Tokens and errors
 
 void Parser::fail(std::string_view message) {
   if (failed()) return;
@@ -93,7 +93,7 @@ Symbol Parser::symbol(std::string_view name) {
   return made;
 }
 
-// ---- Statements.
+// ---- Statements
 
 std::unique_ptr<Statement> Parser::make(int line, Statement::Node node) {
   return std::unique_ptr<Statement>(new Statement{line, std::move(node)});
@@ -274,7 +274,7 @@ ScopedBlock Parser::parse_scoped_block(std::string_view end) {
 MacroDefinition Parser::parse_macro() {
   MacroDefinition statement;
   auto macro = std::make_unique<Macro>();
-  // Elsewhere a macro would see variables that end before it does.
+  // Elsewhere a macro would see variables that end before the macro does.
   if (scopes_ > 0) fail("macros must be defined outside of loops, macros and blocks with a scope");
   statement.name = symbol(macro->name = expect_name("a macro's name"));
   in_macro_ = true;

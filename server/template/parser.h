@@ -1,4 +1,4 @@
-// From tokens to the syntax tree. Whatever is not supported is an error that names it.
+// Builds the syntax tree from tokens. Anything that is not supported is an error that names it.
 #pragma once
 #include <map>
 #include <optional>
@@ -16,7 +16,7 @@ namespace deltaserve {
 class Parser {
  public:
   Parser(std::vector<Token> tokens, const TemplateLimits& limits);
-  // Once. INVALID_ARGUMENT or RESOURCE_EXHAUSTED with the line.
+  // Parses the template; may be called once. INVALID_ARGUMENT or RESOURCE_EXHAUSTED with the line.
   absl::StatusOr<TemplateTree> parse();
 
  private:
@@ -42,13 +42,13 @@ class Parser {
   std::string describe_current() const;
   Symbol symbol(std::string_view name);
 
-  // Counts what is inside each other; false and failed() beyond the limit.
+  // Counts nesting; false and failed() beyond the limit.
   class Nesting;
   bool too_deep(int depth);
 
   // ---- Statements.
-  // Up to a tag with one of these names, or to the end of the source if there are none; the tag's
-  // name is the current token then.
+  // Parses up to a tag with one of these names, or to the end of the source if there are none; then
+  // the tag's name is the current token.
   Block parse_block(std::initializer_list<std::string_view> ends);
   void parse_tag(Block* block);
   std::unique_ptr<Statement> make(int line, Statement::Node node);
@@ -63,10 +63,10 @@ class Parser {
   ScopedBlock parse_scoped_block(std::string_view end);
   std::vector<Symbol> parse_targets();
   Symbol parse_target();
-  // A body where break and continue would leave more than a loop's pass.
+  // Parses a body in which break and continue would leave more than a loop's pass.
   Block parse_body_outside_loops(std::string_view end);
 
-  // ---- Expressions, from the loosest to the tightest.
+  // ---- Expressions, from the loosest to the tightest
   ExpressionPtr parse_tuple(bool with_conditional);
   ExpressionPtr parse_expression();
   ExpressionPtr parse_or();
@@ -102,13 +102,13 @@ class Parser {
   absl::Status status_;
   int nesting_ = 0;
   int scopes_ = 0;  // loops and other blocks with variables of their own
-  int loops_ = 0;   // that break may leave
+  int loops_ = 0;   // loops that break may leave
   bool in_macro_ = false;
   std::map<std::string, Symbol, std::less<>> symbols_;
   std::vector<std::string> names_;
 };
 
-// Enters one level for its lifetime.
+// Enters one level of nesting for its lifetime.
 class Parser::Nesting {
  public:
   explicit Nesting(Parser* parser) : parser_(parser) { ++parser_->nesting_; }

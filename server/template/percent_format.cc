@@ -8,7 +8,7 @@
 namespace deltaserve {
 namespace {
 
-// One "%-10.2f".
+// One conversion such as "%-10.2f".
 struct Conversion {
   std::string_view key;  // of "%(key)s"
   bool has_key = false;
@@ -35,7 +35,7 @@ class PercentFormat {
       at_ = percent;
       if (at_ < bytes_.size()) convert();
     }
-    // Python takes anything with items for a dictionary here, and that need not be used.
+    // Python takes anything with items for a dictionary here, and its items need not be used.
     const bool has_items =
         arguments_.dict() != nullptr || (arguments_.sequence() != nullptr && tuple_ == nullptr);
     if (!runtime_.failed() && used_ < argument_count() && !has_items) {
@@ -84,7 +84,7 @@ class PercentFormat {
     return conversion;
   }
 
-  // Null, and the render failed, when there is none.
+  // Returns the argument of a conversion. If there is none, returns null and the render fails.
   const Value* argument_of(const Conversion& conversion) {
     if (conversion.has_key) {
       const Dict* dict = arguments_.dict();
@@ -151,7 +151,7 @@ class PercentFormat {
     return {str_cat(real != nullptr ? static_cast<int64_t>(*real) : whole), value.trusted()};
   }
 
-  // '%.3s': at most so many characters.
+  // Cuts the text of '%.3s' to that many characters.
   static TaintedText precise(const Conversion& conversion, const TaintedText& text) {
     if (conversion.precision < 0) return text;
     size_t end = 0;
@@ -178,7 +178,7 @@ class PercentFormat {
   const TaintedText& format_;
   const std::string_view bytes_;
   const Value& arguments_;
-  const Sequence* tuple_ = nullptr;  // the arguments, if they are several
+  const Sequence* tuple_ = nullptr;  // the arguments, if there are several
   size_t used_ = 0;
   size_t at_ = 0;
   TaintedText result_;

@@ -6,7 +6,7 @@
 namespace deltaserve {
 namespace {
 
-// Of a shared pointer's block and of a node of a tree, about.
+// Approximate bytes of a shared pointer's block and of a node of a tree.
 constexpr size_t kNodeBytes = 32;
 
 int64_t step_limit(const TemplateLimits& limits, size_t input_bytes) {

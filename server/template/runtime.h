@@ -1,5 +1,5 @@
-// What every operation on values shares: the budget of a render, its first error, and the makers of
-// values, which count memory.
+// The state that every operation on values shares: the budget of a render, its first error, and
+// functions that make values and count their memory.
 #pragma once
 #include <ctime>
 #include <deque>
@@ -25,33 +25,33 @@ class Runtime {
   const TemplateLimits& limits() const { return limits_; }
   std::tm local_time() const { return local_time_(); }
 
-  // ---- Errors. They return undefined.
+  // ---- Errors. These functions return undefined.
   bool failed() const { return !status_.ok(); }
   const absl::Status& status() const { return status_; }
   void at_line(int line) { line_ = line; }
   int line() const { return line_; }
-  // INVALID_ARGUMENT with the line of the template.
+  // Fails with INVALID_ARGUMENT and the line of the template.
   template <class... Parts>
   Value fail(const Parts&... parts) {
     return fail_with(absl::StatusCode::kInvalidArgument, str_cat(parts...));
   }
-  // Something was asked of a value that is not there.
+  // Fails because a value that does not exist was used.
   Value fail_undefined(const Undefined& missing);
-  // RESOURCE_EXHAUSTED with the line of the template.
+  // Fails with RESOURCE_EXHAUSTED and the line of the template.
   Value exceed(std::string_view limit);
-  // INVALID_ARGUMENT with exactly this message.
+  // Fails with INVALID_ARGUMENT and exactly this message.
   Value raise(std::string_view message);
 
-  // ---- Budget. False, and failed(), where it does not suffice.
+  // ---- Budget. These functions return false, and set failed(), if it does not suffice.
   bool spend(size_t steps);
   bool spend_bytes(size_t bytes) { return spend(1 + bytes / limits_.bytes_per_step); }
-  // There is memory for `bytes` more.
+  // Checks that there is memory for `bytes` more.
   bool has_room(size_t bytes);
-  // For work that makes `bytes` of new text or values: asks for the memory and spends the time.
+  // Checks the memory and spends the time for work that makes `bytes` of new text or values.
   bool can_make(size_t bytes) { return has_room(bytes) && spend_bytes(bytes); }
   MemoryCount* memory() { return &memory_; }
 
-  // ---- Values.
+  // ---- Values
   Value text(TaintedText text);
   Value text(std::string_view bytes, bool trusted) {
     return this->text({std::string(bytes), trusted});
@@ -61,19 +61,19 @@ class Runtime {
   Value generator(std::vector<Value> items) {
     return sequence(Sequence::Type::kGenerator, std::move(items));
   }
-  // Keys are texts; see Dict::build_index about equal ones.
+  // Makes a dictionary. Keys are texts; Dict::build_index() describes how equal ones are treated.
   Value dict(std::vector<Dict::Entry> entries, bool trusted = false);
   Value name_space(std::vector<std::pair<std::string_view, Value>> attributes);
   Value method(const Value& self, const Builtin* method);
   std::shared_ptr<Loop> loop(std::shared_ptr<const Sequence> items);
-  // The text of `value` grew in place.
+  // Counts the memory again after the text of `node` grew in place.
   void recharge(TextNode* node);
 
  private:
   Value fail_with(absl::StatusCode code, std::string message);
-  // `depth` of a new container around `value`.
+  // Returns the `depth` of a new container around `value`.
   static int deeper(int depth, const Value& value) { return std::max(depth, value.depth() + 1); }
-  // False, and failed(), when a new value is beyond the limits.
+  // Returns false, and sets failed(), if a new value exceeds the limits.
   bool accept(int depth);
 
   const TemplateLimits limits_;

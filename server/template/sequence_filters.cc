@@ -1,4 +1,4 @@
-// Filters that take or give lists.
+// Filters that take or return lists.
 #include <algorithm>
 #include <bit>
 #include <functional>
@@ -14,10 +14,11 @@ namespace {
 
 using Items = std::shared_ptr<const Sequence>;
 
-// What an argument `attribute` names: "a", "a.b", "a.0", 3.
+// The path that an argument `attribute` names: "a", "a.b", "a.0", 3.
 class AttributePath {
  public:
-  // Of a null or none argument: the item itself. Fails for anything but a text or an integer.
+  // A null or none argument means the item itself. Fails for anything else than a text or an
+  // integer.
   AttributePath(const BuiltinCall& call, const Value* path) {
     if (path == nullptr || path->is_none()) return;
     if (path->is<int64_t>()) {
@@ -49,14 +50,14 @@ class AttributePath {
   std::vector<Value> parts_;
 };
 
-// The items of the value before '|', with memory for a copy of the list.
+// Returns the items of the value before '|' and checks the memory for a copy of the list.
 Items own_items(const BuiltinCall& call) {
   const Items items = items_of(call.runtime, call.self);
   if (items == nullptr || !call.runtime.spend(items->items.size())) return nullptr;
   return call.runtime.can_make(items->items.size() * sizeof(Value)) ? items : nullptr;
 }
 
-// For map and select, whatever is false has no items.
+// Returns no items for a false value, as map and select need it.
 Items items_or_nothing(const BuiltinCall& call) {
   if (truthy(call.self)) return own_items(call);
   return items_of(call.runtime, Value());
@@ -113,8 +114,8 @@ Value join_filter(const BuiltinCall& call) {
   return call.runtime.text(std::move(joined));
 }
 
-// Splits the arguments of map, select and the like: the first `skip` positional ones are not for
-// the filter or test that the rest is for.
+// Returns the arguments of map, select and the like without the first `skip` positional ones: the
+// arguments of the inner filter or test.
 CallArguments arguments_after(const CallArguments& arguments, size_t skip) {
   return {{arguments.positional.begin() + static_cast<std::ptrdiff_t>(skip),
            arguments.positional.end()},
@@ -164,8 +165,8 @@ Value map_filter(const BuiltinCall& call) {
   return call.runtime.generator(std::move(mapped));
 }
 
-// select, reject, selectattr, rejectattr: keeps the items, or their attribute, for which a test
-// says `kWanted`.
+// Implements select, reject, selectattr and rejectattr: keeps the items for which a test of the
+// item, or of its attribute, returns `kWanted`.
 template <bool kAttribute, bool kWanted>
 Value select_filter(const BuiltinCall& call) {
   const Items items = items_or_nothing(call);
@@ -195,7 +196,7 @@ Value select_filter(const BuiltinCall& call) {
   return call.runtime.generator(std::move(kept));
 }
 
-// What an item is ordered by.
+// Returns the value by which an item is ordered.
 Value order_key(const BuiltinCall& call, const AttributePath& attribute, const Value& item,
                 bool case_sensitive) {
   Value key = attribute.of(call.runtime, item);
@@ -221,7 +222,7 @@ std::vector<Keyed> keyed_items(const BuiltinCall& call, const Value* path, bool 
   return keyed;
 }
 
-// After a failure every comparison is false, which no sort minds.
+// After a failure every comparison returns false, which every sort tolerates.
 void sort_keyed(Runtime& runtime, bool descending, std::vector<Keyed>* keyed) {
   std::stable_sort(keyed->begin(), keyed->end(), [&](const Keyed& a, const Keyed& b) {
     if (runtime.failed()) return false;
@@ -316,8 +317,6 @@ Value items_filter(const BuiltinCall& call) {
   const Value pairs = call_builtin(call.runtime, *items, call.self, {});
   return pairs.sequence() == nullptr ? Value() : call.runtime.generator(pairs.sequence()->items);
 }
-
-constexpr std::string_view kFilter = "filter";
 
 constexpr Builtin kSequenceFilters[] = {
     {kFilter, "length", length_filter},

@@ -13,14 +13,14 @@
 
 namespace deltaserve {
 
-using Symbol = uint32_t;  // an index into the names of a template
+using Symbol = uint32_t;  // index into the names of a template
 
 struct Expression;
 struct Statement;
 using ExpressionPtr = std::unique_ptr<Expression>;
 using Block = std::vector<std::unique_ptr<Statement>>;
 
-// ---- Expressions.
+// ---- Expressions
 
 struct Arguments {
   std::vector<ExpressionPtr> positional;
@@ -96,7 +96,7 @@ struct Call {
   Arguments arguments;
 };
 struct FilterUse {
-  ExpressionPtr input;  // null: what a block wrote
+  ExpressionPtr input;  // null: the output of a block
   const Builtin* filter;
   Arguments arguments;
 };
@@ -112,11 +112,11 @@ struct Expression {
       std::variant<Constant, Name, ListLiteral, DictLiteral, Unary, Binary, Logical, Concatenation,
                    Comparison, Conditional, Attribute, Item, Slice, Call, FilterUse, TestUse>;
   int line;
-  int depth;  // of the tree below, at least 1
+  int depth;  // depth of the tree below, at least 1
   Node node;
 };
 
-// ---- Statements.
+// ---- Statements
 
 struct Data {
   TaintedText text;

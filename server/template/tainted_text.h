@@ -1,5 +1,5 @@
-// Text that remembers where it comes from: each byte was written either by the chat template
-// (trusted) or by the client (untrusted). Only trusted bytes may become special tokens.
+// A text that knows its origin: each byte was written either by the chat template (trusted) or by
+// the client (untrusted). Only trusted bytes may become special tokens.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -16,15 +16,15 @@ class TaintedText {
   const std::string& bytes() const { return bytes_; }
   size_t size() const { return bytes_.size(); }
   bool empty() const { return bytes_.empty(); }
-  // Of the byte at `offset` < size().
+  // Returns the trust of the byte at `offset` < size().
   bool trusted_at(size_t offset) const;
-  // True for the empty text.
+  // Returns true if all bytes are trusted, also for the empty text.
   bool all_trusted() const { return empty() || (first_ && flips_.empty()); }
-  // Memory behind the object.
+  // Returns the bytes of memory that the object owns.
   size_t heap_bytes() const { return bytes_.capacity() + flips_.capacity() * sizeof(size_t); }
 
   void append(std::string_view bytes, bool trusted);
-  // The bytes [begin, end) of `other`, which is not this object.
+  // Appends the bytes [begin, end) of `other`, which must not be this object.
   void append(const TaintedText& other, size_t begin, size_t end);
   void append(const TaintedText& other) { append(other, 0, other.size()); }
   TaintedText slice(size_t begin, size_t end) const;

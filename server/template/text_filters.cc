@@ -1,4 +1,4 @@
-// Filters that give texts and numbers.
+// Filters that return texts and numbers.
 #include <cmath>
 
 #include "server/template/builtin.h"
@@ -46,7 +46,7 @@ Value default_filter(const BuiltinCall& call) {
   return call.arguments[0] == nullptr ? call.runtime.text("", true) : *call.arguments[0];
 }
 
-// A text, or as many spaces; the number is checked against the limit.
+// Returns a text, or that many spaces; the number is checked against the limit.
 std::optional<TaintedText> indentation(const BuiltinCall& call, size_t argument,
                                        int64_t otherwise) {
   if (call.has(argument) && call.arguments[argument]->is_text()) return *call.text(argument);
@@ -63,7 +63,7 @@ Value indent_filter(const BuiltinCall& call) {
   const std::optional<TaintedText> margin = indentation(call, 0, 4);
   TaintedText text = call.self_text();
   if (!margin.has_value() || !call.runtime.can_make(text.size())) return Value();
-  text.append("\n", true);  // as Jinja does: then a last line end is kept
+  text.append("\n", true);  // as in Jinja: it keeps a last line end
   const std::vector<Span> lines = split_lines(call.runtime, text.bytes());
   if (!call.runtime.can_make(text.size() + lines.size() * (1 + margin->size()))) return Value();
   TaintedText result;
@@ -182,7 +182,7 @@ Value abs_filter(const BuiltinCall& call) {
   return real == nullptr ? call.self : Value::real(std::abs(*real), call.self.trusted());
 }
 
-// Exactly rounded, a tie to even, as Python's round.
+// Rounds exactly, a tie to even, like Python's round.
 double rounded(double number, int places) {
   char buffer[512];
   const int size = std::snprintf(buffer, sizeof buffer, "%.*f", places, number);
@@ -216,8 +216,6 @@ Value round_filter(const BuiltinCall& call) {
   return Value::real(result, call.self.trusted());
 }
 
-constexpr std::string_view kFilter = "filter";
-
 constexpr Builtin kTextFilters[] = {
     {kFilter, "trim", trim_filter, {"chars"}},
     {kFilter, "upper", map_filter<upper>},
@@ -226,7 +224,7 @@ constexpr Builtin kTextFilters[] = {
     {kFilter, "capitalize", map_filter<capitalize>},
     {kFilter, "replace", replace_filter, {"old", "new", "count"}, 2},
     {kFilter, "string", string_filter},
-    {kFilter, "safe", string_filter},  // nothing is escaped, so that nothing need be exempted
+    {kFilter, "safe", string_filter},  // nothing is escaped, so there is nothing to mark as safe
     {kFilter, "escape", map_filter<escape_html>},
     {kFilter, "e", map_filter<escape_html>},
     {kFilter, "indent", indent_filter, {"width", "first", "blank"}},

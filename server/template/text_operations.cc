@@ -37,7 +37,7 @@ bool is_line_end(char32_t code) {
          code == 0x2028 || code == 0x2029;
 }
 
-// Whether the character at `offset` of `text` is one of `characters`, or white space.
+// Returns true if the character at `offset` of `text` is one of `characters`, or white space.
 bool is_one_of(std::optional<std::string_view> characters, std::string_view text, size_t offset) {
   const Character character = character_at(text, offset);
   if (!characters.has_value()) return is_space(character.code);

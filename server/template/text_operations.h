@@ -1,5 +1,5 @@
-// Python's string methods on text that remembers where it comes from: every byte of a result has
-// the trust of the byte it was made from.
+// Python's string methods on texts that know their origin: every byte of a result has the trust of
+// the byte it was made from.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -13,7 +13,7 @@
 
 namespace deltaserve {
 
-// Appends `text` to `*out`, character by character: replace(Character, std::string* instead) says
+// Appends `text` to `*out` character by character. replace(Character, std::string* instead) returns
 // true to write `*instead` in place of the character.
 template <class Replace>
 void append_mapped(const TaintedText& text, const Replace& replace, TaintedText* out) {
@@ -36,30 +36,30 @@ void append_mapped(const TaintedText& text, const Replace& replace, TaintedText*
 
 TaintedText upper(const TaintedText& text);
 TaintedText lower(const TaintedText& text);
-// str.capitalize: the first character upper, the rest lower case.
+// Implements str.capitalize: the first character is upper case, the rest lower case.
 TaintedText capitalize(const TaintedText& text);
-// str.title: upper case after every character without a case.
+// Implements str.title: upper case after every character without a case.
 TaintedText title(const TaintedText& text);
-// The `title` filter: upper case only after white space and ( { [ < -.
+// Implements the `title` filter: upper case only after white space and ( { [ < -.
 TaintedText title_words(const TaintedText& text);
 TaintedText escape_html(const TaintedText& text);
 TaintedText reversed(const TaintedText& text);
 
-// Where `wanted` begins in `text` at or after `from`; npos if nowhere. Time grows with the sum of
-// the sizes, not with their product.
+// Returns where `wanted` begins in `text` at or after `from`; npos if nowhere. Time grows with the
+// sum of the sizes, not with their product.
 size_t find_bytes(std::string_view text, std::string_view wanted, size_t from = 0);
-// str.count
+// Implements str.count.
 int64_t count_occurrences(std::string_view text, std::string_view wanted);
 
-// Without the characters of `characters` at the ends, or without white space when there are none.
+// Removes `characters` from both ends, or white space if there are none.
 TaintedText strip(Runtime& runtime, const TaintedText& text,
                   std::optional<std::string_view> characters, bool left, bool right);
-// Of the first `count` places; all if negative. Fails where the result is too large.
+// Replaces the first `count` occurrences; all if negative. Fails if the result is too large.
 TaintedText replace(Runtime& runtime, const TaintedText& text, std::string_view wanted,
                     const TaintedText& replacement, int64_t count);
-// str.split and str.rsplit: between separators, or between white space when there are none. At most
-// `most` splits are made, all if negative. A separator is not empty. They fail where there are too
-// many parts.
+// Implement str.split and str.rsplit: they split at separators, or at white space if there are
+// none, at most `most` times, or without limit if that is negative. A separator is not empty. They
+// fail if there are too many parts.
 std::vector<Span> split(Runtime& runtime, std::string_view text,
                         std::optional<std::string_view> separator, int64_t most);
 std::vector<Span> split_from_right(Runtime& runtime, std::string_view text,

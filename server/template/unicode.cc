@@ -15,8 +15,8 @@ struct CodeRange {
   char32_t last;
 };
 
-// Assigned characters beyond ASCII that str.isprintable refuses: categories Cc, Cf, Co, Cs, Zl, Zp,
-// Zs.
+// Assigned characters beyond ASCII for which str.isprintable is false: categories Cc, Cf, Co, Cs,
+// Zl, Zp, Zs.
 constexpr CodeRange kUnprintable[] = {
     {0x80, 0xa0},       {0xad, 0xad},       {0x600, 0x605},      {0x61c, 0x61c},
     {0x6dd, 0x6dd},     {0x70f, 0x70f},     {0x890, 0x891},      {0x8e2, 0x8e2},
@@ -26,7 +26,7 @@ constexpr CodeRange kUnprintable[] = {
     {0x13430, 0x13438}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a},  {0xe0001, 0xe0001},
     {0xe0020, 0xe007f}, {0xf0000, 0xffffd}, {0x100000, 0x10fffd}};
 
-// Where a range that holds `code` must be, in a table sorted by `first`.
+// Returns the place where a range with `code` must be in a table sorted by `first`.
 template <class Range, size_t kSize>
 const Range* find_range(const Range (&table)[kSize], char32_t code) {
   const Range* after =

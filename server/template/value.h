@@ -1,4 +1,4 @@
-// The values of a template: Python's, as far as templates see them. All but namespaces and loops
+// The values of a template: Python's, as far as templates see them. All except namespaces and loops
 // are immutable and shared; a namespace belongs to its render, so that values form no cycles.
 #pragma once
 #include <cstdint>
@@ -27,8 +27,8 @@ struct TextNode {
   MemoryCharge charge;
 };
 
-// What is not there, and how an error calls it: "'<name>' is undefined", or "'<owner> object' has
-// no attribute '<name>'". The name belongs to the template.
+// A value that does not exist, and its name in errors: "'<name>' is undefined", or "'<owner>
+// object' has no attribute '<name>'". The name belongs to the template.
 struct Undefined {
   const std::string* name = nullptr;
   const char* owner = nullptr;
@@ -44,8 +44,8 @@ class Value {
                             std::shared_ptr<const BoundMethod>, std::shared_ptr<const Loop>>;
 
   Value() = default;  // undefined
-  // `trusted` concerns the characters that the value itself prints: digits, "True", a list's
-  // commas. A text has its own runs.
+  // `trusted` applies to the characters that the value itself prints: digits, "True", a list's
+  // commas. A text has the trust of its own bytes.
   explicit Value(Data data, bool trusted = false) : data_(std::move(data)), trusted_(trusted) {}
 
   static Value none() { return Value(None{}); }
@@ -65,18 +65,18 @@ class Value {
   bool is_none() const { return is<None>(); }
   bool is_text() const { return is<std::shared_ptr<TextNode>>(); }
   bool is_number() const { return is<int64_t>() || is<double>() || is<bool>(); }
-  // Null when the value is of another kind.
+  // Returns null if the value is of another kind.
   const TaintedText* text() const;
   const Sequence* sequence() const;
   const Dict* dict() const;
-  // The text's node if nobody else has it: then it may be appended to.
+  // Returns the text's node if nothing else refers to it, so that it may be extended in place.
   TextNode* unshared_text();
 
   bool trusted() const { return trusted_; }
   const Data& data() const { return data_; }
-  // Lists, dictionaries and the like inside each other; 0 for a plain value.
+  // Returns the nesting of lists, dictionaries and the like; 0 for a plain value.
   int depth() const;
-  // "str", "list", ... as Python calls it.
+  // Returns Python's name of the type: "str", "list", ...
   const char* type_name() const;
 
  private:
@@ -89,24 +89,25 @@ struct Sequence {
   Type type = Type::kList;
   std::vector<Value> items;
   int depth = 1;
-  mutable bool consumed = false;  // of a generator, which can be walked through once
+  mutable bool consumed = false;  // for a generator, which can be iterated once
   MemoryCharge charge;
 };
 
-// Insertion order is kept. Keys are texts and unique.
+// A dictionary that keeps insertion order. Keys are texts and unique.
 struct Dict {
   struct Entry {
     Value key;
     Value value;
   };
   std::vector<Entry> entries;
-  std::vector<uint32_t> sorted;  // entries by key, where a search from the front would be slow
+  std::vector<uint32_t> sorted;  // entries by key, if a search from the front would be slow
   int depth = 1;
   MemoryCharge charge;
 
-  // Null when there is none.
+  // Returns null if there is no such key.
   const Value* find(std::string_view key) const;
-  // Sorts what find() needs. Of entries with equal keys the last value stays, in the first place.
+  // Sorts the keys for find(). Among entries with equal keys the first place and the last value
+  // remain.
   void build_index();
 };
 

@@ -11,7 +11,8 @@
 namespace deltaserve {
 namespace {
 
-// A value that prints a text of its own, with the trust of that text.
+// Returns the text of none, a bool or a number, all of which has the value's trust; nullopt for
+// other values.
 std::optional<std::string> plain_text(const Value& value) {
   if (value.is_none()) return "None";
   if (const bool* truth = value.as<bool>()) return *truth ? "True" : "False";
@@ -24,7 +25,7 @@ void append(Runtime& runtime, std::string_view bytes, bool trusted, TaintedText*
   if (runtime.spend_bytes(bytes.size())) out->append(bytes, trusted);
 }
 
-// repr of a text: single quotes unless it has some and no double ones.
+// Appends repr of a text: in single quotes unless it contains some and no double ones.
 void append_quoted(Runtime& runtime, const TaintedText& text, TaintedText* out) {
   if (!runtime.can_make(out->heap_bytes() + text.size())) return;
   const bool has_single = text.bytes().find('\'') != std::string::npos;
@@ -100,7 +101,7 @@ class JsonWriter {
   JsonWriter(Runtime& runtime, const JsonStyle& style, TaintedText* out)
       : runtime_(runtime), style_(style), out_(out) {}
 
-  // Recurses at most value_depth deep.
+  // Writes a value. Recursion is at most value_depth deep.
   void write(const Value& value, size_t level) {
     if (!runtime_.spend(1) || !runtime_.has_room(out_->heap_bytes())) return;
     if (const TaintedText* text = value.text()) {
@@ -191,7 +192,7 @@ class JsonWriter {
     out_->append("}", value.trusted());
   }
 
-  // Punctuation is trusted only if both the container and the separator are.
+  // Appends a separator. Punctuation is trusted only if both the container and the separator are.
   void append_separator(const TaintedText& separator, const Value& value) {
     append(runtime_, separator.bytes(), value.trusted() && separator.all_trusted(), out_);
   }
@@ -226,7 +227,7 @@ std::string float_text(double value) {
   const size_t e = text.find('e');
   const int exponent = std::atoi(text.c_str() + e + 1);
   if (exponent < -4 || exponent >= 16) return text;
-  // Python writes such numbers without an exponent, with at least one decimal.
+  // Python writes such numbers without an exponent and with at least one decimal.
   const auto fixed = std::to_chars(buffer, std::end(buffer), value, std::chars_format::fixed);
   text.assign(buffer, fixed.ptr);
   return text.find('.') == std::string::npos ? text + ".0" : text;
@@ -248,7 +249,7 @@ TaintedText str(Runtime& runtime, const Value& value) {
   return text;
 }
 
-// Recurses at most value_depth deep.
+// Recursion is at most value_depth deep.
 void append_repr(Runtime& runtime, const Value& value, TaintedText* out) {
   if (!runtime.spend(1) || !runtime.has_room(out->heap_bytes())) return;
   if (const TaintedText* text = value.text()) {

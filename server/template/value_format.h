@@ -1,4 +1,4 @@
-// Values as text: Python's str and repr, and JSON.
+// Converts values to text: Python's str and repr, and JSON.
 #pragma once
 #include <optional>
 #include <string>
@@ -7,13 +7,13 @@
 
 namespace deltaserve {
 
-// repr(float): the shortest digits that read back the same.
+// Returns repr(float): the shortest digits that read back the same.
 std::string float_text(double value);
 
-// Appends str(value) to `*out`. Fails for what Python would print as an address.
+// Appends str(value) to `*out`. Fails for values that Python would print as an address.
 void append_str(Runtime& runtime, const Value& value, TaintedText* out);
 TaintedText str(Runtime& runtime, const Value& value);
-// repr(value), as it appears inside a printed list.
+// Appends repr(value), as it appears inside a printed list.
 void append_repr(Runtime& runtime, const Value& value, TaintedText* out);
 
 // The arguments of json.dumps.
@@ -27,8 +27,8 @@ struct JsonStyle {
 
 void append_json(Runtime& runtime, const Value& value, const JsonStyle& style, TaintedText* out);
 
-// format % arguments, where the arguments are a tuple, a dictionary or one value. Knows %s, %r, %d,
-// %i, %f, %x and %%, with a width, the flags 0 and -, and for %f a precision.
+// Returns format % arguments, where the arguments are a tuple, a dictionary or one value. Supports
+// %s, %r, %d, %i, %f, %x and %%, with a width, the flags 0 and -, and for %f a precision.
 Value percent_format(Runtime& runtime, const TaintedText& format, const Value& arguments);
 
 }  // namespace deltaserve

@@ -16,7 +16,7 @@ bool is_tuple(const Value& value) {
   return value.sequence() != nullptr && value.sequence()->type == Sequence::Type::kTuple;
 }
 
-// Wide enough that every int64_t and every double keep their value.
+// The type is wide enough that every int64_t and every double keep their value.
 std::optional<long double> number_of(const Value& value) {
   if (const bool* truth = value.as<bool>()) return *truth ? 1 : 0;
   if (const int64_t* number = value.as<int64_t>()) return static_cast<long double>(*number);
@@ -77,7 +77,7 @@ Value keys_of(Runtime& runtime, const Dict& dict) {
   return runtime.list(std::move(keys));
 }
 
-// What Python makes of a slice's bounds for `size` items.
+// A slice's bounds for `size` items, by Python's rules.
 struct SliceRange {
   int64_t begin;
   int64_t step;
@@ -163,7 +163,7 @@ bool truthy(const Value& value) {
   return true;
 }
 
-// Recurses at most value_depth deep, as compare does.
+// Recursion is at most value_depth deep, as in compare().
 bool equal(Runtime& runtime, const Value& a, const Value& b) {
   if (!runtime.spend(1)) return false;
   if (a.is_number() && b.is_number()) return *number_of(a) == *number_of(b);

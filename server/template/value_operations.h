@@ -11,30 +11,32 @@ enum class Arithmetic { kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kRema
 
 bool truthy(const Value& value);
 bool equal(Runtime& runtime, const Value& a, const Value& b);
-// Of two numbers, two texts, two lists or two tuples. Fails for anything else; NaN is unordered.
+// Compares two numbers, two texts, two lists or two tuples. Fails for anything else; NaN is
+// unordered.
 std::partial_ordering compare(Runtime& runtime, const Value& a, const Value& b);
-// item in container
+// Implements `item in container`.
 bool contains(Runtime& runtime, const Value& container, const Value& item);
 
-// Integers have 64 bits; a result beyond is an error. A sum of texts grows in place when nobody
-// else has `a`.
+// Computes a op b. Integers have 64 bits; a larger result is an error. A sum of texts grows in
+// place if nothing else refers to `a`.
 Value arithmetic(Runtime& runtime, Arithmetic operation, Value a, const Value& b);
 Value negative(Runtime& runtime, const Value& value);
 
-// What a `for` goes through: items, keys, characters; nothing for undefined. Null when it fails. A
-// generator can be walked through once.
+// Returns what a `for` iterates over: items, keys, characters; nothing for undefined. Null if it
+// fails. A generator can be iterated once.
 std::shared_ptr<const Sequence> items_of(Runtime& runtime, const Value& value);
 
-// object[index] and object.name, as Jinja looks them up: item before attribute, or the reverse.
-// `name` belongs to the template: an undefined result refers to it.
+// Implement object[index] and object.name with Jinja's order: item before attribute, or the
+// reverse. `name` belongs to the template: an undefined result refers to it.
 Value get_item(Runtime& runtime, const Value& object, const Value& index, const std::string* name);
 Value get_attribute(Runtime& runtime, const Value& object, const std::string* name);
-// Undefined where the text is shorter.
+// Returns one character; undefined if the text is shorter.
 Value character_of(Runtime& runtime, const TaintedText& text, int64_t index);
-// object[begin:end:step]; none where a bound was left out.
+// Implements object[begin:end:step]; a bound that was left out is none.
 Value get_slice(Runtime& runtime, const Value& object, const Value& begin, const Value& end,
                 const Value& step);
-// The number of items or characters, 0 for undefined; -1 and failed() for what has none.
+// Returns the number of items or characters, 0 for undefined; -1 and failed() for values without a
+// length.
 int64_t length_of(Runtime& runtime, const Value& value);
 
 }  // namespace deltaserve

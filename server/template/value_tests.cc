@@ -1,4 +1,4 @@
-// The tests of `value is test`.
+// The tests that `value is test` can use.
 #include "server/template/builtin.h"
 #include "server/template/text_operations.h"
 #include "server/template/value_operations.h"
@@ -45,7 +45,7 @@ bool is_false(const Value& value) {
   return value.is<bool>() && !*value.as<bool>();
 }
 
-// What has a length and items by place or key; Jinja counts undefined.
+// Returns true if the value has a length and items by index or key; Jinja includes undefined.
 bool is_sequence(const Value& value) {
   if (value.sequence() != nullptr) return value.sequence()->type <= Sequence::Type::kRange;
   return value.is_text() || value.dict() != nullptr || value.is_undefined();
@@ -111,7 +111,8 @@ Value is_in(const BuiltinCall& call) {
   return Value::boolean(contains(call.runtime, *call.arguments[0], call.self));
 }
 
-// Python's `is`, where its answer does not depend on how the interpreter keeps small values.
+// Implements Python's `is`, for cases in which the result does not depend on how the interpreter
+// stores small values.
 Value is_same(const BuiltinCall& call) {
   const Value& a = call.self;
   const Value& b = *call.arguments[0];
@@ -123,7 +124,7 @@ Value is_same(const BuiltinCall& call) {
   return call.runtime.fail("test 'sameas' compares only none, booleans, lists and dictionaries");
 }
 
-// str.isupper and str.islower: there are letters, and all have this case.
+// Implement str.isupper and str.islower: there are letters, and all have this case.
 template <char32_t (*kToCase)(char32_t), char32_t (*kToOther)(char32_t)>
 Value has_case(const BuiltinCall& call) {
   const TaintedText text = call.self_text();

@@ -1,11 +1,13 @@
-// How long a device waits for the engine: the time between the end of a step's draws and the begin
-// of the next forward pass, on a runner whose forward passes take 1 ms on a thread of its own; and
-// how much of the host's time a step takes, on a runner that takes none itself.
+// Measures how long a device waits for the engine: the time between the end of a step's draws and
+// the begin of the next forward pass, with a runner whose forward passes take 1 ms on a thread of
+// its own. It also measures how much of the host's time a step takes, with a runner that takes none
+// itself.
 //
 //   cmake --build --preset release --target engine_gap_bench
 //   build/release/bin/engine_gap_bench
 //
-// The device's thread and the engine's both spin or work all the time: let two cores be free.
+// The device's thread and the engine's thread are busy all the time and need two free cores: on a
+// machine that is busy, run it with `chrt -r 10`.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -31,7 +33,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int32_t kVocabSize = 32000;
 constexpr int kRows = 32;
 
-// Draws of token t % 1000: an answer repeats itself, so penalties do not grow without end.
+// Draws the token t % 1000: an answer repeats itself, so that penalties do not grow without end.
 void draw_tokens(std::span<const Draw> draws, std::span<DrawResult> results) {
   for (size_t i = 0; i < draws.size(); ++i) {
     const Draw& draw = draws[i];
@@ -43,8 +45,8 @@ void draw_tokens(std::span<const Draw> draws, std::span<DrawResult> results) {
   }
 }
 
-// A device: forward passes take their time on its own thread, draws next to none. At most one step
-// is queued beyond the one that runs, so two places are enough.
+// A device whose forward passes take their time on its own thread and whose draws take almost none.
+// At most one step is queued beyond the one that runs, so two places are enough.
 class DeviceRunner final : public StepRunner {
  public:
   DeviceRunner(int steps_ahead, std::chrono::microseconds forward_time)
@@ -80,7 +82,7 @@ class DeviceRunner final : public StepRunner {
   }
   void copy_slot(int, int) override {}
 
-  // In microseconds, between steps of kRows decode rows. After the engine's end.
+  // Returns microseconds between steps of kRows decode rows. May be called after the engine's end.
   const std::vector<double>& before_forward() const { return before_forward_; }
   const std::vector<double>& before_draws() const { return before_draws_; }
 
@@ -128,7 +130,7 @@ class DeviceRunner final : public StepRunner {
   std::thread thread_;
 };
 
-// What computes within the calls, in no time.
+// A runner that computes within the calls, in no time.
 class InstantRunner final : public StepRunner {
  public:
   explicit InstantRunner(int64_t rows) : rows_(rows) {}
@@ -153,7 +155,7 @@ class InstantRunner final : public StepRunner {
   void wait(Ticket, std::span<DrawResult> results) override { draw_tokens(draws_, results); }
   void copy_slot(int, int) override {}
 
-  // In microseconds, between forward passes of all rows.
+  // Returns microseconds between forward passes of all rows.
   const std::vector<double>& between() const { return between_; }
 
  private:
@@ -165,7 +167,7 @@ class InstantRunner final : public StepRunner {
   std::vector<double> between_;
 };
 
-// Half of the vocabulary at a time; a mask takes about as long as a grammar's that is known.
+// Allows one half of the vocabulary at a time; its mask takes about as long as a known grammar's.
 class HalfConstraint final : public TokenConstraint {
  public:
   void allowed(std::span<uint32_t> words) const override {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/aligned.h"
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tests/bench/machine_limits.cc"
@@ -27,7 +27,7 @@ namespace HWY_NAMESPACE {
 using Int32s = hn::RebindToSigned<Floats>;
 using Int32Vec = hn::Vec<Int32s>;
 
-// Keeps chains that start alike from being computed once.
+// Prevents the compiler from computing chains that start alike only once.
 template <class V>
 HWY_INLINE void keep_apart(V& vector) {
 #if HWY_TARGET != HWY_SCALAR && HWY_ARCH_X86
@@ -37,7 +37,7 @@ HWY_INLINE void keep_apart(V& vector) {
 #endif
 }
 
-// Links of twelve chains, which hide their latency. Returns how many there were.
+// Computes the links of twelve chains, which hide their latency. Returns how many there were.
 template <class V, class Link>
 HWY_INLINE int64_t run_chains(int64_t rounds, V factor, const Link& link, float* result) {
   constexpr int kChains = 12;
@@ -58,7 +58,7 @@ HWY_INLINE int64_t run_chains(int64_t rounds, V factor, const Link& link, float*
   return rounds * kChains;
 }
 
-// Returns operations, 0 where this target has no such instruction.
+// Returns operations; 0 if this target has no such instruction.
 double Chains(Link link, int64_t rounds, float* result) {
   const Floats d;
   switch (link) {
@@ -146,12 +146,12 @@ double fma_peak(ThreadPool& threads) {
 }
 
 double bf16_pair_peak(ThreadPool& threads) {
-  const bool there = cpu::product_support().bf16 == cpu::Bf16Panels::kPairs;
+  const bool there = cpu::matmul_support().bf16 == cpu::Bf16Panels::kPairs;
   return there ? peak(Link::kBf16Pairs, threads) : 0;
 }
 
 double byte_quad_peak(ThreadPool& threads) {
-  const bool there = cpu::product_support().integers == cpu::IntegerPath::kQuads;
+  const bool there = cpu::matmul_support().integers == cpu::IntegerPath::kQuads;
   return there ? peak(Link::kByteQuads, threads) : 0;
 }
 
@@ -170,7 +170,7 @@ double read_bandwidth(ThreadPool& threads) {
     });
     best = std::max(best, 8.0 * kWords / (seconds_now(threads) - start));
   }
-  return sums[0] == 0 ? 0 : best;  // uses the sums, or the loop would be optimised away
+  return sums[0] == 0 ? 0 : best;  // uses the sums, so that the loop is not optimised away
 }
 
 }  // namespace deltaserve

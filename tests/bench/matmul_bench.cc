@@ -1,9 +1,10 @@
-// What the products of weights and activations reach, against what the machine allows: the peak of
-// float multiply-adds and the bandwidth of plain reads, measured beside them.
+// Compares the speed of matmuls with the limits of the machine: the peak of float multiply-adds and
+// the bandwidth of plain reads, both measured in the same run.
 //
 //     matmul_bench [threads [M]]
 //
-// Weights go round through enough copies to leave the caches, as a model's layers do.
+// There are enough copies of the weights, used in turn, that they leave the caches, as in a model's
+// layers.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -11,7 +12,7 @@
 #include <vector>
 
 #include "hwy/highway.h"
-#include "tests/bench/cold_product.h"
+#include "tests/bench/cold_matmul.h"
 #include "tests/bench/machine_limits.h"
 
 namespace deltaserve {
@@ -19,13 +20,13 @@ namespace {
 
 constexpr double kSecondsOfATest = 0.3;
 
-// The median over products.
-double seconds_of(ColdProduct& product, const ThreadPool& threads) {
+// Returns the median time of a matmul.
+double seconds_of(ColdMatmul& matmul, const ThreadPool& threads) {
   std::vector<double> times;
   const double start = seconds_now(threads);
   while (times.size() < 5 || seconds_now(threads) - start < kSecondsOfATest) {
     const double begin = seconds_now(threads);
-    product.run();
+    matmul.run();
     times.push_back(seconds_now(threads) - begin);
   }
   std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
@@ -45,18 +46,18 @@ void run(int num_threads, int64_t only_rows) {
   if (quads > 0) std::printf("%.0f GOP/s of products of four bytes\n", quads / 1e9);
   std::printf("%6s %6s %5s %5s %12s %8s %7s %7s\n", "N", "K", "M", "", "GOP/s", "of FMA", "GB/s",
               "of read");
-  const ProductShape shapes[] = {
+  const MatmulShape shapes[] = {
       {6160, 1024}, {1024, 1024}, {5632, 1024}, {1024, 2816}, {32000, 1024}};
-  for (const ProductShape& shape : shapes) {
+  for (const MatmulShape& shape : shapes) {
     for (const int64_t rows : {1, 8, 32, 512}) {
       if (only_rows != 0 && rows != only_rows) continue;
       for (const WeightFormat format :
            {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
-        ColdProduct product(shape, format, rows, threads);
-        const double seconds = seconds_of(product, threads);
+        ColdMatmul matmul(shape, format, rows, threads);
+        const double seconds = seconds_of(matmul, threads);
         const auto operations = static_cast<double>(2 * rows * shape.outputs * shape.inputs);
         const double speed = operations / seconds;
-        const double stream = static_cast<double>(product.weight_bytes()) / seconds;
+        const double stream = static_cast<double>(matmul.weight_bytes()) / seconds;
         std::printf("%6ld %6ld %5ld %5s %12.1f %7.0f%% %7.1f %6.0f%%\n", shape.outputs,
                     shape.inputs, rows, weight_format_name(format), speed / 1e9, 100 * speed / peak,
                     stream / 1e9, 100 * stream / bandwidth);

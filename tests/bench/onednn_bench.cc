@@ -1,12 +1,12 @@
-// Our products beside oneDNN's, in one process and in turn, because neighbours of this machine slow
-// it by half from one second to the next: of every cell the medians over rounds, and the median of
-// the rounds' own ratios. oneDNN has its weights in the layout it asks for; of its matmul and its
-// inner product the faster counts in every round. bf16 is compared with its bf16 where the
-// processor has instructions for it, else with its f32.
+// Compares our matmuls with oneDNN's, in turn and in one process, because other users of this
+// machine can slow it by half from one second to the next. It prints, for every cell, the medians
+// over rounds and the median of the rounds' own ratios. oneDNN has its weights in the layout it
+// asks for; the faster of its matmul and its inner product counts in every round. Our bf16 is
+// compared with its bf16 if the processor has instructions for it, else with its f32.
 //
 //     OMP_NUM_THREADS=2 onednn_bench [rounds [M]]
 //
-// Threads of both: OMP_NUM_THREADS, or as many as there are cores.
+// Both use OMP_NUM_THREADS threads, or as many as there are cores.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "kernels/base/dtype.h"
-#include "kernels/cpu/product_support.h"
-#include "tests/bench/cold_product.h"
+#include "kernels/cpu/matmul_support.h"
+#include "tests/bench/cold_matmul.h"
 #include "tests/bench/machine_limits.h"
 
 namespace deltaserve {
@@ -30,7 +30,7 @@ using DataType = dnnl::memory::data_type;
 using Tag = dnnl::memory::format_tag;
 
 constexpr double kSecondsOfATurn = 0.02;
-// After which the library's threads, which wait for work in a loop, have gone to sleep.
+// The library's threads wait for work in a loop and sleep after this time.
 constexpr std::chrono::milliseconds kPause{30};
 
 struct Library {
@@ -38,7 +38,7 @@ struct Library {
   dnnl::stream stream{engine};
 };
 
-// Of a product's source, weights and destination.
+// The data types of a matmul's source, weights and destination.
 struct Types {
   DataType source;
   DataType weights;
@@ -46,15 +46,15 @@ struct Types {
 };
 constexpr Types kFloat = {DataType::f32, DataType::f32, DataType::f32};
 constexpr Types kBf16 = {DataType::bf16, DataType::bf16, DataType::f32};
-// Its sums of two products saturate at 16 bits without VNNI.
+// oneDNN's sums of two products saturate at 16 bits without VNNI.
 constexpr Types kBytes = {DataType::u8, DataType::s8, DataType::s32};
 
-class LibraryProduct {
+class LibraryMatmul {
  public:
   enum class Kind { kMatmul, kInnerProduct };
 
-  LibraryProduct(Library& library, Kind kind, const Types& types, const ProductShape& shape,
-                 int64_t rows)
+  LibraryMatmul(Library& library, Kind kind, const Types& types, const MatmulShape& shape,
+                int64_t rows)
       : library_(library) {
     const dnnl::memory::desc source({rows, shape.inputs}, types.source, Tag::ab);
     const dnnl::memory::desc out({rows, shape.outputs}, types.out, Tag::ab);
@@ -88,7 +88,7 @@ class LibraryProduct {
   }
 
  private:
-  // Bytes below 64, which do not saturate, or floats and bf16 numbers in [-1, 1].
+  // Fills memory with bytes below 64, which do not saturate, or floats and bf16 numbers in [-1, 1].
   dnnl::memory filled(const dnnl::memory::desc& desc, DataType type) {
     dnnl::memory memory(desc, library_.engine);
     void* data = memory.get_data_handle();
@@ -119,15 +119,15 @@ double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Products a second, for a turn's time.
-template <class Product>
-double turn(Product& product) {
-  product.run();
+// Returns matmuls per second, measured for kSecondsOfATurn.
+template <class Matmul>
+double turn(Matmul& matmul) {
+  matmul.run();
   int64_t count = 0;
   const double begin = seconds_now();
   double seconds = 0;
   while (seconds < kSecondsOfATurn) {
-    product.run();
+    matmul.run();
     ++count;
     seconds = seconds_now() - begin;
   }
@@ -140,39 +140,39 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// The library's products of one kind of numbers, of which the faster counts.
+// The library's matmuls for one set of data types, of which the faster counts.
 class Yardstick {
  public:
-  Yardstick(Library& library, const Types& types, const ProductShape& shape, int64_t rows)
-      : matmul_(library, LibraryProduct::Kind::kMatmul, types, shape, rows),
-        inner_product_(library, LibraryProduct::Kind::kInnerProduct, types, shape, rows) {}
+  Yardstick(Library& library, const Types& types, const MatmulShape& shape, int64_t rows)
+      : matmul_(library, LibraryMatmul::Kind::kMatmul, types, shape, rows),
+        inner_product_(library, LibraryMatmul::Kind::kInnerProduct, types, shape, rows) {}
 
   void measure() { rates_.push_back(std::max(turn(matmul_), turn(inner_product_))); }
   const std::vector<double>& rates() const { return rates_; }
 
  private:
-  LibraryProduct matmul_;
-  LibraryProduct inner_product_;
+  LibraryMatmul matmul_;
+  LibraryMatmul inner_product_;
   std::vector<double> rates_;
 };
 
-// One of our formats and what it is compared with.
+// One of our formats and the yardstick it is compared with.
 struct Ours {
   WeightFormat format;
   Yardstick& theirs;
-  ColdProduct product;
+  ColdMatmul matmul;
   std::vector<double> rates = {};
   std::vector<double> ratios = {};
 
   void measure() {
-    rates.push_back(turn(product));
+    rates.push_back(turn(matmul));
     ratios.push_back(rates.back() / theirs.rates().back());
   }
 };
 
 class Cell {
  public:
-  Cell(Library& library, const ProductShape& shape, int64_t rows, ThreadPool& threads)
+  Cell(Library& library, const MatmulShape& shape, int64_t rows, ThreadPool& threads)
       : shape_(shape),
         rows_(rows),
         threads_(threads),
@@ -180,7 +180,7 @@ class Cell {
         bytes_(library, kBytes, shape, rows) {
     if (has_bf16()) halves_.emplace(library, kBf16, shape, rows);
     for (const WeightFormat format : kOurs) {
-      ours_.push_back({format, yardstick(format), ColdProduct(shape, format, rows, threads)});
+      ours_.push_back({format, yardstick(format), ColdMatmul(shape, format, rows, threads)});
     }
   }
 
@@ -188,7 +188,7 @@ class Cell {
     for (int i = 0; i < rounds; ++i) {
       peaks_.push_back(fma_peak(threads_));
       for (Ours& ours : ours_) {
-        // Its yardstick right before it; int4 shares that of int8.
+        // Its yardstick runs right before it; int4 shares that of int8.
         if (ours.theirs.rates().size() == static_cast<size_t>(i)) ours.theirs.measure();
         ours.measure();
       }
@@ -221,13 +221,13 @@ class Cell {
   static constexpr WeightFormat kOurs[] = {WeightFormat::kF32, WeightFormat::kBf16,
                                            WeightFormat::kInt8, WeightFormat::kInt4};
 
-  static bool has_bf16() { return cpu::product_support().bf16 == cpu::Bf16Panels::kPairs; }
+  static bool has_bf16() { return cpu::matmul_support().bf16 == cpu::Bf16Panels::kPairs; }
   Yardstick& yardstick(WeightFormat format) {
     if (format == WeightFormat::kInt8 || format == WeightFormat::kInt4) return bytes_;
     return format == WeightFormat::kBf16 && halves_ ? *halves_ : floats_;
   }
 
-  ProductShape shape_;
+  MatmulShape shape_;
   int64_t rows_;
   ThreadPool& threads_;
   Yardstick floats_;
@@ -244,7 +244,7 @@ void run(int num_threads, int rounds, int64_t only_rows) {
   std::printf("oneDNN %d.%d.%d, %d threads, %d rounds; GOP/s, x: of oneDNN's f32, bf16 or u8s8\n",
               version->major, version->minor, version->patch, num_threads, rounds);
   Cell::print_head();
-  for (const ProductShape& shape : {ProductShape{6160, 1024}, {5632, 1024}, {1024, 2816}}) {
+  for (const MatmulShape& shape : {MatmulShape{6160, 1024}, {5632, 1024}, {1024, 2816}}) {
     for (const int64_t rows : {1, 8, 32, 512}) {
       if (only_rows != 0 && rows != only_rows) continue;
       Cell cell(library, shape, rows, threads);

@@ -1,11 +1,12 @@
-// What a cheaper number format changes: the same tokens decoded one by one without and with it.
+// Measures the effect of a cheaper number format: it decodes the same tokens one by one without and
+// with it.
 //
 //     precision_drift MODEL_DIR TEXT_FILE|- bf16-state|bf16|int8|int4 [TOKENS]
 //
-// Tokens are the text's, or random ones for "-". bf16-state compares bf16 with f32 states, the
-// others weights in that format with f32 weights. Prints, over windows that end at powers of two,
-// the relative error of the logits, the KL divergence of the distributions, and what each gives the
-// next token (nats).
+// The tokens are the text's, or random ones for "-". bf16-state compares bf16 with f32 states; the
+// others compare weights in that format with f32 weights. The program prints, over windows that end
+// at powers of two, the relative error of the logits, the KL divergence of the distributions, and
+// the negative log-probability of the next token under each (nats).
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -47,7 +48,7 @@ class Reader {
     logits_.resize(static_cast<size_t>(model_->config().vocab_size));
   }
 
-  // The logits behind `token`.
+  // Returns the logits after `token`.
   const std::vector<float>& read(int32_t token) {
     const Segment segment = {RowKind::kDecode, 0, 0, 0, 1, position_};
     Draw draw;
@@ -116,7 +117,7 @@ std::vector<int32_t> tokens_of(const ModelFolder& folder, const std::string& fil
   return tokens;
 }
 
-// The exact and the cheaper way of `change`; false for an unknown word.
+// Sets the exact and the cheaper precision of `change`; returns false for an unknown word.
 bool precisions_of(const std::string& change, Precision* exact, Precision* cheaper) {
   if (change == "bf16-state") {
     cheaper->state = StateFormat::kBf16;

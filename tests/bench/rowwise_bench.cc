@@ -1,11 +1,11 @@
-// What the passes over rows of activations reach (convolution, norms, gates), at the sizes of
-// gdn-303m and with the rows of one step, which the last-level cache holds. Beside them what the
-// machine allows: plain reads beyond the caches, and float multiply-adds.
+// Measures the passes over rows of activations (convolution, norms, gates), at the sizes of
+// gdn-303m and with the rows of one step, which the last-level cache holds. It compares them with
+// the limits of the machine: plain reads beyond the caches, and float multiply-adds.
 //
 //     rowwise_bench [threads [rows]]
 //
-// Bytes are what a pass reads and writes of activations, each once; FLOPs are its additions and
-// multiplications, an exponential or logarithm counts as one.
+// Bytes are those that a pass reads and writes of activations, each once; FLOPs are its additions
+// and multiplications, and an exponential or logarithm counts as one.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -46,13 +46,13 @@ class Bench {
         out_(static_cast<size_t>(rows * kVocab)),
         weights_(random_floats(kConvWidth * kVocab)) {}
 
-  // One pass: `floats` moved and `flops` done in a row.
+  // One pass; `floats` and `flops` are the memory traffic and the operations per row.
   struct Pass {
     const char* name;
-    int64_t columns;  // of the input
+    int64_t columns;  // columns of the input
     int64_t floats;
     int64_t flops;
-    std::function<void(const float* in, float* out)> body;  // of a row
+    std::function<void(const float* in, float* out)> body;  // computes one row
   };
 
   void run(const Pass& pass, double reads, double peak) {
@@ -65,7 +65,7 @@ class Bench {
           pass.body(in_.data() + r * pass.columns, out_.data() + r * pass.columns);
         }
       });
-      if (i > 0) times.push_back(seconds_now(threads_) - begin);  // the first warms up
+      if (i > 0) times.push_back(seconds_now(threads_) - begin);  // the first run warms up
     }
     std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());
     const double seconds = times[kRounds / 2] / static_cast<double>(rows_);

@@ -1,11 +1,11 @@
-// What the rule of every mixer reaches on one head's state after another, against what the machine
-// allows: decode against the bandwidth of plain reads, prefill against the peak of float
-// multiply-adds, both measured beside it.
+// Measures the rule of every mixer on the states of many heads and compares it with the limits of
+// the machine: decode with the bandwidth of plain reads, prefill with the peak of float
+// multiply-adds, both measured in the same run.
 //
 //     rule_bench [threads [key_dim value_dim]]
 //
-// Decode goes round through enough states to leave the caches and counts each read and written
-// once; prefill runs chunks of 64 tokens on states that stay in them.
+// Decode uses enough states in turn that they leave the caches, and counts each state read and
+// written once; prefill runs chunks of 64 tokens on states that stay in the caches.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -21,12 +21,12 @@
 namespace deltaserve {
 namespace {
 
-constexpr int64_t kStateBytes = int64_t{256} << 20;  // of all heads in decode
+constexpr int64_t kStateBytes = int64_t{256} << 20;  // states of all heads in decode
 constexpr int64_t kPrefillTokens = 512;
 constexpr int64_t kPrefillHeads = 16;
 constexpr int kRounds = 7;
 
-// Operands of a run of tokens that every head reads.
+// The operands of a run of tokens, which every head reads.
 class Operands {
  public:
   Operands(const HeadShape& shape, Decay decay, int64_t tokens)
@@ -77,7 +77,7 @@ class Bench {
     if (states_ == nullptr || scratch_ == nullptr) std::abort();
   }
 
-  // Seconds for one token of every head.
+  // Returns the seconds for one token of every head.
   double decode(MixerKind kind, StateFormat format) {
     const Operands operands(shape_, decay_of(kind), 1);
     std::fill_n(states_.get(), heads_ * state_floats_, 0.0f);
@@ -88,7 +88,7 @@ class Bench {
       });
     });
   }
-  // Seconds for kPrefillTokens tokens of kPrefillHeads heads.
+  // Returns the seconds for kPrefillTokens tokens of kPrefillHeads heads.
   double prefill(MixerKind kind) {
     const Operands operands(shape_, decay_of(kind), kPrefillTokens);
     return median_seconds([&] {
@@ -115,7 +115,7 @@ class Bench {
     for (int i = 0; i <= kRounds; ++i) {
       const double begin = seconds_now(threads_);
       body();
-      if (i > 0) times.push_back(seconds_now(threads_) - begin);  // the first warms up
+      if (i > 0) times.push_back(seconds_now(threads_) - begin);  // the first run warms up
     }
     std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());
     return times[kRounds / 2];
@@ -150,7 +150,7 @@ void run(int num_threads, const HeadShape& shape) {
   for (const MixerKind kind : kAllMixers) {
     const bool erases = dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kErases; });
     const auto heads = static_cast<double>(bench.heads());
-    // Reads, decay, write; and the erase.
+    // These are reads, decay and write, and the erase.
     const double decode_flops = heads * cells * (erases ? 7 : 5);
     print_decode(mixer_name(kind), "f32", bench.decode(kind, StateFormat::kF32), 8 * heads * cells,
                  decode_flops, bandwidth);
@@ -158,8 +158,8 @@ void run(int num_threads, const HeadShape& shape) {
       print_decode(mixer_name(kind), "bf16", bench.decode(kind, StateFormat::kBf16),
                    4 * heads * cells, decode_flops, bandwidth);
     }
-    // Per token: the state is read and written, with an erase read twice, and half of the chunk's
-    // triangles of keys (A, Q) and values (their products with U).
+    // Per token the state is read and written, with an erase read twice, and half of the chunk's
+    // triangles of keys (A, Q) and values (their matmuls with U) are computed.
     const double tokens = kPrefillTokens * kPrefillHeads;
     const double flops = tokens * (erases ? 6 * cells + 2 * chunk : 4 * cells + chunk);
     const double seconds = bench.prefill(kind);

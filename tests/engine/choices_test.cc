@@ -1,4 +1,4 @@
-// The engine with several choices of a request, priorities, deadlines and constraints.
+// Tests of the engine with several choices of a request, priorities, deadlines and constraints.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,7 +30,7 @@ std::vector<Stream> submit(Engine& engine, const GenerateRequest& r, int num_cho
   return streams.ok() ? *std::move(streams) : std::vector<Stream>();
 }
 
-// With nothing ahead either.
+// Runs a request for one choice alone, on a runner that never runs ahead.
 TokenUpdate run_alone(const GenerateRequest& r, uint32_t choice) {
   FakeRunner runner(0, 512, 1);
   Engine engine(&runner, &vocabulary(), options());
@@ -54,8 +54,8 @@ bool eventually_full(const TokenStream& stream) {
   return stream.full();
 }
 
-// With a deadline soon after. On a slow machine it may pass before the engine sees the request;
-// then a later one does. `deadline` receives it.
+// Submits with a deadline that passes soon after. On a slow machine it may pass before the engine
+// sees the request; then a later one is tried. `deadline` receives it.
 Stream submit_late(Engine& engine, const GenerateRequest& r, SteadyTime* deadline = nullptr) {
   for (milliseconds delay(20);; delay *= 2) {
     GenerateRequest late = r.clone();
@@ -106,7 +106,7 @@ TEST_P(ChoicesTest, ThePromptIsReadOnce) {
   EXPECT_GT(stats.busy_seconds, 0);
 }
 
-// A step may ask for no more results than it may have rows, and this one would like to.
+// A step may ask for no more results than it may have rows; this request would need more.
 TEST_P(ChoicesTest, ManyDrawsBesidePromptLogprobs) {
   FakeRunner runner(steps_ahead(), 128 + 64, 128);
   Engine engine(&runner, &vocabulary(), options());
@@ -332,7 +332,7 @@ TEST_P(DeadlineTest, EndsWhatWaitsWhileTheEngineSleeps) {
   EngineOptions small = options();
   small.stream_capacity = 2;
   Engine engine(&runner, &vocabulary(), small);
-  // Its reader does nothing, so nothing happens any more but time.
+  // Its reader does nothing, so that only time passes from now on.
   const Stream lagging = *engine.submit(request(10, 100));
   ASSERT_TRUE(eventually_full(*lagging));
   const TokenUpdate update = read_all(*submit_late(engine, request(10, 1)));

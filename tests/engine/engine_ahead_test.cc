@@ -1,4 +1,4 @@
-// Which call comes when: with a runner that runs a step ahead, and with one that does not.
+// Tests the order of the calls, with a runner that runs a step ahead and with one that does not.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,7 +20,7 @@ namespace {
 
 using Call = FakeRunner::Call;
 
-// "F1 C1 D1 W1": forward, copy, draw, wait.
+// Formats calls as "F1 C1 D1 W1": forward, copy, draw, wait.
 std::string shown(const std::vector<Call>& calls) {
   std::string text;
   for (const Call& call : calls) text += "FDWC"[call.kind] + std::to_string(call.step) + ' ';
@@ -28,14 +28,14 @@ std::string shown(const std::vector<Call>& calls) {
   return text;
 }
 
-// Nobody is left out of a step for the time that masks take.
+// With these options no sequence is left out of a step because of the time that masks take.
 EngineOptions patient_options() {
   EngineOptions patient = options();
   patient.mask_time = std::chrono::hours(1);
   return patient;
 }
 
-// Letters in any number.
+// Allows any number of letters.
 std::unique_ptr<TokenConstraint> letters(int64_t count) {
   std::vector<int32_t> letters;
   for (int32_t letter = 'a'; letter <= 'z'; ++letter) letters.push_back(letter);
@@ -52,7 +52,7 @@ GenerateRequest constrained_and_penalised(int64_t max_tokens, uint64_t seed) {
   return r;
 }
 
-// All of them are admitted before the same step, the second.
+// Submits requests so that all are admitted before the same step, the second.
 std::vector<Stream> submit_together(Engine& engine, FakeRunner& runner,
                                     std::vector<GenerateRequest> requests) {
   runner.hold();
@@ -96,7 +96,8 @@ TEST(EngineAhead, ForConstrainedAndPenalisedRowsToo) {
   for (const Stream& stream : submit_together(engine, runner, std::move(requests))) {
     EXPECT_EQ(read_all(*stream).tokens_generated, 20);
   }
-  // The first request, then one prompt step and 19 decode steps that all have a row of everyone's.
+  // The first request is followed by one prompt step and 19 decode steps with a row of every
+  // sequence.
   const auto steps = runner.steps();
   ASSERT_EQ(steps.size(), 1u + 20u);
   for (size_t i = 2; i < steps.size(); ++i) {
@@ -112,8 +113,8 @@ TEST(EngineAhead, ForConstrainedAndPenalisedRowsToo) {
   EXPECT_EQ(shown(runner.calls()), expected + " W21");
 }
 
-// A forward pass of this runner ends when its draws are there: an engine that waited for it first
-// would wait for ever.
+// A forward pass of this runner ends when its draws are queued: an engine that waited for the pass
+// first would wait for ever.
 TEST(EngineAhead, DrawsAreQueuedWhileTheirForwardPassRuns) {
   FakeRunner runner(1, 512, 8);
   runner.forward_until_drawn();
@@ -128,7 +129,7 @@ TEST(EngineAhead, DrawsAreQueuedWhileTheirForwardPassRuns) {
   for (const Stream& stream : streams) EXPECT_EQ(read_all(*stream).finish, FinishReason::kLength);
 }
 
-// Choices decode in the step behind the prompt's end, from copies that are queued between the two.
+// Choices decode in the step after the prompt's end, from copies that are queued between the two.
 TEST(EngineAhead, CopiesAreQueuedBetweenTheForwardPasses) {
   FakeRunner runner(1, 512, 4);
   Engine engine(&runner, &vocabulary(), options());
@@ -153,7 +154,7 @@ TEST_P(AheadTest, NoRowBehindMaxTokens) {
   }
 }
 
-// EOS comes unforeseen: the row behind it is computed, but neither drawn from nor counted.
+// EOS comes unforeseen: the row after it is computed, but neither drawn from nor counted.
 TEST_P(AheadTest, ARowBehindTheEndDoesNotCount) {
   FakeRunner runner(steps_ahead(), 512, 2, FakeRunner::script("abc", 2));
   Engine engine(&runner, &vocabulary(), options());
@@ -168,7 +169,7 @@ TEST_P(AheadTest, ARowBehindTheEndDoesNotCount) {
   EXPECT_EQ(stats.generated_tokens, 4);
 }
 
-// The reader leaves while a step with its row is queued. What the row brings is for nobody.
+// The reader leaves while a step with its row is queued; nobody receives the row's result.
 TEST_P(AheadTest, ACancelWithAStepUnderWay) {
   FakeRunner runner(steps_ahead(), 512, 2);
   Engine engine(&runner, &vocabulary(), options());
@@ -191,7 +192,7 @@ TEST_P(AheadTest, ACancelWithAStepUnderWay) {
   EXPECT_EQ(runner.steps().size(), 1u + steps_ahead());
 }
 
-// The same while the prompt is read: two pieces are under way, and the slot is given on at once.
+// Does the same while the prompt is read: two pieces are in flight, and the slot is reused at once.
 TEST_P(AheadTest, ACancelledPromptWithStepsUnderWay) {
   FakeRunner runner(steps_ahead(), 128, 1);
   Engine engine(&runner, &vocabulary(), options());
@@ -213,8 +214,8 @@ TEST_P(AheadTest, ACancelledPromptWithStepsUnderWay) {
   EXPECT_EQ(steps[1 + steps_ahead()].segments[0].position, 0);
 }
 
-// Those in front end one after the other, so that everyone behind moves up while a step with their
-// rows is queued.
+// The sequences in front end one after the other, so that all others move up while a step with
+// their rows is queued.
 TEST_P(AheadTest, AnEndShiftsNobody) {
   const auto next_token = [](const std::vector<int32_t>& tokens, const Draw& draw) {
     return draw.position == 4 + 2 * draw.seed ? kTestEos : FakeRunner::hashed_letter(tokens, draw);
@@ -254,7 +255,7 @@ TEST_P(AheadTest, StopWithAStepUnderWay) {
 
 // ---- The time for masks
 
-// Which of the constrained rows, by slot, are in each decode step.
+// Returns which of the constrained rows, by slot, are in each decode step.
 std::vector<std::vector<int32_t>> constrained_slots(const FakeRunner& runner, int32_t first_slot) {
   std::vector<std::vector<int32_t>> slots;
   for (const FakeRunner::Step& step : runner.steps()) {
@@ -267,8 +268,8 @@ std::vector<std::vector<int32_t>> constrained_slots(const FakeRunner& runner, in
   return slots;
 }
 
-// There is time for one mask in a step. So two take turns: whoever is left out of a step is in the
-// next, and their neighbour is in all of them.
+// There is time for one mask per step, so two sequences take turns: one that is left out of a step
+// is in the next, and unconstrained ones are in all of them.
 TEST_P(AheadTest, WhoeverWaitsForAMaskWaitsForOneStep) {
   FakeRunner runner(steps_ahead(), 512, 3);
   EngineOptions hasty = options();
@@ -290,7 +291,7 @@ TEST_P(AheadTest, WhoeverWaitsForAMaskWaitsForOneStep) {
   }
 }
 
-// Alone it waits for nobody.
+// A single constrained sequence never waits.
 TEST_P(AheadTest, OneMaskIsMadeInEveryStep) {
   FakeRunner runner(steps_ahead(), 512, 1);
   EngineOptions hasty = options();
@@ -300,7 +301,7 @@ TEST_P(AheadTest, OneMaskIsMadeInEveryStep) {
   EXPECT_EQ(runner.steps().size(), 20u);
 }
 
-// Letters; masks are quick, but from a certain token on slow.
+// Allows letters; its masks are quick until a certain token and slow after it.
 class SlowLater final : public TokenConstraint {
  public:
   explicit SlowLater(int quick) : quick_(quick) {}
@@ -320,8 +321,8 @@ class SlowLater final : public TokenConstraint {
   int num_accepted_ = 0;
 };
 
-// Rows that were queued in good faith are drawn, however long that takes. But nobody is trusted
-// twice: from then on a step has one of them.
+// Rows that were queued on a wrong estimate are drawn, however long the masks take. But the
+// estimate is corrected: from then on a step has one such row.
 TEST_P(AheadTest, MasksThatTurnOutSlowAreNotTrustedTwice) {
   constexpr int kQuick = 5;
   FakeRunner runner(steps_ahead(), 512, 4);

@@ -1,4 +1,5 @@
-// Hundreds of random requests, whose streams are the same whether the runner runs ahead or not.
+// Submits hundreds of random requests, whose streams must be the same whether or not the runner
+// runs ahead.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -19,7 +20,7 @@ namespace {
 
 constexpr int kRequests = 80;
 
-// Depends on the penalties too, and sometimes ends the text.
+// Returns a token that depends on the penalties too and sometimes ends the text.
 int32_t next_token(const std::vector<int32_t>& tokens, const Draw& draw) {
   uint64_t hash = static_cast<uint64_t>(FakeRunner::hashed_letter(tokens, draw));
   for (int32_t i = 0; i < draw.num_adjustments; ++i) {
@@ -80,7 +81,7 @@ GenerateRequest random_request(Random& random) {
 struct Asked {
   GenerateRequest request;
   int num_choices = 1;
-  int cancel_after = -1;  // see read_all(); of the first choice
+  int cancel_after = -1;  // see read_all(); for the first choice
 };
 
 std::vector<Asked> random_requests(uint32_t seed) {
@@ -102,7 +103,7 @@ struct Conditions {
   std::chrono::microseconds forward{0}, draw{0}, mask_time{1000};
 };
 
-// The streams of all choices, in the order of the requests, each read by a thread of its own.
+// Returns the streams of all choices, in the order of the requests; each is read by its own thread.
 std::vector<TokenUpdate> run(const std::vector<Asked>& all, const Conditions& conditions) {
   FakeRunner runner(conditions.steps_ahead, 512, conditions.num_slots, next_token);
   runner.set_durations(conditions.forward, conditions.draw);
@@ -148,7 +149,7 @@ void expect_same(const std::vector<TokenLogprob>& a, const std::vector<TokenLogp
 
 void expect_same(const TokenUpdate& update, const TokenUpdate& expected) {
   if (update.finish == FinishReason::kCancelled) {
-    // How far it came is a matter of time.
+    // The length of a cancelled stream depends on timing.
     EXPECT_TRUE(expected.text.starts_with(update.text));
     ASSERT_LE(update.tokens.size(), expected.tokens.size());
     EXPECT_TRUE(std::equal(update.tokens.begin(), update.tokens.end(), expected.tokens.begin()));

@@ -1,4 +1,4 @@
-// Many threads at once; most telling under ThreadSanitizer.
+// Runs many threads at once; most useful under ThreadSanitizer.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -37,7 +37,7 @@ GenerateRequest random_request(std::mt19937& random) {
   return request;
 }
 
-// One reader: reads, cancels, or walks away.
+// Acts as one reader, which reads, cancels, or leaves.
 void read(std::shared_ptr<TokenStream> stream, uint32_t how) {
   switch (how % 5) {
     case 0: break;  // walks away
@@ -58,7 +58,7 @@ void read(std::shared_ptr<TokenStream> stream, uint32_t how) {
   }
 }
 
-// Asks for one or more choices at a time; `accepted` counts choices.
+// Submits one or more choices at a time; `accepted` counts choices.
 void be_a_client(Engine& engine, uint32_t seed, std::atomic<int>* accepted) {
   std::mt19937 random(seed);
   for (int round = 0; round < kRoundsPerThread; ++round) {
@@ -75,7 +75,8 @@ void be_a_client(Engine& engine, uint32_t seed, std::atomic<int>* accepted) {
       continue;
     }
     *accepted += num_choices;
-    // Side by side: prompt log-probabilities come only if no choice's reader lags.
+    // The streams are read at the same time, because prompt log-probabilities need all readers to
+    // keep up.
     std::vector<std::thread> readers;
     for (auto& stream : *streams) {
       readers.emplace_back(read, std::move(stream), static_cast<uint32_t>(random()));
@@ -117,7 +118,7 @@ TEST_P(EngineStressTest, CancelStormsLeakNoSlot) {
   EXPECT_GT(stats.cancelled, 0);
   EXPECT_GT(stats.finished_length, 0);
   EXPECT_EQ(stats.errors, 0);
-  // And ~StatePool checks that every slot came back.
+  // ~StatePool checks that every slot came back.
 }
 
 TEST_P(EngineStressTest, StopInTheMiddle) {
@@ -166,8 +167,8 @@ TEST_P(EngineStressTest, SlowReadersAndFastOnesGetTheSameText) {
   }
 }
 
-// Slots are scarce, so groups wait for each other; whoever is cancelled, the rest get what they
-// would alone.
+// Slots are scarce, so groups wait for each other. Whichever choices are cancelled, the others get
+// the text that they would get alone.
 TEST_P(EngineStressTest, ChoicesAmongCancelsGetTheirText) {
   const Vocabulary vocabulary = byte_vocabulary();
   FakeRunner runner(steps_ahead(), 256, 4);

@@ -23,7 +23,7 @@ TokenUpdate run(Engine& engine, const GenerateRequest& r) {
   return read_all(**stream);
 }
 
-// Polls: for what the engine does without telling anyone.
+// Polls for a condition that the engine reports to nobody.
 template <typename Condition>
 bool eventually(Condition condition) {
   for (int i = 0; i < 10000; ++i) {
@@ -54,7 +54,7 @@ TEST_P(EngineTest, GeneratesWhatTheRunnerDraws) {
   EXPECT_EQ(stats.slots, 4);
 }
 
-// Letters; every mask takes longer than a step may spend on masks.
+// Allows letters; every mask takes longer than a step may spend on masks.
 class SlowConstraint final : public TokenConstraint {
  public:
   void allowed(std::span<uint32_t> words) const override {
@@ -69,7 +69,8 @@ class SlowConstraint final : public TokenConstraint {
   }
 };
 
-// A step waits for one slow mask, not for all; whose turn it is changes, and nobody else waits.
+// A step waits for one slow mask, not for all; sequences take turns, and unconstrained ones never
+// wait.
 TEST_P(EngineTest, SlowConstraintsShareTheStepsTime) {
   FakeRunner runner(steps_ahead(), 512, 4);
   Engine engine(&runner, &vocabulary(), options());
@@ -170,7 +171,7 @@ TEST_P(EngineTest, ALongPromptStallsNobody) {
     EXPECT_EQ(read_all(*stream).finish, FinishReason::kLength);
   }
 
-  // One token came with the prompt's last row; each of the others with a step that follows at once.
+  // One token came with the prompt's last row; the others came from steps in immediate succession.
   const auto steps = runner.steps();
   int with_prompt = 0;
   ASSERT_GE(steps.size(), 300u);

@@ -1,4 +1,4 @@
-// What the tests of a whole engine over a FakeRunner share.
+// Helpers for tests of a whole engine over a FakeRunner.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@ namespace deltaserve {
 
 using Stream = std::shared_ptr<TokenStream>;
 
-// Runs with a runner that computes within the calls, and with one that runs a step ahead.
+// Runs a test with a runner that computes within the calls, and with one that runs a step ahead.
 class BothWays : public testing::TestWithParam<int> {
  protected:
   static int steps_ahead() { return GetParam(); }
@@ -34,7 +34,7 @@ inline EngineOptions options() {
   return options;
 }
 
-// The prompt depends on its length and the seed.
+// Makes a request whose prompt depends on its length and the seed.
 inline GenerateRequest request(int64_t prompt_tokens, int64_t max_tokens, uint64_t seed = 0) {
   GenerateRequest request;
   for (int64_t i = 0; i < prompt_tokens; ++i) {

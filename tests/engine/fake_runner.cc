@@ -131,7 +131,7 @@ void FakeRunner::check(const Queued& step, std::span<const Draw> draws) const {
 
 namespace {
 
-// Of everything behind the draw's pointers.
+// Returns a hash of everything that the draw's pointers refer to.
 uint64_t hash_of_pointed_to(const Draw& draw) {
   uint64_t hash = 1;
   const auto add = [&hash](const void* data, size_t size) {
@@ -243,7 +243,7 @@ void FakeRunner::copy_slot(int from, int to) {
   enqueue([this, from, to] { run_copy(from, to); });
 }
 
-// ---- The computing thread, or what computes within the calls
+// ---- Computation, on its own thread or within the calls
 
 void FakeRunner::enqueue(std::function<void()> work) {
   if (steps_ahead_ == 0) return work();
@@ -281,7 +281,7 @@ void FakeRunner::run_segment(const Queued& step, const Segment& segment) {
   for (int32_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
     int32_t token = step.tokens[row];
     if (segment.kind == RowKind::kDecode) {
-      // Known to the engine or not: it is the one that was drawn for this sequence.
+      // This is the token that was drawn for this sequence, whether the engine knows it or not.
       if (token == kTokenOfSlot) token = drawn.token;
       EXPECT_TRUE(token >= 0 && token == drawn.token &&
                   drawn.position == static_cast<uint64_t>(segment.position))

@@ -1,7 +1,7 @@
 // A StepRunner without a model: the next token is a function of the tokens that a slot has seen, so
-// that a mistake in what is fed or copied where changes the text. It behaves as a device does: with
-// one step ahead, forward passes, copies and draws run in the order of the calls on a thread of its
-// own, later than they were queued. It checks every call against the contract of StepRunner.
+// that a mistake in the tokens fed or the slots copied changes the text. It behaves like a device:
+// with one step ahead, forward passes, copies and draws run in the order of the calls on a thread
+// of its own, later than they were queued. It checks every call against the contract of StepRunner.
 #pragma once
 #include <chrono>
 #include <condition_variable>
@@ -27,22 +27,23 @@ namespace deltaserve {
 inline constexpr int32_t kTestEos = 256;
 inline constexpr int32_t kTestVocabSize = 257;
 
-// Token t < 256 is the byte t; kTestEos has none.
+// Returns a vocabulary in which token t < 256 is the byte t; kTestEos has no bytes.
 Vocabulary byte_vocabulary();
 std::vector<int32_t> tokens_of(std::string_view bytes);
 
 class FakeRunner final : public StepRunner {
  public:
-  // `tokens`: all of the sequence so far. A token that the draw does not allow is replaced by the
-  // next one that it does.
+  // `tokens` are all tokens of the sequence so far. A result that the draw does not allow is
+  // replaced by the next token that it allows.
   using NextToken = std::function<int32_t(const std::vector<int32_t>& tokens, const Draw& draw)>;
 
-  // A letter that depends on every token, the seed, the choice and the position.
+  // Returns a letter that depends on every token, the seed, the choice and the position.
   static int32_t hashed_letter(const std::vector<int32_t>& tokens, const Draw& draw);
-  // The tokens of `text`, one for each position after a prompt of `num_prompt_tokens`.
+  // Returns the tokens of `text`, one for each position after a prompt of `num_prompt_tokens`.
   static NextToken script(std::string_view text, int64_t num_prompt_tokens);
 
-  // steps_ahead 0: as the CPU, all is computed within the calls. 1: a thread computes.
+  // With steps_ahead 0 everything is computed within the calls, as on the CPU; with 1 a thread
+  // computes.
   FakeRunner(int steps_ahead, int max_rows, int max_sequences,
              NextToken next_token = hashed_letter);
   ~FakeRunner() override;
@@ -61,39 +62,40 @@ class FakeRunner final : public StepRunner {
     int num_decode = 0;
     int num_tokens_of_slot = 0;                // rows with kTokenOfSlot
     int num_draws = 0;                         // of a token
-    std::vector<LogitAdjustment> adjustments;  // of all draws, one after the other
+    std::vector<LogitAdjustment> adjustments;  // of all draws, in order
   };
 
   // A call that has returned; steps count from 1.
   struct Call {
     enum Kind { kForward, kDraw, kWait, kCopy } kind;
-    uint64_t step = 0;  // of a copy: that was queued last
+    uint64_t step = 0;  // for a copy: the step queued last
 
     bool operator==(const Call&) const = default;
   };
 
-  // How long forward passes and draws take. Before the first step.
+  // Sets how long forward passes and draws take. Must be called before the first step.
   void set_durations(std::chrono::microseconds forward, std::chrono::microseconds draw);
-  // From now on a forward pass does not end before its draws are queued. Whoever waits for it first
-  // is stuck, which fails the test after a while. Before the first step.
+  // From now on a forward pass does not end before its draws are queued. A thread that waits for
+  // the pass first is stuck, which fails the test after a while. Must be called before the first
+  // step.
   void forward_until_drawn() { forward_until_drawn_ = true; }
 
-  // While held, no wait() returns. Any thread, as all below.
+  // While held, no wait() returns. Any thread may call this and the functions below.
   void hold();
   void release();
-  // Returns when the engine waits for a step and is held.
+  // Waits until the engine waits for a step and is held.
   void wait_until_held();
   std::vector<Step> steps() const;
   std::vector<Call> calls() const;
   int num_copies() const;
 
  private:
-  // What was queued for a step, until it is waited for.
+  // The data of a queued step, kept until it is waited for.
   struct Queued {
     uint64_t number = 0;
     std::vector<int32_t> tokens;
     std::vector<Segment> segments;
-    std::vector<int64_t> slot_writes;  // [segments] how often the slot was written, with this one
+    std::vector<int64_t> slot_writes;  // [segments] writes of the slot so far, with this one
     std::vector<Draw> draws;
     std::vector<uint64_t> pointed_to;  // [draws] a hash of what the draw points to
     std::vector<DrawResult> results;
@@ -123,10 +125,10 @@ class FakeRunner final : public StepRunner {
   std::chrono::microseconds forward_time_{0}, draw_time_{0};
   bool forward_until_drawn_ = false;
 
-  // ---- The computing thread's
+  // ---- Used by the computing thread
   std::vector<std::vector<int32_t>> slots_;  // tokens seen
   std::vector<int64_t> slot_writes_;
-  std::vector<Drawn> drawn_;  // last for each slot; token -1 = nobody knows
+  std::vector<Drawn> drawn_;  // the last token of each slot; -1 = unknown
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -146,8 +148,8 @@ class FakeRunner final : public StepRunner {
   std::thread thread_;  // last
 };
 
-// A constraint that a table gives: after n tokens those of allowed[n] may come; after the last
-// entry it is finished.
+// A constraint given by a table: after n tokens those of allowed[n] may come; after the last entry
+// it is finished.
 class TableConstraint final : public TokenConstraint {
  public:
   explicit TableConstraint(std::vector<std::vector<int32_t>> allowed)
@@ -163,7 +165,7 @@ class TableConstraint final : public TokenConstraint {
   size_t num_accepted_ = 0;
 };
 
-// Reads to the end and merges everything. Cancels after so many updates, -1 = never.
+// Reads to the end and merges all updates. Cancels after that many updates, -1 = never.
 TokenUpdate read_all(TokenStream& stream, int cancel_after = -1);
 
 }  // namespace deltaserve

@@ -1,4 +1,4 @@
-// The fake sees what it is there to see.
+// Tests that the fake detects the mistakes it exists to detect.
 #include "tests/engine/fake_runner.h"
 
 #include <gtest/gtest-spi.h>
@@ -31,14 +31,14 @@ Draw draw_of(int32_t row, int32_t slot, uint64_t position) {
   return draw;
 }
 
-// Of a step that was queued, as the contract wants it.
+// Finishes a queued step as the contract requires it.
 void finish(FakeRunner& runner, Ticket ticket, const std::vector<Draw>& draws) {
   runner.draw(ticket, draws);
   std::vector<DrawResult> results(draws.size());
   runner.wait(ticket, results);
 }
 
-// EXPECT_NONFATAL_FAILURE takes no local variables.
+// EXPECT_NONFATAL_FAILURE cannot use local variables.
 FakeRunner* runner = nullptr;
 Ticket ticket;
 LogitAdjustment adjustment;

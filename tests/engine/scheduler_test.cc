@@ -19,7 +19,7 @@ SequenceDemand paused_prompt(int64_t left, int num_draws = 1) {
   return {left, true, num_draws};
 }
 
-// "0 1 | 2:64 3:100": decoding sequences, then prompt pieces.
+// Formats a schedule as "0 1 | 2:64 3:100": decoding sequences, then prompt pieces.
 std::string shown(const StepSchedule& schedule) {
   std::string text;
   for (int i = 0; i < static_cast<int>(schedule.pieces.size()); ++i) {

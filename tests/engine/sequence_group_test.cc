@@ -27,7 +27,7 @@ class SequenceGroupTest : public testing::Test {
     group_ = std::make_unique<SequenceGroup>(request_.clone(), &context_, streams_, kNow);
   }
 
-  // The prompt's next piece in a step of its own, queued and drawn.
+  // Queues and draws the prompt's next piece in a step of its own.
   void append(int rows) {
     plan_ = {};
     draws_.clear();
@@ -36,7 +36,7 @@ class SequenceGroupTest : public testing::Test {
     group_->add_draws(&piece_, kNow, &draws_);
   }
 
-  // Draw i brings the token 'a' + i.
+  // Commits the step; draw i returns the token 'a' + i.
   void commit() {
     std::vector<DrawResult> results(draws_.size());
     int32_t token = 'a';
@@ -213,7 +213,7 @@ TEST_F(SequenceGroupTest, AConstraintWithoutAWayOnEndsBeforeTheDraw) {
   EXPECT_EQ(decoding_[1]->finish(), FinishReason::kError);
 }
 
-// Of four choices one ends before the draws and one after; the others get their own results.
+// One of four choices ends before the draws and one after; the others get their own results.
 TEST_F(SequenceGroupTest, ChoicesEndWhileTheirFirstTokenIsUnderWay) {
   request_.prompt_logprobs = 0;
   make(4);
@@ -254,7 +254,7 @@ TEST_F(SequenceGroupTest, NothingIsDrawnForNobody) {
   commit();
 }
 
-// A second piece is planned before the first is committed.
+// Plans a second piece before the first is committed.
 TEST_F(SequenceGroupTest, PiecesAheadOfTheirCommit) {
   request_.prompt.assign(100, 'p');
   request_.prompt_logprobs = 0;

@@ -1,4 +1,4 @@
-// The finish rules, one sequence at a time.
+// Tests the finish rules of one sequence at a time.
 #include "engine/sequence.h"
 
 #include <gtest/gtest.h>
@@ -32,7 +32,7 @@ class SequenceTest : public testing::Test {
  protected:
   SequenceTest() { request_.prompt = tokens_of("prompt"); }
 
-  // Its prompt has been read.
+  // Starts the sequence after its prompt was read.
   void start() {
     stream_ = std::make_shared<TokenStream>(1000, nullptr);
     auto request = std::make_shared<GenerateRequest>(request_.clone());
@@ -44,7 +44,7 @@ class SequenceTest : public testing::Test {
     sequence_->start(Penalties(request_.sampling, kTestVocabSize), pool_.acquire());
   }
 
-  // The same until commit().
+  // Returns the next draw, which stays the same until commit().
   Draw next_draw() {
     if (!sequence_->awaits_result()) {
       sequence_->prepare_draw(after(2));
@@ -280,7 +280,7 @@ TEST_F(SequenceTest, AResultThatComesAfterTheEndIsForgotten) {
   EXPECT_EQ(update.text, "");
 }
 
-// Any token; a mask takes as long as the test says.
+// Allows any token; a mask takes the time that the test sets.
 class TimedConstraint final : public TokenConstraint {
  public:
   explicit TimedConstraint(const std::chrono::milliseconds* time) : time_(time) {}
@@ -431,7 +431,8 @@ TEST_F(SequenceTest, ConstraintAndMinTokens) {
   EXPECT_FALSE(allows(next_draw(), kTestEos));
   EXPECT_TRUE(allows(next_draw(), 'a'));
   commit('a');
-  // Nothing but the end may come: shorter than asked, but as the constraint wants it.
+  // Only the end may come: the answer is shorter than min_tokens, because the constraint requires
+  // it.
   EXPECT_TRUE(allows(next_draw(), 'x'));
   EXPECT_TRUE(allows(next_draw(), kTestEos));
   EXPECT_FALSE(allows(next_draw(), 'c'));

@@ -55,7 +55,7 @@ TEST(TextEmitter, HoldsAnUnfinishedCharacter) {
   EXPECT_EQ(text, "€!" + kReplacement);
 }
 
-// The examples of Unicode 3.9, tables 3-8 to 3-11, and the borders of table 3-7.
+// Checks the examples of Unicode 3.9, tables 3-8 to 3-11, and the borders of table 3-7.
 TEST(TextEmitter, ReplacesMaximalSubparts) {
   const struct {
     std::string bytes, expected;  // '?' = U+FFFD
@@ -135,9 +135,9 @@ TEST(TextEmitter, IsSilentAfterAStop) {
   EXPECT_EQ(text, "a");
 }
 
-// ---- Properties, against slow and separate truths.
+// ---- Properties, compared with slow and separate implementations
 
-// The byte length of the character or maximal subpart at the front; *valid says which.
+// Returns the byte length of the character or maximal subpart at the front; *valid says which.
 size_t unit_length(std::string_view s, bool* valid) {
   const struct {
     int lead_low, lead_high, second_low, second_high, length;
@@ -188,7 +188,7 @@ class Random {
   explicit Random(uint32_t seed) : engine_(seed) {}
   size_t below(size_t n) { return engine_() % n; }
 
-  // Small alphabets make overlaps; the rest makes broken characters.
+  // A small alphabet makes overlaps; other bytes make broken characters.
   std::string bytes(size_t length) {
     static const std::string units[] = {"a", "b", "a", "b",    "é",    "€",    "😀",
                                         "c", " ", "a", "\xE2", "\x82", "\xF0", "\xFF"};
@@ -230,7 +230,7 @@ TEST(TextEmitterProperty, CutsDoNotMatter) {
   EXPECT_LT(stopped, 25000);
 }
 
-// At every point what is held is the longest suffix that may begin a stop string, and no more.
+// At every point the held text is the longest suffix that may begin a stop string, and no more.
 TEST(TextEmitterProperty, HoldsTheLongestPossibleBeginning) {
   Random random(8);
   for (int round = 0; round < 3000; ++round) {

@@ -9,7 +9,7 @@
 namespace deltaserve {
 namespace {
 
-// Sets every bit of the words or none, those beyond the vocabulary too.
+// Sets every bit of the words or none, including those beyond the vocabulary.
 class Everything final : public TokenConstraint {
  public:
   explicit Everything(bool all) : all_(all) {}

@@ -15,7 +15,7 @@ constexpr SteadyTime kNow{std::chrono::seconds(100)};
 
 class WaitingQueueTest : public testing::Test {
  protected:
-  // Requests are known by the length of their prompts.
+  // Identifies requests by the length of their prompts.
   void push(int64_t name, int num_choices = 1, int32_t priority = 0,
             SteadyTime deadline = SteadyTime::max()) {
     GenerateRequest request;
@@ -29,7 +29,7 @@ class WaitingQueueTest : public testing::Test {
     queue_.push(std::make_unique<SequenceGroup>(std::move(request), &context_, streams_, kNow));
   }
 
-  // 0: nobody fits.
+  // Returns 0 if no request fits.
   int64_t pop(int num_free_slots = 100) {
     const auto group = queue_.pop(num_free_slots);
     return group == nullptr ? 0 : group->prompt_left();

@@ -1,4 +1,5 @@
-// config.json, and generation_config.json with tokenizer_config.json: one text, read as each.
+// Fuzzes config.json, and generation_config.json with tokenizer_config.json: one text, read as
+// each.
 #include <cstdint>
 #include <string_view>
 
@@ -20,7 +21,7 @@ void follow(const deltaserve::MixerShape& mixer) {
   DS_CHECK(mixer.value_columns() > 0 && mixer.value_columns() <= 1 << 20);
 }
 
-// Sizes that an accepted config leads to must be sane.
+// Checks that the sizes of an accepted config are sane.
 void follow(const deltaserve::ModelConfig& config) {
   DS_CHECK(config.num_layers() > 0);
   for (const deltaserve::LayerConfig& layer : config.layers) {

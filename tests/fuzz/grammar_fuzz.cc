@@ -1,5 +1,6 @@
-// Sources of constrained decoding. The first byte says which kind, the last ones what is drawn from
-// what is accepted: no draw may lead into a dead end, and every token must be worth its bytes.
+// Fuzzes the sources of constrained decoding. The first byte chooses the kind, the last ones choose
+// tokens of an accepted grammar: no draw may lead into a dead end, and a token must be allowed
+// exactly when its bytes are.
 #include <boost/json/parse.hpp>
 #include <cstdint>
 #include <memory>
@@ -16,12 +17,12 @@ using deltaserve::CompiledGrammar;
 using deltaserve::TokenConstraint;
 using deltaserve::TokenTable;
 
-constexpr size_t kSource = 8192;  // longer ones are only slower
+constexpr size_t kSource = 8192;  // longer sources are only slower
 constexpr size_t kDraws = 24;
 
 using CompiledOr = absl::StatusOr<std::shared_ptr<const CompiledGrammar>>;
 
-// Token 0 ends, token 1 + b is byte b.
+// Makes a table in which token 0 ends and token 1 + b is byte b.
 std::shared_ptr<const TokenTable> make_table() {
   std::vector<std::string> tokens{""};
   for (int byte = 0; byte < 256; ++byte) tokens.emplace_back(1, static_cast<char>(byte));
@@ -68,7 +69,7 @@ bool has(const Mask& words, int32_t token) {
   return words[token / 32] >> (token % 32) & 1;
 }
 
-// Whether `bytes` may come one by one, from a copy of `constraint`.
+// Returns true if `bytes` may come one by one, read by a copy of `constraint`.
 bool readable(const TokenConstraint& constraint, const TokenTable& table, std::string_view bytes) {
   const std::unique_ptr<TokenConstraint> copy = constraint.clone();
   for (const char c : bytes) {
@@ -93,7 +94,7 @@ void draw(const std::shared_ptr<const CompiledGrammar>& grammar, std::string_vie
     }
     DS_CHECK(!allowed.empty());
     const int32_t probe = 257 + static_cast<uint8_t>(choice) % (table->size() - 257);
-    // A reading that the bound on stacks drops may differ; small texts are far from it.
+    // A reading that the limit on stacks drops may differ; small texts are far from the limit.
     DS_CHECK(has(words, probe) == readable(constraint, *table, table->bytes(probe)));
     const int32_t token = allowed[static_cast<uint8_t>(choice) % allowed.size()];
     if (token == 0) return;

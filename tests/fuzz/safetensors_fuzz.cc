@@ -1,4 +1,4 @@
-// The header of a safetensors file: the first byte gives the size of the data part in words.
+// Fuzzes the header of a safetensors file; the first byte is the size of the data part in words.
 #include <cstdint>
 #include <string_view>
 
@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     DS_CHECK(!tensors.status().message().empty());
     return 0;
   }
-  // What was accepted covers the data exactly.
+  // Accepted tensors cover the data exactly.
   uint64_t covered = 0;
   for (const auto& [name, info] : *tensors) {
     DS_CHECK(info.begin <= info.end && info.end <= data_bytes);

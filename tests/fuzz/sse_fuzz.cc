@@ -1,5 +1,5 @@
-// Any bytes as the stream of a server, for bench-serve's reader. The first byte says in what
-// pieces they arrive: what is read must not depend on it.
+// Fuzzes bench-serve's reader of a server's stream. The first byte chooses the pieces in which the
+// bytes arrive; the result must not depend on it.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

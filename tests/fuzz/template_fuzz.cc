@@ -1,5 +1,5 @@
-// A template, a zero byte, and a JSON object of variables. Whatever the template does, it ends,
-// within its limits, and no byte of a client becomes trusted.
+// Fuzzes a template, a zero byte, and a JSON object of variables. A template must always end within
+// its limits, and no byte of a client may become trusted.
 #include <boost/json.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace {
 
 namespace json = boost::json;
 
-// Not in the source, and what no operation makes.
+// This byte is not in the source, and no operation makes it.
 constexpr char kClientByte = '\x02';
 
 json::object variables_of(std::string_view text) {

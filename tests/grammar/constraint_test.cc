@@ -1,5 +1,5 @@
-// The constraint against its definition: a token may come exactly when its bytes may come one by
-// one.
+// Compares the constraint with its definition: a token may come exactly when its bytes may come one
+// by one.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -33,7 +33,7 @@ std::vector<std::pair<std::string, CompiledOr>> grammars() {
   };
 }
 
-// Every token: may it come? Read byte by byte by a copy.
+// Checks for every token whether it may come, by reading its bytes with a copy.
 void expect_exact(const Walk& walk, const std::vector<std::string>& tokens,
                   const std::string& text) {
   for (int32_t token = 1; token < static_cast<int32_t>(tokens.size()); ++token) {
@@ -59,7 +59,7 @@ TEST(Constraint, MasksAgreeWithReadingByteByByte) {
         std::erase(next, kTestEnd);
         if (next.empty()) break;
         const int32_t token = next[random() % next.size()];
-        // A token is worth its bytes.
+        // Reading a token has the same effect as reading its bytes.
         Walk bytes(walk);
         ASSERT_TRUE(bytes.read(tokens[token]));
         walk.accept(token);
@@ -208,7 +208,7 @@ TEST(Constraint, ManyThreadsShareAGrammar) {
 }
 
 TEST(Constraint, ALongAnswerKeepsItsFootprint) {
-  // Frames and keys that no stack needs are dropped; the text goes on as before.
+  // Frames and keys that no stack needs are dropped; the text continues as before.
   Walk walk(compile_json_object(), table_of(test_tokens()));
   ASSERT_TRUE(walk.read("{\"list\":["));
   for (int i = 0; i < 1500; ++i) ASSERT_TRUE(walk.read(R"({"k":[{"a":{}}],"l":1},)")) << i;

@@ -1,4 +1,4 @@
-// Automata: minimal ones are minimal, products and ranges are exact.
+// Tests automata: minimal ones are minimal, products and ranges are exact.
 #include "engine/grammar/dfa.h"
 
 #include <gtest/gtest.h>
@@ -145,7 +145,7 @@ TEST(NumberRange, NumbersAreExact) {
           const bool inside = exclusive ? x > low && x < high : x >= low && x <= high;
           const bool read = accepts(dfa, text);
           ASSERT_TRUE(!read || inside) << text << " in " << low << ", " << high;
-          // "-0" is left out where the range begins at 0.
+          // "-0" is left out if the range begins at 0.
           if (inside && !read) {
             ASSERT_TRUE(low >= 0 && text[0] == '-') << text << " in " << low << ", " << high;
           }

@@ -1,4 +1,4 @@
-// Grammars: what matches, and what is refused.
+// Tests grammars: which texts match, and which sources are refused.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -95,7 +95,7 @@ TEST(Ebnf, DeepNestingEndsAtTheStackWithoutADeadEnd) {
 }
 
 TEST(Ebnf, AnIndirectNestingEndsWithoutADeadEnd) {
-  // After "(" at the bound, "[" must still fit: the need of a state counts its callees.
+  // After "(" at the limit, "[" must still fit: the need of a state includes its callees.
   const CompiledOr grammar = compile_ebnf(
       "root ::= \"(\" a \")\" | \"x\"\na ::= \"[\" b \"]\"\nb ::= \"{\" root \"}\" b | \"<\" root "
       "\">\"");
@@ -112,7 +112,7 @@ TEST(Ebnf, RightRecursionIsFlat) {
 }
 
 TEST(Ebnf, AmbiguityIsBounded) {
-  // Every "a" may open either of two rules: the readings double with each.
+  // Every "a" may open either of two rules, so the readings double with each.
   const CompiledOr grammar = compile_ebnf(
       "root ::= s\ns ::= \"a\" s \"b\" | \"a\" s \"c\" | \"a\" t \"b\" | \"a\" t \"d\" | \"x\"\n"
       "t ::= \"a\" t \"b\" | \"a\" s \"e\" | \"x\"");

@@ -1,4 +1,4 @@
-// Compiled grammars across requests: what is kept, what goes, who compiles.
+// Tests the cache of compiled grammars: what it keeps, what it drops, and which thread compiles.
 #include "engine/grammar/grammar_cache.h"
 
 #include <gmock/gmock.h>
@@ -22,12 +22,12 @@ GrammarCache cache_of(GrammarCacheLimits limits) {
   return GrammarCache(table_of(test_tokens({"ab", "abc", "bc"})), limits);
 }
 
-// The regex `key` itself.
+// Gets the regex `key` itself.
 CompiledOr get(GrammarCache* cache, const std::string& key) {
   return cache->get(key, [&](const auto& memory) { return compile_regex(key, memory); });
 }
 
-// Whether `key` is kept. A failure is not, so that asking changes nothing but the order.
+// Returns true if `key` is kept. A failure is not kept, so that asking changes only the order.
 bool keeps(GrammarCache* cache, const std::string& key) {
   return cache->get(key, [](const auto&) { return absl::NotFoundError(""); }).ok();
 }
@@ -73,7 +73,7 @@ TEST(GrammarCache, WhatWasUsedLongestAgoGoesFirst) {
   EXPECT_EQ(cache.stats().evictions, 1u);
 }
 
-// The masks of a grammar that is in use come later; they count when the next one is kept.
+// The masks of a grammar in use are made later; they count when the next grammar is kept.
 TEST(GrammarCache, MasksCountAsBytes) {
   GrammarCache probe = cache_of(kRoomy);
   const size_t each = (*get(&probe, "a{4}"))->bytes();
@@ -105,7 +105,7 @@ TEST(GrammarCache, NoRoomForGrammarsInUse) {
   GrammarCache cache = cache_of({1, 64 << 20, each + each / 2});
   CompiledOr a = get(&cache, "a");
   ASSERT_TRUE(a.ok());
-  // A mask has no room, but is right.
+  // There is no room for the mask, but it is right.
   Walk walk(a, cache.table());
   EXPECT_THAT(walk.allowed_tokens(), testing::Contains(1 + 'a'));
   const absl::Status refused = get(&cache, "b").status();

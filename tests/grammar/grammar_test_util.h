@@ -1,4 +1,4 @@
-// What the tests of constrained decoding share: vocabularies, reading a text byte by byte, errors.
+// Helpers for tests of constrained decoding: vocabularies, reading a text byte by byte, errors.
 #pragma once
 #include <memory>
 #include <random>
@@ -13,11 +13,11 @@ namespace deltaserve {
 
 using CompiledOr = absl::StatusOr<std::shared_ptr<const CompiledGrammar>>;
 
-// Token 0 ends, token 1 + b is byte b, then come `extra` tokens.
+// Token 0 ends, token 1 + b is byte b, then follow `extra` tokens.
 inline constexpr int32_t kTestEnd = 0;
 std::vector<std::string> test_tokens(const std::vector<std::string>& extra = {});
 std::shared_ptr<const TokenTable> table_of(const std::vector<std::string>& tokens);
-// `count` tokens of two to five pieces that JSON and words are made of.
+// Returns `count` tokens made of two to five pieces of JSON and words.
 std::vector<std::string> random_tokens(size_t count, std::mt19937* random);
 
 // A constraint and the words of its mask.
@@ -29,7 +29,7 @@ class Walk {
   bool allowed(int32_t token) const;
   std::vector<int32_t> allowed_tokens() const;
   void accept(int32_t token);
-  // Reads the bytes one by one; false, and no further, at the first that is not allowed.
+  // Reads the bytes one by one; stops and returns false at the first that is not allowed.
   bool read(std::string_view bytes);
   bool may_end() const { return allowed(kTestEnd); }
   bool finished() const { return constraint_->finished(); }
@@ -42,9 +42,9 @@ class Walk {
   std::vector<uint32_t> words_;
 };
 
-// Whether `text` is in the language.
+// Returns true if `text` is in the language.
 bool matches(const CompiledOr& grammar, std::string_view text);
-// Whether some text begins with `text`.
+// Returns true if some text of the language begins with `text`.
 bool matches_prefix(const CompiledOr& grammar, std::string_view text);
 // The message of an error, which must be INVALID_ARGUMENT; "" when there is none.
 std::string error_of(const CompiledOr& grammar);

@@ -1,5 +1,5 @@
-// Sources that try to exhaust something. Each must be answered, most with an error, within bounded
-// time and memory and without recursion.
+// Tests sources that try to exhaust something. Each must be answered, most with an error, within
+// bounded time and memory and without recursion.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -70,16 +70,16 @@ TEST(HostileGrammar, DeepGrammars) {
 }
 
 TEST(HostileGrammar, GrammarsThatExplode) {
-  // Each rule is twice the one before it: expansion in place would be 2^60.
+  // Each rule is twice the one before it: expansion in place would give 2^60 copies.
   std::string doubling = "root ::= r0\n";
   for (int i = 0; i < 60; ++i) {
     doubling += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + " r" +
                 std::to_string(i + 1) + "\n";
   }
   EXPECT_EQ(error_of(compile_ebnf(doubling + "r60 ::= \"x\"")), "");
-  // The same without a byte.
+  // This is the same grammar without any byte.
   EXPECT_EQ(error_of(compile_ebnf(doubling + "r60 ::= \"\"")), "");
-  // A nesting that no stack holds.
+  // This nesting does not fit on the stack.
   std::string deep = "root ::= r0\n";
   for (int i = 0; i < 600; ++i)
     deep += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + " \"x\" q\n";
@@ -138,7 +138,7 @@ TEST(HostileGrammar, SchemasThatExplode) {
       error_of(schema(R"({"type":"array","items":{"anyOf":[{"allOf":[{"$ref":"#"},{"maxItems":3}]},
       {"allOf":[{"$ref":"#"},{"minItems":1}]}]},"minItems":0})")),
       AnyOf("", HasSubstr("too many"), HasSubstr("too large")));
-  // Each definition holds the one before it twice.
+  // Each definition contains the one before it twice.
   std::string source = R"({"$ref":"#/$defs/d40","$defs":{"d0":{"type":"null"})";
   for (int i = 0; i < 40; ++i) {
     const std::string reference = R"({"$ref":"#/$defs/d)" + std::to_string(i) + "\"}";

@@ -1,4 +1,4 @@
-// JSON Schema: which documents can be generated, and what is refused.
+// Tests JSON Schema: which documents can be generated, and which schemas are refused.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

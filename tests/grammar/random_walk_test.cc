@@ -1,5 +1,5 @@
-// Random answers: whatever allowed tokens are drawn, the text that comes out is in the language,
-// judged by a validator that shares no code with the product.
+// Tests random answers: whichever allowed tokens are drawn, the text is in the language, as judged
+// by a validator that shares no code with the product.
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -14,7 +14,7 @@ namespace {
 
 namespace json = boost::json;
 
-// Some object in `text`, which is JSON, has a key twice.
+// Returns true if some object in `text`, which is JSON, has a key twice.
 bool has_key_twice(const std::string& text) {
   std::vector<std::set<std::string>> open{{}};
   for (size_t i = 0; i < text.size(); ++i) {
@@ -129,8 +129,8 @@ bool validates(const json::value& value, const json::value& schema, const json::
   return !value.is_object() || validates_object(value.as_object(), s, root);
 }
 
-// Draws allowed tokens, often those that close something, until the answer ends or is cut.
-// Nothing when it was cut.
+// Draws allowed tokens, often those that close something, until the answer ends or is cut. Returns
+// nullopt if it was cut.
 std::optional<std::string> random_answer(const CompiledOr& grammar,
                                          const std::vector<std::string>& tokens,
                                          const std::shared_ptr<const TokenTable>& table,

@@ -1,5 +1,5 @@
-// Regular expressions: what matches, and what is refused. The expectations are those of Python's
-// re.fullmatch.
+// Tests regular expressions: which texts match, and which sources are refused. The expectations are
+// those of Python's re.fullmatch.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

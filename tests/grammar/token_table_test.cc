@@ -1,4 +1,4 @@
-// The trie of tokens.
+// Tests the trie of tokens.
 #include "engine/grammar/token_table.h"
 
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 namespace deltaserve {
 namespace {
 
-// The tokens under each node, read from the trie alone.
+// Reads the tokens under each node from the trie alone and compares them with the vocabulary.
 void expect_same_as_vocabulary(const TokenTable& table, const std::vector<std::string>& tokens) {
   std::string path;
   size_t found = 0;

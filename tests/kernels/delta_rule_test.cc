@@ -1,4 +1,4 @@
-// step == chunk == reference for every mixer, in every instruction set of this machine.
+// Tests that step == chunk == reference for every mixer, in every instruction set of this machine.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -39,12 +39,12 @@ std::string name_of(const testing::TestParamInfo<Case>& info) {
          kInputs[static_cast<int>(c.inputs)] + (info.param.from_zero ? "_zero" : "_state");
 }
 
-// A single step of released Q-Delta is the canonical one.
+// Returns the mixer of a single step, which is the canonical one for released Q-Delta.
 MixerKind kind_of_step(MixerKind kind) {
   return kind == MixerKind::kQDeltaReleased ? MixerKind::kQDelta : kind;
 }
 
-// One operand as a kernel takes it: rows with NaN between them.
+// One operand in the form that kernels take: rows with NaN between them.
 class Operand {
  public:
   Operand(const Vec& x, int tokens)
@@ -63,7 +63,7 @@ class Operand {
   std::vector<float> data_;
 };
 
-// A head as the kernels take it, its state as a slot holds it.
+// The operands and the state of a head, in the form that kernels and slots have.
 class Head {
  public:
   Head(MixerKind kind, const HeadInputs& in, const Vec& state)
@@ -89,7 +89,7 @@ class Head {
 
   void prefill(int first, int count, bool from_zero) {
     std::fill_n(scratch_.get(), scratch_floats_, NAN);
-    // The state of a sequence that begins must not be read.
+    // The initial state of a sequence must not be read.
     if (from_zero) std::fill_n(state_.get(), state_floats_, NAN);
     cpu::delta_prefill(kind_, shape_, tokens_.from(first), count, from_zero, slot(),
                        &out_[first * shape_.value_dim], shape_.value_dim, scratch_.get());
@@ -101,19 +101,19 @@ class Head {
                       scratch_.get());
   }
 
-  // From here on the state is stored as bf16.
+  // Stores the state as bf16 from here on.
   void narrow_state() {
     auto* halves = reinterpret_cast<uint16_t*>(state_.get());
     for (size_t i = 0; i < state_floats_; ++i) halves[i] = f32_to_bf16(state_[i]);
     format_ = StateFormat::kBf16;
   }
-  // Back to float, exactly.
+  // Stores the state as float again, exactly.
   void widen_state() {
     const auto* halves = reinterpret_cast<const uint16_t*>(state_.get());
     for (size_t i = state_floats_; i-- > 0;) state_[i] = bf16_to_f32(halves[i]);
     format_ = StateFormat::kF32;
   }
-  // What storing it as bf16 leaves of a float state.
+  // Rounds a float state to bf16.
   void round_state() {
     narrow_state();
     widen_state();
@@ -122,7 +122,7 @@ class Head {
   void expect_near(const HeadOutputs& truth) {
     Vec state;
     for (size_t i = 0; i < truth.s.size(); ++i) state.push_back(state_at(i));
-    // Written so that NaN fails.
+    // The condition is written so that NaN fails.
     EXPECT_LT(relative_error(Vec(out_.begin(), out_.end()), truth.o), kTolerance);
     EXPECT_LT(relative_error(state, truth.s), kTolerance);
     for (int64_t i = 0; i < static_cast<int64_t>(state_floats_); ++i) {
@@ -131,7 +131,7 @@ class Head {
     }
   }
 
-  // Bits of the first `rows` outputs, and of the state.
+  // Compares the bits of the first `rows` outputs, and of the state.
   bool same_outputs(const Head& other, int rows) const {
     return std::memcmp(out_.data(), other.out_.data(),
                        static_cast<size_t>(rows * shape_.value_dim) * sizeof(float)) == 0;
@@ -143,7 +143,7 @@ class Head {
  private:
   HeadState slot() { return {state_.get(), format_}; }
 
-  // Element i of S [key_dim, value_dim].
+  // Returns element i of S [key_dim, value_dim].
   float& state_at(size_t i) {
     const auto at = static_cast<int64_t>(i);
     return state_[at % shape_.value_dim * shape_.key_stride() + at / shape_.value_dim];
@@ -179,7 +179,7 @@ class DeltaRule : public testing::TestWithParam<Case> {
     }
   }
 
-  // The reference called anew for every `piece` tokens.
+  // Computes the reference in calls of `piece` tokens each.
   HeadOutputs cut_recurrence(const HeadInputs& in, int piece) const {
     HeadOutputs all = {{}, state_};
     for (int t = 0; t < in.tokens; t += piece) {
@@ -254,7 +254,7 @@ TEST_P(DeltaRule, CutsOnTheGridChangeNoBit) {
   });
 }
 
-// Where released Q-Delta is cut is part of what it computes; of the others it changes nothing.
+// The cuts of released Q-Delta affect its result; those of the others must not.
 TEST_P(DeltaRule, CutsAnywhereEqualReference) {
   for_each_length([&](int tokens, const HeadInputs& in) {
     HeadOutputs truth = recurrence(kind_, in, state_);
@@ -285,7 +285,8 @@ TEST_P(DeltaRule, RowsDoNotSeeLaterRows) {
 
 class Bf16State : public DeltaRule {};
 
-// To the bit: a bf16 state is a float state that is rounded behind every chunk and every step.
+// Compares bits: a bf16 state equals a float state that is rounded after every chunk and every
+// step.
 TEST_P(Bf16State, IsRoundedOnTheGridAndAtTheEnd) {
   for_each_length([&](int tokens, const HeadInputs& in) {
     on_every_target([&] {
@@ -345,7 +346,7 @@ std::vector<Case> all_cases() {
       add(Inputs::kNoDecay, 48, 96, {64, 200});
     }
     if (decay_of(kind) == Decay::kPerChannel) add(Inputs::kMixedDecay, 48, 96, {64, 200});
-    // With x = k + lambda q the released chunk matrix has no bound on correlated keys.
+    // With x = k + lambda q the released chunk matrix is unbounded on correlated keys.
     if (kind != MixerKind::kQDeltaReleased) {
       add(Inputs::kSimilarKeys, 64, 64, {200});
       add(Inputs::kIdenticalKeys, 64, 64, {200});

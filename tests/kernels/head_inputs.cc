@@ -52,7 +52,7 @@ void round_to_float(Vec& x) {
   for (double& value : x) value = static_cast<float>(value);
 }
 
-// Rows of `width` get the norm 1.
+// Scales rows of `width` to norm 1.
 void normalise_rows(Vec& x, int width) {
   for (size_t begin = 0; begin < x.size(); begin += width) {
     double squares = 0;
@@ -61,7 +61,7 @@ void normalise_rows(Vec& x, int width) {
   }
 }
 
-// Unit vectors whose cosine with each other is about `cosine`.
+// Makes unit vectors whose cosine with each other is about `cosine`.
 Vec make_keys(int tokens, int key_dim, double cosine, Source& source) {
   Vec common = source.normals(key_dim);
   Vec keys = source.normals(int64_t{tokens} * key_dim);

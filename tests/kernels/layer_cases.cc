@@ -10,7 +10,7 @@ using GateInput = QueryConditioning::GateInput;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Four states of [24, 20] over two query and key heads, as most layers have it.
+// Makes a layer with four states of [24, 20] over two query and key heads, like most layers.
 LayerCase layer(std::string name, MixerKind kind) {
   LayerCase c;
   c.name = std::move(name);
@@ -24,7 +24,7 @@ LayerCase layer(std::string name, MixerKind kind) {
   shape.value_dim = 20;
   shape.conv_width = 4;
   shape.scale = 0.25f;
-  // So large that it shows where a norm would hide a wrong factor.
+  // The value is so large that it shows wrong factors, which a norm would hide otherwise.
   shape.norm_eps = 1e-2f;
   return c;
 }
@@ -45,7 +45,7 @@ void add_linear_attention(std::vector<LayerCase>& cases) {
   c.shape.q_norm = FeatureNorm::kSum;
   c.shape.k_norm = FeatureNorm::kSumPlusEps;
   c.norm = false;
-  c.qk_mean = -4;  // sums that the 1e-4 changes
+  c.qk_mean = -4;  // sums so small that the 1e-4 changes them
   cases.push_back(c);
   c.name = "linear_attention_products";
   c.shape.feature_map = Activation::kNone;
@@ -211,7 +211,7 @@ void add_conditioned(std::vector<LayerCase>& cases) {
   add("gdn_centered", kGdn, Normaliser::kMean, GateInput::kFull, centered, renormalised);
   add("gdn_ema", kGdn, Normaliser::kEma, GateInput::kShared);
   add("kda_ema", MixerKind::kKimiDelta, Normaliser::kEma, GateInput::kShared);
-  // 1 - e^g loses most of its digits here.
+  // In these cases 1 - e^g loses most of its digits.
   for (LayerCase& c : cases) {
     if (c.shape.conditioning.normaliser == Normaliser::kEma) c.decay_mean = -6;
   }
@@ -223,7 +223,7 @@ void add_conditioned(std::vector<LayerCase>& cases) {
   add("pgdn_mean", MixerKind::kPrecondGatedDeltaNet, Normaliser::kMean, GateInput::kPerHead);
 }
 
-// Every backbone of a conditioned query where its numbers are worst.
+// Adds every backbone of a conditioned query with the numbers that are worst for it.
 void add_conditioned_extremes(std::vector<LayerCase>& cases) {
   for (const MixerKind kind :
        {MixerKind::kGatedLinearAttention, MixerKind::kDeltaNet, MixerKind::kGatedDeltaNet,
@@ -245,7 +245,7 @@ void add_conditioned_extremes(std::vector<LayerCase>& cases) {
     cases.push_back(c);
     c.qk_mean = 0;
     c.name = name + "_hard_decay";
-    c.decay_mean = -20;  // most stay, some of every hundred forget by e^-60 and more
+    c.decay_mean = -20;  // most stay, a few percent decay by e^-60 and more
     c.decay_deviation = 20;
     if (c.shape.decay() != Decay::kNone) cases.push_back(c);
   }

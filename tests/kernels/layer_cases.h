@@ -1,4 +1,4 @@
-// Mixer layers that together take every value of mixer_shape.h.
+// Mixer layers that together have every value of mixer_shape.h.
 #pragma once
 #include <string>
 #include <vector>
@@ -7,18 +7,18 @@
 
 namespace deltaserve {
 
-// What a layer may have or not beside its shape.
+// A shape and the parts of a layer that may be absent.
 struct LayerCase {
   std::string name;
   MixerShape shape;
-  bool gate = true;           // output gate
-  bool norm = true;           // weight of the output norm
-  bool a_log = true;          // where the decay's gate has one
-  bool projects_beta = true;  // otherwise it is constant
+  bool gate = true;           // has an output gate
+  bool norm = true;           // the output norm has a weight
+  bool a_log = true;          // the decay's gate has a_log, if it can
+  bool projects_beta = true;  // false: beta is constant
   bool skip = false;
   bool conv_bias = false;
-  double qk_mean = 0;     // of the projected q and k, whose deviation is 1
-  double decay_mean = 0;  // of the decay's logits
+  double qk_mean = 0;     // mean of the projected q and k, whose deviation is 1
+  double decay_mean = 0;  // mean of the decay's logits
   double decay_deviation = 1;
 };
 

@@ -13,7 +13,7 @@ class Source {
  public:
   explicit Source(uint32_t seed) : rng_(seed) {}
 
-  // Exact in float.
+  // Returns normal numbers that are exact in float.
   Vec normals(int64_t n, double mean, double deviation) {
     return fill(n, std::normal_distribution<double>(mean, deviation));
   }
@@ -36,7 +36,7 @@ bool is_q_delta(MixerKind kind) {
   return kind == MixerKind::kQDelta || kind == MixerKind::kQDeltaReleased;
 }
 
-// Every part of a projected row: where ProjectionLayout has its column, how wide it is (0 = the
+// A part of a projected row: the member of ProjectionLayout with its column, its width (0 = the
 // layer has none), the mean of its values.
 struct Part {
   int32_t ProjectionLayout::*column;
@@ -115,7 +115,7 @@ ProjectionLayout make_projection(const LayerCase& c) {
     if (part.width == 0) continue;
     layout.*part.column = layout.columns;
     layout.columns += part.width;
-    // q, k and v stand together.
+    // q, k and v must be adjacent.
     if (layout.columns >= c.shape.channels()) layout.columns += kGap;
   }
   return layout;

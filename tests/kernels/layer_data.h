@@ -22,10 +22,10 @@ class LayerWeights {
   std::vector<std::vector<float>> floats_;  // in the order of MixerWeights
 };
 
-// The columns that the layer needs, with unused ones between them.
+// Makes a layout of the columns that the layer needs, with unused ones between them.
 ProjectionLayout make_projection(const LayerCase& c);
 
-// [rows, columns of the layout], exact in float; unused columns are NaN.
+// Makes rows [rows, columns of the layout], exact in float; unused columns are NaN.
 reference::Vec make_projected(const LayerCase& c, const ProjectionLayout& layout, int rows,
                               uint32_t seed);
 

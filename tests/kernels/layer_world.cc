@@ -70,11 +70,11 @@ void World::make_job(const LayerCase& c, int job) {
   if (kJobs[job].history > 0) run(make_projected(c, at, kJobs[job].history, seed + 50), state);
   float* slot = before_.data() + slot_of(job) * slot_floats_;
   const LayerStateLayout& parts = state_layout();
-  // The other layer's states stay NaN, as do the other slots.
+  // The other layer's states and the other slots stay NaN.
   std::fill(slot + parts.state.offset, slot + layout_.floats, 0.0f);
   for_each_float(shape, parts, state, [&](int64_t i, double& x) {
     x = slot[i] = static_cast<float>(x);
-    // What a sequence left here before must not matter to one that begins.
+    // A new sequence must not depend on what an earlier one left in the slot.
     if (kJobs[job].history == 0) slot[i] = NAN;
   });
   const Vec rows = make_projected(c, at, kJobs[job].rows, seed);

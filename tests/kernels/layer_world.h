@@ -1,4 +1,4 @@
-// Sequences of every kind that a step can mix, with what one mixer layer should make of them.
+// Sequences of every kind that a step can contain, with the expected results of one mixer layer.
 #pragma once
 #include <functional>
 #include <vector>
@@ -7,36 +7,36 @@
 
 namespace deltaserve {
 
-// One sequence: `history` tokens that it has seen, then `rows` in a step.
+// One sequence: `history` tokens that it has seen, then `rows` tokens in a step.
 struct Job {
   int history;
   int rows;
   bool decode;
 };
 
-// Decode rows first, as in every step.
+// The jobs. Decode rows come first, as in every step.
 inline constexpr Job kJobs[] = {{1, 1, true},    {3, 1, true},     {70, 1, true},
                                 {0, 1, false},   {0, 2, false},    {64, 3, false},
                                 {0, 63, false},  {128, 64, false}, {64, 65, false},
                                 {0, 200, false}, {64, 136, false}, {64, 1000, false}};
 inline constexpr int kNumJobs = std::size(kJobs);
-inline constexpr int kLayers = 2;  // of the state layout; the test runs the second
+inline constexpr int kLayers = 2;  // layers of the state layout; the test runs the second
 inline constexpr int kNumSlots = 2 * kNumJobs + 1;
 
-// Of a job's state before its first step. Even slots belong to nobody.
+// Returns the slot of a job's state before its first step. Even slots are unused.
 inline int slot_of(int job) {
   return 2 * job + 1;
 }
 
-// Calls visit(index of the float in a slot, its value in the reference's state), part by part.
+// Calls visit(index of the float in a slot, its value in the reference's state) for all parts.
 void for_each_float(const MixerShape& shape, const LayerStateLayout& layout,
                     reference::LayerState& state,
                     const std::function<void(int64_t, double&)>& visit);
 
-// Whether two slots hold the same bits of a layer.
+// Returns true if two slots hold the same bits of a layer.
 bool same_state(const LayerStateLayout& layout, const float* a, const float* b);
 
-// The inputs of all jobs, their states before the step, and what they should become.
+// The inputs of all jobs, their states before the step, and the expected results.
 class World {
  public:
   explicit World(const LayerCase& c);

@@ -1,5 +1,5 @@
-// Every format of weights against float64, and the bits of a row against its surroundings, the
-// instruction set and the path of the integers.
+// Compares every weight format with float64, and checks that a row's bits depend neither on the
+// other rows nor on the instruction set or the path of the integers.
 #include "kernels/cpu/matmul.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <random>
 
 #include "kernels/base/dtype.h"
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 #include "tests/kernels/targets.h"
 
 namespace deltaserve {
@@ -55,7 +55,7 @@ class Matmul : public testing::TestWithParam<std::tuple<Shape, Packing>> {
     const void* data =
         shape_.stored == Dtype::kBf16 ? static_cast<const void*>(half_.data()) : w_.data();
     const size_t row = static_cast<size_t>(shape_.in) * dtype_size(shape_.stored);
-    // Two blocks, cut off the panel grid, as fused projections are.
+    // There are two blocks, cut off the panel grid, like fused projections.
     const int first = shape_.out / 3;
     const HostMatrix blocks[] = {{data, shape_.stored, first, shape_.in},
                                  {static_cast<const char*>(data) + static_cast<size_t>(first) * row,
@@ -64,7 +64,7 @@ class Matmul : public testing::TestWithParam<std::tuple<Shape, Packing>> {
                                threads_, packing_.bf16_panels);
     ASSERT_TRUE(scratch_.reserve(shape_.rows, shape_.in));
     ASSERT_TRUE(scratch_.reserve_floats(shape_.rows, shape_.in));
-    // As products with more input features leave it: NaN as bf16.
+    // Matmuls with more input features leave such data behind: NaN as bf16.
     std::fill_n(scratch_.words.get(), scratch_.capacity, int16_t{0x7fff});
     for (int o = 0; o < shape_.out; ++o) packed_.read_row(o, row_of_weights(o));
   }
@@ -76,13 +76,14 @@ class Matmul : public testing::TestWithParam<std::tuple<Shape, Packing>> {
                 scratch_, threads);
     return out;
   }
-  // By the path that the processor's best target chose, where this one has it too.
+  // Multiplies on the path that the processor's best target chose, if this target has it too.
   std::vector<float> multiply(float add_to = NAN) {
-    const IntegerPath chosen = cpu::product_support().integers;
+    const IntegerPath chosen = cpu::matmul_support().integers;
     return multiply(x_.data(), shape_.rows, threads_,
                     cpu::supports(chosen) ? chosen : IntegerPath::kPairs, add_to);
   }
-  // Calls body on every target whose instructions the packing takes; at least portable code has.
+  // Calls body on every target whose instructions the packing needs; at least portable code
+  // qualifies.
   template <class Body>
   void on_targets(const Body& body) {
     on_every_target([&] {
@@ -94,7 +95,7 @@ class Matmul : public testing::TestWithParam<std::tuple<Shape, Packing>> {
     stored_.resize(w_.size());
     return stored_.data() + static_cast<size_t>(o * shape_.in);
   }
-  // The activations as the product sees them.
+  // Returns the activation that the matmul uses after rounding.
   double activation(int r, int i) const {
     const float x = x_[static_cast<size_t>(r * shape_.in + i)];
     if (packed_.paired_bf16()) return bf16_to_f32(f32_to_bf16(x));
@@ -130,12 +131,12 @@ TEST_P(Matmul, EqualsDouble) {
   });
 }
 
-// Against the weights and activations that were asked for: what the formats cost.
+// Compares with the original weights and activations, to test the errors of the formats.
 TEST_P(Matmul, IsNearTheUnquantised) {
   std::vector<float> out;
   on_targets([&] { out = multiply(); });
   double error = 0;
-  double size = 0;  // of products without any correlation
+  double size = 0;  // size of the sum if products were uncorrelated
   for (int r = 0; r < shape_.rows; ++r) {
     for (int o = 0; o < shape_.out; ++o) {
       double sum = 0, x_size = 0, w_size = 0;
@@ -165,7 +166,7 @@ TEST_P(Matmul, BitsDependOnNeitherRowsNorThreads) {
       if (!cpu::supports(path)) continue;
       const std::vector<float> together = multiply(x_.data(), shape_.rows, threads_, path);
       ThreadPool one(1);
-      // Every number of rows up to two tiles, then all of them one by one.
+      // Tries every number of rows up to two tiles, then all of them one by one.
       for (int r = 0, rows = 1; r < shape_.rows; r += rows, rows = rows < 25 ? rows + 1 : 1) {
         rows = std::min(rows, shape_.rows - r);
         const std::vector<float> alone = multiply(x_.data() + r * shape_.in, rows, one, path);
@@ -178,7 +179,7 @@ TEST_P(Matmul, BitsDependOnNeitherRowsNorThreads) {
 }
 
 TEST_P(Matmul, IntegerBitsDependOnNoInstructionSet) {
-  if (!packed_.quantised()) return;  // floats are fused where the processor can
+  if (!packed_.quantised()) return;  // floats use fused multiply-adds if the processor can
   for (const float start : {NAN, 1.5f}) {
     const std::vector<float> plain =
         multiply(x_.data(), shape_.rows, threads_, IntegerPath::kPlain, start);
@@ -201,7 +202,7 @@ TEST_P(Matmul, AccumulatesOntoTheOutput) {
   });
 }
 
-// Codes and scales as large as they become: no sum may leave its integers.
+// Uses the largest possible codes and scales: no sum may exceed its integers.
 TEST_P(Matmul, ExtremeOperandsStayExact) {
   if (!packed_.quantised()) return;
   for (size_t i = 0; i < w_.size(); ++i) w_[i] = i % 7 == 0 ? -1.0f : 1.0f;
@@ -255,9 +256,9 @@ INSTANTIATE_TEST_SUITE_P(
              (std::get<1>(test.param).bf16_panels == Bf16Panels::kPairs ? "_pairs" : "");
     });
 
-TEST(ProductSupport, EveryInstructionOfThisProcessorProvedItself) {
-  EXPECT_EQ(cpu::product_support().warning, "");
-  EXPECT_NE(cpu::product_support().integers, IntegerPath::kPlain);
+TEST(MatmulSupport, EveryInstructionOfThisProcessorPassesItsSelfTest) {
+  EXPECT_EQ(cpu::matmul_support().warning, "");
+  EXPECT_NE(cpu::matmul_support().integers, IntegerPath::kPlain);
 }
 
 TEST(PackedMatrix, KeepsWhatFitsTheFormat) {

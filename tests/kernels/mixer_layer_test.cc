@@ -1,4 +1,5 @@
-// Whole mixer layers: equal to the reference, and the same bits whatever else is in the step.
+// Tests whole mixer layers: they equal the reference, and their bits do not depend on the rest of
+// the step.
 #include "kernels/cpu/mixer_layer.h"
 
 #include <gtest/gtest.h>
@@ -39,7 +40,7 @@ constexpr int kMostRows = [] {
   return most;
 }();
 
-// The slots of a world and the rows that came out of them.
+// Runs steps on the slots of a world and keeps the output rows.
 class StepRunner {
  public:
   explicit StepRunner(const World& world, int num_threads = 1)
@@ -56,7 +57,7 @@ class StepRunner {
     }
   }
 
-  // States are left in slots that lie `slot_shift` behind those that they were in.
+  // Runs one step. Final states are written to slots `slot_shift` behind the initial ones.
   void step(const std::vector<Piece>& pieces, int slot_shift = 0) {
     std::vector<Segment> segments;
     std::vector<float> projected;
@@ -73,7 +74,7 @@ class StepRunner {
     }
     const StepView view = StepView::of({{nullptr, rows}, array_of(segments)});
     leave_garbage(view, projected.size());
-    // One row more than there are: nobody writes it.
+    // There is one extra row, which must not be written.
     std::vector<float> out(static_cast<size_t>((rows + 1) * columns()), 77.0f);
     runner_.run(world_.layer(), world_.weights(), view, projected.data(), out.data(),
                 {slots_.get(), world_.slot_floats(), world_.state_layout()}, threads_);
@@ -90,7 +91,7 @@ class StepRunner {
     for (int job = 0; job < kNumJobs; ++job) {
       SCOPED_TRACE(testing::Message() << "sequence of " << kJobs[job].history << " + "
                                       << kJobs[job].rows << " tokens");
-      // Written so that NaN fails.
+      // The condition is written so that NaN fails.
       EXPECT_LT(relative_error(Vec(out_[job].begin(), out_[job].end()), world_.truth(job)),
                 kTolerance);
       expect_near_state(job);
@@ -106,7 +107,7 @@ class StepRunner {
     return same(state(job), other.state(job), static_cast<size_t>(world_.slot_floats()));
   }
 
-  // Slots that no sequence is in, and the other layer's states.
+  // Compares the slots of no sequence, and the other layer's states.
   bool same_foreign_states() const {
     const auto floats = static_cast<size_t>(world_.slot_floats());
     for (int slot = 0; slot < kNumSlots; ++slot) {
@@ -128,7 +129,7 @@ class StepRunner {
   const float* state(int job) const { return slots_.get() + slot_[job] * world_.slot_floats(); }
   int64_t columns() const { return world_.layer().shape.value_columns(); }
 
-  // A step of the same form on rows and slots of NaN, so that the runner's memory is full of them.
+  // Runs a step of the same form on rows and slots of NaN, which leaves NaN in the runner's memory.
   void leave_garbage(const StepView& view, size_t floats) {
     const std::vector<float> projected(floats, NAN);
     std::vector<float> out(static_cast<size_t>(view.num_rows * columns()));
@@ -166,7 +167,7 @@ class StepRunner {
   ThreadPool threads_;
   cpu::MixerRunner runner_;
   cpu::AlignedArray<float> slots_;
-  std::vector<int> slot_;  // of each job
+  std::vector<int> slot_;  // by job
   std::vector<std::vector<float>> out_;
 };
 
@@ -185,7 +186,7 @@ TEST_P(MixerLayerTest, EqualsReference) {
   });
 }
 
-// One token a step, all sequences together.
+// Decodes one token per step, all sequences together.
 TEST_P(MixerLayerSteps, EqualReference) {
   StepRunner run(world_);
   for (int row = 0; row < kMostRows; ++row) {
@@ -198,7 +199,7 @@ TEST_P(MixerLayerSteps, EqualReference) {
   run.expect_near_truth();
 }
 
-// Decode segments of several rows: the bits of single steps, also where a sequence begins.
+// Decode segments of several rows have the bits of single steps, also at a sequence's begin.
 TEST_P(MixerLayerSteps, SeveralDecodeRowsAreAsManySteps) {
   constexpr int kRows = 5;
   StepRunner one_by_one(world_);
@@ -256,7 +257,7 @@ std::string name_of(const testing::TestParamInfo<LayerCase>& info) {
   return info.param.name;
 }
 
-// The released Q-Delta decodes by another rule than it reads by.
+// Returns the cases in which released Q-Delta uses different rules for prefill and decode.
 std::vector<LayerCase> stepping_cases() {
   std::vector<LayerCase> cases = layer_cases();
   std::erase_if(cases,

@@ -24,7 +24,7 @@ class Sampling : public testing::Test {
                              {weights_.data(), indices_.data()});
   }
 
-  // How often each token is drawn in `draws` positions.
+  // Counts how often each token is drawn in `draws` positions.
   std::map<int, int> histogram(Draw row, int draws) {
     std::map<int, int> counts;
     row.sample = true;
@@ -217,7 +217,7 @@ TEST_F(Sampling, AdjustmentsFollowTheFormula) {
   EXPECT_EQ(evaluate(row).token, 0);
 }
 
-// A draw with changed logits is the draw of a model that has them, under every cut.
+// A draw with changed logits equals the draw of a model that has them, with every cut.
 TEST_F(Sampling, ChangedLogitsDrawAsAModelsOwn) {
   std::mt19937 rng(3);
   std::normal_distribution<float> normal(0, 2);
@@ -272,7 +272,8 @@ TEST_F(Sampling, ChangedLogitsDrawAsAModelsOwn) {
   }
 }
 
-// Few and many allowed tokens, whole words of the mask and single bits, and a last word cut short.
+// Tests few and many allowed tokens, whole words of the mask and single bits, and a partial last
+// word.
 TEST_F(Sampling, AMaskAloneIsMinusInfinityElsewhere) {
   std::mt19937 rng(9);
   std::normal_distribution<float> normal(0, 2);
@@ -285,7 +286,7 @@ TEST_F(Sampling, AMaskAloneIsMinusInfinityElsewhere) {
     for (uint32_t i = 0; i < 1003; ++i) {
       if (rng() % 1000 < per_mille) allowed[i / 32] |= 1u << (i % 32);
     }
-    allowed.back() |= ~uint32_t{0} << (1003 % 32);  // bits that stand for no token
+    allowed.back() |= ~uint32_t{0} << (1003 % 32);  // bits beyond the vocabulary
     std::vector<float> changed = raw;
     for (size_t i = 0; i < changed.size(); ++i) {
       if ((allowed[i / 32] >> (i % 32) & 1) == 0) changed[i] = -INFINITY;
@@ -365,7 +366,7 @@ TEST_F(Sampling, InfiniteAdjustments) {
   EXPECT_EQ(evaluate(row).token, 2);
 }
 
-// All that is allowed has a probability of nothing; still nothing else may come.
+// All allowed tokens have probability zero; still no other token may come.
 TEST_F(Sampling, TheMaskHoldsWhereTheModelIsBroken) {
   const float inf = std::numeric_limits<float>::infinity();
   const std::vector<uint32_t> allowed = mask_of({3, 4}, 6);
@@ -401,7 +402,7 @@ TEST_F(Sampling, NoTokenAllowedIsAProgrammerError) {
 }
 
 TEST(Philox, EqualsThePublishedVector) {
-  // Random123's known answer for philox4x32-10 with counter and key all ones.
+  // This is Random123's known answer for philox4x32-10 with counter and key all ones.
   const Philox bits = philox(~0ull, ~0ull, ~0ull);
   EXPECT_EQ(bits.word[0], 0x408f276du);
   EXPECT_EQ(bits.word[1], 0x41c83b0eu);

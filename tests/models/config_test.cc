@@ -68,7 +68,7 @@ TEST(ModelConfig, LayersMayDiffer) {
   EXPECT_EQ(layout.bytes_per_token(), 0);
 }
 
-// Each refusal names the layer and the key.
+// Each refusal must name the layer and the key.
 TEST(ModelConfig, LayersThatCannotBe) {
   const std::tuple<const char*, const char*, const char*> refusals[] = {
       {R"({"a": 1})", "layers", "list of 2"},
@@ -143,7 +143,7 @@ TEST(ModelConfig, QDeltaKeysAreUnknownToGatedDeltaNet) {
   EXPECT_EQ(config->warnings.size(), 1u);
 }
 
-// Every refusal names its key and shows the value.
+// A config that must be refused; the message must name the key and show the value.
 struct Refusal {
   const char* members;
   const char* key;
@@ -311,7 +311,7 @@ TEST(ModelFolder, OpensTheBundledModel) {
   const auto folder = open_model_folder(DELTASERVE_BUNDLED_MODEL);
   ASSERT_TRUE(folder.ok()) << folder.status();
   EXPECT_EQ(folder->config.layers[0].mixer.kind, MixerKind::kQDelta);
-  EXPECT_EQ(folder->config.eos_token_ids, (std::vector<int32_t>{2, 5}));  // of generation_config
+  EXPECT_EQ(folder->config.eos_token_ids, (std::vector<int32_t>{2, 5}));  // from generation_config
   EXPECT_TRUE(folder->config.warnings.empty());
   EXPECT_TRUE(folder->defaults.add_bos_token);
   ASSERT_NE(folder->tokenizer, nullptr);

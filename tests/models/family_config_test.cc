@@ -1,4 +1,5 @@
-// The config keys of every model type: what they make of the mixer, and what is refused.
+// Tests the config keys of every model type: their effect on the mixer, and which values are
+// refused.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -16,7 +17,7 @@ absl::StatusOr<ModelConfig> parse(const std::string& type, const std::string& me
   return parse_model_config(R"({"model_type": ")" + type + "\"" + more + "}", "config.json");
 }
 
-// Sizes that a type has without any key.
+// The sizes of a type that has no keys.
 struct Default {
   const char* type;
   MixerKind kind;
@@ -215,7 +216,7 @@ TEST(Conditioning, DefaultsAndSwitches) {
   EXPECT_TRUE(config->layers[0].tensors.conditioning_gate_said);
 }
 
-// Every refusal names its key and shows what is wrong with it.
+// A config that must be refused; the message must name the key and show what is wrong with it.
 struct Refusal {
   const char* type;
   const char* members;

@@ -1,4 +1,4 @@
-// Where the golden models are (tests/golden/README.md).
+// Finds the golden models (tests/golden/README.md).
 #pragma once
 #include <algorithm>
 #include <filesystem>
@@ -7,7 +7,7 @@
 
 namespace deltaserve {
 
-// Every folder with a golden model, sorted.
+// Returns every folder with a golden model, sorted.
 inline std::vector<std::string> golden_folders() {
   std::vector<std::string> folders;
   for (const char* root : {DELTASERVE_GOLDEN, DELTASERVE_GOLDEN "/variants"}) {
@@ -21,7 +21,7 @@ inline std::vector<std::string> golden_folders() {
   return folders;
 }
 
-// The last part of a path as a test's name.
+// Returns the last part of a path as a test's name.
 inline std::string folder_name(const std::string& folder) {
   return std::filesystem::path(folder).filename().string();
 }

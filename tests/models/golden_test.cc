@@ -1,4 +1,4 @@
-// Whole tiny models against logits and states computed in float64 (tests/golden/README.md).
+// Compares whole tiny models with logits and states computed in float64 (tests/golden/README.md).
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -45,7 +45,7 @@ struct Golden {
   std::string tag;  // "T65", or with the semantics "T65_released"
 
   int tokens() const { return std::stoi(tag.substr(1)); }
-  // What the tag says of a model that has both.
+  // Returns the semantics that the tag names, for models that have golden files of both.
   std::optional<MixerKind> kind() const {
     if (tag.ends_with("_canonical")) return MixerKind::kQDelta;
     if (tag.ends_with("_released")) return MixerKind::kQDeltaReleased;
@@ -69,7 +69,7 @@ class GoldenModel : public testing::TestWithParam<Golden> {
     return {};
   }
 
-  // Of the layer that is compared.
+  // Returns the shape of the compared layer.
   const MixerShape& shape() { return model_->config().layers[layer_].mixer; }
 
   void compare_part(const std::string& name, const StateSpan& part,
@@ -168,7 +168,7 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenModel, testing::ValuesIn(all_golden()), [](c
   return folder_name(test.param.folder) + "_" + test.param.tag;
 });
 
-// The whole list, so that a folder that is lost does not pass unseen.
+// The list is complete, so that a lost folder is noticed.
 TEST(GoldenFolders, Count) {
   EXPECT_EQ(golden_folders().size(), 18u + 32u);
   EXPECT_EQ(all_golden().size(), 19u * 6 + 33);
@@ -176,7 +176,7 @@ TEST(GoldenFolders, Count) {
 
 class GreedyModel : public testing::TestWithParam<std::string> {};
 
-// Argmax and log-probability of a row of logits.
+// Returns argmax and log-probability of a row of logits.
 std::pair<int32_t, double> most_likely(const std::vector<float>& logits, size_t vocab) {
   const float* row = logits.data() + logits.size() - vocab;
   const float* best = std::max_element(row, row + vocab);

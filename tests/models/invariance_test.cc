@@ -1,5 +1,5 @@
-// The contract of states: the bits of a sequence depend on its tokens alone; not on neighbours, on
-// where a prompt is cut (on the grid), on the thread count, or on which slot holds it.
+// Tests the contract of states: the bits of a sequence depend on its tokens alone, not on
+// neighbours, on where a prompt is cut (on the grid), on the thread count, or on the slot.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -46,12 +46,12 @@ class Invariance : public testing::TestWithParam<Case> {
   }
 };
 
-// Logits of the prompt and of five decoded tokens, then the state.
+// The logits of the prompt and of five decoded tokens, then the state.
 struct Trace {
   std::vector<float> prompt, decoded, state;
 };
 
-// The logits of tokens[from] and of all behind it, decoded one by one.
+// Returns the logits of tokens[from] and of all tokens after it, decoded one by one.
 std::vector<float> decode_from(LoadedModel& model, int slot, const std::vector<int32_t>& tokens,
                                int from) {
   std::vector<float> decoded;
@@ -109,7 +109,7 @@ TEST_P(Invariance, NeighboursChangeNoBit) {
     alone.push_back(run_alone(model, 0, tokens.back(), lengths[s], 512));
   }
   const auto vocab = static_cast<size_t>(model.vocab());
-  // All prompts in one step.
+  // This step has all prompts.
   std::vector<int32_t> ids;
   std::vector<Segment> segments;
   for (int s = 0; s < 6; ++s) {
@@ -122,7 +122,7 @@ TEST_P(Invariance, NeighboursChangeNoBit) {
                           alone[s].prompt.data(), alone[s].prompt.size()))
         << s;
   }
-  // Decoded together, a stranger's prompt read in the same steps.
+  // They are decoded together, while a stranger's prompt is read in the same steps.
   const std::vector<int32_t> stranger = random_tokens(5 * 64, model.vocab(), 99);
   for (int t = 0; t < 5; ++t) {
     ids.clear();
@@ -167,7 +167,7 @@ TEST_P(Invariance, CopiedAndRestoredStatesGoOnWithTheSameBits) {
   }
 }
 
-// Two sequences go on from one state in one step; it stays as it was for a third.
+// Two sequences continue from one state in one step; it stays unchanged for a third.
 TEST_P(Invariance, ManyGoOnFromOneState) {
   LoadedModel model = load(2);
   const std::vector<int32_t> tokens = random_tokens(75, model.vocab(), 6);
@@ -189,7 +189,7 @@ TEST_P(Invariance, ManyGoOnFromOneState) {
   }
 }
 
-// By name: this is asked before any test runs, for every model.
+// Decides by the name, because this is asked for every model before any test runs.
 bool decays(const std::string& folder) {
   const std::string name = folder_name(folder);
   return !name.starts_with("delta_net") && !name.starts_with("linear_attn") &&

@@ -1,4 +1,4 @@
-// A model folder on a backend of its own, driven step by step, for tests.
+// A model folder on a backend of its own, run step by step by tests.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -39,7 +39,8 @@ class LoadedModel {
   Model* operator->() { return model_.get(); }
   int64_t vocab() const { return model_->config().vocab_size; }
 
-  // One step over `segments`, whose rows are `token_ids`; the logits of every row, [rows, vocab].
+  // Runs one step over `segments` with the rows `token_ids`; returns the logits of every row,
+  // [rows, vocab].
   std::vector<float> step(const std::vector<int32_t>& token_ids,
                           const std::vector<Segment>& segments) {
     std::vector<float> logits(token_ids.size() * static_cast<size_t>(vocab()));

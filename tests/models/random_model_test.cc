@@ -35,7 +35,7 @@ TEST(RandomModel, SameSeedSameBytes) {
   const std::string bytes = written(config, 7, Dtype::kBf16);
   EXPECT_EQ(bytes, written(config, 7, Dtype::kBf16));
   EXPECT_NE(bytes, written(config, 8, Dtype::kBf16));
-  // Of this file on any machine: a change breaks recorded benchmarks and tests.
+  // The hash is the same on any machine; a change breaks recorded benchmarks and tests.
   EXPECT_EQ(fnv1a(bytes), 17456268481309187621u);
 }
 
@@ -123,7 +123,7 @@ TEST(RandomModel, DistributionsOfOtherFamilies) {
   EXPECT_NEAR(bias.deviation, 0.1, 0.01);
 }
 
-// Millions of parameters of each preset.
+// The expected parameters of each preset, in millions.
 TEST(RandomModel, PresetsAreAsLargeAsTheirNames) {
   const std::pair<const char*, int> sizes[] = {
       {"qdelta-340m", 380},    {"qdelta-1b", 1387},  {"gdn-303m", 303}, {"gdn-340m", 341},

@@ -1,4 +1,4 @@
-// The parts of a state slot as plain arrays, in the order of the golden files.
+// Reads the parts of a state slot as plain arrays, in the order of the golden files.
 #pragma once
 #include <string>
 #include <vector>
@@ -7,21 +7,21 @@
 
 namespace deltaserve {
 
-// One layer of an exported slot. A part that the mixer has not is an empty array.
+// One layer of an exported slot. An absent part gives an empty array.
 class LayerState {
  public:
   LayerState(const float* slot, const LayerStateLayout& layout, const MixerShape& shape)
       : slot_(slot), layout_(layout), shape_(shape) {}
 
-  // S [heads, key_dim, value_dim]
+  // Returns S [heads, key_dim, value_dim].
   std::vector<float> matrix() const {
     return transposed(layout_.state, shape_.heads, shape_.value_dim);
   }
-  // P [heads, key_dim, key_dim]
+  // Returns P [heads, key_dim, key_dim].
   std::vector<float> covariance() const {
     return transposed(layout_.covariance, shape_.heads, shape_.key_dim);
   }
-  // [rows, width] of rows that are padded to 16.
+  // Returns [rows, width] of rows that are padded to 16.
   std::vector<float> rows(const StateSpan& part, int64_t rows, int64_t width) const {
     std::vector<float> out;
     for (int64_t r = 0; part.floats > 0 && r < rows; ++r) {
@@ -30,7 +30,7 @@ class LayerState {
     }
     return out;
   }
-  // The raw inputs of channels [first, first + count), [count, conv_width - 1].
+  // Returns the raw inputs of channels [first, first + count), [count, conv_width - 1].
   std::vector<float> conv_tail(int64_t first, int64_t count) const {
     const float* tail = slot_ + layout_.conv_tail.offset;
     std::vector<float> out;
@@ -43,7 +43,7 @@ class LayerState {
   }
 
  private:
-  // [heads][columns][padded key_dim] -> [heads, key_dim, columns]
+  // Transposes [heads][columns][padded key_dim] to [heads, key_dim, columns].
   std::vector<float> transposed(const StateSpan& part, int64_t heads, int64_t columns) const {
     const int64_t stride = padded_to_16(shape_.key_dim);
     std::vector<float> out;

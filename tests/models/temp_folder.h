@@ -40,7 +40,7 @@ class TempFolder {
   std::string path_;
 };
 
-// A safetensors file: length, header, data.
+// Returns the bytes of a safetensors file: length, header, data.
 inline std::string safetensors_file(const std::string& header, const std::string& data) {
   std::string file;
   for (int byte = 0; byte < 8; ++byte) {
@@ -49,7 +49,7 @@ inline std::string safetensors_file(const std::string& header, const std::string
   return file + header + data;
 }
 
-// A config small enough that its random model takes milliseconds.
+// Returns a config so small that its random model takes milliseconds.
 inline std::string tiny_config(const std::string& type, const std::string& more = "") {
   std::string members = R"(, "num_heads": 2, "intermediate_size": 40)";
   if (type == "mamba2") {

@@ -1,4 +1,4 @@
-// The backend that a program of tests runs its models on: cpu_backend.cc, or tests/cuda/.
+// The backend on which a test program runs its models: cpu_backend.cc, or tests/cuda/.
 #pragma once
 #include <memory>
 

@@ -25,7 +25,7 @@ class TokenizerTest : public testing::Test {
     tokenizer_ = *std::move(loaded);
   }
 
-  // What a client sees that joins the tokens' bytes.
+  // Returns the text that a client sees if it joins the tokens' bytes.
   std::string joined(const std::vector<int32_t>& tokens) const {
     std::string text;
     for (const int32_t token : tokens) text += tokenizer_->vocabulary().bytes(token);
@@ -103,7 +103,7 @@ TEST_F(TokenizerTest, EveryIdDecodes) {
   EXPECT_EQ(tokenizer_->decode({-1, 1867, 5000}), "llo");
 }
 
-// Long texts are cut; the whole at once must give the same tokens.
+// Long texts are cut; encoding the whole text at once must give the same tokens.
 TEST_F(TokenizerTest, LongTextEncodesAsAWhole) {
   const auto bytes = std::string(
       (std::ostringstream() << std::ifstream(kModelFile, std::ios::binary).rdbuf()).str());
@@ -147,7 +147,7 @@ TEST_F(TokenizerTest, TrustedTextHasSpecialTokens) {
   const TextPart parts[] = {{"<s><|user|>", true}, {"hello world", false}, {"<|end|>\n</s>", true}};
   EXPECT_EQ(tokenizer_->encode_parts(parts),
             (Ids{1, 3} + tokenizer_->encode("hello world") + Ids{5, 6, 2}));
-  // What is no special piece is text.
+  // Text that is no special piece stays text.
   const TextPart other[] = {{"<|nobody|> <unk> <0x0A> <|user| >", true}};
   EXPECT_EQ(tokenizer_->encode_parts(other),
             tokenizer_->encode("<|nobody|> <unk> <0x0A> <|user| >"));
@@ -180,7 +180,7 @@ TEST_F(TokenizerTest, SpecialPiecesDoNotCrossTrust) {
   EXPECT_EQ(tokenizer_->encode_parts({}), Ids{});
 }
 
-// Where nothing special is written, a conversation is encoded as one text: trust changes no merge.
+// Without special pieces, a conversation is encoded as one text: trust changes no merge.
 TEST_F(TokenizerTest, TrustChangesNothingElse) {
   const std::string text = "Once upon a time, there was a little girl.\nShe said: hello!";
   for (size_t cut = 0; cut <= text.size(); ++cut) {

@@ -1,4 +1,4 @@
-// What the weight formats cost in quality: held-out stories through the bundled model.
+// Measures the quality of the weight formats: held-out stories through the bundled model.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 #include "tests/models/loaded_model.h"
 
 namespace deltaserve {
@@ -33,7 +33,7 @@ Documents heldout_documents() {
   return documents;
 }
 
-// Log-probabilities of every next token after every token, document after document.
+// Returns the log-probabilities of every next token after every token, document after document.
 std::vector<std::vector<float>> predictions(WeightFormat format, const Documents& documents) {
   LoadedModel model(DELTASERVE_BUNDLED_MODEL, 2, 8, std::nullopt, format);
   const auto vocab = static_cast<size_t>(model.vocab());
@@ -81,9 +81,9 @@ Quality compare(const Documents& documents, const std::vector<std::vector<float>
   return {std::exp(quality.perplexity / n), quality.divergence / n, quality.same_first / n};
 }
 
-// Whether this processor multiplies bf16 weights with activations rounded to bf16.
+// Returns true if this processor multiplies bf16 weights by activations rounded to bf16.
 bool rounds_activations() {
-  return cpu::product_support().bf16 == cpu::Bf16Panels::kPairs;
+  return cpu::matmul_support().bf16 == cpu::Bf16Panels::kPairs;
 }
 
 TEST(WeightFormats, KeepTheBundledModelsQuality) {

@@ -24,7 +24,7 @@ std::vector<TensorToWrite> tensors_of(const ModelConfig& config) {
   return tensors;
 }
 
-// Writes `tensors` and binds them; the views of the result are not to be followed.
+// Writes `tensors` and binds them; the views of the result must not be used.
 absl::StatusOr<Weights> bind_tensors(const ModelConfig& config,
                                      const std::vector<TensorToWrite>& tensors) {
   TempFolder temp;
@@ -144,7 +144,7 @@ TEST(BindWeights, ErrorsNameTheTensorAndItsShapes) {
   }
 }
 
-// x, B and C of Mamba-2 stand in the other order than v, k and q.
+// x, B and C of Mamba-2 are in another order than v, k and q.
 TEST(BindWeights, Mamba2CutsItsBlocks) {
   const ModelConfig config = config_of("mamba2", R"(, "n_groups": 2, "use_bias": true)");
   TempFolder temp;
@@ -162,7 +162,7 @@ TEST(BindWeights, Mamba2CutsItsBlocks) {
   const auto weights = bind_weights(config, *checkpoint);
   ASSERT_TRUE(weights.ok()) << weights.status();
   const LayerWeights& layer = weights->layers[1];
-  // Rows: z 64, x 64, B 24, C 24, dt 8.
+  // The rows are z 64, x 64, B 24, C 24, dt 8.
   const int64_t first_rows[] = {152, 128, 64, 0, 176};
   const int64_t counts[] = {24, 24, 64, 64, 8};
   ASSERT_EQ(layer.in_proj.size(), 5u);
@@ -190,7 +190,7 @@ TEST(BindWeights, ExpansionsFollowTheProjections) {
   const auto weights = bind_tensors(config, tensors_of(config));
   ASSERT_TRUE(weights.ok()) << weights.status();
   const LayerWeights& layer = weights->layers[0];
-  // q 16, k 16, v 48, b 4, f_proj.0 12, g_proj.0 12; then f_proj.1 32, g_proj.1 48.
+  // The rows are q 16, k 16, v 48, b 4, f_proj.0 12, g_proj.0 12; then f_proj.1 32, g_proj.1 48.
   ASSERT_EQ(layer.expansions.size(), 2u);
   EXPECT_EQ(layer.expansions[0].from_column, 84);
   EXPECT_EQ(layer.expansions[0].to_column, 108);
@@ -230,7 +230,7 @@ TEST(BindWeights, OldSpellingsOfKimiDelta) {
   ASSERT_TRUE(weights.ok()) << weights.status();
   EXPECT_EQ(weights->layers[1].vectors.a_log[0].columns, 4);
   EXPECT_EQ(weights->layers[1].vectors.dt_bias[0].columns, 32);
-  // Both spellings at once are one too many.
+  // Both spellings at once are an error.
   tensors.push_back({"model.layers.0.attn.A_log", Dtype::kF32, {4}});
   EXPECT_FALSE(bind_tensors(config, tensors).ok());
 }
@@ -267,7 +267,7 @@ TEST(BindWeights, TheShapeOfTheGateDecides) {
     const auto weights = bind_weights(settled, *checkpoint);
     ASSERT_TRUE(weights.ok()) << weights.status();
     EXPECT_EQ(weights->layers[1].vectors.conditioning[0].columns, shape[1]);
-    // What the config says must hold.
+    // A statement of the config must hold.
     const ModelConfig said =
         settled_config(config_of("gated_deltanet", R"(, "ccq": {"gate": "shared"})"), *checkpoint);
     EXPECT_EQ(bind_weights(said, *checkpoint).ok(), gate == Gate::kShared);

@@ -51,7 +51,7 @@ class Lowering {
   }
 
  private:
-  // `width` columns of every row; empty if absent.
+  // Returns `width` columns of every row; empty if absent.
   Vec columns(int begin, int width) const {
     Vec x;
     for (int t = 0; begin >= 0 && t < rows_; ++t) {

@@ -1,4 +1,4 @@
-// What a mixer layer's rule gets from the rows of the projections, literally, in double:
+// Computes a mixer layer's operands from the rows of the projections, literally, in double:
 // convolution, feature maps, norms, gates.
 #pragma once
 #include "kernels/program/program.h"
@@ -6,7 +6,8 @@
 
 namespace deltaserve::reference {
 
-// Of the shapes that ops.h names; what is absent is empty. Matrices are row-major.
+// The vectors of a layer, with the shapes of MixerVectors; absent ones are empty. Matrices are
+// row-major.
 struct LayerWeights {
   Vec conv;             // [conv_width, channels]
   Vec conv_bias;        // [channels]
@@ -21,7 +22,7 @@ struct LayerWeights {
   Vec norm;  // [value_dim] or [value_columns]; empty = ones
 };
 
-// Of a segment, each [rows, its width].
+// The features of a segment, each [rows, its width].
 struct LayerFeatures {
   Vec q, k, v;
   Vec g;     // log decay
@@ -33,7 +34,8 @@ struct LayerFeatures {
 
 double activate(Activation activation, double x);
 
-// projected [rows, layout.columns]; conv_tail [conv_width - 1, channels] is carried on.
+// Computes the features of projected [rows, layout.columns]; updates conv_tail [conv_width - 1,
+// channels].
 LayerFeatures layer_features(const MixerShape& shape, const ProjectionLayout& layout,
                              const LayerWeights& weights, const Vec& projected, Vec& conv_tail);
 

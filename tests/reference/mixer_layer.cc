@@ -41,7 +41,7 @@ class Layer {
   }
 
  private:
-  // Of rows `width` wide that hold `count` heads, the rows of the one that belongs to `head`.
+  // Returns the rows of the head that belongs to `head`, from rows of `count` heads of `width`.
   Vec of_head(const Vec& x, int head, int count, int width) const {
     Vec rows;
     const int own = count == 0 ? 0 : head / (shape_.heads / count);
@@ -52,7 +52,7 @@ class Layer {
     return rows;
   }
 
-  // M of every preconditioner head.
+  // Returns M of every preconditioner head.
   std::vector<Vec> precondition() {
     std::vector<Vec> all;
     for (int p = 0; p < shape_.precond_heads; ++p) {
@@ -106,7 +106,7 @@ class Layer {
     return out.o;
   }
 
-  // sigmoid(w . q + b) for every token.
+  // Returns sigmoid(w . q + b) for every token.
   Vec conditioning_gate(int head) const {
     using GateInput = QueryConditioning::GateInput;
     const int K = shape_.key_dim;

@@ -1,5 +1,5 @@
-// A whole mixer layer, literally, in double: from rows of the projections to the input of the
-// output projection.
+// Computes a whole mixer layer, literally, in double: the input of the output projection from rows
+// of the projections.
 #pragma once
 #include <vector>
 
@@ -7,8 +7,8 @@
 
 namespace deltaserve::reference {
 
-// Of one sequence after some tokens, as state_layout.h has it but without padding; one entry a
-// head.
+// The state of one sequence after some tokens, as in state_layout.h but without padding; vectors
+// have one entry per head.
 struct LayerState {
   explicit LayerState(const MixerShape& shape);
 
@@ -19,8 +19,9 @@ struct LayerState {
   std::vector<Covariance> covariance;  // with all its vectors
 };
 
-// projected [rows, layout.columns] -> [rows, value_columns]; carries `state` on. All rows of one
-// call are one segment, one row is a decode step: released Q-Delta tells them apart.
+// Computes [rows, value_columns] from projected [rows, layout.columns] and updates `state`. All
+// rows of one call are one segment, and a single row is a decode step: released Q-Delta differs
+// between the two.
 Vec mixer_layer(const MixerShape& shape, const ProjectionLayout& layout,
                 const LayerWeights& weights, const Vec& projected, LayerState& state);
 

@@ -1,5 +1,6 @@
-// The papers' recurrences, literally, in double. The truth that kernels are compared with: slow,
-// and sharing no code with them. One head over a run of tokens; matrices are row-major.
+// The papers' recurrences, literally, in double. Kernels are compared with them, so they are slow
+// and share no code with the kernels. Each computes one head over a run of tokens; matrices are
+// row-major.
 #pragma once
 #include <vector>
 
@@ -9,12 +10,12 @@ namespace deltaserve::reference {
 
 using Vec = std::vector<double>;
 
-// What the rules take, after feature maps and gates; what a rule does not use is empty.
+// The operands of a rule, after feature maps and gates; unused operands are empty.
 struct HeadInputs {
   int tokens = 0;
   int key_dim = 0;
   int value_dim = 0;
-  double scale = 1;  // of the query in the read
+  double scale = 1;  // factor of the query in the read
   Vec q, k;          // [tokens, key_dim]
   Vec v;             // [tokens, value_dim]
   Vec r;             // [tokens, key_dim]  query of the read; empty = q
@@ -30,7 +31,7 @@ struct HeadOutputs {
   Vec s;  // [key_dim, value_dim] after the last token
 };
 
-// Each takes the state S [key_dim, value_dim] before the first token.
+// Each function takes the state S [key_dim, value_dim] before the first token.
 
 HeadOutputs linear_attention(const HeadInputs& in, Vec s);
 
@@ -57,16 +58,16 @@ HeadOutputs gated_delta_net2(const HeadInputs& in, Vec s);
 // arXiv 2606.08804, eq. 17-20.
 HeadOutputs q_delta(const HeadInputs& in, Vec s);
 
-// What the authors' published chunk kernel computes in one call: 64-token blocks counted from the
-// call's first token; inside a block the decayed start state B, writes N = sum k u^T and
-// X = sum x u^T are kept apart, u = beta (v - B^T x - X^T k), and X is dropped at the block's end.
+// Computes what the authors' published chunk kernel computes in one call: 64-token blocks counted
+// from the call's first token. Inside a block the decayed start state B, writes N = sum k u^T and X
+// = sum x u^T are kept apart, u = beta (v - B^T x - X^T k), and X is dropped at the block's end.
 HeadOutputs q_delta_released(const HeadInputs& in, Vec s);
 
 // The preconditioned delta rules: the decay is none, per head or per channel as g's size says.
 //   S~ = decay S,  S = S~ + (M * k) beta (v - S~^T k)^T
 HeadOutputs preconditioned_delta(const HeadInputs& in, Vec s);
 
-// The one of these that `kind` names.
+// Computes the recurrence that `kind` names.
 HeadOutputs recurrence(MixerKind kind, const HeadInputs& in, Vec s);
 
 // Divides o row by row by scale q . z + 1e-10, where z [key_dim] sums the keys; updates z.
@@ -82,15 +83,15 @@ struct Preconditioner {
 };
 Vec multipliers(const Preconditioner& preconditioner, const HeadInputs& in, Vec& a);
 
-// The covariance of the keys so far and what normalises it.
+// The covariance of the keys so far and its normalisers.
 struct Covariance {
   Vec p;  // [key_dim, key_dim], the decayed axis first
-  Vec z;  // decayed count of tokens: [1], or [key_dim] if the covariance forgets by channel
+  Vec z;  // decayed count of tokens: [1], or [key_dim] if the covariance decays by channel
   Vec m;  // [key_dim] decayed sum of keys
 };
 
-// q - lambda Sigma^T q for every token (arXiv 2606.01294), lambda [tokens]; `covariance` is carried
-// on. Empty vectors in it are zeros.
+// Returns q - lambda Sigma^T q for every token (arXiv 2606.01294), lambda [tokens], and updates
+// `covariance`. Empty vectors in it count as zeros.
 Vec conditioned_queries(const QueryConditioning& how, const HeadInputs& in, const Vec& lambda,
                         Covariance& covariance);
 

@@ -1,4 +1,4 @@
-// A product of the CPU backend as a model's layers make it: weights that have left the caches.
+// A matmul of the CPU backend as a model's layers run it: its weights have left the caches.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,26 +10,26 @@
 
 namespace deltaserve {
 
-// Of all copies of a product's weights, which take turns.
+// The total size of all copies of a matmul's weights, which are used in turn.
 inline constexpr size_t kColdBytes = size_t{96} << 20;
 
-struct ProductShape {
+struct MatmulShape {
   int64_t outputs;
   int64_t inputs;
 };
 
-// out [rows, outputs] = x [rows, inputs] w^T, all uniform in [-1, 1].
-class ColdProduct {
+// Computes out [rows, outputs] = x [rows, inputs] w^T, all uniform in [-1, 1].
+class ColdMatmul {
  public:
-  ColdProduct(const ProductShape& shape, WeightFormat format, int64_t rows, ThreadPool& threads);
+  ColdMatmul(const MatmulShape& shape, WeightFormat format, int64_t rows, ThreadPool& threads);
 
-  // With the next copy of the weights.
+  // Runs one matmul with the next copy of the weights.
   void run();
-  // Of one copy.
+  // Returns the bytes of one copy.
   size_t weight_bytes() const { return copies_[0].bytes(); }
 
  private:
-  ProductShape shape_;
+  MatmulShape shape_;
   int64_t rows_;
   ThreadPool& threads_;
   std::vector<float> x_;

@@ -1,16 +1,16 @@
-#include "tests/bench/cold_product.h"
+#include "tests/bench/cold_matmul.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <random>
 
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 
 namespace deltaserve {
 
-ColdProduct::ColdProduct(const ProductShape& shape, WeightFormat format, int64_t rows,
-                         ThreadPool& threads)
+ColdMatmul::ColdMatmul(const MatmulShape& shape, WeightFormat format, int64_t rows,
+                       ThreadPool& threads)
     : shape_(shape),
       rows_(rows),
       threads_(threads),
@@ -22,7 +22,7 @@ ColdProduct::ColdProduct(const ProductShape& shape, WeightFormat format, int64_t
   for (float& value : weights) value = uniform(random);
   for (float& value : x_) value = uniform(random);
   const HostMatrix source = {weights.data(), Dtype::kF32, shape.outputs, shape.inputs};
-  copies_.push_back(cpu::pack_matrix(&source, 1, format, threads, cpu::product_support().bf16));
+  copies_.push_back(cpu::pack_matrix(&source, 1, format, threads, cpu::matmul_support().bf16));
   const size_t bytes = weight_bytes();
   while (copies_.size() * bytes < kColdBytes) {
     copies_.push_back({copies_[0].format, copies_[0].bf16_panels, copies_[0].rows,
@@ -34,9 +34,9 @@ ColdProduct::ColdProduct(const ProductShape& shape, WeightFormat format, int64_t
   if (!there) std::abort();
 }
 
-void ColdProduct::run() {
+void ColdMatmul::run() {
   cpu::matmul(x_.data(), shape_.inputs, copies_[turn_], rows_, false, out_.data(), shape_.outputs,
-              cpu::product_support().integers, scratch_, threads_);
+              cpu::matmul_support().integers, scratch_, threads_);
   turn_ = (turn_ + 1) % copies_.size();
 }
 

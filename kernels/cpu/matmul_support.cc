@@ -1,4 +1,4 @@
-#include "kernels/cpu/product_support.h"
+#include "kernels/cpu/matmul_support.h"
 
 #include <cmath>
 #include <cstring>
@@ -23,7 +23,7 @@ bool has_avx512_vnni() {
 bool has_avx512_bf16() {
   return __builtin_cpu_supports("avx512bf16");
 }
-// The 256-bit form of VNNI, on processors without AVX-512.
+// Returns true if the processor has the 256-bit form of VNNI, which exists without AVX-512.
 bool has_avx_vnni() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
@@ -46,11 +46,10 @@ int64_t target() {
 }
 
 const char* path_name(IntegerPath path) {
-  return path == IntegerPath::kQuads ? "four-byte products of integers"
-                                     : "two-byte products of integers";
+  return path == IntegerPath::kQuads ? "four-byte integer products" : "two-byte integer products";
 }
 
-// A small product and what it is made of: more input features than one run of int8's blocks.
+// A small matmul for the self-tests, with more input features than one run of int8's blocks.
 struct Trial {
   static constexpr int kOutputs = 70, kColumns = 700, kRows = 40;
   static_assert(kColumns > kInt8RunBlocks * kActivationBlock);
@@ -64,14 +63,14 @@ struct Trial {
       : weights(kOutputs * kColumns), x(kRows * kColumns) {
     std::mt19937 random(7);
     std::normal_distribution<float> normal;
-    // bf16 numbers, for a sum that is known.
+    // Both operands are bf16 numbers, so that the exact sum is known.
     for (float& value : weights) value = bf16_to_f32(f32_to_bf16(normal(random)));
     for (float& value : x) value = bf16_to_f32(f32_to_bf16(normal(random)));
     const HostMatrix source = {weights.data(), Dtype::kF32, kOutputs, kColumns};
     packed = pack_matrix(&source, 1, format, one, panels);
   }
   bool ready() { return packed.data != nullptr && scratch.reserve(kRows, kColumns); }
-  std::vector<float> product(int rows, IntegerPath by) {
+  std::vector<float> multiply(int rows, IntegerPath by) {
     std::vector<float> out(static_cast<size_t>(kRows * kOutputs));
     matmul(x.data(), kColumns, packed, rows, false, out.data(), kOutputs, by, scratch, one);
     return out;
@@ -82,8 +81,8 @@ bool agrees_with_plain(IntegerPath path, WeightFormat format) {
   Trial trial(format, Bf16Panels::kSingles);
   if (!trial.ready()) return false;
   for (const int rows : {1, 5, Trial::kRows}) {
-    const std::vector<float> fast = trial.product(rows, path);
-    const std::vector<float> plain = trial.product(rows, IntegerPath::kPlain);
+    const std::vector<float> fast = trial.multiply(rows, path);
+    const std::vector<float> plain = trial.multiply(rows, IntegerPath::kPlain);
     if (std::memcmp(fast.data(), plain.data(), fast.size() * sizeof(float)) != 0) return false;
   }
   return true;
@@ -94,7 +93,7 @@ bool agrees_with_double(Bf16Panels panels) {
   Trial trial(WeightFormat::kBf16, panels);
   if (!trial.ready()) return false;
   for (const int rows : {1, 5, Trial::kRows}) {
-    const std::vector<float> fast = trial.product(rows, IntegerPath::kPlain);
+    const std::vector<float> fast = trial.multiply(rows, IntegerPath::kPlain);
     for (int r = 0; r < rows; ++r) {
       for (int o = 0; o < kOutputs; ++o) {
         double sum = 0, size = 0;
@@ -112,19 +111,20 @@ bool agrees_with_double(Bf16Panels panels) {
   return true;
 }
 
-void warn(ProductSupport& support, const char* what) {
+void warn(MatmulSupport& support, const char* what) {
   support.warning += std::string(support.warning.empty() ? "" : "; ") + "this processor's " + what +
-                     " are wrong and stay off";
+                     " failed the self-test and are not used";
 }
 
-ProductSupport choose() {
-  ProductSupport support;
-  // Without their instructions kQuads and pairs of bf16 are right, but slower than the others.
+MatmulSupport choose() {
+  MatmulSupport support;
+  // Without their instructions, kQuads and pairs of bf16 give right results but are slower than the
+  // others.
   if (target() <= HWY_AVX3 && has_avx512_bf16()) {
     if (agrees_with_double(Bf16Panels::kPairs)) {
       support.bf16 = Bf16Panels::kPairs;
     } else {
-      warn(support, "products of bf16 pairs");
+      warn(support, "bf16 pair products");
     }
   }
   for (const IntegerPath path : {IntegerPath::kQuads, IntegerPath::kPairs}) {
@@ -153,8 +153,8 @@ bool supports(Bf16Panels panels) {
   return panels == Bf16Panels::kSingles || target() > HWY_AVX3 || has_avx512_bf16();
 }
 
-const ProductSupport& product_support() {
-  static const ProductSupport support = choose();
+const MatmulSupport& matmul_support() {
+  static const MatmulSupport support = choose();
   return support;
 }
 
