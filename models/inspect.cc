@@ -17,7 +17,7 @@ namespace deltaserve {
 namespace {
 
 constexpr const char* kMlps = "mlps";
-constexpr const char* kParts[] = {"embeddings", "mixers", kMlps, "norms", "head"};
+constexpr const char* kParts[] = {"embeddings", "mixers", kMlps, "norms", "logits head"};
 
 // Formats 1234567 as "1,234,567".
 std::string with_commas(uint64_t number) {

@@ -153,7 +153,7 @@ std::vector<TensorSpec> tensor_specs(const ModelConfig& config) {
     }
   }
   specs.push_back({names.norm, {config.hidden_size}, "norms"});
-  if (!config.tie_word_embeddings) specs.push_back({kHead, table, "head"});
+  if (!config.tie_word_embeddings) specs.push_back({kHead, table, "logits head"});
   return specs;
 }
 

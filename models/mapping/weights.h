@@ -66,7 +66,7 @@ absl::StatusOr<Weights> bind_weights(const ModelConfig& config, const Checkpoint
 struct TensorSpec {
   std::string name;
   std::vector<int64_t> shape;
-  std::string part;  // "embeddings", "mixers", "mlps", "norms", "head": for inspect
+  std::string part;  // "embeddings", "mixers", "mlps", "norms", "logits head": for inspect
 };
 
 // Returns every tensor of `config`, in file order. Binding, random-model and inspect all use this
