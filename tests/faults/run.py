@@ -109,12 +109,11 @@ def run(command, seconds=None):
         return None, (expired.stdout or b"").decode(errors="replace")
 
 
-def verdict(fault, jobs):
-    """None: found. Else what happened instead."""
+def verdict(fault, path, jobs):
+    """None: found. Else what happened instead. `path` is the changed file."""
     fields = fault.fields
     hangs = fields["says"] == NO_END
     if fault.stage == "gate":
-        path = fault.place(COPY)
         kernel = os.path.join(os.path.dirname(path), fields["target"])
         code, output = run(["tests/cuda/compile_gate.py", "--arch", "90a", kernel])
         if "CUDA: not compiled" in output:
@@ -150,7 +149,7 @@ def try_fault(fault, jobs):
     try:
         with open(path, "w", encoding="utf-8") as text:
             text.write(whole.replace(fault.old, fault.new))
-        return verdict(fault, jobs)
+        return verdict(fault, path, jobs)
     finally:
         with open(path, "w", encoding="utf-8") as text:
             text.write(whole)
