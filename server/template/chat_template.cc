@@ -120,7 +120,7 @@ class Converter {
     constexpr size_t kKeys = 1024;
     const auto known = keys_.find(text);
     if (known != keys_.end()) return known->second;
-    const Value made = runtime_.text(text, false);
+    Value made = runtime_.text(text, false);
     if (keys_.size() < kKeys && !runtime_.failed()) keys_.emplace(text, made);
     return made;
   }

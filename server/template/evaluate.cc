@@ -57,7 +57,7 @@ Value Interpreter::value_of(const Unary& node) {
   const Value operand = evaluate(*node.operand);
   if (runtime_.failed()) return Value();
   if (node.operation == UnaryOperator::kNot) return Value::boolean(!truthy(operand));
-  const Value opposite = negative(runtime_, operand);
+  Value opposite = negative(runtime_, operand);
   if (node.operation == UnaryOperator::kMinus) return opposite;
   return operand.is<bool>() ? Value::integer(*operand.as<bool>(), operand.trusted()) : operand;
 }

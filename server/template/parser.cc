@@ -79,7 +79,7 @@ void Parser::expect(TokenType type, std::string_view what) {
 }
 
 std::string Parser::expect_name(std::string_view what) {
-  const std::string name = current().text;
+  std::string name = current().text;
   expect(TokenType::kName, what);
   return name;
 }

@@ -6,13 +6,12 @@
 A fault is a file NAME.fault of this folder: a sentence, then the fields
 
     stage: release | asan | tsan | fuzz (a CMake preset), or gate (tests/cuda/compile_gate.py)
-    target: what is built: a test program, a fuzzer; of the gate: the base name of a kernel's file
+    target: what is built, a test program or a fuzzer; not for the gate, which compiles the changed file
     test: a filter of GoogleTest; not for fuzz and gate
     says: what the output must contain; "no end": the test must hang
-    file: the base name of the file that is changed, which may lie in any folder of the product
 
 then a line "--- old" with the text that is replaced behind it, and a line "--- new" with what
-replaces it. The old text must stand once in all files of that name together.
+replaces it. The old text must stand once in all sources of the product: so files may move.
 
 --check: only that every fault can be planted; ctest runs it. --list: a table of all. Without either: for
 each fault (or those named) the copy build/faults/tree is changed, the target is built, the test is
@@ -30,7 +29,8 @@ ROOT = os.path.abspath(os.path.join(HERE, "../.."))
 COPY = os.path.join(ROOT, "build/faults/tree")
 FOLDERS = ("kernels", "models", "engine", "server")
 STAGES = ("release", "asan", "tsan", "fuzz", "gate")
-FIELDS = ("stage", "target", "test", "says", "file")
+FIELDS = {"stage", "target", "test", "says"}
+ABSENT = {"fuzz": {"test"}, "gate": {"target", "test"}}
 OLD, NEW = "--- old\n", "--- new\n"
 TEST_SECONDS = 300
 HANG_SECONDS = 30  # of a test that ends within one
@@ -47,9 +47,8 @@ class Fault:
         lines = head.splitlines()
         self.sentence = lines[0]
         self.fields = dict(line.split(": ", 1) for line in lines[1:])
-        unknown = set(self.fields) - set(FIELDS)
-        needed = set(FIELDS) - ({"test"} if self.stage in ("fuzz", "gate") else set())
-        if unknown or not needed <= set(self.fields) or self.stage not in STAGES or not self.old:
+        if (self.stage not in STAGES or not self.old or
+                set(self.fields) != FIELDS - ABSENT.get(self.stage, set())):
             raise ValueError("%s: wrong fields" % path)
 
     @property
@@ -61,13 +60,12 @@ class Fault:
         found = []
         for folder in FOLDERS:
             for parent, _, files in os.walk(os.path.join(root, folder)):
-                if self.fields["file"] in files:
-                    path = os.path.join(parent, self.fields["file"])
+                for path in (os.path.join(parent, n) for n in files if n.endswith((".cc", ".h"))):
                     with open(path, encoding="utf-8") as text:
                         found += [path] * text.read().count(self.old)
         if len(found) != 1:
-            raise ValueError("%s: its text stands %d times in files named %s" %
-                             (self.name, len(found), self.fields["file"]))
+            raise ValueError("%s: its text stands %d times in the sources %s" %
+                             (self.name, len(found), sorted(set(found))))
         return found[0]
 
 
@@ -109,14 +107,12 @@ def run(command, seconds=None):
         return None, (expired.stdout or b"").decode(errors="replace")
 
 
-def verdict(fault, jobs):
-    """None: found. Else what happened instead."""
+def verdict(fault, path, jobs):
+    """None: found. Else what happened instead. `path` is the changed file."""
     fields = fault.fields
     hangs = fields["says"] == NO_END
     if fault.stage == "gate":
-        path = fault.place(COPY)
-        kernel = os.path.join(os.path.dirname(path), fields["target"])
-        code, output = run(["tests/cuda/compile_gate.py", "--arch", "90a", kernel])
+        code, output = run(["tests/cuda/compile_gate.py", "--arch", "90a", path])
         if "CUDA: not compiled" in output:
             return "there is no nvcc"
     else:
@@ -150,7 +146,7 @@ def try_fault(fault, jobs):
     try:
         with open(path, "w", encoding="utf-8") as text:
             text.write(whole.replace(fault.old, fault.new))
-        return verdict(fault, jobs)
+        return verdict(fault, path, jobs)
     finally:
         with open(path, "w", encoding="utf-8") as text:
             text.write(whole)
@@ -171,10 +167,8 @@ def main():
     faults.sort(key=lambda fault: STAGES.index(fault.stage))
     if arguments.list:
         for fault in faults:
-            print("| %s | %s | `%s` | %s |" % (fault.name.replace("_", " "), fault.stage,
-                                               fault.fields["target"],
-                                               "`%s`" % fault.fields["test"]
-                                               if "test" in fault.fields else ""))
+            shown = ["`%s`" % fault.fields[f] if f in fault.fields else "" for f in ("target", "test")]
+            print("| %s | %s | %s | %s |" % (fault.name.replace("_", " "), fault.stage, *shown))
         return 0
     wrong = 0
     if not arguments.check:
