@@ -27,7 +27,7 @@ constexpr int row_block(int64_t key_dim) {
 }
 
 DS_DEVICE float l2_scale(float squares) {
-  return 1.0f / sqrtf(squares + 1e-6f);
+  return 1.0f / sqrtf(squares + kL2NormEps);
 }
 
 // One channel of a carried state row of [stride] floats: what a segment begins with, zero where its
@@ -139,7 +139,7 @@ class KeySum {
     for (int t = 0; t < kTokens; ++t) {
       if (t < count && simt::lane_index() == t) {
         call_.gate_row(first_row + t)[call_.gate_layout.divisor + head_] =
-            shape.scale * seen[t] + 1e-10f;
+            shape.scale * seen[t] + kKeySumEps;
       }
     }
   }

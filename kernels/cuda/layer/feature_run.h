@@ -96,8 +96,8 @@ class ChannelRun {
     each([&](float& x, int) { sum = norm == FeatureNorm::kL2 ? fmaf(x, x, sum) : sum + x; });
     sum = simt::warp_sum(sum);
     float divisor = sum;
-    if (norm == FeatureNorm::kL2) divisor = sqrtf(sum + 1e-6f);
-    if (norm == FeatureNorm::kSumPlusEps) divisor = sum + 1e-4f;
+    if (norm == FeatureNorm::kL2) divisor = sqrtf(sum + kL2NormEps);
+    if (norm == FeatureNorm::kSumPlusEps) divisor = sum + kSumNormEps;
     const float scale = 1.0f / divisor;
     each([&](float& x, int) { x *= scale; });
   }

@@ -156,8 +156,8 @@ class ChannelWindow {
     }
     sum = simt::warp_sum(sum);
     float divisor = sum;
-    if (norm == FeatureNorm::kL2) divisor = sqrtf(sum + 1e-6f);
-    if (norm == FeatureNorm::kSumPlusEps) divisor = sum + 1e-4f;
+    if (norm == FeatureNorm::kL2) divisor = sqrtf(sum + kL2NormEps);
+    if (norm == FeatureNorm::kSumPlusEps) divisor = sum + kSumNormEps;
     const float scale = 1.0f / divisor;
     DS_UNROLL
     for (int h = 0; h < kImages; ++h) {

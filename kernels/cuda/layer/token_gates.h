@@ -12,7 +12,7 @@ DS_DEVICE float log_decay_of(const MixerShape& shape, float rate, float logit) {
   switch (shape.decay_gate) {
     case DecayGate::kBoundedSigmoid: return shape.decay_bound * sigmoid(rate * logit);
     case DecayGate::kLogSigmoid: {  // log(sigmoid(x)) = -softplus(-x)
-      const float log_decay = -1.0f / 16 * softplus(-logit);
+      const float log_decay = -kLogSigmoidFactor * softplus(-logit);
       return log_decay < shape.decay_bound ? shape.decay_bound : log_decay;
     }
     case DecayGate::kNone: return 0;
