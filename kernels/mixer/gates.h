@@ -1,6 +1,7 @@
 // Gate activations from raw projections, in float whatever the weights' format is.
 #pragma once
 #include <cmath>
+#include <cstdint>
 
 #include "kernels/mixer/delta_rule.h"
 
@@ -21,9 +22,31 @@ DS_HOST_DEVICE float softplus(float x) {
   return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
 }
 
+// The formula of the log decay g from its logit x.
+enum class DecayGate : uint8_t {
+  kNone,            // g = 0
+  kSoftplus,        // g = -exp(a_log) softplus(x + dt_bias)
+  kBoundedSigmoid,  // g = decay_bound sigmoid(exp(a_log) (x + dt_bias)); without a_log factor 1
+  kLogSigmoid,      // g = max(kLogSigmoidFactor log(sigmoid(x)), decay_bound)
+  kTimeStep,        // beta = clamp(softplus(x + dt_bias)), g = -exp(a_log) beta
+};
+
 // g = -exp(A_log) softplus(a + dt_bias) <= 0, the logarithm of the decay.
 DS_HOST_DEVICE float log_decay(float a, float a_log, float dt_bias) {
   return -expf(a_log) * softplus(a + dt_bias);
+}
+
+// g of any gate but kTimeStep; rate = exp(a_log), and the bias is in the logit.
+DS_HOST_DEVICE float log_decay_of(DecayGate gate, float bound, float rate, float logit) {
+  switch (gate) {
+    case DecayGate::kBoundedSigmoid: return bound * sigmoid(rate * logit);
+    case DecayGate::kLogSigmoid: {  // log(sigmoid(x)) = -softplus(-x)
+      const float log_decay = -kLogSigmoidFactor * softplus(-logit);
+      return log_decay < bound ? bound : log_decay;
+    }
+    case DecayGate::kNone: return 0;
+    default: return -rate * softplus(logit);
+  }
 }
 
 }  // namespace deltaserve

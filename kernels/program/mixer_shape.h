@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/mixer/gates.h"
 #include "kernels/mixer/mixers.h"
 
 namespace deltaserve {
@@ -16,15 +17,6 @@ enum class FeatureNorm : uint8_t {
   kL2,          // x / sqrt(sum(x^2) + kL2NormEps)
   kSum,         // x / sum(x)
   kSumPlusEps,  // x / (sum(x) + kSumNormEps)
-};
-
-// The formula of the log decay g from its logit x.
-enum class DecayGate : uint8_t {
-  kNone,            // g = 0
-  kSoftplus,        // g = -exp(a_log) softplus(x + dt_bias)
-  kBoundedSigmoid,  // g = decay_bound sigmoid(exp(a_log) (x + dt_bias)); without a_log factor 1
-  kLogSigmoid,      // g = max(kLogSigmoidFactor log(sigmoid(x)), decay_bound)
-  kTimeStep,        // beta = clamp(softplus(x + dt_bias)), g = -exp(a_log) beta
 };
 
 enum class OutputNorm : uint8_t {

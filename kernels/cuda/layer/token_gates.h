@@ -8,18 +8,6 @@
 
 namespace deltaserve::cuda {
 
-DS_DEVICE float log_decay_of(const MixerShape& shape, float rate, float logit) {
-  switch (shape.decay_gate) {
-    case DecayGate::kBoundedSigmoid: return shape.decay_bound * sigmoid(rate * logit);
-    case DecayGate::kLogSigmoid: {  // log(sigmoid(x)) = -softplus(-x)
-      const float log_decay = -kLogSigmoidFactor * softplus(-logit);
-      return log_decay < shape.decay_bound ? shape.decay_bound : log_decay;
-    }
-    case DecayGate::kNone: return 0;
-    default: return -rate * softplus(logit);
-  }
-}
-
 struct DecayGates {
   float g;
   float beta;  // of a time step
@@ -33,7 +21,9 @@ DS_DEVICE DecayGates decay_gates(const MixerCall& call, const float* in, int e) 
   const float rate = w.a_log == nullptr ? 1.0f : expf(w.a_log[head]);
   const float logit =
       in[call.layer.projection.decay + e] + (w.dt_bias == nullptr ? 0.0f : w.dt_bias[e]);
-  if (shape.decay_gate != DecayGate::kTimeStep) return {log_decay_of(shape, rate, logit), 0};
+  if (shape.decay_gate != DecayGate::kTimeStep) {
+    return {log_decay_of(shape.decay_gate, shape.decay_bound, rate, logit), 0};
+  }
   float step = softplus(logit);
   if (step < shape.time_step_min) step = shape.time_step_min;
   if (step > shape.time_step_max) step = shape.time_step_max;
