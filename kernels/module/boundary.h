@@ -95,7 +95,7 @@ constexpr CrossingType kCrossingTypes[] = {
     kTypeOutputNorm,
     kTypeNormaliser,
     kTypeGateInput,
-    kTypeProducts,
+    kTypeMatmulKernels,
     kTypeMixerVectorIndices,
     kTypeAnyArray,
     kTypeQueryConditioning,

@@ -124,7 +124,7 @@ CudaBackend from_file(const std::filesystem::path& path, const cuda::ModuleOptio
 
 CudaBackend load_cuda_backend(const std::string& path, const CudaOptions& chosen) {
   cuda::ModuleOptions options;
-  if (chosen.library_products) options.products = cuda::Products::kLibraryForRows;
+  if (chosen.library_matmuls) options.matmuls = cuda::MatmulKernels::kLibraryForRows;
   std::error_code ignored;
   const char* named = std::getenv("DELTASERVE_CUDA_MODULE");
   if (!path.empty() || (named != nullptr && *named != 0)) {

@@ -11,7 +11,7 @@ namespace deltaserve {
 struct CudaOptions {
   // Uses cuBLASLt for all matmuls of bf16 weights, with the algorithm it chooses for each number of
   // rows: a row's bits then depend on the batch.
-  bool library_products = false;
+  bool library_matmuls = false;
 };
 
 struct CudaBackend {

@@ -4,8 +4,8 @@
 
 namespace deltaserve::cuda {
 
-// Which kernel multiplies by bf16 weights; f32 weights always take launch_plain_product.
-enum class Products : uint8_t {
+// Which kernel multiplies by bf16 weights; f32 weights always take launch_plain_matmul.
+enum class MatmulKernels : uint8_t {
   // Decode rows by own kernels; prefill rows by cuBLASLt, with one algorithm for all numbers of
   // them, where one is proved at load to give a row the same bits among any others. A row's bits
   // depend on its kind and no other row.
@@ -20,7 +20,7 @@ enum class Products : uint8_t {
 
 // Crosses the boundary of module.h.
 struct ModuleOptions {
-  Products products = Products::kExact;
+  MatmulKernels matmuls = MatmulKernels::kExact;
 };
 
 }  // namespace deltaserve::cuda

@@ -31,7 +31,7 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   if (options.device == Device::kCuda) {
     return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", cuda.reason));
   }
-  if (options.cuda.library_products) {
+  if (options.cuda.library_matmuls) {
     return absl::FailedPreconditionError(
         absl::StrCat("--cuda-products is for CUDA: ",
                      options.device == Device::kCpu ? "--device is cpu" : cuda.reason));
@@ -56,7 +56,7 @@ absl::Status put_on_device(const ModelOptions& options, const ModelLimits& limit
     if (options.device == Device::kCuda) {
       return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", refusal));
     }
-    if (options.cuda.library_products) {
+    if (options.cuda.library_matmuls) {
       return absl::FailedPreconditionError(absl::StrCat("--cuda-products is for CUDA: ", refusal));
     }
     loaded->why_cpu = refusal;
@@ -84,7 +84,7 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
           "there, else cpu"),
       {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
   take_one_of<bool>(
-      command->add_option("--cuda-products", options->cuda.library_products,
+      command->add_option("--cuda-products", options->cuda.library_matmuls,
                           "What multiplies on CUDA: tensor (own kernels, prompts by cuBLASLt with "
                           "one proved algorithm: a sequence's bits depend on no other in its "
                           "batch), or library (cuBLASLt's choice for every number of rows: they "

@@ -15,8 +15,8 @@ namespace {
 // Each size several times: launched, made a graph, launched as one.
 TEST(CudaBackend, GraphsGiveTheSameBits) {
   const TinyProgram tiny(WeightFormat::kBf16);
-  Driver graphs(cuda_backend({Products::kTensor, true}), tiny.program());
-  Driver direct(cuda_backend({Products::kTensor, false}), tiny.program());
+  Driver graphs(cuda_backend({MatmulKernels::kTensor, true}), tiny.program());
+  Driver direct(cuda_backend({MatmulKernels::kTensor, false}), tiny.program());
   for (const int rows : {1, 2, 3, 5, 17, 24}) {
     for (int seed = 0; seed < 4; ++seed) {
       const auto tokens = tokens_of(rows, seed);
@@ -62,7 +62,7 @@ TEST(CudaBackend, EachPaddedSizeHasOneGraph) {
 
 TEST(CudaBackend, RunsWhereNoGraphCanBeMade) {
   const TinyProgram tiny(WeightFormat::kF32);
-  Driver direct(cuda_backend({Products::kTensor, false}), tiny.program());
+  Driver direct(cuda_backend({MatmulKernels::kTensor, false}), tiny.program());
   for (const bool has_graphs : {false, true}) {
     RuntimeLog log = {has_graphs, /*graphs_fail=*/true};
     Driver driver(logged_backend(&log), tiny.program());
@@ -92,10 +92,10 @@ TEST(CudaBackend, AForwardPassIsQueuedAhead) {
   const TinyProgram tiny(WeightFormat::kF32);
   for (const bool graphs : {false, true}) {
     RuntimeLog log;
-    Driver ahead(logged_backend(&log, {Products::kTensor, graphs}), tiny.program());
+    Driver ahead(logged_backend(&log, {MatmulKernels::kTensor, graphs}), tiny.program());
     EXPECT_EQ(ahead->steps_ahead(), 1);
     const int synchronized = log.synchronized;
-    Driver alone(cuda_backend({Products::kTensor, false}), tiny.program());
+    Driver alone(cuda_backend({MatmulKernels::kTensor, false}), tiny.program());
     std::vector<DrawResult> expected[6];
     for (int i = 0; i < 6; ++i) {
       expected[i] = alone.step(tokens_of(i % 2 + 1, i), greedy_rows(i % 2 + 1));
@@ -209,7 +209,7 @@ TEST(CudaBackend, AStepAheadDrawsTheSameTokens) {
     }
     return all;
   };
-  Driver waits(cuda_backend({Products::kExact, false}), model.program(), limits);
+  Driver waits(cuda_backend({MatmulKernels::kExact, false}), model.program(), limits);
   std::vector<int32_t> tokens = {5, 6, 7};
   std::vector<std::vector<DrawResult>> expected;
   for (int i = 0; i < kSteps; ++i) {

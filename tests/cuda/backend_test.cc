@@ -17,7 +17,7 @@
 namespace deltaserve::cuda {
 namespace {
 
-class AgainstCpu : public testing::TestWithParam<std::pair<WeightFormat, Products>> {};
+class AgainstCpu : public testing::TestWithParam<std::pair<WeightFormat, MatmulKernels>> {};
 
 TEST_P(AgainstCpu, OperationsAgree) {
   const auto [format, products] = GetParam();
@@ -27,7 +27,7 @@ TEST_P(AgainstCpu, OperationsAgree) {
     Driver cpu(make_cpu_backend(&threads), TinyProgram(WeightFormat::kF32, reads).program());
     Driver gpu(cuda_backend({products, true}), TinyProgram(format, reads).program());
     // Activations are rounded to bf16 for tensor cores only.
-    const bool rounds = format == WeightFormat::kBf16 && products != Products::kPlain;
+    const bool rounds = format == WeightFormat::kBf16 && products != MatmulKernels::kPlain;
     const double tolerance = rounds ? 6e-3 : 1e-6;
     for (const int rows : {1, 3, 20}) {
       const auto truth = cpu.draw_rows(cpu.forward(tokens_of(rows)), greedy_rows(rows));
@@ -39,20 +39,21 @@ TEST_P(AgainstCpu, OperationsAgree) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, AgainstCpu,
-                         testing::Values(std::pair(WeightFormat::kF32, Products::kTensor),
-                                         std::pair(WeightFormat::kBf16, Products::kTensor),
-                                         std::pair(WeightFormat::kBf16, Products::kPlain)),
+                         testing::Values(std::pair(WeightFormat::kF32, MatmulKernels::kTensor),
+                                         std::pair(WeightFormat::kBf16, MatmulKernels::kTensor),
+                                         std::pair(WeightFormat::kBf16, MatmulKernels::kPlain)),
                          [](const auto& test) {
                            return std::string(weight_format_name(test.param.first)) +
-                                  (test.param.second == Products::kPlain ? "_plain" : "_tensor");
+                                  (test.param.second == MatmulKernels::kPlain ? "_plain"
+                                                                              : "_tensor");
                          });
 
 // Columns of a wider buffer, inner sizes that are not aligned, activations that nobody rounded.
 TEST(CudaBackend, PrefillRowsByTheLibraryAgree) {
   for (const Reads reads : {Reads::kX, Reads::kWideX}) {
     const TinyProgram tiny(WeightFormat::kBf16, reads);
-    for (const Products products : {Products::kExact, Products::kLibraryForRows}) {
-      Driver own(cuda_backend({Products::kTensor, true}), tiny.program());
+    for (const MatmulKernels products : {MatmulKernels::kExact, MatmulKernels::kLibraryForRows}) {
+      Driver own(cuda_backend({MatmulKernels::kTensor, true}), tiny.program());
       Driver library(cuda_backend({products, true}), tiny.program());
       for (const int32_t num_prefill : {0, 1, 4, 9}) {
         const auto expected = own.draw_rows(own.forward(tokens_of(9), num_prefill), greedy_rows(9));
@@ -118,7 +119,7 @@ TEST(CudaBackend, SaysWhatThereWasNotEnoughMemoryFor) {
   std::vector<std::string> reasons;
   for (int refused = 1;; ++refused) {
     RuntimeLog log;
-    const auto backend = logged_backend(&log, {Products::kPlain, true, /*overlap=*/false});
+    const auto backend = logged_backend(&log, {MatmulKernels::kPlain, true, /*overlap=*/false});
     log.allocations = 0;
     log.refused_allocation = refused;
     const std::string failure = backend->load(model.program(), {8, 8, 8, 2});
@@ -138,7 +139,7 @@ TEST(CudaBackend, SaysWhatThereWasNotEnoughMemoryFor) {
 #ifndef __CUDACC__
 TEST(CudaBackend, SaysThatThereIsNoLibrary) {
   pretended_library.is_there = false;
-  const std::string text = cuda_backend({Products::kExact, true})->description();
+  const std::string text = cuda_backend({MatmulKernels::kExact, true})->description();
   pretended_library = {};
   EXPECT_NE(text.find("warning"), std::string::npos) << text;
   EXPECT_NE(text.find("cuBLASLt"), std::string::npos) << text;
@@ -148,7 +149,7 @@ TEST(CudaBackend, SaysThatThereIsNoLibrary) {
 // Wherever the first comparison goes wrong, of the kernels in turn.
 TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
   const TinyProgram tiny(WeightFormat::kBf16);
-  Driver plain(cuda_backend({Products::kPlain, true}), tiny.program());
+  Driver plain(cuda_backend({MatmulKernels::kPlain, true}), tiny.program());
   const auto expected = plain.step(tokens_of(3), greedy_rows(3));
   for (int kernel = 1; kernel <= 6; ++kernel) {
     RuntimeLog log;

@@ -56,7 +56,7 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
     // A row more than the product has, which nobody may touch either.
     std::vector<float> out(static_cast<size_t>((count + 1) * out_stride), NAN);
     for (int r = 0; r < count; ++r) std::fill_n(&out[r * out_stride + kMargin], shape_.out, start);
-    ProductCall call;
+    MatmulCall call;
     const void* weights = dtype_ == Dtype::kBf16 ? static_cast<const void*>(w_bf16_.data())
                                                  : static_cast<const void*>(w_.data());
     call.w = {weights, dtype_, shape_.out, shape_.in, stride_};
@@ -84,11 +84,11 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
   }
   std::vector<float> plain(int first, int count, float start = NAN) {
     return multiply(first, count, start,
-                    [](const ProductCall& call) { launch_plain_product({}, call); });
+                    [](const MatmulCall& call) { launch_plain_matmul({}, call); });
   }
   std::vector<float> tensor(int first, int count, TensorKernel kernel, float start = NAN) {
     return multiply(first, count, start,
-                    [kernel](const ProductCall& call) { launch_tensor_product({}, call, kernel); });
+                    [kernel](const MatmulCall& call) { launch_tensor_matmul({}, call, kernel); });
   }
   std::vector<TensorKernel> kernels(int rows) const {
     if (dtype_ != Dtype::kBf16) return {};
@@ -177,7 +177,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Product,
                          });
 
 // More segments than a block has warps.
-TEST(TensorProduct, LongRowsSumTheirSegmentsInOrder) {
+TEST(TensorMatmul, LongRowsSumTheirSegmentsInOrder) {
   constexpr int kIn = 19 * kTensorSegment;
   std::vector<uint16_t> w(16 * kIn, f32_to_bf16(0));
   std::vector<uint16_t> x(kIn, f32_to_bf16(1));
@@ -190,21 +190,21 @@ TEST(TensorProduct, LongRowsSumTheirSegmentsInOrder) {
   }
   for (const TensorKernel kernel : {TensorKernel::kFewRows, TensorKernel::kTile64}) {
     std::vector<float> out(16, NAN);
-    ProductCall call;
+    MatmulCall call;
     call.w = {w.data(), Dtype::kBf16, 16, kIn, kIn};
     call.x_bf16 = x.data();
     call.x_bf16_stride = kIn;
     call.out = out.data();
     call.out_stride = 16;
     call.num_rows = 1;
-    launch_tensor_product({}, call, kernel);
+    launch_tensor_matmul({}, call, kernel);
     for (const float value : out) EXPECT_EQ(value, 0x1p25f + 18 * kTensorSegment);
   }
 }
 
 // Measured on an H200 (us of few rows and tiles of 32, 64, 128): q340 in at 32: 9.7, 8.1, 12.6,
 // 23.4 and so on.
-TEST(TensorProduct, AutoTakesWhatWasMeasuredToBeFastest) {
+TEST(TensorMatmul, AutoTakesWhatWasMeasuredToBeFastest) {
   struct Case {
     int outs, in, rows;
     TensorKernel fastest;
@@ -231,7 +231,7 @@ TEST(TensorProduct, AutoTakesWhatWasMeasuredToBeFastest) {
                         Case{2048, 5632, 32, TensorKernel::kFewRows},
                         Case{2048, 5632, 128, TensorKernel::kTile32},
                         Case{2048, 5632, 8192, TensorKernel::kTile128}}) {
-    ProductCall call;
+    MatmulCall call;
     call.w = {nullptr, Dtype::kBf16, c.outs, c.in, c.in};
     call.num_rows = c.rows;
     EXPECT_EQ(fastest_kernel(call), c.fastest) << c.outs << " " << c.in << " " << c.rows;

@@ -98,7 +98,7 @@ TEST(Module, ForwardsEveryCallAsItIs) {
   with.results = {};
   {
     CudaBackend loaded =
-        load_cuda_backend(module_path("recorded_module"), {.library_products = true});
+        load_cuda_backend(module_path("recorded_module"), {.library_matmuls = true});
     ASSERT_NE(loaded.backend, nullptr) << loaded.reason;
     EXPECT_EQ(call_everything(loaded.backend.get(), &with), expected);
   }

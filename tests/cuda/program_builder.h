@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cuda/self_test/layer_proof.h"
+#include "kernels/cuda/self_test/layer_self_test.h"
 #include "kernels/program/program.h"
 
 namespace deltaserve {

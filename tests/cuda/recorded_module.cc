@@ -13,7 +13,7 @@ std::string calls;
 
 std::unique_ptr<Backend> cuda::make_cuda_backend(std::unique_ptr<Runtime>,
                                                  const BackendOptions& options) {
-  calls += "products " + std::to_string(static_cast<int>(options.products)) + "\n";
+  calls += "products " + std::to_string(static_cast<int>(options.matmuls)) + "\n";
   return make_recording_backend(&calls);
 }
 

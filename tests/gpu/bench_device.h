@@ -148,7 +148,7 @@ struct Limits {
 };
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort);
 
-void bench_products(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
+void bench_matmuls(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill_layer(cuda::Runtime& runtime, const Effort& effort);
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);

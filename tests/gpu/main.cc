@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
       limits = gpu_bench::measure_limits(*runtime, effort);
     }
   }
-  if (has("products")) gpu_bench::bench_products(*runtime, effort, limits);
+  if (has("products")) gpu_bench::bench_matmuls(*runtime, effort, limits);
   if (has("decode")) gpu_bench::bench_layer(*runtime, effort, limits);
   if (has("decode")) gpu_bench::bench_decode(*runtime, effort, limits);
   if (has("prefill")) gpu_bench::bench_prefill(*runtime, effort, limits);

@@ -138,7 +138,7 @@ DS_DEVICE int count_shared(int* counter, int value) {
 }
 
 // A product that is rounded before anything is added to it.
-DS_DEVICE float rounded_product(float a, float b) {
+DS_DEVICE float rounded_matmul(float a, float b) {
   return __fmul_rn(a, b);
 }
 

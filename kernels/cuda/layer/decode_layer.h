@@ -17,7 +17,8 @@ int32_t one_launch_rows(const MixerShape& shape);
 
 // Decode rows of the step, whose decode segments have one row each: fills MixerCall::out and
 // out_bf16, updates states and tails. Needs compute capability 9.0. Bits are those of the passes,
-// as far as nvcc compiles what both share to the same instructions (layer_proof.h compares them).
+// as far as nvcc compiles what both share to the same instructions (layer_self_test.h compares
+// them).
 void launch_decode_layer(simt::Stream stream, const LayerCall& call);
 
 }  // namespace deltaserve::cuda

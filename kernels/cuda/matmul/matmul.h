@@ -1,8 +1,8 @@
 // Products of activations with weights, out (+)= x w^T, summed in float.
 //
 // The bits of an output depend on its row of activations and its row of weights only, never on how
-// many rows are multiplied together. launch_plain_product: one chain of multiply-adds over the
-// inner index in order. launch_tensor_product: the inner index is cut into segments of
+// many rows are multiplied together. launch_plain_matmul: one chain of multiply-adds over the
+// inner index in order. launch_tensor_matmul: the inner index is cut into segments of
 // kTensorSegment; a segment is one chain of the tensor core's products from zero, and the segments
 // are added in order. All its kernels give the same bits.
 #pragma once
@@ -13,12 +13,12 @@ namespace deltaserve::cuda {
 
 inline constexpr int kTensorSegment = 256;
 
-struct ProductCall {
+struct MatmulCall {
   DeviceMatrix w;
-  const float* x = nullptr;  // [num_rows, w.columns]; launch_plain_product reads it
+  const float* x = nullptr;  // [num_rows, w.columns]; launch_plain_matmul reads it
   int64_t x_stride = 0;
   // The same rounded to bf16, [num_rows, w.stride]: zeros from w.columns on, rows 16-byte aligned.
-  // launch_tensor_product reads it.
+  // launch_tensor_matmul reads it.
   const uint16_t* x_bf16 = nullptr;
   int64_t x_bf16_stride = 0;
   float* out = nullptr;  // [num_rows, w.rows]
@@ -28,7 +28,7 @@ struct ProductCall {
 };
 
 // Any weights. The reference of the other, and its fallback.
-void launch_plain_product(simt::Stream stream, const ProductCall& call);
+void launch_plain_matmul(simt::Stream stream, const MatmulCall& call);
 
 // bf16 weights. `kernel`: for tests and benchmarks; kAuto takes what should be fastest.
 enum class TensorKernel : uint8_t {
@@ -40,9 +40,9 @@ enum class TensorKernel : uint8_t {
 };
 inline constexpr int kMaxFewRows = 32;
 // What kAuto takes: of the shape of the weights and the number of rows.
-TensorKernel fastest_kernel(const ProductCall& call);
-void launch_tensor_product(simt::Stream stream, const ProductCall& call,
-                           TensorKernel kernel = TensorKernel::kAuto);
+TensorKernel fastest_kernel(const MatmulCall& call);
+void launch_tensor_matmul(simt::Stream stream, const MatmulCall& call,
+                          TensorKernel kernel = TensorKernel::kAuto);
 
 // to [num_rows, padded to a multiple of 8 columns] = x [num_rows, columns] to nearest even, then
 // zeros.

@@ -1,5 +1,5 @@
 // Products of bf16 by cuBLASLt. matmul_library_device.cc is CUDA's; matmul_library_host.cc pretends
-// to be one, for tests. Which of its algorithms are used: library_proof.h, products.h.
+// to be one, for tests. Which of its algorithms are used: library_self_test.h, matmuls.h.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -17,21 +17,21 @@ struct LibraryAlgorithm {
   bool whole = false;  // one block sums an output from first to last, and it gets no workspace
 };
 
-// Of a ProductCall it reads w, x_bf16 and what stands behind them. Outputs are w.rows + w.padding.
-class ProductLibrary {
+// Of a MatmulCall it reads w, x_bf16 and what stands behind them. Outputs are w.rows + w.padding.
+class MatmulLibrary {
  public:
   // Null where there is no library, or no memory for its workspace. `runtime` must outlive it.
-  static std::unique_ptr<ProductLibrary> create(Runtime& runtime);
-  virtual ~ProductLibrary() = default;
+  static std::unique_ptr<MatmulLibrary> create(Runtime& runtime);
+  virtual ~MatmulLibrary() = default;
 
-  // At load: at most `most` algorithms for products like `call`, whose pointers do not count, what
+  // At load: at most `most` algorithms for matmuls like `call`, whose pointers do not count, what
   // the library thinks fastest first. `whole`: only those that are, as far as they tell.
-  virtual std::vector<LibraryAlgorithm> candidates(const ProductCall& call, int most,
+  virtual std::vector<LibraryAlgorithm> candidates(const MatmulCall& call, int most,
                                                    bool whole) = 0;
-  // Whether the algorithm can do a product like `call`, whose pointers do not count.
-  virtual bool takes(const LibraryAlgorithm& algorithm, const ProductCall& call) = 0;
-  // As launch_tensor_product. False: the library refused, and nothing was launched.
-  virtual bool multiply(const LibraryAlgorithm& algorithm, const ProductCall& call) = 0;
+  // Whether the algorithm can do a matmul like `call`, whose pointers do not count.
+  virtual bool takes(const LibraryAlgorithm& algorithm, const MatmulCall& call) = 0;
+  // As launch_tensor_matmul. False: the library refused, and nothing was launched.
+  virtual bool multiply(const LibraryAlgorithm& algorithm, const MatmulCall& call) = 0;
   // For logs.
   virtual std::string name(const LibraryAlgorithm& algorithm) const = 0;
 };

@@ -24,7 +24,7 @@ struct Problem {
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t w, x, out;
 
-  explicit Problem(const ProductCall& call) {
+  explicit Problem(const MatmulCall& call) {
     const cublasOperation_t transposed = CUBLAS_OP_T;
     cublasLtMatmulDescInit(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     cublasLtMatmulDescSetAttribute(&operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
@@ -51,13 +51,13 @@ T setting(const LibraryAlgorithm& algorithm, cublasLtMatmulAlgoConfigAttributes_
   return value;
 }
 
-class CublasLt final : public ProductLibrary {
+class CublasLt final : public MatmulLibrary {
  public:
   CublasLt(Runtime& runtime, cublasLtHandle_t handle, Memory<unsigned char> workspace)
       : runtime_(runtime), handle_(handle), workspace_(std::move(workspace)) {}
   ~CublasLt() override { cublasLtDestroy(handle_); }
 
-  std::vector<LibraryAlgorithm> candidates(const ProductCall& call, int most, bool whole) override {
+  std::vector<LibraryAlgorithm> candidates(const MatmulCall& call, int most, bool whole) override {
     Problem problem(call);
     cublasLtMatmulPreferenceOpaque_t preference;
     cublasLtMatmulPreferenceInit(&preference);
@@ -96,7 +96,7 @@ class CublasLt final : public ProductLibrary {
     return found;
   }
 
-  bool takes(const LibraryAlgorithm& algorithm, const ProductCall& call) override {
+  bool takes(const LibraryAlgorithm& algorithm, const MatmulCall& call) override {
     Problem problem(call);
     cublasLtMatmulHeuristicResult_t result;
     return cublasLtMatmulAlgoCheck(handle_, &problem.operation, &problem.w, &problem.x,
@@ -105,7 +105,7 @@ class CublasLt final : public ProductLibrary {
            result.workspaceSize <= workspace_of(algorithm);
   }
 
-  bool multiply(const LibraryAlgorithm& algorithm, const ProductCall& call) override {
+  bool multiply(const LibraryAlgorithm& algorithm, const MatmulCall& call) override {
     if (!aligned(call.w.data, call.w.stride * 2)) return false;
     if (!aligned(call.x_bf16, call.x_bf16_stride * 2)) return false;
     if (!aligned(call.out, call.out_stride * 4)) return false;
@@ -147,7 +147,7 @@ class CublasLt final : public ProductLibrary {
 
 }  // namespace
 
-std::unique_ptr<ProductLibrary> ProductLibrary::create(Runtime& runtime) {
+std::unique_ptr<MatmulLibrary> MatmulLibrary::create(Runtime& runtime) {
   Memory<unsigned char> workspace(runtime, kWorkspaceBytes);
   if (workspace.empty()) return nullptr;
   cublasLtHandle_t handle = nullptr;

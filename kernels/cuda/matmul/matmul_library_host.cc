@@ -17,7 +17,7 @@ enum Candidate : uint64_t {
 
 // From the last input feature to the first, in double: other bits than those of our kernels. The
 // order of the sum is all that a split changes.
-float sum_of(const ProductCall& call, int64_t out, int64_t row, bool split) {
+float sum_of(const MatmulCall& call, int64_t out, int64_t row, bool split) {
   const auto* w = static_cast<const uint16_t*>(call.w.data) + out * call.w.stride;
   const uint16_t* x = call.x_bf16 + row * call.x_bf16_stride;
   const int64_t middle = split ? call.w.stride / 2 : 0;
@@ -29,7 +29,7 @@ float sum_of(const ProductCall& call, int64_t out, int64_t row, bool split) {
   return parts[0] + parts[1];
 }
 
-void multiply_now(const ProductCall& call, uint64_t candidate) {
+void multiply_now(const MatmulCall& call, uint64_t candidate) {
   const bool split = candidate == kSplitsFewRows && call.num_rows < 8;
   const bool forgets = candidate == kForgetsARow && call.num_rows > 4;
   for (int64_t row = 0; row < call.num_rows - (forgets ? 1 : 0); ++row) {
@@ -41,11 +41,11 @@ void multiply_now(const ProductCall& call, uint64_t candidate) {
   }
 }
 
-class Pretended final : public ProductLibrary {
+class Pretended final : public MatmulLibrary {
  public:
   explicit Pretended(Runtime& runtime) : runtime_(runtime) {}
 
-  std::vector<LibraryAlgorithm> candidates(const ProductCall&, int most, bool whole) override {
+  std::vector<LibraryAlgorithm> candidates(const MatmulCall&, int most, bool whole) override {
     std::vector<LibraryAlgorithm> found;
     for (uint64_t i = 0; i < kNumCandidates; ++i) {
       const bool good = i == kGood || (!whole && i == kSplitsFewRows);
@@ -54,10 +54,10 @@ class Pretended final : public ProductLibrary {
     found.resize(std::min(found.size(), static_cast<size_t>(most)));
     return found;
   }
-  bool takes(const LibraryAlgorithm& algorithm, const ProductCall& call) override {
+  bool takes(const LibraryAlgorithm& algorithm, const MatmulCall& call) override {
     return algorithm.data[0] != kRefusesThreeRows || call.num_rows != 3;
   }
-  bool multiply(const LibraryAlgorithm& algorithm, const ProductCall& call) override {
+  bool multiply(const LibraryAlgorithm& algorithm, const MatmulCall& call) override {
     if (!takes(algorithm, call)) return false;
     const simt::Stream stream = runtime_.stream();
     stream.queue->push_back({{}, [=] { multiply_now(call, algorithm.data[0]); }});
@@ -73,7 +73,7 @@ class Pretended final : public ProductLibrary {
 
 }  // namespace
 
-std::unique_ptr<ProductLibrary> ProductLibrary::create(Runtime& runtime) {
+std::unique_ptr<MatmulLibrary> MatmulLibrary::create(Runtime& runtime) {
   return pretended_library.is_there ? std::make_unique<Pretended>(runtime) : nullptr;
 }
 

@@ -27,7 +27,7 @@ DS_DEVICE float weight_at(const uint16_t* data, int64_t index) {
 
 // grid [tiles of outputs, tiles of rows]
 template <class Weight, class Tile>
-DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_kernel(ProductCall call) {
+DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_kernel(MatmulCall call) {
   simt::await_launches_before();
   constexpr int kOuts = kTileOuts / kOutThreads;
   constexpr int kRows = Tile::kRows / kRowThreads;
@@ -86,7 +86,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_kernel(ProductCall call) {
 }
 
 template <class Weight, class Tile>
-void launch_tile(simt::Stream stream, const ProductCall& call) {
+void launch_tile(simt::Stream stream, const MatmulCall& call) {
   const simt::Grid grid = {static_cast<int>((call.w.rows + kTileOuts - 1) / kTileOuts),
                            (call.num_rows + Tile::kRows - 1) / Tile::kRows};
   const int shared =
@@ -95,7 +95,7 @@ void launch_tile(simt::Stream stream, const ProductCall& call) {
 }
 
 template <class Weight>
-void launch_weight(simt::Stream stream, const ProductCall& call) {
+void launch_weight(simt::Stream stream, const MatmulCall& call) {
   if (call.num_rows <= 8) return launch_tile<Weight, PlainTile<8, 64>>(stream, call);
   launch_tile<Weight, PlainTile<64, 16>>(stream, call);
 }
@@ -116,7 +116,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1)
 
 }  // namespace
 
-void launch_plain_product(simt::Stream stream, const ProductCall& call) {
+void launch_plain_matmul(simt::Stream stream, const MatmulCall& call) {
   if (call.w.dtype == Dtype::kF32) return launch_weight<float>(stream, call);
   launch_weight<uint16_t>(stream, call);
 }

@@ -3,7 +3,7 @@
 //
 // A lane loads 16 bytes, 8 neighbouring input features of one row, and gives them to two products:
 // of 32 input features, lane pair p has 8 p .. 8 p + 7, the first four of which go into the first
-// product. Both operands are permuted alike, so no fragment needs an exchange or a transposing
+// matmul. Both operands are permuted alike, so no fragment needs an exchange or a transposing
 // load, and every kernel sums in the same order.
 #include <algorithm>
 
@@ -20,7 +20,7 @@ constexpr int kLoad = 8;      // bf16 in it
 
 constexpr int64_t kMultiprocessors = 132;  // of the device that times are of: an H200
 
-// Two products of 32 input features: `low`, `high` of outputs group and group + 8, `x` of row
+// Two matmuls of 32 input features: `low`, `high` of outputs group and group + 8, `x` of row
 // group, each the lane's 8 features.
 DS_DEVICE void multiply_depth(const simt::Words4& low, const simt::Words4& high,
                               const simt::Words4& x, simt::MmaD& sum) {
@@ -40,7 +40,7 @@ DS_DEVICE int64_t smaller(int64_t a, int64_t b) {
 }
 
 // ---- Few rows: a block has 16 outputs of all rows, each of its warps some of the segments. A
-// warp's loads of a segment are all under way before its first product.
+// warp's loads of a segment are all under way before its first matmul.
 
 constexpr int kSegmentLoads = kTensorSegment / kDepth;
 
@@ -50,9 +50,9 @@ constexpr int few_rows_warps(int row_tiles) {
 }
 
 // A segment of the block's outputs.
-class SegmentProduct {
+class SegmentMatmul {
  public:
-  DS_DEVICE SegmentProduct(const ProductCall& call, int64_t first_out)
+  DS_DEVICE SegmentMatmul(const MatmulCall& call, int64_t first_out)
       : call_(call),
         first_out_(first_out + simt::lane_index() / 4),
         k_lane_(simt::lane_index() % 4 * kLoad) {}
@@ -66,7 +66,7 @@ class SegmentProduct {
       load_weights<false>();
     }
   }
-  // sums += the segment's products, of 8 rows a tile.
+  // sums += the segment's matmuls, of 8 rows a tile.
   template <int kRowTiles>
   DS_DEVICE void multiply(simt::MmaD (&sums)[kRowTiles]) const {
     if (is_whole()) {
@@ -114,7 +114,7 @@ class SegmentProduct {
     }
   }
 
-  const ProductCall& call_;
+  const MatmulCall& call_;
   int64_t first_out_;  // of the lane
   int k_lane_;
   int64_t first_k_ = 0;
@@ -124,20 +124,20 @@ class SegmentProduct {
 // grid [tiles of 16 outputs]; shared memory float [segments, 8 kRowTiles, 16]
 template <int kRowTiles>
 DS_KERNEL void DS_BOUNDS(few_rows_warps(kRowTiles) * simt::kWarp, 1)
-    few_rows_kernel(ProductCall call, int segments) {
+    few_rows_kernel(MatmulCall call, int segments) {
   constexpr int kBlockSums = kRowTiles * kRowTile * kOutTile;
   const int num_warps = simt::block_threads() / simt::kWarp;
   auto* partial = static_cast<float*>(simt::shared_memory());
   const int64_t first_out = int64_t{simt::block_index().x} * kOutTile;
   const int group = simt::lane_index() / 4;
   const int pair = simt::lane_index() % 4;
-  SegmentProduct product(call, first_out);
-  product.load(simt::warp_index());  // weights are there; what they are multiplied with may not be
+  SegmentMatmul matmul(call, first_out);
+  matmul.load(simt::warp_index());  // weights are there; what they are multiplied with may not be
   simt::await_launches_before();
   for (int s = simt::warp_index(); s < segments; s += num_warps) {
     simt::MmaD sums[kRowTiles] = {};
-    if (s >= num_warps) product.load(s);
-    product.multiply(sums);
+    if (s >= num_warps) matmul.load(s);
+    matmul.multiply(sums);
     DS_UNROLL
     for (int tile = 0; tile < kRowTiles; ++tile) {
       DS_UNROLL
@@ -159,21 +159,21 @@ DS_KERNEL void DS_BOUNDS(few_rows_warps(kRowTiles) * simt::kWarp, 1)
   }
 }
 
-int segments_of(const ProductCall& call) {
+int segments_of(const MatmulCall& call) {
   return static_cast<int>((call.w.stride + kTensorSegment - 1) / kTensorSegment);
 }
 // Shared memory of a block.
-int few_rows_bytes(const ProductCall& call) {
+int few_rows_bytes(const MatmulCall& call) {
   const int row_tiles = call.num_rows <= 8 ? 1 : call.num_rows <= 16 ? 2 : 4;
   return segments_of(call) * row_tiles * kRowTile * kOutTile * static_cast<int>(sizeof(float));
 }
-bool takes_few_rows(const ProductCall& call) {
+bool takes_few_rows(const MatmulCall& call) {
   constexpr int kMaxBytes = 96 * 1024;
   return call.num_rows <= kMaxFewRows && few_rows_bytes(call) <= kMaxBytes;
 }
 
 template <int kRowTiles>
-void launch_few_rows(simt::Stream stream, const ProductCall& call) {
+void launch_few_rows(simt::Stream stream, const MatmulCall& call) {
   const int segments = segments_of(call);
   // All warps have as many segments, or one less.
   const int rounds = (segments + few_rows_warps(kRowTiles) - 1) / few_rows_warps(kRowTiles);
@@ -214,9 +214,9 @@ DS_DEVICE int stage_place(int row, int load) {
 }
 
 template <class Tile>
-class TileProduct {
+class TileMatmul {
  public:
-  DS_DEVICE explicit TileProduct(const ProductCall& call)
+  DS_DEVICE explicit TileMatmul(const MatmulCall& call)
       : call_(call),
         stages_(static_cast<simt::Words4*>(simt::shared_memory())),
         first_out_(int64_t{simt::block_index().x} * Tile::kOuts),
@@ -333,7 +333,7 @@ class TileProduct {
     }
   }
 
-  const ProductCall& call_;
+  const MatmulCall& call_;
   simt::Words4* stages_;
   int64_t first_out_, first_row_;  // of the block
   simt::MmaD sums_[Tile::kWarpOutTiles][Tile::kWarpRowTiles] = {};
@@ -342,13 +342,13 @@ class TileProduct {
 
 // grid [tiles of outputs, tiles of rows]
 template <class Tile>
-DS_KERNEL void DS_BOUNDS(Tile::kThreads, 1) tile_kernel(ProductCall call) {
+DS_KERNEL void DS_BOUNDS(Tile::kThreads, 1) tile_kernel(MatmulCall call) {
   simt::await_launches_before();
-  TileProduct<Tile>(call).run();
+  TileMatmul<Tile>(call).run();
 }
 
 template <class Tile>
-void launch_tile(simt::Stream stream, const ProductCall& call) {
+void launch_tile(simt::Stream stream, const MatmulCall& call) {
   const simt::Grid grid = {static_cast<int>((call.w.rows + Tile::kOuts - 1) / Tile::kOuts),
                            (call.num_rows + Tile::kRows - 1) / Tile::kRows};
   simt::launch(stream, grid, Tile::kThreads, Tile::kSharedBytes, tile_kernel<Tile>, call);
@@ -361,14 +361,14 @@ using Tile128 = Tile<2, 4, 4, 4, 3>;
 
 // Microseconds of a stage of kStageDepth input features on an H200: of the tiles that a
 // multiprocessor works on, one after the other or side by side, the first few wait for memory only
-// (`alone`), then each adds to the time. Fitted to measured products of 8 to 8,192 rows and nine
+// (`alone`), then each adds to the time. Fitted to measured matmuls of 8 to 8,192 rows and nine
 // shapes, of which the least of these times is never more than 4 % behind the fastest
 // (`gpu_bench products`).
 struct StageTime {
   double alone, first, each;
 };
 template <class Tile>
-double stage_time(const ProductCall& call, const StageTime& time) {
+double stage_time(const MatmulCall& call, const StageTime& time) {
   const int64_t tiles = ((call.w.rows + Tile::kOuts - 1) / Tile::kOuts) *
                         ((call.num_rows + Tile::kRows - 1) / Tile::kRows);
   const int64_t of_one = (tiles + kMultiprocessors - 1) / kMultiprocessors;
@@ -377,7 +377,7 @@ double stage_time(const ProductCall& call, const StageTime& time) {
 
 }  // namespace
 
-TensorKernel fastest_kernel(const ProductCall& call) {
+TensorKernel fastest_kernel(const MatmulCall& call) {
   // Weights straight to registers: up to 24 rows at least as fast as the smallest tiles, then
   // where no multiprocessor has two blocks.
   const bool one_block_each = (call.w.rows + kOutTile - 1) / kOutTile <= kMultiprocessors;
@@ -390,7 +390,7 @@ TensorKernel fastest_kernel(const ProductCall& call) {
   return tile64 <= tile32 ? TensorKernel::kTile64 : TensorKernel::kTile32;
 }
 
-void launch_tensor_product(simt::Stream stream, const ProductCall& call, TensorKernel kernel) {
+void launch_tensor_matmul(simt::Stream stream, const MatmulCall& call, TensorKernel kernel) {
   DS_CHECK(call.w.dtype == Dtype::kBf16 && call.w.stride % kLoad == 0);
   DS_CHECK(call.x_bf16 != nullptr && call.x_bf16_stride % kLoad == 0);
   if (call.num_rows == 0) return;

@@ -58,7 +58,7 @@ void* create(const ModuleOptions* options, char* reason, size_t bytes) noexcept 
     std::unique_ptr<Runtime> runtime = Runtime::create(&error);
     if (runtime == nullptr) return error;
     BackendOptions chosen;
-    chosen.products = options->products;
+    chosen.matmuls = options->matmuls;
     made = make_cuda_backend(std::move(runtime), chosen).release();
     return error;
   };

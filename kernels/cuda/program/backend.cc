@@ -30,7 +30,7 @@ class CudaBackend final : public Backend {
   CudaBackend(std::unique_ptr<Runtime> runtime, const BackendOptions& options)
       : options_(options),
         runtime_(std::move(runtime)),
-        products_(*runtime_, options.products),
+        matmuls_(*runtime_, options.matmuls),
         graphs_(*runtime_) {}
   ~CudaBackend() override { runtime_->synchronize(); }
 
@@ -52,12 +52,12 @@ class CudaBackend final : public Backend {
     final_eps_ = program.final_eps;
     vocab_ = program.vocab;
     slot_floats_ = program.slot_bytes / static_cast<int64_t>(sizeof(float));
-    if (std::string failure = memory_.load(*runtime_, products_, program, limits);
+    if (std::string failure = memory_.load(*runtime_, matmuls_, program, limits);
         !failure.empty()) {
       return failure;
     }
     if (options_.overlap) {
-      prove_overlap(*runtime_, memory_.variants, products_.on_tensor_cores(), &memory_.warning);
+      self_test_overlap(*runtime_, memory_.variants, matmuls_.on_tensor_cores(), &memory_.warning);
     }
     if (!reserve_steps()) {
       return "not enough memory for steps of " + std::to_string(limits.rows) + " rows";
@@ -157,8 +157,8 @@ class CudaBackend final : public Backend {
       text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " + dtype_name(dtype) +
               " weights";
     }
-    if (!products_.library_choices().empty()) text += ", prefill products by cuBLASLt";
-    for (const std::string* warning : {&products_.warning(), &memory_.warning}) {
+    if (!matmuls_.library_choices().empty()) text += ", prefill matmuls by cuBLASLt";
+    for (const std::string* warning : {&matmuls_.warning(), &memory_.warning}) {
       if (!warning->empty()) text += "; warning: " + *warning;
     }
     return text;
@@ -173,7 +173,7 @@ class CudaBackend final : public Backend {
     }
     memory.slots = int64_t{limits_.slots} * static_cast<int64_t>(slot_bytes() + sizeof(int32_t));
     size_t scratch = memory_.scratch.bytes() + step_memory_.bytes() + draw_memory_.bytes() +
-                     adjusted_.bytes() + results_.bytes() + products_.bytes();
+                     adjusted_.bytes() + results_.bytes() + matmuls_.bytes();
     for (const DeviceBuffer& buffer : memory_.buffers) scratch += buffer.bytes();
     memory.scratch = static_cast<int64_t>(scratch);
     return memory;
@@ -189,7 +189,7 @@ class CudaBackend final : public Backend {
     return !adjusted_.empty() && !results_.empty() && !host_results_.empty() &&
            step_memory_.reserve(*runtime_, {limits_.rows, limits_.segments}) &&
            draw_memory_.reserve(*runtime_, {draws, vocab_, options_.draw_extra_bytes}) &&
-           products_.reserve(std::max(limits_.rows, memory_.draw_block));
+           matmuls_.reserve(std::max(limits_.rows, memory_.draw_block));
   }
 
   float* slot(int index) const {
@@ -230,17 +230,17 @@ class CudaBackend final : public Backend {
     }
   }
 
-  static ProductRows product_rows(const DeviceBuffer& x, int32_t column) {
+  static MatmulRows matmul_rows(const DeviceBuffer& x, int32_t column) {
     return {x.data.get() + column, x.bf16_current ? x.bf16.get() + column : nullptr, x.stride};
   }
 
   void run_matmul(const Op& op) {
-    const ProductRows x = product_rows(memory_.buffer(op.in), op.in_column);
+    const MatmulRows x = matmul_rows(memory_.buffer(op.in), op.in_column);
     const DeviceMatrix& w = memory_.matrix(op.weight);
     const DeviceRows out = memory_.buffer(op.out).changed();
     const bool fills_rows = op.out_column == 0 && w.rows == out.columns;
-    products_.multiply(w, x, step_.view.num_rows, step_.view.num_decode_rows, op.accumulate,
-                       {out.data + op.out_column, out.stride, fills_rows});
+    matmuls_.multiply(w, x, step_.view.num_rows, step_.view.num_decode_rows, op.accumulate,
+                      {out.data + op.out_column, out.stride, fills_rows});
     if (op.bias < 0) return;
     launch_add_bias(runtime_->stream(), memory_.vector(op.bias).get(), w.rows, step_.view.num_rows,
                     out, op.out_column);
@@ -287,8 +287,8 @@ class CudaBackend final : public Backend {
       launch_rms_norm(stream, hidden.rows(), draws.rows + begin, norm.get(), final_eps_, count,
                       drawn.written());
       // Of rows of either kind: all are few, and take the kernels of decode rows.
-      products_.multiply(output, product_rows(drawn, 0), count, count, false,
-                         {logits.data.get(), logits.stride, false});
+      matmuls_.multiply(output, matmul_rows(drawn, 0), count, count, false,
+                        {logits.data.get(), logits.stride, false});
       EvaluateCall call;
       call.logits = logits.data.get();
       call.logits_stride = logits.stride;
@@ -320,7 +320,7 @@ class CudaBackend final : public Backend {
 
   const BackendOptions options_;
   const std::unique_ptr<Runtime> runtime_;  // before all that has memory of it
-  ProductRunner products_;
+  MatmulRunner matmuls_;
   ProgramMemory memory_;
   Graphs graphs_;
 

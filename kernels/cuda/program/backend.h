@@ -3,17 +3,17 @@
 #include <memory>
 
 #include "kernels/cuda/device/runtime.h"
-#include "kernels/cuda/matmul/products.h"
+#include "kernels/cuda/matmul/matmul_runner.h"
 #include "kernels/program/backend.h"
 
 namespace deltaserve::cuda {
 
 struct BackendOptions {
-  Products products = Products::kExact;
+  MatmulKernels matmuls = MatmulKernels::kExact;
   // Whether decode steps of one row a sequence are filled up to padded_batch() rows and launched as
   // a graph.
   bool graphs = true;
-  // Whether launches overlap where that changes no bit (prove_overlap of layer_proof.h).
+  // Whether launches overlap where that changes no bit (self_test_overlap of layer_self_test.h).
   bool overlap = true;
   // Room for what the draws of a step adjust and mask. Where it does not suffice, the draws take
   // several passes and the host waits between them.

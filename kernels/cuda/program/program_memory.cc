@@ -80,7 +80,7 @@ size_t MixerScratch::bytes() const {
   return features.bytes() + gates.bytes() + queries.bytes() + covariance.bytes() + prefill.bytes();
 }
 
-std::string ProgramMemory::load_weights(Runtime& runtime, ProductRunner& products,
+std::string ProgramMemory::load_weights(Runtime& runtime, MatmulRunner& matmuls,
                                         const Program& program) {
   WeightLoader loader(runtime);
   weights.resize(static_cast<size_t>(program.weights.count));
@@ -106,16 +106,16 @@ std::string ProgramMemory::load_weights(Runtime& runtime, ProductRunner& product
     const auto index = static_cast<int32_t>(i);
     weights[i].every_step = !reads_only_rows(program, index);
     const bool of_draws = index == program.output;
-    if (of_steps[i] || of_draws) products.add_weight(weights[i].matrix.matrix, of_steps[i]);
+    if (of_steps[i] || of_draws) matmuls.add_weight(weights[i].matrix.matrix, of_steps[i]);
   }
   return "";
 }
 
-std::string ProgramMemory::load_buffers(Runtime& runtime, const ProductRunner& products,
+std::string ProgramMemory::load_buffers(Runtime& runtime, const MatmulRunner& matmuls,
                                         const Program& program, const Limits& limits) {
   // Where a matmul reads bf16, and its rows can be loaded as they stand.
   std::set<int32_t> rounded;
-  if (products.rounds_rows()) {
+  if (matmuls.rounds_rows()) {
     rounded.insert(program.drawn_hidden);
     for (const Op& op : program.ops) {
       if (op.kind == OpKind::kMatmul) rounded.insert(op.in);
@@ -149,19 +149,19 @@ void ProgramMemory::load_mixers(Runtime& runtime, const Program& program) {
         });
     mixer.variant = static_cast<int32_t>(found - variants.begin());
     if (found == variants.end()) {
-      const LayerPaths paths = prove_paths(runtime, layer.shape, layer.state.format, &warning);
+      const LayerPaths paths = self_test_paths(runtime, layer.shape, layer.state.format, &warning);
       variants.push_back({layer.shape, layer.state.format, paths});
     }
     mixers.push_back(mixer);
   }
 }
 
-std::string ProgramMemory::load(Runtime& runtime, ProductRunner& products, const Program& program,
+std::string ProgramMemory::load(Runtime& runtime, MatmulRunner& matmuls, const Program& program,
                                 const Limits& limits) {
-  if (std::string failure = load_weights(runtime, products, program); !failure.empty()) {
+  if (std::string failure = load_weights(runtime, matmuls, program); !failure.empty()) {
     return failure;
   }
-  if (std::string failure = load_buffers(runtime, products, program, limits); !failure.empty()) {
+  if (std::string failure = load_buffers(runtime, matmuls, program, limits); !failure.empty()) {
     return failure;
   }
   if (!scratch.reserve(runtime, program, {limits.rows, limits.segments})) {

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "kernels/cuda/device/buffer.h"
-#include "kernels/cuda/matmul/products.h"
+#include "kernels/cuda/matmul/matmul_runner.h"
 #include "kernels/cuda/matmul/weights.h"
 #include "kernels/cuda/program/step_memory.h"
-#include "kernels/cuda/self_test/layer_proof.h"
+#include "kernels/cuda/self_test/layer_self_test.h"
 #include "kernels/program/program.h"
 
 namespace deltaserve::cuda {
@@ -50,7 +50,7 @@ struct ProgramMemory {
 
   // Copies the program's weights and arrays and tests the kernels that its mixers take. Empty:
   // done; else a sentence that says what there was not enough memory for.
-  std::string load(Runtime& runtime, ProductRunner& products, const Program& program,
+  std::string load(Runtime& runtime, MatmulRunner& matmuls, const Program& program,
                    const Limits& limits);
 
   const DeviceMatrix& matrix(int32_t index) const { return weights[size(index)].matrix.matrix; }
@@ -60,8 +60,8 @@ struct ProgramMemory {
  private:
   static size_t size(int32_t index) { return static_cast<size_t>(index); }
 
-  std::string load_weights(Runtime& runtime, ProductRunner& products, const Program& program);
-  std::string load_buffers(Runtime& runtime, const ProductRunner& products, const Program& program,
+  std::string load_weights(Runtime& runtime, MatmulRunner& matmuls, const Program& program);
+  std::string load_buffers(Runtime& runtime, const MatmulRunner& matmuls, const Program& program,
                            const Limits& limits);
   void load_mixers(Runtime& runtime, const Program& program);
 };

@@ -67,8 +67,8 @@ constexpr int kWarpRows = simt::kWarp / kTeam;
 // [first, first + kWarpRows). From the diagonal to the left: with a decay per channel the row
 // decays by one token at a time, so that every factor is a product of numbers up to 1.
 template <class Mixer>
-DS_DEVICE void add_row_products(const HeadTokens& tokens, int key_dim, int n, int first, int base,
-                                SquareMemory& memory) {
+DS_DEVICE void add_row_matmuls(const HeadTokens& tokens, int key_dim, int n, int first, int base,
+                               SquareMemory& memory) {
   constexpr int kChannels = kTeamChannels / kTeam;  // of a lane
   constexpr int kRun = 8;                           // columns of one exchange
   const int i = first + simt::lane_index() / kTeam;
@@ -125,7 +125,7 @@ DS_DEVICE void make_squares(const HeadTokens& tokens, int key_dim, int n, Square
   for (int first = simt::warp_index() * kWarpRows; first < n;
        first += kThreads / simt::kWarp * kWarpRows) {
     for (int base = 0; base < key_dim; base += kTeamChannels) {
-      add_row_products<Mixer>(tokens, key_dim, n, first, base, memory);
+      add_row_matmuls<Mixer>(tokens, key_dim, n, first, base, memory);
     }
   }
   simt::sync_block();

@@ -16,26 +16,26 @@
 namespace deltaserve::cuda {
 
 // Rows of activations, [num_rows, w.columns].
-struct ProductRows {
+struct MatmulRows {
   const float* data = nullptr;
   const uint16_t* bf16 = nullptr;  // the same rounded, or null
   int64_t stride = 0;              // of both
 };
 
-// Where a product goes, [num_rows, w.rows].
-struct ProductOut {
+// Where a matmul goes, [num_rows, w.rows].
+struct MatmulOut {
   float* data = nullptr;
   int64_t stride = 0;
-  // Whether the rows are the product's and nothing else: from their beginning to the stride, of
+  // Whether the rows are the matmul's and nothing else: from their beginning to the stride, of
   // which nobody reads what stands behind its columns.
   bool fills_rows = false;
 };
 
-class ProductRunner {
+class MatmulRunner {
  public:
   // Products on tensor cores are first compared with plain ones; where they differ, plain ones are
   // taken. `runtime` must outlive the runner.
-  ProductRunner(Runtime& runtime, Products products);
+  MatmulRunner(Runtime& runtime, MatmulKernels matmuls);
 
   // At load, for every weight, then reserve(). `of_prefill`: whether it multiplies prefill rows.
   void add_weight(const DeviceMatrix& w, bool of_prefill);
@@ -45,16 +45,16 @@ class ProductRunner {
   size_t bytes() const { return rounded_.bytes(); }
 
   // out (+)= x w^T of rows of which the first `num_decode` are decode rows.
-  void multiply(const DeviceMatrix& w, const ProductRows& x, int32_t num_rows, int32_t num_decode,
-                bool accumulate, const ProductOut& out);
+  void multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t num_rows, int32_t num_decode,
+                bool accumulate, const MatmulOut& out);
 
   // What was asked for and could not be had; empty if nothing.
   const std::string& warning() const { return warning_; }
   // For each shape of weights the library's algorithm for prefill rows; empty if it has none.
   std::string library_choices() const;
-  bool on_tensor_cores() const { return products_ != Products::kPlain; }
-  // Whether any product reads activations as bf16.
-  bool rounds_rows() const { return products_ != Products::kPlain && max_bf16_columns_ > 0; }
+  bool on_tensor_cores() const { return matmuls_ != MatmulKernels::kPlain; }
+  // Whether any matmul reads activations as bf16.
+  bool rounds_rows() const { return matmuls_ != MatmulKernels::kPlain && max_bf16_columns_ > 0; }
 
  private:
   using Shape = std::pair<int64_t, int64_t>;  // rows, stride
@@ -62,13 +62,13 @@ class ProductRunner {
 
   void warn(const std::string& text);
   // With what the library multiplies prefill rows; null: nothing.
-  const LibraryAlgorithm* proved(const ProductCall& call, const ProductOut& out);
-  bool multiply_for_rows(ProductCall call);
+  const LibraryAlgorithm* proved(const MatmulCall& call, const MatmulOut& out);
+  bool multiply_for_rows(MatmulCall call);
 
   Runtime& runtime_;
-  Products products_;
+  MatmulKernels matmuls_;
   std::string warning_;
-  std::unique_ptr<ProductLibrary> library_;
+  std::unique_ptr<MatmulLibrary> library_;
   struct Bf16Weight {
     DeviceMatrix w;
     bool of_prefill;
@@ -80,7 +80,7 @@ class ProductRunner {
   Memory<uint16_t> rounded_;  // activations that nobody has rounded yet
 };
 
-// Whether every kernel of launch_tensor_product gives what launch_plain_product does.
-bool tensor_products_agree(Runtime& runtime);
+// Whether every kernel of launch_tensor_matmul gives what launch_plain_matmul does.
+bool tensor_matmuls_agree(Runtime& runtime);
 
 }  // namespace deltaserve::cuda

@@ -20,16 +20,16 @@ struct MixerVariant {
 
 // Runs layers of this shape with random operands by the plain kernels and by the fast ones that
 // have the shape, and takes those that agree: to 1e-4 of the norm where both are float, to 2e-2
-// where products are of bf16. One launch for all of a layer's decode must have the bits of the
+// where matmuls are of bf16. One launch for all of a layer's decode must have the bits of the
 // passes, because both are used side by side. `warning` names what differs, or what could not be
 // tried for want of memory; it stays empty where all is well.
-LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, StateFormat format,
-                       std::string* warning);
+LayerPaths self_test_paths(Runtime& runtime, const MixerShape& shape, StateFormat format,
+                           std::string* warning);
 
 // Lets launches overlap from now on, if layers of all variants give the same bits that way,
 // launched or by a graph, and so does a matmul on tensor cores where there is one. Otherwise
 // `warning` says why not.
-void prove_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
-                   bool tensor_products, std::string* warning);
+void self_test_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
+                       bool tensor_matmuls, std::string* warning);
 
 }  // namespace deltaserve::cuda

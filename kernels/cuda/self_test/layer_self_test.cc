@@ -1,4 +1,4 @@
-#include "kernels/cuda/self_test/layer_proof.h"
+#include "kernels/cuda/self_test/layer_self_test.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include "kernels/cuda/device/device_memory.h"
 #include "kernels/cuda/layer/decode_layer.h"
 #include "kernels/cuda/layer/mixer_layer.h"
-#include "kernels/cuda/matmul/products.h"
+#include "kernels/cuda/matmul/matmul_runner.h"
 #include "kernels/cuda/rule/delta_prefill.h"
 
 namespace deltaserve::cuda {
@@ -281,8 +281,8 @@ bool overlap_agrees(Runtime& runtime, Proof& proof, const LayerPaths& paths) {
 
 }  // namespace
 
-LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, StateFormat format,
-                       std::string* warning) {
+LayerPaths self_test_paths(Runtime& runtime, const MixerShape& shape, StateFormat format,
+                           std::string* warning) {
   LayerPaths paths;
   paths.one_launch_decode = runtime.has_clusters() && has_decode_layer(shape, {});
   if (paths.one_launch_decode) paths.most_one_launch_rows = one_launch_rows(shape);
@@ -293,8 +293,8 @@ LayerPaths prove_paths(Runtime& runtime, const MixerShape& shape, StateFormat fo
   return paths;
 }
 
-void prove_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
-                   bool tensor_products, std::string* warning) {
+void self_test_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
+                       bool tensor_matmuls, std::string* warning) {
   if (!runtime.can_overlap()) return;
   const auto agrees = [&](const MixerVariant& variant) {
     Proof proof(runtime, variant.shape, variant.format);
@@ -311,7 +311,7 @@ void prove_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
   };
   if (std::all_of(variants.begin(), variants.end(), agrees)) {
     runtime.set_overlap(true);
-    if (!tensor_products || tensor_products_agree(runtime)) return;
+    if (!tensor_matmuls || tensor_matmuls_agree(runtime)) return;
   }
   runtime.set_overlap(false);
   warn(warning, "overlapping launches failed their comparison and stay off");

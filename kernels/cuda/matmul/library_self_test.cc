@@ -1,4 +1,4 @@
-#include "kernels/cuda/matmul/library_proof.h"
+#include "kernels/cuda/matmul/library_self_test.h"
 
 #include <algorithm>
 #include <cmath>
@@ -41,10 +41,10 @@ DS_KERNEL void DS_BOUNDS(simt::kWarp, 1)
   hashes[row] = hash;
 }
 
-// Random rows, and the outputs of one product of them at a time.
-class LibraryProof {
+// Random rows, and the outputs of one matmul of them at a time.
+class LibrarySelfTest {
  public:
-  LibraryProof(Runtime& runtime, ProductLibrary& library, const DeviceMatrix& w, int64_t max_rows)
+  LibrarySelfTest(Runtime& runtime, MatmulLibrary& library, const DeviceMatrix& w, int64_t max_rows)
       : runtime_(runtime),
         library_(library),
         max_rows_(max_rows),
@@ -74,7 +74,7 @@ class LibraryProof {
   std::vector<LibraryAlgorithm> candidates() {
     std::vector<LibraryAlgorithm> all;
     for (const int64_t part : {1, 4, 16}) {
-      ProductCall call = call_;
+      MatmulCall call = call_;
       call.num_rows = static_cast<int32_t>(std::max<int64_t>(1, max_rows_ / part));
       for (const LibraryAlgorithm& a : library_.candidates(call, kMostCandidates, true)) {
         const auto is_same = [&](const LibraryAlgorithm& b) {
@@ -87,7 +87,7 @@ class LibraryProof {
   }
 
   bool takes_every_count(const LibraryAlgorithm& algorithm) {
-    ProductCall call = call_;
+    MatmulCall call = call_;
     for (call.num_rows = 1; call.num_rows <= max_rows_; ++call.num_rows) {
       if (!library_.takes(algorithm, call)) return false;
     }
@@ -122,7 +122,7 @@ class LibraryProof {
     if (!multiply(algorithm, few, false)) return false;
     const std::vector<float> theirs = outputs(few);
     runtime_.fill_zero(out_.get(), out_.bytes());
-    launch_tensor_product(runtime_.stream(), of(few, false));
+    launch_tensor_matmul(runtime_.stream(), of(few, false));
     if (!runtime_.launches_succeeded()) return false;
     const std::vector<float> own = outputs(few);
     double squares = 0;
@@ -163,8 +163,8 @@ class LibraryProof {
     runtime_.synchronize();
   }
 
-  ProductCall of(const Run& run, bool accumulate) const {
-    ProductCall call = call_;
+  MatmulCall of(const Run& run, bool accumulate) const {
+    MatmulCall call = call_;
     call.x_bf16 += run.first * call.x_bf16_stride;
     call.num_rows = static_cast<int32_t>(run.count);
     call.accumulate = accumulate;
@@ -182,13 +182,13 @@ class LibraryProof {
   }
 
   Runtime& runtime_;
-  ProductLibrary& library_;
+  MatmulLibrary& library_;
   int64_t max_rows_;
   Memory<uint16_t> x_;
   Memory<float> out_;
   Memory<uint64_t> hashes_;
   std::vector<Run> runs_;
-  ProductCall call_;
+  MatmulCall call_;
 };
 
 }  // namespace
@@ -199,10 +199,10 @@ void launch_hash_rows(simt::Stream stream, const float* rows, int64_t stride, in
                hash_rows_kernel, reinterpret_cast<const uint32_t*>(rows), stride, columns, hashes);
 }
 
-std::optional<LibraryAlgorithm> prove_library(Runtime& runtime, ProductLibrary& library,
-                                              const DeviceMatrix& w, int64_t max_rows,
-                                              std::string* reason) {
-  LibraryProof proof(runtime, library, w, max_rows);
+std::optional<LibraryAlgorithm> self_test_library(Runtime& runtime, MatmulLibrary& library,
+                                                  const DeviceMatrix& w, int64_t max_rows,
+                                                  std::string* reason) {
+  LibrarySelfTest proof(runtime, library, w, max_rows);
   if (!proof.complete()) {
     *reason = "no memory to prove its algorithms";
     return std::nullopt;
@@ -221,7 +221,7 @@ std::optional<LibraryAlgorithm> prove_library(Runtime& runtime, ProductLibrary& 
   }
   *reason = "of " + std::to_string(candidates.size()) + " algorithms " + std::to_string(refuse) +
             " do not take every number of rows, " + std::to_string(wrong) +
-            " differ from own products, the others do not keep bits";
+            " differ from own matmuls, the others do not keep bits";
   return std::nullopt;
 }
 

@@ -9,7 +9,7 @@
 
 namespace deltaserve::cuda {
 
-// The strides of prefill products that the proof is about: whole buffers of the backend.
+// The strides of prefill matmuls that the proof is about: whole buffers of the backend.
 constexpr int64_t library_x_stride(const DeviceMatrix& w) {
   return padded_to_64(w.columns);
 }
@@ -19,11 +19,11 @@ constexpr int64_t library_out_stride(const DeviceMatrix& w) {
 
 // The first of the library's candidates for these weights and up to `max_rows` rows that takes
 // every number of rows, gives a row the same bits in every number of rows and at every place among
-// them, added to the output or not, and agrees with launch_tensor_product. Not the fastest that a
+// them, added to the output or not, and agrees with launch_tensor_matmul. Not the fastest that a
 // clock shows: the same at every start. Nothing: `reason` says why.
-std::optional<LibraryAlgorithm> prove_library(Runtime& runtime, ProductLibrary& library,
-                                              const DeviceMatrix& w, int64_t max_rows,
-                                              std::string* reason);
+std::optional<LibraryAlgorithm> self_test_library(Runtime& runtime, MatmulLibrary& library,
+                                                  const DeviceMatrix& w, int64_t max_rows,
+                                                  std::string* reason);
 
 // hashes[r] = a hash of the bits of rows[r][0 .. columns) and of their places.
 void launch_hash_rows(simt::Stream stream, const float* rows, int64_t stride, int64_t columns,

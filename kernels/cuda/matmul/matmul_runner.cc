@@ -1,11 +1,11 @@
-#include "kernels/cuda/matmul/products.h"
+#include "kernels/cuda/matmul/matmul_runner.h"
 
 #include <algorithm>
 #include <bit>
 #include <vector>
 
 #include "kernels/base/check.h"
-#include "kernels/cuda/matmul/library_proof.h"
+#include "kernels/cuda/matmul/library_self_test.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -15,12 +15,12 @@ int test_value(int row, int column) {
   return (row * 7 + column * 5 + row * column) % 9 - 4;
 }
 
-// A product of odd sizes, with tails in every direction, its operands and its result.
-class TestProduct {
+// A matmul of odd sizes, with tails in every direction, its operands and its result.
+class TestMatmul {
  public:
   static constexpr int kOuts = 43, kRows = 21, kColumns = 4 * kTensorSegment + 72;
 
-  explicit TestProduct(Runtime& runtime)
+  explicit TestMatmul(Runtime& runtime)
       : runtime_(runtime),
         w_(runtime, kOuts * kColumns),
         x_(runtime, kRows * kColumns),
@@ -45,7 +45,7 @@ class TestProduct {
   // Of the first `rows`, zeros behind them; empty where a kernel could not be launched.
   template <class Launch>
   std::vector<float> result(int rows, const Launch& launch) {
-    ProductCall call;
+    MatmulCall call;
     call.w = {w_.get(), Dtype::kBf16, kOuts, kColumns, kColumns};
     call.x = x_.get();
     call.x_bf16 = x_bf16_.get();
@@ -84,8 +84,8 @@ std::string size_text(const DeviceMatrix& w) {
 
 }  // namespace
 
-bool tensor_products_agree(Runtime& runtime) {
-  TestProduct test(runtime);
+bool tensor_matmuls_agree(Runtime& runtime) {
+  TestMatmul test(runtime);
   if (test.empty()) return false;
   struct Case {
     TensorKernel kernel;
@@ -95,53 +95,53 @@ bool tensor_products_agree(Runtime& runtime) {
                        Case{TensorKernel::kFewRows, 21}, Case{TensorKernel::kTile32, 21},
                        Case{TensorKernel::kTile64, 21}, Case{TensorKernel::kTile128, 21}}) {
     const std::vector<float> expected = test.result(
-        c.rows, [&](const ProductCall& call) { launch_plain_product(runtime.stream(), call); });
-    const std::vector<float> result = test.result(c.rows, [&](const ProductCall& call) {
-      launch_tensor_product(runtime.stream(), call, c.kernel);
+        c.rows, [&](const MatmulCall& call) { launch_plain_matmul(runtime.stream(), call); });
+    const std::vector<float> result = test.result(c.rows, [&](const MatmulCall& call) {
+      launch_tensor_matmul(runtime.stream(), call, c.kernel);
     });
     if (result.empty() || result != expected) return false;
   }
   return true;
 }
 
-ProductRunner::ProductRunner(Runtime& runtime, Products products)
-    : runtime_(runtime), products_(products) {
-  if (products_ != Products::kPlain && !tensor_products_agree(runtime)) {
-    products_ = Products::kPlain;
-    warn("products on tensor cores failed their comparison and stay off");
+MatmulRunner::MatmulRunner(Runtime& runtime, MatmulKernels matmuls)
+    : runtime_(runtime), matmuls_(matmuls) {
+  if (matmuls_ != MatmulKernels::kPlain && !tensor_matmuls_agree(runtime)) {
+    matmuls_ = MatmulKernels::kPlain;
+    warn("matmuls on tensor cores failed their comparison and stay off");
   }
-  if (products_ == Products::kExact || products_ == Products::kLibraryForRows) {
-    library_ = ProductLibrary::create(runtime);
+  if (matmuls_ == MatmulKernels::kExact || matmuls_ == MatmulKernels::kLibraryForRows) {
+    library_ = MatmulLibrary::create(runtime);
     if (library_ == nullptr) {
-      products_ = Products::kTensor;
-      warn("there is no cuBLASLt, own products are used");
+      matmuls_ = MatmulKernels::kTensor;
+      warn("there is no cuBLASLt, own matmuls are used");
     }
   }
 }
 
-void ProductRunner::warn(const std::string& text) {
+void MatmulRunner::warn(const std::string& text) {
   if (warning_.find(text) != std::string::npos) return;
   if (!warning_.empty()) warning_ += ", ";
   warning_ += text;
 }
 
-void ProductRunner::add_weight(const DeviceMatrix& w, bool of_prefill) {
+void MatmulRunner::add_weight(const DeviceMatrix& w, bool of_prefill) {
   if (w.dtype != Dtype::kBf16) return;
   max_bf16_columns_ = std::max(max_bf16_columns_, w.stride);
   bf16_weights_.push_back({w, of_prefill});
 }
 
-bool ProductRunner::reserve(int64_t max_rows) {
+bool MatmulRunner::reserve(int64_t max_rows) {
   if (!rounds_rows()) return true;
   for (const auto& [w, of_prefill] : bf16_weights_) {
-    if (products_ == Products::kExact && of_prefill && !proved_.contains(shape_of(w))) {
+    if (matmuls_ == MatmulKernels::kExact && of_prefill && !proved_.contains(shape_of(w))) {
       std::string reason;
-      proved_[shape_of(w)] = prove_library(runtime_, *library_, w, max_rows, &reason);
-      if (!reason.empty()) warn("no cuBLASLt for products of " + size_text(w) + ": " + reason);
-    } else if (products_ == Products::kLibraryForRows && !for_rows_.contains(shape_of(w))) {
+      proved_[shape_of(w)] = self_test_library(runtime_, *library_, w, max_rows, &reason);
+      if (!reason.empty()) warn("no cuBLASLt for matmuls of " + size_text(w) + ": " + reason);
+    } else if (matmuls_ == MatmulKernels::kLibraryForRows && !for_rows_.contains(shape_of(w))) {
       std::vector<LibraryAlgorithm>& algorithms = for_rows_[shape_of(w)];
       for (size_t size = 0; size <= size_of(max_rows); ++size) {
-        ProductCall call;
+        MatmulCall call;
         call.w = w;
         call.x_bf16_stride = library_x_stride(w);
         call.out_stride = library_out_stride(w);
@@ -156,7 +156,7 @@ bool ProductRunner::reserve(int64_t max_rows) {
   return !rounded_.empty();
 }
 
-std::string ProductRunner::library_choices() const {
+std::string MatmulRunner::library_choices() const {
   std::string text;
   for (const auto& [shape, algorithm] : proved_) {
     if (!algorithm.has_value()) continue;
@@ -167,8 +167,8 @@ std::string ProductRunner::library_choices() const {
   return text;
 }
 
-// Of the shape and the place of the product only, so that a row's bits are, too.
-const LibraryAlgorithm* ProductRunner::proved(const ProductCall& call, const ProductOut& out) {
+// Of the shape and the place of the matmul only, so that a row's bits are, too.
+const LibraryAlgorithm* MatmulRunner::proved(const MatmulCall& call, const MatmulOut& out) {
   const auto found = proved_.find(shape_of(call.w));
   if (found == proved_.end() || !found->second.has_value()) return nullptr;
   DS_CHECK(!out.fills_rows || call.w.rows + call.w.padding <= call.out_stride);
@@ -176,25 +176,25 @@ const LibraryAlgorithm* ProductRunner::proved(const ProductCall& call, const Pro
       call.out_stride == library_out_stride(call.w)) {
     return &*found->second;
   }
-  warn("no cuBLASLt for a product of " + size_text(call.w) + " between other columns");
+  warn("no cuBLASLt for a matmul of " + size_text(call.w) + " between other columns");
   return nullptr;
 }
 
-bool ProductRunner::multiply_for_rows(ProductCall call) {
+bool MatmulRunner::multiply_for_rows(MatmulCall call) {
   const auto found = for_rows_.find(shape_of(call.w));
   const size_t size = size_of(call.num_rows);
   if (found != for_rows_.end() && size < found->second.size() &&
       library_->multiply(found->second[size], call)) {
     return true;
   }
-  warn("cuBLASLt refused a product of " + size_text(call.w));
+  warn("cuBLASLt refused a matmul of " + size_text(call.w));
   return false;
 }
 
-void ProductRunner::multiply(const DeviceMatrix& w, const ProductRows& x, int32_t num_rows,
-                             int32_t num_decode, bool accumulate, const ProductOut& out) {
+void MatmulRunner::multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t num_rows,
+                            int32_t num_decode, bool accumulate, const MatmulOut& out) {
   if (num_rows == 0) return;
-  ProductCall call;
+  MatmulCall call;
   call.w = w;
   call.x = x.data;
   call.x_stride = x.stride;
@@ -202,8 +202,8 @@ void ProductRunner::multiply(const DeviceMatrix& w, const ProductRows& x, int32_
   call.out_stride = out.stride;
   call.num_rows = num_rows;
   call.accumulate = accumulate;
-  if (products_ == Products::kPlain || w.dtype != Dtype::kBf16) {
-    return launch_plain_product(runtime_.stream(), call);
+  if (matmuls_ == MatmulKernels::kPlain || w.dtype != Dtype::kBf16) {
+    return launch_plain_matmul(runtime_.stream(), call);
   }
   const bool aligned = reinterpret_cast<uintptr_t>(x.bf16) % 16 == 0 && x.stride % 8 == 0;
   if (x.bf16 != nullptr && aligned && w.columns == w.stride) {
@@ -216,15 +216,15 @@ void ProductRunner::multiply(const DeviceMatrix& w, const ProductRows& x, int32_
     call.x_bf16_stride = w.stride;
   }
   if (!for_rows_.empty()) {
-    ProductCall all = call;
+    MatmulCall all = call;
     if (!out.fills_rows) all.w.padding = 0;
     if (multiply_for_rows(all)) return;
   }
   const LibraryAlgorithm* algorithm = num_decode < num_rows ? proved(call, out) : nullptr;
-  if (algorithm == nullptr) return launch_tensor_product(runtime_.stream(), call);
-  ProductCall prefill = call;
+  if (algorithm == nullptr) return launch_tensor_matmul(runtime_.stream(), call);
+  MatmulCall prefill = call;
   call.num_rows = num_decode;
-  launch_tensor_product(runtime_.stream(), call);
+  launch_tensor_matmul(runtime_.stream(), call);
   prefill.x_bf16 += num_decode * prefill.x_bf16_stride;
   prefill.out += num_decode * prefill.out_stride;
   prefill.num_rows -= num_decode;

@@ -1,7 +1,7 @@
 // Products as the backend asks for them: which kernel multiplies which rows, that a row's bits
 // depend on its kind and no other row, and what a library is trusted with. The emulation pretends a
 // library; on a GPU it is cuBLASLt.
-#include "kernels/cuda/matmul/products.h"
+#include "kernels/cuda/matmul/matmul_runner.h"
 
 #include <gtest/gtest.h>
 
@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/matmul/library_proof.h"
+#include "kernels/cuda/matmul/library_self_test.h"
 #ifndef __CUDACC__
 #include "kernels/cuda/matmul/matmul_library_host.h"
 #endif
@@ -30,9 +30,9 @@ constexpr int kCounts[] = {1, 2, 7, 15};
 constexpr int kOuts = 70;  // 128 with its padding
 constexpr int kColumns = 192;
 
-class CudaProducts : public testing::Test {
+class CudaMatmuls : public testing::Test {
  protected:
-  CudaProducts() {
+  CudaMatmuls() {
     std::mt19937 random(3);
     std::normal_distribution<float> normal;
     std::vector<uint16_t> w(static_cast<size_t>(padded_to_64(kOuts) * kColumns));
@@ -49,7 +49,7 @@ class CudaProducts : public testing::Test {
                 kColumns,        kColumns,     padded_to_64(kOuts) - kOuts};
   }
 #ifndef __CUDACC__
-  ~CudaProducts() override {
+  ~CudaMatmuls() override {
     pretended_library = {};
   }
 #endif
@@ -64,16 +64,16 @@ class CudaProducts : public testing::Test {
     runtime_->synchronize();
     return memory;
   }
-  std::unique_ptr<ProductRunner> runner(Products products) {
-    auto made = std::make_unique<ProductRunner>(*runtime_, products);
+  std::unique_ptr<MatmulRunner> runner(MatmulKernels matmuls) {
+    auto made = std::make_unique<MatmulRunner>(*runtime_, matmuls);
     made->add_weight(weights_, true);
     EXPECT_TRUE(made->reserve(kRows));
     return made;
   }
 
   // `count` rows from `first` on, of which `num_decode` are decode rows, added to `start`. The
-  // product fills rows of its padded width, or has a column on either side that nobody may touch.
-  std::vector<float> multiply(ProductRunner& runner, int first, int count, int num_decode,
+  // matmul fills rows of its padded width, or has a column on either side that nobody may touch.
+  std::vector<float> multiply(MatmulRunner& runner, int first, int count, int num_decode,
                               bool fills_rows = true, float start = 0) {
     const int margin = fills_rows ? 0 : 4;
     const int64_t stride = padded_to_64(kOuts) + 2 * margin;
@@ -86,22 +86,22 @@ class CudaProducts : public testing::Test {
     std::vector<float> after(before.size());
     runtime_->copy_out(after.data(), out.get(), out.bytes());
     runtime_->synchronize();
-    std::vector<float> product;
+    std::vector<float> matmul;
     for (int r = 0; r <= count; ++r) {
       for (int64_t c = 0; c < stride; ++c) {
         const float value = after[static_cast<size_t>(r * stride + c)];
         if (r < count && c >= margin && c < margin + kOuts) {
-          product.push_back(value);
+          matmul.push_back(value);
         } else if (r == count || !fills_rows) {
           EXPECT_EQ(value, start) << r << " " << c;
         }
       }
     }
-    return product;
+    return matmul;
   }
-  void expect_near_double(const std::vector<float>& product, float start = 0) const {
+  void expect_near_double(const std::vector<float>& matmul, float start = 0) const {
     double worst = 0;
-    for (size_t i = 0; i < product.size(); ++i) {
+    for (size_t i = 0; i < matmul.size(); ++i) {
       const size_t row = i / kOuts;
       const size_t out = i % kOuts;
       double sum = start;
@@ -111,7 +111,7 @@ class CudaProducts : public testing::Test {
         sum += term;
         size += std::abs(term);
       }
-      const double error = std::abs(double{product[i]} - sum) / size;
+      const double error = std::abs(double{matmul[i]} - sum) / size;
       if (!(error <= worst)) worst = error;
     }
     EXPECT_LT(worst, 1e-6);
@@ -130,9 +130,9 @@ class CudaProducts : public testing::Test {
   DeviceMatrix weights_;
 };
 
-TEST_F(CudaProducts, BitsOfARowDependOnItsKindAndNoOtherRow) {
-  const auto exact = runner(Products::kExact);
-  const auto own = runner(Products::kTensor);
+TEST_F(CudaMatmuls, BitsOfARowDependOnItsKindAndNoOtherRow) {
+  const auto exact = runner(MatmulKernels::kExact);
+  const auto own = runner(MatmulKernels::kTensor);
   // A GPU's library may have nothing for such small weights; then both kinds have the same bits.
   std::printf("by the library: %s; %s\n", exact->library_choices().c_str(),
               exact->warning().c_str());
@@ -159,17 +159,17 @@ TEST_F(CudaProducts, BitsOfARowDependOnItsKindAndNoOtherRow) {
   }
 }
 
-TEST_F(CudaProducts, BetweenOtherColumnsOwnKernelsMultiply) {
-  const auto exact = runner(Products::kExact);
-  const auto own = runner(Products::kTensor);
+TEST_F(CudaMatmuls, BetweenOtherColumnsOwnKernelsMultiply) {
+  const auto exact = runner(MatmulKernels::kExact);
+  const auto own = runner(MatmulKernels::kTensor);
   const std::vector<float> expected = multiply(*own, 0, 9, 9, false);
   EXPECT_EQ(multiply(*exact, 0, 9, 2, false), expected);
   const bool has_algorithm = !exact->library_choices().empty();
   EXPECT_EQ(exact->warning().find("between other columns") != std::string::npos, has_algorithm);
 }
 
-TEST_F(CudaProducts, RowsThatNobodyHasRoundedAreRoundedForBothKinds) {
-  const auto exact = runner(Products::kExact);
+TEST_F(CudaMatmuls, RowsThatNobodyHasRoundedAreRoundedForBothKinds) {
+  const auto exact = runner(MatmulKernels::kExact);
   const std::vector<float> expected = multiply(*exact, 0, 9, 2);
   const Memory<float> out = upload(std::vector<float>(9 * 128, NAN));
   exact->multiply(weights_, {device_x_.get(), nullptr, kColumns}, 9, 2, false,
@@ -182,20 +182,20 @@ TEST_F(CudaProducts, RowsThatNobodyHasRoundedAreRoundedForBothKinds) {
   }
 }
 
-TEST_F(CudaProducts, WeightsThatMultiplyNoPrefillRowsAreNotProved) {
-  ProductRunner exact(*runtime_, Products::kExact);
+TEST_F(CudaMatmuls, WeightsThatMultiplyNoPrefillRowsAreNotProved) {
+  MatmulRunner exact(*runtime_, MatmulKernels::kExact);
   exact.add_weight(weights_, false);
   EXPECT_TRUE(exact.reserve(kRows));
   EXPECT_EQ(exact.library_choices(), "");
   expect_near_double(multiply(exact, 0, 9, 9));
 }
 
-TEST_F(CudaProducts, ForRowsTheLibraryMayTakeAll) {
-  const auto library = runner(Products::kLibraryForRows);
+TEST_F(CudaMatmuls, ForRowsTheLibraryMayTakeAll) {
+  const auto library = runner(MatmulKernels::kLibraryForRows);
   for (const int count : kCounts) expect_near_double(multiply(*library, 0, count, 1));
 }
 
-TEST_F(CudaProducts, HashesTellRowsApart) {
+TEST_F(CudaMatmuls, HashesTellRowsApart) {
   const std::vector<float> values = {1, 2, 3, -0.0f, 1, 2, 3, 0.0f, 2, 1, 3, 0, 1, 2, 3, -0.0f};
   const Memory<float> rows = upload(values);
   const Memory<uint64_t> hashes(*runtime_, 4);
@@ -210,29 +210,29 @@ TEST_F(CudaProducts, HashesTellRowsApart) {
 }
 
 #ifndef __CUDACC__
-TEST_F(CudaProducts, OnlyWhatKeepsBitsAndTakesEveryCountIsTaken) {
-  const auto exact = runner(Products::kExact);
+TEST_F(CudaMatmuls, OnlyWhatKeepsBitsAndTakesEveryCountIsTaken) {
+  const auto exact = runner(MatmulKernels::kExact);
   EXPECT_EQ(exact->library_choices(), "70 x 192: pretended algorithm 3");
   // And it does multiply: its bits are others.
-  const auto own = runner(Products::kTensor);
+  const auto own = runner(MatmulKernels::kTensor);
   EXPECT_NE(multiply(*exact, 0, 9, 0), multiply(*own, 0, 9, 0));
 }
 
-TEST_F(CudaProducts, WithoutAGoodAlgorithmOwnKernelsMultiplyAndThatIsSaid) {
+TEST_F(CudaMatmuls, WithoutAGoodAlgorithmOwnKernelsMultiplyAndThatIsSaid) {
   pretended_library.has_good_candidate = false;
-  const auto exact = runner(Products::kExact);
-  const auto own = runner(Products::kTensor);
+  const auto exact = runner(MatmulKernels::kExact);
+  const auto own = runner(MatmulKernels::kTensor);
   EXPECT_EQ(exact->warning(),
-            "no cuBLASLt for products of 70 x 192: of 3 algorithms 1 do not take every number of "
-            "rows, 0 differ from own products, the others do not keep bits");
+            "no cuBLASLt for matmuls of 70 x 192: of 3 algorithms 1 do not take every number of "
+            "rows, 0 differ from own matmuls, the others do not keep bits");
   EXPECT_EQ(multiply(*exact, 0, 9, 2), multiply(*own, 0, 9, 2));
 }
 
-TEST_F(CudaProducts, WithoutALibraryOwnKernelsMultiplyAndThatIsSaid) {
+TEST_F(CudaMatmuls, WithoutALibraryOwnKernelsMultiplyAndThatIsSaid) {
   pretended_library.is_there = false;
-  const auto exact = runner(Products::kExact);
-  const auto own = runner(Products::kTensor);
-  EXPECT_EQ(exact->warning(), "there is no cuBLASLt, own products are used");
+  const auto exact = runner(MatmulKernels::kExact);
+  const auto own = runner(MatmulKernels::kTensor);
+  EXPECT_EQ(exact->warning(), "there is no cuBLASLt, own matmuls are used");
   EXPECT_EQ(multiply(*exact, 0, 9, 2), multiply(*own, 0, 9, 2));
 }
 #endif

@@ -1,5 +1,5 @@
 // The self-tests of a layer's fast kernels and of overlapping launches, with faults.
-#include "kernels/cuda/self_test/layer_proof.h"
+#include "kernels/cuda/self_test/layer_self_test.h"
 
 #include <gtest/gtest.h>
 
@@ -10,13 +10,13 @@
 namespace deltaserve::cuda {
 namespace {
 
-TEST(LayerProof, TakesFastKernelsThatAgree) {
+TEST(LayerSelfTest, TakesFastKernelsThatAgree) {
   RuntimeLog log;
   LoggedRuntime runtime(&log);
   std::string warning;
   for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
     log.copies = 0;
-    const LayerPaths paths = prove_paths(runtime, provable_shape(), format, &warning);
+    const LayerPaths paths = self_test_paths(runtime, provable_shape(), format, &warning);
     EXPECT_TRUE(paths.one_launch_decode);
     EXPECT_EQ(paths.prefill, PrefillPath::kTensor);
     EXPECT_EQ(warning, "");
@@ -26,13 +26,14 @@ TEST(LayerProof, TakesFastKernelsThatAgree) {
   }
 }
 
-TEST(LayerProof, LeavesOffWhatDiffers) {
+TEST(LayerSelfTest, LeavesOffWhatDiffers) {
   for (const int wrong_copy : {4, 5}) {  // of the fast kernels: decode, prefill
     RuntimeLog log;
     log.wrong_copy = wrong_copy;
     LoggedRuntime runtime(&log);
     std::string warning;
-    const LayerPaths paths = prove_paths(runtime, provable_shape(), StateFormat::kF32, &warning);
+    const LayerPaths paths =
+        self_test_paths(runtime, provable_shape(), StateFormat::kF32, &warning);
     EXPECT_EQ(paths.one_launch_decode, wrong_copy != 4);
     EXPECT_EQ(paths.prefill, wrong_copy == 5 ? PrefillPath::kPlain : PrefillPath::kTensor);
     EXPECT_EQ(warning, wrong_copy == 4
@@ -42,14 +43,14 @@ TEST(LayerProof, LeavesOffWhatDiffers) {
 }
 
 // States of the plain kernels and of the fast ones, in both formats.
-TEST(LayerProof, WithOtherBitsOneLaunchStaysOff) {
+TEST(LayerSelfTest, WithOtherBitsOneLaunchStaysOff) {
   for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
     for (const int wrong_copy : {3, 6}) {
       RuntimeLog log;
       log.wrong_copy = wrong_copy;
       LoggedRuntime runtime(&log);
       std::string warning;
-      const LayerPaths paths = prove_paths(runtime, provable_shape(), format, &warning);
+      const LayerPaths paths = self_test_paths(runtime, provable_shape(), format, &warning);
       EXPECT_FALSE(paths.one_launch_decode);
       EXPECT_EQ(paths.prefill, PrefillPath::kTensor);
       EXPECT_EQ(warning, "one-launch decode has other bits than its passes and stays off");
@@ -57,12 +58,12 @@ TEST(LayerProof, WithOtherBitsOneLaunchStaysOff) {
   }
 }
 
-TEST(LayerProof, LeavesOffWhatCannotBeLaunched) {
+TEST(LayerSelfTest, LeavesOffWhatCannotBeLaunched) {
   RuntimeLog log;
   log.failed_launches = 2;
   LoggedRuntime runtime(&log);
   std::string warning;
-  const LayerPaths paths = prove_paths(runtime, provable_shape(), StateFormat::kF32, &warning);
+  const LayerPaths paths = self_test_paths(runtime, provable_shape(), StateFormat::kF32, &warning);
   EXPECT_FALSE(paths.one_launch_decode);
   EXPECT_EQ(paths.prefill, PrefillPath::kPlain);
   EXPECT_EQ(warning,
@@ -70,25 +71,25 @@ TEST(LayerProof, LeavesOffWhatCannotBeLaunched) {
             "prefill on tensor cores failed its comparison and stays off");
 }
 
-TEST(LayerProof, NothingToProveTakesThePlainKernels) {
+TEST(LayerSelfTest, NothingToProveTakesThePlainKernels) {
   RuntimeLog log;
   LoggedRuntime runtime(&log);
   MixerShape shape = provable_shape();
   shape.key_dim = 300;
   std::string warning;
-  const LayerPaths paths = prove_paths(runtime, shape, StateFormat::kF32, &warning);
+  const LayerPaths paths = self_test_paths(runtime, shape, StateFormat::kF32, &warning);
   EXPECT_FALSE(paths.one_launch_decode);
   EXPECT_EQ(paths.prefill, PrefillPath::kPlain);
   EXPECT_EQ(log.copies, 0);
 }
 
-TEST(OverlapProof, LaunchesOverlapWhereThatChangesNothing) {
+TEST(OverlapSelfTest, LaunchesOverlapWhereThatChangesNothing) {
   for (const bool can_overlap : {false, true}) {
     RuntimeLog log;
     log.can_overlap = can_overlap;
     LoggedRuntime runtime(&log);
     std::string warning;
-    prove_overlap(runtime, {{provable_shape()}}, true, &warning);
+    self_test_overlap(runtime, {{provable_shape()}}, true, &warning);
     const bool expected = runtime.can_overlap();  // some GPUs cannot
     EXPECT_EQ(log.overlaps, expected);
     EXPECT_EQ(log.copies > 0, expected);
@@ -98,21 +99,21 @@ TEST(OverlapProof, LaunchesOverlapWhereThatChangesNothing) {
 }
 
 // Rows of both kinds and states of each try, then products.
-TEST(OverlapProof, LeavesOffWhatDiffers) {
+TEST(OverlapSelfTest, LeavesOffWhatDiffers) {
   for (const int wrong_copy : {4, 8, 12, 14}) {
     RuntimeLog log;
     log.wrong_copy = wrong_copy;
     LoggedRuntime runtime(&log);
     if (!runtime.can_overlap()) GTEST_SKIP() << "this GPU's launches cannot overlap";
     std::string warning;
-    prove_overlap(runtime, {{provable_shape()}}, true, &warning);
+    self_test_overlap(runtime, {{provable_shape()}}, true, &warning);
     EXPECT_FALSE(log.overlaps);
     EXPECT_EQ(warning, "overlapping launches failed their comparison and stay off");
   }
 }
 
 // Of two variants, the second.
-TEST(OverlapProof, AllVariantsMustAgree) {
+TEST(OverlapSelfTest, AllVariantsMustAgree) {
   MixerShape wide = provable_shape();
   wide.value_dim = 128;
   RuntimeLog log;
@@ -120,12 +121,12 @@ TEST(OverlapProof, AllVariantsMustAgree) {
   LoggedRuntime runtime(&log);
   if (!runtime.can_overlap()) GTEST_SKIP() << "this GPU's launches cannot overlap";
   std::string warning;
-  prove_overlap(runtime, {{provable_shape()}, {wide}}, false, &warning);
+  self_test_overlap(runtime, {{provable_shape()}, {wide}}, false, &warning);
   EXPECT_FALSE(log.overlaps);
   EXPECT_EQ(warning, "overlapping launches failed their comparison and stay off");
   log.wrong_copy = 0;
   warning.clear();
-  prove_overlap(runtime, {{provable_shape()}, {wide}}, false, &warning);
+  self_test_overlap(runtime, {{provable_shape()}, {wide}}, false, &warning);
   EXPECT_TRUE(log.overlaps);
   EXPECT_EQ(warning, "");
 }

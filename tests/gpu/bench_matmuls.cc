@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "kernels/cuda/matmul/products.h"
+#include "kernels/cuda/matmul/matmul_runner.h"
 #include "tests/gpu/bench_device.h"
 
 namespace deltaserve::gpu_bench {
@@ -38,10 +38,10 @@ const char* name_of(cuda::TensorKernel kernel) {
 }
 
 // Weights, several times over, activations and outputs of one shape.
-class ProductBench {
+class MatmulBench {
  public:
-  ProductBench(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
-               const Shape& shape, int64_t most_rows)
+  MatmulBench(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
+              const Shape& shape, int64_t most_rows)
       : runtime_(runtime),
         effort_(effort),
         limits_(limits),
@@ -64,7 +64,7 @@ class ProductBench {
   }
 
   void own(const Kernel& kernel, int rows) {
-    cuda::ProductCall call = call_of(rows);
+    cuda::MatmulCall call = call_of(rows);
     const bool is_auto = kernel.own == cuda::TensorKernel::kAuto;
     const cuda::TensorKernel taken = is_auto ? cuda::fastest_kernel(call) : kernel.own;
     if (kernel.own == cuda::TensorKernel::kFewRows && rows > cuda::kMaxFewRows) return;
@@ -73,15 +73,15 @@ class ProductBench {
     if (is_auto) line.add("is", name_of(taken));
     measure(&line, rows, [&](int64_t set) {
       call.w = weights(set);
-      cuda::launch_tensor_product(runtime_.stream(), call, kernel.own);
+      cuda::launch_tensor_matmul(runtime_.stream(), call, kernel.own);
     });
   }
   // Prefill rows by what `products` takes for them.
-  void library(const char* kernel, cuda::Products products, const std::vector<int>& counts) {
+  void library(const char* kernel, cuda::MatmulKernels products, const std::vector<int>& counts) {
     const auto wanted = [&](int rows) { return effort_.wants(name(kernel, rows)); };
     if (std::none_of(counts.begin(), counts.end(), wanted)) return;
     const auto begin = std::chrono::steady_clock::now();
-    cuda::ProductRunner runner(runtime_, products);
+    cuda::MatmulRunner runner(runtime_, products);
     runner.add_weight(weights(0), true);
     DS_CHECK(runner.reserve(*std::max_element(counts.begin(), counts.end())));
     runtime_.synchronize();
@@ -128,8 +128,8 @@ class ProductBench {
             shape_.in,
             stride_ - shape_.outs};
   }
-  cuda::ProductCall call_of(int rows) const {
-    cuda::ProductCall call;
+  cuda::MatmulCall call_of(int rows) const {
+    cuda::MatmulCall call;
     call.w = weights(0);
     call.x_bf16 = x_.get();
     call.x_bf16_stride = shape_.in;
@@ -202,7 +202,7 @@ class ProductBench {
 
 }  // namespace
 
-void bench_products(cuda::Runtime& runtime, const Effort& effort, const Limits& limits) {
+void bench_matmuls(cuda::Runtime& runtime, const Effort& effort, const Limits& limits) {
   std::vector<Shape> shapes = {
       {"q340-in", 4626, 1024, false},      {"q340-out", 1024, 1536, true},
       {"q340-gate_up", 5632, 1024, false}, {"q340-down", 1024, 2816, true},
@@ -230,12 +230,12 @@ void bench_products(cuda::Runtime& runtime, const Effort& effort, const Limits& 
     const auto kernels = {"auto", "few", "tile32", "tile64", "tile128", "library", "for-rows"};
     if (std::none_of(kernels.begin(), kernels.end(), wanted)) continue;
     const int64_t most = effort.tiny || effort.only_names ? 9 : kMostRows;
-    ProductBench bench(runtime, brief, limits, shape, most);
+    MatmulBench bench(runtime, brief, limits, shape, most);
     for (const int rows : own) {
       for (const Kernel& kernel : kKernels) bench.own(kernel, rows);
     }
-    bench.library("library", cuda::Products::kExact, library);
-    bench.library("for-rows", cuda::Products::kLibraryForRows, library);
+    bench.library("library", cuda::MatmulKernels::kExact, library);
+    bench.library("for-rows", cuda::MatmulKernels::kLibraryForRows, library);
   }
 }
 
