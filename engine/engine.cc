@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -321,15 +322,17 @@ void Engine::Loop::forward(StepInFlight* step) {
 }
 
 // Queues the draws; called after the step before was committed. Choices that have ended since the
-// plan was made are left out.
+// plan was made are left out. The clock is read only if there is something to prepare.
 void Engine::Loop::draw(StepInFlight* step) {
-  SteadyTime time = now();
+  std::optional<SteadyTime> time;
   for (StepInFlight::Piece& piece : step->pieces) {
+    const bool prepared = piece.sequence != nullptr && piece.sequence->prepared();
+    if (!prepared && !time) time = now();
     if (piece.group != nullptr) {
-      time = piece.group->add_draws(&piece.prompt, time, &step->draws);
+      time = piece.group->add_draws(&piece.prompt, *time, &step->draws);
       continue;
     }
-    time = piece.sequence->prepare_draw(time);
+    if (!prepared) time = piece.sequence->prepare_draw(*time);
     if (!piece.sequence->ended()) piece.sequence->add_draw(piece.row, &step->draws);
   }
   DS_CHECK(step->draws.size() <= static_cast<size_t>(runner_->max_rows()));

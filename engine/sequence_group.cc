@@ -17,6 +17,7 @@ SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* con
   for (size_t i = 0; i < streams.size(); ++i) {
     const bool last = i + 1 == streams.size();
     std::unique_ptr<TokenConstraint> own;
+    // NOLINTNEXTLINE(bugprone-use-after-move): it is moved in the last round
     if (constraint != nullptr) own = last ? std::move(constraint) : constraint->clone();
     choices_.push_back(
         std::make_unique<Sequence>(request_, request_->choice + static_cast<uint32_t>(i),

@@ -146,7 +146,7 @@ std::string ConfigReader::word(std::string_view key, std::string_view absent) {
 std::string ConfigReader::choice(std::string_view key,
                                  std::initializer_list<std::string_view> allowed,
                                  std::string_view absent) {
-  const std::string chosen = word(key, absent);
+  std::string chosen = word(key, absent);
   if (std::find(allowed.begin(), allowed.end(), chosen) != allowed.end()) return chosen;
   std::string names;
   for (const std::string_view name : allowed) {

@@ -39,12 +39,14 @@ inline absl::Status prefixed(std::string_view prefix, const absl::Status& status
   return absl::Status(status.code(), str_cat(prefix, ": ", status.message()));
 }
 
-// Returns 'name' in quotes, escaped and shortened, so that it cannot fill or garble a log line.
-inline std::string quoted(std::string_view name) {
+// quoted(name) is 'name' in quotes, escaped and shortened, so that it cannot fill or garble a log
+// line. It is an object, because for a function and a std::string the compiler would also look at
+// std::quoted.
+inline constexpr auto quoted = [](std::string_view name) {
   constexpr size_t kShown = 120;
   const bool cut = name.size() > kShown;
   return str_cat("'", absl::CHexEscape(as_piece(name.substr(0, kShown))), cut ? "..." : "", "'");
-}
+};
 
 // Formats a shape as "[2, 3]".
 inline std::string shape_text(const std::vector<int64_t>& shape) {

@@ -1,42 +1,68 @@
-// An error as the OpenAI API reports it.
+// An error that a client is told, whichever front it came through. Each front translates the kind
+// once: HTTP in openai_response.cc, gRPC in grpc/call.cc.
 #pragma once
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
 
 namespace deltaserve {
 
+enum class ErrorKind : uint8_t {
+  kInvalid,          // the request cannot be served as it is
+  kUnauthenticated,  // it has no valid API key
+  kModelNotFound,
+  kQueueFull,    // too many requests wait: the client should try again later
+  kOverloaded,   // large requests hold too much memory: likewise
+  kUnavailable,  // the server is shutting down, or grammars hold too much memory
+  kDeadline,
+  kInternal,
+};
+
 struct ApiError {
-  int status = 400;
+  ErrorKind kind = ErrorKind::kInvalid;
   std::string message;
-  std::string type = "invalid_request_error";
-  std::string param;  // the name of a top-level parameter; empty = null
-  std::string code;   // empty = null
+  // The parameter at fault, as its front spells it: the name of a top-level JSON member, or the
+  // path of a protobuf field. Empty: there is none.
+  std::string param = {};
 };
 
 inline ApiError invalid_parameter(std::string param, std::string message) {
-  return {400, std::move(message), "invalid_request_error", std::move(param), ""};
+  return {ErrorKind::kInvalid, std::move(message), std::move(param)};
+}
+
+inline ApiError unauthenticated_error() {
+  return {ErrorKind::kUnauthenticated, "a valid API key is required: Authorization: Bearer KEY"};
 }
 
 inline ApiError server_error(std::string message) {
-  return {500, std::move(message), "server_error", "", ""};
+  return {ErrorKind::kInternal, std::move(message)};
 }
 
 inline ApiError unavailable_error(std::string message) {
-  return {503, std::move(message), "service_unavailable_error", "", ""};
+  return {ErrorKind::kUnavailable, std::move(message)};
+}
+
+inline ApiError shutting_down_error() {
+  return unavailable_error("the server is shutting down");
+}
+
+inline ApiError overloaded_error() {
+  return {ErrorKind::kOverloaded, "the server is reading too many large requests"};
 }
 
 inline ApiError queue_full_error(std::string message) {
-  return {429, std::move(message), "rate_limit_error", "", "rate_limit_exceeded"};
+  return {ErrorKind::kQueueFull, std::move(message)};
 }
 
 inline ApiError deadline_error() {
-  return {504, "the request's deadline passed", "timeout_error", "", "deadline_exceeded"};
+  return {ErrorKind::kDeadline, "the request's deadline passed"};
 }
 
-// Of a status of the engine, a template or a grammar. `param`: for INVALID_ARGUMENT, and for
-// RESOURCE_EXHAUSTED that is the request's own fault.
+// Translates a status of the engine, a template or a grammar. `param` is at fault where the status
+// is INVALID_ARGUMENT, or RESOURCE_EXHAUSTED by the request itself.
 inline ApiError api_error_from(const absl::Status& status, std::string param) {
   std::string message(status.message());
   switch (status.code()) {

@@ -20,7 +20,6 @@ using asio::ip::tcp;
 
 namespace {
 
-constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kDrainBytes = 16 * 1024;
 
 // HTTP/1.1, whatever else the client offers.

@@ -1,9 +1,11 @@
 // A socket with or without TLS, and one deadline for whatever is under way on it.
 #pragma once
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -15,6 +17,9 @@ class context;
 }
 
 namespace deltaserve {
+
+// Errors are returned, not thrown.
+inline constexpr auto kAsTuple = boost::asio::as_tuple(boost::asio::use_awaitable);
 
 using TlsContext = std::shared_ptr<boost::asio::ssl::context>;
 

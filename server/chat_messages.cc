@@ -15,10 +15,6 @@ constexpr std::string_view kParam = "messages";
 constexpr std::array<std::string_view, 6> kKnown = {
     "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"};
 
-std::string_view view(const json::string& text) {
-  return {text.data(), text.size()};
-}
-
 // One message; `where` is its place, such as "[3]".
 class MessageReader {
  public:

@@ -9,6 +9,7 @@
 #include "server/exchange.h"
 #include "server/http_reader.h"
 #include "server/routes.h"
+#include "server/service/request_id.h"
 #include "server/sse.h"
 
 namespace deltaserve {
@@ -47,7 +48,8 @@ class Connection {
  public:
   Connection(ServerContext& context, asio::ip::tcp::socket socket)
       : context_(context),
-        limits_(context.limits),
+        services_(context.services),
+        limits_(context.services.limits),
         stream_(std::move(socket), context.tls),
         reader_(&stream_, limits_) {}
 
@@ -76,17 +78,16 @@ class Connection {
     HttpParser parser;
     RequestRecord record;
     record.bytes_before = stream_.bytes_written();
-    std::optional<ApiError> error;
+    std::optional<HttpReply> error;
     const bool understood = co_await reader_.read_head(&parser, &record.head, &error);
     const RequestCount count(&context_.requests);
     if (!understood && !error) co_return false;
     if (record.head.request_id.empty()) record.head.request_id = make_request_id();
     record.head.cors_headers = context_.cors.reply_headers(parser.get()[http::field::origin]);
-    if (context_.draining) record.head.keep_alive = false;
+    if (services_.draining()) record.head.keep_alive = false;
     bool goes_on = false;
     if (error) {
-      const HttpReply reply = error_reply(*error);
-      co_await refuse(record, reply);
+      co_await refuse(record, *error);
     } else {
       goes_on = co_await serve(parser, record);
     }
@@ -107,15 +108,13 @@ class Connection {
   // What the head alone decides. nullopt: the body is needed.
   std::optional<HttpReply> reply_at_once(const HttpParser& parser, const RequestHead& head,
                                          Route route) const {
-    const auto authorization = parser.get()[http::field::authorization];
-    if (!is_public(route) && !context_.keys->allows_authorization(authorization)) {
-      return error_reply({401, "a valid API key is required: Authorization: Bearer KEY",
-                          "invalid_request_error", "", "invalid_api_key"});
+    if (!route.is_public()) {
+      const auto error = services_.check_key(parser.get()[http::field::authorization]);
+      if (error) return error_reply(*error);
     }
-    if (!is_post(route) || context_.draining) return answer(context_, route, head);
-    if (!is_generating(route) || !queue_is_full()) return std::nullopt;
-    context_.metrics->queue_full.add();
-    return error_reply(queue_full_error("the queue is full: try again later"));
+    if (!route.is_post()) return answer(context_, route, head);
+    const std::optional<ApiError> error = services_.admit(route.generates());
+    return error ? std::optional(error_reply(*error)) : std::nullopt;
   }
 
   // One that is read and dropped for the sake of the connection, which otherwise ends.
@@ -124,22 +123,15 @@ class Connection {
     return bytes <= limits_.large_body_bytes && parser.get()[http::field::expect].empty();
   }
 
-  // The engine's own rule, before any body is read or parsed.
-  bool queue_is_full() const {
-    const EngineStats stats = context_.engine->stats();
-    return stats.waiting + stats.running >= stats.slots + context_.max_queue;
-  }
-
   awaitable<bool> read_and_reply(HttpParser& parser, RequestRecord& record,
                                  const HttpReply& reply) {
     std::string body;
     MemoryBudget::Lease lease;
-    std::optional<ApiError> error;
+    std::optional<HttpReply> error;
     if (!co_await reader_.read_body(&parser, &body, &lease, &error)) {
       record.client_closed = !error;
       if (!error) co_return false;
-      const HttpReply refusal = error_reply(*error);
-      co_await refuse(record, refusal);
+      co_await refuse(record, *error);
       co_return false;
     }
     co_return co_await write_reply(record, reply) && record.head.keep_alive;
@@ -150,20 +142,19 @@ class Connection {
     if (expects && record.head.http_minor == 1 && !parser.is_done()) {
       if (!co_await write_all("HTTP/1.1 100 Continue\r\n\r\n")) co_return false;
     }
-    PostRequest request;
-    request.lease = MemoryBudget::Lease(&context_.budget);
-    std::optional<ApiError> error;
-    if (!co_await reader_.read_body(&parser, &request.body, &request.lease, &error)) {
+    PostRequest request{*route.endpoint, record.head.request_id};
+    Arrival& arrival = request.arrival;
+    arrival.time = record.arrival;
+    arrival.lease = MemoryBudget::Lease(&services_.budget);
+    const std::chrono::milliseconds timeout(record.head.timeout_ms);
+    if (timeout.count() > 0) arrival.deadline = record.arrival + timeout;
+    std::optional<HttpReply> error;
+    if (!co_await reader_.read_body(&parser, &request.body, &arrival.lease, &error)) {
       record.client_closed = !error;
       if (!error) co_return false;
-      const HttpReply reply = error_reply(*error);
-      co_await refuse(record, reply);
+      co_await refuse(record, *error);
       co_return false;
     }
-    request.route = route;
-    request.request_id = record.head.request_id;
-    request.arrival = record.arrival;
-    request.timeout_ms = record.head.timeout_ms;
     auto exchange = std::make_shared<Exchange>(stream_.executor());
     post_to_worker(context_, exchange, std::move(request));
     using namespace asio::experimental::awaitable_operators;
@@ -290,11 +281,11 @@ class Connection {
     const bool closed = record.client_closed || record.status == 0;
     const int status = closed && record.status == 0 ? kClientClosed : record.status;
     const std::string_view route = head.target.empty() ? "other" : route_name(head);
-    context_.metrics->http_responses.add({route, std::to_string(status)});
+    services_.metrics.http_responses.add({route, std::to_string(status)});
     // Probes and scrapes come for ever.
     const bool routine = route == "/health" || route == "/ready" || route == "/metrics";
     const LogLevel level = routine && status < 400 ? LogLevel::kDebug : LogLevel::kInfo;
-    if (!context_.log->enabled(level)) return;
+    if (!services_.log.enabled(level)) return;
     LogFields fields;
     fields.text("request_id", head.request_id)
         .text("method", head.method)
@@ -305,10 +296,11 @@ class Connection {
     const std::chrono::duration<double> total = ByteStream::Clock::now() - record.arrival;
     fields.seconds_as_ms("total_ms", total.count());
     if (closed) fields.boolean("client_closed", true);
-    context_.log->write(level, "request", fields);
+    services_.log.write(level, "request", fields);
   }
 
   ServerContext& context_;
+  Services& services_;
   const ServerLimits& limits_;
   ByteStream stream_;
   HttpReader reader_;

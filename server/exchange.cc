@@ -1,10 +1,7 @@
 #include "server/exchange.h"
 
-#include <boost/asio/post.hpp>
 #include <exception>
 #include <utility>
-
-#include "server/tokenize_api.h"
 
 namespace deltaserve {
 namespace {
@@ -16,44 +13,27 @@ Started text_reply(std::variant<std::string, ApiError> result) {
   return reply;
 }
 
-Started start_job(const ServerContext& context, PostRequest request,
-                  const std::shared_ptr<Wakeup>& wakeup) {
-  JobRequest job;
-  job.api = request.route == Route::kChatCompletions ? Api::kChat : Api::kCompletions;
-  job.body = std::move(request.body);
-  job.lease = std::move(request.lease);
-  job.arrival = request.arrival;
-  job.timeout_ms = request.timeout_ms;
-  const CompletionContext completion{&context.model, &context.limits, context.engine,
-                                     context.metrics};
-  auto notify = [weak = std::weak_ptr<Wakeup>(wakeup)] {
+Started start_job(Services& services, PostRequest request, const std::shared_ptr<Wakeup>& wakeup) {
+  const auto notify = [weak = std::weak_ptr<Wakeup>(wakeup)] {
     if (const auto target = weak.lock()) target->signal();
   };
-  auto started = CompletionJob::start(completion, std::move(job), std::move(notify));
-  if (const ApiError* error = std::get_if<ApiError>(&started)) {
-    if (error->status == 429) context.metrics->queue_full.add();
-    return error_reply(*error);
-  }
+  auto started = CompletionJob::start(services, request.endpoint.format(), std::move(request.body),
+                                      std::move(request.arrival), notify);
+  if (const ApiError* error = std::get_if<ApiError>(&started)) return error_reply(*error);
   return std::get<0>(std::move(started));
 }
 
-Started work_on(const ServerContext& context, PostRequest request,
-                const std::shared_ptr<Wakeup>& wakeup) {
-  if (context.log_prompts) {
-    context.log->write(
+Started work_on(Services& services, PostRequest request, const std::shared_ptr<Wakeup>& wakeup) {
+  if (services.log_prompts) {
+    services.log.write(
         LogLevel::kInfo, "prompt",
         LogFields().text("request_id", request.request_id).text("body", request.body));
   }
   try {
-    switch (request.route) {
-      case Route::kTokenize:
-        return text_reply(tokenize(request.body, context.model, context.limits));
-      case Route::kDetokenize:
-        return text_reply(detokenize(request.body, context.model, context.limits));
-      default: return start_job(context, std::move(request), wakeup);
-    }
+    if (request.endpoint.generates()) return start_job(services, std::move(request), wakeup);
+    return text_reply(request.endpoint.reply(request.body, services.model, services.limits));
   } catch (const std::exception& error) {  // memory, as far as this code goes
-    context.log->write(
+    services.log.write(
         LogLevel::kError, "exception",
         LogFields().text("request_id", request.request_id).text("what", error.what()));
     return error_reply(server_error("the request could not be read"));
@@ -90,12 +70,11 @@ void Exchange::abandon() {
 
 void post_to_worker(ServerContext& context, std::shared_ptr<Exchange> exchange,
                     PostRequest request) {
-  const bool large = request.body.size() > context.limits.large_body_bytes;
-  boost::asio::post(
-      large ? context.large_work : context.small_work,
-      [&context, exchange = std::move(exchange), request = std::move(request)]() mutable {
+  const size_t bytes = request.body.size();
+  context.services.workers.post(
+      bytes, [&context, exchange = std::move(exchange), request = std::move(request)]() mutable {
         if (context.stopping || !exchange->wanted()) return;
-        exchange->put(work_on(context, std::move(request), exchange->wakeup));
+        exchange->put(work_on(context.services, std::move(request), exchange->wakeup));
       });
 }
 

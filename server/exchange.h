@@ -8,8 +8,8 @@
 #include <variant>
 
 #include "server/completion_job.h"
+#include "server/endpoints.h"
 #include "server/http_reply.h"
-#include "server/routes.h"
 #include "server/server_context.h"
 #include "server/wakeup.h"
 
@@ -42,12 +42,10 @@ class Exchange {
 
 // A body to be worked on.
 struct PostRequest {
-  Route route = Route::kCompletions;
+  const PostEndpoint& endpoint;
   std::string request_id;
-  std::string body;
-  MemoryBudget::Lease lease;
-  SteadyTime arrival;
-  int64_t timeout_ms = 0;
+  std::string body = {};
+  Arrival arrival = {};  // its lease covers the body
 };
 
 // Hands `request` to a worker, which answers through `exchange`.

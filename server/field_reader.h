@@ -1,19 +1,23 @@
-// Typed, range-checked access to the parameters of a request.
+// Typed access to the members of a request in JSON. What a value must be beyond its type is not
+// judged here but in service/rules.h.
 #pragma once
 #include <boost/json/object.hpp>
-#include <cstdint>
+#include <boost/json/string.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "server/api_error.h"
 #include "server/limits.h"
+#include "server/service/parameters.h"
 
 namespace deltaserve {
 
-// An absent or null parameter leaves what *out holds. After the first error nothing more is read.
+inline std::string_view view(const boost::json::string& text) {
+  return {text.data(), text.size()};
+}
+
+// A member that is absent or null leaves *out as it is. After the first error nothing more is read.
 class FieldReader {
  public:
   // Both outlive the reader.
@@ -29,26 +33,19 @@ class FieldReader {
   // nullptr: absent, null, or there was an error.
   const boost::json::value* find(std::string_view name) const;
 
-  void integer(std::string_view name, int64_t low, int64_t high, int64_t* out);
-  // `open_low` excludes the lower bound itself.
-  void number(std::string_view name, double low, bool open_low, double high, float* out);
-  void boolean(std::string_view name, bool* out) { read_bool(name, name, find(name), out); }
+  void integer(std::string_view name, std::optional<Integer>* out);
+  void number(std::string_view name, std::optional<double>* out);
+  void boolean(std::string_view name, std::optional<bool>* out) {
+    read_bool(name, name, find(name), out);
+  }
   // The same for a value inside `param`; `what` names it.
   void read_bool(std::string_view param, std::string_view what, const boost::json::value* value,
-                 bool* out);
-  void string(std::string_view name, size_t max_bytes, std::string* out);
-  void stop_strings(std::vector<std::string>* out);
-  void token_ids(std::string_view name, int max_count, int64_t vocab, std::vector<int32_t>* out);
-  // {"token id": number}; sorted by id.
-  void logit_bias(int64_t vocab, std::vector<std::pair<int32_t, float>>* out);
-  // An object of strings; *out becomes its JSON text.
-  void metadata(std::string* out);
+                 std::optional<bool>* out);
+  void string(std::string_view name, std::optional<std::string>* out);
   // A parameter of the API that is not served: clients may send its neutral value.
   void only_neutral(std::string_view name, const boost::json::value& neutral);
 
  private:
-  void add_stop(const boost::json::value& item, std::vector<std::string>* out);
-
   const boost::json::object& fields_;
   const ServerLimits& limits_;
   std::optional<ApiError> error_;

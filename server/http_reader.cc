@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "models/text.h"
+#include "server/service/request_id.h"
 
 namespace deltaserve {
 namespace {
@@ -62,7 +63,7 @@ awaitable<ErrorCode> HttpReader::parse_some(HttpParser* parser) {
 }
 
 awaitable<bool> HttpReader::read_head(HttpParser* parser, RequestHead* head,
-                                      std::optional<ApiError>* error) {
+                                      std::optional<HttpReply>* error) {
   parser->header_limit(limits_.header_bytes);
   parser->body_limit(limits_.body_bytes);
   parser->eager(false);
@@ -93,7 +94,7 @@ void HttpReader::take_head(const HttpParser& parser, RequestHead* head) const {
 }
 
 // What the head says that HTTP allows and this server does not.
-std::optional<ApiError> HttpReader::check_head(const HttpParser& parser, RequestHead* head) const {
+std::optional<HttpReply> HttpReader::check_head(const HttpParser& parser, RequestHead* head) const {
   const auto& request = parser.get();
   if (std::distance(request.begin(), request.end()) > limits_.header_fields) {
     return http_error(431, "too many header fields");
@@ -120,13 +121,14 @@ std::optional<ApiError> HttpReader::check_head(const HttpParser& parser, Request
       head->timeout_ms <= limits_.request_timeout_ms) {
     return std::nullopt;
   }
-  return invalid_parameter("x-request-timeout-ms",
-                           str_cat("the header x-request-timeout-ms must be an integer from 1 to ",
-                                   limits_.request_timeout_ms));
+  return error_reply(
+      invalid_parameter("x-request-timeout-ms",
+                        str_cat("the header x-request-timeout-ms must be an integer from 1 to ",
+                                limits_.request_timeout_ms)));
 }
 
 // nullopt: the client is gone or too slow, and there is nobody to tell.
-std::optional<ApiError> HttpReader::error_of_head(const ErrorCode& ec) const {
+std::optional<HttpReply> HttpReader::error_of_head(const ErrorCode& ec) const {
   if (ec == http::error::body_limit) return body_too_large();
   if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
     return http_error(
@@ -137,11 +139,11 @@ std::optional<ApiError> HttpReader::error_of_head(const ErrorCode& ec) const {
   return std::nullopt;
 }
 
-ApiError HttpReader::body_too_large() const {
+HttpReply HttpReader::body_too_large() const {
   return http_error(413, str_cat("the body is larger than ", limits_.body_bytes, " bytes"));
 }
 
-ApiError HttpReader::body_too_slow() const {
+HttpReply HttpReader::body_too_slow() const {
   return http_error(
       408, str_cat("the body came too slowly: within ", limits_.body_grace.count(),
                    " s it must end, or bring ", limits_.body_bytes_per_second, " bytes a second"));
@@ -157,7 +159,7 @@ uint64_t HttpReader::room_for_piece(const std::string& body, uint64_t announced)
 }
 
 awaitable<bool> HttpReader::read_body(HttpParser* parser, std::string* body,
-                                      MemoryBudget::Lease* lease, std::optional<ApiError>* error) {
+                                      MemoryBudget::Lease* lease, std::optional<HttpReply>* error) {
   // The rate holds in every span of its own: bytes that came fast buy no time for those to come.
   const uint64_t span_bytes =
       limits_.body_bytes_per_second * static_cast<uint64_t>(limits_.body_grace.count());
@@ -170,7 +172,7 @@ awaitable<bool> HttpReader::read_body(HttpParser* parser, std::string* body,
     // announced must not keep others out.
     const uint64_t room = room_for_piece(*body, parser->content_length().value_or(0));
     if (room > limits_.large_body_bytes && !lease->grow_to(room)) {
-      *error = unavailable_error("the server is reading too many large requests");
+      *error = error_reply(overloaded_error());
       co_return false;
     }
     body->reserve(room);

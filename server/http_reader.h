@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 
-#include "server/api_error.h"
 #include "server/byte_stream.h"
 #include "server/http_reply.h"
 #include "server/limits.h"
@@ -26,16 +25,16 @@ class HttpReader {
   // False: the connection ended between requests.
   boost::asio::awaitable<bool> wait_for_request();
 
-  // Fills `head`, as far as it was understood. Not OK and `error` unset: the client is gone or too
-  // slow, and there is nobody to tell.
+  // Fills `head`, as far as it was understood. False: `error` is the reply, or it is unset because
+  // the client is gone or too slow and there is nobody to tell.
   boost::asio::awaitable<bool> read_head(HttpParser* parser, RequestHead* head,
-                                         std::optional<ApiError>* error);
+                                         std::optional<HttpReply>* error);
 
   // Appends to `body`. A body above limits.large_body_bytes grows `lease` with the bytes that have
   // come. False as above.
   boost::asio::awaitable<bool> read_body(HttpParser* parser, std::string* body,
                                          MemoryBudget::Lease* lease,
-                                         std::optional<ApiError>* error);
+                                         std::optional<HttpReply>* error);
 
   // Reads on while a reply is computed and written, so that a closed connection shows at once.
   // Returns when the client is gone. A pipelined request stays in the buffer.
@@ -46,10 +45,10 @@ class HttpReader {
 
   boost::asio::awaitable<ByteStream::ErrorCode> parse_some(HttpParser* parser);
   void take_head(const HttpParser& parser, RequestHead* head) const;
-  std::optional<ApiError> check_head(const HttpParser& parser, RequestHead* head) const;
-  std::optional<ApiError> error_of_head(const ByteStream::ErrorCode& ec) const;
-  ApiError body_too_large() const;
-  ApiError body_too_slow() const;
+  std::optional<HttpReply> check_head(const HttpParser& parser, RequestHead* head) const;
+  std::optional<HttpReply> error_of_head(const ByteStream::ErrorCode& ec) const;
+  HttpReply body_too_large() const;
+  HttpReply body_too_slow() const;
   uint64_t room_for_piece(const std::string& body, uint64_t announced) const;
 
   ByteStream* const stream_;

@@ -1,13 +1,9 @@
 #include "server/http_reply.h"
 
-#include <algorithm>
-
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "models/text.h"
 #include "server/openai_response.h"
-#include "server/random.h"
 
 namespace deltaserve {
 namespace {
@@ -44,16 +40,18 @@ std::string common_head(const RequestHead& head, int status, bool keep_alive) {
 
 }  // namespace
 
-ApiError http_error(int status, std::string message) {
-  return {status, std::move(message), "invalid_request_error", "", ""};
-}
-
 HttpReply error_reply(const ApiError& error) {
   HttpReply reply;
-  reply.status = error.status;
+  reply.status = http_status(error.kind);
   reply.body = error_json(error);
-  if (error.status == 429 || error.status == 503) reply.headers = "Retry-After: 1\r\n";
-  if (error.status == 401) reply.headers = "WWW-Authenticate: Bearer\r\n";
+  if (reply.status == 429 || reply.status == 503) reply.headers = "Retry-After: 1\r\n";
+  if (reply.status == 401) reply.headers = "WWW-Authenticate: Bearer\r\n";
+  return reply;
+}
+
+HttpReply http_error(int status, std::string message) {
+  HttpReply reply = error_reply(invalid_parameter("", std::move(message)));
+  reply.status = status;
   return reply;
 }
 
@@ -73,15 +71,6 @@ std::string stream_head(const RequestHead& head, bool keep_alive) {
   if (head.http_minor == 1) out.append("Transfer-Encoding: chunked\r\n");
   out.append("\r\n");
   return out;
-}
-
-bool is_usable_request_id(std::string_view id, size_t max_bytes) {
-  return !id.empty() && id.size() <= max_bytes &&
-         std::all_of(id.begin(), id.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-}
-
-std::string make_request_id() {
-  return absl::StrFormat("req-%016x%016x", random_bits(), random_bits());
 }
 
 }  // namespace deltaserve

@@ -26,15 +26,12 @@ struct HttpReply {
 };
 
 HttpReply error_reply(const ApiError& error);
-ApiError http_error(int status, std::string message);
+// An error of HTTP itself, such as a path that there is not.
+HttpReply http_error(int status, std::string message);
 
 // Status line and headers, with the empty line.
 std::string reply_head(const RequestHead& head, const HttpReply& reply);
 // The same for a stream of events.
 std::string stream_head(const RequestHead& head, bool keep_alive);
-
-// Short and printable, so that it may be sent back and logged.
-bool is_usable_request_id(std::string_view id, size_t max_bytes);
-std::string make_request_id();
 
 }  // namespace deltaserve

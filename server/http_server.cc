@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -16,8 +17,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/byte_stream.h"
 #include "server/connection.h"
 #include "server/http_reply.h"
+#include "server/service/request_id.h"
 
 namespace deltaserve {
 namespace {
@@ -26,7 +29,6 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using error_code = boost::system::error_code;
 
-constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 constexpr auto kDrainPoll = std::chrono::milliseconds(10);
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
 
@@ -57,23 +59,13 @@ asio::awaitable<void> serve_counted(ServerContext& context, tcp::socket socket, 
 
 class Server : public HttpServer {
  public:
-  Server(const HttpOptions& options, const HttpServices& services)
+  Server(const HttpOptions& options, Services& services)
       : options_(options),
-        context_(options.limits, *services.model, services.engine),
+        services_(services),
+        context_{services, options.cors, options.tls},
         io_(options.io_threads),
         acceptor_(io_),
-        signals_(io_) {
-    context_.metrics = services.metrics;
-    context_.log = services.log;
-    context_.keys = services.keys;
-    context_.max_queue = options.max_queue;
-    context_.log_prompts = options.log_prompts;
-    context_.cors = options.cors;
-    context_.tls = options.tls;
-    context_.version = options.version;
-  }
-
-  ~Server() override { finish_workers(); }
+        signals_(io_) {}
 
   absl::Status open() {
     error_code ec;
@@ -93,7 +85,7 @@ class Server : public HttpServer {
     acceptor_.open(endpoint.protocol(), ec);
     if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
     if (!ec) acceptor_.bind(endpoint, ec);
-    if (!ec) acceptor_.listen(options_.limits.listen_backlog, ec);
+    if (!ec) acceptor_.listen(services_.limits.listen_backlog, ec);
     if (ec) return failed();
     const bool v6 = endpoint.address().is_v6();
     url_ = absl::StrCat(options_.tls != nullptr ? "https://" : "http://", v6 ? "[" : "",
@@ -112,14 +104,14 @@ class Server : public HttpServer {
     }
     run_io();
     for (std::thread& thread : threads) thread.join();
-    finish_workers();
+    context_.stopping = true;
   }
 
   void drain() override {
-    if (context_.draining.exchange(true)) return;
-    context_.log->write(LogLevel::kInfo, "drain",
+    if (draining_.exchange(true)) return;
+    services_.log.write(LogLevel::kInfo, "drain",
                         LogFields().integer("requests", context_.requests.load()));
-    context_.engine->drain();
+    services_.drain();
     asio::co_spawn(io_, stop_when_idle(), asio::detached);
   }
 
@@ -136,16 +128,10 @@ class Server : public HttpServer {
     }
   }
 
-  void finish_workers() {
-    context_.stopping = true;
-    context_.small_work.join();
-    context_.large_work.join();
-  }
-
   void wait_for_signal() {
     signals_.async_wait([this](const error_code& ec, int) {
       if (ec) return;
-      if (context_.draining) return stop();
+      if (draining_) return stop();
       drain();
       wait_for_signal();
     });
@@ -158,16 +144,16 @@ class Server : public HttpServer {
     auto end = start + options_.drain_timeout;
     bool cut = false;
     asio::steady_timer timer(io_);
-    while (!(cut || context_.engine->drained()) || context_.requests > 0) {
+    while (!(cut || services_.engine.drained()) || context_.requests > 0) {
       timer.expires_after(kDrainPoll);
       co_await timer.async_wait(kAsTuple);
       if (endless || std::chrono::steady_clock::now() < end) continue;
       if (cut) break;  // nobody reads what was left to say
       cut = true;
-      end += context_.limits.farewell;
-      context_.log->write(LogLevel::kWarning, "drain_timeout",
+      end += services_.limits.farewell;
+      services_.log.write(LogLevel::kWarning, "drain_timeout",
                           LogFields().integer("requests", context_.requests.load()));
-      context_.engine->stop();  // their streams end, and say so
+      services_.engine.stop();  // their streams end, and say so
     }
     stop();
   }
@@ -183,7 +169,7 @@ class Server : public HttpServer {
         co_await timer.async_wait(kAsTuple);
         continue;
       }
-      if (++context_.connections > context_.limits.connections) {
+      if (++context_.connections > services_.limits.connections) {
         --context_.connections;
         turn_away(socket, context_.tls != nullptr);
         continue;
@@ -209,6 +195,8 @@ class Server : public HttpServer {
   }
 
   const HttpOptions options_;
+  Services& services_;
+  std::atomic<bool> draining_{false};  // the first signal has come
   // Before io_: coroutines that are destroyed with io_ still use it.
   ServerContext context_;
   asio::io_context io_;
@@ -220,7 +208,7 @@ class Server : public HttpServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::listen(const HttpOptions& options,
-                                                               const HttpServices& services) {
+                                                               Services& services) {
   auto server = std::make_unique<Server>(options, services);
   const absl::Status status = server->open();
   if (!status.ok()) return status;

@@ -6,14 +6,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "engine/engine.h"
 #include "server/byte_stream.h"
 #include "server/cors.h"
-#include "server/key_ring.h"
-#include "server/limits.h"
-#include "server/log.h"
-#include "server/metrics.h"
-#include "server/served_model.h"
+#include "server/service/services.h"
 
 namespace deltaserve {
 
@@ -21,23 +16,10 @@ struct HttpOptions {
   std::string host = "127.0.0.1";  // an address, or a name that is looked up once
   uint16_t port = 8080;            // 0 = any free one
   int io_threads = 2;
-  int max_queue = 1024;  // as of the engine: choices that may wait for a slot
   // From the beginning of a drain; then what still runs is cut off, with an error in its stream.
   std::chrono::seconds drain_timeout{30};  // 0 = no end
-  bool log_prompts = false;
   CorsPolicy cors;
   TlsContext tls;  // null: in the clear
-  std::string version;
-  ServerLimits limits;
-};
-
-// What the server uses and does not own. All of it must outlive the server.
-struct HttpServices {
-  const ServedModel* model = nullptr;
-  Engine* engine = nullptr;
-  Metrics* metrics = nullptr;
-  Logger* log = nullptr;
-  const KeyRing* keys = nullptr;  // an empty ring: no keys are needed
 };
 
 // A client that closes its side of the connection, even half of it, is gone: its requests are
@@ -46,10 +28,10 @@ struct HttpServices {
 // Thread safety: all public methods may be called from any thread, run() once.
 class HttpServer {
  public:
-  // Binds and listens. Engine::stop() must return before the destructor runs, because the engine
-  // notifies connections. An address in use, an unknown host: UNAVAILABLE, in a sentence.
+  // Binds and listens. `services` must outlive the server, and Services::stop() must return before
+  // the destructor runs. An address in use, an unknown host: UNAVAILABLE, in a sentence.
   static absl::StatusOr<std::unique_ptr<HttpServer>> listen(const HttpOptions& options,
-                                                            const HttpServices& services);
+                                                            Services& services);
   virtual ~HttpServer() = default;
 
   virtual std::string url() const = 0;  // with the real port

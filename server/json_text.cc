@@ -8,8 +8,6 @@
 namespace deltaserve {
 namespace {
 
-constexpr char kHexDigits[] = "0123456789abcdef";
-
 bool is_continuation(unsigned char byte) {
   return (byte & 0xc0) == 0x80;
 }

@@ -7,6 +7,8 @@
 
 namespace deltaserve {
 
+inline constexpr char kHexDigits[] = "0123456789abcdef";
+
 // `text` quoted. Bytes that are not UTF-8 become U+FFFD.
 void append_json_string(std::string* out, std::string_view text);
 // Shortest text that reads back as this float's exact value; -inf and NaN become -9999.

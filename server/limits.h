@@ -1,6 +1,6 @@
-// Every limit of the HTTP front, in one table. A client that exceeds one gets an error that names
-// it; none of them ends the process. The defaults admit a prompt of 64 MiB of text, or of a million
-// token ids, on an otherwise small machine.
+// Every limit of the HTTP front, and those of requests that all fronts share, in one table. A
+// client that exceeds one gets an error that names it; none of them ends the process. The defaults
+// admit a prompt of 64 MiB of text, or of a million token ids, on an otherwise small machine.
 #pragma once
 #include <chrono>
 #include <cstddef>
@@ -21,11 +21,12 @@ struct ServerLimits {
 
   // ---- A request's body.
   uint64_t body_bytes = 64u << 20;  // beyond: 413
-  // Larger bodies are parsed by a worker of their own, so that they do not delay the small ones,
-  // and count against the next limit.
+  // Larger bodies, and messages over gRPC, are parsed by a worker of their own, so that they do not
+  // delay the small ones, and count against the next limit.
   size_t large_body_bytes = 64 * 1024;
-  // Large bodies as far as they were received, to the end of their replies. Beyond: 503 with
-  // Retry-After. Eight of the largest requests fit.
+  // All large requests together: bodies as far as they were received, messages as a whole, to the
+  // end of their replies. Beyond: 503 with Retry-After, RESOURCE_EXHAUSTED. Eight of the largest
+  // requests fit.
   uint64_t total_body_bytes = 512u << 20;
 
   // ---- JSON. Beyond: 400.

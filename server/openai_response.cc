@@ -9,7 +9,26 @@
 namespace deltaserve {
 namespace {
 
-constexpr char kHexDigits[] = "0123456789abcdef";
+// An error as HTTP and the OpenAI API report it.
+struct ErrorForm {
+  int status;
+  std::string_view type;
+  std::string_view code;  // empty = null
+};
+
+ErrorForm form_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInvalid: return {400, "invalid_request_error", ""};
+    case ErrorKind::kUnauthenticated: return {401, "invalid_request_error", "invalid_api_key"};
+    case ErrorKind::kModelNotFound: return {404, "invalid_request_error", "model_not_found"};
+    case ErrorKind::kQueueFull: return {429, "rate_limit_error", "rate_limit_exceeded"};
+    case ErrorKind::kOverloaded:
+    case ErrorKind::kUnavailable: return {503, "service_unavailable_error", ""};
+    case ErrorKind::kDeadline: return {504, "timeout_error", "deadline_exceeded"};
+    case ErrorKind::kInternal: break;
+  }
+  return {500, "server_error", ""};
+}
 
 void append_comma(std::string* out) {
   if (!out->empty()) out->push_back(',');
@@ -192,15 +211,20 @@ std::string reply_prefix(std::string_view id, std::string_view object, int64_t c
   return out;
 }
 
+int http_status(ErrorKind kind) {
+  return form_of(kind).status;
+}
+
 std::string error_json(const ApiError& error) {
+  const ErrorForm form = form_of(error.kind);
   std::string out = "{\"error\":{\"message\":";
   append_json_string(&out, error.message);
   out.append(",\"type\":");
-  append_json_string(&out, error.type);
+  append_json_string(&out, form.type);
   out.append(",\"param\":");
   append_nullable_string(&out, error.param);
   out.append(",\"code\":");
-  append_nullable_string(&out, error.code);
+  append_nullable_string(&out, form.code);
   out.append("}}");
   return out;
 }

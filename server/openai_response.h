@@ -9,17 +9,13 @@
 #include "server/api_error.h"
 #include "server/json_text.h"
 #include "server/served_model.h"
+#include "server/service/usage.h"
 
 namespace deltaserve {
 
 // How a token is shown: its text, "bytes:\xNN.." for part of a character, the piece's name for a
 // control token, "token_id:N" without a tokenizer.
 std::string token_label(const ServedModel& model, int32_t token);
-
-struct Usage {
-  int64_t prompt_tokens = 0;
-  int64_t completion_tokens = 0;
-};
 
 // {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
 //  "prompt_tokens_details":{"cached_tokens":0}}
@@ -85,6 +81,8 @@ void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
 std::string reply_prefix(std::string_view id, std::string_view object, int64_t created,
                          std::string_view model);
 
+int http_status(ErrorKind kind);
+// {"error":{"message":..,"type":..,"param":..,"code":..}}
 std::string error_json(const ApiError& error);
 // What GET /v1/models/{id} says. Beside OpenAI's fields: the bytes of one sequence's state, the
 // slots, whether there is a chat template.

@@ -36,6 +36,13 @@ class BodyHandler {
     stack_.reset();  // it must be, before the first value
   }
 
+  // The document becomes the value of this parameter, as if the parser were inside an object.
+  void begin_inside(std::string_view parameter, ParameterSize size) {
+    depth_ = 1;
+    top_key_ = parameter;
+    size_ = size;
+  }
+
   const std::optional<ApiError>& error() const { return error_; }
 
   bool on_document_begin(error_code&) { return true; }
@@ -271,23 +278,42 @@ class BodyHandler {
   int64_t num_tokens_ = 0;
 };
 
+json::parse_options parse_options(const ServerLimits& limits) {
+  json::parse_options options;
+  options.max_depth = static_cast<std::size_t>(limits.json_depth);
+  return options;
+}
+
+// Runs the parser over the whole text; `what` is the text, for errors of `param`.
+std::optional<ApiError> parse(json::basic_parser<BodyHandler>* parser, std::string_view text,
+                              std::string_view param, std::string_view what) {
+  error_code ec;
+  const std::size_t used = parser->write_some(false, text.data(), text.size(), ec);
+  if (parser->handler().error().has_value()) return parser->handler().error();
+  if (ec) {
+    return invalid_parameter(
+        std::string(param), str_cat(what, " is not valid JSON: ", ec.message(), " at byte ", used));
+  }
+  if (used == text.size()) return std::nullopt;
+  return invalid_parameter(std::string(param), str_cat(what, " has more than one JSON value"));
+}
+
 }  // namespace
 
 std::optional<ApiError> read_request_body(std::string_view text, const BodyRules& rules,
                                           const ServerLimits& limits, RequestBody* body) {
-  json::parse_options options;
-  options.max_depth = static_cast<std::size_t>(limits.json_depth);
-  json::basic_parser<BodyHandler> parser(options, rules, limits, body);
-  error_code ec;
-  const std::size_t used = parser.write_some(false, text.data(), text.size(), ec);
-  if (parser.handler().error().has_value()) return parser.handler().error();
-  if (ec) {
-    return invalid_parameter(
-        "", str_cat("the request body is not valid JSON: ", ec.message(), " at byte ", used));
-  }
-  if (used != text.size()) {
-    return invalid_parameter("", "the request body has more than one JSON value");
-  }
+  json::basic_parser<BodyHandler> parser(parse_options(limits), rules, limits, body);
+  return parse(&parser, text, "", "the request body");
+}
+
+std::optional<ApiError> read_json_value(std::string_view text, std::string_view name,
+                                        const ServerLimits& limits, json::value* value) {
+  const BodyRules rules;
+  RequestBody body;
+  json::basic_parser<BodyHandler> parser(parse_options(limits), rules, limits, &body);
+  parser.handler().begin_inside(name, ParameterSize::kNested);
+  if (auto error = parse(&parser, text, name, name)) return error;
+  *value = std::move(body.fields[name]);
   return std::nullopt;
 }
 

@@ -1,6 +1,7 @@
-// The body of a POST as JSON, read in one pass with bounded memory.
+// JSON of clients, read in one pass with bounded memory: the body of a POST, or a single value.
 #pragma once
 #include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -52,5 +53,11 @@ struct RequestBody {
                                                         const BodyRules& rules,
                                                         const ServerLimits& limits,
                                                         RequestBody* body);
+
+// Reads text that is one value, as strictly, within the bounds of ParameterSize::kNested. `name` is
+// the parameter that has the text.
+[[nodiscard]] std::optional<ApiError> read_json_value(std::string_view json, std::string_view name,
+                                                      const ServerLimits& limits,
+                                                      boost::json::value* value);
 
 }  // namespace deltaserve

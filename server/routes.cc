@@ -1,8 +1,5 @@
 #include "server/routes.h"
 
-#include <algorithm>
-#include <array>
-
 #include "models/text.h"
 #include "server/openai_response.h"
 #include "server/page.h"
@@ -18,34 +15,36 @@ struct Path {
   Route route;
 };
 
-constexpr std::array kPaths = {
-    Path{"/v1/completions", Route::kCompletions},
-    Path{"/v1/chat/completions", Route::kChatCompletions},
-    Path{"/tokenize", Route::kTokenize},
-    Path{"/detokenize", Route::kDetokenize},
-    Path{"/v1/models", Route::kModels},
-    Path{"/metrics", Route::kMetrics},
-    Path{"/health", Route::kHealth},
-    Path{"/ready", Route::kReady},
-    Path{"/", Route::kPage},
+// The paths that GET takes.
+constexpr Path kPaths[] = {
+    {"/v1/models", {Route::Kind::kModels}},
+    {"/metrics", {Route::Kind::kMetrics}},
+    {"/health", {Route::Kind::kHealth}},
+    {"/ready", {Route::Kind::kReady}},
+    {"/", {Route::Kind::kPage}},
 };
 
 std::string_view path_of(const RequestHead& head) {
   return std::string_view(head.target).substr(0, head.target.find('?'));
 }
 
-// nullptr: unknown.
-const Path* find_path(std::string_view path) {
-  static constexpr Path kModelPath{"/v1/models/{model}", Route::kModel};
-  if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix)) return &kModelPath;
-  const auto found =
-      std::find_if(kPaths.begin(), kPaths.end(), [&](const Path& p) { return p.path == path; });
-  return found == kPaths.end() ? nullptr : &*found;
+// nullopt: unknown.
+std::optional<Path> find_path(std::string_view path) {
+  if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix)) {
+    return Path{"/v1/models/{model}", {Route::Kind::kModel}};
+  }
+  for (const PostEndpoint& endpoint : post_endpoints()) {
+    if (endpoint.path == path) return Path{endpoint.path, {Route::Kind::kPost, &endpoint}};
+  }
+  for (const Path& known : kPaths) {
+    if (known.path == path) return known;
+  }
+  return std::nullopt;
 }
 
 HttpReply ready_reply(const ServerContext& context) {
-  const EngineStats stats = context.engine->stats();
-  const bool draining = context.draining;
+  const EngineStats stats = context.services.engine.stats();
+  const bool draining = context.services.draining();
   HttpReply reply;
   reply.status = draining ? 503 : 200;
   reply.body =
@@ -56,26 +55,27 @@ HttpReply ready_reply(const ServerContext& context) {
 
 HttpReply model_reply(const ServerContext& context, const RequestHead& head) {
   const std::string_view name = path_of(head).substr(kModelPrefix.size());
-  if (name != context.model.name) {
-    return error_reply({404, str_cat("The model ", quoted(name), " does not exist."),
-                        "invalid_request_error", "model", "model_not_found"});
+  if (name != context.services.model.name) {
+    return error_reply({ErrorKind::kModelNotFound,
+                        str_cat("The model ", quoted(name), " does not exist."), "model"});
   }
   HttpReply reply;
-  reply.body = model_json(context.model);
+  reply.body = model_json(context.services.model);
   return reply;
 }
 
 HttpReply metrics_reply(const ServerContext& context) {
+  const Services& services = context.services;
   ServerState state;
-  state.version = context.version;
-  state.model_name = context.model.name;
-  state.state_bytes = context.model.state_bytes;
+  state.version = services.version;
+  state.model_name = services.model.name;
+  state.state_bytes = services.model.state_bytes;
   state.http_connections = context.connections;
-  state.draining = context.draining;
-  state.engine = context.engine->stats();
-  if (context.model.grammars != nullptr) state.grammars = context.model.grammars->stats();
+  state.draining = services.draining();
+  state.engine = services.engine.stats();
+  if (services.model.grammars != nullptr) state.grammars = services.model.grammars->stats();
   HttpReply reply;
-  reply.body = metrics_page(*context.metrics, state);
+  reply.body = metrics_page(services.metrics, state);
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
   return reply;
 }
@@ -88,60 +88,45 @@ HttpReply page_reply() {
   return reply;
 }
 
-HttpReply method_reply(Route allowed) {
-  HttpReply reply = error_reply(http_error(405, "this path does not take that method"));
-  reply.headers = is_post(allowed) ? "Allow: POST\r\n" : "Allow: GET, HEAD\r\n";
+HttpReply method_reply(const RequestHead& head) {
+  HttpReply reply = http_error(405, "this path does not take that method");
+  const bool post = find_path(path_of(head))->route.is_post();
+  reply.headers = post ? "Allow: POST\r\n" : "Allow: GET, HEAD\r\n";
   return reply;
 }
 
 }  // namespace
 
 Route route_request(const RequestHead& head, bool preflights) {
-  const Path* path = find_path(path_of(head));
-  if (path == nullptr) return Route::kNotFound;
-  if (preflights && head.method == "OPTIONS") return Route::kPreflight;
+  const std::optional<Path> path = find_path(path_of(head));
+  if (!path) return {Route::Kind::kNotFound};
+  if (preflights && head.method == "OPTIONS") return {Route::Kind::kPreflight};
   const bool read_only = head.method == "GET" || head.method == "HEAD";
-  const bool allowed = is_post(path->route) ? head.method == "POST" : read_only;
-  return allowed ? path->route : Route::kMethodNotAllowed;
+  const bool allowed = path->route.is_post() ? head.method == "POST" : read_only;
+  return allowed ? path->route : Route{Route::Kind::kMethodNotAllowed};
 }
 
 std::string_view route_name(const RequestHead& head) {
-  const Path* path = find_path(path_of(head));
-  return path != nullptr ? path->path : "other";
-}
-
-bool is_post(Route route) {
-  return is_generating(route) || route == Route::kTokenize || route == Route::kDetokenize;
-}
-
-bool is_generating(Route route) {
-  return route == Route::kCompletions || route == Route::kChatCompletions;
-}
-
-bool is_public(Route route) {
-  return route == Route::kHealth || route == Route::kReady || route == Route::kPreflight ||
-         route == Route::kPage;
+  const std::optional<Path> path = find_path(path_of(head));
+  return path ? path->path : "other";
 }
 
 HttpReply answer(const ServerContext& context, Route route, const RequestHead& head) {
   HttpReply reply;
-  switch (route) {
-    case Route::kCompletions:
-    case Route::kChatCompletions:
-    case Route::kTokenize:
-    case Route::kDetokenize: return error_reply(unavailable_error("the server is shutting down"));
-    case Route::kModels: reply.body = model_list_json(context.model); break;
-    case Route::kModel: return model_reply(context, head);
-    case Route::kMetrics: return metrics_reply(context);
-    case Route::kHealth: reply.body = "{\"status\":\"ok\"}"; break;
-    case Route::kReady: return ready_reply(context);
-    case Route::kPage: return page_reply();
-    case Route::kPreflight:
+  switch (route.kind) {
+    case Route::Kind::kPost: break;  // its reply needs the body
+    case Route::Kind::kModels: reply.body = model_list_json(context.services.model); break;
+    case Route::Kind::kModel: return model_reply(context, head);
+    case Route::Kind::kMetrics: return metrics_reply(context);
+    case Route::Kind::kHealth: reply.body = "{\"status\":\"ok\"}"; break;
+    case Route::Kind::kReady: return ready_reply(context);
+    case Route::Kind::kPage: return page_reply();
+    case Route::Kind::kPreflight:
       reply.status = 204;
       reply.headers = context.cors.preflight_headers();
       break;
-    case Route::kNotFound: return error_reply(http_error(404, "this server has no such path"));
-    case Route::kMethodNotAllowed: return method_reply(find_path(path_of(head))->route);
+    case Route::Kind::kNotFound: return http_error(404, "this server has no such path");
+    case Route::Kind::kMethodNotAllowed: return method_reply(head);
   }
   return reply;
 }

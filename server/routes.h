@@ -3,26 +3,38 @@
 #include <optional>
 #include <string_view>
 
+#include "server/endpoints.h"
 #include "server/http_reply.h"
 
 namespace deltaserve {
 
 struct ServerContext;
 
-enum class Route : uint8_t {
-  kCompletions,
-  kChatCompletions,
-  kTokenize,
-  kDetokenize,
-  kModels,
-  kModel,
-  kMetrics,
-  kHealth,
-  kReady,
-  kPage,
-  kPreflight,
-  kNotFound,
-  kMethodNotAllowed,
+// A request's method and path, understood.
+struct Route {
+  enum class Kind : uint8_t {
+    kPost,  // takes a body and needs a worker
+    kModels,
+    kModel,
+    kMetrics,
+    kHealth,
+    kReady,
+    kPage,
+    kPreflight,
+    kNotFound,
+    kMethodNotAllowed,
+  };
+  Kind kind = Kind::kNotFound;
+  const PostEndpoint* endpoint = nullptr;  // kPost
+
+  bool is_post() const { return kind == Kind::kPost; }
+  // Submits to the engine.
+  bool generates() const { return is_post() && endpoint->generates(); }
+  // Needs no key: probes, preflights, and the page, which holds nothing but how to ask.
+  bool is_public() const {
+    return kind == Kind::kHealth || kind == Kind::kReady || kind == Kind::kPreflight ||
+           kind == Kind::kPage;
+  }
 };
 
 // The target's query is ignored. kPreflight: OPTIONS on a known path, if `preflights`.
@@ -31,14 +43,7 @@ Route route_request(const RequestHead& head, bool preflights);
 // The path, with {model} for a name, or "other"; for logs and metrics.
 std::string_view route_name(const RequestHead& head);
 
-// Takes a body and needs a worker.
-bool is_post(Route route);
-// Submits to the engine.
-bool is_generating(Route route);
-// Needs no key: probes, preflights, and the page, which holds nothing but how to ask.
-bool is_public(Route route);
-
-// The reply to a route that takes no body; to the others, that the server is shutting down.
+// The reply to a route that takes no body.
 HttpReply answer(const ServerContext& context, Route route, const RequestHead& head);
 
 }  // namespace deltaserve

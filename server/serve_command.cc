@@ -19,6 +19,7 @@
 #include "server/grpc/serve_options.h"
 #include "server/http_server.h"
 #include "server/model_options.h"
+#include "server/service/services.h"
 #include "server/template/chat_template.h"
 
 namespace deltaserve {
@@ -28,6 +29,7 @@ constexpr size_t kTemplateBytes = 256 * 1024;
 
 struct Options {
   ModelOptions model;
+  ServiceOptions service;
   HttpOptions http;
   GrpcServeOptions grpc;
   std::string name;
@@ -38,7 +40,6 @@ struct Options {
   std::vector<std::string> cors_origins;
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
-  int max_queue = EngineOptions().max_queued_requests;
   int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
@@ -104,7 +105,8 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   const auto slots = static_cast<uint64_t>(loaded.model->limits().max_sequences);
   absl::PrintF("model: %s (%s, %d layers, vocabulary %d), %s on %s\n", served.name,
                loaded.folder.config.model_type, loaded.folder.config.num_layers(),
-               loaded.folder.config.vocab_size, human_bytes(static_cast<uint64_t>(loaded.backend->memory().weights)),
+               loaded.folder.config.vocab_size,
+               human_bytes(static_cast<uint64_t>(loaded.backend->memory().weights)),
                loaded.backend->description());
   if (!loaded.why_cpu.empty()) absl::PrintF("no CUDA: %s\n", loaded.why_cpu);
   absl::PrintF("state: %s per sequence, %d slots, %s in all\n", human_bytes(bytes), slots,
@@ -139,7 +141,7 @@ int serve(Options options) {
   const absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat_template =
       load_chat_template(*loaded, options.chat_template_file);
   if (!chat_template.ok()) return report(chat_template.status());
-  ServedModel served = served_model(*loaded, options.name, options.http.limits);
+  ServedModel served = served_model(*loaded, options.name, options.service.limits);
   served.chat_template = chat_template->get();
   served.allow_request_template = options.allow_chat_template;
   print_model(*loaded, served);
@@ -148,27 +150,26 @@ int serve(Options options) {
   Metrics metrics;
   ModelRunner runner(loaded->model.get());
   EngineOptions engine_settings = engine_options(*loaded);
-  engine_settings.max_queued_requests = options.max_queue;
-  engine_settings.max_prompt_tokens = options.http.limits.prompt_tokens;
+  engine_settings.max_queued_requests = options.service.max_queue;
+  engine_settings.max_prompt_tokens = options.service.limits.prompt_tokens;
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
-  options.http.max_queue = options.max_queue;
-  options.http.version = DELTASERVE_VERSION;
+  options.service.version = DELTASERVE_VERSION;
+  options.service.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
+  Services services(options.service, &served, &engine, &metrics, &log, &keys);
   options.http.drain_timeout = std::chrono::seconds(options.drain_timeout_s);
-  options.http.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
-  absl::StatusOr<std::unique_ptr<HttpServer>> server =
-      HttpServer::listen(options.http, {&served, &engine, &metrics, &log, &keys});
+  absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::listen(options.http, services);
   if (!server.ok()) return report(server.status());
+  options.grpc.any_port = options.http.port == 0;
   options.grpc.tls_certificate_path = options.tls_certificate;
   options.grpc.tls_key_path = options.tls_key;
-  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
-      listen_grpc(options.grpc, options.http, {&served, &engine, &metrics, &log, &keys});
+  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = listen_grpc(options.grpc, services);
   if (!grpc.ok()) return report(grpc.status());
   if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
   absl::PrintF("listening on %s\n", (*server)->url());
   std::fflush(stdout);
   (*server)->run();
   if (*grpc != nullptr) (*grpc)->shut_down();
-  engine.stop();  // before the servers go: it notifies connections
+  services.stop();
   return 0;
 }
 
@@ -218,7 +219,7 @@ void add_log_options(CLI::App* command, Options* options) {
       ->transform(CLI::Transformer(levels))
       ->default_str("info")
       ->type_name("debug|info|warning|error");
-  command->add_flag("--log-prompts", options->http.log_prompts,
+  command->add_flag("--log-prompts", options->service.log_prompts,
                     "Log the bodies of requests; without it no prompt is logged");
 }
 
@@ -245,7 +246,7 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->capture_default_str()
       ->type_name("PORT");
   command
-      ->add_option("--max-queue", options->max_queue,
+      ->add_option("--max-queue", options->service.max_queue,
                    "Choices of requests that may wait for a slot; a further one gets 429")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()

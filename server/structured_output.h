@@ -1,15 +1,13 @@
-// Answers of a given form: JSON, a regular expression, one of some strings, a grammar. From the
-// request's parameters to the constraint that the engine follows.
+// Answers of a given form (JSON, a regular expression, one of some strings, a grammar), as the
+// constraint that the engine follows.
 #pragma once
 #include <boost/json/value.hpp>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/token_constraint.h"
-#include "server/field_reader.h"
 #include "server/served_model.h"
 
 namespace deltaserve {
@@ -22,10 +20,6 @@ struct StructuredOutput {
   std::string text;                  // kRegex, kGrammar
   std::vector<std::string> choices;  // kChoice
 };
-
-// Reads response_format (text, json_object, json_schema) and structured_outputs (one of json,
-// regex, choice, grammar, json_object); only one of them may ask for a form.
-void read_structured_output(FieldReader& fields, std::optional<StructuredOutput>* out);
 
 // INVALID_ARGUMENT says what of the schema, expression or grammar cannot be served, or that the
 // model has no tokenizer; UNAVAILABLE that grammars take too much memory already. Heavy for large

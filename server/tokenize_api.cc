@@ -1,13 +1,12 @@
 #include "server/tokenize_api.h"
 
-#include <array>
+#include <utility>
 #include <vector>
 
 #include "models/text.h"
 #include "server/chat_api.h"
 #include "server/json_text.h"
-#include "server/openai_api.h"
-#include "server/openai_response.h"
+#include "server/service/tokens.h"
 
 namespace deltaserve {
 namespace {
@@ -15,33 +14,6 @@ namespace {
 constexpr ParameterRule kTokenizeParameters[] = {
     {"model"}, {"add_special_tokens"}, {"return_token_strs"}};
 constexpr ParameterRule kDetokenizeParameters[] = {{"model"}};
-
-using Ids = std::variant<std::vector<int32_t>, ApiError>;
-
-ApiError no_tokenizer(std::string param) {
-  return invalid_parameter(std::move(param), "the model has no tokenizer");
-}
-
-Ids encode_prompt(const RequestBody& body, const ServedModel& model, bool add_special) {
-  if (model.tokenizer == nullptr) return no_tokenizer("prompt");
-  if (body.prompt_nested || body.texts.size() != 1) {
-    return invalid_parameter("prompt", "prompt must be a string");
-  }
-  std::vector<int32_t> ids = model.tokenizer->encode(body.texts.front());
-  if (add_special && model.bos_to_prepend >= 0) ids.insert(ids.begin(), model.bos_to_prepend);
-  return ids;
-}
-
-Ids encode_messages(FieldReader& fields, RequestBody* body, const ServedModel& model,
-                    bool add_special) {
-  ChatPrompt prompt;
-  read_chat_prompt(fields, body->fields, model, &prompt);
-  if (fields.error()) return *fields.error();
-  absl::StatusOr<std::vector<int32_t>> ids = encode_chat(model, std::move(prompt));
-  if (!ids.ok()) return api_error_from(ids.status(), "messages");
-  if (add_special && model.bos_to_prepend >= 0) ids->insert(ids->begin(), model.bos_to_prepend);
-  return *std::move(ids);
-}
 
 std::string tokens_json(const ServedModel& model, const std::vector<int32_t>& ids, bool strings) {
   std::string out = str_cat("{\"count\":", ids.size(), ",\"max_model_len\":null,\"tokens\":[");
@@ -63,40 +35,50 @@ std::string tokens_json(const ServedModel& model, const std::vector<int32_t>& id
 std::variant<std::string, ApiError> tokenize(std::string_view text, const ServedModel& model,
                                              const ServerLimits& limits) {
   RequestBody body;
-  const BodyRules rules{kChatPromptParameters, kTokenizeParameters, "prompt"};
-  if (std::optional<ApiError> error = read_request_body(text, rules, limits, &body)) return *error;
+  const BodyRules rules{chat_prompt_rules(), kTokenizeParameters, "prompt"};
+  if (auto error = read_request_body(text, rules, limits, &body)) return *std::move(error);
   FieldReader fields(body.fields, limits);
-  if (std::optional<ApiError> error = check_model_name(fields, model)) return *error;
+  TokenizeRequest request;
+  std::optional<bool> strings;
+  fields.string("model", &request.model);
+  if (fields.error()) return *fields.error();
   const bool chat = fields.find("messages") != nullptr;
   if (chat == body.prompt_given) {
     return invalid_parameter("prompt", "either prompt or messages is required");
   }
-  bool add_special = !chat, strings = false;
-  fields.boolean("add_special_tokens", &add_special);
+  fields.boolean("add_special_tokens", &request.add_special_tokens);
   fields.boolean("return_token_strs", &strings);
   if (fields.error()) return *fields.error();
-  const Ids ids = chat ? encode_messages(fields, &body, model, add_special)
-                       : encode_prompt(body, model, add_special);
+  if (chat) {
+    read_chat_prompt(fields, body.fields, &request.chat.emplace());
+    if (fields.error()) return *fields.error();
+  } else if (body.prompt_nested || body.texts.size() != 1) {
+    return invalid_parameter("prompt", "prompt must be a string");
+  } else {
+    request.prompt = std::move(body.texts.front());
+  }
+  const auto ids = tokenize(std::move(request), model, limits);
   if (const ApiError* error = std::get_if<ApiError>(&ids)) return *error;
-  return tokens_json(model, std::get<0>(ids), strings);
+  return tokens_json(model, std::get<0>(ids), strings.value_or(false));
 }
 
 std::variant<std::string, ApiError> detokenize(std::string_view text, const ServedModel& model,
                                                const ServerLimits& limits) {
   RequestBody body;
   const BodyRules rules{{}, kDetokenizeParameters, "tokens"};
-  if (std::optional<ApiError> error = read_request_body(text, rules, limits, &body)) return *error;
+  if (auto error = read_request_body(text, rules, limits, &body)) return *std::move(error);
   FieldReader fields(body.fields, limits);
-  if (std::optional<ApiError> error = check_model_name(fields, model)) return *error;
-  if (model.tokenizer == nullptr) return no_tokenizer("tokens");
+  DetokenizeRequest request;
+  fields.string("model", &request.model);
+  if (fields.error()) return *fields.error();
   if (!body.prompt_given || !body.texts.empty() || body.prompt_nested) {
     return invalid_parameter("tokens", "tokens must be a list of token ids");
   }
-  const std::vector<int32_t> ids =
-      body.token_lists.empty() ? std::vector<int32_t>() : std::move(body.token_lists.front());
-  if (std::optional<ApiError> error = check_token_ids("tokens", ids, model)) return *error;
+  if (!body.token_lists.empty()) request.tokens = std::move(body.token_lists.front());
+  const auto made = detokenize(request, model, limits);
+  if (const ApiError* error = std::get_if<ApiError>(&made)) return *error;
   std::string out = "{\"prompt\":";
-  append_json_string(&out, model.tokenizer->decode(ids));
+  append_json_string(&out, std::get<0>(made));
   out.push_back('}');
   return out;
 }

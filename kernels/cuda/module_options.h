@@ -10,8 +10,11 @@ enum class Products : uint8_t {
   // them, where one is proved at load to give a row the same bits among any others. A row's bits
   // depend on its kind and no other row.
   kExact,
-  kTensor,          // own kernels for both kinds, which have the same bits
-  kPlain,           // the same, without tensor cores, and from activations that are not rounded
+  // Own kernels for both kinds, which have the same bits: what kExact becomes without cuBLASLt.
+  kTensor,
+  // The same, without tensor cores, and from activations that are not rounded: what all become
+  // where tensor cores fail their self-test.
+  kPlain,
   kLibraryForRows,  // cuBLASLt, as it chooses for each number of rows: bits depend on the batch
 };
 

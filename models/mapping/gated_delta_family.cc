@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kDefaultLambdaBias = 0.9;
 
-void read_common(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
+void read_gated_delta(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = kind;
   read_sized_heads(reader, {6, 256, 2.0}, &mixer);
@@ -25,7 +25,7 @@ void read_common(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
 }
 
 void read_preconditioned(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
-  read_common(reader, kind, config);
+  read_gated_delta(reader, kind, config);
   reader.ignore("attn_mode");
   read_squash(reader, &config->mixer);
   config->mixer.precond_heads = config->mixer.k_heads;
@@ -34,7 +34,7 @@ void read_preconditioned(ConfigReader& reader, MixerKind kind, LayerConfig* conf
 }  // namespace
 
 void read_gated_deltanet(ConfigReader& reader, LayerConfig* config) {
-  read_common(reader, MixerKind::kGatedDeltaNet, config);
+  read_gated_delta(reader, MixerKind::kGatedDeltaNet, config);
   reader.ignore("attn_mode");  // all its modes compute the same function
 }
 
@@ -42,7 +42,7 @@ void read_qdelta(ConfigReader& reader, LayerConfig* config) {
   const std::string semantics =
       reader.choice("qdelta_semantics", {"released", "canonical"}, "released");
   const bool canonical = semantics == "canonical";
-  read_common(reader, canonical ? MixerKind::kQDelta : MixerKind::kQDeltaReleased, config);
+  read_gated_delta(reader, canonical ? MixerKind::kQDelta : MixerKind::kQDeltaReleased, config);
   // The authors' 'fused_recurrent' omits lambda and the norm of q and k.
   const std::string mode = reader.word("attn_mode", "chunk");
   if (mode != "chunk") {

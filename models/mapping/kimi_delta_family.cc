@@ -8,7 +8,7 @@
 namespace deltaserve {
 namespace {
 
-void read_common(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
+void read_kimi_delta(ConfigReader& reader, MixerKind kind, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   mixer.kind = kind;
   read_sized_heads(reader, {16, 128, 1.0}, &mixer);
@@ -37,13 +37,13 @@ void read_bound(ConfigReader& reader, MixerShape* mixer) {
 }  // namespace
 
 void read_kda(ConfigReader& reader, LayerConfig* config) {
-  read_common(reader, MixerKind::kKimiDelta, config);
+  read_kimi_delta(reader, MixerKind::kKimiDelta, config);
   read_bound(reader, &config->mixer);
 }
 
 void read_precond_kda(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
-  read_common(reader, MixerKind::kPrecondKimiDelta, config);
+  read_kimi_delta(reader, MixerKind::kPrecondKimiDelta, config);
   read_bound(reader, &mixer);
   read_squash(reader, &mixer);
   mixer.beta_heads = mixer.k_heads;
@@ -51,7 +51,7 @@ void read_precond_kda(ConfigReader& reader, LayerConfig* config) {
 }
 
 void read_gdn2(ConfigReader& reader, LayerConfig* config) {
-  read_common(reader, MixerKind::kGatedDeltaNet2, config);
+  read_kimi_delta(reader, MixerKind::kGatedDeltaNet2, config);
   config->mixer.decay_heads = config->mixer.beta_heads = config->mixer.k_heads;
 }
 

@@ -1,12 +1,12 @@
 #include "server/grpc/call.h"
 
-#include <boost/asio/post.hpp>
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "models/text.h"
-#include "server/http_reply.h"
+#include "server/service/request_id.h"
 
 namespace deltaserve {
 namespace {
@@ -14,18 +14,18 @@ namespace {
 constexpr char kRequestId[] = "x-request-id";
 constexpr size_t kStatusBytes = 1024;  // it travels in a trailer, which clients bound
 
-grpc::StatusCode code_of(int http_status) {
-  switch (http_status) {
-    case 400:
-    case 413:
-    case 422: return grpc::StatusCode::INVALID_ARGUMENT;
-    case 401: return grpc::StatusCode::UNAUTHENTICATED;
-    case 404: return grpc::StatusCode::NOT_FOUND;
-    case 429: return grpc::StatusCode::RESOURCE_EXHAUSTED;
-    case 503: return grpc::StatusCode::UNAVAILABLE;
-    case 504: return grpc::StatusCode::DEADLINE_EXCEEDED;
-    default: return grpc::StatusCode::INTERNAL;
+grpc::StatusCode code_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInvalid: return grpc::StatusCode::INVALID_ARGUMENT;
+    case ErrorKind::kUnauthenticated: return grpc::StatusCode::UNAUTHENTICATED;
+    case ErrorKind::kModelNotFound: return grpc::StatusCode::NOT_FOUND;
+    case ErrorKind::kQueueFull:
+    case ErrorKind::kOverloaded: return grpc::StatusCode::RESOURCE_EXHAUSTED;
+    case ErrorKind::kUnavailable: return grpc::StatusCode::UNAVAILABLE;
+    case ErrorKind::kDeadline: return grpc::StatusCode::DEADLINE_EXCEEDED;
+    case ErrorKind::kInternal: break;
   }
+  return grpc::StatusCode::INTERNAL;
 }
 
 // "OK", "INVALID_ARGUMENT".
@@ -66,7 +66,7 @@ grpc::Status to_grpc(const ApiError& error) {
     message = str_cat(error.param, ": ", message);
   }
   if (message.size() > kStatusBytes) message.resize(kStatusBytes);
-  return {code_of(error.status), message};
+  return {code_of(error.kind), message};
 }
 
 // The canonical codes are the same numbers.
@@ -79,19 +79,16 @@ grpc::Status to_grpc(const absl::Status& status) {
 CallRecord::CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, const char* method)
     : context_(context), method_(method), request_id_(metadata_of(*rpc, kRequestId)) {
   ++context_.calls;
-  if (!is_usable_request_id(request_id_, context_.request_limits.request_id_bytes)) {
+  if (!is_usable_request_id(request_id_, context_.services.limits.request_id_bytes)) {
     request_id_ = make_request_id();
   }
   rpc->AddInitialMetadata(kRequestId, request_id_);
 }
 
-grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc) const {
-  if (!context_.keys->empty() &&
-      !context_.keys->allows_authorization(metadata_of(rpc, "authorization"))) {
-    return {grpc::StatusCode::UNAUTHENTICATED,
-            "the metadata `authorization: Bearer KEY` must hold a key of this server"};
-  }
-  if (context_.draining) return {grpc::StatusCode::UNAVAILABLE, "the server is shutting down"};
+grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc, bool generates) const {
+  const Services& services = context_.services;
+  if (auto error = services.check_key(metadata_of(rpc, "authorization"))) return to_grpc(*error);
+  if (auto error = services.admit(generates)) return to_grpc(*error);
   if (context_.calls > context_.limits.calls) {
     return {grpc::StatusCode::RESOURCE_EXHAUSTED,
             str_cat("more than ", context_.limits.calls, " calls at once")};
@@ -101,30 +98,26 @@ grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc) const {
 
 void CallRecord::end(const grpc::Status& status, const LogFields& details) const {
   const std::string_view code = code_name(status.error_code());
-  context_.metrics->grpc_responses.add({method_, code});
+  context_.services.metrics.grpc_responses.add({method_, code});
   // Probes come for ever.
   const bool routine = status.ok() && std::string_view(method_) == "GetModel";
   const LogLevel level = routine ? LogLevel::kDebug : LogLevel::kInfo;
-  if (!context_.log->enabled(level)) return;
+  if (!context_.services.log.enabled(level)) return;
   LogFields fields;
   fields.text("request_id", request_id_).text("method", method_).text("code", code);
   fields.append(details);
   const std::chrono::duration<double> total = std::chrono::steady_clock::now() - arrival_;
   fields.seconds_as_ms("total_ms", total.count());
-  context_.log->write(level, "call", fields);
+  context_.services.log.write(level, "call", fields);
 }
 
 grpc::Status post_work(GrpcContext& context, size_t bytes, MemoryBudget::Lease* lease,
-                       std::function<void()> work) {
-  if (bytes <= context.limits.large_message_bytes) {
-    boost::asio::post(context.small_work, std::move(work));
-    return grpc::Status::OK;
+                       Workers::Work work) {
+  if (bytes > context.services.limits.large_body_bytes) {
+    *lease = MemoryBudget::Lease(&context.services.budget);
+    if (!lease->grow_to(bytes)) return to_grpc(overloaded_error());
   }
-  *lease = MemoryBudget::Lease(&context.budget);
-  if (!lease->grow_to(bytes)) {
-    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many large messages are under way"};
-  }
-  boost::asio::post(context.large_work, std::move(work));
+  context.services.workers.post(bytes, std::move(work));
   return grpc::Status::OK;
 }
 

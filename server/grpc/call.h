@@ -4,8 +4,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
-#include <functional>
-#include <memory>
 #include <mutex>
 #include <string>
 
@@ -27,8 +25,9 @@ class CallRecord {
   CallRecord(const CallRecord&) = delete;
   ~CallRecord() { --context_.calls; }
 
-  // Not OK: the call must not be served, and why. Before anything else.
-  grpc::Status admit(const grpc::CallbackServerContext& rpc) const;
+  // Not OK: the call must not be served, and why. Before anything else. `generates`: it would go to
+  // the engine.
+  grpc::Status admit(const grpc::CallbackServerContext& rpc, bool generates = false) const;
 
   // Once, before the library is told.
   void end(const grpc::Status& status, const LogFields& details = {}) const;
@@ -64,9 +63,9 @@ class RpcHandle {
   grpc::CallbackServerContext* rpc_;
 };
 
-// Runs `work` on the worker for messages of `bytes`; it is destroyed unrun when the server stops.
-// `lease` covers what is held for the call. Not OK: too much is held already.
+// Runs `work` on the worker for messages of `bytes`. `lease` covers what is held for the call, if
+// that is large. Not OK: too much is held already.
 grpc::Status post_work(GrpcContext& context, size_t bytes, MemoryBudget::Lease* lease,
-                       std::function<void()> work);
+                       Workers::Work work);
 
 }  // namespace deltaserve

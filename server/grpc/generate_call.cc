@@ -12,10 +12,11 @@
 
 #include "deltaserve.pb.h"
 #include "server/grpc/call.h"
-#include "server/grpc/generation.h"
 #include "server/grpc/message_io.h"
 #include "server/grpc/request_convert.h"
+#include "server/grpc/response_convert.h"
 #include "server/grpc/unary_call.h"
+#include "server/service/generation.h"
 
 namespace deltaserve {
 namespace {
@@ -46,7 +47,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
         strand_(asio::make_strand(context.io)),
         stall_(strand_) {}
 
-  grpc::Status admit(const grpc::CallbackServerContext& rpc) const { return record_.admit(rpc); }
+  grpc::Status admit(const grpc::CallbackServerContext& rpc) const {
+    return record_.admit(rpc, /*generates=*/true);
+  }
 
   void start(grpc::Status status) {
     self_ = shared_from_this();
@@ -92,40 +95,36 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   grpc::Status submit() {
     if (cancelled_) return cancelled();
+    Services& services = context_.services;
     v1::GenerateRequest message;
     absl::Status read =
-        read_generate_request(&request_, context_.request_limits, context_.limits, &message);
+        read_generate_request(&request_, services.limits, context_.limits, &message);
     if (!read.ok()) return to_grpc(read);
     log_prompt(message);
-    EngineRequest request;
-    std::optional<ApiError> error =
-        convert_request(&message, context_.model, context_.request_limits, &request);
+    GenerationRequest request;
+    auto error = convert_request(&message, services.model, services.limits, &request);
+    if (error) return to_grpc(*error);
+    auto generation = std::make_unique<Generation>(
+        services, std::move(request),
+        Arrival{record_.request_id(), record_.arrival(), deadline_, std::move(lease_)});
+    error = generation->encode();
     if (error) return to_grpc(*error);
     if (cancelled_) return cancelled();
-    request.generate.id = record_.request_id();
-    request.generate.deadline = deadline_;
-    const auto prompt_tokens = static_cast<int64_t>(request.generate.prompt.size());
-    auto streams = context_.engine->submit_choices(std::move(request.generate), request.num_choices,
-                                                   [weak = weak_from_this()] {
-                                                     if (const auto self = weak.lock()) {
-                                                       self->signal();
-                                                     }
-                                                   });
-    if (!streams.ok()) {
-      if (absl::IsResourceExhausted(streams.status())) context_.metrics->queue_full.add();
-      return to_grpc(streams.status());
-    }
-    generation_ = std::make_unique<Generation>(context_, *std::move(streams), record_.arrival());
-    generation_->describe(prompt_tokens, message.user());
+    error = generation->submit([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->signal();
+    });
+    if (error) return to_grpc(*error);
+    generation_ = std::move(generation);
     return grpc::Status::OK;
   }
 
   void log_prompt(const v1::GenerateRequest& message) const {
-    if (!context_.log_prompts) return;
-    context_.log->write(LogLevel::kInfo, "prompt",
-                        LogFields()
-                            .text("request_id", record_.request_id())
-                            .text("prompt", message.prompt().substr(0, Logger::kValueBytes)));
+    if (!context_.services.log_prompts) return;
+    context_.services.log.write(
+        LogLevel::kInfo, "prompt",
+        LogFields()
+            .text("request_id", record_.request_id())
+            .text("prompt", message.prompt().substr(0, Logger::kValueBytes)));
   }
 
   // On the engine thread. Signals between two rounds become one.
@@ -147,14 +146,23 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Writes the next message, if there is one and none is being written.
   void write_next() {
     if (!prepared_ || writing_ || finished_) return;
-    const Generation::Next next = generation_->next(&response_);
-    if (next == Generation::Next::kNothing) return;
-    if (next == Generation::Next::kFailed) return finish(generation_->status());
+    if (!pending_) {
+      std::optional<Generation::Part> part = generation_->next();
+      if (generation_->error()) return finish(to_grpc(*generation_->error()));
+      if (!part) return;
+      pending_ = PendingPart{*std::move(part)};
+    }
+    const bool whole =
+        next_response(context_.services.model, context_.limits.logprob_entries_per_message,
+                      &*pending_, &response_);
+    if (whole) pending_.reset();
+    const bool last = whole && generation_->done();
+    if (last) fill_usage(generation_->usage(), response_.mutable_usage());
     const grpc::Status status = write_message(response_, &bytes_);
     if (!status.ok()) return finish(status);
     writing_ = true;
     watch_reader();
-    if (next == Generation::Next::kMessage) return StartWrite(&bytes_);
+    if (!last) return StartWrite(&bytes_);
     end(grpc::Status::OK);
     StartWriteAndFinish(&bytes_, grpc::WriteOptions(), grpc::Status::OK);
   }
@@ -184,8 +192,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     watch_until(now + context_.limits.stall_grace);
   }
 
-  // The status goes out behind what is being written. By value: the generation's own goes with it.
-  void finish(grpc::Status status) {
+  // The status goes out behind what is being written.
+  void finish(const grpc::Status& status) {
     if (finished_) return;
     end(status);
     Finish(status);
@@ -194,7 +202,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // The slots are free within a step.
   void end(const grpc::Status& status) {
     finished_ = true;
-    record_.end(status, generation_ != nullptr ? generation_->details() : LogFields());
+    LogFields details;
+    if (generation_ != nullptr) generation_->describe(&details);
+    record_.end(status, details);
     generation_.reset();
   }
 
@@ -215,6 +225,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   asio::strand<asio::io_context::executor_type> strand_;
   asio::steady_timer stall_;
   Clock::time_point write_began_;
+  std::optional<PendingPart> pending_;
   v1::GenerateResponse response_;  // of the last write
   grpc::ByteBuffer bytes_;
   bool prepared_ = false;

@@ -5,6 +5,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 
+#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <chrono>
@@ -74,8 +75,8 @@ std::shared_ptr<grpc::ServerCredentials> credentials(const GrpcOptions& options)
 
 class Server final : public GrpcServer {
  public:
-  Server(const GrpcOptions& options, const GrpcServices& services)
-      : context_(options, services),
+  Server(const GrpcOptions& options, Services& services)
+      : context_{services, options.limits},
         service_(&context_),
         reflection_(&context_),
         reflection_alpha_(&context_),
@@ -84,8 +85,6 @@ class Server final : public GrpcServer {
 
   ~Server() override {
     shut_down();
-    context_.small_work.join();
-    context_.large_work.join();
     context_.io.stop();
     for (std::thread& thread : threads_) thread.join();
   }
@@ -122,7 +121,8 @@ class Server final : public GrpcServer {
   std::string address() const override { return address_; }
 
   void drain() override {
-    if (context_.draining.exchange(true)) return;
+    if (draining_.exchange(true)) return;
+    context_.services.drain();
     server_->GetHealthCheckService()->SetServingStatus(false);
   }
 
@@ -130,7 +130,7 @@ class Server final : public GrpcServer {
     const std::lock_guard lock(shut_down_mutex_);
     if (server_ == nullptr || std::exchange(shut_down_, true)) return;
     drain();
-    const bool complete = context_.engine->drained();
+    const bool complete = context_.services.engine.drained();
     server_->Shutdown(std::chrono::system_clock::now() +
                       (complete ? context_.limits.flush : std::chrono::milliseconds(0)));
   }
@@ -154,6 +154,7 @@ class Server final : public GrpcServer {
   asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
+  std::atomic<bool> draining_{false};
   std::mutex shut_down_mutex_;
   bool shut_down_ = false;  // guarded by shut_down_mutex_
   std::vector<std::thread> threads_;
@@ -162,7 +163,7 @@ class Server final : public GrpcServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::listen(const GrpcOptions& options,
-                                                               const GrpcServices& services) {
+                                                               Services& services) {
   auto server = std::make_unique<Server>(options, services);
   absl::Status status = server->open(options);
   if (!status.ok()) return status;

@@ -6,13 +6,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "engine/engine.h"
 #include "server/grpc/limits.h"
-#include "server/key_ring.h"
-#include "server/limits.h"
-#include "server/log.h"
-#include "server/metrics.h"
-#include "server/served_model.h"
+#include "server/service/services.h"
 
 namespace deltaserve {
 
@@ -23,19 +18,7 @@ struct GrpcOptions {
   // PEM texts; both or none. Without them the connections are in the clear.
   std::string tls_certificate;
   std::string tls_key;
-  bool log_prompts = false;
   GrpcLimits limits;
-  ServerLimits request_limits;  // those of parameters and prompts, as over HTTP
-};
-
-// What the server uses and does not own. All of it must outlive the server.
-struct GrpcServices {
-  const ServedModel* model = nullptr;
-  Engine* engine = nullptr;
-  Metrics* metrics = nullptr;
-  Logger* log = nullptr;
-  // With keys every call needs one but health checks. An empty ring: no keys are needed.
-  const KeyRing* keys = nullptr;
 };
 
 // What clients send cannot end the process, but the HTTP/2 layer below (gRPC 1.51) has no bound of
@@ -45,11 +28,12 @@ struct GrpcServices {
 // Thread safety: all public methods may be called from any thread.
 class GrpcServer {
  public:
-  // Binds and serves on threads of its own. Engine::stop() must return before the destructor runs,
-  // because the engine notifies calls. UNAVAILABLE: the address cannot be had. From the first
+  // Binds and serves on threads of its own. `services` must outlive the server, and
+  // Services::stop() must return before the destructor runs, but after shut_down(). With keys every
+  // call needs one but health checks. UNAVAILABLE: the address cannot be had. From the first
   // SIGTERM or SIGINT on, the server refuses new calls, and health checks say NOT_SERVING.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> listen(const GrpcOptions& options,
-                                                            const GrpcServices& services);
+                                                            Services& services);
   virtual ~GrpcServer() = default;
 
   // "127.0.0.1:50051", with the real port.

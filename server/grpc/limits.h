@@ -10,11 +10,6 @@ namespace deltaserve {
 struct GrpcLimits {
   // ---- Messages. Beyond: RESOURCE_EXHAUSTED.
   int message_bytes = 65 << 20;  // a prompt of 64 MiB and its parameters
-  // Messages above this are read by a worker of their own, so that they do not delay the small
-  // ones, and count against the next limit.
-  size_t large_message_bytes = 64 * 1024;
-  // Large messages and their prompts together, from their arrival to the end of the call.
-  uint64_t total_message_bytes = 512u << 20;
   // All but the prompt. Beyond: INVALID_ARGUMENT. Bounds what the parameters take in memory, which
   // may be twenty times their bytes on the wire.
   size_t parameter_bytes = 512 * 1024;

@@ -1,28 +1,19 @@
-// From messages of the gRPC interface to what the engine takes. The parameters go through the same
-// reader as those of the HTTP interface: same ranges, same texts. Pure functions, safe on any input
-// and from any thread.
+// From messages of the gRPC interface to the requests that all fronts share. Pure functions, safe
+// on any input and from any thread.
 #pragma once
 #include <grpcpp/support/byte_buffer.h>
 
-#include <boost/json/object.hpp>
-#include <cstdint>
 #include <optional>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "deltaserve.pb.h"
-#include "engine/request.h"
 #include "server/api_error.h"
 #include "server/grpc/limits.h"
 #include "server/limits.h"
-#include "server/openai_api.h"
+#include "server/service/generation_request.h"
+#include "server/service/tokens.h"
 
 namespace deltaserve {
-
-struct EngineRequest {
-  GenerateRequest generate;  // all but `id` and `deadline`
-  int num_choices = 1;
-};
 
 // Parse the bytes, which are cleared. INVALID_ARGUMENT: malformed, too large, or unknown fields.
 absl::Status read_generate_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
@@ -32,19 +23,21 @@ absl::Status read_tokenize_request(grpc::ByteBuffer* bytes, const GrpcLimits& gr
 absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
                                      const GrpcLimits& grpc_limits, v1::DetokenizeRequest* message);
 
-// Every parameter that is set, by its name, as the body of an HTTP request has them; all but the
-// prompt.
-boost::json::object parameter_fields(const v1::GenerateRequest& message);
+// Takes every parameter that is set; those that Parameters has and the message has not stay absent.
+// An error names the text of a schema that is no JSON.
+[[nodiscard]] std::optional<ApiError> read_parameters(const v1::GenerateRequest& message,
+                                                      const ServerLimits& limits,
+                                                      Parameters* parameters);
 
-// Fills `request`; takes the prompt out of `message`.
+// Fill `request`; take the prompt, which may be large, out of `message`.
 [[nodiscard]] std::optional<ApiError> convert_request(v1::GenerateRequest* message,
                                                       const ServedModel& model,
                                                       const ServerLimits& limits,
-                                                      EngineRequest* request);
+                                                      GenerationRequest* request);
+TokenizeRequest convert_request(v1::TokenizeRequest* message);
+DetokenizeRequest convert_request(v1::DetokenizeRequest* message);
 
-// An empty name means the model that is served.
-[[nodiscard]] std::optional<ApiError> check_model_name(const std::string& name,
-                                                       const ServedModel& model,
-                                                       const ServerLimits& limits);
+// The name of the model that a message asks for; nullopt: the one that is served.
+std::optional<std::string> model_name(const std::string& field);
 
 }  // namespace deltaserve

@@ -36,11 +36,11 @@ v1::FinishReason finish_reason(FinishReason reason) {
 
 }  // namespace
 
-bool next_response(const ServedModel& model, int32_t index, int64_t max_entries,
-                   PendingUpdate* pending, v1::GenerateResponse* response) {
-  TokenUpdate& update = pending->update;
+bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
+                   v1::GenerateResponse* response) {
+  TokenUpdate& update = pending->part.update;
   response->Clear();
-  response->set_index(index);
+  response->set_index(static_cast<int32_t>(pending->part.choice));
   int64_t entries = 0;
   while (pending->prompt_logprobs_sent < update.prompt_logprobs.size()) {
     if (entries >= max_entries) return false;
@@ -61,6 +61,12 @@ bool next_response(const ServedModel& model, int32_t index, int64_t max_entries,
     response->set_stop_token_id(update.stop_token);
   }
   return true;
+}
+
+void fill_usage(const Usage& usage, v1::Usage* message) {
+  message->set_prompt_tokens(usage.prompt_tokens);
+  message->set_completion_tokens(usage.completion_tokens);
+  message->set_total_tokens(usage.prompt_tokens + usage.completion_tokens);
 }
 
 void fill_model(const ServedModel& model, const ServerLimits& limits, const EngineStats& stats,

@@ -5,21 +5,25 @@
 
 #include "deltaserve.pb.h"
 #include "engine/engine.h"
-#include "server/openai_api.h"
+#include "server/limits.h"
+#include "server/served_model.h"
+#include "server/service/generation.h"
 
 namespace deltaserve {
 
-// An update of one choice that is being sent, in one message or, with many prompt
-// log-probabilities, in several.
-struct PendingUpdate {
-  TokenUpdate update;
+// A part of a generation that is being sent, in one message or, with many prompt log-probabilities,
+// in several.
+struct PendingPart {
+  Generation::Part part;
   size_t prompt_logprobs_sent = 0;
 };
 
-// Fills `response` with the next part of `pending`, of about `max_entries` log-probabilities. True:
-// nothing is left of it.
-bool next_response(const ServedModel& model, int32_t index, int64_t max_entries,
-                   PendingUpdate* pending, v1::GenerateResponse* response);
+// Fills `response` with the next piece of `pending`, of about `max_entries` log-probabilities.
+// True: nothing is left of it.
+bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
+                   v1::GenerateResponse* response);
+
+void fill_usage(const Usage& usage, v1::Usage* message);
 
 void fill_model(const ServedModel& model, const ServerLimits& limits, const EngineStats& stats,
                 v1::Model* message);

@@ -33,13 +33,10 @@ void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
 }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcServeOptions options,
-                                                        const HttpOptions& http,
-                                                        const GrpcServices& services) {
+                                                        Services& services) {
   if (options.off) return std::unique_ptr<GrpcServer>();
-  if (!options.port_given && http.port == 0) options.grpc.port = 0;
-  options.grpc.log_prompts = http.log_prompts;
-  options.grpc.request_limits = http.limits;
-  options.grpc.limits.write_stall = http.limits.write_stall;
+  if (!options.port_given && options.any_port) options.grpc.port = 0;
+  options.grpc.limits.write_stall = services.limits.write_stall;
   if (!options.tls_certificate_path.empty()) {
     absl::StatusOr<std::string> certificate = read_file(options.tls_certificate_path, kPemBytes);
     if (!certificate.ok()) return certificate.status();

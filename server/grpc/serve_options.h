@@ -6,7 +6,6 @@
 
 #include "absl/status/statusor.h"
 #include "server/grpc/grpc_server.h"
-#include "server/http_server.h"
 
 namespace deltaserve {
 
@@ -14,17 +13,16 @@ struct GrpcServeOptions {
   GrpcOptions grpc;
   bool off = false;
   bool port_given = false;
-  // Files of HTTP's options; both or none.
+  bool any_port = false;  // without --grpc-port: take any free port
+  // Files with PEM texts; both or none.
   std::string tls_certificate_path, tls_key_path;
 };
 
 // `options` must outlive the parsing.
 void add_grpc_options(CLI::App* command, GrpcServeOptions* options);
 
-// Null with --no-grpc. Without --grpc-port, an HTTP port that is any free one means the same here.
-// What is common to both fronts is taken from `http`: limits, and whether prompts are logged.
+// Null with --no-grpc.
 absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcServeOptions options,
-                                                        const HttpOptions& http,
-                                                        const GrpcServices& services);
+                                                        Services& services);
 
 }  // namespace deltaserve

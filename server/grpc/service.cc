@@ -1,7 +1,7 @@
 #include "server/grpc/service.h"
 
-#include <optional>
-#include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "server/grpc/call.h"
@@ -14,56 +14,47 @@
 namespace deltaserve {
 namespace {
 
-grpc::Status tokenize(GrpcContext& context, grpc::ByteBuffer* bytes, grpc::ByteBuffer* reply) {
+grpc::Status tokenize_call(const GrpcContext& context, grpc::ByteBuffer* bytes,
+                           grpc::ByteBuffer* reply) {
   v1::TokenizeRequest message;
   const absl::Status read = read_tokenize_request(bytes, context.limits, &message);
   if (!read.ok()) return to_grpc(read);
-  const ServedModel& model = context.model;
-  if (const auto error = check_model_name(message.model(), model, context.request_limits))
-    return to_grpc(*error);
-  if (model.tokenizer == nullptr) {
-    return to_grpc(invalid_parameter("prompt", "the model has no tokenizer"));
-  }
-  const bool add_bos = !message.has_add_special_tokens() || message.add_special_tokens();
-  std::vector<int32_t> ids = model.tokenizer->encode(message.prompt());
-  message.clear_prompt();
+  auto made = tokenize(convert_request(&message), context.services.model, context.services.limits);
+  if (const ApiError* error = std::get_if<ApiError>(&made)) return to_grpc(*error);
+  std::vector<int32_t> ids = std::get<0>(std::move(made));
   v1::TokenizeResponse response;
-  if (add_bos && model.bos_to_prepend >= 0) response.add_tokens(model.bos_to_prepend);
   response.mutable_tokens()->Add(ids.begin(), ids.end());
   std::vector<int32_t>().swap(ids);
   response.set_count(response.tokens_size());
   return write_message(response, reply);
 }
 
-grpc::Status detokenize(GrpcContext& context, grpc::ByteBuffer* bytes, grpc::ByteBuffer* reply) {
+grpc::Status detokenize_call(const GrpcContext& context, grpc::ByteBuffer* bytes,
+                             grpc::ByteBuffer* reply) {
   v1::DetokenizeRequest message;
   const absl::Status read =
-      read_detokenize_request(bytes, context.request_limits, context.limits, &message);
+      read_detokenize_request(bytes, context.services.limits, context.limits, &message);
   if (!read.ok()) return to_grpc(read);
-  const ServedModel& model = context.model;
-  if (const auto error = check_model_name(message.model(), model, context.request_limits))
-    return to_grpc(*error);
-  if (model.tokenizer == nullptr) {
-    return to_grpc(invalid_parameter("tokens", "the model has no tokenizer"));
-  }
-  const std::vector<int32_t> ids(message.tokens().begin(), message.tokens().end());
-  if (const auto error = check_token_ids("tokens", ids, model)) return to_grpc(*error);
-  message.clear_tokens();
+  auto made =
+      detokenize(convert_request(&message), context.services.model, context.services.limits);
+  if (const ApiError* error = std::get_if<ApiError>(&made)) return to_grpc(*error);
   v1::DetokenizeResponse response;
-  response.set_prompt(model.tokenizer->decode(ids));
+  response.set_prompt(std::get<0>(std::move(made)));
   return write_message(response, reply);
 }
 
-grpc::Status get_model(GrpcContext& context, grpc::ByteBuffer* bytes, grpc::ByteBuffer* reply) {
+grpc::Status get_model(const GrpcContext& context, grpc::ByteBuffer* bytes,
+                       grpc::ByteBuffer* reply) {
   v1::GetModelRequest message;
   WireBounds bounds;
   bounds.max_parameter_bytes = context.limits.parameter_bytes;
   const absl::Status read = read_message(bytes, bounds, &message);
   if (!read.ok()) return to_grpc(read);
-  if (const auto error = check_model_name(message.model(), context.model, context.request_limits))
-    return to_grpc(*error);
+  const Services& services = context.services;
+  const auto error = check_model_name(model_name(message.model()), services.model, services.limits);
+  if (error) return to_grpc(*error);
   v1::Model response;
-  fill_model(context.model, context.request_limits, context.engine->stats(), &response);
+  fill_model(services.model, services.limits, services.engine.stats(), &response);
   return write_message(response, reply);
 }
 
@@ -77,13 +68,13 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* DeltaServeService::Generate(
 grpc::ServerUnaryReactor* DeltaServeService::Tokenize(grpc::CallbackServerContext* rpc,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* reply) {
-  return start_unary_call(context_, "Tokenize", rpc, request, reply, tokenize);
+  return start_unary_call(context_, "Tokenize", rpc, request, reply, tokenize_call);
 }
 
 grpc::ServerUnaryReactor* DeltaServeService::Detokenize(grpc::CallbackServerContext* rpc,
                                                         const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* reply) {
-  return start_unary_call(context_, "Detokenize", rpc, request, reply, detokenize);
+  return start_unary_call(context_, "Detokenize", rpc, request, reply, detokenize_call);
 }
 
 grpc::ServerUnaryReactor* DeltaServeService::GetModel(grpc::CallbackServerContext* rpc,

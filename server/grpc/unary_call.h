@@ -9,8 +9,8 @@
 namespace deltaserve {
 
 // Turns the bytes of the request into those of the reply. On a worker.
-using UnaryWork =
-    std::function<grpc::Status(GrpcContext&, grpc::ByteBuffer* request, grpc::ByteBuffer* reply)>;
+using UnaryWork = std::function<grpc::Status(const GrpcContext&, grpc::ByteBuffer* request,
+                                             grpc::ByteBuffer* reply)>;
 
 // For the library's handlers: `method` is its name; takes `request`, fills `reply`, and deletes
 // itself at the end.

@@ -18,10 +18,12 @@ struct CallArguments {
 
 struct BuiltinCall;
 
+inline constexpr std::string_view kFilter = "filter";  // a kind, for errors
+
 struct Builtin {
   static constexpr size_t kParameters = 5;
 
-  std::string_view kind;  // "filter", ... for errors
+  std::string_view kind;  // kFilter or the like, for errors
   std::string_view name;
   Value (*run)(const BuiltinCall& call);
   // The names of the parameters. For a filter or test they follow the value before '|' or

@@ -318,8 +318,6 @@ Value items_filter(const BuiltinCall& call) {
   return pairs.sequence() == nullptr ? Value() : call.runtime.generator(pairs.sequence()->items);
 }
 
-constexpr std::string_view kFilter = "filter";
-
 constexpr Builtin kSequenceFilters[] = {
     {kFilter, "length", length_filter},
     {kFilter, "count", length_filter},

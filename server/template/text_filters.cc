@@ -216,8 +216,6 @@ Value round_filter(const BuiltinCall& call) {
   return Value::real(result, call.self.trusted());
 }
 
-constexpr std::string_view kFilter = "filter";
-
 constexpr Builtin kTextFilters[] = {
     {kFilter, "trim", trim_filter, {"chars"}},
     {kFilter, "upper", map_filter<upper>},

@@ -6,7 +6,8 @@
 //   cmake --build --preset release --target engine_gap_bench
 //   build/release/bin/engine_gap_bench
 //
-// The device's thread and the engine's thread are busy all the time and need two free cores.
+// The device's thread and the engine's thread are busy all the time and need two free cores: on a
+// machine that is busy, run it with `chrt -r 10`.
 #include <algorithm>
 #include <atomic>
 #include <chrono>

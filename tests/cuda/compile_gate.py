@@ -7,6 +7,7 @@ Compiles every file of the CUDA module (or those named) with nvcc for each archi
 what ptxas says of each kernel. Fails on spilled registers, on a stack frame, on more registers
 than --max-registers, on any warning, and on a remark that the compiler gave a kernel's tensor
 instructions or register counts up (C7508, C7510). Prints a table; --json has every kernel.
+The code of the host is the same for all architectures, and is compiled with the first one's only.
 --link: links the files of the first architecture as the module is linked: nothing may be missing,
 and one symbol may be seen. Without nvcc: "CUDA: not compiled", and success.
 """
@@ -110,11 +111,12 @@ def faults_of(kernels, complaints, max_registers):
     return faults
 
 
-def compile_file(nvcc, file, architecture, out, max_registers):
+def compile_file(nvcc, file, architecture, out, max_registers, device_only):
     """One row of the report."""
     command = [nvcc, "-std=c++20", "-O3", "-DNDEBUG", "--options-file", OPTIONS, "-x", "cu",
                "-gencode", "arch=compute_%s,code=sm_%s" % (architecture, architecture),
-               "-Xptxas=-v", "-I", ROOT, "-c", os.path.join(ROOT, file), "-o", out]
+               "-Xptxas=-v", "-I", ROOT, "-cubin" if device_only else "-c",
+               os.path.join(ROOT, file), "-o", out]
     start = time.monotonic()
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     kernels, complaints = read_output(result.stdout)
@@ -183,7 +185,8 @@ def main():
             return os.path.join(work, "%s.%s.o" % (os.path.basename(file), architecture))
 
         rows = list(pool.map(
-            lambda job: compile_file(nvcc, *job, out(*job), arguments.max_registers),
+            lambda job: compile_file(nvcc, *job, out(*job), arguments.max_registers,
+                                     device_only=job[1] != architectures[0]),
             [(file, architecture) for architecture in architectures for file in files]))
         faults += ["%s, sm_%s: %s" % (row["file"], row["arch"], fault) for row in rows
                    for fault in row["faults"]]

@@ -81,7 +81,7 @@ class Files(unittest.TestCase):
 
 
 class Command(unittest.TestCase):
-    def gate(self, nvcc):
+    def gate(self, nvcc, architectures="90a"):
         """(exit code, stdout, stderr) with `nvcc`, a shell script, or without one."""
         with tempfile.TemporaryDirectory() as folder:
             if nvcc is not None:
@@ -93,7 +93,7 @@ class Command(unittest.TestCase):
                        "if not sys.argv[1]: compile_gate.find_nvcc = lambda: None\n"
                        "del sys.argv[1]\nsys.exit(compile_gate.main())", "x" if nvcc else ""]
             result = subprocess.run(
-                [*command, "--arch", "90a", compile_gate.FOLDER + "/module.cc"], text=True,
+                [*command, "--arch", architectures, compile_gate.FOLDER + "/module.cc"], text=True,
                 capture_output=True, cwd=os.path.dirname(os.path.abspath(__file__)),
                 env={**os.environ, "CUDA_PATH": folder, "CUDA_HOME": folder})
             return result.returncode, result.stdout, result.stderr
@@ -111,6 +111,13 @@ class Command(unittest.TestCase):
         code, _, errors = self.gate("echo broken; exit 2\n")
         self.assertEqual(code, 1)
         self.assertIn("nvcc failed:\nbroken", errors)
+
+    def test_the_host_is_compiled_once(self):
+        says_how = 'for i in "$@"; do [ "$i" != -c ] || echo "warning: host"; done\n'
+        code, _, errors = self.gate(says_how, "90a,120f")
+        self.assertEqual(code, 1)
+        self.assertEqual(errors.count("warning: host"), 1)
+        self.assertIn("module.cc, sm_90a: warning: host", errors)
 
 
 if __name__ == "__main__":

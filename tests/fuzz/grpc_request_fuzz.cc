@@ -22,11 +22,12 @@ grpc::ByteBuffer buffer_of(const uint8_t* data, size_t size) {
   return grpc::ByteBuffer(slices, 2);
 }
 
-void check_request(const EngineRequest& request, const ServerLimits& limits) {
-  const GenerateRequest& generate = request.generate;
-  DS_CHECK(!generate.prompt.empty() && generate.constraint == nullptr);
-  for (const int32_t id : generate.prompt) DS_CHECK(id >= 0 && id < kVocab);
-  DS_CHECK(request.num_choices >= 1 && request.num_choices <= kSlots);
+void check_request(const GenerationRequest& request, const ServerLimits& limits) {
+  const GenerateRequest& generate = request.parameters.generate;
+  DS_CHECK(request.text_prompts.empty());  // the model has no tokenizer
+  DS_CHECK(request.token_prompts.size() == 1 && !request.token_prompts[0].empty());
+  for (const int32_t id : request.token_prompts[0]) DS_CHECK(id >= 0 && id < kVocab);
+  DS_CHECK(request.parameters.n >= 1 && request.parameters.n <= kSlots);
   DS_CHECK(generate.max_tokens >= 0 && generate.max_tokens <= limits.max_tokens);
   DS_CHECK(generate.min_tokens >= 0 && generate.min_tokens <= generate.max_tokens);
   DS_CHECK(generate.logprobs >= -1 && generate.logprobs <= limits.logprobs);
@@ -53,9 +54,9 @@ void fuzz_generate(const uint8_t* data, size_t size, const ServerLimits& limits)
   v1::GenerateRequest message;
   if (!read_generate_request(&bytes, limits, GrpcLimits(), &message).ok()) return;
   DS_CHECK(write_message(message, &bytes).ok());
-  EngineRequest request;
+  GenerationRequest request;
   if (const auto error = convert_request(&message, model, limits, &request)) {
-    DS_CHECK(error->status == 400 || error->status == 404);
+    DS_CHECK(error->kind == ErrorKind::kInvalid || error->kind == ErrorKind::kModelNotFound);
     DS_CHECK(!error->message.empty());
   } else {
     check_request(request, limits);

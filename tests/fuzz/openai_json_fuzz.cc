@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kVocab = 1000;
 constexpr int64_t kSlots = 8;
 
-void check_request(const deltaserve::CompletionRequest& request,
+void check_request(const deltaserve::GenerationRequest& request,
                    const deltaserve::ServerLimits& limits) {
   DS_CHECK(request.text_prompts.empty());  // the model has no tokenizer
   DS_CHECK(!request.token_prompts.empty());
@@ -41,7 +41,8 @@ void check_request(const deltaserve::CompletionRequest& request,
 }
 
 void check_error(const deltaserve::ApiError& error) {
-  DS_CHECK(error.status == 400 || error.status == 404);
+  const int status = deltaserve::http_status(error.kind);
+  DS_CHECK(status == 400 || status == 404);
   DS_CHECK(!error.message.empty() && !deltaserve::error_json(error).empty());
 }
 
@@ -54,14 +55,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   model.name = "m";
   model.vocab_size = kVocab;
   model.slots = kSlots;
-  deltaserve::CompletionRequest request;
+  deltaserve::GenerationRequest request;
   if (const auto error = parse_completion_request(text, model, limits, &request)) {
     check_error(*error);
   } else {
     check_request(request, limits);
   }
   // Without a tokenizer none of these is accepted in the end, but everything is parsed before.
-  deltaserve::ChatRequest chat;
+  deltaserve::GenerationRequest chat;
   const auto chat_error = parse_chat_request(text, model, limits, &chat);
   DS_CHECK(chat_error.has_value());
   check_error(*chat_error);

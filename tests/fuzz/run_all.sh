@@ -1,16 +1,26 @@
 #!/usr/bin/env bash
-# run_all.sh BIN_DIR SECONDS: every fuzzer in BIN_DIR for that long, from the seeds in this folder.
+# run_all.sh BIN_DIR SECONDS [FUZZER...]: every fuzzer in BIN_DIR, or those named, for that long, from
+# the seeds in this folder; as many at a time as there are processors.
 set -euo pipefail
 bin=$(cd "$1" && pwd)
+seconds=$2
 here=$(cd "$(dirname "$0")" && pwd)
-for fuzzer in "$bin"/*_fuzz; do
-  name=$(basename "$fuzzer" _fuzz)
+shift 2
+[ $# -gt 0 ] || set -- $(cd "$bin" && ls | grep '_fuzz$')
+
+# What it says comes in one piece, so that fuzzers do not mix.
+run_one() {
+  local name=${1%_fuzz} work said status=0
   work=$(mktemp -d)
   [ ! -d "$here/${name}_corpus" ] || cp -r "$here/${name}_corpus/." "$work"
-  dictionary="$here/$name.dict"
+  local dictionary="$here/$name.dict"
   [ -f "$dictionary" ] || dictionary="$here/json.dict"
-  echo "$name: $2 s"
-  (cd "$work" && "$fuzzer" -dict="$dictionary" -max_total_time="$2" -max_len=65536 -timeout=10 \
-     -rss_limit_mb=2048 -print_final_stats=1 "$work" 2>&1 | tail -12)
+  said=$(cd "$work" && "$bin/$1" -dict="$dictionary" -max_total_time="$seconds" -max_len=65536 \
+           -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 "$work" 2>&1) || status=$?
+  printf '%s: %s s\n%s\n' "$name" "$seconds" "$(tail -40 <<<"$said")"
   rm -rf "$work"
-done
+  return "$status"
+}
+export -f run_one
+export bin seconds here
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c 'run_one {}'

@@ -37,13 +37,20 @@ class Convert : public testing::Test {
     message_.set_prompt("Once");
   }
 
-  std::optional<ApiError> convert() { return convert_request(&message_, model_, limits_, &out_); }
+  // Reads the message and encodes its prompt.
+  std::optional<ApiError> convert() {
+    out_ = {};
+    prompts_.clear();
+    if (auto error = convert_request(&message_, model_, limits_, &out_)) return error;
+    return encode_prompts(model_, limits_, &out_, &prompts_);
+  }
 
   static inline const Tokenizer* tokenizer_ = nullptr;
   ServedModel model_;
   ServerLimits limits_;
   v1::GenerateRequest message_;
-  EngineRequest out_;
+  GenerationRequest out_;
+  std::vector<std::vector<int32_t>> prompts_;
 };
 
 // Sets `field` to something that is not its default.
@@ -72,6 +79,15 @@ void set_field(google::protobuf::Message* message, const google::protobuf::Field
   }
 }
 
+// The names of the parameters that are there.
+std::vector<std::string> given(const Parameters& parameters) {
+  std::vector<std::string> names;
+  for_each_parameter(parameters, [&](const ParameterNames& one, const auto& member) {
+    if (member.has_value()) names.emplace_back(one.grpc);
+  });
+  return names;
+}
+
 // No field of the interface can be forgotten.
 TEST_F(Convert, EveryFieldBecomesAParameter) {
   const google::protobuf::Descriptor* descriptor = v1::GenerateRequest::descriptor();
@@ -79,12 +95,11 @@ TEST_F(Convert, EveryFieldBecomesAParameter) {
     const google::protobuf::FieldDescriptor* field = descriptor->field(i);
     if (field->name() == "prompt" || field->name() == "prompt_token_ids") continue;
     v1::GenerateRequest message;
-    const size_t unset = parameter_fields(message).size();
     set_field(&message, field);
-    const boost::json::object fields = parameter_fields(message);
-    const boost::json::value* value = fields.if_contains(field->name());
-    ASSERT_NE(value, nullptr) << field->name();
-    EXPECT_TRUE(fields.size() > unset || (value->is_bool() && value->get_bool())) << field->name();
+    if (field->name() == "structured_outputs") message.mutable_structured_outputs()->set_regex("x");
+    Parameters parameters;
+    ASSERT_FALSE(read_parameters(message, limits_, &parameters)) << field->name();
+    EXPECT_EQ(given(parameters), std::vector<std::string>{field->name()});
   }
 }
 
@@ -94,27 +109,35 @@ TEST_F(Convert, EveryConstraintBecomesAParameter) {
   for (int i = 0; i < kinds->field_count(); ++i) {
     v1::GenerateRequest message;
     set_field(message.mutable_structured_outputs(), kinds->field(i));
-    const boost::json::object fields = parameter_fields(message);
-    const boost::json::object& outputs = fields.at("structured_outputs").get_object();
-    ASSERT_EQ(outputs.size(), 1u);
-    EXPECT_EQ(std::string(outputs.begin()->key()), kinds->field(i)->name());
+    if (kinds->field(i)->name() == "json") message.mutable_structured_outputs()->set_json("{}");
+    Parameters parameters;
+    ASSERT_FALSE(read_parameters(message, limits_, &parameters));
+    const StructuredForms& forms = *parameters.structured_outputs;
+    const std::pair<const char*, bool> kForms[] = {{"json", forms.json.has_value()},
+                                                   {"json_object", forms.json_object.has_value()},
+                                                   {"regex", forms.regex.has_value()},
+                                                   {"choice", forms.choice.has_value()},
+                                                   {"grammar", forms.grammar.has_value()}};
+    for (const auto& [name, is_given] : kForms) {
+      EXPECT_EQ(is_given, kinds->field(i)->name() == name) << name;
+    }
   }
 }
 
 TEST_F(Convert, AbsentMeansTheDefault) {
   ASSERT_FALSE(convert());
   const GenerateRequest defaults;
-  EXPECT_EQ(out_.num_choices, 1);
-  EXPECT_EQ(out_.generate.max_tokens, limits_.default_max_tokens);
-  EXPECT_EQ(out_.generate.sampling.temperature, 1);
-  EXPECT_EQ(out_.generate.sampling.top_p, 1);
-  EXPECT_EQ(out_.generate.sampling.repetition_penalty, 1);
-  EXPECT_EQ(out_.generate.logprobs, -1);
-  EXPECT_EQ(out_.generate.prompt_logprobs, -1);
-  EXPECT_EQ(out_.generate.constraint, nullptr);
+  EXPECT_EQ(out_.parameters.n, 1);
+  EXPECT_EQ(out_.parameters.generate.max_tokens, limits_.default_max_tokens);
+  EXPECT_EQ(out_.parameters.generate.sampling.temperature, 1);
+  EXPECT_EQ(out_.parameters.generate.sampling.top_p, 1);
+  EXPECT_EQ(out_.parameters.generate.sampling.repetition_penalty, 1);
+  EXPECT_EQ(out_.parameters.generate.logprobs, -1);
+  EXPECT_EQ(out_.parameters.generate.prompt_logprobs, -1);
+  EXPECT_FALSE(out_.parameters.structured.has_value());
   std::vector<int32_t> ids = tokenizer_->encode("Once");
   ids.insert(ids.begin(), 1);
-  EXPECT_EQ(out_.generate.prompt, ids);
+  EXPECT_EQ(prompts_[0], ids);
 }
 
 TEST_F(Convert, PresentMeansItsValue) {
@@ -142,19 +165,19 @@ TEST_F(Convert, PresentMeansItsValue) {
   message_.set_priority(-7);
   const std::optional<ApiError> error = convert();
   ASSERT_FALSE(error) << error->message;
-  const GenerateRequest& made = out_.generate;
-  EXPECT_THAT(made.prompt, ElementsAre(5, 6));
+  const GenerateRequest& made = out_.parameters.generate;
+  EXPECT_THAT(prompts_[0], ElementsAre(5, 6));
   EXPECT_EQ(made.max_tokens, 0);
   EXPECT_THAT(made.stop, ElementsAre("END"));
   EXPECT_THAT(made.stop_token_ids, ElementsAre(9));
   EXPECT_TRUE(made.include_stop);
   EXPECT_TRUE(made.ignore_eos);
-  EXPECT_EQ(out_.num_choices, 3);
+  EXPECT_EQ(out_.parameters.n, 3);
   EXPECT_EQ(made.sampling.temperature, 0);
   EXPECT_EQ(made.sampling.top_p, 0.5F);
   EXPECT_EQ(made.sampling.top_k, 0);
   EXPECT_EQ(made.sampling.min_p, 0.25F);
-  EXPECT_EQ(made.sampling.seed, ~uint64_t{0});
+  EXPECT_EQ(out_.parameters.seed, ~uint64_t{0});
   EXPECT_EQ(made.sampling.presence_penalty, -2);
   EXPECT_EQ(made.sampling.frequency_penalty, 2);
   EXPECT_EQ(made.sampling.repetition_penalty, 1.5F);
@@ -271,20 +294,21 @@ TEST_F(Convert, StatusKeepsTheCodeAndCutsTheText) {
 }
 
 TEST_F(Convert, AnUpdateIsOneMessage) {
-  PendingUpdate pending;
-  pending.update.text = "one two";
-  pending.update.tokens = {7, 8};
+  PendingPart pending;
+  pending.part.choice = 3;
+  pending.part.update.text = "one two";
+  pending.part.update.tokens = {7, 8};
   TokenLogprob logprob;
   logprob.token = 7;
   logprob.logprob = -0.5F;
   logprob.top = {{7, -0.5F}, {9, -1.5F}};
-  pending.update.logprobs = {logprob, logprob};
-  pending.update.prompt_tokens_read = 12;
-  pending.update.finish = FinishReason::kStop;
-  pending.update.stop_token = 8;
+  pending.part.update.logprobs = {logprob, logprob};
+  pending.part.update.prompt_tokens_read = 12;
+  pending.part.update.finish = FinishReason::kStop;
+  pending.part.update.stop_token = 8;
   v1::GenerateResponse response;
   response.set_stop_string("of the message before");
-  ASSERT_TRUE(next_response(model_, 3, 100, &pending, &response));
+  ASSERT_TRUE(next_response(model_, 100, &pending, &response));
   EXPECT_EQ(response.index(), 3);
   EXPECT_EQ(response.text(), "one two");
   EXPECT_THAT(response.token_ids(), ElementsAre(7, 8));
@@ -299,19 +323,19 @@ TEST_F(Convert, AnUpdateIsOneMessage) {
 }
 
 TEST_F(Convert, ManyPromptLogprobsAreSeveralMessages) {
-  PendingUpdate pending;
+  PendingPart pending;
   for (int32_t token = 0; token < 100; ++token) {
     TokenLogprob logprob;
     logprob.token = token;
     logprob.top.assign(20, {1, -1.0F});
-    pending.update.prompt_logprobs.push_back(logprob);
+    pending.part.update.prompt_logprobs.push_back(logprob);
   }
-  pending.update.text = "x";
-  pending.update.finish = FinishReason::kLength;
+  pending.part.update.text = "x";
+  pending.part.update.finish = FinishReason::kLength;
   std::vector<int32_t> tokens;
   v1::GenerateResponse response;
   int messages = 1;
-  while (!next_response(model_, 0, 210, &pending, &response)) {
+  while (!next_response(model_, 210, &pending, &response)) {
     ++messages;
     EXPECT_EQ(response.prompt_logprobs_size(), 10);
     EXPECT_EQ(response.text(), "");

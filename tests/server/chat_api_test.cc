@@ -6,6 +6,7 @@
 #include <boost/json/serialize.hpp>
 #include <string>
 
+#include "server/openai_response.h"
 #include "tests/server/chat_model.h"
 
 namespace deltaserve {
@@ -13,7 +14,7 @@ namespace {
 
 struct Parsed {
   std::optional<ApiError> error;
-  ChatRequest request;
+  GenerationRequest request;
 };
 
 Parsed parse(const std::string& body, const ServerLimits& limits = {},
@@ -26,7 +27,7 @@ Parsed parse(const std::string& body, const ServerLimits& limits = {},
 std::string messages_after(const std::string& messages) {
   const Parsed parsed = parse("{\"messages\":" + messages + "}");
   if (parsed.error) return parsed.error->message;
-  return boost::json::serialize(parsed.request.prompt.messages);
+  return boost::json::serialize(parsed.request.chat->messages);
 }
 
 // The rendered prompt as text, through the ids.
@@ -34,7 +35,7 @@ std::string prompt_of(const std::string& body) {
   Parsed parsed = parse(body);
   if (parsed.error) return "refused: " + parsed.error->message;
   const ServedModel& model = test_chat_model().served;
-  const auto ids = encode_chat(model, std::move(parsed.request.prompt));
+  const auto ids = encode_chat(model, *std::move(parsed.request.chat));
   if (!ids.ok()) return "failed: " + std::string(ids.status().message());
   std::string text;
   for (const int32_t id : *ids) {
@@ -111,7 +112,7 @@ TEST(ChatApi, BadMessagesAreRefusedByPlace) {
   for (const auto& [messages, expected] : kTable) {
     const Parsed parsed = parse("{\"messages\":" + std::string(messages) + "}");
     ASSERT_TRUE(parsed.error) << messages;
-    EXPECT_EQ(parsed.error->status, 400) << messages;
+    EXPECT_EQ(http_status(parsed.error->kind), 400) << messages;
     EXPECT_TRUE(parsed.error->message.starts_with(expected)) << messages << "\n"
                                                              << parsed.error->message;
     if (parsed.error->message.find("valid JSON") == std::string::npos) {
@@ -159,7 +160,7 @@ TEST(ChatApi, UsersCannotWriteMarkers) {
   const auto ids_of = [&](const std::string& content) {
     Parsed parsed = parse(R"({"messages":[{"role":"user","content":")" + content + "\"}]}");
     EXPECT_FALSE(parsed.error);
-    const auto ids = encode_chat(model, std::move(parsed.request.prompt));
+    const auto ids = encode_chat(model, *std::move(parsed.request.chat));
     EXPECT_TRUE(ids.ok());
     return *ids;
   };
@@ -184,14 +185,14 @@ TEST(ChatApi, TemplatesOfRequests) {
   model.allow_request_template = true;
   Parsed allowed = parse(body, {}, model);
   ASSERT_FALSE(allowed.error);
-  const auto ids = encode_chat(model, std::move(allowed.request.prompt));
+  const auto ids = encode_chat(model, *std::move(allowed.request.chat));
   ASSERT_TRUE(ids.ok()) << ids.status();
   EXPECT_EQ(model.tokenizer->decode(*ids), "x?");
   Parsed broken = parse(
       R"({"messages":[{"role":"user","content":"x"}],"chat_template":"{% if %}"})", {}, model);
   ASSERT_FALSE(broken.error);
   EXPECT_TRUE(
-      absl::IsInvalidArgument(encode_chat(model, std::move(broken.request.prompt)).status()));
+      absl::IsInvalidArgument(encode_chat(model, *std::move(broken.request.chat)).status()));
 }
 
 TEST(ChatApi, AModelWithoutATemplateSaysSo) {
@@ -237,7 +238,7 @@ TEST(ChatApi, EveryTruncationIsA400) {
   for (size_t size = 0; size < body.size(); ++size) {
     const Parsed parsed = parse(body.substr(0, size));
     ASSERT_TRUE(parsed.error) << size;
-    EXPECT_EQ(parsed.error->status, 400) << size;
+    EXPECT_EQ(http_status(parsed.error->kind), 400) << size;
   }
 }
 
@@ -258,7 +259,7 @@ TEST(ChatApi, BombsAreRefused) {
        }) {
     const Parsed parsed = parse(body);
     ASSERT_TRUE(parsed.error) << body.substr(0, 40);
-    EXPECT_EQ(parsed.error->status, 400);
+    EXPECT_EQ(http_status(parsed.error->kind), 400);
   }
 }
 

@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/json/parse.hpp>
 #include <ctime>
 #include <string>
 #include <vector>
+
+#include "server/openai_response.h"
 
 namespace deltaserve {
 namespace {
@@ -21,7 +24,7 @@ ServedModel test_model() {
 
 struct Parsed {
   std::optional<ApiError> error;
-  CompletionRequest request;
+  GenerationRequest request;
 };
 
 Parsed parse(const std::string& body, const ServerLimits& limits = {}) {
@@ -43,7 +46,7 @@ std::string describe(const Parsed& parsed) {
 TEST(OpenAiApi, Defaults) {
   const Parsed parsed = parse(R"({"prompt":[1,2,3]})");
   ASSERT_FALSE(parsed.error) << describe(parsed);
-  const CompletionRequest& request = parsed.request;
+  const GenerationRequest& request = parsed.request;
   EXPECT_EQ(request.token_prompts, (std::vector<std::vector<int32_t>>{{1, 2, 3}}));
   EXPECT_EQ(request.parameters.generate.max_tokens, 16);
   EXPECT_EQ(request.parameters.generate.sampling.temperature, 1);
@@ -65,7 +68,7 @@ TEST(OpenAiApi, ReadsEveryParameter) {
       "prompt_logprobs":null,"stop":[],"min_tokens":2,"include_stop_str_in_output":true,
       "priority":-4,"deadline_ms":1500,"metadata":{"a":"b"},"response_format":{"type":"text"}})");
   ASSERT_FALSE(parsed.error) << describe(parsed);
-  const CompletionRequest& request = parsed.request;
+  const GenerationRequest& request = parsed.request;
   const GenerationParameters& parameters = request.parameters;
   const GenerateRequest& generate = parameters.generate;
   EXPECT_EQ(request.token_prompts, (std::vector<std::vector<int32_t>>{{1}, {2, 3}}));
@@ -86,7 +89,7 @@ TEST(OpenAiApi, ReadsEveryParameter) {
   EXPECT_EQ(generate.min_tokens, 2);
   EXPECT_EQ(generate.priority, -4);
   EXPECT_EQ(parameters.deadline_ms, 1500);
-  EXPECT_TRUE(request.echo && parameters.stream && parameters.return_token_ids);
+  EXPECT_TRUE(parameters.echo && parameters.stream && parameters.return_token_ids);
   EXPECT_TRUE(parameters.include_usage && parameters.continuous_usage_stats);
   EXPECT_EQ(generate.logprobs, 2);
   EXPECT_EQ(generate.prompt_logprobs, 2);
@@ -102,7 +105,7 @@ TEST(OpenAiApi, TextPromptsAndStopsWithATokenizer) {
   model.vocab_size = 4096;
   model.tokenizer = tokenizer->get();
   model.bos_to_prepend = 1;
-  CompletionRequest request;
+  GenerationRequest request;
   const ServerLimits limits;
   auto error = parse_completion_request(R"({"prompt":["one","\u00e4\ud83d\ude00",""],"stop":"x"})",
                                         model, limits, &request);
@@ -110,7 +113,7 @@ TEST(OpenAiApi, TextPromptsAndStopsWithATokenizer) {
   EXPECT_EQ(request.text_prompts, (std::vector<std::string>{"one", "ä😀", ""}));
   EXPECT_EQ(request.parameters.generate.stop, std::vector<std::string>{"x"});
   std::vector<std::vector<int32_t>> prompts;
-  error = take_prompts(model, limits, &request, &prompts);
+  error = encode_prompts(model, limits, &request, &prompts);
   ASSERT_FALSE(error) << error->message;
   ASSERT_EQ(prompts.size(), 3u);
   EXPECT_EQ(prompts[0].front(), 1);
@@ -118,7 +121,7 @@ TEST(OpenAiApi, TextPromptsAndStopsWithATokenizer) {
   EXPECT_EQ(prompts[2], std::vector<int32_t>{1});  // nothing but BOS
 
   model.bos_to_prepend = -1;  // then an empty text has no tokens
-  error = take_prompts(model, limits, &request, &prompts);
+  error = encode_prompts(model, limits, &request, &prompts);
   ASSERT_TRUE(error);
   EXPECT_EQ(error->param, "prompt");
 }
@@ -235,7 +238,7 @@ TEST(OpenAiApi, BadBodies) {
   for (const BadBody& row : kTable) {
     const Parsed parsed = parse(row.body);
     ASSERT_TRUE(parsed.error) << row.body;
-    EXPECT_EQ(parsed.error->status, row.status) << row.body;
+    EXPECT_EQ(http_status(parsed.error->kind), row.status) << row.body;
     EXPECT_EQ(parsed.error->param, row.param) << row.body << "\n" << parsed.error->message;
     EXPECT_FALSE(parsed.error->message.empty()) << row.body;
   }
@@ -247,7 +250,8 @@ TEST(OpenAiApi, NamesAnUnknownParameterAndAMissingModel) {
   EXPECT_EQ(unknown.error->message, "Unrecognized request argument supplied: max_token");
   const Parsed missing = parse_with("\"model\":\"gpt\"");
   ASSERT_TRUE(missing.error);
-  EXPECT_EQ(missing.error->code, "model_not_found");
+  const boost::json::value error = boost::json::parse(error_json(*missing.error)).at("error");
+  EXPECT_EQ(error.at("code").as_string(), "model_not_found");
 }
 
 TEST(OpenAiApi, EveryTruncationIsA400) {
@@ -258,7 +262,7 @@ TEST(OpenAiApi, EveryTruncationIsA400) {
   for (size_t size = 0; size < body.size(); ++size) {
     const Parsed parsed = parse(body.substr(0, size));
     ASSERT_TRUE(parsed.error) << size;
-    EXPECT_EQ(parsed.error->status, 400) << size;
+    EXPECT_EQ(http_status(parsed.error->kind), 400) << size;
   }
 }
 
@@ -269,7 +273,7 @@ TEST(OpenAiApi, EveryByteChangedIsHandled) {
       std::string changed = body;
       changed[at] = static_cast<char>(value);
       const Parsed parsed = parse(changed);
-      EXPECT_EQ(parsed.error ? parsed.error->status : 400, 400);
+      EXPECT_EQ(parsed.error ? http_status(parsed.error->kind) : 400, 400);
     }
   }
 }
@@ -304,7 +308,7 @@ TEST(OpenAiApi, BombsAreRefusedQuickly) {
     const Parsed parsed = parse(body);
     const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     ASSERT_TRUE(parsed.error) << body.substr(0, 20);
-    EXPECT_EQ(parsed.error->status, 400);
+    EXPECT_EQ(http_status(parsed.error->kind), 400);
     EXPECT_LT(seconds, 5) << body.substr(0, 20);  // ten times what it takes
   }
 }
@@ -334,12 +338,12 @@ TEST(OpenAiApi, LimitsOnPromptsAndLogprobs) {
   limits.logprob_entries = 10;
   const ServedModel model = test_model();
   for (const int max_tokens : {3, 4}) {
-    CompletionRequest request;
+    GenerationRequest request;
     const std::string body = R"({"prompt":[1,1],"echo":true,"logprobs":1,"max_tokens":)" +
                              std::to_string(max_tokens) + "}";
     ASSERT_FALSE(parse_completion_request(body, model, limits, &request));
     std::vector<std::vector<int32_t>> prompts;
-    const auto error = take_prompts(model, limits, &request, &prompts);
+    const auto error = encode_prompts(model, limits, &request, &prompts);
     EXPECT_EQ(error.has_value(), max_tokens == 4);
     EXPECT_EQ(error ? error->param : "logprobs", "logprobs");
   }

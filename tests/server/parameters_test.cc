@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "server/chat_api.h"
-#include "server/generation_parameters.h"
 #include "server/openai_api.h"
+#include "server/openai_response.h"
 #include "tests/server/chat_model.h"
 
 namespace deltaserve {
@@ -24,17 +24,17 @@ struct Outcome {
 
 Outcome outcome_of(const std::optional<ApiError>& error) {
   if (!error) return {.accepted = true, .param = "", .message = ""};
-  return {false, error->param, error->message, error->status};
+  return {false, error->param, error->message, http_status(error->kind)};
 }
 
 Outcome complete_with(const std::string& members) {
-  CompletionRequest request;
+  GenerationRequest request;
   return outcome_of(parse_completion_request("{\"prompt\":[1,2]," + members + "}",
                                              test_chat_model().served, {}, &request));
 }
 
 Outcome chat_with(const std::string& members) {
-  ChatRequest request;
+  GenerationRequest request;
   return outcome_of(
       parse_chat_request(R"({"messages":[{"role":"user","content":"x"}],)" + members + "}",
                          test_chat_model().served, {}, &request));
@@ -186,7 +186,7 @@ TEST(Parameters, LimitsOnLogitBias) {
 TEST(Parameters, ResponseFormats) {
   using Kind = StructuredOutput::Kind;
   const auto kind_of = [](const std::string& members) -> std::optional<Kind> {
-    CompletionRequest request;
+    GenerationRequest request;
     const auto error = parse_completion_request("{\"prompt\":[1]," + members + "}",
                                                 test_chat_model().served, {}, &request);
     EXPECT_FALSE(error) << members << " " << error->message;
@@ -247,7 +247,7 @@ TEST(Parameters, BothLengthsOfAChat) {
   EXPECT_EQ(chat_with(R"("top_logprobs":3)").param, "top_logprobs");
   EXPECT_TRUE(chat_with(R"("top_logprobs":20,"logprobs":true)").accepted);
   EXPECT_EQ(chat_with(R"("top_logprobs":21,"logprobs":true)").param, "top_logprobs");
-  ChatRequest request;
+  GenerationRequest request;
   ASSERT_FALSE(parse_chat_request(R"({"messages":[{"role":"user","content":"x"}]})",
                                   test_chat_model().served, {}, &request));
   EXPECT_EQ(request.parameters.generate.max_tokens, ServerLimits().default_chat_max_tokens);

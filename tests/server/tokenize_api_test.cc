@@ -5,6 +5,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "server/openai_response.h"
 #include "tests/server/chat_model.h"
 
 namespace deltaserve {
@@ -14,7 +15,7 @@ namespace json = boost::json;
 
 json::value answer(const std::variant<std::string, ApiError>& result) {
   if (const ApiError* error = std::get_if<ApiError>(&result)) {
-    EXPECT_EQ(error->status, 400);
+    EXPECT_EQ(http_status(error->kind), 400);
     return json::value({{"param", error->param}});
   }
   return json::parse(std::get<0>(result));

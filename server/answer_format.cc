@@ -1,0 +1,83 @@
+#include "server/answer_format.h"
+
+#include <utility>
+
+#include "server/chat_api.h"
+#include "server/openai_api.h"
+
+namespace deltaserve {
+namespace {
+
+class CompletionsFormat final : public AnswerFormat {
+ public:
+  std::optional<ApiError> parse(std::string_view json, const ServedModel& model,
+                                const ServerLimits& limits,
+                                GenerationRequest* request) const override {
+    return parse_completion_request(json, model, limits, request);
+  }
+  std::string_view id_prefix() const override { return "cmpl"; }
+  std::string_view object(bool) const override { return "text_completion"; }
+  std::unique_ptr<LogprobsBuilder> logprobs() const override {
+    return std::make_unique<CompletionLogprobs>();
+  }
+  void append_choice(std::string* out, const ChoicePart& choice) const override {
+    deltaserve::append_choice(out, choice);
+  }
+  std::vector<std::string> chunks(StreamPart part) const override {
+    std::string json;
+    append_choice(&json, part.content);
+    return {std::move(json)};
+  }
+};
+
+class ChatFormat final : public AnswerFormat {
+ public:
+  std::optional<ApiError> parse(std::string_view json, const ServedModel& model,
+                                const ServerLimits& limits,
+                                GenerationRequest* request) const override {
+    return parse_chat_request(json, model, limits, request);
+  }
+  std::string_view id_prefix() const override { return "chatcmpl"; }
+  std::string_view object(bool stream) const override {
+    return stream ? "chat.completion.chunk" : "chat.completion";
+  }
+  std::unique_ptr<LogprobsBuilder> logprobs() const override {
+    return std::make_unique<ChatLogprobs>();
+  }
+  void append_choice(std::string* out, const ChoicePart& choice) const override {
+    append_chat_choice(out, choice);
+  }
+  // The role, what was said, the end: each in a chunk of its own, as clients expect them.
+  std::vector<std::string> chunks(StreamPart part) const override {
+    std::vector<std::string> out;
+    const auto append = [&](const ChoicePart& choice, bool first) {
+      append_chat_delta(&out.emplace_back(), choice, first);
+    };
+    ChoicePart rest;
+    rest.index = part.content.index;
+    if (part.first) {
+      rest.prompt_token_ids = std::exchange(part.content.prompt_token_ids, {});
+      append(rest, /*first=*/true);
+      rest.prompt_token_ids = {};
+    }
+    rest.finish = std::exchange(part.content.finish, FinishReason::kNone);
+    rest.stop_reason = std::exchange(part.content.stop_reason, {});
+    if (!part.empty) append(part.content, false);
+    if (part.ended) append(rest, false);
+    return out;
+  }
+};
+
+}  // namespace
+
+const AnswerFormat& completions_format() {
+  static const CompletionsFormat format;
+  return format;
+}
+
+const AnswerFormat& chat_format() {
+  static const ChatFormat format;
+  return format;
+}
+
+}  // namespace deltaserve

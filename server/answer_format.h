@@ -1,0 +1,49 @@
+// The endpoints that generate, as far as they differ: how their bodies are read, and how an answer
+// is written.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/api_error.h"
+#include "server/limits.h"
+#include "server/openai_response.h"
+#include "server/served_model.h"
+#include "server/service/generation_request.h"
+
+namespace deltaserve {
+
+// The next words of a stream about one choice.
+struct StreamPart {
+  ChoicePart content;
+  bool first = false;  // nothing was said of the choice before
+  bool empty = false;  // `content` has nothing but the end of the choice
+  bool ended = false;  // nothing follows
+};
+
+// Stateless and thread-safe.
+class AnswerFormat {
+ public:
+  virtual ~AnswerFormat() = default;
+
+  // Fills `request`, or returns the error to report.
+  virtual std::optional<ApiError> parse(std::string_view json, const ServedModel& model,
+                                        const ServerLimits& limits,
+                                        GenerationRequest* request) const = 0;
+  // Begins the ids of replies, such as "cmpl".
+  virtual std::string_view id_prefix() const = 0;
+  // The member `object` of a reply, or of the chunks of a stream.
+  virtual std::string_view object(bool stream) const = 0;
+  virtual std::unique_ptr<LogprobsBuilder> logprobs() const = 0;
+  // Appends the JSON of a whole choice.
+  virtual void append_choice(std::string* out, const ChoicePart& choice) const = 0;
+  // The choice in each of the chunks that say `part`.
+  virtual std::vector<std::string> chunks(StreamPart part) const = 0;
+};
+
+const AnswerFormat& completions_format();
+const AnswerFormat& chat_format();
+
+}  // namespace deltaserve

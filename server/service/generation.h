@@ -1,0 +1,96 @@
+// One request from its prompts to its last token, whatever front it came through: the prompts are
+// encoded and submitted, the engine's updates are counted and handed out one at a time, and at the
+// end there are the usage, the error and the fields for the log. A front puts the updates into its
+// own frames.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "server/api_error.h"
+#include "server/log.h"
+#include "server/memory_budget.h"
+#include "server/metrics.h"
+#include "server/service/generation_request.h"
+#include "server/service/services.h"
+#include "server/service/usage.h"
+
+namespace deltaserve {
+
+// How a request reached the server.
+struct Arrival {
+  std::string id;                           // for the engine and its log
+  SteadyTime time;                          // of its first byte
+  SteadyTime deadline = SteadyTime::max();  // of the transport; a parameter may set an earlier one
+  MemoryBudget::Lease lease = MemoryBudget::Lease();  // covers its bytes; kept until its end
+};
+
+// The choices of all prompts are numbered in a row, n for each prompt.
+//
+// Thread safety: one thread at a time.
+class Generation {
+ public:
+  // New tokens and text of one choice.
+  struct Part {
+    size_t choice = 0;
+    TokenUpdate update;  // its finish is kNone, kStop or kLength
+  };
+
+  // `services` must outlive it.
+  Generation(Services& services, GenerationRequest request, Arrival arrival);
+  // Cancels what still runs.
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  // First encode(), then submit(): both are heavy for large requests, never for an I/O thread.
+  // Errors end the request.
+  [[nodiscard]] std::optional<ApiError> encode();
+  // Between the two: the token ids of each prompt, and the texts that were sent, if there were any.
+  const std::vector<std::vector<int32_t>>& prompts() const { return prompts_; }
+  const std::vector<std::string>& texts() const { return request_.text_prompts; }
+  // `notify` may be called on the engine thread, when next() may have something.
+  [[nodiscard]] std::optional<ApiError> submit(const std::function<void()>& notify);
+
+  const GenerationParameters& parameters() const { return request_.parameters; }
+  size_t num_choices() const { return choices_.size(); }
+
+  // Asks the choices in turn. nullopt: none of them has anything now, all are done, or there is an
+  // error. A choice that is not asked for long pauses.
+  std::optional<Part> next();
+  bool done() const { return running_ == 0; }
+  // Why the request ended before it was done.
+  const std::optional<ApiError>& error() const { return error_; }
+
+  Usage usage() const;
+  // Tokens, times, how the choices ended, `user` and `metadata`, for the log.
+  void describe(LogFields* fields) const;
+
+ private:
+  struct Choice {
+    std::shared_ptr<TokenStream> stream;
+    RequestMetrics metrics;
+    int64_t generated_tokens = 0;
+    double queue_seconds = 0;
+    bool ended = false;
+  };
+
+  std::optional<ApiError> make_constraint();
+  void set_deadline();
+
+  Services& services_;
+  GenerationRequest request_;
+  const Arrival arrival_;
+  std::vector<std::vector<int32_t>> prompts_;  // until submit()
+  std::vector<Choice> choices_;
+  size_t running_ = 0;  // choices that have not ended
+  size_t turn_ = 0;     // the choice that is asked next
+  int64_t prompt_tokens_ = 0;
+  std::optional<ApiError> error_;
+};
+
+}  // namespace deltaserve

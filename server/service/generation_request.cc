@@ -1,0 +1,101 @@
+#include "server/service/generation_request.h"
+
+#include <utility>
+
+#include "models/text.h"
+
+namespace deltaserve {
+namespace {
+
+std::optional<ApiError> check_prompts(const ServedModel& model, const ServerLimits& limits,
+                                      const GenerationRequest& request) {
+  if (!request.text_prompts.empty() && model.tokenizer == nullptr) {
+    return invalid_parameter(std::string(request.text_name),
+                             "the model has no tokenizer: the prompt must be a list of token ids");
+  }
+  for (const std::vector<int32_t>& ids : request.token_prompts) {
+    if (ids.empty()) {
+      return invalid_parameter(std::string(request.text_name), "a prompt must not be empty");
+    }
+    if (auto error = check_token_ids(request.ids_name, ids, model)) return error;
+  }
+  const size_t n = static_cast<size_t>(request.parameters.n);
+  if (request.num_prompts() * n > static_cast<size_t>(limits.choices)) {
+    return invalid_parameter("n", str_cat("prompts x n is above ", limits.choices));
+  }
+  return std::nullopt;
+}
+
+std::optional<ApiError> encode_messages(const ServedModel& model, ChatPrompt prompt,
+                                        std::vector<std::vector<int32_t>>* prompts) {
+  absl::StatusOr<std::vector<int32_t>> ids = encode_chat(model, std::move(prompt));
+  if (!ids.ok()) return api_error_from(ids.status(), "messages");
+  if (ids->empty()) return invalid_parameter("messages", "the chat template wrote no tokens");
+  prompts->push_back(*std::move(ids));
+  return std::nullopt;
+}
+
+// Whether all log-probabilities of a request may be held as text. Those of a prompt count if it is
+// echoed.
+std::optional<ApiError> check_logprob_entries(const GenerationRequest& request,
+                                              const ServerLimits& limits,
+                                              const std::vector<std::vector<int32_t>>& prompts) {
+  const GenerateRequest& generate = request.parameters.generate;
+  if (!request.answer_is_held || generate.logprobs < 0) return std::nullopt;
+  int64_t entries = 0;
+  for (const std::vector<int32_t>& ids : prompts) {
+    entries += request.parameters.n * generate.max_tokens;
+    if (request.parameters.echo) {
+      entries += request.parameters.n * static_cast<int64_t>(ids.size());
+    }
+  }
+  if (entries <= limits.logprob_entries / (1 + generate.logprobs)) return std::nullopt;
+  return invalid_parameter(
+      "logprobs", str_cat("choices x tokens x (1 + logprobs) is above ", limits.logprob_entries,
+                          ": ask for fewer logprobs or tokens, or send several requests"));
+}
+
+}  // namespace
+
+std::optional<ApiError> complete_request(Parameters given, const ServedModel& model,
+                                         const ServerLimits& limits, GenerationRequest* request) {
+  if (auto error = validate(given, request->interface, model, limits)) return error;
+  if (request->chat) {
+    if (auto error = validate(*request->chat, model)) return error;
+  }
+  request->parameters = with_defaults(std::move(given), request->interface, limits);
+  return check_prompts(model, limits, *request);
+}
+
+std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLimits& limits,
+                                       GenerationRequest* request,
+                                       std::vector<std::vector<int32_t>>* prompts) {
+  *prompts = std::move(request->token_prompts);
+  request->token_prompts.clear();
+  if (request->chat) {
+    ChatPrompt chat = *std::move(request->chat);
+    request->chat.reset();
+    if (auto error = encode_messages(model, std::move(chat), prompts)) return error;
+    return check_logprob_entries(*request, limits, *prompts);
+  }
+  const std::string name(request->text_name);
+  int64_t num_tokens = 0;
+  for (const std::string& text : request->text_prompts) {
+    std::vector<int32_t> ids = encode_text(model, text, /*bos=*/true);
+    if (ids.empty()) return invalid_parameter(name, "a prompt has no tokens");
+    num_tokens += static_cast<int64_t>(ids.size());
+    if (num_tokens > limits.prompt_tokens) {
+      return invalid_parameter(name, str_cat("more than ", limits.prompt_tokens, " prompt tokens"));
+    }
+    prompts->push_back(std::move(ids));
+  }
+  return check_logprob_entries(*request, limits, *prompts);
+}
+
+std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos) {
+  std::vector<int32_t> ids = model.tokenizer->encode(text);
+  if (bos && model.bos_to_prepend >= 0) ids.insert(ids.begin(), model.bos_to_prepend);
+  return ids;
+}
+
+}  // namespace deltaserve

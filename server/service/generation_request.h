@@ -1,0 +1,55 @@
+// A request for answers: what is continued, and how. Every front fills one, and from then on nobody
+// asks which front it was. Pure functions, safe on any input and from any thread.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/api_error.h"
+#include "server/limits.h"
+#include "server/served_model.h"
+#include "server/service/chat_prompt.h"
+#include "server/service/parameters.h"
+#include "server/service/rules.h"
+
+namespace deltaserve {
+
+struct GenerationRequest {
+  Interface interface = Interface::kCompletions;
+  // How the front spells the prompt as text and as token ids, for errors.
+  std::string_view text_name = "prompt";
+  std::string_view ids_name = "prompt";
+  // Whether the answer is held until its reply is written: that bounds its log-probabilities.
+  bool answer_is_held = true;
+  // One of the three is continued.
+  std::vector<std::string> text_prompts = {};
+  std::vector<std::vector<int32_t>> token_prompts = {};
+  std::optional<ChatPrompt> chat = {};
+  // complete_request() fills them.
+  GenerationParameters parameters = {};
+
+  size_t num_prompts() const {
+    return text_prompts.size() + token_prompts.size() + (chat.has_value() ? 1 : 0);
+  }
+};
+
+// Judges the prompts, as far as they can be judged without encoding them, and `given`, and fills in
+// the parameters.
+[[nodiscard]] std::optional<ApiError> complete_request(Parameters given, const ServedModel& model,
+                                                       const ServerLimits& limits,
+                                                       GenerationRequest* request);
+
+// Turns the prompts into token ids, one list a prompt, all with at least one token: texts are
+// encoded with BOS in front if the model wants it, ids and messages are moved out of `request`. The
+// texts stay, for echo. Refuses too many tokens, and more log-probabilities than may be held.
+[[nodiscard]] std::optional<ApiError> encode_prompts(const ServedModel& model,
+                                                     const ServerLimits& limits,
+                                                     GenerationRequest* request,
+                                                     std::vector<std::vector<int32_t>>* prompts);
+
+// The ids of a text. `bos`: the model's BOS comes first, if it wants one.
+std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos);
+
+}  // namespace deltaserve

@@ -1,0 +1,56 @@
+// The rules of a generation's parameters: ranges, combinations, and the defaults where a client
+// says nothing. Pure functions, safe on any input and from any thread.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/request.h"
+#include "server/api_error.h"
+#include "server/limits.h"
+#include "server/served_model.h"
+#include "server/service/parameters.h"
+#include "server/structured_output.h"
+
+namespace deltaserve {
+
+// The parameters with their defaults, ready for the engine.
+struct GenerationParameters {
+  // Every field but `id`, `prompt`, `choice`, `sampling.seed`, `constraint` and `deadline`.
+  GenerateRequest generate;
+  std::optional<uint64_t> seed;  // absent: each prompt draws its own
+  int n = 1;                     // choices per prompt
+  std::optional<StructuredOutput> structured;
+  std::optional<int64_t> deadline_ms;  // from the arrival of the request
+  bool echo = false;
+  bool stream = false;
+  bool include_usage = false;           // a last chunk with the usage
+  bool continuous_usage_stats = false;  // usage in every chunk
+  bool return_token_ids = false;
+  std::string user;      // for the log, as the next
+  std::string metadata;  // JSON, empty = none
+};
+
+// Returns the first parameter that is out of its range or does not fit another, by its name in
+// `interface`.
+[[nodiscard]] std::optional<ApiError> validate(const Parameters& given, Interface interface,
+                                               const ServedModel& model,
+                                               const ServerLimits& limits);
+
+// Fills in the defaults. `given` must be valid.
+GenerationParameters with_defaults(Parameters given, Interface interface,
+                                   const ServerLimits& limits);
+
+// kModelNotFound when `name` is another model's; nullopt names the one that is served.
+[[nodiscard]] std::optional<ApiError> check_model_name(const std::optional<std::string>& name,
+                                                       const ServedModel& model,
+                                                       const ServerLimits& limits);
+
+// Refuses ids outside the vocabulary; `param` has them.
+[[nodiscard]] std::optional<ApiError> check_token_ids(std::string_view param,
+                                                      const std::vector<int32_t>& ids,
+                                                      const ServedModel& model);
+
+}  // namespace deltaserve

@@ -1,0 +1,46 @@
+#include "server/service/services.h"
+
+#include <utility>
+
+namespace deltaserve {
+
+Services::Services(ServiceOptions options, const ServedModel* served, Engine* the_engine,
+                   Metrics* the_metrics, Logger* the_log, const KeyRing* the_keys)
+    : limits(options.limits),
+      max_queue(options.max_queue),
+      log_prompts(options.log_prompts),
+      version(std::move(options.version)),
+      model(*served),
+      engine(*the_engine),
+      metrics(*the_metrics),
+      log(*the_log),
+      keys(*the_keys),
+      budget(limits.total_body_bytes),
+      workers(limits.large_body_bytes) {}
+
+std::optional<ApiError> Services::check_key(std::string_view authorization) const {
+  if (keys.allows_authorization(authorization)) return std::nullopt;
+  return unauthenticated_error();
+}
+
+std::optional<ApiError> Services::admit(bool generates) const {
+  if (draining_) return shutting_down_error();
+  if (!generates) return std::nullopt;
+  const EngineStats stats = engine.stats();
+  if (stats.waiting + stats.running < stats.slots + max_queue) return std::nullopt;
+  metrics.queue_full.add();
+  return queue_full_error("the queue is full: try again later");
+}
+
+bool Services::drain() {
+  if (draining_.exchange(true)) return false;
+  engine.drain();
+  return true;
+}
+
+void Services::stop() {
+  engine.stop();
+  workers.stop();
+}
+
+}  // namespace deltaserve

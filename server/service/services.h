@@ -1,0 +1,68 @@
+// The fronts share these: the model and its engine, limits and memory, workers, keys, counters and
+// the log, and the rules of admission.
+#pragma once
+#include <atomic>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "engine/engine.h"
+#include "server/api_error.h"
+#include "server/key_ring.h"
+#include "server/limits.h"
+#include "server/log.h"
+#include "server/memory_budget.h"
+#include "server/metrics.h"
+#include "server/served_model.h"
+#include "server/service/workers.h"
+
+namespace deltaserve {
+
+struct ServiceOptions {
+  ServerLimits limits;
+  // The engine's own bound: choices that may wait for a slot.
+  int max_queue = EngineOptions().max_queued_requests;
+  bool log_prompts = false;
+  std::string version;
+};
+
+// One a process. It outlives the servers, and what it points to outlives it. Thread-safe.
+class Services {
+ public:
+  Services(ServiceOptions options, const ServedModel* served, Engine* the_engine,
+           Metrics* the_metrics, Logger* the_log, const KeyRing* the_keys);
+
+  // Whether `authorization` ("Bearer KEY") has one of the server's keys; without keys it always
+  // has.
+  std::optional<ApiError> check_key(std::string_view authorization) const;
+
+  // Whether new work is taken: not once the server drains, and work that generates (goes to the
+  // engine) not while the queue is full. That is the engine's own rule, asked before anything is
+  // read.
+  std::optional<ApiError> admit(bool generates) const;
+
+  // The engine refuses new requests from now on, and so does admit(). False: it was so before.
+  bool drain();
+  bool draining() const { return draining_; }
+
+  // Stops the engine, then the workers. It must return before the fronts are destroyed, because
+  // both notify them. Idempotent, from one thread.
+  void stop();
+
+  const ServerLimits limits;
+  const int max_queue;
+  const bool log_prompts;
+  const std::string version;
+  const ServedModel& model;
+  Engine& engine;
+  Metrics& metrics;
+  Logger& log;
+  const KeyRing& keys;
+  MemoryBudget budget;  // of large requests: limits.total_body_bytes
+  Workers workers;
+
+ private:
+  std::atomic<bool> draining_{false};
+};
+
+}  // namespace deltaserve

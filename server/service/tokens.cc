@@ -1,0 +1,42 @@
+#include "server/service/tokens.h"
+
+#include <utility>
+
+#include "server/service/generation_request.h"
+#include "server/service/rules.h"
+
+namespace deltaserve {
+namespace {
+
+ApiError no_tokenizer(std::string param) {
+  return invalid_parameter(std::move(param), "the model has no tokenizer");
+}
+
+}  // namespace
+
+std::variant<std::vector<int32_t>, ApiError> tokenize(TokenizeRequest request,
+                                                      const ServedModel& model,
+                                                      const ServerLimits& limits) {
+  if (auto error = check_model_name(request.model, model, limits)) return *std::move(error);
+  const bool bos = request.add_special_tokens.value_or(!request.chat.has_value());
+  if (!request.chat) {
+    if (model.tokenizer == nullptr) return no_tokenizer("prompt");
+    return encode_text(model, request.prompt.value_or(""), bos);
+  }
+  if (auto error = validate(*request.chat, model)) return *std::move(error);
+  absl::StatusOr<std::vector<int32_t>> ids = encode_chat(model, *std::move(request.chat));
+  if (!ids.ok()) return api_error_from(ids.status(), "messages");
+  if (bos && model.bos_to_prepend >= 0) ids->insert(ids->begin(), model.bos_to_prepend);
+  return *std::move(ids);
+}
+
+std::variant<std::string, ApiError> detokenize(const DetokenizeRequest& request,
+                                               const ServedModel& model,
+                                               const ServerLimits& limits) {
+  if (auto error = check_model_name(request.model, model, limits)) return *std::move(error);
+  if (model.tokenizer == nullptr) return no_tokenizer("tokens");
+  if (auto error = check_token_ids("tokens", request.tokens, model)) return *std::move(error);
+  return model.tokenizer->decode(request.tokens);
+}
+
+}  // namespace deltaserve
