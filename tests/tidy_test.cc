@@ -240,7 +240,7 @@ TEST(Tidy, WrongWordsAreFound) {
   EXPECT_EQ(count({"  // ---- Those of a step", "int rows = 0;  // What is left"}), 2u);
   EXPECT_EQ(count({"int rows = 0;  // of a step", "// Whether so", "// Offsets of the rows"}), 0u);
   EXPECT_EQ(count({"ProductSupport s = product_support();", "bool prove_layer();"}), 2u);
-  EXPECT_EQ(count({"#include \"kernels/layer_self_test.h\"", "Recordings recordings_;"}), 2u);
+  EXPECT_EQ(count({"#include \"kernels/layer_proof.h\"", "Recordings recordings_;"}), 2u);
   EXPECT_EQ(count({"set_mark();", "wait_for_mark();", "HeadRow row;", "HeadResult result;"}), 4u);
   EXPECT_EQ(count({"// It improves what was proven.", "// recorded, waterproofed, improve_it"}),
             1u);

@@ -84,7 +84,7 @@ class Bench {
     return median_seconds([&] {
       threads_.parallel_for(heads_, [&](int64_t head, int thread) {
         cpu::delta_decode(kind, shape_, operands.tokens(), 1, state(head, format),
-                          out_.data() + head * shape_.value_dim, scratch(thread));
+                          out_.data() + head * shape_.value_dim, 0, scratch(thread));
       });
     });
   }
