@@ -1,6 +1,6 @@
-// What a kernel uses of the machine that runs it: thread indices, barriers, exchanges inside a
-// warp, shared memory, wide loads, the tensor core's product. nvcc turns these into instructions;
-// any other compiler into calls of an emulation (simt_host.h), so that tests run the very same
+// A kernel uses this of the machine that runs it: thread indices, barriers, exchanges inside a
+// warp, shared memory, wide loads, the tensor core's multiply-add. nvcc makes instructions of it,
+// any other compiler calls of an emulation (simt_host.h), so that tests run the very same
 // kernels without a GPU, and sanitizers see their memory.
 //
 // A kernel is a DS_KERNEL function of plain structs. It is started by launch() in blocks of whole
@@ -33,7 +33,7 @@ struct Grid {
 struct alignas(16) Float4 {
   float x[4];
 };
-// What one load or store moves at most.
+// One load or store moves at most this much.
 struct alignas(16) Words4 {
   uint32_t word[4];
 };

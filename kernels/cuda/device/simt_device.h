@@ -43,7 +43,7 @@ DS_DEVICE Grid block_index() {
   return {static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)};
 }
 
-// Behind it, all that was launched before has ended and is seen. Then the next launch may start.
+// Waits until all earlier launches have ended and are seen. Then the next launch may start.
 DS_DEVICE void await_launches_before() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
@@ -75,7 +75,7 @@ DS_DEVICE void sync_cluster() {
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 #endif
 }
-// What stands at the same place of another block's shared memory.
+// Reads the same place of another block's shared memory.
 DS_DEVICE float load_of_cluster(const float* shared, int rank) {
   float value = 0;
 #if __CUDA_ARCH__ >= 900
@@ -98,7 +98,7 @@ DS_DEVICE float warp_sum(float value) {
   for (int mask = 16; mask > 0; mask /= 2) value += exchange(value, mask);
   return value;
 }
-// The same over `Width` neighbouring lanes, of Count values at once.
+// Does the same over `Width` neighbouring lanes, for Count values at once.
 template <int Width, int Count>
 DS_DEVICE void lanes_sum(float (&values)[Count]) {
   DS_UNROLL
@@ -108,7 +108,7 @@ DS_DEVICE void lanes_sum(float (&values)[Count]) {
   }
 }
 
-// The same of doubles.
+// Does the same for doubles.
 template <int Count>
 DS_DEVICE void warp_sum(double (&values)[Count]) {
   DS_UNROLL
@@ -224,8 +224,8 @@ template <class... Parameters, class... Arguments>
 void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, int shared_bytes,
                      void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  // More than this has to be asked for. Always the same, because recorded launches need what was
-  // asked for last.
+  // More than this has to be asked for. It is always the same, because launches in a graph need
+  // what was asked for last.
   constexpr int kUnasked = 48 * 1024;
   cudaError_t status = cudaSuccess;
   if (shared_bytes >= kUnasked) {

@@ -121,7 +121,7 @@ class RowEvaluation {
     }
   }
 
-  // Of this thread; the block's sum is the mass of the softmax.
+  // Adds the weights that this thread visits; the block's sum is the mass of the softmax.
   DS_DEVICE void add_mass(float max, double (&mass)[1]) const {
     const Candidates own = {logits_, nullptr, vocab_, max};
     each_value<8>(logits_, simt::thread_index(), vocab_, simt::block_threads(),
@@ -143,7 +143,7 @@ class RowEvaluation {
     return token_at(ranking.at_weight(row_.uniform, false, row_.min_p, end));
   }
 
-  // In the order of ids; adds up the softmax's mass on the way.
+  // Draws in the order of ids; adds up the softmax's mass on the way.
   DS_DEVICE int draw_of_all(float max, double (&mass)[1]) {
     const RowItems items = {drawn_, row_.min_p};
     const Run all = {0, vocab_, 0};

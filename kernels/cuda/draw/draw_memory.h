@@ -1,4 +1,4 @@
-// What the draws of a step read of the host's: rows, settings, adjustments and masks.
+// The draws of a step read this data of the host: rows, settings, adjustments and masks.
 #pragma once
 #include <cstdint>
 

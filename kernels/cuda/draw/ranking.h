@@ -74,7 +74,7 @@ class Ranking {
     if (from_.vocab <= capacity()) fill_list({leader_, all_end(), 0, 0, from_.vocab});
   }
 
-  // Behind all candidates.
+  // Returns the place after all candidates.
   DS_DEVICE uint64_t all_end() const {
     if (from_.weightless) return place_behind(minus_infinity());
     const float lowest = from_.max - 105.0f * from_.temperature;
@@ -91,7 +91,7 @@ class Ranking {
     const int item = count - 1 - span_.rank;
     return item < span_.count ? list_[item] + 1 : all_end();
   }
-  // In front of `end`: the place of the first candidate whose cumulative weight exceeds (`reach`:
+  // Finds the place, before `end`, of the first candidate whose cumulative weight exceeds (`reach`:
   // reaches) this fraction of the whole. What weighs less than `least` counts nothing.
   DS_DEVICE uint64_t at_weight(double fraction, bool reach, float least, uint64_t end) {
     Goal goal = {0, reach};
@@ -162,7 +162,7 @@ class Ranking {
     return span.count + (leads ? span.rank : 0) <= capacity();
   }
 
-  // Of the candidates in front of a bound, behind add_up().
+  // These return the totals of the candidates before a bound, after add_up().
   DS_DEVICE double total_weight(int bound) const { return shared_.totals[bound]; }
   DS_DEVICE int total_count(int bound) const {
     return static_cast<int>(shared_.totals[kWays + bound]);

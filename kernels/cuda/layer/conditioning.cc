@@ -272,7 +272,7 @@ DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) running_mean_kernel(LayerCall call) {
   const int64_t stride = padded_to_16(shape.key_dim);
   const int num_counts = shape.count_width();
   const int64_t count_stride = padded_to_16(num_counts);
-  // Where all channels share a count each of their threads carries it, and one stores it.
+  // If all channels share a count, each of their threads carries it, and one stores it.
   const Carried count(call.mixer, layout.key_count, segment, head, count_stride,
                       num_counts == 1 ? 0 : c);
   const Carried sum(call.mixer, layout.key_mean, segment, head, stride, c);

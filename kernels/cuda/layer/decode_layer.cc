@@ -13,8 +13,8 @@ namespace {
 
 constexpr int kMaxCluster = 8;  // blocks; more are not portable
 
-// What a block shares of its token and head, in floats of its shared memory. Vectors over values
-// are of the block's rows only.
+// These are the offsets, in floats, of what a block shares of its token and head in shared memory.
+// Vectors over values hold the block's rows only.
 struct SharedToken {
   int q, k, decay, erase_gate;  // [key_dim]; decay of a head [1]
   int v, write_gate, out;       // [block_rows]

@@ -7,10 +7,10 @@
 namespace deltaserve::cuda {
 
 inline constexpr int kMaxRowThreads = 1024;
-// Of a row, that a thread keeps in registers between the sum and the result.
+// A thread keeps this many values of a row in registers between the sum and the result.
 inline constexpr int kHeldValues = 4;
 
-// Threads of a block for a row of `width` columns: of the width only, so that a row's bits are.
+// Returns the threads of a block for a row, from `width` alone, so that a row's bits depend on it.
 constexpr int row_threads(int64_t width) {
   constexpr int64_t kWarpColumns = simt::kWarp * kHeldValues;
   const int64_t threads = (width + kWarpColumns - 1) / kWarpColumns * simt::kWarp;

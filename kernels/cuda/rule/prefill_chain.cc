@@ -212,7 +212,7 @@ class Ring {
   }
 
   ChainMemory<kWorkers>& memory_;
-  // Of the chunk that is being asked for, at the thread's 16 bytes.
+  // These point into the chunk that is being asked for, at the thread's 16 bytes.
   const unsigned char* operands_ = nullptr;
   const unsigned char* erase_ = nullptr;
   const unsigned char* read_ = nullptr;
@@ -357,17 +357,17 @@ class WarpState {
 
   static constexpr int kTiles = kKeyDim / 8;
 
-  // Of the lane, as in simt.h.
+  // Returns the lane's pair, as simt.h defines it.
   DS_DEVICE static int pair() { return simt::lane_index() % 4; }
   // Row of S^T in the block; the lane's other is 8 further.
   DS_DEVICE static int column() { return simt::warp_index() * kBlock + simt::lane_index() / 4; }
 
-  // Of the warp's columns in the block's values.
+  // Returns the block of the image's values in which the warp's columns lie.
   DS_DEVICE static int value_block() {
     return simt::block_index().x * Own::kColumns % Image::kSide / kBlock + simt::warp_index();
   }
 
-  // Of the lane's two channels of a tile.
+  // Returns the place of the lane's two channels of a tile.
   DS_DEVICE static int64_t element(int tile, int half) {
     return static_cast<int64_t>(column() + 8 * half) * kKeyDim + tile * 8 + 2 * pair();
   }
@@ -396,7 +396,7 @@ class WarpState {
     }
   }
 
-  // The same of two images at once.
+  // Does the same with two images at once.
   DS_DEVICE void add_seen(const unsigned char* erase, const unsigned char* read, int image,
                           MmaD (&erased)[kChunkTiles], MmaD (&sums)[kChunkTiles]) const {
     DS_UNROLL

@@ -52,7 +52,7 @@ DS_DEVICE void add_product(const MmaA& a, const Words4& block, MmaD (&sums)[2]) 
   simt::multiply_add(a, left_columns(block), sums[0]);
   simt::multiply_add(a, right_columns(block), sums[1]);
 }
-// But for the product of the low parts.
+// Adds all but the product of the low parts.
 DS_DEVICE void add_product(const SplitA& a, const Words4& high, const Words4& low,
                            MmaD (&sums)[2]) {
   add_product(a.high, high, sums);
@@ -69,7 +69,7 @@ DS_DEVICE SplitA square_rows(const float* square, int row, int column) {
   const MmaD sums[2] = {{{at[0], at[1], below[0], below[1]}}, {{at[8], at[9], below[8], below[9]}}};
   return split_sums(sums);
 }
-// As a right operand whose inner index is the row: the transposed block's words.
+// Holds a right operand whose inner index is the row: the transposed block's words.
 struct SplitB {
   Words4 high, low;
 };

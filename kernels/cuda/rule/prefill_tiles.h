@@ -64,8 +64,8 @@ DS_DEVICE SplitPair split(float x, float y) {
   return {high, simt::pack_bf16(rest_x, rest_y)};
 }
 
-// What the first kernel leaves the second of one chunk of one head, in pieces, in the order in
-// which it takes them. All are blocks of lanes' words; rows behind the chunk's last are zero.
+// The first kernel leaves this of one chunk of one head for the second, in pieces, in the order in
+// which it takes them. All are blocks of lanes' words; rows after the chunk's last are zero.
 struct TensorChunk {
   static constexpr int kRowChannels = 64;    // of a piece of erase and read
   static constexpr int kWriteChannels = 32;  // of a piece of write
@@ -118,7 +118,7 @@ struct TensorChunk {
   }
 };
 
-// Of `chunk` of the step and `head`.
+// Returns where the scratch holds `chunk` of the step and `head`.
 DS_DEVICE unsigned char* tensor_chunk(const RuleView& view, int64_t chunk, int64_t head) {
   const TensorChunk layout = {static_cast<int>(view.size().key_dim)};
   return static_cast<unsigned char*>(view.call.prefill_scratch) +

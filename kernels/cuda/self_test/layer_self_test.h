@@ -1,4 +1,4 @@
-// The fast kernels of a mixer layer, proved at load on the device that is there.
+// The fast kernels of a mixer layer are tested at load on the device that is there.
 #pragma once
 #include <string>
 #include <vector>
