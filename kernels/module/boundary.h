@@ -36,7 +36,7 @@ inline constexpr size_t kModuleTextBytes = 1024;
   X(std::string, description, (), const, ())                                                \
   X(deltaserve::Memory, memory, (), const, ())
 
-// How an argument crosses: references as pointers, all else as it is.
+// An argument crosses so: references as pointers, all else as it is.
 template <class Argument>
 struct Crossing {
   using Type = Argument;
@@ -77,7 +77,7 @@ constexpr uint64_t calls_fingerprint() {
   return hash.value();
 }
 
-// Not inline: the loader may unify inline variables of program and module.
+// This is not inline: the loader may unify inline variables of program and module.
 constexpr CrossingType kCrossingTypes[] = {
     {"list of calls", calls_fingerprint()},
     kTypeMixerKind,

@@ -6,7 +6,7 @@
 
 namespace deltaserve::cuda {
 
-// Sizes that a library's kernels take without tails: of weights' rows and of rows of activations.
+// A library's kernels take such sizes without tails, of weights' rows and of rows of activations.
 constexpr int64_t padded_to_64(int64_t n) {
   return (n + 63) / 64 * 64;
 }

@@ -24,7 +24,7 @@ struct Copy {
   int group;
 };
 
-// Memory that outlives the coroutine on it.
+// This memory outlives the coroutine on it.
 struct KeptStack {
   boost::context::stack_context allocate() { return {}; }
   void deallocate(boost::context::stack_context&) noexcept {}
@@ -68,7 +68,7 @@ class Cluster {
     }
     warps_.resize(static_cast<size_t>(all / kWarp));
     shared_.clear();
-    // Exactly as much as asked for, so that sanitizers see a step beyond it.
+    // A block gets exactly as much as it asks for, so that sanitizers see a step beyond it.
     const int quarters = (launch.shared_bytes + 15) / 16;
     for (int r = 0; r < num_blocks_; ++r) {
       shared_.push_back(std::make_unique<Float4[]>(static_cast<size_t>(quarters)));
@@ -141,7 +141,7 @@ class Cluster {
         });
   }
 
-  // The running thread's.
+  // Runs the kernel as the running thread.
   void run_body() {
     (*body_)();
     if (!current().awaited) {
@@ -155,7 +155,7 @@ class Cluster {
   // Runs the current thread up to where it leaves.
   void go_on() { current().context = std::move(current().context).resume(); }
 
-  // False when every thread has ended.
+  // Returns false when every thread has ended.
   bool run_to_cluster_barrier() {
     for (int i = 0; i < num_blocks_; ++i) {
       while (run_to_block_barrier(in_order(i, num_blocks_) * block_threads_)) {

@@ -123,7 +123,7 @@ inline float load_of_cluster(const float* shared, int rank) {
   return *static_cast<const float*>(from);
 }
 
-// The butterfly in one meeting.
+// Does the butterfly in one meeting.
 template <int Width, int Count>
 void lanes_sum(float (&values)[Count]) {
   const int lane = host::thread_index() % kWarp;

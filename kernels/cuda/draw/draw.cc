@@ -27,7 +27,7 @@ struct FirstItems {
   }
 };
 
-// One row of an EvaluateCall, by one block.
+// A block does one row of an EvaluateCall.
 class RowEvaluation {
  public:
   DS_DEVICE RowEvaluation(const EvaluateCall& call, int row, HeadShared& shared, uint64_t* list)
@@ -43,7 +43,7 @@ class RowEvaluation {
     find_leaders();
     const float max = value_at(leader_);
     if (!is_finite(max)) {
-      // A broken model: no distribution to speak of. Certain loss, and the argmax.
+      // A broken model has no distribution to speak of: certain loss, and the argmax.
       if (simt::thread_index() == 0) {
         store_token(row_.sample ? token_at(drawn_leader_) : -1, result);
         result->logprob = result->target_logprob = minus_infinity();
@@ -132,7 +132,7 @@ class RowEvaluation {
     drawn_.max = value_at(drawn_leader_);
     drawn_.temperature = row_.temperature;
     drawn_.inverse = 1 / row_.temperature;
-    // So small a temperature that its inverse is no number any more is as good as 0.
+    // A temperature so small that its inverse is no number any more is as good as 0.
     const bool warm = row_.temperature > 0 && is_finite(drawn_.inverse);
     if (!warm || !is_finite(drawn_.max)) return token_at(drawn_leader_);
     const bool limited = row_.top_k > 0 && row_.top_k < vocab_;
@@ -192,7 +192,7 @@ DS_KERNEL void DS_BOUNDS(kMaxHeadThreads, 1) evaluate_kernel(EvaluateCall call) 
       .run(call.results + row);
 }
 
-// A function of the vocabulary alone: the order of sums depends on it.
+// It follows from the vocabulary alone, because the order of sums depends on it.
 int block_threads(int64_t vocab) {
   return vocab <= 4096 ? 128 : kMaxHeadThreads;
 }

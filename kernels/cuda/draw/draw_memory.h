@@ -14,7 +14,7 @@ struct DrawLimits {
   int64_t extra_bytes = 0;
 };
 
-// Draws as the kernels see them; pointers are the device's.
+// The kernels see draws as this; pointers are the device's.
 struct DeviceDraws {
   const int32_t* rows = nullptr;  // [count] of the step
   const DeviceHeadRow* list = nullptr;

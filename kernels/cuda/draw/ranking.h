@@ -46,7 +46,7 @@ struct RowItems {
   }
 };
 
-// Sorted places.
+// These are the candidates of a sorted list of places.
 struct ListItems {
   Candidates from;
   const uint64_t* list;
@@ -65,7 +65,7 @@ struct ListItems {
 
 class Ranking {
  public:
-  // Places that a block can sort at once.
+  // Returns how many places a block can sort at once.
   static DS_HOST_DEVICE constexpr int list_capacity(int threads) { return 4 * threads; }
 
   // `list` is of shared memory. `leader` is the most likely candidate's place.
@@ -82,7 +82,7 @@ class Ranking {
     return place_behind(lowest > least ? lowest : least);
   }
 
-  // The place behind the `count` most likely candidates; all_end() if there are no more.
+  // Returns the place after the `count` most likely candidates; all_end() if there are no more.
   DS_DEVICE uint64_t behind_most_likely(int count) {
     if (!(leads() && (span_.count >= count || span_.end >= all_end()))) {
       Wanted wanted = {count, 0, false, {}, 0};
@@ -264,7 +264,7 @@ class Ranking {
     sort_list();
   }
 
-  // Bitonic; what fills it up to a power of two comes last.
+  // Sorts bitonically; what fills the list up to a power of two comes last.
   DS_DEVICE void sort_list() {
     int size = 1;
     while (size < span_.count) size *= 2;

@@ -68,7 +68,7 @@ class DecodeBlock {
       auto* rows = mixer_.states.head_state(head, slot, head_).data;
       return static_cast<typename Tile::Stored*>(rows) + first_ * size.key_stride();
     };
-    // On its way while the token is prepared.
+    // The state is on its way while the token is prepared.
     team.load(state(segment_.read_slot), segment_.position == 0);
     prepare_token();
     simt::sync_block();

@@ -21,14 +21,14 @@ constexpr int row_scratch_bytes(int threads) {
   return threads / simt::kWarp * static_cast<int>(sizeof(float));
 }
 
-// How the squares of a head's values are summed where several kernels must have the same bits: of
+// The squares of a head's values are summed so where several kernels must have the same bits: of
 // each kSquareGroup neighbours, 0 behind the last value, by lanes_sum, then the groups in order.
 inline constexpr int kSquareGroup = 16;
 constexpr int square_groups(int width) {
   return (width + kSquareGroup - 1) / kSquareGroup;
 }
 
-// That sum over a block, each of whose threads holds `held` of every columns `stride` apart; beyond
+// Sums so over a block, each of whose threads holds `held` of every columns `stride` apart; beyond
 // them it asks value(c). `groups`: square_groups(width) floats of shared memory. Reached by all
 // threads of the block.
 template <int kHeld, class Value>

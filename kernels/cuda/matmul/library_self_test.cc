@@ -116,7 +116,7 @@ class LibrarySelfTest {
     return true;
   }
 
-  // Compares a few rows, and the padding with zeros.
+  // Compares a few rows with launch_tensor_matmul's; padding must stay zero.
   bool agrees_with_own(const LibraryAlgorithm& algorithm) {
     const Run few = {0, std::min<int64_t>(max_rows_, 4)};
     if (!multiply(algorithm, few, false)) return false;

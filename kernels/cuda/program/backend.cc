@@ -62,7 +62,7 @@ class CudaBackend final : public Backend {
     if (!reserve_steps()) {
       return "not enough memory for steps of " + std::to_string(limits.rows) + " rows";
     }
-    // Not 0 floats, where no layer has a state.
+    // The size is not 0 floats even where no layer has a state.
     states_ = Memory<float>(*runtime_, std::max<int64_t>(slot_floats_ * limits.slots, 1));
     last_tokens_ = Memory<int32_t>(*runtime_, std::max(limits.slots, 1));
     if (states_.empty() || last_tokens_.empty()) {

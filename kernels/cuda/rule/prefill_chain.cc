@@ -72,7 +72,7 @@ struct Order {
   static constexpr int kImages = 3 * kKeys + kValues + 1;
   static constexpr int kWrite = kImages - kKeys;     // position of the first
   static constexpr int kLastKeys = 2 * (kKeys - 1);  // of the last erase vectors
-  // At once: from there to W~; as turns and at the end of a chunk.
+  // These are served at once: from there to W~; as turns and at the end of a chunk.
   static constexpr int kWithValues = kValues + 3;
   static constexpr int kTurn = kKeys < 2 ? kKeys : 2;
   // Factors come with the values. Those of a chunk are in use until its last image is.
@@ -139,7 +139,7 @@ class Ring {
     taken_ = wrap(taken_ + kCount);
     return first;
   }
-  // All that WarpState::advance takes.
+  // Serves all that WarpState::advance takes.
   DS_DEVICE void serve_chunk() {
     if constexpr (At::kKeys > 1) serve<0, 2, 2>();
     if constexpr (At::kKeys > 2) {
@@ -253,7 +253,7 @@ class StateTile {
   MmaD sums_ = {{0, 0, 0, 0}};
 };
 
-// Rounded between chunks, as in its slot.
+// This tile is rounded between chunks, as in its slot.
 template <>
 class StateTile<uint16_t> {
  public:

@@ -93,7 +93,7 @@ class Ring {
  private:
   static constexpr int kRowCopies = kTensorColumns / 4;  // of a row of values
   static constexpr int kPieces = TensorChunk{kKeyDim}.pieces(kErases);
-  // Otherwise the values of a chunk are still in use when those of the next are asked for.
+  // With fewer, a chunk's values are still in use when those of the next are asked for.
   static_assert(kPieces >= kStages);
 
   DS_DEVICE void issue(int stage) {
@@ -165,7 +165,7 @@ class StateTile {
   MmaD sums_ = {{0, 0, 0, 0}};
 };
 
-// Rounded between chunks, as in its slot.
+// This tile is rounded between chunks, as in its slot.
 template <>
 class StateTile<uint16_t> {
  public:
@@ -487,7 +487,7 @@ void launch_stored(simt::Stream stream, const RuleView& view) {
 
 void launch_tensor_state(simt::Stream stream, const RuleView& view) {
   dispatch_mixer(view.kind(), [&](auto mixer) {
-    // All that the kernel takes of a mixer, so that few are compiled.
+    // The kernel takes only this of a mixer, so that few are compiled.
     using Values = FirstWithValuesOf<decltype(mixer)>;
     visit_state_format(view.format(), [&](auto format) {
       launch_stored<Values, typename decltype(format)::Stored>(stream, view);

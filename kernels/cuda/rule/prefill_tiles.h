@@ -1,4 +1,4 @@
-// How the tensor path of prefill cuts its operands: blocks of 16 x 16 numbers in bf16, stored in
+// The tensor path of prefill cuts its operands so: blocks of 16 x 16 numbers in bf16, stored in
 // the order in which the lanes of a warp hold them (simt.h, MmaA and MmaB), so that a lane takes
 // its part of a block as 16 bytes wherever the block lies.
 #pragma once

@@ -1,4 +1,4 @@
-// 16 bytes of a stored state as floats, and back.
+// These turn 16 bytes of a stored state into floats, and back.
 #pragma once
 #include <bit>
 

@@ -226,7 +226,7 @@ void warn(std::string* warning, const char* text) {
   *warning += text;
 }
 
-// Bits, with which also states of bf16 can be compared.
+// Compares bits, which also works for states of bf16.
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
