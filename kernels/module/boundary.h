@@ -18,7 +18,7 @@ namespace deltaserve::cuda {
 
 inline constexpr const char* kModuleSymbol = "deltaserve_cuda_module";
 inline constexpr const char* kModuleFile = "libdeltaserve_cuda.so";
-// Of texts that cross, the end included; longer ones are cut.
+// Texts that cross have at most this many bytes, the end included; longer ones are cut.
 inline constexpr size_t kModuleTextBytes = 1024;
 
 // X(result, name, parameters, qualifier, arguments)
@@ -36,7 +36,7 @@ inline constexpr size_t kModuleTextBytes = 1024;
   X(std::string, description, (), const, ())                                                \
   X(deltaserve::Memory, memory, (), const, ())
 
-// How an argument crosses: references as pointers, all else as it is.
+// An argument crosses so: references as pointers, all else as it is.
 template <class Argument>
 struct Crossing {
   using Type = Argument;
@@ -67,7 +67,7 @@ template <class Result, class... Arguments>
 struct CallOf<Result (Backend::*)(Arguments...) const> : CallOf<Result (Backend::*)(Arguments...)> {
 };
 
-// Of the list's own text.
+// Returns a hash of the list's own text.
 constexpr uint64_t calls_fingerprint() {
   TypeHash hash;
 #define X(result, name, parameters, qualifier, arguments) \
@@ -77,7 +77,7 @@ constexpr uint64_t calls_fingerprint() {
   return hash.value();
 }
 
-// Not inline: the loader may unify inline variables of program and module.
+// This is not inline: the loader may unify inline variables of program and module.
 constexpr CrossingType kCrossingTypes[] = {
     {"list of calls", calls_fingerprint()},
     kTypeMixerKind,
@@ -136,7 +136,7 @@ struct ModuleTable {
 #undef X
 };
 
-// What the symbol kModuleSymbol is. The table lives as long as the module.
+// The symbol kModuleSymbol is such a function. The table lives as long as the module.
 using ModuleFactory = const ModuleTable* (*)();
 
 }  // namespace deltaserve::cuda

@@ -1,4 +1,4 @@
-// The fingerprint of everything that crosses the boundary of module.h by value: of a struct its
+// This fingerprints all that crosses the boundary of boundary.h by value: of a struct its
 // size and where each member stands, of an enumeration the names and numbers of its enumerators.
 //
 // Both lists are held by the compiler: a member that is left out leaves a hole, for which there is

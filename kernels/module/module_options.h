@@ -1,4 +1,4 @@
-// What the server asks of the CUDA module.
+// The server sets these options of the CUDA module.
 #pragma once
 #include <cstdint>
 
@@ -7,8 +7,8 @@ namespace deltaserve::cuda {
 // Which kernel multiplies by bf16 weights; f32 weights always take launch_plain_matmul.
 enum class MatmulKernels : uint8_t {
   // Decode rows by own kernels; prefill rows by cuBLASLt, with one algorithm for all numbers of
-  // them, where one is proved at load to give a row the same bits among any others. A row's bits
-  // depend on its kind and no other row.
+  // them, where one passes the self-test at load: it gives a row the same bits among any others. A
+  // row's bits depend on its kind and no other row.
   kExact,
   // Own kernels for both kinds, which have the same bits: what kExact becomes without cuBLASLt.
   kTensor,
@@ -18,7 +18,7 @@ enum class MatmulKernels : uint8_t {
   kLibraryForRows,  // cuBLASLt, as it chooses for each number of rows: bits depend on the batch
 };
 
-// Crosses the boundary of module.h.
+// This crosses the boundary of boundary.h.
 struct ModuleOptions {
   MatmulKernels matmuls = MatmulKernels::kExact;
 };

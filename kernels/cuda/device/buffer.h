@@ -30,12 +30,12 @@ struct DeviceBuffer {
   size_t bytes() const { return data.bytes() + bf16.bytes(); }
 
   DeviceRows rows() const { return {data.get(), bf16.get(), columns, stride}; }
-  // For a kernel that fills them together with their bf16 copy.
+  // Gives its rows to a kernel that fills them together with their bf16 copy.
   DeviceRows written() {
     bf16_current = !bf16.empty();
     return rows();
   }
-  // For one that changes the floats only.
+  // Marks the bf16 copy stale, for a kernel that changes the floats only.
   DeviceRows changed() {
     bf16_current = false;
     return {data.get(), nullptr, columns, stride};

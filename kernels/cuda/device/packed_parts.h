@@ -1,4 +1,4 @@
-// Arrays that stand one behind the other in one piece of memory, on the host and on the device, so
+// These arrays lie one after the other in one piece of memory, on the host and on the device, so
 // that one copy takes all of them.
 #pragma once
 #include <cstdint>

@@ -6,7 +6,7 @@
 
 namespace deltaserve::cuda {
 
-// Sizes that a library's kernels take without tails: of weights' rows and of rows of activations.
+// A library's kernels take such sizes without tails, of weights' rows and of rows of activations.
 constexpr int64_t padded_to_64(int64_t n) {
   return (n + 63) / 64 * 64;
 }
@@ -22,10 +22,10 @@ struct DeviceMatrix {
   int64_t padding = 0;  // rows of zeros behind them
 };
 
-// Activations [rows, columns], float, and the same rounded to bf16 for products with bf16 weights.
+// Activations [rows, columns], float, and the same rounded to bf16 for matmuls with bf16 weights.
 struct DeviceRows {
   float* data = nullptr;
-  uint16_t* bf16 = nullptr;  // null where no product reads it
+  uint16_t* bf16 = nullptr;  // null where no matmul reads it
   int64_t columns = 0;
   int64_t stride = 0;  // elements from row to row, of both
 };

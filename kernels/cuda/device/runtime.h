@@ -17,7 +17,7 @@ class Runtime {
   static std::unique_ptr<Runtime> create(std::string* error);
   virtual ~Runtime() = default;
 
-  // For the log: name, compute capability, memory.
+  // Says for the log: name, compute capability, memory.
   virtual std::string description() const = 0;
   virtual simt::Stream stream() const = 0;
   // Whether blocks can share a cluster (compute capability 9.0, of device and code).
@@ -34,8 +34,8 @@ class Runtime {
   virtual void* allocate_host(size_t bytes) = 0;
   virtual void release_host(void* memory) = 0;
 
-  // In the order of the stream. Memory of the host must stay as it is until the stream has come
-  // there.
+  // These run in the order of the stream. Memory of the host must stay as it is until the stream
+  // has come there.
   virtual void copy_in(void* device, const void* host, size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;

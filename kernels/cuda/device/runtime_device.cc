@@ -15,10 +15,10 @@ constexpr int kMinCapability = 8;  // bf16 on tensor cores, cp.async
 
 constexpr size_t kSpareBytes = size_t{256} << 20;
 
-// What a device without code for it cannot load.
+// A device that this module has no code for cannot load this kernel.
 __global__ void probe() {}
 
-// Of calls that fail only after a kernel has, or by our own mistake.
+// Checks calls that fail only after a kernel has failed, or by an internal error.
 void require(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   std::fprintf(stderr, "CUDA: %s: %s\n", what, cudaGetErrorString(status));
@@ -27,7 +27,7 @@ void require(cudaError_t status, const char* what) {
 
 class DeviceRuntime final : public Runtime {
  public:
-  // `code`: of any kernel.
+  // `code` is of any kernel.
   DeviceRuntime(const cudaDeviceProp& properties, const cudaFuncAttributes& code,
                 cudaStream_t stream, const cudaEvent_t (&events)[kEvents])
       : properties_(properties),
@@ -117,7 +117,7 @@ class DeviceRuntime final : public Runtime {
   }
 
  private:
-  // Of calls that may fail: takes the error back, so that it is not found again later.
+  // Returns whether a call that may fail succeeded, and clears its error so that nobody meets it.
   static bool given(cudaError_t status) {
     if (status == cudaSuccess) return true;
     cudaGetLastError();

@@ -1,6 +1,6 @@
-// What a kernel uses of the machine that runs it: thread indices, barriers, exchanges inside a
-// warp, shared memory, wide loads, the tensor core's product. nvcc turns these into instructions;
-// any other compiler into calls of an emulation (simt_host.h), so that tests run the very same
+// A kernel uses this of the machine that runs it: thread indices, barriers, exchanges inside a
+// warp, shared memory, wide loads, the tensor core's multiply-add. nvcc makes instructions of it,
+// any other compiler calls of an emulation (simt_host.h), so that tests run the very same
 // kernels without a GPU, and sanitizers see their memory.
 //
 // A kernel is a DS_KERNEL function of plain structs. It is started by launch() in blocks of whole
@@ -17,11 +17,11 @@
 namespace deltaserve::simt {
 
 inline constexpr int kWarp = 32;
-// Shared memory of a block at most, what every device of compute capability 8.0 and more has.
+// Every device of compute capability 8.0 and more gives a block this much shared memory.
 inline constexpr int kMaxSharedBytes = 99 * 1024;
-// The most that any device has (9.0 and 10.0); most_shared_bytes() is what this one has.
+// No device gives more than this (9.0 and 10.0); most_shared_bytes() is what this one gives.
 inline constexpr int kLargestSharedBytes = 227 * 1024;
-// Blocks in y and in z at most.
+// A grid has at most this many blocks in y and in z.
 inline constexpr int kMaxGridYZ = 65535;
 
 struct Grid {
@@ -33,7 +33,7 @@ struct Grid {
 struct alignas(16) Float4 {
   float x[4];
 };
-// What one load or store moves at most.
+// One load or store moves at most this much.
 struct alignas(16) Words4 {
   uint32_t word[4];
 };
@@ -43,7 +43,7 @@ struct Bf16Pair {
   uint32_t bits;
 };
 
-// The operands of one lane in a product of a warp, D += A B with A [16, 16] and B [16, 8] of bf16
+// A lane holds these operands when a warp does D += A B with A [16, 16] and B [16, 8] of bf16
 // and D [16, 8] of float. With group = lane / 4 and pair = lane % 4 a lane holds
 //   a[0] A(group, 2 pair ..)      a[1] A(group + 8, 2 pair ..)
 //   a[2] A(group, 2 pair + 8 ..)  a[3] A(group + 8, 2 pair + 8 ..)
@@ -77,7 +77,7 @@ DS_DEVICE int warp_index() {
   return thread_index() / kWarp;
 }
 
-// Sum over the block's threads, the same bits in each. `scratch`: block_threads() / 32 floats of
+// Sums over the block's threads, the same bits in each. `scratch`: block_threads() / 32 floats of
 // shared memory, free again after the next barrier.
 DS_DEVICE float block_sum(float value, float* scratch) {
   value = warp_sum(value);

@@ -43,7 +43,7 @@ DS_DEVICE Grid block_index() {
   return {static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)};
 }
 
-// Behind it, all that was launched before has ended and is seen. Then the next launch may start.
+// Waits until all earlier launches have ended and are seen. Then the next launch may start.
 DS_DEVICE void await_launches_before() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
@@ -53,7 +53,7 @@ DS_DEVICE void await_launches_before() {
 DS_DEVICE void sync_block() {
   __syncthreads();
 }
-// The dynamic shared memory of the block.
+// Returns the dynamic shared memory of the block.
 DS_DEVICE void* shared_memory() {
   extern __shared__ Float4 deltaserve_shared[];
   return deltaserve_shared;
@@ -68,14 +68,14 @@ DS_DEVICE int cluster_rank() {
 #endif
   return static_cast<int>(rank);
 }
-// Barrier of all threads of the cluster's blocks; what they wrote before is seen behind it. Not the
+// Waits for all threads of the cluster's blocks; what they wrote before is seen after it. Not the
 // .aligned forms, which a warp must reach converged.
 DS_DEVICE void sync_cluster() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 #endif
 }
-// What stands at the same place of another block's shared memory.
+// Reads the same place of another block's shared memory.
 DS_DEVICE float load_of_cluster(const float* shared, int rank) {
   float value = 0;
 #if __CUDA_ARCH__ >= 900
@@ -87,18 +87,18 @@ DS_DEVICE float load_of_cluster(const float* shared, int rank) {
   return value;
 }
 
-// The value of lane (own lane ^ mask).
+// Returns the value of lane (own lane ^ mask).
 DS_DEVICE float exchange(float value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
 
-// Butterfly sum of the warp, the same bits in every lane.
+// Sums over the warp by a butterfly, the same bits in every lane.
 DS_DEVICE float warp_sum(float value) {
   DS_UNROLL
   for (int mask = 16; mask > 0; mask /= 2) value += exchange(value, mask);
   return value;
 }
-// The same over `Width` neighbouring lanes, of Count values at once.
+// Does the same over `Width` neighbouring lanes, for Count values at once.
 template <int Width, int Count>
 DS_DEVICE void lanes_sum(float (&values)[Count]) {
   DS_UNROLL
@@ -108,7 +108,7 @@ DS_DEVICE void lanes_sum(float (&values)[Count]) {
   }
 }
 
-// The same of doubles.
+// Does the same for doubles.
 template <int Count>
 DS_DEVICE void warp_sum(double (&values)[Count]) {
   DS_UNROLL
@@ -126,7 +126,7 @@ DS_DEVICE uint64_t warp_min(uint64_t value) {
   return value;
 }
 
-// The value of another lane of the warp.
+// Returns the value of another lane of the warp.
 DS_DEVICE double from_lane(double value, int lane) {
   return __shfl_sync(0xffffffffu, value, lane);
 }
@@ -137,12 +137,12 @@ DS_DEVICE int count_shared(int* counter, int value) {
   return atomicAdd(counter, value);
 }
 
-// A product that is rounded before anything is added to it.
+// Multiplies two floats and rounds before anything is added to the result.
 DS_DEVICE float rounded_matmul(float a, float b) {
   return __fmul_rn(a, b);
 }
 
-// A difference that is rounded by itself, whatever it is of.
+// Subtracts and rounds by itself, whatever the operands come from.
 DS_DEVICE float rounded_difference(float a, float b) {
   return __fsub_rn(a, b);
 }
@@ -152,7 +152,7 @@ DS_DEVICE Bf16Pair pack_bf16(float low, float high) {
   return {*reinterpret_cast<const uint32_t*>(&pair)};
 }
 
-// Data that is used once: past the first-level cache.
+// These move data that is used once past the first-level cache.
 DS_DEVICE Words4 load_once(const Words4* at) {
   const uint4 v = __ldcs(reinterpret_cast<const uint4*>(at));
   return {{v.x, v.y, v.z, v.w}};
@@ -224,8 +224,8 @@ template <class... Parameters, class... Arguments>
 void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, int shared_bytes,
                      void (*kernel)(Parameters...), const Arguments&... arguments) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  // More than this has to be asked for. Always the same, because recorded launches need what was
-  // asked for last.
+  // More than this has to be asked for. It is always the same, because launches in a graph need
+  // what was asked for last.
   constexpr int kUnasked = 48 * 1024;
   cudaError_t status = cudaSuccess;
   if (shared_bytes >= kUnasked) {

@@ -24,7 +24,7 @@ struct Copy {
   int group;
 };
 
-// Memory that outlives the coroutine on it.
+// This memory outlives the coroutine on it.
 struct KeptStack {
   boost::context::stack_context allocate() { return {}; }
   void deallocate(boost::context::stack_context&) noexcept {}
@@ -55,7 +55,7 @@ int in_order(int i, int count) {
 // of block r of the cluster is thread r * threads + t here.
 class Cluster {
  public:
-  // Of the launch, which must last until finish().
+  // Begins blocks of the launch, which must last until finish().
   void start(const Launch& launch, Grid first_block) {
     first_block_ = first_block;
     body_ = &launch.body;
@@ -68,7 +68,7 @@ class Cluster {
     }
     warps_.resize(static_cast<size_t>(all / kWarp));
     shared_.clear();
-    // Exactly as much as asked for, so that sanitizers see a step beyond it.
+    // A block gets exactly as much as it asks for, so that sanitizers see a step beyond it.
     const int quarters = (launch.shared_bytes + 15) / 16;
     for (int r = 0; r < num_blocks_; ++r) {
       shared_.push_back(std::make_unique<Float4[]>(static_cast<size_t>(quarters)));
@@ -78,7 +78,7 @@ class Cluster {
     for (int t = 0; t < all; ++t) start(t);
   }
 
-  // Every thread up to where it awaits the launches before.
+  // Runs every thread up to where it awaits the launches before.
   void run_early() {
     early_ = true;
     for (current_ = 0; current_ < num_blocks_ * block_threads_; ++current_) {
@@ -141,7 +141,7 @@ class Cluster {
         });
   }
 
-  // The running thread's.
+  // Runs the kernel as the running thread.
   void run_body() {
     (*body_)();
     if (!current().awaited) {
@@ -152,10 +152,10 @@ class Cluster {
     current().barrier = Barrier::kSync;
   }
 
-  // Of the current thread, up to where it leaves.
+  // Runs the current thread up to where it leaves.
   void go_on() { current().context = std::move(current().context).resume(); }
 
-  // False when every thread has ended.
+  // Returns false when every thread has ended.
   bool run_to_cluster_barrier() {
     for (int i = 0; i < num_blocks_; ++i) {
       while (run_to_block_barrier(in_order(i, num_blocks_) * block_threads_)) {
@@ -183,7 +183,7 @@ class Cluster {
     return release(first, kWarp, State::kAtWarp, "warp");
   }
 
-  // Where all `count` threads wait at the same barrier, of kind `at`, lets them go on.
+  // Lets all `count` threads go on if they wait at the same barrier, of kind `at`.
   bool release(int first, int count, State at, const char* group) {
     const Thread& leader = thread(first);
     for (int t = first; t < first + count; ++t) {
@@ -393,7 +393,7 @@ namespace {
 struct MatrixRow {
   uint16_t number[8];
 };
-// What all lanes gave; each its row, as it is when the lane comes.
+// Returns what all lanes gave: each gives its row, as it is when the lane comes.
 const host::ExchangeSlot* meet_with_row(const void* row) {
   DS_CHECK(reinterpret_cast<uintptr_t>(row) % 16 == 0);
   return host::meet_warp(host::Barrier::kMatrices, row, sizeof(MatrixRow));

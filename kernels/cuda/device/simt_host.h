@@ -31,7 +31,7 @@ struct Launch {
   bool overlaps = false;
 };
 
-// What a stream does: a launch, or, without threads, a copy.
+// A stream does works in order: each is a launch or, without threads, a copy.
 struct Work {
   Launch launch;
   std::function<void()> copy;
@@ -43,7 +43,7 @@ void run(const std::vector<Work>& works, size_t count);
 
 }  // namespace host
 
-// Where launches go that are to run later, in order; null: they run at once.
+// Launches wait in `queue` to run later, in order; if it is null, they run at once.
 struct Stream {
   std::vector<host::Work>* queue = nullptr;
   bool overlaps = false;
@@ -53,7 +53,7 @@ namespace host {
 
 enum class Order { kForward, kBackward };
 
-// Of the threads of a block between two barriers, from now on.
+// Sets the order in which a block's threads run between two barriers, from now on.
 void set_order(Order order);
 
 enum class Barrier : uint8_t { kSync, kSum, kMin, kProduct, kLane, kMatrices };
@@ -123,7 +123,7 @@ inline float load_of_cluster(const float* shared, int rank) {
   return *static_cast<const float*>(from);
 }
 
-// The butterfly in one meeting.
+// Does the butterfly in one meeting.
 template <int Width, int Count>
 void lanes_sum(float (&values)[Count]) {
   const int lane = host::thread_index() % kWarp;

@@ -1,4 +1,4 @@
-// What the blocks of the head do with one row: visits of all values, sums and searches. A block has
+// The blocks that draw use these on one row: visits of all values, sums and searches. A block has
 // at most kMaxHeadThreads threads. The order of every sum depends on the vocabulary alone.
 #pragma once
 #include <bit>
@@ -34,8 +34,8 @@ DS_DEVICE bool is_finite(float x) {
   return (std::bit_cast<uint32_t>(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-// Where a token stands in the order of likelihood: smaller is more likely, of equal values the
-// smaller id comes first. The high word is of the value (no NaN; -0 is 0), the low word the id.
+// A place orders tokens by likelihood: the smaller one is likelier, and of equal values the smaller
+// id comes first. Its high word is of the value (no NaN; -0 is 0), its low word the token id.
 DS_DEVICE uint32_t order_of(float value) {
   const auto bits = std::bit_cast<uint32_t>(value + 0.0f);
   return (bits >> 31) != 0 ? bits : 0x7fffffffu - bits;
@@ -50,11 +50,11 @@ DS_DEVICE float value_at(uint64_t place) {
 DS_DEVICE int32_t token_at(uint64_t place) {
   return static_cast<int32_t>(static_cast<uint32_t>(place));
 }
-// Behind all tokens of this value.
+// Returns the place after all tokens of this value.
 DS_DEVICE uint64_t place_behind(float value) {
   return (uint64_t{order_of(value)} + 1) << 32;
 }
-// Of no token: behind all of them. Its token is -1.
+// This place is no token's and comes after all of them. Its token is -1.
 inline constexpr uint64_t kNoPlace = ~uint64_t{0};
 
 // visit(i, values[i]) for i = first, first + stride, ... below `end`. `kBatch` loads are under
@@ -124,7 +124,7 @@ struct Run {
   }
 };
 
-// What is looked for: the first item whose cumulative sum exceeds `target`, or reaches it.
+// A search finds the first item whose cumulative sum exceeds `target` or, with `reach`, reaches it.
 struct Goal {
   double target = 0;
   bool reach = false;

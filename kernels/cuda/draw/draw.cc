@@ -27,7 +27,7 @@ struct FirstItems {
   }
 };
 
-// One row of an EvaluateCall, by one block.
+// A block does one row of an EvaluateCall.
 class RowEvaluation {
  public:
   DS_DEVICE RowEvaluation(const EvaluateCall& call, int row, HeadShared& shared, uint64_t* list)
@@ -43,7 +43,7 @@ class RowEvaluation {
     find_leaders();
     const float max = value_at(leader_);
     if (!is_finite(max)) {
-      // A broken model: no distribution to speak of. Certain loss, and the argmax.
+      // A broken model has no distribution to speak of: certain loss, and the argmax.
       if (simt::thread_index() == 0) {
         store_token(row_.sample ? token_at(drawn_leader_) : -1, result);
         result->logprob = result->target_logprob = minus_infinity();
@@ -121,7 +121,7 @@ class RowEvaluation {
     }
   }
 
-  // Of this thread; the block's sum is the mass of the softmax.
+  // Adds the weights that this thread visits; the block's sum is the mass of the softmax.
   DS_DEVICE void add_mass(float max, double (&mass)[1]) const {
     const Candidates own = {logits_, nullptr, vocab_, max};
     each_value<8>(logits_, simt::thread_index(), vocab_, simt::block_threads(),
@@ -132,7 +132,7 @@ class RowEvaluation {
     drawn_.max = value_at(drawn_leader_);
     drawn_.temperature = row_.temperature;
     drawn_.inverse = 1 / row_.temperature;
-    // So small a temperature that its inverse is no number any more is as good as 0.
+    // A temperature so small that its inverse is no number any more is as good as 0.
     const bool warm = row_.temperature > 0 && is_finite(drawn_.inverse);
     if (!warm || !is_finite(drawn_.max)) return token_at(drawn_leader_);
     const bool limited = row_.top_k > 0 && row_.top_k < vocab_;
@@ -143,7 +143,7 @@ class RowEvaluation {
     return token_at(ranking.at_weight(row_.uniform, false, row_.min_p, end));
   }
 
-  // In the order of ids; adds up the softmax's mass on the way.
+  // Draws in the order of ids; adds up the softmax's mass on the way.
   DS_DEVICE int draw_of_all(float max, double (&mass)[1]) {
     const RowItems items = {drawn_, row_.min_p};
     const Run all = {0, vocab_, 0};
@@ -192,7 +192,7 @@ DS_KERNEL void DS_BOUNDS(kMaxHeadThreads, 1) evaluate_kernel(EvaluateCall call) 
       .run(call.results + row);
 }
 
-// A function of the vocabulary alone: the order of sums depends on it.
+// It follows from the vocabulary alone, because the order of sums depends on it.
 int block_threads(int64_t vocab) {
   return vocab <= 4096 ? 128 : kMaxHeadThreads;
 }

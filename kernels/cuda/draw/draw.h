@@ -6,7 +6,7 @@
 
 namespace deltaserve::cuda {
 
-// What Draw asks for, in the device's memory. The host has checked that the tokens of the
+// This is a Draw as the device's memory holds it. The host has checked that the tokens of the
 // adjustments are distinct and inside the vocabulary, and that a mask allows a token: where it
 // allows none, a draw gives -1.
 struct DeviceHeadRow {
@@ -34,7 +34,7 @@ struct EvaluateCall {
   const uint32_t* allowed = nullptr;
   float* scratch = nullptr;  // [num_rows, vocab], only rows with adjustments use theirs
   DrawResult* results = nullptr;
-  // What DeviceHeadRow::slot names receives the drawn token; null where no row names one.
+  // last_tokens[DeviceHeadRow::slot] becomes the drawn token; null where no row names a slot.
   int32_t* last_tokens = nullptr;
 };
 

@@ -1,4 +1,4 @@
-// What the draws of a step read of the host's: rows, settings, adjustments and masks.
+// The draws of a step read this data of the host: rows, settings, adjustments and masks.
 #pragma once
 #include <cstdint>
 
@@ -14,7 +14,7 @@ struct DrawLimits {
   int64_t extra_bytes = 0;
 };
 
-// Draws as the kernels see them; pointers are the device's.
+// The kernels see draws as this; pointers are the device's.
 struct DeviceDraws {
   const int32_t* rows = nullptr;  // [count] of the step
   const DeviceHeadRow* list = nullptr;

@@ -46,7 +46,7 @@ struct RowItems {
   }
 };
 
-// Sorted places.
+// These are the candidates of a sorted list of places.
 struct ListItems {
   Candidates from;
   const uint64_t* list;
@@ -65,7 +65,7 @@ struct ListItems {
 
 class Ranking {
  public:
-  // Places that a block can sort at once.
+  // Returns how many places a block can sort at once.
   static DS_HOST_DEVICE constexpr int list_capacity(int threads) { return 4 * threads; }
 
   // `list` is of shared memory. `leader` is the most likely candidate's place.
@@ -74,7 +74,7 @@ class Ranking {
     if (from_.vocab <= capacity()) fill_list({leader_, all_end(), 0, 0, from_.vocab});
   }
 
-  // Behind all candidates.
+  // Returns the place after all candidates.
   DS_DEVICE uint64_t all_end() const {
     if (from_.weightless) return place_behind(minus_infinity());
     const float lowest = from_.max - 105.0f * from_.temperature;
@@ -82,7 +82,7 @@ class Ranking {
     return place_behind(lowest > least ? lowest : least);
   }
 
-  // The place behind the `count` most likely candidates; all_end() if there are no more.
+  // Returns the place after the `count` most likely candidates; all_end() if there are no more.
   DS_DEVICE uint64_t behind_most_likely(int count) {
     if (!(leads() && (span_.count >= count || span_.end >= all_end()))) {
       Wanted wanted = {count, 0, false, {}, 0};
@@ -91,7 +91,7 @@ class Ranking {
     const int item = count - 1 - span_.rank;
     return item < span_.count ? list_[item] + 1 : all_end();
   }
-  // In front of `end`: the place of the first candidate whose cumulative weight exceeds (`reach`:
+  // Finds the place, before `end`, of the first candidate whose cumulative weight exceeds (`reach`:
   // reaches) this fraction of the whole. What weighs less than `least` counts nothing.
   DS_DEVICE uint64_t at_weight(double fraction, bool reach, float least, uint64_t end) {
     Goal goal = {0, reach};
@@ -162,7 +162,7 @@ class Ranking {
     return span.count + (leads ? span.rank : 0) <= capacity();
   }
 
-  // Of the candidates in front of a bound, behind add_up().
+  // These return the totals of the candidates before a bound, after add_up().
   DS_DEVICE double total_weight(int bound) const { return shared_.totals[bound]; }
   DS_DEVICE int total_count(int bound) const {
     return static_cast<int>(shared_.totals[kWays + bound]);
@@ -264,7 +264,7 @@ class Ranking {
     sort_list();
   }
 
-  // Bitonic; what fills it up to a power of two comes last.
+  // Sorts bitonically; what fills the list up to a power of two comes last.
   DS_DEVICE void sort_list() {
     int size = 1;
     while (size < span_.count) size *= 2;

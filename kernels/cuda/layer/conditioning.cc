@@ -21,7 +21,7 @@ constexpr int kAhead = 8;
 constexpr int blocks_of_warps(int count) {
   return (count + kWarps - 1) / kWarps;
 }
-// One thread a channel of a padded state row.
+// Gives each channel of a padded state row a thread.
 constexpr int row_block(int64_t key_dim) {
   return static_cast<int>((key_dim + simt::kWarp - 1) / simt::kWarp * simt::kWarp);
 }
@@ -185,7 +185,7 @@ DS_HOST_DEVICE int covariance_decays(const MixerShape& shape) {
   return shape.conditioning.backbone_decay && shape.decay_heads > 0 ? shape.decay_width() : 0;
 }
 
-// Log decay of channel `c`, by which the covariance forgets.
+// Returns the log decay of channel `c`, by which the covariance forgets.
 DS_DEVICE float covariance_log_decay(const MixerCall& call, int64_t row, int64_t head, int c) {
   const int count = covariance_decays(call.shape());
   if (count == 0) return 0;
@@ -229,7 +229,7 @@ struct RunningMean {
   float sum;
 };
 
-// Over a run of `count` <= kAhead rows: queries over the count, mean keys.
+// Averages a run of `count` <= kAhead rows: queries over the count, mean keys.
 DS_DEVICE RunningMean average_rows(const MixerCall& call, int head, int c, int64_t first_row,
                                    int count, RunningMean mean) {
   const bool centered = call.shape().conditioning.has_mean();
@@ -272,7 +272,7 @@ DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) running_mean_kernel(LayerCall call) {
   const int64_t stride = padded_to_16(shape.key_dim);
   const int num_counts = shape.count_width();
   const int64_t count_stride = padded_to_16(num_counts);
-  // Where all channels share a count each of their threads carries it, and one stores it.
+  // If all channels share a count, each of their threads carries it, and one stores it.
   const Carried count(call.mixer, layout.key_count, segment, head, count_stride,
                       num_counts == 1 ? 0 : c);
   const Carried sum(call.mixer, layout.key_mean, segment, head, stride, c);
@@ -293,7 +293,7 @@ DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) running_mean_kernel(LayerCall call) {
   }
 }
 
-// Part of the conditioning gate's logit that falls to this lane.
+// Returns the part of the conditioning gate's logit that falls to this lane.
 DS_DEVICE float gate_part(const MixerCall& call, int row, int head) {
   const MixerShape& shape = call.shape();
   const GateInput input = shape.conditioning.gate_input;

@@ -13,8 +13,8 @@ namespace {
 
 constexpr int kMaxCluster = 8;  // blocks; more are not portable
 
-// What a block shares of its token and head, in floats of its shared memory. Vectors over values
-// are of the block's rows only.
+// These are the offsets, in floats, of what a block shares of its token and head in shared memory.
+// Vectors over values hold the block's rows only.
 struct SharedToken {
   int q, k, decay, erase_gate;  // [key_dim]; decay of a head [1]
   int v, write_gate, out;       // [block_rows]
@@ -68,7 +68,7 @@ class DecodeBlock {
       auto* rows = mixer_.states.head_state(head, slot, head_).data;
       return static_cast<typename Tile::Stored*>(rows) + first_ * size.key_stride();
     };
-    // On its way while the token is prepared.
+    // The state is on its way while the token is prepared.
     team.load(state(segment_.read_slot), segment_.position == 0);
     prepare_token();
     simt::sync_block();

@@ -25,7 +25,7 @@ class ConvTail {
   DS_DEVICE int length() const { return length_; }
   DS_DEVICE const float* row(int64_t j) const { return rows_ + j * call_.shape().channels(); }
   DS_DEVICE float* next_row(int64_t j) const { return next_rows_ + j * call_.shape().channels(); }
-  // What the next row j is.
+  // Returns a channel of the next row j.
   DS_DEVICE float next(int j, int channel) const {
     const int source = segment_.num_rows - length_ + j;  // row of the segment
     if (source >= 0) {
@@ -106,7 +106,7 @@ class ChannelRun {
   DS_DEVICE void store(float* to) {
     each([&](float& x, int c) { to[c - first_] = x; });
   }
-  // Of the run's channels, whose features are done.
+  // Updates the tail of the run's channels, whose features are done.
   DS_DEVICE void update_tail() {
     const ConvTail tail(call_, segment_);
     for (int j = 0; j < tail.length(); ++j) {

@@ -1,5 +1,5 @@
-// From the projections of a token to the operands of the rule: short convolution, feature maps,
-// norms, gates.
+// These turn the projections of a token into the operands of the rule: short convolution, feature
+// maps, norms, gates.
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/rule/layer_call.h"

@@ -1,4 +1,4 @@
-// How the work on a row between projections and rule is cut, and all gates of a row.
+// This cuts the work on a row between projections and rule, and makes all gates of a row.
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/layer/token_gates.h"

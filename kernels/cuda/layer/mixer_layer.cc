@@ -16,7 +16,7 @@ void run_rule(simt::Stream stream, const RuleView& view) {
   if (view.call.num_prefill() > 0) launch_prefill(stream, view, view.call.paths.prefill);
 }
 
-// As the rule of prefill takes them.
+// Launches the features in the form that the rule of prefill takes.
 void launch_features_for(simt::Stream stream, const LayerCall& call, int first_row) {
   const StepView& step = call.mixer.step;
   const bool images = call.num_prefill() > 0 && call.paths.prefill == PrefillPath::kTensor &&

@@ -5,7 +5,7 @@
 
 namespace deltaserve::cuda {
 
-// From the rows of the projections to the input of the output projection (MixerCall::out and
+// Turns the rows of the projections into the input of the output projection (MixerCall::out and
 // LayerCall::out_bf16). Updates the slots' states.
 void run_mixer_layer(simt::Stream stream, const LayerCall& call);
 

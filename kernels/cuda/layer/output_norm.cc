@@ -26,14 +26,14 @@ class OutputColumns {
         v_(call.mixer.feature_row(row) + shape_.q_columns() + shape_.k_columns()),
         heads_per_v_(shape_.heads / shape_.v_heads) {}
 
-  // What the norm sees of column first + c.
+  // Returns column first + c as the norm sees it.
   DS_DEVICE float before_norm(int c) const {
     const float o = with_skip(c);
     const bool gated = shape_.output_norm == OutputNorm::kGateThenGroups ||
                        shape_.output_norm == OutputNorm::kGateOnly;
     return gated ? gate(c) * o : o;
   }
-  // What the norm's result is multiplied with.
+  // Returns the factor that multiplies the norm's result.
   DS_DEVICE float factor(int c) const {
     const float* weights = call_.mixer.weights.norm;
     const bool by_head = shape_.output_norm == OutputNorm::kHead;

@@ -1,4 +1,4 @@
-// From what the rule read to the input of the output projection: divisor, skip, gate, norm.
+// This turns what the rule read into the output projection's input: divisor, skip, gate, norm.
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/rule/layer_call.h"

@@ -9,10 +9,10 @@ namespace deltaserve::cuda {
 // Whether launch_image_features has the layer.
 bool has_image_features(const MixerShape& shape, const MixerWeights& weights);
 
-// From projections to images and gates, of all prefill rows that are not padding.
+// Turns projections into images and gates, for all prefill rows that are not padding.
 void launch_image_features(simt::Stream stream, const LayerCall& call);
 
-// From MixerCall::features to images.
+// Turns MixerCall::features into images.
 void launch_rounded_features(simt::Stream stream, const LayerCall& call);
 
 }  // namespace deltaserve::cuda

@@ -7,10 +7,10 @@
 namespace deltaserve::cuda {
 
 inline constexpr int kMaxRowThreads = 1024;
-// Of a row, that a thread keeps in registers between the sum and the result.
+// A thread keeps this many values of a row in registers between the sum and the result.
 inline constexpr int kHeldValues = 4;
 
-// Threads of a block for a row of `width` columns: of the width only, so that a row's bits are.
+// Returns the threads of a block for a row, from `width` alone, so that a row's bits depend on it.
 constexpr int row_threads(int64_t width) {
   constexpr int64_t kWarpColumns = simt::kWarp * kHeldValues;
   const int64_t threads = (width + kWarpColumns - 1) / kWarpColumns * simt::kWarp;
@@ -21,14 +21,14 @@ constexpr int row_scratch_bytes(int threads) {
   return threads / simt::kWarp * static_cast<int>(sizeof(float));
 }
 
-// How the squares of a head's values are summed where several kernels must have the same bits: of
+// The squares of a head's values are summed so where several kernels must have the same bits: of
 // each kSquareGroup neighbours, 0 behind the last value, by lanes_sum, then the groups in order.
 inline constexpr int kSquareGroup = 16;
 constexpr int square_groups(int width) {
   return (width + kSquareGroup - 1) / kSquareGroup;
 }
 
-// That sum over a block, each of whose threads holds `held` of every columns `stride` apart; beyond
+// Sums so over a block, each of whose threads holds `held` of every columns `stride` apart; beyond
 // them it asks value(c). `groups`: square_groups(width) floats of shared memory. Reached by all
 // threads of the block.
 template <int kHeld, class Value>

@@ -1,5 +1,5 @@
-// What is done to activations row by row outside the mixer. Where an output has a bf16 copy, it is
-// written too.
+// These work on activations row by row outside the mixer. Where an output has a bf16 copy, they
+// write it too.
 #pragma once
 #include "kernels/cuda/device/rows.h"
 #include "kernels/cuda/device/simt.h"
@@ -8,7 +8,7 @@
 
 namespace deltaserve::cuda {
 
-// Where the token of a row comes from; pointers are the device's.
+// The token of a row is found through these; pointers are the device's.
 struct RowTokens {
   const int32_t* token_ids = nullptr;     // [num_rows]
   const int32_t* row_segments = nullptr;  // [num_rows] the segment of each row

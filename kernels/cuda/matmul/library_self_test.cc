@@ -70,7 +70,7 @@ class LibrarySelfTest {
 
   bool complete() const { return !x_.empty() && !out_.empty() && !hashes_.empty(); }
 
-  // What the library offers for many, some and few rows.
+  // Returns what the library offers for many, some and few rows.
   std::vector<LibraryAlgorithm> candidates() {
     std::vector<LibraryAlgorithm> all;
     for (const int64_t part : {1, 4, 16}) {
@@ -116,7 +116,7 @@ class LibrarySelfTest {
     return true;
   }
 
-  // On a few rows, and zeros in the padding.
+  // Compares a few rows with launch_tensor_matmul's; padding must stay zero.
   bool agrees_with_own(const LibraryAlgorithm& algorithm) {
     const Run few = {0, std::min<int64_t>(max_rows_, 4)};
     if (!multiply(algorithm, few, false)) return false;
@@ -202,20 +202,20 @@ void launch_hash_rows(simt::Stream stream, const float* rows, int64_t stride, in
 std::optional<LibraryAlgorithm> self_test_library(Runtime& runtime, MatmulLibrary& library,
                                                   const DeviceMatrix& w, int64_t max_rows,
                                                   std::string* reason) {
-  LibrarySelfTest proof(runtime, library, w, max_rows);
-  if (!proof.complete()) {
-    *reason = "no memory to prove its algorithms";
+  LibrarySelfTest test(runtime, library, w, max_rows);
+  if (!test.complete()) {
+    *reason = "no memory to test its algorithms";
     return std::nullopt;
   }
-  const std::vector<LibraryAlgorithm> candidates = proof.candidates();
+  const std::vector<LibraryAlgorithm> candidates = test.candidates();
   int refuse = 0;
   int wrong = 0;
   for (const LibraryAlgorithm& candidate : candidates) {
-    if (!proof.takes_every_count(candidate)) {
+    if (!test.takes_every_count(candidate)) {
       ++refuse;
-    } else if (!proof.agrees_with_own(candidate)) {
+    } else if (!test.agrees_with_own(candidate)) {
       ++wrong;
-    } else if (proof.keeps_bits(candidate, false) && proof.keeps_bits(candidate, true)) {
+    } else if (test.keeps_bits(candidate, false) && test.keeps_bits(candidate, true)) {
       return candidate;
     }
   }

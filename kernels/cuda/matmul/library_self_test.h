@@ -1,5 +1,5 @@
-// Which algorithm of a library multiplies prefill rows by weights of one shape, proved at load on
-// the device that is there.
+// A self-test at load, on the device that is there, chooses the library's algorithm that multiplies
+// prefill rows by weights of one shape.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace deltaserve::cuda {
 
-// The strides of prefill matmuls that the proof is about: whole buffers of the backend.
+// The self-test uses these strides of prefill matmuls: whole buffers of the backend.
 constexpr int64_t library_x_stride(const DeviceMatrix& w) {
   return padded_to_64(w.columns);
 }

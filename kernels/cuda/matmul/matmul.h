@@ -1,4 +1,4 @@
-// Products of activations with weights, out (+)= x w^T, summed in float.
+// These multiply activations by weights, out (+)= x w^T, summed in float.
 //
 // The bits of an output depend on its row of activations and its row of weights only, never on how
 // many rows are multiplied together. launch_plain_matmul: one chain of multiply-adds over the
@@ -27,10 +27,10 @@ struct MatmulCall {
   bool accumulate = false;
 };
 
-// Any weights. The reference of the other, and its fallback.
+// Takes any weights. It is the reference of the other, and its fallback.
 void launch_plain_matmul(simt::Stream stream, const MatmulCall& call);
 
-// bf16 weights. `kernel`: for tests and benchmarks; kAuto takes what should be fastest.
+// Takes bf16 weights. `kernel` is for tests and benchmarks; kAuto takes what should be fastest.
 enum class TensorKernel : uint8_t {
   kAuto,
   kFewRows,  // streams weights from memory into registers; up to kMaxFewRows rows
@@ -39,7 +39,7 @@ enum class TensorKernel : uint8_t {
   kTile128,
 };
 inline constexpr int kMaxFewRows = 32;
-// What kAuto takes: of the shape of the weights and the number of rows.
+// Returns what kAuto takes, by the shape of the weights and the number of rows.
 TensorKernel fastest_kernel(const MatmulCall& call);
 void launch_tensor_matmul(simt::Stream stream, const MatmulCall& call,
                           TensorKernel kernel = TensorKernel::kAuto);

@@ -15,7 +15,7 @@ enum Candidate : uint64_t {
   kNumCandidates
 };
 
-// From the last input feature to the first, in double: other bits than those of our kernels. The
+// Sums from last input feature to first, in double: other bits than those of our kernels. The
 // order of the sum is all that a split changes.
 float sum_of(const MatmulCall& call, int64_t out, int64_t row, bool split) {
   const auto* w = static_cast<const uint16_t*>(call.w.data) + out * call.w.stride;

@@ -42,7 +42,7 @@ class TestMatmul {
 
   bool empty() const { return w_.empty() || x_.empty() || x_bf16_.empty() || out_.empty(); }
 
-  // Of the first `rows`, zeros behind them; empty where a kernel could not be launched.
+  // Returns the first `rows`, zeros after them; empty where a kernel could not be launched.
   template <class Launch>
   std::vector<float> result(int rows, const Launch& launch) {
     MatmulCall call;
@@ -134,9 +134,9 @@ void MatmulRunner::add_weight(const DeviceMatrix& w, bool of_prefill) {
 bool MatmulRunner::reserve(int64_t max_rows) {
   if (!rounds_rows()) return true;
   for (const auto& [w, of_prefill] : bf16_weights_) {
-    if (matmuls_ == MatmulKernels::kExact && of_prefill && !proved_.contains(shape_of(w))) {
+    if (matmuls_ == MatmulKernels::kExact && of_prefill && !tested_.contains(shape_of(w))) {
       std::string reason;
-      proved_[shape_of(w)] = self_test_library(runtime_, *library_, w, max_rows, &reason);
+      tested_[shape_of(w)] = self_test_library(runtime_, *library_, w, max_rows, &reason);
       if (!reason.empty()) warn("no cuBLASLt for matmuls of " + size_text(w) + ": " + reason);
     } else if (matmuls_ == MatmulKernels::kLibraryForRows && !for_rows_.contains(shape_of(w))) {
       std::vector<LibraryAlgorithm>& algorithms = for_rows_[shape_of(w)];
@@ -158,7 +158,7 @@ bool MatmulRunner::reserve(int64_t max_rows) {
 
 std::string MatmulRunner::library_choices() const {
   std::string text;
-  for (const auto& [shape, algorithm] : proved_) {
+  for (const auto& [shape, algorithm] : tested_) {
     if (!algorithm.has_value()) continue;
     if (!text.empty()) text += ", ";
     text += std::to_string(shape.first) + " x " + std::to_string(shape.second) + ": " +
@@ -167,10 +167,10 @@ std::string MatmulRunner::library_choices() const {
   return text;
 }
 
-// Of the shape and the place of the matmul only, so that a row's bits are, too.
-const LibraryAlgorithm* MatmulRunner::proved(const MatmulCall& call, const MatmulOut& out) {
-  const auto found = proved_.find(shape_of(call.w));
-  if (found == proved_.end() || !found->second.has_value()) return nullptr;
+// It depends on the shape and the place of the matmul only, so that a row's bits do, too.
+const LibraryAlgorithm* MatmulRunner::tested(const MatmulCall& call, const MatmulOut& out) {
+  const auto found = tested_.find(shape_of(call.w));
+  if (found == tested_.end() || !found->second.has_value()) return nullptr;
   DS_CHECK(!out.fills_rows || call.w.rows + call.w.padding <= call.out_stride);
   if (out.fills_rows && call.x_bf16_stride == library_x_stride(call.w) &&
       call.out_stride == library_out_stride(call.w)) {
@@ -220,7 +220,7 @@ void MatmulRunner::multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t 
     if (!out.fills_rows) all.w.padding = 0;
     if (multiply_for_rows(all)) return;
   }
-  const LibraryAlgorithm* algorithm = num_decode < num_rows ? proved(call, out) : nullptr;
+  const LibraryAlgorithm* algorithm = num_decode < num_rows ? tested(call, out) : nullptr;
   if (algorithm == nullptr) return launch_tensor_matmul(runtime_.stream(), call);
   MatmulCall prefill = call;
   call.num_rows = num_decode;

@@ -1,4 +1,4 @@
-// Which kernel multiplies, and what it needs: the one place that knows all of them.
+// The runner chooses the kernel that multiplies and gives it what it needs; it alone knows all.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -22,7 +22,7 @@ struct MatmulRows {
   int64_t stride = 0;              // of both
 };
 
-// Where a matmul goes, [num_rows, w.rows].
+// A matmul writes its result here, [num_rows, w.rows].
 struct MatmulOut {
   float* data = nullptr;
   int64_t stride = 0;
@@ -33,13 +33,13 @@ struct MatmulOut {
 
 class MatmulRunner {
  public:
-  // Products on tensor cores are first compared with plain ones; where they differ, plain ones are
+  // Matmuls on tensor cores are first compared with plain ones; where they differ, plain ones are
   // taken. `runtime` must outlive the runner.
   MatmulRunner(Runtime& runtime, MatmulKernels matmuls);
 
-  // At load, for every weight, then reserve(). `of_prefill`: whether it multiplies prefill rows.
+  // It is called at load for every weight, before reserve(). `of_prefill`: it has prefill rows.
   void add_weight(const DeviceMatrix& w, bool of_prefill);
-  // For as many as `max_rows` rows, and chooses the library's algorithms for prefill rows. False:
+  // Prepares `max_rows` rows, and chooses the library's algorithms for prefill rows. False:
   // the memory is not there.
   bool reserve(int64_t max_rows);
   size_t bytes() const { return rounded_.bytes(); }
@@ -48,9 +48,9 @@ class MatmulRunner {
   void multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t num_rows, int32_t num_decode,
                 bool accumulate, const MatmulOut& out);
 
-  // What was asked for and could not be had; empty if nothing.
+  // Says what was asked for and could not be had; empty if nothing.
   const std::string& warning() const { return warning_; }
-  // For each shape of weights the library's algorithm for prefill rows; empty if it has none.
+  // Names each weight shape's algorithm of the library for prefill rows; empty if it has none.
   std::string library_choices() const;
   bool on_tensor_cores() const { return matmuls_ != MatmulKernels::kPlain; }
   // Whether any matmul reads activations as bf16.
@@ -61,8 +61,8 @@ class MatmulRunner {
   static Shape shape_of(const DeviceMatrix& w) { return {w.rows, w.stride}; }
 
   void warn(const std::string& text);
-  // With what the library multiplies prefill rows; null: nothing.
-  const LibraryAlgorithm* proved(const MatmulCall& call, const MatmulOut& out);
+  // Returns the library's tested algorithm for these prefill rows; null: there is none.
+  const LibraryAlgorithm* tested(const MatmulCall& call, const MatmulOut& out);
   bool multiply_for_rows(MatmulCall call);
 
   Runtime& runtime_;
@@ -74,7 +74,7 @@ class MatmulRunner {
     bool of_prefill;
   };
   std::vector<Bf16Weight> bf16_weights_;
-  std::map<Shape, std::optional<LibraryAlgorithm>> proved_;  // of kExact
+  std::map<Shape, std::optional<LibraryAlgorithm>> tested_;  // of kExact
   std::map<Shape, std::vector<LibraryAlgorithm>> for_rows_;  // of kLibraryForRows, by size
   int64_t max_bf16_columns_ = 0;                             // padded
   Memory<uint16_t> rounded_;  // activations that nobody has rounded yet

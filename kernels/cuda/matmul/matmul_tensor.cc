@@ -207,8 +207,8 @@ struct Tile {
   }
 };
 
-// Where load `load` of a row stands in a stage. Neighbouring rows keep their halves of 64 bytes in
-// opposite order, so that the 8 lanes that read at one time, 4 of each of two rows, meet all banks.
+// Returns where load `load` of a row stands in a stage. Neighbouring rows swap their halves of 64
+// bytes, so that the 8 lanes that read at one time, 4 of each of two rows, meet all banks.
 DS_DEVICE int stage_place(int row, int load) {
   return row * kStageLoads + (load ^ (row % 2 * 4));
 }

@@ -13,8 +13,8 @@
 namespace deltaserve::cuda {
 namespace {
 
-// Of the runtime: two for steps, the others for transfers in turn. A transfer whose event has gone
-// on to a later one is waited for with that one.
+// Two of the runtime's events are for steps, the others for transfers in turn. A transfer whose
+// event has gone on to a later one is waited for with that one.
 constexpr int kStepEvents = 2;
 constexpr int kTransferEvents = Runtime::kEvents - kStepEvents;
 
@@ -62,7 +62,7 @@ class CudaBackend final : public Backend {
     if (!reserve_steps()) {
       return "not enough memory for steps of " + std::to_string(limits.rows) + " rows";
     }
-    // Not 0 floats, where no layer has a state.
+    // The size is not 0 floats even where no layer has a state.
     states_ = Memory<float>(*runtime_, std::max<int64_t>(slot_floats_ * limits.slots, 1));
     last_tokens_ = Memory<int32_t>(*runtime_, std::max(limits.slots, 1));
     if (states_.empty() || last_tokens_.empty()) {
@@ -78,7 +78,7 @@ class CudaBackend final : public Backend {
 
   Ticket forward(const Step& step) override {
     DS_CHECK(drawn_ == submitted_);
-    // What the step passes through on its way to the device was that of the step before the last.
+    // The step is staged in memory that the step before the last one used.
     DS_CHECK(submitted_ - waited_ <= 1);
     ++submitted_;
     const StepView view = StepView::of(step);
@@ -274,7 +274,7 @@ class CudaBackend final : public Backend {
 
   // ---- Draws
 
-  // Draws of which the first is the step's `first`.
+  // Runs draws of which the first is the step's `first`.
   void run_draws(const DeviceDraws& draws, const Draw* host, int32_t first) {
     const simt::Stream stream = runtime_->stream();
     const DeviceMatrix& output = memory_.matrix(output_);
@@ -286,7 +286,7 @@ class CudaBackend final : public Backend {
       const int32_t count = std::min(memory_.draw_block, draws.count - begin);
       launch_rms_norm(stream, hidden.rows(), draws.rows + begin, norm.get(), final_eps_, count,
                       drawn.written());
-      // Of rows of either kind: all are few, and take the kernels of decode rows.
+      // Rows of either kind are few here, and take the kernels of decode rows.
       matmuls_.multiply(output, matmul_rows(drawn, 0), count, count, false,
                         {logits.data.get(), logits.stride, false});
       EvaluateCall call;
@@ -305,7 +305,7 @@ class CudaBackend final : public Backend {
     }
   }
 
-  // What a draw wants on the host; its logits are row `row` of the block.
+  // Copies what a draw wants on the host; its logits are row `row` of the block.
   void copy_rows(const Draw& draw, int32_t row) {
     DS_CHECK(draw.row >= 0 && draw.row < num_rows_ && draw.slot < limits_.slots);
     DS_CHECK(draw.slot < 0 || draw.sample);
@@ -324,7 +324,7 @@ class CudaBackend final : public Backend {
   ProgramMemory memory_;
   Graphs graphs_;
 
-  // Of the program and its limits.
+  // These follow from the program and its limits.
   Limits limits_;
   int32_t last_hidden_ = -1, drawn_hidden_ = -1, logits_ = -1;
   int32_t final_norm_ = -1, output_ = -1;

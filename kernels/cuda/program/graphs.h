@@ -1,4 +1,4 @@
-// The graphs of decode steps: what one launches follows from its padded number of rows alone.
+// These are the graphs of decode steps: a step's padded number of rows says what it launches.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -12,7 +12,7 @@ class Graphs {
   // `runtime` must outlive it.
   explicit Graphs(Runtime& runtime) : runtime_(runtime) {}
 
-  // Of steps of at most `max_rows` rows. Without this call nothing becomes a graph.
+  // Allows graphs for steps of at most `max_rows` rows. Without this call nothing becomes a graph.
   void reserve(int64_t max_rows) { entries_.resize(static_cast<size_t>(max_rows) + 1); }
 
   // Has the work of launch() done, which must be the same whenever `rows` is. The first time

@@ -113,7 +113,7 @@ std::string ProgramMemory::load_weights(Runtime& runtime, MatmulRunner& matmuls,
 
 std::string ProgramMemory::load_buffers(Runtime& runtime, const MatmulRunner& matmuls,
                                         const Program& program, const Limits& limits) {
-  // Where a matmul reads bf16, and its rows can be loaded as they stand.
+  // A matmul reads these as bf16, if their rows can be loaded as they stand.
   std::set<int32_t> rounded;
   if (matmuls.rounds_rows()) {
     rounded.insert(program.drawn_hidden);

@@ -1,5 +1,5 @@
-// What a loaded program has in the device's memory: weights, buffers, the scratch of its mixers;
-// and what its arrays say, copied.
+// A loaded program has this in the device's memory: weights, buffers, the scratch of its mixers;
+// and copies of what its arrays say.
 #pragma once
 #include <string>
 #include <vector>
@@ -66,7 +66,7 @@ struct ProgramMemory {
   void load_mixers(Runtime& runtime, const Program& program);
 };
 
-// What of the program CUDA's kernels cannot do, as a sentence; empty where they can do all.
+// Says in a sentence what the program asks for that CUDA's kernels cannot do; empty if nothing.
 std::string refusal_of(const Program& program, const Limits& limits);
 
 }  // namespace deltaserve::cuda

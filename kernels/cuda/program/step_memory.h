@@ -1,6 +1,6 @@
-// What the forward pass of a step reads of the host's: tokens, segments, chunks. It travels in one
-// copy. Where it stands on the device depends on the sizes of the step only, so that a graph serves
-// all steps of the same sizes.
+// The forward pass of a step reads this of the host: tokens, segments, chunks. It travels in one
+// copy. Its place on the device depends on the sizes of the step only, so that a graph serves all
+// steps of the same sizes.
 #pragma once
 #include <cstdint>
 

@@ -7,7 +7,7 @@
 
 namespace deltaserve::cuda {
 
-// Of LayerCall::prefill_scratch, for steps of at most `max_chunks` chunks.
+// Returns the bytes of LayerCall::prefill_scratch for steps of at most `max_chunks` chunks.
 size_t prefill_scratch_bytes(const MixerShape& shape, int64_t max_chunks);
 
 // Whether kTensor has a kernel for these sizes.

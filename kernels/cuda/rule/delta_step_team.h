@@ -58,7 +58,7 @@ class StepTeam {
       store_state(&state_[r][group * Tile::kVector], state + at);
     });
   }
-  // As storing and loading would.
+  // Rounds the state as storing and loading would.
   DS_DEVICE void round() {
     DS_UNROLL
     for (int r = 0; r < Tile::kRows; ++r) {
@@ -110,7 +110,7 @@ class StepTeam {
   }
 
  private:
-  // Of the lane's channels; beyond the key's they are 0 and keep the state's padding 0.
+  // Holds the lane's channels; those beyond the key's are 0 and keep the state's padding 0.
   struct Operands {
     float decay[Tile::kChannels], erase[Tile::kChannels], write[Tile::kChannels],
         read[Tile::kChannels];

@@ -19,11 +19,11 @@ struct Chunk {
 
 enum class PrefillPath : uint8_t {
   kPlain,   // float multiply-adds: the reference of the other, and its fallback
-  kTensor,  // products of bf16 on tensor cores (mma.sync), sums, decays and the inverse in float
+  kTensor,  // matmuls of bf16 on tensor cores (mma.sync), sums, decays and the inverse in float
 };
 
-// Which kernels run a layer where there is a choice. Of the model and the device only, so that a
-// row's bits are, too.
+// These kernels run a layer where there is a choice. They follow from the model and the device
+// only, so that a row's bits do, too.
 struct LayerPaths {
   bool one_launch_decode = false;  // decode_layer.h, where it has the layer
   // Steps of more decode rows take passes all the same.
@@ -43,7 +43,7 @@ struct LayerCall {
   LayerPaths paths;
   int64_t padding = 0;  // elements behind each row of MixerCall::out and out_bf16
 
-  // Where a row of MixerCall::out and out_bf16 begins.
+  // Returns where a row of MixerCall::out and out_bf16 begins.
   DS_HOST_DEVICE int64_t out_row(int64_t row) const {
     return row * (mixer.shape().value_columns() + padding);
   }

@@ -72,7 +72,7 @@ struct Order {
   static constexpr int kImages = 3 * kKeys + kValues + 1;
   static constexpr int kWrite = kImages - kKeys;     // position of the first
   static constexpr int kLastKeys = 2 * (kKeys - 1);  // of the last erase vectors
-  // At once: from there to W~; as turns and at the end of a chunk.
+  // These are served at once: from there to W~; as turns and at the end of a chunk.
   static constexpr int kWithValues = kValues + 3;
   static constexpr int kTurn = kKeys < 2 ? kKeys : 2;
   // Factors come with the values. Those of a chunk are in use until its last image is.
@@ -139,7 +139,7 @@ class Ring {
     taken_ = wrap(taken_ + kCount);
     return first;
   }
-  // All that WarpState::advance takes.
+  // Serves all that WarpState::advance takes.
   DS_DEVICE void serve_chunk() {
     if constexpr (At::kKeys > 1) serve<0, 2, 2>();
     if constexpr (At::kKeys > 2) {
@@ -212,7 +212,7 @@ class Ring {
   }
 
   ChainMemory<kWorkers>& memory_;
-  // Of the chunk that is being asked for, at the thread's 16 bytes.
+  // These point into the chunk that is being asked for, at the thread's 16 bytes.
   const unsigned char* operands_ = nullptr;
   const unsigned char* erase_ = nullptr;
   const unsigned char* read_ = nullptr;
@@ -253,7 +253,7 @@ class StateTile {
   MmaD sums_ = {{0, 0, 0, 0}};
 };
 
-// Rounded between chunks, as in its slot.
+// This tile is rounded between chunks, as in its slot.
 template <>
 class StateTile<uint16_t> {
  public:
@@ -357,17 +357,17 @@ class WarpState {
 
   static constexpr int kTiles = kKeyDim / 8;
 
-  // Of the lane, as in simt.h.
+  // Returns the lane's pair, as simt.h defines it.
   DS_DEVICE static int pair() { return simt::lane_index() % 4; }
   // Row of S^T in the block; the lane's other is 8 further.
   DS_DEVICE static int column() { return simt::warp_index() * kBlock + simt::lane_index() / 4; }
 
-  // Of the warp's columns in the block's values.
+  // Returns the block of the image's values in which the warp's columns lie.
   DS_DEVICE static int value_block() {
     return simt::block_index().x * Own::kColumns % Image::kSide / kBlock + simt::warp_index();
   }
 
-  // Of the lane's two channels of a tile.
+  // Returns the place of the lane's two channels of a tile.
   DS_DEVICE static int64_t element(int tile, int half) {
     return static_cast<int64_t>(column() + 8 * half) * kKeyDim + tile * 8 + 2 * pair();
   }
@@ -396,7 +396,7 @@ class WarpState {
     }
   }
 
-  // The same of two images at once.
+  // Does the same with two images at once.
   DS_DEVICE void add_seen(const unsigned char* erase, const unsigned char* read, int image,
                           MmaD (&erased)[kChunkTiles], MmaD (&sums)[kChunkTiles]) const {
     DS_UNROLL

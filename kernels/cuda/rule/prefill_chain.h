@@ -13,10 +13,10 @@
 namespace deltaserve::cuda {
 
 // Columns of S a block, 32, 64 or, where they divide the values, 128; 0: by the number of blocks.
-// Of no influence on bits.
+// It has no influence on bits.
 inline int chain_columns_for_benchmarks = 0;
 
-// From what launch_prefill_operands left of the step's chunks to outputs and states.
+// Turns what launch_prefill_operands left of the step's chunks into outputs and states.
 void launch_prefill_chain(simt::Stream stream, const RuleView& view);
 
 }  // namespace deltaserve::cuda

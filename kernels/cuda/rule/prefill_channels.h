@@ -28,8 +28,8 @@ DS_DEVICE float dot(const Four& a, const Four& b) {
   return sum;
 }
 
-// What mixers read of token `i` over the key channels, at [channel, channel + 4): in its token()
-// they have the indices 0 to 3. Zeros for tokens from n on.
+// Holds what mixers read of token `i` over the key channels [channel, channel + 4), which have the
+// indices 0 to 3 in its token(). All of it is zero for tokens from n on.
 class TokenChannels {
  public:
   DS_DEVICE TokenChannels(const HeadTokens& tokens, int i, int n, int channel) : token_{} {

@@ -1,4 +1,4 @@
-// What both paths of prefill share of one chunk of one head.
+// Both paths of prefill share this for one chunk of one head.
 #pragma once
 #include <cmath>
 
@@ -50,7 +50,7 @@ DS_DEVICE int first_chunk(const LayerCall& call, int segment, int* found) {
   return *found;
 }
 
-// What padding reads: zeros, for the block's columns [x columns, (x + 1) columns) of a head's rows.
+// Writes padding's zeros to the block's columns [x columns, (x + 1) columns) of a head's rows.
 DS_DEVICE void write_zeros(const RuleView& view, const Segment& segment, int head, int columns) {
   const int first = simt::block_index().x * columns;
   const int left = static_cast<int>(view.size().value_dim) - first;

@@ -152,7 +152,7 @@ class GramWarp {
   }
 
  private:
-  // Of the view each time: these need no registers of their own.
+  // These follow from the view each time: they need no registers of their own.
   DS_DEVICE TensorChunk layout() const { return {static_cast<int>(view_.size().key_dim)}; }
   DS_DEVICE unsigned char* to() const {
     return tensor_chunk(view_, simt::block_index().x, simt::block_index().y);
@@ -298,8 +298,8 @@ class GramWarp {
       memory_.a[row * kSquareStride + column] = sums[at / 4].d[at % 4];
     }
   }
-  // Of column block `j`, if it is the warp's own. Not by a branch, at whose end some compilers no
-  // longer know which sums these are, and keep them in memory.
+  // Takes the sums of column block `j` from `square`, if it is the warp's own. It does not branch:
+  // after a branch some compilers no longer know which sums these are, and keep them in memory.
   DS_DEVICE void take_diagonal(int j, const float* square, MmaD (&sums)[2]) const {
     DS_UNROLL
     for (int at = 0; at < 8; ++at) {

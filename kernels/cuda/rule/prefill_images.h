@@ -37,9 +37,9 @@ constexpr bool every_place_once() {
 }
 static_assert(every_place_once());
 
-// Where a lane takes its row of the block of 16 x 16 numbers (row block, number block) of an image
+// A lane takes its row of the block of 16 x 16 numbers (row block, number block) of an image here
 // for simt::load_matrices: the four words are then those of prefill_tiles.h, of the transposed
-// block behind load_transposed_matrices.
+// block after load_transposed_matrices.
 struct ImageLane {
   int plain;
 
@@ -61,8 +61,8 @@ struct ImageLane {
   }
 };
 
-// Of one token of a chunk, in float: P = value_factor v + erase_factor (S erase),
-// O = read_factor (S q) + M P. Zeros behind the chunk's last token.
+// These scale the tokens of a chunk, in float: P = value_factor v + erase_factor (S erase),
+// O = read_factor (S q) + M P. They are zero after the chunk's last token.
 struct ChunkFactors {
   float erase[kChunkTokens];
   float value[kChunkTokens];
@@ -72,7 +72,7 @@ struct ChunkFactors {
 };
 static_assert(sizeof(ChunkFactors) % 16 == 0);
 
-// What the token-parallel kernel leaves of one chunk of one head.
+// The token-parallel kernel leaves this of one chunk of one head.
 struct ChunkOperands {
   int key_dim;
   bool own_erase;  // kErasesQuery; otherwise the erase vector is the key
@@ -88,8 +88,8 @@ struct ChunkOperands {
   constexpr int bytes() const { return factors() + static_cast<int>(sizeof(ChunkFactors)); }
 };
 
-// Of these mixers: their write is k, their erase beta (k + lambda q), lambda maybe 0; their read is
-// scale q; their value beta v; their decay none or one a head.
+// Images serve mixers whose write is k, erase beta (k + lambda q), lambda maybe 0, read scale q,
+// value beta v, and whose decay is none or one a head.
 template <class Mixer>
 inline constexpr bool kHasImageRule =
     Mixer::kErases&& Mixer::kDecay != Decay::kPerChannel && !Mixer::kChannelGates &&

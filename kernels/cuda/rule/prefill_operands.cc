@@ -52,7 +52,7 @@ DS_DEVICE void add_product(const MmaA& a, const Words4& block, MmaD (&sums)[2]) 
   simt::multiply_add(a, left_columns(block), sums[0]);
   simt::multiply_add(a, right_columns(block), sums[1]);
 }
-// But for the product of the low parts.
+// Adds all but the product of the low parts.
 DS_DEVICE void add_product(const SplitA& a, const Words4& high, const Words4& low,
                            MmaD (&sums)[2]) {
   add_product(a.high, high, sums);
@@ -60,7 +60,7 @@ DS_DEVICE void add_product(const SplitA& a, const Words4& high, const Words4& lo
   add_product(a.high, low, sums);
 }
 
-// A float block of the square, of a lane as a left operand.
+// Loads a float block of the square as the lane's left operand.
 DS_DEVICE SplitA square_rows(const float* square, int row, int column) {
   const int group = simt::lane_index() / 4;
   const int pair = simt::lane_index() % 4;
@@ -69,7 +69,7 @@ DS_DEVICE SplitA square_rows(const float* square, int row, int column) {
   const MmaD sums[2] = {{{at[0], at[1], below[0], below[1]}}, {{at[8], at[9], below[8], below[9]}}};
   return split_sums(sums);
 }
-// As a right operand whose inner index is the row: the transposed block's words.
+// Holds a right operand whose inner index is the row: the transposed block's words.
 struct SplitB {
   Words4 high, low;
 };
@@ -88,7 +88,7 @@ DS_DEVICE SplitB square_columns(const float* square, int row, int column) {
   return block;
 }
 
-// Sums to the square, times `sign`.
+// Stores sums in the square, times `sign`.
 DS_DEVICE void store_square(float* square, int row, int column, float sign, const MmaD (&sums)[2]) {
   const int group = simt::lane_index() / 4;
   const int pair = simt::lane_index() % 4;
@@ -99,7 +99,7 @@ DS_DEVICE void store_square(float* square, int row, int column, float sign, cons
     square[r * kSquareStride + c] = sign * sums[at / 4].d[at % 4];
   }
 }
-// Sums rounded to an image.
+// Stores sums, rounded, in an image.
 DS_DEVICE void store_image(unsigned char* image, int row, int number, const MmaD (&sums)[2]) {
   const int group = simt::lane_index() / 4;
   const int pair = simt::lane_index() % 4;
@@ -127,7 +127,7 @@ DS_DEVICE void scan_log_decays(const HeadTokens& tokens, int n, double* sums) {
     const double before = simt::from_lane(sum, lane < distance ? lane : lane - distance);
     if (lane >= distance) sum += before;
   }
-  // The first of the two by itself, not as a difference.
+  // The first of the two is summed by itself, not as a difference.
   const double before = simt::from_lane(sum, lane == 0 ? 0 : lane - 1);
   const double first = lane == 0 ? own[0] : before + own[0];
   sums[2 * lane] = first;

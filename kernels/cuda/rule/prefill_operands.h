@@ -5,7 +5,7 @@
 
 namespace deltaserve::cuda {
 
-// From the feature images and gates of the step's chunks to ChunkOperands (prefill_images.h) in
+// Turns the feature images and gates of the step's chunks into ChunkOperands (prefill_images.h) in
 // the scratch.
 void launch_prefill_operands(simt::Stream stream, const RuleView& view);
 

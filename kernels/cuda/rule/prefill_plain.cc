@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// What the first kernel leaves the second of one chunk of one head.
+// The first kernel leaves this of one chunk of one head for the second.
 struct PlainChunk {
   DS_HOST_DEVICE PlainChunk(float* base, int64_t key_dim) {
     inverse = base;
@@ -232,7 +232,7 @@ class PlainState {
     each(key_dim_, [&](int c, int v) {
       if (v < columns_) to[element(c, v)] = Format::store(memory_.state[c * kColumns + v]);
     });
-    // Of each state row, what pads it.
+    // The padding of each state row becomes zero.
     for (int v = simt::thread_index(); v < kColumns && v < columns_; v += kThreads) {
       for (int c = key_dim_; c < stride_; ++c) to[element(c, v)] = 0;
     }

@@ -36,7 +36,7 @@ struct StateMemory {
   Segment segment;  // the states leave no registers for it
 };
 
-// Of the block.
+// Returns the head that the block works on.
 DS_DEVICE int block_head() {
   return simt::block_index().y;
 }
@@ -93,7 +93,7 @@ class Ring {
  private:
   static constexpr int kRowCopies = kTensorColumns / 4;  // of a row of values
   static constexpr int kPieces = TensorChunk{kKeyDim}.pieces(kErases);
-  // Otherwise the values of a chunk are still in use when those of the next are asked for.
+  // With fewer, a chunk's values are still in use when those of the next are asked for.
   static_assert(kPieces >= kStages);
 
   DS_DEVICE void issue(int stage) {
@@ -111,7 +111,7 @@ class Ring {
     }
     simt::commit_copies();
   }
-  // Of the block's columns.
+  // Starts copies of the values in the block's columns.
   DS_DEVICE void issue_values() const {
     const int row = chunk_ * kChunkTokens;
     const TokenRows values = view_.tokens(memory_.segment.first_row + row, block_head()).v;
@@ -165,7 +165,7 @@ class StateTile {
   MmaD sums_ = {{0, 0, 0, 0}};
 };
 
-// Rounded between chunks, as in its slot.
+// This tile is rounded between chunks, as in its slot.
 template <>
 class StateTile<uint16_t> {
  public:
@@ -220,7 +220,7 @@ DS_DEVICE void add_product(const MmaA& a, const Words4& block, MmaD& left, MmaD&
   simt::multiply_add(a, right_columns(block), right);
 }
 
-// The same of split operands, but for the product of the low parts.
+// Does the same with split operands, leaving out the product of the low parts.
 DS_DEVICE void add_product(const SplitA& a, const Words4& high, const Words4& low, MmaD& left,
                            MmaD& right) {
   add_product(a.high, high, left, right);
@@ -270,12 +270,12 @@ class WarpState {
   static constexpr bool kParks = kKeyDim > 128;
   static_assert(kWritePieces >= kStages || !kParks);
 
-  // Of the lane, as in simt.h.
+  // Returns the lane's pair, as simt.h defines it.
   DS_DEVICE static int pair() { return simt::lane_index() % 4; }
   // Row of S^T in the block; the lane's other is 8 further.
   DS_DEVICE static int column() { return simt::warp_index() * kBlock + simt::lane_index() / 4; }
 
-  // Of the lane's four channels in a block, rows `group` and `group + 8`.
+  // Returns the place of the lane's four channels in a block, in row `group` or `group + 8`.
   DS_DEVICE int64_t element(int block, int half) const {
     return static_cast<int64_t>(column() + 8 * half) * kKeyDim + block * kBlock + 4 * pair();
   }
@@ -310,7 +310,7 @@ class WarpState {
     }
   }
 
-  // Of tokens 8 tile + 2 pair .. and rows group and group + 8.
+  // Reads the values of tokens 8 tile + 2 pair .. and rows group and group + 8.
   DS_DEVICE void read_values(MmaD (&sums)[kChunkTiles]) const {
     DS_UNROLL
     for (int i = 0; i < 4 * kChunkTiles; ++i) {
@@ -487,7 +487,7 @@ void launch_stored(simt::Stream stream, const RuleView& view) {
 
 void launch_tensor_state(simt::Stream stream, const RuleView& view) {
   dispatch_mixer(view.kind(), [&](auto mixer) {
-    // All that the kernel takes of a mixer, so that few are compiled.
+    // The kernel takes only this of a mixer, so that few are compiled.
     using Values = FirstWithValuesOf<decltype(mixer)>;
     visit_state_format(view.format(), [&](auto format) {
       launch_stored<Values, typename decltype(format)::Stored>(stream, view);

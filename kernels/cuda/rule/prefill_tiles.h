@@ -1,4 +1,4 @@
-// How the tensor path of prefill cuts its operands: blocks of 16 x 16 numbers in bf16, stored in
+// The tensor path of prefill cuts its operands so: blocks of 16 x 16 numbers in bf16, stored in
 // the order in which the lanes of a warp hold them (simt.h, MmaA and MmaB), so that a lane takes
 // its part of a block as 16 bytes wherever the block lies.
 #pragma once
@@ -64,8 +64,8 @@ DS_DEVICE SplitPair split(float x, float y) {
   return {high, simt::pack_bf16(rest_x, rest_y)};
 }
 
-// What the first kernel leaves the second of one chunk of one head, in pieces, in the order in
-// which it takes them. All are blocks of lanes' words; rows behind the chunk's last are zero.
+// The first kernel leaves this of one chunk of one head for the second, in pieces, in the order in
+// which it takes them. All are blocks of lanes' words; rows after the chunk's last are zero.
 struct TensorChunk {
   static constexpr int kRowChannels = 64;    // of a piece of erase and read
   static constexpr int kWriteChannels = 32;  // of a piece of write
@@ -118,7 +118,7 @@ struct TensorChunk {
   }
 };
 
-// Of `chunk` of the step and `head`.
+// Returns where the scratch holds `chunk` of the step and `head`.
 DS_DEVICE unsigned char* tensor_chunk(const RuleView& view, int64_t chunk, int64_t head) {
   const TensorChunk layout = {static_cast<int>(view.size().key_dim)};
   return static_cast<unsigned char*>(view.call.prefill_scratch) +

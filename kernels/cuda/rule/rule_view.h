@@ -16,7 +16,7 @@ struct RuleView {
   MixerKind kind() const {
     return rule == Rule::kLayer ? call.mixer.shape().kind : covariance_kind(call.mixer.shape());
   }
-  // Of the stored states; the covariance is always float.
+  // Returns the format of the stored states; the covariance is always float.
   StateFormat format() const {
     return rule == Rule::kLayer ? call.mixer.states.layout.format : StateFormat::kF32;
   }
@@ -37,7 +37,7 @@ struct RuleView {
     return states.part(states.layout.covariance, slot) +
            head * shape.value_dim * shape.key_stride();
   }
-  // What the rule reads for a token and head, [value_dim].
+  // Returns where the rule's result for a token and head goes, [value_dim].
   DS_HOST_DEVICE float* out(int64_t row, int64_t head) const {
     if (rule == Rule::kCovariance) return call.mixer.query_row(row, head);
     return call.mixer.out + call.out_row(row) + head * call.mixer.shape().value_dim;

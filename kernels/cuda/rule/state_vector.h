@@ -1,4 +1,4 @@
-// 16 bytes of a stored state as floats, and back.
+// These turn 16 bytes of a stored state into floats, and back.
 #pragma once
 #include <bit>
 
@@ -37,7 +37,7 @@ DS_DEVICE void store_state(const float* from, uint16_t* to) {
   simt::store_once(reinterpret_cast<simt::Words4*>(to), v);
 }
 
-// What storing does to a value: `round` of the format, by the device's own conversion.
+// Does to a value what storing does: `round` of the format, by the device's own conversion.
 DS_DEVICE float rounded(F32State, float value) {
   return value;
 }

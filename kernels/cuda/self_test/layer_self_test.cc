@@ -60,9 +60,9 @@ ProjectionLayout packed_projection(const MixerShape& shape) {
 
 namespace {
 
-class Proof {
+class SelfTest {
  public:
-  Proof(Runtime& runtime, const MixerShape& shape, StateFormat format)
+  SelfTest(Runtime& runtime, const MixerShape& shape, StateFormat format)
       : runtime_(runtime),
         layout_(StateLayout::of(shape, 1, format)),
         gate_layout_(shape),
@@ -226,7 +226,7 @@ void warn(std::string* warning, const char* text) {
   *warning += text;
 }
 
-// Bits, with which also states of bf16 can be compared.
+// Compares bits, which also works for states of bf16.
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
@@ -234,14 +234,14 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 // Takes from `paths` what does not agree with the plain kernels.
 void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, LayerPaths* paths,
              std::string* warning) {
-  Proof proof(runtime, shape, format);
-  const Proof::Result plain = proof.complete() ? proof.run({}) : Proof::Result{};
+  SelfTest test(runtime, shape, format);
+  const SelfTest::Result plain = test.complete() ? test.run({}) : SelfTest::Result{};
   LayerPaths one_launch = *paths;
   one_launch.most_one_launch_rows = INT32_MAX;
-  const Proof::Result fast = proof.complete() ? proof.run(one_launch) : Proof::Result{};
-  if (!proof.complete()) {
+  const SelfTest::Result fast = test.complete() ? test.run(one_launch) : SelfTest::Result{};
+  if (!test.complete()) {
     *paths = {};
-    return warn(warning, "no memory to prove the fast kernels, which stay off");
+    return warn(warning, "no memory to test the fast kernels, which stay off");
   }
   // A state that is rounded may go to the neighbour.
   const double step = state_format_is_exact(format) ? kFloatTolerance : kTensorTolerance;
@@ -263,14 +263,14 @@ void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, Laye
 }
 
 // Whether a layer has the same bits when its launches overlap. Leaves them overlapping.
-bool overlap_agrees(Runtime& runtime, Proof& proof, const LayerPaths& paths) {
+bool overlap_agrees(Runtime& runtime, SelfTest& test, const LayerPaths& paths) {
   constexpr int kTries = 3;  // a read that comes too early does so once in a while
   runtime.set_overlap(false);
-  const Proof::Result apart = proof.run(paths);
+  const SelfTest::Result apart = test.run(paths);
   if (apart.decode.empty()) return false;
   runtime.set_overlap(true);
   for (int i = 0; i < kTries; ++i) {
-    const Proof::Result result = proof.run(paths, i == kTries - 1);
+    const SelfTest::Result result = test.run(paths, i == kTries - 1);
     if (!same_bits(result.decode, apart.decode) || !same_bits(result.prefill, apart.prefill) ||
         !same_bits(result.states, apart.states)) {
       return false;
@@ -297,17 +297,17 @@ void self_test_overlap(Runtime& runtime, const std::vector<MixerVariant>& varian
                        bool tensor_matmuls, std::string* warning) {
   if (!runtime.can_overlap()) return;
   const auto agrees = [&](const MixerVariant& variant) {
-    Proof proof(runtime, variant.shape, variant.format);
-    if (!proof.complete()) {
-      warn(warning, "no memory to prove overlapping launches");
+    SelfTest test(runtime, variant.shape, variant.format);
+    if (!test.complete()) {
+      warn(warning, "no memory to test overlapping launches");
       return false;
     }
     LayerPaths passes = variant.paths;
     passes.one_launch_decode = false;
     LayerPaths first = variant.paths;
     first.most_one_launch_rows = INT32_MAX;
-    return overlap_agrees(runtime, proof, first) &&
-           (!first.one_launch_decode || overlap_agrees(runtime, proof, passes));
+    return overlap_agrees(runtime, test, first) &&
+           (!first.one_launch_decode || overlap_agrees(runtime, test, passes));
   };
   if (std::all_of(variants.begin(), variants.end(), agrees)) {
     runtime.set_overlap(true);

@@ -1,4 +1,4 @@
-// The fast kernels of a mixer layer, proved at load on the device that is there.
+// The fast kernels of a mixer layer are tested at load on the device that is there.
 #pragma once
 #include <string>
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace deltaserve::cuda {
 
-// All that a layer of this shape projects, column after column.
+// Lays out all that a layer of this shape projects, column after column.
 ProjectionLayout packed_projection(const MixerShape& shape);
 
 // A shape and a state format that a model's mixer layers have, and the kernels that run them.
