@@ -71,7 +71,7 @@ void append_json_string(std::string* out, std::string_view text) {
 void append_json_number(std::string* out, float value) {
   if (std::isnan(value) || std::isinf(value)) value = -9999;
   char digits[40];
-  // As a double: a reader of JSON then has exactly the float.
+  // The float is printed as a double: a JSON reader then has exactly its value.
   const auto end = std::to_chars(digits, digits + sizeof digits, static_cast<double>(value)).ptr;
   out->append(digits, end);
 }

@@ -69,8 +69,8 @@ struct ServerLimits {
   // Kept for further requests. Beyond either: those that were used longest ago go.
   size_t cached_grammars = 256;
   size_t cached_grammar_bytes = 128u << 20;
-  // Of those and the ones that requests still use. Beyond: 503 for a new one, and further masks
-  // are computed for each token anew.
+  // This bounds the kept ones and those that requests still use. Beyond: 503 for a new one, and
+  // further masks are computed for each token anew.
   size_t grammar_bytes = 256u << 20;
 
   // ---- Deadlines of requests, as clients give them. Beyond: 400.

@@ -1,4 +1,4 @@
-// What the fronts need to know of the model that is served.
+// ServedModel tells the fronts about the model that is served.
 #pragma once
 #include <cstdint>
 #include <memory>

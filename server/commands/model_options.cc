@@ -42,7 +42,7 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   return absl::OkStatus();
 }
 
-// What CUDA refuses of the model is the CPU's, unless CUDA was asked for.
+// Falls back to the CPU where CUDA cannot run the model, unless CUDA was asked for.
 absl::Status put_on_device(const ModelOptions& options, const ModelLimits& limits,
                            LoadedModel* loaded) {
   absl::Status status = choose_device(options, loaded);

@@ -1,4 +1,4 @@
-// What the commands share: options that choose a model and its resources, and loading it.
+// The commands share these options, which choose a model and its resources, and its loading.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -51,7 +51,7 @@ struct LoadedModel {
 // FAILED_PRECONDITION: no CUDA, and kCuda or something only CUDA has was asked for.
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
 
-// What the engine needs to know of a loaded model.
+// Returns what the engine needs to know of a loaded model.
 EngineOptions engine_options(const LoadedModel& loaded);
 // The vocabulary of the folder's tokenizer, or an empty one.
 const Vocabulary* vocabulary_of(const ModelFolder& folder);

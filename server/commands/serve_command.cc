@@ -59,7 +59,7 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> load_chat_template(const Loa
   absl::StatusOr<std::unique_ptr<const ChatTemplate>> parsed = ChatTemplate::parse(source);
   if (parsed.ok()) return parsed;
   if (!file.empty()) return prefixed(origin, parsed.status());
-  // What else the model can do is not lost with it.
+  // A template that cannot be parsed turns off chat only; completions are still served.
   absl::FPrintF(stderr, "deltaserve: chat is off: %s: %s\n", origin,
                 std::string(parsed.status().message()));
   return nullptr;
@@ -78,7 +78,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   ServedModel model;
   model.name = name;
   if (model.name.empty()) {
-    // Of the real folder, so that "." and a link to a version have a name.
+    // The name is that of the real folder, so that "." and a link to a version have one.
     std::error_code ec;
     const std::filesystem::path path = std::filesystem::canonical(loaded.folder.path, ec);
     model.name = ec || path.filename().empty() ? "model" : path.filename().string();
@@ -114,7 +114,7 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
 }
 
-// What is read from files before the model, which takes longer.
+// Reads the small files before the model is loaded, which takes longer.
 absl::Status read_files(Options* options, KeyRing* keys) {
   if (!options->api_key_file.empty()) {
     absl::StatusOr<KeyRing> loaded = KeyRing::load(options->api_key_file);

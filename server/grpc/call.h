@@ -1,4 +1,4 @@
-// What every call has, whatever it does: admission, its share of the memory, and a way to cut it
+// Every call, whatever it does, has these: admission, its share of the memory, and a way to cut it
 // off.
 #pragma once
 #include <grpcpp/grpcpp.h>

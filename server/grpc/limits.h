@@ -14,14 +14,14 @@ struct GrpcLimits {
   // may be twenty times their bytes on the wire.
   size_t parameter_bytes = 512 * 1024;
   size_t reflection_bytes = 1024;  // of a question to the reflection service; likewise
-  // Of what a client says in metadata, keys among it. The library itself refuses more.
+  // Bounds the metadata of a call, keys included. The library itself refuses more.
   int metadata_bytes = 16 * 1024;
 
   // ---- Calls. Beyond: RESOURCE_EXHAUSTED at once; on one connection they wait in the client.
   int calls = 4096;
   int streams_per_connection = 1024;
 
-  // ---- What the library may buffer for all connections.
+  // ---- Buffers of the library, for all connections together.
   size_t transport_bytes = size_t{1} << 30;
 
   // ---- Deadlines

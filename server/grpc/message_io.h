@@ -12,7 +12,7 @@
 
 namespace deltaserve {
 
-// What a message may hold on the wire.
+// WireBounds limits what a message may hold on the wire.
 struct WireBounds {
   int text_field = 0;              // number of a string field without a bound of its own; 0 = none
   int ids_field = 0;               // likewise of token ids, or of a message with nothing else

@@ -58,8 +58,8 @@ class ByteStream {
   void expires_at(Clock::time_point time);
   void expires_after(Clock::duration time) { expires_at(Clock::now() + time); }
   void expires_never() { expires_at(Clock::time_point::max()); }
-  // As expires_after(), but the socket stays open and only reading fails, with timed_out, until the
-  // next call of these: there is something left to say.
+  // Sets a deadline that makes only reading fail, with timed_out, until the next call of these; the
+  // socket stays open, because there is something left to say.
   void reading_expires_after(Clock::duration time);
 
   // Says goodbye, which the peer may ignore. What it still sends can be drained.
@@ -70,7 +70,7 @@ class ByteStream {
 
   boost::asio::any_io_executor executor();
   void set_send_buffer(int bytes);
-  // Of the application, written so far.
+  // Counts the bytes of the application written so far, without TLS.
   uint64_t bytes_written() const { return bytes_written_; }
 
  private:

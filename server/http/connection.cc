@@ -105,7 +105,7 @@ class Connection {
     co_return false;
   }
 
-  // What the head alone decides. nullopt: the body is needed.
+  // Returns the reply that the head alone decides. nullopt: the body is needed.
   std::optional<HttpReply> reply_at_once(const HttpParser& parser, const RequestHead& head,
                                          Route route) const {
     if (!route.is_public()) {

@@ -20,7 +20,7 @@ class CorsPolicy {
   // Header lines for a reply to a request from `origin` (empty = it named none). An origin that is
   // not allowed is never repeated.
   std::string reply_headers(std::string_view origin) const;
-  // Those of the answer to a preflight, in addition.
+  // Returns the header lines that the answer to a preflight has in addition.
   std::string preflight_headers() const;
 
  private:

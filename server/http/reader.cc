@@ -38,7 +38,7 @@ awaitable<bool> HttpReader::wait_for_request() {
   co_return true;
 }
 
-// What the parser made of the bytes at hand, or of the next ones if there are none or too few.
+// Lets the parser read the buffered bytes, and receives more if there are none or too few.
 awaitable<ErrorCode> HttpReader::parse_some(HttpParser* parser) {
   for (;;) {
     ErrorCode ec = http::error::need_more;
@@ -93,7 +93,7 @@ void HttpReader::take_head(const HttpParser& parser, RequestHead* head) const {
   }
 }
 
-// What the head says that HTTP allows and this server does not.
+// Refuses heads that HTTP allows and this server does not serve.
 std::optional<HttpReply> HttpReader::check_head(const HttpParser& parser, RequestHead* head) const {
   const auto& request = parser.get();
   if (std::distance(request.begin(), request.end()) > limits_.header_fields) {

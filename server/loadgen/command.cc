@@ -85,7 +85,7 @@ absl::Status check_finite(const BenchServeOptions& load) {
   return absl::OkStatus();
 }
 
-// What the parser of the command line cannot check.
+// Checks and completes the options where the parser of the command line cannot.
 absl::Status complete(Options* options, const BenchServeLimits& limits) {
   BenchServeOptions& load = options->load;
   if (options->url.size() > limits.credential_bytes) return invalid_argument("--url is too long");

@@ -1,5 +1,5 @@
-// What is asked of the server under test: the options, and the requests that they make. Everything
-// random depends on the seed and the number of the request alone.
+// The plan of a load run: the options, and the requests that they make. Everything random depends
+// on the seed and the number of the request alone.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -96,7 +96,7 @@ class Arrivals {
  public:
   Arrivals(double rate, uint64_t seed) : rate_(rate), random_(seed) {}
 
-  // Of the next one, in seconds; the first comes after a gap too.
+  // Returns the time of the next arrival, in seconds; the first comes after a gap too.
   double next();
 
  private:

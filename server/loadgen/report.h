@@ -1,4 +1,4 @@
-// What a load run measured, and its two reports.
+// The measurements of a load run, and its two reports.
 #pragma once
 #include <cstdint>
 #include <map>

@@ -135,7 +135,7 @@ class Load {
     }
   }
 
-  // Of a coroutine: an error of ours, or memory ran out.
+  // Keeps the exception that ended a coroutine (an internal error, or memory ran out), and stops.
   void keep(const std::exception_ptr& thrown) {
     if (!thrown) return;
     try {

@@ -12,7 +12,7 @@ namespace {
 
 namespace json = boost::json;
 
-// What one event of a stream says.
+// A Chunk holds what one event of a stream says.
 struct Chunk {
   bool has_tokens = false;
   int64_t prompt_tokens = -1;

@@ -1,4 +1,4 @@
-// What the server counts, for both fronts, and the page that GET /metrics shows.
+// The server's counters, for both fronts, and the page that GET /metrics shows.
 #pragma once
 #include <chrono>
 #include <string>

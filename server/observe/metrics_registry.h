@@ -53,7 +53,7 @@ class CounterFamily {
  public:
   explicit CounterFamily(std::vector<std::string> label_names)
       : label_names_(std::move(label_names)) {}
-  // As many values as there are names.
+  // Adds to the counter of these label values, as many as there are names.
   void add(std::initializer_list<std::string_view> values, uint64_t count = 1);
   // {a="x",b="y"} without the braces, and the count.
   std::vector<std::pair<std::string, uint64_t>> values() const;

@@ -139,7 +139,7 @@ CompletionJob::State CompletionJob::poll(std::string* out) {
   return State::kDone;
 }
 
-// What is pending, which is then no more. The views point into `storage`.
+// Takes the pending part of a choice, which is empty afterwards. The views point into `storage`.
 ChoicePart CompletionJob::take_part(Choice* choice, std::vector<std::string>* storage) {
   storage->clear();
   storage->reserve(4);

@@ -1,4 +1,4 @@
-// What the server says: JSON text in the shapes of the OpenAI API, appended piece by piece so that
+// The server's replies: JSON text in the shapes of the OpenAI API, appended piece by piece so that
 // a long reply is never held twice. Strings must be valid UTF-8 where they come from a model.
 #pragma once
 #include <cstdint>
@@ -69,11 +69,11 @@ struct ChoicePart {
   std::string_view prompt_token_ids;
 };
 
-// Of a completion: whole or of a chunk.
+// Appends a choice of a completion, whole or as part of a chunk.
 void append_choice(std::string* out, const ChoicePart& choice);
-// Of a chat completion: {"message":{..}}.
+// Appends a choice of a chat completion: {"message":{..}}.
 void append_chat_choice(std::string* out, const ChoicePart& choice);
-// Of a chunk of a chat completion: {"delta":{..}}. A delta has the role where `first`, and content
+// Appends a choice of a chat chunk: {"delta":{..}}. A delta has the role where `first`, and content
 // unless that is empty and the choice is not at its first chunk.
 void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
 
@@ -84,8 +84,8 @@ std::string reply_prefix(std::string_view id, std::string_view object, int64_t c
 int http_status(ErrorKind kind);
 // {"error":{"message":..,"type":..,"param":..,"code":..}}
 std::string error_json(const ApiError& error);
-// What GET /v1/models/{id} says. Beside OpenAI's fields: the bytes of one sequence's state, the
-// slots, whether there is a chat template.
+// Returns the reply to GET /v1/models/{id}. It adds to OpenAI's fields the bytes of one sequence's
+// state, the slots, and whether there is a chat template.
 std::string model_json(const ServedModel& model);
 std::string model_list_json(const ServedModel& model);
 
