@@ -224,7 +224,6 @@ TEST(Tidy, WordsAreTheFields) {
     const std::string& path = source.path;
     if (path.starts_with("tests/")) continue;
     if (path.starts_with("kernels/cuda/")) continue;
-    if (path.starts_with("server/") && !path.starts_with("server/template/")) continue;
     for (const std::string& complaint : complaints_about_words(source.lines)) {
       ADD_FAILURE() << path << ":" << complaint;
     }

@@ -270,10 +270,10 @@ void add_bench_command(CLI::App* app, Run* run) {
       ->delimiter(',')
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
-  command->add_option("--repeat", options->repeat, "Runs of each test; the median counts")
+  command->add_option("--repeat", options->repeat, "Runs of each test; the median is reported")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_flag("--json", options->json, "One JSON object a line");
+  command->add_flag("--json", options->json, "Print one JSON object per line");
   command->callback([run, options] { *run = [options] { return bench(*options); }; });
 }
 

@@ -211,11 +211,11 @@ void add_log_options(CLI::App* command, Options* options) {
                                                   {"info", LogLevel::kInfo},
                                                   {"warning", LogLevel::kWarning},
                                                   {"error", LogLevel::kError}};
-  command->add_option("--log-format", options->log_format, "Form of the log on stderr")
+  command->add_option("--log-format", options->log_format, "Format of the log on stderr")
       ->transform(CLI::Transformer(formats))
       ->default_str("text")
       ->type_name("text|json");
-  command->add_option("--log-level", options->log_level, "Least level that is logged")
+  command->add_option("--log-level", options->log_level, "Minimum log level")
       ->transform(CLI::Transformer(levels))
       ->default_str("info")
       ->type_name("debug|info|warning|error");
@@ -247,7 +247,7 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->type_name("PORT");
   command
       ->add_option("--max-queue", options->service.max_queue,
-                   "Choices of requests that may wait for a slot; a further one gets 429")
+                   "Completions (choices) that may wait for a slot; when full, 429")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->type_name("N");
