@@ -12,7 +12,7 @@ bool is_continuation(unsigned char byte) {
   return (byte & 0xc0) == 0x80;
 }
 
-// Length of the UTF-8 character that `text` begins with, 0 if it is not one.
+// Returns the length of the UTF-8 character that `text` begins with, 0 if it is not one.
 size_t utf8_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
@@ -22,7 +22,7 @@ size_t utf8_length(std::string_view text) {
   for (size_t i = 1; i < length; ++i) {
     if (!is_continuation(byte(i))) return 0;
   }
-  // Overlong forms, surrogates, beyond U+10FFFF.
+  // Overlong forms, surrogates and characters beyond U+10FFFF are not valid UTF-8.
   if (first == 0xe0 && byte(1) < 0xa0) return 0;
   if (first == 0xed && byte(1) > 0x9f) return 0;
   if (first == 0xf0 && byte(1) < 0x90) return 0;

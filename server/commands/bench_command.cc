@@ -64,7 +64,7 @@ void print(const Measurement& m, bool json) {
   std::fflush(stdout);
 }
 
-// The best of several passes over a buffer larger than the caches: what the machine can do.
+// Returns the bandwidth of reads: the best of several passes over a buffer larger than the caches.
 double read_bandwidth_gb(ThreadPool* threads) {
   std::vector<uint64_t> buffer(kBandwidthBytes / sizeof(uint64_t), 1);
   constexpr int64_t kPieces = 256;
@@ -87,7 +87,7 @@ double read_bandwidth_gb(ThreadPool* threads) {
   return sums[0] == 0 ? 0 : best;
 }
 
-// Random token ids through the model, in the engine's kind of steps.
+// Runs random token ids through the model, in the engine's kind of steps.
 class Bench {
  public:
   Bench(LoadedModel* loaded, int64_t step_tokens)
@@ -201,7 +201,7 @@ class Bench {
   std::vector<DrawResult> results_;
 };
 
-// Reads are measured where they are the ceiling: on the CPU.
+// The read bandwidth is measured where it is the limit: on the CPU.
 void print_machine(const LoadedModel& loaded, bool json) {
   const double read_gb = loaded.threads != nullptr ? read_bandwidth_gb(loaded.threads.get()) : 0;
   if (json) {

@@ -192,7 +192,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     watch_until(now + context_.limits.stall_grace);
   }
 
-  // The status goes out behind what is being written.
+  // The library sends the status after the message that is being written.
   void finish(const grpc::Status& status) {
     if (finished_) return;
     end(status);

@@ -10,8 +10,8 @@ namespace deltaserve {
 struct GrpcLimits {
   // ---- Messages. Beyond: RESOURCE_EXHAUSTED.
   int message_bytes = 65 << 20;  // a prompt of 64 MiB and its parameters
-  // All but the prompt. Beyond: INVALID_ARGUMENT. Bounds what the parameters take in memory, which
-  // may be twenty times their bytes on the wire.
+  // Everything but the prompt is bounded by this, for the memory that parameters take: maybe twenty
+  // times their bytes on the wire. Beyond: INVALID_ARGUMENT.
   size_t parameter_bytes = 512 * 1024;
   size_t reflection_bytes = 1024;  // of a question to the reflection service; likewise
   // Bounds the metadata of a call, keys included. The library itself refuses more.

@@ -1,4 +1,4 @@
-// Between messages and their bytes. Reading takes bounded memory: a protobuf of many small fields
+// Parses and serializes messages. Reading takes bounded memory: a protobuf of many small fields
 // takes twenty times its size, so the bytes are judged before they are parsed.
 #pragma once
 #include <google/protobuf/message.h>

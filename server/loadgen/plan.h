@@ -69,9 +69,9 @@ class RequestPlan {
 
   void set_scale(const TextScale& scale) { scale_ = scale; }
 
-  // Request `index`; those of a warm-up have negative ones.
+  // Returns request `index`; the indices of a warm-up are negative.
   PlannedRequest request(int64_t index) const;
-  // One with exactly so many words, or token ids, that generates one token.
+  // Returns a request with exactly so many words, or token ids, that generates one token.
   PlannedRequest probe(int64_t length, int64_t index) const;
 
  private:
@@ -82,12 +82,12 @@ class RequestPlan {
   TextScale scale_;
 };
 
-// The scale from what the server counted for two prompts. INVALID_ARGUMENT: the longer one does not
-// have more tokens.
+// Returns the scale from what the server counted for two prompts. INVALID_ARGUMENT: the longer one
+// does not have more tokens.
 absl::StatusOr<TextScale> scale_from(int64_t words_a, int64_t tokens_a, int64_t words_b,
                                      int64_t tokens_b);
 
-// The words of a text. INVALID_ARGUMENT: none, one that is too long, or bytes that are not UTF-8.
+// Returns the words of a text. INVALID_ARGUMENT: none, one that is too long, or not UTF-8.
 absl::StatusOr<std::vector<std::string>> split_words(std::string_view text,
                                                      const BenchServeLimits& limits);
 

@@ -120,7 +120,7 @@ void CompletionJob::absorb(Generation::Part part) {
   }
 }
 
-// One round: a generation that is faster than its reader must not keep it here.
+// Takes a bounded round: a generation faster than its reader must not keep the thread here.
 CompletionJob::State CompletionJob::poll(std::string* out) {
   for (size_t asked = 0; asked < choices_.size(); ++asked) {
     std::optional<Generation::Part> part = generation_.next();

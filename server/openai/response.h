@@ -13,8 +13,8 @@
 
 namespace deltaserve {
 
-// How a token is shown: its text, "bytes:\xNN.." for part of a character, the piece's name for a
-// control token, "token_id:N" without a tokenizer.
+// Returns how a token is shown: its text, "bytes:\xNN.." for part of a character, the piece's name
+// for a control token, "token_id:N" without a tokenizer.
 std::string token_label(const ServedModel& model, int32_t token);
 
 // {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
@@ -25,17 +25,17 @@ void append_usage(std::string* out, const Usage& usage);
 class LogprobsBuilder {
  public:
   virtual ~LogprobsBuilder() = default;
-  // The first prompt token has no logprob: then `known` is false.
+  // `known` is false for the first prompt token, which has no logprob.
   virtual void add(const ServedModel& model, const TokenLogprob& token, bool known) = 0;
   virtual bool empty() const = 0;
   virtual std::string take() = 0;
 };
 
-// The object of completions: four parallel lists. Offsets go on over take(), in characters of the
-// choice's text; an unknown logprob prints null twice.
+// Builds the object of completions: four parallel lists. Offsets go on over take(), in characters
+// of the choice's text; an unknown logprob prints null twice.
 class CompletionLogprobs : public LogprobsBuilder {
  public:
-  // `skip_characters`: what the tokens' bytes have in front that the text has not (a space).
+  // `skip_characters` is how many characters the tokens begin with that the text lacks (a space).
   void set_skip(int64_t skip_characters) { offset_ = -skip_characters; }
   void add(const ServedModel& model, const TokenLogprob& token, bool known) override;
   bool empty() const override { return tokens_.empty(); }
@@ -46,7 +46,7 @@ class CompletionLogprobs : public LogprobsBuilder {
   int64_t offset_ = 0;
 };
 
-// The object of chat completions: {"content":[{token, logprob, bytes, top_logprobs}],
+// Builds the object of chat completions: {"content":[{token, logprob, bytes, top_logprobs}],
 // "refusal":null}. `bytes` is null for a control token.
 class ChatLogprobs : public LogprobsBuilder {
  public:

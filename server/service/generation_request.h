@@ -23,7 +23,7 @@ struct GenerationRequest {
   std::string_view ids_name = "prompt";
   // Whether the answer is held until its reply is written: that bounds its log-probabilities.
   bool answer_is_held = true;
-  // One of the three is continued.
+  // Exactly one of the three is given.
   std::vector<std::string> text_prompts = {};
   std::vector<std::vector<int32_t>> token_prompts = {};
   std::optional<ChatPrompt> chat = {};
@@ -49,7 +49,7 @@ struct GenerationRequest {
                                                      GenerationRequest* request,
                                                      std::vector<std::vector<int32_t>>* prompts);
 
-// The ids of a text. `bos`: the model's BOS comes first, if it wants one.
+// Returns the ids of a text. `bos`: the model's BOS comes first, if it wants one.
 std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos);
 
 }  // namespace deltaserve

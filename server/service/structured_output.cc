@@ -10,7 +10,7 @@
 namespace deltaserve {
 namespace {
 
-// Equal for equal forms. The order of a schema's keys counts: properties come in that order.
+// Returns equal keys for equal forms. The order of a schema's keys counts: properties follow it.
 std::string key_of(const StructuredOutput& output) {
   switch (output.kind) {
     case StructuredOutput::Kind::kJsonObject: return "json_object";
