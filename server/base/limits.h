@@ -86,7 +86,7 @@ struct ServerLimits {
   std::chrono::seconds write_stall{30};  // for each piece of a reply
   size_t write_piece_bytes = 64 * 1024;
   // The kernel buffers this much of a reply that its client does not read; more stays in the
-  // engine's bounded stream, which pauses the sequence. Its default: megabytes per connection.
+  // bounded stream, which pauses the sequence. By default it would take megabytes a connection.
   int send_buffer_bytes = 128 * 1024;
   std::chrono::seconds linger{3};  // reads on after a refusal, so that the client can see it
   // A stream that is silent for this long gets a comment, so that proxies keep it open.
