@@ -33,7 +33,7 @@ struct ServerLimits {
   int json_depth = 32;
   int json_values = 1024;      // keys and values outside the parameters below
   size_t string_bytes = 1024;  // of keys everywhere, and of strings outside the parameters below
-  // In tools, schemas, chat_template_kwargs, logit_bias and the like: values of all of them
+  // This bounds tools, schemas, chat_template_kwargs, logit_bias and the like: values of them all
   // together, and bytes of one string.
   int nested_values = 16 * 1024;
   size_t nested_string_bytes = 256 * 1024;

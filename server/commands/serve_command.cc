@@ -44,7 +44,7 @@ struct Options {
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
 
-// The model's own template, or that of a file. Null: there is none.
+// Loads the model's own template, or that of a file. Null: there is none.
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> load_chat_template(const LoadedModel& loaded,
                                                                        const std::string& file) {
   std::string source = loaded.folder.defaults.chat_template;
@@ -173,7 +173,7 @@ int serve(Options options) {
   return 0;
 }
 
-// Who may use the server, and how it is reached.
+// Adds the options that say who may use the server, and over what.
 void add_access_options(CLI::App* command, Options* options) {
   command
       ->add_option("--api-key-file", options->api_key_file,

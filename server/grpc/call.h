@@ -13,7 +13,7 @@
 
 namespace deltaserve {
 
-// The message begins with the parameter's name, if the error has one.
+// Converts an error. The message begins with the parameter's name, if the error has one.
 grpc::Status to_grpc(const ApiError& error);
 grpc::Status to_grpc(const absl::Status& status);
 

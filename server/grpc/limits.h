@@ -30,16 +30,16 @@ struct GrpcLimits {
   // ... and is cut off when it does not even read that.
   std::chrono::milliseconds stall_grace{5'000};
   std::chrono::milliseconds handshake{10'000};
-  // A connection that is silent is asked for a sign of life, and closed without one.
+  // A silent connection gets a ping, and is closed if no answer comes.
   std::chrono::milliseconds keepalive_time{60'000};
   std::chrono::milliseconds keepalive_timeout{20'000};
   std::chrono::milliseconds keepalive_from_clients{10'000};  // more pings than that: closed
   std::chrono::milliseconds idle{300'000};                   // no call for this long: closed
-  // At shutdown, for replies that are complete but not yet read.
+  // At shutdown, complete replies get this long to be read.
   std::chrono::milliseconds flush{3'000};
 
-  // Log-probabilities of prompt tokens in one message, so that it stays far below the 4 MiB that
-  // clients take by default.
+  // Bounds the log-probabilities of prompt tokens in one message, so that it stays far below the
+  // 4 MiB that clients take by default.
   int64_t logprob_entries_per_message = 8192;
 };
 

@@ -26,7 +26,7 @@ struct WireBounds {
 absl::Status read_message(grpc::ByteBuffer* bytes, const WireBounds& bounds,
                           google::protobuf::Message* message);
 
-// INTERNAL: the message has more than 2 GiB.
+// Returns INTERNAL if the message has more than 2 GiB.
 grpc::Status write_message(const google::protobuf::Message& message, grpc::ByteBuffer* bytes);
 
 }  // namespace deltaserve

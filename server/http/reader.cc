@@ -127,7 +127,7 @@ std::optional<HttpReply> HttpReader::check_head(const HttpParser& parser, Reques
                                 limits_.request_timeout_ms)));
 }
 
-// nullopt: the client is gone or too slow, and there is nobody to tell.
+// Returns nullopt if the client is gone or too slow, so that there is nobody to tell.
 std::optional<HttpReply> HttpReader::error_of_head(const ErrorCode& ec) const {
   if (ec == http::error::body_limit) return body_too_large();
   if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
@@ -149,8 +149,8 @@ HttpReply HttpReader::body_too_slow() const {
                    " s it must end, or bring ", limits_.body_bytes_per_second, " bytes a second"));
 }
 
-// Capacity of a body that another piece is to be read for: twice as much each time, but not beyond
-// what may come.
+// Returns the capacity of a body that another piece is read for: twice as much each time, but not
+// beyond what may come.
 uint64_t HttpReader::room_for_piece(const std::string& body, uint64_t announced) const {
   if (body.size() + kBodyPieceBytes <= body.capacity()) return body.capacity();
   const uint64_t most = announced > 0 ? announced : limits_.body_bytes;
@@ -160,7 +160,7 @@ uint64_t HttpReader::room_for_piece(const std::string& body, uint64_t announced)
 
 awaitable<bool> HttpReader::read_body(HttpParser* parser, std::string* body,
                                       MemoryBudget::Lease* lease, std::optional<HttpReply>* error) {
-  // The rate holds in every span of its own: bytes that came fast buy no time for those to come.
+  // The rate holds in every span: bytes that came fast give later ones no more time.
   const uint64_t span_bytes =
       limits_.body_bytes_per_second * static_cast<uint64_t>(limits_.body_grace.count());
   uint64_t next_span = span_bytes;

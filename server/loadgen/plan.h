@@ -48,7 +48,7 @@ struct BenchServeOptions {
   double timeout = 600;  // seconds
 };
 
-// How text becomes tokens on the server, as far as it was measured.
+// A TextScale says how text becomes tokens on the server, as measured by two requests.
 struct TextScale {
   double tokens_per_word = 1;
   double fixed_tokens = 0;  // of a chat template and the like
@@ -91,7 +91,7 @@ absl::StatusOr<TextScale> scale_from(int64_t words_a, int64_t tokens_a, int64_t 
 absl::StatusOr<std::vector<std::string>> split_words(std::string_view text,
                                                      const BenchServeLimits& limits);
 
-// The times of Poisson arrivals.
+// Draws the times of Poisson arrivals.
 class Arrivals {
  public:
   Arrivals(double rate, uint64_t seed) : rate_(rate), random_(seed) {}

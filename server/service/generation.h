@@ -21,7 +21,7 @@
 
 namespace deltaserve {
 
-// How a request reached the server.
+// An Arrival says how a request reached the server.
 struct Arrival {
   std::string id;                           // for the engine and its log
   SteadyTime time;                          // of its first byte

@@ -18,7 +18,7 @@ namespace deltaserve {
 
 struct GenerationRequest {
   Interface interface = Interface::kCompletions;
-  // How the front spells the prompt as text and as token ids, for errors.
+  // Errors name the prompt as the front spells it, as text and as token ids.
   std::string_view text_name = "prompt";
   std::string_view ids_name = "prompt";
   // Whether the answer is held until its reply is written: that bounds its log-probabilities.
@@ -35,8 +35,8 @@ struct GenerationRequest {
   }
 };
 
-// Judges the prompts, as far as they can be judged without encoding them, and `given`, and fills in
-// the parameters.
+// Checks the prompts, as far as possible without encoding them, and `given`, and fills in the
+// parameters.
 [[nodiscard]] std::optional<ApiError> complete_request(Parameters given, const ServedModel& model,
                                                        const ServerLimits& limits,
                                                        GenerationRequest* request);
