@@ -223,7 +223,6 @@ TEST(Tidy, WordsAreTheFields) {
   for (const Source& source : all_sources()) {
     const std::string& path = source.path;
     if (path.starts_with("tests/")) continue;
-    if (path.starts_with("server/") && !path.starts_with("server/template/")) continue;
     for (const std::string& complaint : complaints_about_words(source.lines)) {
       ADD_FAILURE() << path << ":" << complaint;
     }

@@ -1,5 +1,5 @@
 // An error that a client is told, whichever front it came through. Each front translates the kind
-// once: HTTP in openai_response.cc, gRPC in grpc/call.cc.
+// once: HTTP in openai/response.cc, gRPC in grpc/call.cc.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -24,8 +24,8 @@ enum class ErrorKind : uint8_t {
 struct ApiError {
   ErrorKind kind = ErrorKind::kInvalid;
   std::string message;
-  // The parameter at fault, as its front spells it: the name of a top-level JSON member, or the
-  // path of a protobuf field. Empty: there is none.
+  // `param` names the parameter at fault as its front spells it: the name of a top-level JSON
+  // member, or the path of a protobuf field. It is empty where no parameter is at fault.
   std::string param = {};
 };
 

@@ -12,7 +12,7 @@ bool is_continuation(unsigned char byte) {
   return (byte & 0xc0) == 0x80;
 }
 
-// Length of the UTF-8 character that `text` begins with, 0 if it is not one.
+// Returns the length of the UTF-8 character that `text` begins with, 0 if it is not one.
 size_t utf8_length(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
@@ -22,7 +22,7 @@ size_t utf8_length(std::string_view text) {
   for (size_t i = 1; i < length; ++i) {
     if (!is_continuation(byte(i))) return 0;
   }
-  // Overlong forms, surrogates, beyond U+10FFFF.
+  // Overlong forms, surrogates and characters beyond U+10FFFF are not valid UTF-8.
   if (first == 0xe0 && byte(1) < 0xa0) return 0;
   if (first == 0xed && byte(1) > 0x9f) return 0;
   if (first == 0xf0 && byte(1) < 0x90) return 0;
@@ -71,7 +71,7 @@ void append_json_string(std::string* out, std::string_view text) {
 void append_json_number(std::string* out, float value) {
   if (std::isnan(value) || std::isinf(value)) value = -9999;
   char digits[40];
-  // As a double: a reader of JSON then has exactly the float.
+  // The float is printed as a double: a JSON reader then has exactly its value.
   const auto end = std::to_chars(digits, digits + sizeof digits, static_cast<double>(value)).ptr;
   out->append(digits, end);
 }

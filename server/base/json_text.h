@@ -9,16 +9,16 @@ namespace deltaserve {
 
 inline constexpr char kHexDigits[] = "0123456789abcdef";
 
-// `text` quoted. Bytes that are not UTF-8 become U+FFFD.
+// Appends `text` quoted. Bytes that are not UTF-8 become U+FFFD.
 void append_json_string(std::string* out, std::string_view text);
-// Shortest text that reads back as this float's exact value; -inf and NaN become -9999.
+// Appends the shortest text that reads back as exactly this float; -inf and NaN become -9999.
 void append_json_number(std::string* out, float value);
-// "1,2,3", after a comma if *out has something already.
+// Appends "1,2,3", after a comma if *out has something already.
 void append_json_ids(std::string* out, const std::vector<int32_t>& ids);
-// The string, or null for an empty one.
+// Appends the string quoted, or null for an empty one.
 void append_nullable_string(std::string* out, std::string_view text);
 
-// The number of characters in UTF-8.
+// Returns the number of characters of UTF-8 text.
 int64_t utf8_characters(std::string_view text);
 
 }  // namespace deltaserve

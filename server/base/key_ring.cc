@@ -61,8 +61,8 @@ absl::StatusOr<KeyRing> KeyRing::parse(std::string_view text, std::string_view o
 bool KeyRing::allows(std::string_view key) const {
   if (keys_.empty()) return true;
   const PaddedKey candidate = padded(key);
-  // No branch on a comparison, so that time tells nothing. Through volatile: or the compiler could
-  // stop at the first difference.
+  // No branch depends on a comparison, so that the time reveals nothing. Variables are volatile:
+  // otherwise the compiler could stop at the first difference.
   volatile uint8_t found = 0;
   for (const PaddedKey& known : keys_) {
     volatile uint8_t difference = 0;

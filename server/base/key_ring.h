@@ -18,24 +18,24 @@ class KeyRing {
   static constexpr size_t kKeys = 1024;
   static constexpr size_t kFileBytes = (kKeyBytes + 2) * 2 * kKeys;
 
-  // No keys: everybody may.
+  // A ring without keys allows everybody.
   KeyRing() = default;
 
-  // A file with one key a line; empty lines and lines that begin with '#' are skipped, spaces
-  // around a key too. INVALID_ARGUMENT names the line of a key that is too long or not printable
+  // Reads a file with one key a line; empty lines, lines that begin with '#' and spaces around a
+  // key are skipped. INVALID_ARGUMENT names the line of a key that is too long or not printable
   // ASCII without spaces, and a file without any key. Messages never hold a key.
   static absl::StatusOr<KeyRing> load(const std::string& path);
-  // The same for a text; `origin` begins the messages.
+  // Reads the same from a text; `origin` begins the messages.
   static absl::StatusOr<KeyRing> parse(std::string_view text, std::string_view origin);
 
   bool empty() const { return keys_.empty(); }
   bool allows(std::string_view key) const;
-  // The value of an `Authorization` header or `authorization` metadata: "Bearer KEY", the scheme
-  // in any case.
+  // `value` is that of an `Authorization` header or `authorization` metadata: "Bearer KEY", the
+  // scheme in any case.
   bool allows_authorization(std::string_view value) const;
 
  private:
-  using PaddedKey = std::array<uint8_t, kKeyBytes>;  // zeros behind the key
+  using PaddedKey = std::array<uint8_t, kKeyBytes>;  // zeros after the key
 
   static PaddedKey padded(std::string_view key);
 

@@ -24,8 +24,8 @@ struct ServerLimits {
   // Larger bodies, and messages over gRPC, are parsed by a worker of their own, so that they do not
   // delay the small ones, and count against the next limit.
   size_t large_body_bytes = 64 * 1024;
-  // All large requests together: bodies as far as they were received, messages as a whole, to the
-  // end of their replies. Beyond: 503 with Retry-After, RESOURCE_EXHAUSTED. Eight of the largest
+  // All large requests together hold at most this: bytes of bodies as received, whole messages,
+  // until their replies end. Beyond: 503 with Retry-After, RESOURCE_EXHAUSTED. Eight of the largest
   // requests fit.
   uint64_t total_body_bytes = 512u << 20;
 
@@ -33,7 +33,7 @@ struct ServerLimits {
   int json_depth = 32;
   int json_values = 1024;      // keys and values outside the parameters below
   size_t string_bytes = 1024;  // of keys everywhere, and of strings outside the parameters below
-  // In tools, schemas, chat_template_kwargs, logit_bias and the like: values of all of them
+  // This bounds tools, schemas, chat_template_kwargs, logit_bias and the like: values of them all
   // together, and bytes of one string.
   int nested_values = 16 * 1024;
   size_t nested_string_bytes = 256 * 1024;
@@ -66,11 +66,11 @@ struct ServerLimits {
 
   // ---- Compiled schemas, expressions and grammars, with the masks of the states that answers have
   // been in (engine/grammar/limits.h bounds a single one).
-  // Kept for further requests. Beyond either: those that were used longest ago go.
+  // Compiled ones are kept for later requests. Beyond either: the least recently used go.
   size_t cached_grammars = 256;
   size_t cached_grammar_bytes = 128u << 20;
-  // Of those and the ones that requests still use. Beyond: 503 for a new one, and further masks
-  // are computed for each token anew.
+  // This bounds the kept ones and those that requests still use. Beyond: 503 for a new one, and
+  // further masks are computed for each token anew.
   size_t grammar_bytes = 256u << 20;
 
   // ---- Deadlines of requests, as clients give them. Beyond: 400.
@@ -85,13 +85,13 @@ struct ServerLimits {
   uint64_t body_bytes_per_second = 128 * 1024;
   std::chrono::seconds write_stall{30};  // for each piece of a reply
   size_t write_piece_bytes = 64 * 1024;
-  // Kernel memory for a reply that its client does not read; more stays in the engine's bounded
-  // stream, which pauses the sequence. The kernel's own choice would be megabytes a connection.
+  // The kernel buffers this much of a reply that its client does not read; more stays in the
+  // bounded stream, which pauses the sequence. By default it would take megabytes a connection.
   int send_buffer_bytes = 128 * 1024;
   std::chrono::seconds linger{3};  // reads on after a refusal, so that the client can see it
-  // A stream that has nothing to say for so long gets a comment, so that proxies keep it.
+  // A stream that is silent for this long gets a comment, so that proxies keep it open.
   std::chrono::seconds keep_alive{15};
-  // Between the end of a drain's time and the last byte of the streams that it cut.
+  // When a drain's time is over, the streams that it cut get this long for their last bytes.
   std::chrono::seconds farewell{5};
 };
 

@@ -1,4 +1,4 @@
-// How many bytes of requests the server holds at once.
+// Bounds how many bytes of requests the server holds at once.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -11,7 +11,7 @@ class MemoryBudget {
  public:
   explicit MemoryBudget(uint64_t total) : available_(static_cast<int64_t>(total)) {}
 
-  // Gives back what it holds when it is destroyed. Must not outlive the budget.
+  // A lease gives back what it holds when it is destroyed. It must not outlive the budget.
   class Lease {
    public:
     explicit Lease(MemoryBudget* budget = nullptr) : budget_(budget) {}

@@ -1,4 +1,4 @@
-// What the fronts need to know of the model that is served.
+// ServedModel tells the fronts about the model that is served.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -22,9 +22,9 @@ struct ServedModel {
   int64_t slots = 1;                     // sequences that run at once
   uint64_t state_bytes = 0;              // of one sequence
   std::vector<int32_t> eos_token_ids;
-  // For structured outputs, of the tokenizer's vocabulary; null without a tokenizer.
+  // Structured outputs use it, for the tokenizer's vocabulary; null without a tokenizer.
   std::shared_ptr<GrammarCache> grammars;
-  // For chat; null: the model has no template. The texts are what the template's variables
+  // Chat uses it; null: the model has no template. The texts are what the template's variables
   // bos_token and eos_token hold.
   const ChatTemplate* chat_template = nullptr;
   std::string bos_token;

@@ -6,7 +6,7 @@
 
 namespace deltaserve {
 
-// `json` must have no line breaks outside its escapes, as everything in openai_response.h.
+// `json` must have no line breaks outside its escapes, as everything in openai/response.h.
 inline void append_sse_event(std::string* out, std::string_view json) {
   out->append("data: ").append(json).append("\n\n");
 }
@@ -14,7 +14,7 @@ inline void append_sse_event(std::string* out, std::string_view json) {
 inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";
 inline constexpr std::string_view kSseKeepAlive = ": keep-alive\n\n";  // a comment
 
-// Must not be empty: that would be the last chunk.
+// `data` must not be empty: an empty chunk ends the body.
 inline void append_http_chunk(std::string* out, std::string_view data) {
   char digits[16];
   const char* end = std::to_chars(digits, digits + sizeof digits, data.size(), 16).ptr;

@@ -64,7 +64,7 @@ void print(const Measurement& m, bool json) {
   std::fflush(stdout);
 }
 
-// The best of several passes over a buffer larger than the caches: what the machine can do.
+// Returns the bandwidth of reads: the best of several passes over a buffer larger than the caches.
 double read_bandwidth_gb(ThreadPool* threads) {
   std::vector<uint64_t> buffer(kBandwidthBytes / sizeof(uint64_t), 1);
   constexpr int64_t kPieces = 256;
@@ -87,7 +87,7 @@ double read_bandwidth_gb(ThreadPool* threads) {
   return sums[0] == 0 ? 0 : best;
 }
 
-// Random token ids through the model, in the engine's kind of steps.
+// Runs random token ids through the model, in the engine's kind of steps.
 class Bench {
  public:
   Bench(LoadedModel* loaded, int64_t step_tokens)
@@ -201,7 +201,7 @@ class Bench {
   std::vector<DrawResult> results_;
 };
 
-// Reads are measured where they are the ceiling: on the CPU.
+// The read bandwidth is measured where it is the limit: on the CPU.
 void print_machine(const LoadedModel& loaded, bool json) {
   const double read_gb = loaded.threads != nullptr ? read_bandwidth_gb(loaded.threads.get()) : 0;
   if (json) {
@@ -270,10 +270,10 @@ void add_bench_command(CLI::App* app, Run* run) {
       ->delimiter(',')
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
-  command->add_option("--repeat", options->repeat, "Runs of each test; the median counts")
+  command->add_option("--repeat", options->repeat, "Runs of each test; the median is reported")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_flag("--json", options->json, "One JSON object a line");
+  command->add_flag("--json", options->json, "Print one JSON object per line");
   command->callback([run, options] { *run = [options] { return bench(*options); }; });
 }
 

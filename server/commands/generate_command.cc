@@ -97,13 +97,13 @@ void add_generate_command(CLI::App* app, Run* run) {
   command->add_option("--max-tokens", options->request.max_tokens, "Tokens to generate at most")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "0 = greedy")
+  command->add_option("--temperature", sampling.temperature, "Sampling temperature; 0 = greedy")
       ->check(CLI::Range(0.0, 2.0))
       ->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "Draw among the k most likely tokens; 0 = all")
       ->check(CLI::Range(0, 1 << 30))
       ->capture_default_str();
-  command->add_option("--top-p", sampling.top_p, "Draw among the tokens that make up this mass")
+  command->add_option("--top-p", sampling.top_p, "Draw among the likeliest tokens of this mass")
       ->check(CLI::Range(1e-6, 1.0))
       ->capture_default_str();
   command

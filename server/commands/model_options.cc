@@ -42,7 +42,7 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   return absl::OkStatus();
 }
 
-// What CUDA refuses of the model is the CPU's, unless CUDA was asked for.
+// Falls back to the CPU where CUDA cannot run the model, unless CUDA was asked for.
 absl::Status put_on_device(const ModelOptions& options, const ModelLimits& limits,
                            LoadedModel* loaded) {
   absl::Status status = choose_device(options, loaded);
@@ -79,20 +79,20 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
   take_one_of<Device>(
       command->add_option(
           "--device", options->device,
-          "What computes: cpu, cuda, or auto: cuda where libdeltaserve_cuda.so (beside the "
-          "program, on the library path, or what DELTASERVE_CUDA_MODULE names) and a GPU are "
-          "there, else cpu"),
+          "Compute device: cpu, cuda, or auto, which is cuda where a GPU and "
+          "libdeltaserve_cuda.so (beside the program, on the library path, or named by "
+          "DELTASERVE_CUDA_MODULE) are there, else cpu"),
       {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
   take_one_of<bool>(
       command->add_option("--cuda-products", options->cuda.library_matmuls,
-                          "What multiplies on CUDA: tensor (own kernels, prompts by cuBLASLt with "
-                          "one proved algorithm: a sequence's bits depend on no other in its "
-                          "batch), or library (cuBLASLt's choice for every number of rows: they "
-                          "do) (default: tensor)"),
+                          "Matrix multiplication on CUDA: tensor (own kernels; for prompts one "
+                          "self-tested algorithm of cuBLASLt: same result in any batch), or "
+                          "library (the algorithm that cuBLASLt picks for the number of rows: "
+                          "the result depends on the batch) (default: tensor)"),
       {{"tensor", false}, {"library", true}});
   take_one_of<WeightFormat>(
       command->add_option("--weights", options->weights,
-                          "Matrices in memory: auto (as the checkpoint has them), f32, bf16, and "
+                          "Weights' in-memory format: auto (the checkpoint's), f32, bf16, and "
                           "on a CPU int8 or int4 (embeddings and output matrix: int8)"),
       {{"auto", WeightFormat::kAuto},
        {"f32", WeightFormat::kF32},
@@ -101,7 +101,7 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
        {"int4", WeightFormat::kInt4}});
   command
       ->add_option("--threads", options->threads,
-                   "Threads that compute on a CPU, the calling one included (default: one per "
+                   "CPU compute threads, including the calling one (default: one per "
                    "core)")
       ->check(CLI::Range(1, kMaxThreads))
       ->type_name("N");

@@ -1,4 +1,4 @@
-// What the commands share: options that choose a model and its resources, and loading it.
+// The commands share these options, which choose a model and its resources, and its loading.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -32,12 +32,12 @@ struct ModelOptions {
   StateFormat state_format = StateFormat::kF32;
 };
 
-// --model, --device, --cuda-products, --weights, --state-dtype and --threads.
+// Adds --model, --device, --cuda-products, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
-// --max-sequences, --state-memory and --step-tokens.
+// Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);
 
-// A model that is ready to run. Members are destroyed in reverse order, which is the right one.
+// A LoadedModel is ready to run. Its members depend on those above them.
 struct LoadedModel {
   ModelFolder folder;
   std::unique_ptr<ThreadPool> threads;  // null on CUDA
@@ -48,17 +48,17 @@ struct LoadedModel {
 };
 
 // Opens the folder, prints its warnings on stderr, and loads the weights onto the device.
-// FAILED_PRECONDITION: no CUDA, and kCuda or something only CUDA has was asked for.
+// FAILED_PRECONDITION: there is no CUDA, and kCuda or something that only CUDA has was asked for.
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
 
-// What the engine needs to know of a loaded model.
+// Returns what the engine needs to know of a loaded model.
 EngineOptions engine_options(const LoadedModel& loaded);
-// The vocabulary of the folder's tokenizer, or an empty one.
+// Returns the vocabulary of the folder's tokenizer, or an empty one.
 const Vocabulary* vocabulary_of(const ModelFolder& folder);
-// The token that goes in front of text prompts, -1 = none.
+// Returns the token that goes in front of text prompts, -1 = none.
 int32_t bos_to_prepend(const ModelFolder& folder);
 
-// "4.2 GiB".
+// Returns a text such as "4.2 GiB".
 std::string human_bytes(uint64_t bytes);
 
 // Prints "deltaserve: message" on stderr and returns the exit code for it.

@@ -44,7 +44,7 @@ struct Options {
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
 
-// The model's own template, or that of a file. Null: there is none.
+// Loads the model's own template, or that of a file. Null: there is none.
 absl::StatusOr<std::unique_ptr<const ChatTemplate>> load_chat_template(const LoadedModel& loaded,
                                                                        const std::string& file) {
   std::string source = loaded.folder.defaults.chat_template;
@@ -59,7 +59,7 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> load_chat_template(const Loa
   absl::StatusOr<std::unique_ptr<const ChatTemplate>> parsed = ChatTemplate::parse(source);
   if (parsed.ok()) return parsed;
   if (!file.empty()) return prefixed(origin, parsed.status());
-  // What else the model can do is not lost with it.
+  // A template that cannot be parsed turns off chat only; completions are still served.
   absl::FPrintF(stderr, "deltaserve: chat is off: %s: %s\n", origin,
                 std::string(parsed.status().message()));
   return nullptr;
@@ -78,7 +78,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   ServedModel model;
   model.name = name;
   if (model.name.empty()) {
-    // Of the real folder, so that "." and a link to a version have a name.
+    // The name is that of the real folder, so that "." and a link to a version have one.
     std::error_code ec;
     const std::filesystem::path path = std::filesystem::canonical(loaded.folder.path, ec);
     model.name = ec || path.filename().empty() ? "model" : path.filename().string();
@@ -114,7 +114,7 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
 }
 
-// What is read from files before the model, which takes longer.
+// Reads the small files before the model is loaded, which takes longer.
 absl::Status read_files(Options* options, KeyRing* keys) {
   if (!options->api_key_file.empty()) {
     absl::StatusOr<KeyRing> loaded = KeyRing::load(options->api_key_file);
@@ -173,7 +173,7 @@ int serve(Options options) {
   return 0;
 }
 
-// Who may use the server, and how it is reached.
+// Adds the options that say who may use the server, and over what.
 void add_access_options(CLI::App* command, Options* options) {
   command
       ->add_option("--api-key-file", options->api_key_file,
@@ -211,11 +211,11 @@ void add_log_options(CLI::App* command, Options* options) {
                                                   {"info", LogLevel::kInfo},
                                                   {"warning", LogLevel::kWarning},
                                                   {"error", LogLevel::kError}};
-  command->add_option("--log-format", options->log_format, "Form of the log on stderr")
+  command->add_option("--log-format", options->log_format, "Format of the log on stderr")
       ->transform(CLI::Transformer(formats))
       ->default_str("text")
       ->type_name("text|json");
-  command->add_option("--log-level", options->log_level, "Least level that is logged")
+  command->add_option("--log-level", options->log_level, "Minimum log level")
       ->transform(CLI::Transformer(levels))
       ->default_str("info")
       ->type_name("debug|info|warning|error");
@@ -247,7 +247,7 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->type_name("PORT");
   command
       ->add_option("--max-queue", options->service.max_queue,
-                   "Choices of requests that may wait for a slot; a further one gets 429")
+                   "Completions (choices) that may wait for a slot; when full, 429")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->type_name("N");

@@ -99,7 +99,7 @@ grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc, bool gene
 void CallRecord::end(const grpc::Status& status, const LogFields& details) const {
   const std::string_view code = code_name(status.error_code());
   context_.services.metrics.grpc_responses.add({method_, code});
-  // Probes come for ever.
+  // Probes repeat for ever and would fill the log.
   const bool routine = status.ok() && std::string_view(method_) == "GetModel";
   const LogLevel level = routine ? LogLevel::kDebug : LogLevel::kInfo;
   if (!context_.services.log.enabled(level)) return;

@@ -1,4 +1,4 @@
-// What every call has, whatever it does: admission, its share of the memory, and a way to cut it
+// Every call, whatever it does, has these: admission, its share of the memory, and a way to cut it
 // off.
 #pragma once
 #include <grpcpp/grpcpp.h>
@@ -13,11 +13,11 @@
 
 namespace deltaserve {
 
-// The message begins with the parameter's name, if the error has one.
+// Converts an error. The message begins with the parameter's name, if the error has one.
 grpc::Status to_grpc(const ApiError& error);
 grpc::Status to_grpc(const absl::Status& status);
 
-// One call for the counters and the log, from its arrival to its end.
+// A CallRecord tells the counters and the log of one call, from its arrival to its end.
 class CallRecord {
  public:
   // `method` must outlive the record. Tells the client the call's id, its own or one of ours.
@@ -25,11 +25,11 @@ class CallRecord {
   CallRecord(const CallRecord&) = delete;
   ~CallRecord() { --context_.calls; }
 
-  // Not OK: the call must not be served, and why. Before anything else. `generates`: it would go to
-  // the engine.
+  // Call it first. If the status is not OK, the call must end with it. `generates`: the call goes
+  // to the engine.
   grpc::Status admit(const grpc::CallbackServerContext& rpc, bool generates = false) const;
 
-  // Once, before the library is told.
+  // Call it once, before the library is told.
   void end(const grpc::Status& status, const LogFields& details = {}) const;
 
   const std::string& request_id() const { return request_id_; }
@@ -47,12 +47,12 @@ class RpcHandle {
  public:
   explicit RpcHandle(grpc::CallbackServerContext* rpc) : rpc_(rpc) {}
 
-  // Ends the call as CANCELLED, whatever is under way. Nothing after done().
+  // Ends the call as CANCELLED, whatever is under way. Does nothing after done().
   void cut_off() {
     const std::lock_guard lock(mutex_);
     if (rpc_ != nullptr) rpc_->TryCancel();  // reactions run on other threads, after this
   }
-  // In OnDone, once.
+  // Call it once, in OnDone.
   void done() {
     const std::lock_guard lock(mutex_);
     rpc_ = nullptr;

@@ -81,7 +81,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  private:
   static grpc::Status cancelled() { return {grpc::StatusCode::CANCELLED, "cancelled"}; }
 
-  // On a worker: from bytes to the engine's streams.
+  // Runs on a worker: takes the request from bytes to the engine's streams.
   void prepare() {
     grpc::Status status;
     try {
@@ -127,7 +127,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
             .text("prompt", message.prompt().substr(0, Logger::kValueBytes)));
   }
 
-  // On the engine thread. Signals between two rounds become one.
+  // Runs on the engine thread. Signals between two rounds become one.
   void signal() {
     if (signalled_.exchange(true, std::memory_order_acq_rel)) return;
     asio::post(strand_, [self = shared_from_this()] {
@@ -192,14 +192,14 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     watch_until(now + context_.limits.stall_grace);
   }
 
-  // The status goes out behind what is being written.
+  // The library sends the status after the message that is being written.
   void finish(const grpc::Status& status) {
     if (finished_) return;
     end(status);
     Finish(status);
   }
 
-  // The slots are free within a step.
+  // The engine frees the slots within a step.
   void end(const grpc::Status& status) {
     finished_ = true;
     LogFields details;

@@ -7,7 +7,7 @@
 
 namespace deltaserve {
 
-// For the library's handler: takes `request` and deletes itself at the end of the call.
+// The library's handler calls it. It takes `request` and deletes itself at the end of the call.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* start_generate_call(GrpcContext& context,
                                                                 grpc::CallbackServerContext* rpc,
                                                                 const grpc::ByteBuffer* request);

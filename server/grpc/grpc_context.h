@@ -1,4 +1,4 @@
-// What all calls of the gRPC front share.
+// All calls of the gRPC front share this context.
 #pragma once
 #include <atomic>
 #include <boost/asio/io_context.hpp>

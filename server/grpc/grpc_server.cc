@@ -30,12 +30,12 @@ int milliseconds(std::chrono::milliseconds duration) {
   return static_cast<int>(duration.count());
 }
 
-// Once a process, before the first server.
+// Sets up the library once per process, before the first server.
 void set_up_library() {
   static std::once_flag flag;
   std::call_once(flag, [] {
     grpc::EnableDefaultHealthCheckService(true);
-    // It writes what clients do wrong to standard error. Who wants that sets the variable.
+    // The library logs what clients do wrong on standard error, unless the variable asks for it.
     setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   });
 }
@@ -141,7 +141,7 @@ class Server final : public GrpcServer {
       try {
         context_.io.run();
       } catch (const std::exception&) {
-        // Out of memory in a handler: that call is lost, the others go on.
+        // Memory ran out in a handler: its call is lost, the others go on.
       }
     }
   }

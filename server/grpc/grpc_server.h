@@ -21,8 +21,8 @@ struct GrpcOptions {
   GrpcLimits limits;
 };
 
-// What clients send cannot end the process, but the HTTP/2 layer below (gRPC 1.51) has no bound of
-// its own on floods of resets and other frames: on a network, an Envoy belongs in front
+// Nothing that clients send ends the process, but the HTTP/2 layer below (gRPC 1.51) has no bound
+// of its own on floods of resets and other frames: on a network, put an Envoy in front
 // (deploy/README.md).
 //
 // Thread safety: all public methods may be called from any thread.

@@ -10,18 +10,18 @@ namespace deltaserve {
 struct GrpcLimits {
   // ---- Messages. Beyond: RESOURCE_EXHAUSTED.
   int message_bytes = 65 << 20;  // a prompt of 64 MiB and its parameters
-  // All but the prompt. Beyond: INVALID_ARGUMENT. Bounds what the parameters take in memory, which
-  // may be twenty times their bytes on the wire.
+  // Everything but the prompt is bounded by this, for the memory that parameters take: maybe twenty
+  // times their bytes on the wire. Beyond: INVALID_ARGUMENT.
   size_t parameter_bytes = 512 * 1024;
   size_t reflection_bytes = 1024;  // of a question to the reflection service; likewise
-  // Of what a client says in metadata, keys among it. The library itself refuses more.
+  // Bounds the metadata of a call, keys included. The library itself refuses more.
   int metadata_bytes = 16 * 1024;
 
   // ---- Calls. Beyond: RESOURCE_EXHAUSTED at once; on one connection they wait in the client.
   int calls = 4096;
   int streams_per_connection = 1024;
 
-  // ---- What the library may buffer for all connections.
+  // ---- Buffers of the library, for all connections together.
   size_t transport_bytes = size_t{1} << 30;
 
   // ---- Deadlines
@@ -30,16 +30,16 @@ struct GrpcLimits {
   // ... and is cut off when it does not even read that.
   std::chrono::milliseconds stall_grace{5'000};
   std::chrono::milliseconds handshake{10'000};
-  // A connection that is silent is asked for a sign of life, and closed without one.
+  // A silent connection gets a ping, and is closed if no answer comes.
   std::chrono::milliseconds keepalive_time{60'000};
   std::chrono::milliseconds keepalive_timeout{20'000};
   std::chrono::milliseconds keepalive_from_clients{10'000};  // more pings than that: closed
   std::chrono::milliseconds idle{300'000};                   // no call for this long: closed
-  // At shutdown, for replies that are complete but not yet read.
+  // At shutdown, complete replies get this long to be read.
   std::chrono::milliseconds flush{3'000};
 
-  // Log-probabilities of prompt tokens in one message, so that it stays far below the 4 MiB that
-  // clients take by default.
+  // Bounds the log-probabilities of prompt tokens in one message, so that it stays far below the
+  // 4 MiB that clients take by default.
   int64_t logprob_entries_per_message = 8192;
 };
 

@@ -97,7 +97,7 @@ absl::Status check_known(const protobuf::Message& message) {
   return status;
 }
 
-// What clients send is no business of standard error, where the library would report it.
+// Keeps the library from reporting bad messages of clients on standard error.
 void silence_library() {
 #if GOOGLE_PROTOBUF_VERSION < 4000000  // newer ones do not log
   static const bool done = (protobuf::SetLogHandler(nullptr), true);

@@ -1,4 +1,4 @@
-// Between messages and their bytes. Reading takes bounded memory: a protobuf of many small fields
+// Parses and serializes messages. Reading takes bounded memory: a protobuf of many small fields
 // takes twenty times its size, so the bytes are judged before they are parsed.
 #pragma once
 #include <google/protobuf/message.h>
@@ -12,7 +12,7 @@
 
 namespace deltaserve {
 
-// What a message may hold on the wire.
+// WireBounds limits what a message may hold on the wire.
 struct WireBounds {
   int text_field = 0;              // number of a string field without a bound of its own; 0 = none
   int ids_field = 0;               // likewise of token ids, or of a message with nothing else
@@ -26,7 +26,7 @@ struct WireBounds {
 absl::Status read_message(grpc::ByteBuffer* bytes, const WireBounds& bounds,
                           google::protobuf::Message* message);
 
-// INTERNAL: the message has more than 2 GiB.
+// Returns INTERNAL if the message has more than 2 GiB.
 grpc::Status write_message(const google::protobuf::Message& message, grpc::ByteBuffer* bytes);
 
 }  // namespace deltaserve

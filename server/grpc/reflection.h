@@ -14,7 +14,7 @@ namespace reflection = grpc::reflection::v1alpha;
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* new_reflection_call(
     GrpcContext& context, grpc::CallbackServerContext* rpc);
 
-// The interface has two names, v1 and v1alpha, and is the same byte for byte. Thread-safe.
+// The interface has the two names v1 and v1alpha, with the same messages. Thread-safe.
 template <class Interface>
 class ReflectionService final
     : public Interface::template WithRawCallbackMethod_ServerReflectionInfo<
@@ -32,7 +32,7 @@ class ReflectionService final
   GrpcContext& context_;
 };
 
-// The answer to one request.
+// Returns the answer to one request.
 reflection::ServerReflectionResponse reflect(const reflection::ServerReflectionRequest& request);
 
 }  // namespace deltaserve

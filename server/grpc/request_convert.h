@@ -1,5 +1,5 @@
-// From messages of the gRPC interface to the requests that all fronts share. Pure functions, safe
-// on any input and from any thread.
+// Converts messages of the gRPC interface to the requests that all fronts share. Pure functions,
+// safe on any input and from any thread.
 #pragma once
 #include <grpcpp/support/byte_buffer.h>
 
@@ -37,7 +37,7 @@ absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits
 TokenizeRequest convert_request(v1::TokenizeRequest* message);
 DetokenizeRequest convert_request(v1::DetokenizeRequest* message);
 
-// The name of the model that a message asks for; nullopt: the one that is served.
+// Returns the name of the model that a message asks for; nullopt: the one that is served.
 std::optional<std::string> model_name(const std::string& field);
 
 }  // namespace deltaserve

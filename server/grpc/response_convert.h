@@ -1,4 +1,4 @@
-// What the engine made, as messages of the gRPC interface. Pure functions.
+// Converts updates of the engine to messages of the gRPC interface. Pure functions.
 #pragma once
 #include <cstddef>
 #include <cstdint>

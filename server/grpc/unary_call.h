@@ -8,18 +8,18 @@
 
 namespace deltaserve {
 
-// Turns the bytes of the request into those of the reply. On a worker.
+// Turns the bytes of the request into those of the reply. Runs on a worker.
 using UnaryWork = std::function<grpc::Status(const GrpcContext&, grpc::ByteBuffer* request,
                                              grpc::ByteBuffer* reply)>;
 
-// For the library's handlers: `method` is its name; takes `request`, fills `reply`, and deletes
-// itself at the end.
+// The library's handlers call it: `method` is their name. It takes `request`, fills `reply`, and
+// deletes itself at the end.
 grpc::ServerUnaryReactor* start_unary_call(GrpcContext& context, const char* method,
                                            grpc::CallbackServerContext* rpc,
                                            const grpc::ByteBuffer* request, grpc::ByteBuffer* reply,
                                            UnaryWork work);
 
-// The library keeps a request until its call ends; a long prompt would be held twice.
+// Takes the bytes: the library keeps a request until its call ends, and would hold it twice.
 grpc::ByteBuffer take_bytes(const grpc::ByteBuffer* request);
 
 }  // namespace deltaserve

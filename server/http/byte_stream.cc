@@ -133,7 +133,7 @@ awaitable<ByteStream::ReadResult> ByteStream::read_some(asio::mutable_buffer buf
   if (impl_->reading_expired) co_return ReadResult{asio::error::timed_out, 0};
   if (impl_->tls) {
     auto [ec, size] = co_await impl_->tls->async_read_some(buffer, kAsTuple);
-    // A peer that closes without a word: HTTP has its own end of messages.
+    // Many peers close without close_notify, which is harmless: HTTP marks its own ends.
     if (ec == ssl::error::stream_truncated) ec = asio::error::eof;
     co_return impl_->read_result(ec, size);
   }
@@ -167,7 +167,7 @@ void ByteStream::reading_expires_after(Clock::duration time) {
 
 awaitable<void> ByteStream::shut_down_send() {
   if (impl_->tls) {
-    // Sends our close_notify; waiting for the peer's would be waiting for its goodwill.
+    // Sends our close_notify and does not wait for the peer's, which may never come.
     SSL_set_shutdown(impl_->tls->native_handle(), SSL_RECEIVED_SHUTDOWN);
     co_await impl_->tls->async_shutdown(kAsTuple);
   }

@@ -28,8 +28,8 @@ using TlsContext = std::shared_ptr<boost::asio::ssl::context>;
 absl::StatusOr<TlsContext> load_tls(const std::string& certificate_path,
                                     const std::string& key_path);
 
-// Thread safety: everything on the socket's executor, a strand. One read and one write may be under
-// way at a time; both may be cancelled.
+// Thread safety: call everything on the socket's executor, a strand. One read and one write may be
+// under way at a time; both may be cancelled.
 class ByteStream {
  public:
   using Clock = std::chrono::steady_clock;
@@ -39,30 +39,30 @@ class ByteStream {
     size_t size = 0;
   };
 
-  // `tls` null: in the clear.
+  // A null `tls` means no encryption.
   ByteStream(boost::asio::ip::tcp::socket socket, const TlsContext& tls);
   ~ByteStream();
   ByteStream(const ByteStream&) = delete;
   ByteStream& operator=(const ByteStream&) = delete;
 
-  // Before anything else; false: there is no connection to be had.
+  // Must be called first. False: the connection cannot be used.
   boost::asio::awaitable<bool> handshake();
-  // At least one byte, or an error.
+  // Reads at least one byte, or returns an error.
   boost::asio::awaitable<ReadResult> read_some(boost::asio::mutable_buffer buffer);
-  // All of it.
+  // Writes all of it.
   boost::asio::awaitable<ErrorCode> write(boost::asio::const_buffer buffer);
-  // Until the peer resets the connection.
+  // Waits until the peer resets the connection.
   boost::asio::awaitable<void> wait_for_reset();
 
-  // When it passes, the socket is closed and everything under way fails. Lasts until the next call.
+  // At this time the socket is closed and everything under way fails. Holds until the next call.
   void expires_at(Clock::time_point time);
   void expires_after(Clock::duration time) { expires_at(Clock::now() + time); }
   void expires_never() { expires_at(Clock::time_point::max()); }
-  // As expires_after(), but the socket stays open and only reading fails, with timed_out, until the
-  // next call of these: there is something left to say.
+  // Sets a deadline that makes only reading fail, with timed_out, until the next call of these; the
+  // socket stays open, because there is something left to say.
   void reading_expires_after(Clock::duration time);
 
-  // Says goodbye, which the peer may ignore. What it still sends can be drained.
+  // Tells the peer that nothing more is sent. What it still sends can be drained.
   boost::asio::awaitable<void> shut_down_send();
   // Reads and drops bytes, TLS or not, until the peer closes or the deadline passes.
   boost::asio::awaitable<void> drain();
@@ -70,7 +70,7 @@ class ByteStream {
 
   boost::asio::any_io_executor executor();
   void set_send_buffer(int bytes);
-  // Of the application, written so far.
+  // Counts the bytes of the application written so far, without TLS.
   uint64_t bytes_written() const { return bytes_written_; }
 
  private:

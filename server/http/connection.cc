@@ -105,7 +105,7 @@ class Connection {
     co_return false;
   }
 
-  // What the head alone decides. nullopt: the body is needed.
+  // Returns the reply that the head alone decides. nullopt: the body is needed.
   std::optional<HttpReply> reply_at_once(const HttpParser& parser, const RequestHead& head,
                                          Route route) const {
     if (!route.is_public()) {
@@ -117,7 +117,7 @@ class Connection {
     return error ? std::optional(error_reply(*error)) : std::nullopt;
   }
 
-  // One that is read and dropped for the sake of the connection, which otherwise ends.
+  // A small body may be read and dropped to keep the connection, which ends otherwise.
   bool has_small_body(const HttpParser& parser) const {
     const uint64_t bytes = parser.content_length().value_or(limits_.body_bytes);
     return bytes <= limits_.large_body_bytes && parser.get()[http::field::expect].empty();
@@ -209,7 +209,7 @@ class Connection {
     co_return co_await write_reply(record, reply) && record.head.keep_alive;
   }
 
-  // The status waits for the first event, so that what fails before it has a status of its own.
+  // The status is sent with the first event, so that earlier failures get a status of their own.
   awaitable<bool> stream_job(CompletionJob& job, Wakeup& wakeup, RequestRecord& record) {
     const bool chunked = record.head.http_minor == 1;
     const bool keep = record.head.keep_alive && chunked;
@@ -254,7 +254,7 @@ class Connection {
     const RequestHead& head = record.head;
     record.status = reply.status;
     std::string text = reply_head(head, reply);
-    // One segment for what is small; a large body is not copied.
+    // A small body goes out in one segment with the head; a large one is not copied.
     const bool small = reply.body.size() <= limits_.write_piece_bytes;
     if (head.method != "HEAD" && small) text.append(reply.body);
     if (!co_await write_all(text)) co_return false;
@@ -282,7 +282,7 @@ class Connection {
     const int status = closed && record.status == 0 ? kClientClosed : record.status;
     const std::string_view route = head.target.empty() ? "other" : route_name(head);
     services_.metrics.http_responses.add({route, std::to_string(status)});
-    // Probes and scrapes come for ever.
+    // Probes and scrapes repeat for ever and would fill the log.
     const bool routine = route == "/health" || route == "/ready" || route == "/metrics";
     const LogLevel level = routine && status < 400 ? LogLevel::kDebug : LogLevel::kInfo;
     if (!services_.log.enabled(level)) return;

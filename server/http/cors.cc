@@ -7,7 +7,7 @@
 namespace deltaserve {
 namespace {
 
-// As browsers write it: no path, no spaces, nothing that could end a header line.
+// Accepts origins as browsers write them: no path, no spaces, nothing that could end a header line.
 bool is_origin(std::string_view text) {
   const size_t scheme = text.find("://");
   if (scheme == std::string_view::npos || scheme == 0) return false;

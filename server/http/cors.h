@@ -1,4 +1,4 @@
-// Which pages of other origins may call the server from a browser.
+// Decides which pages of other origins may call the server from a browser.
 #pragma once
 #include <string>
 #include <string_view>
@@ -11,16 +11,16 @@ namespace deltaserve {
 // Constant after construction.
 class CorsPolicy {
  public:
-  // No origins: browsers keep all foreign pages out.
+  // A policy without origins: browsers keep all foreign pages out.
   CorsPolicy() = default;
-  // "scheme://host[:port]" each, or "*" for all. INVALID_ARGUMENT names one that is neither.
+  // Each is "scheme://host[:port]", or "*" for all. INVALID_ARGUMENT names one that is neither.
   static absl::StatusOr<CorsPolicy> parse(const std::vector<std::string>& origins);
 
   bool enabled() const { return any_ || !origins_.empty(); }
-  // Header lines for a reply to a request from `origin` (empty = it named none). An origin that is
-  // not allowed is never repeated.
+  // Returns header lines for a reply to a request from `origin` (empty = it named none). An origin
+  // that is not allowed is never repeated.
   std::string reply_headers(std::string_view origin) const;
-  // Those of the answer to a preflight, in addition.
+  // Returns the header lines that the answer to a preflight has in addition.
   std::string preflight_headers() const;
 
  private:

@@ -15,7 +15,7 @@
 
 namespace deltaserve {
 
-// What a worker makes of a body: a job that goes on, or the whole reply.
+// A worker makes one of these of a body: a job that goes on, or the whole reply.
 using Started = std::variant<std::unique_ptr<CompletionJob>, HttpReply>;
 
 // Shared by the two; whoever comes second finds what the first has left. Thread-safe.
@@ -24,12 +24,12 @@ class Exchange {
   explicit Exchange(boost::asio::any_io_executor strand)
       : wakeup(std::make_shared<Wakeup>(std::move(strand))) {}
 
-  // Of the worker. False: nobody waits any more, and there is nothing to do.
+  // The worker calls these two. False: nobody waits any more, and there is nothing to do.
   bool wanted();
   void put(Started started);
-  // Of the connection. nullopt: not yet.
+  // The connection calls these two. nullopt: the worker's result is not there yet.
   std::optional<Started> take();
-  // What the worker makes from now on is dropped, its job cancelled.
+  // Drops what the worker makes from now on; a job among it is cancelled.
   void abandon();
 
   const std::shared_ptr<Wakeup> wakeup;  // signalled by put(), and by the job

@@ -8,7 +8,7 @@
 
 namespace deltaserve {
 
-// In the file that CMake makes from index.html.
+// CMake makes the file that defines these from index.html.
 extern const unsigned char kPageHtml[];
 extern const size_t kPageHtmlBytes;
 
@@ -26,7 +26,7 @@ std::string sha256_source(std::string_view text) {
       "'");
 }
 
-// The hashes of what stands between <tag> and </tag>. Tags with attributes have their content
+// Returns the hashes of the texts between <tag> and </tag>. Tags with attributes have their content
 // elsewhere.
 std::string hashes_of(std::string_view html, std::string_view tag) {
   const std::string open = str_cat("<", tag, ">"), close = str_cat("</", tag, ">");

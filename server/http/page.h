@@ -7,8 +7,8 @@ namespace deltaserve {
 
 std::string_view page_html();
 
-// Header lines for it. Scripts and styles run only if they stand in the page itself, word for word:
-// the policy lists their hashes. Nothing is loaded from elsewhere.
+// Returns header lines for the page. Only scripts and styles that are in the page itself run: the
+// policy lists their hashes. Nothing is loaded from elsewhere.
 const std::string& page_headers();
 
 }  // namespace deltaserve

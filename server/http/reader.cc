@@ -38,7 +38,7 @@ awaitable<bool> HttpReader::wait_for_request() {
   co_return true;
 }
 
-// What the parser made of the bytes at hand, or of the next ones if there are none or too few.
+// Lets the parser read the buffered bytes, and receives more if there are none or too few.
 awaitable<ErrorCode> HttpReader::parse_some(HttpParser* parser) {
   for (;;) {
     ErrorCode ec = http::error::need_more;
@@ -93,7 +93,7 @@ void HttpReader::take_head(const HttpParser& parser, RequestHead* head) const {
   }
 }
 
-// What the head says that HTTP allows and this server does not.
+// Refuses heads that HTTP allows and this server does not serve.
 std::optional<HttpReply> HttpReader::check_head(const HttpParser& parser, RequestHead* head) const {
   const auto& request = parser.get();
   if (std::distance(request.begin(), request.end()) > limits_.header_fields) {
@@ -127,7 +127,7 @@ std::optional<HttpReply> HttpReader::check_head(const HttpParser& parser, Reques
                                 limits_.request_timeout_ms)));
 }
 
-// nullopt: the client is gone or too slow, and there is nobody to tell.
+// Returns nullopt if the client is gone or too slow, so that there is nobody to tell.
 std::optional<HttpReply> HttpReader::error_of_head(const ErrorCode& ec) const {
   if (ec == http::error::body_limit) return body_too_large();
   if (ec == http::error::header_limit || ec == http::error::buffer_overflow) {
@@ -149,8 +149,8 @@ HttpReply HttpReader::body_too_slow() const {
                    " s it must end, or bring ", limits_.body_bytes_per_second, " bytes a second"));
 }
 
-// Capacity of a body that another piece is to be read for: twice as much each time, but not beyond
-// what may come.
+// Returns the capacity of a body that another piece is read for: twice as much each time, but not
+// beyond what may come.
 uint64_t HttpReader::room_for_piece(const std::string& body, uint64_t announced) const {
   if (body.size() + kBodyPieceBytes <= body.capacity()) return body.capacity();
   const uint64_t most = announced > 0 ? announced : limits_.body_bytes;
@@ -160,7 +160,7 @@ uint64_t HttpReader::room_for_piece(const std::string& body, uint64_t announced)
 
 awaitable<bool> HttpReader::read_body(HttpParser* parser, std::string* body,
                                       MemoryBudget::Lease* lease, std::optional<HttpReply>* error) {
-  // The rate holds in every span of its own: bytes that came fast buy no time for those to come.
+  // The rate holds in every span: bytes that came fast give later ones no more time.
   const uint64_t span_bytes =
       limits_.body_bytes_per_second * static_cast<uint64_t>(limits_.body_grace.count());
   uint64_t next_span = span_bytes;

@@ -16,7 +16,7 @@ namespace deltaserve {
 
 using HttpParser = boost::beast::http::request_parser<boost::beast::http::buffer_body>;
 
-// Thread safety: everything on the stream's strand.
+// Thread safety: call everything on the stream's strand.
 class HttpReader {
  public:
   // Both outlive the reader.

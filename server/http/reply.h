@@ -26,12 +26,12 @@ struct HttpReply {
 };
 
 HttpReply error_reply(const ApiError& error);
-// An error of HTTP itself, such as a path that there is not.
+// Returns an error of HTTP itself, such as an unknown path.
 HttpReply http_error(int status, std::string message);
 
-// Status line and headers, with the empty line.
+// Returns the status line and headers, with the empty line.
 std::string reply_head(const RequestHead& head, const HttpReply& reply);
-// The same for a stream of events.
+// Returns the same for a stream of events.
 std::string stream_head(const RequestHead& head, bool keep_alive);
 
 }  // namespace deltaserve

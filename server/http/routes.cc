@@ -28,7 +28,7 @@ std::string_view path_of(const RequestHead& head) {
   return std::string_view(head.target).substr(0, head.target.find('?'));
 }
 
-// nullopt: unknown.
+// Returns nullopt for an unknown path.
 std::optional<Path> find_path(std::string_view path) {
   if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix)) {
     return Path{"/v1/models/{model}", {Route::Kind::kModel}};

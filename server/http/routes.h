@@ -1,4 +1,4 @@
-// Which paths there are, and the replies that come from memory.
+// The table of paths, and the replies that come from memory.
 #pragma once
 #include <optional>
 #include <string_view>
@@ -28,22 +28,22 @@ struct Route {
   const PostEndpoint* endpoint = nullptr;  // kPost
 
   bool is_post() const { return kind == Kind::kPost; }
-  // Submits to the engine.
+  // Whether the route submits to the engine.
   bool generates() const { return is_post() && endpoint->generates(); }
-  // Needs no key: probes, preflights, and the page, which holds nothing but how to ask.
+  // Whether it needs no key: probes, preflights, and the page, which only asks for one.
   bool is_public() const {
     return kind == Kind::kHealth || kind == Kind::kReady || kind == Kind::kPreflight ||
            kind == Kind::kPage;
   }
 };
 
-// The target's query is ignored. kPreflight: OPTIONS on a known path, if `preflights`.
+// Ignores the target's query. kPreflight: OPTIONS on a known path, if `preflights`.
 Route route_request(const RequestHead& head, bool preflights);
 
-// The path, with {model} for a name, or "other"; for logs and metrics.
+// Returns the path, with {model} for a name, or "other"; for logs and metrics.
 std::string_view route_name(const RequestHead& head);
 
-// The reply to a route that takes no body.
+// Returns the reply to a route that takes no body.
 HttpReply answer(const ServerContext& context, Route route, const RequestHead& head);
 
 }  // namespace deltaserve

@@ -78,7 +78,7 @@ class Server : public HttpServer {
     };
     if (ec || found.empty()) return failed();
     const tcp::endpoint endpoint = found.begin()->endpoint();
-    // Before anyone learns the address, and so may send them.
+    // Signals are handled before anyone can learn the address and send one.
     signals_.add(SIGTERM);
     signals_.add(SIGINT);
     wait_for_signal();
@@ -123,7 +123,7 @@ class Server : public HttpServer {
       try {
         io_.run();
       } catch (const std::exception&) {
-        // Out of memory in a handler: that connection is lost, the others go on.
+        // Memory ran out in a handler: its connection is lost, the others go on.
       }
     }
   }
@@ -182,7 +182,7 @@ class Server : public HttpServer {
     }
   }
 
-  // One attempt to say why, without waiting.
+  // Tries once, without waiting, to tell the client why.
   static void turn_away(tcp::socket& socket, bool tls) {
     if (tls) return;  // there is no saying it without a handshake
     RequestHead head;
@@ -197,7 +197,7 @@ class Server : public HttpServer {
   const HttpOptions options_;
   Services& services_;
   std::atomic<bool> draining_{false};  // the first signal has come
-  // Before io_: coroutines that are destroyed with io_ still use it.
+  // It comes before io_ because coroutines that are destroyed with io_ still use it.
   ServerContext context_;
   asio::io_context io_;
   tcp::acceptor acceptor_;

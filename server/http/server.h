@@ -16,7 +16,7 @@ struct HttpOptions {
   std::string host = "127.0.0.1";  // an address, or a name that is looked up once
   uint16_t port = 8080;            // 0 = any free one
   int io_threads = 2;
-  // From the beginning of a drain; then what still runs is cut off, with an error in its stream.
+  // From the beginning of a drain; then running requests are cut off, with an error in the stream.
   std::chrono::seconds drain_timeout{30};  // 0 = no end
   CorsPolicy cors;
   TlsContext tls;  // null: in the clear

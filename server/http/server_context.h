@@ -1,4 +1,4 @@
-// What all connections share.
+// All connections share this context.
 #pragma once
 #include <atomic>
 

@@ -20,7 +20,7 @@ class Wakeup : public std::enable_shared_from_this<Wakeup> {
 
   explicit Wakeup(boost::asio::any_io_executor strand) : timer_(std::move(strand)) {}
 
-  // Any thread. Signals between two waits become one.
+  // May be called by any thread. Signals between two waits become one.
   void signal() {
     if (posted_.exchange(true, std::memory_order_acq_rel)) return;
     boost::asio::post(timer_.get_executor(), [self = shared_from_this()] {
@@ -30,8 +30,8 @@ class Wakeup : public std::enable_shared_from_this<Wakeup> {
     });
   }
 
-  // On the strand, one waiter. Returns at once if there was a signal since the last wait. False:
-  // `until` has come without one. Throws when the coroutine is cancelled.
+  // Call it on the strand, with one waiter. Returns at once if there was a signal since the last
+  // wait. False: `until` has come without one. Throws when the coroutine is cancelled.
   boost::asio::awaitable<bool> wait(TimePoint until = TimePoint::max()) {
     while (!signalled_) {
       if (TimePoint::clock::now() >= until) co_return false;

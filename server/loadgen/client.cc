@@ -152,7 +152,7 @@ awaitable<void> HttpClient::read_reply(const HttpCall& call, Reading* reading) {
   }
   co_await read_body(call, reading);
   if (!success) {
-    // What is said of the reason counts, even if it was cut off.
+    // An error message counts even if the reply was cut off.
     const int status = static_cast<int>(head.result_int());
     reading->failure = {FailureKind::kHttpStatus, status, error_message_of(reading->text, limits_)};
   }

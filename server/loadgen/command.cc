@@ -85,7 +85,7 @@ absl::Status check_finite(const BenchServeOptions& load) {
   return absl::OkStatus();
 }
 
-// What the parser of the command line cannot check.
+// Checks and completes the options where the parser of the command line cannot.
 absl::Status complete(Options* options, const BenchServeLimits& limits) {
   BenchServeOptions& load = options->load;
   if (options->url.size() > limits.credential_bytes) return invalid_argument("--url is too long");
@@ -157,10 +157,10 @@ void add_server_options(CLI::App* command, Options* options) {
                    "Environment variable with the Bearer key")
       ->excludes(key);
   CLI::Option* chat = command->add_flag("--chat", options->load.chat,
-                                        "POST /v1/chat/completions, always with text");
+                                        "Send POST /v1/chat/completions, always with text prompts");
   command
       ->add_flag("--completions", options->completions,
-                 "POST /v1/completions, which is the default")
+                 "Send POST /v1/completions, which is the default")
       ->excludes(chat);
 }
 
@@ -181,16 +181,16 @@ void add_load_options(CLI::App* command, BenchServeOptions* load, const BenchSer
       ->check(CLI::Range(int64_t{1}, limits.requests));
   command
       ->add_option("--seconds", load->seconds,
-                   "No new request after so long; those under way are completed")
+                   "Seconds after which no request is started; those under way are completed")
       ->check(CLI::Range(1e-3, limits.seconds));
-  command->add_option("--warmup", load->warmup, "Requests before, which are not measured")
+  command->add_option("--warmup", load->warmup, "Requests to send first, which are not measured")
       ->check(CLI::Range(int64_t{0}, limits.requests))
       ->capture_default_str();
   command
-      ->add_option("--timeout", load->timeout, "Seconds for a whole request; beyond, it has failed")
+      ->add_option("--timeout", load->timeout, "Seconds after which a request is counted as failed")
       ->check(CLI::Range(1e-3, limits.seconds))
       ->capture_default_str();
-  command->add_option("--seed", load->seed, "Of prompts, spreads and arrivals")
+  command->add_option("--seed", load->seed, "Seed for prompts, length spreads and arrival times")
       ->capture_default_str();
 }
 
@@ -204,7 +204,7 @@ void add_request_options(CLI::App* command, Options* options, const BenchServeLi
       ->capture_default_str();
   command
       ->add_option("--prompt-spread", load->prompt_spread,
-                   "Lengths are uniform in N * (1 - X) to N * (1 + X)")
+                   "Prompt lengths are uniform in N * (1 - X) to N * (1 + X), N = --prompt")
       ->check(CLI::Range(0.0, 1.0));
   command->add_option("--generate-spread", load->generate_spread, "The same for --generate")
       ->check(CLI::Range(0.0, 1.0));
@@ -213,10 +213,10 @@ void add_request_options(CLI::App* command, Options* options, const BenchServeLi
       ->check(CLI::Range(RequestPlan::kFirstId + 1, limits.vocab))
       ->capture_default_str();
   command->add_flag("--text", load->text,
-                    "Prompts are text of about --prompt tokens; two requests measure its words");
+                    "Prompts are text of about --prompt tokens; two requests measure the ratio");
   command->add_option("--prompt-text", options->prompt_text,
                       "File with the words of --text (default: built-in ones)");
-  command->add_option("--temperature", load->temperature, "0 = the likeliest token")
+  command->add_option("--temperature", load->temperature, "Sampling temperature; 0 = greedy")
       ->check(CLI::Range(0.0, 2.0))
       ->capture_default_str();
   command->add_flag(
@@ -247,7 +247,7 @@ void add_bench_serve_command(CLI::App* app, Run* run) {
   add_load_options(command, &options->load, limits);
   add_request_options(command, options.get(), limits);
   command->add_option("--json", options->json,
-                      "Also write everything to this file; - = to stdout, in place of the text");
+                      "Also write all results as JSON to this file; - = stdout, not the text");
   command->callback([run, options] { *run = [options] { return bench_serve(*options); }; });
 }
 

@@ -28,7 +28,7 @@ struct BenchServeLimits {
   int64_t spare_events = 16;
   int64_t token_count = int64_t{1} << 40;  // in `usage`
 
-  // ---- What is kept.
+  // ---- Bounds of what a run keeps for its reports.
   size_t samples = size_t{1} << 22;  // of a latency; beyond, a uniform sample of all
   size_t records = 100'000;          // requests that the JSON report lists one by one
   size_t message_bytes = 300;        // of a foreign error message

@@ -33,12 +33,12 @@ std::mt19937_64 random_of(uint64_t seed, int64_t index) {
   return std::mt19937_64(mix(mix(seed) + static_cast<uint64_t>(index)));
 }
 
-// In [0, 1).
+// Returns a number in [0, 1).
 double uniform(std::mt19937_64* random) {
   return static_cast<double>((*random)() >> 11) * 0x1p-53;
 }
 
-// Between count * (1 - spread) and count * (1 + spread), at least 1.
+// Returns a number in count * (1 - spread) to count * (1 + spread), at least 1.
 int64_t spread_count(int64_t count, double spread, std::mt19937_64* random) {
   const auto reach = static_cast<int64_t>(static_cast<double>(count) * spread);
   if (reach == 0) return count;
@@ -153,7 +153,7 @@ PlannedRequest RequestPlan::make(int64_t length, int64_t generate, std::mt19937_
   return planned;
 }
 
-// Words of a file stay in their order, from a random one on and around; built-in ones are drawn.
+// Words of a file keep their order and begin at a random one, in a circle; built-in ones are drawn.
 void RequestPlan::append_text(int64_t words, std::mt19937_64* random, std::string* out) const {
   std::string text;
   const size_t num_words = options_.words.size();

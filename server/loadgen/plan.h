@@ -1,5 +1,5 @@
-// What is asked of the server under test: the options, and the requests that they make. Everything
-// random depends on the seed and the number of the request alone.
+// The plan of a load run: the options, and the requests that they make. Everything random depends
+// on the seed and the number of the request alone.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -48,7 +48,7 @@ struct BenchServeOptions {
   double timeout = 600;  // seconds
 };
 
-// How text becomes tokens on the server, as far as it was measured.
+// A TextScale says how text becomes tokens on the server, as measured by two requests.
 struct TextScale {
   double tokens_per_word = 1;
   double fixed_tokens = 0;  // of a chat template and the like
@@ -69,9 +69,9 @@ class RequestPlan {
 
   void set_scale(const TextScale& scale) { scale_ = scale; }
 
-  // Request `index`; those of a warm-up have negative ones.
+  // Returns request `index`; the indices of a warm-up are negative.
   PlannedRequest request(int64_t index) const;
-  // One with exactly so many words, or token ids, that generates one token.
+  // Returns a request with exactly so many words, or token ids, that generates one token.
   PlannedRequest probe(int64_t length, int64_t index) const;
 
  private:
@@ -82,21 +82,21 @@ class RequestPlan {
   TextScale scale_;
 };
 
-// The scale from what the server counted for two prompts. INVALID_ARGUMENT: the longer one does not
-// have more tokens.
+// Returns the scale from what the server counted for two prompts. INVALID_ARGUMENT: the longer one
+// does not have more tokens.
 absl::StatusOr<TextScale> scale_from(int64_t words_a, int64_t tokens_a, int64_t words_b,
                                      int64_t tokens_b);
 
-// The words of a text. INVALID_ARGUMENT: none, one that is too long, or bytes that are not UTF-8.
+// Returns the words of a text. INVALID_ARGUMENT: none, one that is too long, or not UTF-8.
 absl::StatusOr<std::vector<std::string>> split_words(std::string_view text,
                                                      const BenchServeLimits& limits);
 
-// The times of Poisson arrivals.
+// Draws the times of Poisson arrivals.
 class Arrivals {
  public:
   Arrivals(double rate, uint64_t seed) : rate_(rate), random_(seed) {}
 
-  // Of the next one, in seconds; the first comes after a gap too.
+  // Returns the time of the next arrival, in seconds; the first comes after a gap too.
   double next();
 
  private:

@@ -82,7 +82,7 @@ void append_remarks(const BenchServeOptions& options, const Measurements& m, std
   }
 }
 
-// All but the counts are null without values.
+// Writes null for all but the counts where there are no values.
 json::object latency_json(const Samples& samples) {
   const std::vector<float> sorted = samples.sorted();
   const auto known = [&](double value) {

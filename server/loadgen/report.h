@@ -1,4 +1,4 @@
-// What a load run measured, and its two reports.
+// The measurements of a load run, and its two reports.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -66,9 +66,9 @@ struct Measurements {
   int64_t records_left_out = 0;
 };
 
-// For people: ends with a line break.
+// The text report is for people and ends with a line break.
 std::string text_report(const BenchServeOptions& options, const Measurements& measured);
-// One JSON object and a line break. Seconds everywhere; without the key.
+// The JSON report is one object and a line break. Times are in seconds; the key is left out.
 std::string json_report(const BenchServeOptions& options, const Measurements& measured);
 
 }  // namespace deltaserve

@@ -72,7 +72,7 @@ struct Phase {
   int clients = 0;  // that have not ended
 
   double now() const { return std::chrono::duration<double>(Clock::now() - start).count(); }
-  // Too late for a request that is due at `due`.
+  // Whether it is too late for a request that is due at `due`.
   bool is_over(double due) const { return seconds > 0 && due >= seconds; }
 };
 
@@ -135,7 +135,7 @@ class Load {
     }
   }
 
-  // Of a coroutine: an error of ours, or memory ran out.
+  // Keeps the exception that ended a coroutine (an internal error, or memory ran out), and stops.
   void keep(const std::exception_ptr& thrown) {
     if (!thrown) return;
     try {
@@ -256,7 +256,7 @@ class Load {
     }
   }
 
-  // nullopt: no further request. `due` is in seconds since the start.
+  // Returns nullopt if no request follows. `due` is in seconds since the start.
   std::optional<int64_t> take_request(Phase* phase, double* due) {
     if (stopping_ || (phase->requests > 0 && phase->issued >= phase->requests)) return std::nullopt;
     *due = phase->open_loop ? phase->arrivals.next() : phase->now();

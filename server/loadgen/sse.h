@@ -12,8 +12,8 @@ struct SseEvent {
   std::string_view data;  // of all its data lines, joined by '\n'
 };
 
-// Comments and the fields `id` and `retry` are read over, as is an event without data. What is
-// held is at most one event and one line of the limit together.
+// Ignores comments, the fields `id` and `retry`, and events without data. It holds at most one
+// event and one line, which together stay below the limit.
 class SseParser {
  public:
   // The views end with the call. Returns false to read no further.

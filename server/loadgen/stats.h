@@ -1,4 +1,4 @@
-// Latencies and what is said about them.
+// Latencies and their statistics.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +20,7 @@ class Samples {
 
   int64_t count() const { return count_; }
   size_t held() const { return held_.size(); }
-  // All 0 without values.
+  // These are all 0 without values.
   double mean() const { return mean_; }
   double standard_deviation() const;  // of the population
   double min() const { return min_; }
@@ -38,7 +38,7 @@ class Samples {
   double max_ = 0;
 };
 
-// Between the closest ranks, linearly. `percent` in [0, 100]; 0 without values.
+// Interpolates linearly between the closest ranks. `percent` is in [0, 100]; 0 without values.
 double percentile(const std::vector<float>& sorted, double percent);
 
 struct Bucket {
@@ -46,11 +46,11 @@ struct Bucket {
   int64_t count;
 };
 
-// At most `buckets` of them, evenly spaced in the logarithm. The first also holds what is smaller
-// than a ten-thousandth of the largest value. Empty without values.
+// Returns at most `buckets`, evenly spaced in the logarithm. The first also holds values smaller
+// than a ten-thousandth of the largest. Empty without values.
 std::vector<Bucket> histogram(const std::vector<float>& sorted, int buckets);
 
-// A line a bucket, "  <     12.3 ms |########        | 40", after a line with the title.
+// Returns a title line, then a line a bucket: "  <     12.3 ms |########        | 40".
 std::string plot(std::string_view title, const std::vector<Bucket>& buckets);
 
 }  // namespace deltaserve

@@ -12,7 +12,7 @@ namespace {
 
 namespace json = boost::json;
 
-// What one event of a stream says.
+// A Chunk holds what one event of a stream says.
 struct Chunk {
   bool has_tokens = false;
   int64_t prompt_tokens = -1;
@@ -20,7 +20,7 @@ struct Chunk {
   std::optional<std::string> error;
 };
 
-// The value, or null, which is none of the values of this API.
+// Returns the value, or null for malformed JSON: no value of this API is null.
 json::value parse_json(std::string_view text, const BenchServeLimits& limits,
                        json::storage_ptr storage) {
   json::parse_options options;
@@ -52,14 +52,14 @@ bool has_tokens(const json::object& choice) {
                      [&](std::string_view key) { return is_filled(*delta, key); });
 }
 
-// -1: not a count.
+// Returns -1 where there is no valid count.
 int64_t count_at(const json::object& object, std::string_view key, const BenchServeLimits& limits) {
   const json::value* value = object.if_contains(key);
   const int64_t* count = value != nullptr ? value->if_int64() : nullptr;
   return count != nullptr && *count >= 0 && *count <= limits.token_count ? *count : -1;
 }
 
-// The message of an error, in the shapes that servers give it.
+// Returns the message of an error, in the shapes that servers give it.
 std::optional<std::string> error_in(const json::object& body) {
   const json::value* error = body.if_contains("error");
   const json::object* holder = &body;
@@ -74,7 +74,7 @@ std::optional<std::string> error_in(const json::object& body) {
   return std::nullopt;
 }
 
-// nullopt: not a chunk.
+// Returns nullopt where the text is not a chunk.
 std::optional<Chunk> read_chunk(std::string_view text, const BenchServeLimits& limits) {
   unsigned char buffer[8192];
   json::monotonic_resource storage(buffer);

@@ -23,7 +23,7 @@ enum class FailureKind : uint8_t {
   kInterrupted  // by the user
 };
 
-// "cut off"; of kHttpStatus "http <status>".
+// Returns a name such as "cut off"; for kHttpStatus, "http <status>".
 std::string failure_name(FailureKind kind, int status);
 
 struct Failure {
@@ -49,12 +49,12 @@ struct StreamTimes {
 // choices has text, a content, a reasoning, a tool call or token ids.
 class CompletionStream {
  public:
-  // `tokens` is what was asked for: a stream of many more events is malformed.
+  // `tokens` is the number asked for: a stream of many more events is malformed.
   CompletionStream(int64_t tokens, const BenchServeLimits& limits);
 
-  // The next bytes of the body, which all arrived at `now`. False: failure() says why.
+  // Takes the next bytes of the body, which all arrived at `now`. False: failure() says why.
   bool feed(std::string_view bytes, double now);
-  // At the end of the body: fails a stream without [DONE] or usage.
+  // Call it at the end of the body. A stream without [DONE] or usage fails.
   void finish();
 
   const Failure& failure() const { return failure_; }
@@ -73,11 +73,11 @@ class CompletionStream {
   Failure failure_;
 };
 
-// Text of others: one line of printable ASCII, cut.
+// Makes foreign text one line of printable ASCII, cut to a bounded length.
 std::string shown_message(std::string_view text, const BenchServeLimits& limits);
-// The message inside {"error": ...} or {"message": ...}; otherwise the body itself. Shown as above.
+// Returns the message in {"error": ...} or {"message": ...}, or the whole body; made as above.
 std::string error_message_of(std::string_view body, const BenchServeLimits& limits);
-// The ids in the reply of GET /v1/models. INVALID_ARGUMENT: it is not such a reply, or is empty.
+// Returns the ids in a reply of GET /v1/models. INVALID_ARGUMENT: it is no such reply, or empty.
 absl::StatusOr<std::vector<std::string>> model_ids_of(std::string_view body,
                                                       const BenchServeLimits& limits);
 

@@ -139,7 +139,7 @@ void Logger::run() {
   }
 }
 
-// False: there is nobody to write to, or nobody who reads at the end.
+// Returns false where nobody reads: the descriptor is broken, or the reader stalls at the end.
 bool Logger::write_all(std::string_view line) {
   while (!line.empty()) {
     pollfd ready{file_descriptor_, POLLOUT, 0};

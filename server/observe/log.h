@@ -21,7 +21,7 @@ class LogFields {
   LogFields& integer(std::string_view name, int64_t value);
   LogFields& seconds_as_ms(std::string_view name, double seconds);
   LogFields& boolean(std::string_view name, bool value);
-  // A JSON value, ready to be copied.
+  // `value` is JSON, ready to be copied.
   LogFields& json(std::string_view name, std::string_view value);
   LogFields& append(const LogFields& more);
 
@@ -35,7 +35,7 @@ class LogFields {
   std::vector<Field> fields_;
 };
 
-// Lines are written by a thread of its own: a reader of the log that stalls delays nobody, and
+// A thread of the logger writes the lines: a reader of the log that stalls delays nobody, and
 // lines beyond kMaxQueuedLines are dropped and counted.
 //
 // Thread-safe.
@@ -45,7 +45,7 @@ class Logger {
   static constexpr size_t kValueBytes = 4096;  // a longer text value is cut
 
   Logger(LogFormat format, LogLevel least, int file_descriptor);
-  // Writes what is queued, as far as the reader takes it at once.
+  // Writes the queued lines, as far as the reader takes them at once.
   ~Logger();
   Logger(const Logger&) = delete;
   Logger& operator=(const Logger&) = delete;

@@ -5,7 +5,7 @@
 namespace deltaserve {
 namespace {
 
-// In seconds, wide enough for a small model on a CPU and for a prompt of a million tokens.
+// The bounds are in seconds, for a small model on a CPU as for a prompt of a million tokens.
 constexpr double kTokenBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15,
                                    0.2,   0.3,    0.4,   0.5,  0.75,  1,    2.5,   5,   10};
 constexpr double kRequestBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,

@@ -1,4 +1,4 @@
-// What the server counts, for both fronts, and the page that GET /metrics shows.
+// The server's counters, for both fronts, and the page that GET /metrics shows.
 #pragma once
 #include <chrono>
 #include <string>
@@ -10,14 +10,14 @@
 
 namespace deltaserve {
 
-// One a process; outlives every request. Thread-safe.
+// There is one per process, which outlives every request. Thread-safe.
 struct Metrics {
   Metrics();
 
   Counter queue_full;  // requests refused because too many wait
   CounterFamily http_responses{{"route", "code"}};
   CounterFamily grpc_responses{{"method", "code"}};
-  // Seconds. The last five: of requests that ended by stop or length.
+  // Times are in seconds. The last five are of requests that ended by stop or length.
   Histogram time_to_first_token;
   Histogram inter_token_latency;
   Histogram request_latency;
@@ -37,11 +37,11 @@ struct ServerState {
   GrammarCacheStats grammars;
 };
 
-// Our names (deltaserve_*), and under vLLM's names those that routers and dashboards made for vLLM
-// read.
+// Returns the page with our names (deltaserve_*), and under vLLM's names the metrics that routers
+// and dashboards made for vLLM read.
 std::string metrics_page(const Metrics& metrics, const ServerState& state);
 
-// "stop", "length", "cancelled", "deadline", "error"; "none" while it goes on.
+// Returns "stop", "length", "cancelled", "deadline", "error", or "none" while it goes on.
 std::string_view finish_reason_name(FinishReason reason);
 
 // Follows one sequence from submit to its end, as its reader sees it.
@@ -54,11 +54,11 @@ class RequestMetrics {
   // `start`: when the request came. A null `metrics` counts nothing.
   RequestMetrics(Metrics* metrics, Clock::time_point start) : metrics_(metrics), start_(start) {}
 
-  // Every update that is taken from the stream, in order.
+  // Takes every update of the stream, in order.
   void on_update(const TokenUpdate& update);
 
   FinishReason finish() const { return finish_; }
-  // Seconds, -1 = there was none.
+  // Returns seconds, -1 if there was no token.
   double time_to_first_token() const { return time_to_first_token_; }
 
  private:

@@ -35,7 +35,7 @@ class Histogram {
   void observe(double value, uint64_t times = 1);
 
   std::span<const double> bounds() const { return bounds_; }
-  // Observations in bucket i, 0 <= i <= bounds().size(), not those below it.
+  // Returns the observations in bucket i, 0 <= i <= bounds().size(), not those below it.
   uint64_t bucket(size_t i) const { return buckets_[i].load(std::memory_order_relaxed); }
   double sum() const { return sum_.load(std::memory_order_relaxed); }
 
@@ -53,9 +53,9 @@ class CounterFamily {
  public:
   explicit CounterFamily(std::vector<std::string> label_names)
       : label_names_(std::move(label_names)) {}
-  // As many values as there are names.
+  // Adds to the counter of these label values, as many as there are names.
   void add(std::initializer_list<std::string_view> values, uint64_t count = 1);
-  // {a="x",b="y"} without the braces, and the count.
+  // Returns pairs of {a="x",b="y"} without the braces, and the count.
   std::vector<std::pair<std::string, uint64_t>> values() const;
 
  private:
@@ -64,7 +64,7 @@ class CounterFamily {
   std::map<std::string, uint64_t> counts_;  // guarded by mutex_, by label text
 };
 
-// name="value", escaped.
+// Returns name="value", escaped.
 std::string label(std::string_view name, std::string_view value);
 
 // Writes a page. A name may occur in one call only, except for the samples of one family.
@@ -77,7 +77,7 @@ class MetricsPage {
              std::string_view labels = {});
   void histogram(std::string_view name, std::string_view help, const Histogram& histogram,
                  std::string_view labels = {});
-  // HELP and TYPE of a name whose samples follow.
+  // Writes HELP and TYPE of a name whose samples follow.
   void family(std::string_view name, std::string_view help, std::string_view type);
   void sample(std::string_view name, std::string_view labels, double value);
 

@@ -15,7 +15,7 @@
 
 namespace deltaserve {
 
-// The next words of a stream about one choice.
+// A StreamPart is the next part of a stream about one choice.
 struct StreamPart {
   ChoicePart content;
   bool first = false;  // nothing was said of the choice before
@@ -34,12 +34,12 @@ class AnswerFormat {
                                         GenerationRequest* request) const = 0;
   // Begins the ids of replies, such as "cmpl".
   virtual std::string_view id_prefix() const = 0;
-  // The member `object` of a reply, or of the chunks of a stream.
+  // Returns the member `object` of a reply, or of the chunks of a stream.
   virtual std::string_view object(bool stream) const = 0;
   virtual std::unique_ptr<LogprobsBuilder> logprobs() const = 0;
   // Appends the JSON of a whole choice.
   virtual void append_choice(std::string* out, const ChoicePart& choice) const = 0;
-  // The choice in each of the chunks that say `part`.
+  // Returns the choice in each of the chunks that carry `part`.
   virtual std::vector<std::string> chunks(StreamPart part) const = 0;
 };
 

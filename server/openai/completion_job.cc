@@ -120,7 +120,7 @@ void CompletionJob::absorb(Generation::Part part) {
   }
 }
 
-// One round: a generation that is faster than its reader must not keep it here.
+// Takes a bounded round: a generation faster than its reader must not keep the thread here.
 CompletionJob::State CompletionJob::poll(std::string* out) {
   for (size_t asked = 0; asked < choices_.size(); ++asked) {
     std::optional<Generation::Part> part = generation_.next();
@@ -139,7 +139,7 @@ CompletionJob::State CompletionJob::poll(std::string* out) {
   return State::kDone;
 }
 
-// What is pending, which is then no more. The views point into `storage`.
+// Takes the pending part of a choice, which is empty afterwards. The views point into `storage`.
 ChoicePart CompletionJob::take_part(Choice* choice, std::vector<std::string>* storage) {
   storage->clear();
   storage->reserve(4);

@@ -35,7 +35,7 @@ class CompletionJob {
   State poll(std::string* out);
   const ApiError& error() const { return *generation_.error(); }
 
-  // For the access log.
+  // Adds the fields for the access log.
   void describe(LogFields* fields) const;
 
  private:

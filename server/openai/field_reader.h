@@ -27,10 +27,10 @@ class FieldReader {
   const std::optional<ApiError>& error() const { return error_; }
   const ServerLimits& limits() const { return limits_; }
 
-  // "<name> <what>"; without the space for a `what` such as ".schema is missing". The first error
-  // stays.
+  // Reports "<name> <what>"; without the space for a `what` such as ".schema is missing". The first
+  // error stays.
   void fail(std::string_view name, std::string_view what);
-  // nullptr: absent, null, or there was an error.
+  // Returns nullptr if the member is absent or null, or after an error.
   const boost::json::value* find(std::string_view name) const;
 
   void integer(std::string_view name, std::optional<Integer>* out);
@@ -38,11 +38,11 @@ class FieldReader {
   void boolean(std::string_view name, std::optional<bool>* out) {
     read_bool(name, name, find(name), out);
   }
-  // The same for a value inside `param`; `what` names it.
+  // Reads a boolean inside `param`; `what` names it.
   void read_bool(std::string_view param, std::string_view what, const boost::json::value* value,
                  std::optional<bool>* out);
   void string(std::string_view name, std::optional<std::string>* out);
-  // A parameter of the API that is not served: clients may send its neutral value.
+  // The parameter is one of the API that is not served: clients may send its neutral value.
   void only_neutral(std::string_view name, const boost::json::value& neutral);
 
  private:

@@ -80,7 +80,7 @@ void append_token(std::string* out, const ServedModel& model, int32_t token, flo
   out->push_back(']');
 }
 
-// What every choice has at its end.
+// Appends the members that every choice ends with.
 void append_rest(std::string* out, const ChoicePart& choice) {
   out->append(",\"logprobs\":").append(or_null(choice.logprobs)).append(",\"finish_reason\":");
   switch (choice.finish) {

@@ -1,4 +1,4 @@
-// What the server says: JSON text in the shapes of the OpenAI API, appended piece by piece so that
+// The server's replies: JSON text in the shapes of the OpenAI API, appended piece by piece so that
 // a long reply is never held twice. Strings must be valid UTF-8 where they come from a model.
 #pragma once
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace deltaserve {
 
-// How a token is shown: its text, "bytes:\xNN.." for part of a character, the piece's name for a
-// control token, "token_id:N" without a tokenizer.
+// Returns how a token is shown: its text, "bytes:\xNN.." for part of a character, the piece's name
+// for a control token, "token_id:N" without a tokenizer.
 std::string token_label(const ServedModel& model, int32_t token);
 
 // {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
@@ -25,17 +25,17 @@ void append_usage(std::string* out, const Usage& usage);
 class LogprobsBuilder {
  public:
   virtual ~LogprobsBuilder() = default;
-  // The first prompt token has no logprob: then `known` is false.
+  // `known` is false for the first prompt token, which has no logprob.
   virtual void add(const ServedModel& model, const TokenLogprob& token, bool known) = 0;
   virtual bool empty() const = 0;
   virtual std::string take() = 0;
 };
 
-// The object of completions: four parallel lists. Offsets go on over take(), in characters of the
-// choice's text; an unknown logprob prints null twice.
+// Builds the object of completions: four parallel lists. Offsets go on over take(), in characters
+// of the choice's text; an unknown logprob prints null twice.
 class CompletionLogprobs : public LogprobsBuilder {
  public:
-  // `skip_characters`: what the tokens' bytes have in front that the text has not (a space).
+  // `skip_characters` is how many characters the tokens begin with that the text lacks (a space).
   void set_skip(int64_t skip_characters) { offset_ = -skip_characters; }
   void add(const ServedModel& model, const TokenLogprob& token, bool known) override;
   bool empty() const override { return tokens_.empty(); }
@@ -46,7 +46,7 @@ class CompletionLogprobs : public LogprobsBuilder {
   int64_t offset_ = 0;
 };
 
-// The object of chat completions: {"content":[{token, logprob, bytes, top_logprobs}],
+// Builds the object of chat completions: {"content":[{token, logprob, bytes, top_logprobs}],
 // "refusal":null}. `bytes` is null for a control token.
 class ChatLogprobs : public LogprobsBuilder {
  public:
@@ -69,11 +69,11 @@ struct ChoicePart {
   std::string_view prompt_token_ids;
 };
 
-// Of a completion: whole or of a chunk.
+// Appends a choice of a completion, whole or as part of a chunk.
 void append_choice(std::string* out, const ChoicePart& choice);
-// Of a chat completion: {"message":{..}}.
+// Appends a choice of a chat completion: {"message":{..}}.
 void append_chat_choice(std::string* out, const ChoicePart& choice);
-// Of a chunk of a chat completion: {"delta":{..}}. A delta has the role where `first`, and content
+// Appends a choice of a chat chunk: {"delta":{..}}. A delta has the role where `first`, and content
 // unless that is empty and the choice is not at its first chunk.
 void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
 
@@ -84,8 +84,8 @@ std::string reply_prefix(std::string_view id, std::string_view object, int64_t c
 int http_status(ErrorKind kind);
 // {"error":{"message":..,"type":..,"param":..,"code":..}}
 std::string error_json(const ApiError& error);
-// What GET /v1/models/{id} says. Beside OpenAI's fields: the bytes of one sequence's state, the
-// slots, whether there is a chat template.
+// Returns the reply to GET /v1/models/{id}. It adds to OpenAI's fields the bytes of one sequence's
+// state, the slots, and whether there is a chat template.
 std::string model_json(const ServedModel& model);
 std::string model_list_json(const ServedModel& model);
 

@@ -30,7 +30,7 @@ std::optional<ApiError> check_final_message(const ChatPrompt& prompt) {
       str_cat(kName, " needs a last message of the assistant with some content"));
 }
 
-// Cuts `parts` behind the last place where `content` stands.
+// Cuts `parts` after the last occurrence of `content`.
 absl::Status cut_behind(std::string_view content, std::vector<RenderedPart>* parts) {
   std::string whole;
   for (const RenderedPart& part : *parts) whole += part.text;

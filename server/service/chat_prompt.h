@@ -15,7 +15,7 @@
 namespace deltaserve {
 
 struct ChatPrompt {
-  // Objects, at least one; normalize_messages() of chat_messages.h says of which form.
+  // There is at least one object, of the form that normalize_messages() of chat_messages.h makes.
   boost::json::array messages;
   boost::json::value tools;                    // null = none
   boost::json::object variables;               // of chat_template_kwargs
@@ -27,11 +27,11 @@ struct ChatPrompt {
   bool continues() const { return continue_final_message.value_or(false); }
 };
 
-// Judges what does not need the template. The names of the parameters are the same in every front.
+// Checks what does not need the template. The parameters have the same names in every front.
 [[nodiscard]] std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& model);
 
-// The token ids of the rendered template. What the template itself writes may become control
-// tokens, what comes from the request never does; no BOS is added to what the template wrote.
+// Returns the token ids of the rendered template. Text of the template itself may become control
+// tokens, text of the request never does; no BOS is added to the rendered template.
 // INVALID_ARGUMENT: the template refuses the messages, or there is none.
 absl::StatusOr<std::vector<int32_t>> encode_chat(const ServedModel& model, ChatPrompt prompt);
 

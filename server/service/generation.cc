@@ -11,7 +11,7 @@
 namespace deltaserve {
 namespace {
 
-// Why a choice ended, otherwise than by stop or length.
+// Returns why a choice ended, otherwise than by stop or length.
 std::optional<ApiError> error_of(FinishReason reason) {
   switch (reason) {
     case FinishReason::kDeadline: return deadline_error();

@@ -21,7 +21,7 @@
 
 namespace deltaserve {
 
-// How a request reached the server.
+// An Arrival says how a request reached the server.
 struct Arrival {
   std::string id;                           // for the engine and its log
   SteadyTime time;                          // of its first byte
@@ -47,10 +47,10 @@ class Generation {
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
-  // First encode(), then submit(): both are heavy for large requests, never for an I/O thread.
+  // Call encode(), then submit(): both are heavy for large requests, never for an I/O thread.
   // Errors end the request.
   [[nodiscard]] std::optional<ApiError> encode();
-  // Between the two: the token ids of each prompt, and the texts that were sent, if there were any.
+  // These hold between the two: each prompt's token ids, and the texts that were sent, if any.
   const std::vector<std::vector<int32_t>>& prompts() const { return prompts_; }
   const std::vector<std::string>& texts() const { return request_.text_prompts; }
   // `notify` may be called on the engine thread, when next() may have something.
@@ -63,11 +63,11 @@ class Generation {
   // error. A choice that is not asked for long pauses.
   std::optional<Part> next();
   bool done() const { return running_ == 0; }
-  // Why the request ended before it was done.
+  // Returns why the request ended before it was done.
   const std::optional<ApiError>& error() const { return error_; }
 
   Usage usage() const;
-  // Tokens, times, how the choices ended, `user` and `metadata`, for the log.
+  // Adds tokens, times, how the choices ended, `user` and `metadata`, for the log.
   void describe(LogFields* fields) const;
 
  private:

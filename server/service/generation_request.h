@@ -18,12 +18,12 @@ namespace deltaserve {
 
 struct GenerationRequest {
   Interface interface = Interface::kCompletions;
-  // How the front spells the prompt as text and as token ids, for errors.
+  // Errors name the prompt as the front spells it, as text and as token ids.
   std::string_view text_name = "prompt";
   std::string_view ids_name = "prompt";
   // Whether the answer is held until its reply is written: that bounds its log-probabilities.
   bool answer_is_held = true;
-  // One of the three is continued.
+  // Exactly one of the three is given.
   std::vector<std::string> text_prompts = {};
   std::vector<std::vector<int32_t>> token_prompts = {};
   std::optional<ChatPrompt> chat = {};
@@ -35,8 +35,8 @@ struct GenerationRequest {
   }
 };
 
-// Judges the prompts, as far as they can be judged without encoding them, and `given`, and fills in
-// the parameters.
+// Checks the prompts, as far as possible without encoding them, and `given`, and fills in the
+// parameters.
 [[nodiscard]] std::optional<ApiError> complete_request(Parameters given, const ServedModel& model,
                                                        const ServerLimits& limits,
                                                        GenerationRequest* request);
@@ -49,7 +49,7 @@ struct GenerationRequest {
                                                      GenerationRequest* request,
                                                      std::vector<std::vector<int32_t>>* prompts);
 
-// The ids of a text. `bos`: the model's BOS comes first, if it wants one.
+// Returns the ids of a text. `bos`: the model's BOS comes first, if it wants one.
 std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos);
 
 }  // namespace deltaserve

@@ -79,7 +79,7 @@ class Rules {
     fail(member, str_cat("must be between ", low, " and ", high));
   }
 
-  // Written so that NaN fails.
+  // The comparison is written so that NaN fails.
   void number(const std::optional<double>& member, AtLeast low, double high) {
     if (!member || (*member >= low.bound && *member <= high)) return;
     fail(member, str_cat("must be at least ", low.bound, " and at most ", high));
@@ -274,7 +274,7 @@ void take_sampling(const Parameters& given, SamplingParams* sampling) {
   std::sort(sampling->logit_bias.begin(), sampling->logit_bias.end());
 }
 
-// The number of most likely tokens to report; -1 = no log-probabilities.
+// Returns the number of most likely tokens to report; -1 = no log-probabilities.
 int32_t logprobs_of(const Parameters& given) {
   if (given.logprobs) return static_cast<int32_t>(*given.logprobs);
   if (!given.report_logprobs.value_or(false)) return -1;

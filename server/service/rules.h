@@ -18,7 +18,7 @@ namespace deltaserve {
 
 // The parameters with their defaults, ready for the engine.
 struct GenerationParameters {
-  // Every field but `id`, `prompt`, `choice`, `sampling.seed`, `constraint` and `deadline`.
+  // All fields are set but `id`, `prompt`, `choice`, `sampling.seed`, `constraint` and `deadline`.
   GenerateRequest generate;
   std::optional<uint64_t> seed;  // absent: each prompt draws its own
   int n = 1;                     // choices per prompt
@@ -43,7 +43,7 @@ struct GenerationParameters {
 GenerationParameters with_defaults(Parameters given, Interface interface,
                                    const ServerLimits& limits);
 
-// kModelNotFound when `name` is another model's; nullopt names the one that is served.
+// Returns kModelNotFound if `name` is another model's; nullopt names the one that is served.
 [[nodiscard]] std::optional<ApiError> check_model_name(const std::optional<std::string>& name,
                                                        const ServedModel& model,
                                                        const ServerLimits& limits);

@@ -20,13 +20,13 @@ namespace deltaserve {
 
 struct ServiceOptions {
   ServerLimits limits;
-  // The engine's own bound: choices that may wait for a slot.
+  // The engine has this bound: choices that may wait for a slot.
   int max_queue = EngineOptions().max_queued_requests;
   bool log_prompts = false;
   std::string version;
 };
 
-// One a process. It outlives the servers, and what it points to outlives it. Thread-safe.
+// There is one per process. It outlives the servers; what it points to outlives it. Thread-safe.
 class Services {
  public:
   Services(ServiceOptions options, const ServedModel* served, Engine* the_engine,

@@ -10,7 +10,7 @@
 namespace deltaserve {
 namespace {
 
-// Equal for equal forms. The order of a schema's keys counts: properties come in that order.
+// Returns equal keys for equal forms. The order of a schema's keys counts: properties follow it.
 std::string key_of(const StructuredOutput& output) {
   switch (output.kind) {
     case StructuredOutput::Kind::kJsonObject: return "json_object";
@@ -52,7 +52,7 @@ absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const Struc
   auto constraint =
       make_constraint(*std::move(grammar), model.grammars->table(), model.eos_token_ids);
   if (constraint.ok()) {
-    // So that the grammar keeps the first mask, and the engine's thread need not make it.
+    // This makes the grammar keep the first mask, which saves the time of the engine's thread.
     std::vector<uint32_t> words((static_cast<size_t>(model.vocab_size) + 31) / 32);
     (*constraint)->allowed(words);
   }

@@ -15,7 +15,7 @@ namespace deltaserve {
 
 struct TokenizeRequest {
   std::optional<std::string> model;
-  // One of the two.
+  // Exactly one of the two is given.
   std::optional<std::string> prompt;
   std::optional<ChatPrompt> chat;
   // Puts BOS in front, as completions do. Default: true for a prompt, false for messages, whose

@@ -10,8 +10,8 @@
 
 namespace deltaserve {
 
-// Two threads: large requests have one of their own, so that they do not delay the small ones.
-// Thread-safe.
+// There are two threads: large requests have one of their own, so that they do not delay the small
+// ones. Thread-safe.
 class Workers {
  public:
   // Work must not throw.

@@ -10,7 +10,9 @@ namespace deltaserve {
 struct TestServices {
   // `slots` sequences run at once, `max_queue` more may wait.
   explicit TestServices(int slots = 4, int max_queue = 8, KeyRing the_keys = KeyRing())
-      : runner(256, slots), keys(std::move(the_keys)), engine(&runner, &vocabulary(), [&] {
+      : runner(/*steps_ahead=*/0, 256, slots),
+        keys(std::move(the_keys)),
+        engine(&runner, &vocabulary(), [&] {
           EngineOptions made = options();
           made.max_queued_requests = max_queue;
           return made;

@@ -138,7 +138,7 @@ DS_DEVICE int count_shared(int* counter, int value) {
 }
 
 // Multiplies two floats and rounds before anything is added to the result.
-DS_DEVICE float rounded_matmul(float a, float b) {
+DS_DEVICE float rounded_product(float a, float b) {
   return __fmul_rn(a, b);
 }
 

@@ -184,7 +184,7 @@ inline int count_shared(int* counter, int value) {
   return before;
 }
 
-inline float rounded_matmul(float a, float b) {
+inline float rounded_product(float a, float b) {
   return a * b;
 }
 

@@ -114,7 +114,7 @@ class RowEvaluation {
       const LogitAdjustment adjustment = call_.adjustments[row_.adjustments + i];
       float logit = without_nan(logits_[adjustment.token]);
       logit =
-          logit > 0 ? logit / adjustment.factor : simt::rounded_matmul(logit, adjustment.factor);
+          logit > 0 ? logit / adjustment.factor : simt::rounded_product(logit, adjustment.factor);
       logit = without_nan(logit + adjustment.add);
       const float largest = std::numeric_limits<float>::max();
       changed_[adjustment.token] = logit < largest ? logit : largest;

@@ -158,7 +158,7 @@ class DecodeBlock {
   DS_DEVICE void norm_and_store() {
     const int thread = simt::thread_index();
     const float own = thread < rows_ ? shared_[at_.out + thread] : 0.0f;
-    float square[1] = {simt::rounded_matmul(own, own)};
+    float square[1] = {simt::rounded_product(own, own)};
     simt::lanes_sum<kSquareGroup>(square);
     if (thread < Tile::kBlockRows && thread % kSquareGroup == 0) {
       shared_[at_.squares + thread / kSquareGroup] = square[0];

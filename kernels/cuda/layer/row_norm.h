@@ -39,7 +39,7 @@ DS_DEVICE float sum_of_squares_by_groups(const float (&held)[kHeld], int width, 
   const bool stores = simt::lane_index() % kSquareGroup == 0;
   float squares[kHeld];
   DS_UNROLL
-  for (int i = 0; i < kHeld; ++i) squares[i] = simt::rounded_matmul(held[i], held[i]);
+  for (int i = 0; i < kHeld; ++i) squares[i] = simt::rounded_product(held[i], held[i]);
   simt::lanes_sum<kSquareGroup>(squares);
   DS_UNROLL
   for (int i = 0; i < kHeld; ++i) {
@@ -49,7 +49,7 @@ DS_DEVICE float sum_of_squares_by_groups(const float (&held)[kHeld], int width, 
   for (int begin = kHeld * stride; begin < width; begin += stride) {
     const int c = begin + first;
     const float x = c < width ? value(c) : 0.0f;
-    float square[1] = {simt::rounded_matmul(x, x)};
+    float square[1] = {simt::rounded_product(x, x)};
     simt::lanes_sum<kSquareGroup>(square);
     if (stores && c < width) groups[c / kSquareGroup] = square[0];
   }

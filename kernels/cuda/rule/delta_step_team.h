@@ -86,7 +86,7 @@ class StepTeam {
       float seen = 0;
       DS_UNROLL
       for (int i = 0; i < Tile::kChannels; ++i) {
-        state_[r][i] = simt::rounded_matmul(state_[r][i], t.decay[i]);
+        state_[r][i] = simt::rounded_product(state_[r][i], t.decay[i]);
         seen = fmaf(state_[r][i], t.read[i], seen);
         if constexpr (Mixer::kErases) erased = fmaf(state_[r][i], t.erase[i], erased);
       }
