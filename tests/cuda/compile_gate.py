@@ -62,8 +62,14 @@ def module_files():
                   for file in files)
 
 
+def files_of_the_folder():
+    """Every file below kernels/cuda, as a path from there."""
+    return [os.path.relpath(os.path.join(folder, name), FOLDER)
+            for folder, _, names in os.walk(FOLDER) for name in names]
+
+
 def unlisted(names):
-    """The sources among the names of files in kernels/cuda that no list of sources.cmake has."""
+    """The sources among the files of kernels/cuda that no list of sources.cmake has."""
     listed = {file for files in source_lists().values() for file in files}
     own = [os.path.relpath(os.path.join(FOLDER, name), ROOT) for name in sorted(names)
            if name.endswith(".cc")]
@@ -178,11 +184,11 @@ def main():
     faults = []
     if not arguments.files:
         faults += ["%s is not in kernels/cuda/sources.cmake" % f
-                   for f in unlisted(os.listdir(FOLDER))]
+                   for f in unlisted(files_of_the_folder())]
     with tempfile.TemporaryDirectory() as work, \
             concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         def out(file, architecture):
-            return os.path.join(work, "%s.%s.o" % (os.path.basename(file), architecture))
+            return os.path.join(work, "%s.%s.o" % (file.replace("/", "_"), architecture))
 
         rows = list(pool.map(
             lambda job: compile_file(nvcc, *job, out(*job), arguments.max_registers,

@@ -73,11 +73,11 @@ class Files(unittest.TestCase):
             self.assertTrue(os.path.exists(os.path.join(compile_gate.ROOT, file)), file)
 
     def test_every_file_is_in_a_list(self):
-        self.assertEqual(compile_gate.unlisted(os.listdir(compile_gate.FOLDER)), [])
+        self.assertEqual(compile_gate.unlisted(compile_gate.files_of_the_folder()), [])
 
     def test_a_file_that_no_list_has(self):
-        self.assertEqual(compile_gate.unlisted(["module.cc", "a.cc", "simt_host.cc", "b.h"]),
-                         ["kernels/cuda/a.cc"])
+        names = ["module/module.cc", "rule/a.cc", "device/simt_host.cc", "rule/b.h"]
+        self.assertEqual(compile_gate.unlisted(names), ["kernels/cuda/rule/a.cc"])
 
 
 class Command(unittest.TestCase):
