@@ -155,7 +155,7 @@ TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
     RuntimeLog log;
     log.wrong_copy = 2 * kernel;  // in front of it the plain product
     Driver driver(logged_backend(&log), tiny.program());
-    EXPECT_NE(driver->description().find("warning: products on tensor cores"), std::string::npos);
+    EXPECT_NE(driver->description().find("warning: matmuls on tensor cores"), std::string::npos);
     EXPECT_TRUE(same(driver.step(tokens_of(3), greedy_rows(3)), expected));
   }
 }
