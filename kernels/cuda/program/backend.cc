@@ -9,6 +9,7 @@
 #include "kernels/cuda/layer/rowwise.h"
 #include "kernels/cuda/program/graphs.h"
 #include "kernels/cuda/program/program_memory.h"
+#include "kernels/cuda/program/refusal.h"
 
 namespace deltaserve::cuda {
 namespace {

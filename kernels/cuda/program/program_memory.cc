@@ -10,47 +10,12 @@ namespace deltaserve::cuda {
 namespace {
 
 constexpr int64_t kLogitBytes = int64_t{64} << 20;  // of the draws whose logits exist at one time
-constexpr int64_t kMaxVocab = int64_t{1} << 30;
 
 std::string not_enough_for(const std::string& what) {
   return "not enough memory " + what;
 }
 
-// The layer of the first operation that runs mixer `index`.
-int layer_of(const Program& program, int32_t index) {
-  const Op* op = std::find_if(program.ops.begin(), program.ops.end(), [&](const Op& candidate) {
-    return candidate.kind == OpKind::kMixer && candidate.mixer == index;
-  });
-  return op == program.ops.end() ? -1 : op->layer;
-}
-
 }  // namespace
-
-std::string refusal_of(const Program& program, const Limits& limits) {
-  for (const Weight& weight : program.weights) {
-    if (weight.kind != WeightKind::kMatrix) continue;
-    if (weight.format == WeightFormat::kInt8 || weight.format == WeightFormat::kInt4) {
-      return std::string("weights in ") + weight_format_name(weight.format) +
-             " are for the CPU; on CUDA they are auto, f32 or bf16";
-    }
-  }
-  for (int32_t i = 0; i < program.mixers.count; ++i) {
-    const int32_t key_dim = program.mixers[i].shape.key_dim;
-    if (key_dim <= kMaxKeyDim) continue;
-    return "heads of " + std::to_string(key_dim) + " key channels, as layer " +
-           std::to_string(layer_of(program, i)) +
-           " has them, are for the CPU; CUDA's kernels take " + std::to_string(kMaxKeyDim);
-  }
-  if (program.vocab > kMaxVocab) {
-    return "a vocabulary of " + std::to_string(program.vocab) +
-           " tokens is for the CPU; CUDA's kernels take " + std::to_string(kMaxVocab);
-  }
-  if (limits.segments > simt::kMaxGridYZ) {
-    return "steps of " + std::to_string(limits.segments) +
-           " sequences are for the CPU; CUDA's kernels take " + std::to_string(simt::kMaxGridYZ);
-  }
-  return "";
-}
 
 bool MixerScratch::reserve(Runtime& runtime, const Program& program, const StepLimits& limits) {
   int64_t channels = 0;

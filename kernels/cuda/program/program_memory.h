@@ -66,7 +66,4 @@ struct ProgramMemory {
   void load_mixers(Runtime& runtime, const Program& program);
 };
 
-// Says in a sentence what the program asks for that CUDA's kernels cannot do; empty if nothing.
-std::string refusal_of(const Program& program, const Limits& limits);
-
 }  // namespace deltaserve::cuda
