@@ -22,7 +22,7 @@ constexpr ParameterRule kPromptRules[] = {
     {"continue_final_message"},
 };
 
-constexpr UnservedParameter kUnserved[] = {
+constexpr UnservedParameter kUnservedByChat[] = {
     {"tool_choice", R"("none")", ParameterSize::kNested},  // answers are not parsed for calls
     {"parallel_tool_calls"},
     {"functions", "null", ParameterSize::kNested},
@@ -86,14 +86,15 @@ void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) 
 
 std::optional<ApiError> parse_chat_request(std::string_view text, const ServedModel& model,
                                            const ServerLimits& limits, GenerationRequest* request) {
-  static const std::vector<ParameterRule> kRules = parameter_rules(Interface::kChat, kUnserved);
+  static const std::vector<ParameterRule> kRules =
+      parameter_rules(Interface::kChat, kUnservedByChat);
   RequestBody body;
   const BodyRules rules{kRules, kPromptRules, ""};
   if (auto error = read_request_body(text, rules, limits, &body)) return error;
 
   FieldReader fields(body.fields, limits);
   Parameters given;
-  read_parameters(fields, Interface::kChat, kUnserved, &given);
+  read_parameters(fields, Interface::kChat, kUnservedByChat, &given);
   request->interface = Interface::kChat;
   read_chat_prompt(fields, body.fields, &request->chat.emplace());
   if (fields.error()) return fields.error();

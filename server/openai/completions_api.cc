@@ -7,7 +7,8 @@
 namespace deltaserve {
 namespace {
 
-constexpr UnservedParameter kUnserved[] = {{"best_of", "1"}, {"suffix"}, {"prompt_logprobs"}};
+constexpr UnservedParameter kUnservedByCompletions[] = {
+    {"best_of", "1"}, {"suffix"}, {"prompt_logprobs"}};
 
 }  // namespace
 
@@ -15,7 +16,7 @@ std::optional<ApiError> parse_completion_request(std::string_view text, const Se
                                                  const ServerLimits& limits,
                                                  GenerationRequest* request) {
   static const std::vector<ParameterRule> kRules =
-      parameter_rules(Interface::kCompletions, kUnserved);
+      parameter_rules(Interface::kCompletions, kUnservedByCompletions);
   RequestBody body;
   if (auto error = read_request_body(text, {kRules, {}, "prompt"}, limits, &body)) return error;
   if (!body.has_prompt()) {
@@ -27,7 +28,7 @@ std::optional<ApiError> parse_completion_request(std::string_view text, const Se
 
   FieldReader fields(body.fields, limits);
   Parameters given;
-  read_parameters(fields, Interface::kCompletions, kUnserved, &given);
+  read_parameters(fields, Interface::kCompletions, kUnservedByCompletions, &given);
   if (fields.error()) return fields.error();
   return complete_request(std::move(given), model, limits, request);
 }
