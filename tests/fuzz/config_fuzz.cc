@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "kernels/base/check.h"
+#include "models/mapping/weights.h"
 #include "models/model.h"
 
 namespace {
