@@ -20,8 +20,8 @@ inline constexpr int kStepTokens = 512;
 // that one answer does not delay all others. The mask during which the time runs out is finished;
 // the remaining ones wait for the next step. Most masks take microseconds, a grammar's state that
 // is met first up to a few milliseconds.
-// Where the token before a mask is still under way, the mask is made later and counts for what the
-// masks of its answer took lately.
+// A mask whose answer still waits for a token of the device is made later and counts as much as the
+// masks of that answer took lately.
 inline constexpr std::chrono::microseconds kMaskTime{1000};
 // Limits the prompt; a longer one is INVALID_ARGUMENT. The state does not grow with the prompt:
 // only the queue's memory (4 bytes per token) and the time in a slot do.

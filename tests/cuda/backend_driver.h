@@ -99,7 +99,7 @@ class Driver {
     return draw(forward(tokens), draws);
   }
 
-  // What draws of all rows of the step give.
+  // Holds what the draws of all rows of a step give.
   struct Rows {
     std::vector<DrawResult> results;
     std::vector<float> hidden, logits;

@@ -23,7 +23,7 @@ TEST_P(AgainstCpu, OperationsAgree) {
   const auto [format, products] = GetParam();
   ThreadPool threads(1);
   for (const Reads reads : {Reads::kX, Reads::kWideX}) {
-    // As f32 the same weights, with which no processor rounds activations.
+    // The CPU takes the same weights as f32, because then no processor rounds activations.
     Driver cpu(make_cpu_backend(&threads), TinyProgram(WeightFormat::kF32, reads).program());
     Driver gpu(cuda_backend({products, true}), TinyProgram(format, reads).program());
     // Activations are rounded to bf16 for tensor cores only.

@@ -70,7 +70,7 @@ TEST_P(DeltaPrefill, EqualsTheRecurrence) {
   const Lengths& lengths = kLengths[GetParam().lengths];
   for (const Order order : {Order::kForward, Order::kBackward}) {
     simt::host::set_order(order);
-    // Where there are no 128, 64.
+    // Takes 64 where there are no 128.
     cuda::chain_columns_for_benchmarks = order == Order::kForward ? 128 : 32;
     PrefillWorld world(prefill(), order == Order::kForward ? lengths.forward : lengths.backward);
     world.step_all(path_);

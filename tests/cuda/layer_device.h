@@ -48,7 +48,7 @@ class LayerDevice {
   std::vector<float> unpacked(const float* slot) const;
   const float* state(int job) const;
   int64_t columns() const { return world_.layer().shape.value_columns(); }
-  // As the backend's rows of projections and results, these have a padding that nobody may touch.
+  // These rows have a padding that nobody may touch, like the backend's.
   static constexpr int kBehindRow = 8;
   int64_t stride() const { return columns() + kBehindRow; }
 

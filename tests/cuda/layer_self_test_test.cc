@@ -112,7 +112,7 @@ TEST(OverlapSelfTest, LeavesOffWhatDiffers) {
   }
 }
 
-// Of two variants, the second.
+// The second of two variants fails.
 TEST(OverlapSelfTest, AllVariantsMustAgree) {
   MixerShape wide = provable_shape();
   wide.value_dim = 128;

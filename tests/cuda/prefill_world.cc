@@ -125,7 +125,7 @@ HeadInputs PrefillWorld::make_inputs(int sequence, int head, int tokens) const {
     in.scale = 1;
     if (!in.beta.empty()) in.beta.assign(in.beta.size(), 1.0);
   }
-  // Where the rule takes bf16, the truth is that of rounded operands, as for products. It reads
+  // A rule that takes bf16 is compared with the truth of rounded operands, as matmuls are. It reads
   // with q itself.
   if (cuda::has_image_prefill(shape_)) {
     in.r.clear();

@@ -76,9 +76,9 @@ class ProgramBuilder {
     mixers_.push_back(layer);
     return last(mixers_);
   }
-  // What follows is of the next layer.
+  // Begins the next layer: what is added from here on belongs to it.
   void begin_layer() { ++layer_; }
-  // Of a layer that carries nothing.
+  // Adds a layer that carries no state.
   void no_mixer() { layout_.add_empty(); }
   const MixerLayer& mixer_layer(int32_t mixer) const { return mixers_[static_cast<size_t>(mixer)]; }
 

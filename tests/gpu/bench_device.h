@@ -153,7 +153,7 @@ void bench_prefill_layer(cuda::Runtime& runtime, const Effort& effort);
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
-// Of whole models.
+// Says which benchmarks of whole models run.
 struct ModelParts {
   bool decode = false;
   bool first = false;  // tokens of prompts

@@ -140,7 +140,7 @@ class MatmulBench {
     return call;
   }
 
-  // Of some rows and outputs, |result - float64| / |float64|.
+  // Returns |result - float64| / |float64| over some rows and outputs.
   double error(int rows) {
     double squares = 0;
     double norm = 0;

@@ -174,7 +174,7 @@ void decode(const Effort& effort, const Limits& limits, const Row& row, Backend&
       model.decode_ahead(batch, kUncounted + static_cast<int>(std::max(effort.timed, 1)));
   ahead.erase(ahead.begin(), ahead.begin() + kUncounted);
   const Timing queued = timing_of(std::move(ahead));
-  // Of the embeddings a step reads a row a sequence.
+  // A step reads one row of the embeddings for each sequence.
   const Memory memory = backend.memory();
   const auto embeddings = static_cast<double>(memory.weights - memory.step_weights);
   const double bytes = static_cast<double>(memory.step_weights) +

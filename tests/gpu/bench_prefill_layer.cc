@@ -90,7 +90,7 @@ class Prefill {
 
 void prefill_layer(cuda::Runtime& runtime, const Effort& effort, MixerLayer layer, int prompts,
                    int tokens) {
-  // As the backend's rows of projections are.
+  // The rows are padded like the backend's rows of projections.
   layer.projection.columns = static_cast<int32_t>(cuda::padded_to_64(layer.projection.columns));
   const std::vector<std::string> parts = {"layer",    "features", "operands",  "chain",
                                           "chain-32", "chain-64", "chain-128", "output-norm"};

@@ -137,7 +137,7 @@ DS_DEVICE void scan_log_decays(const HeadTokens& tokens, int n, double* sums) {
 // T = (I + A)^-1 in the place of A. Diagonal blocks by forward substitution, a thread a column;
 // then two merges, T_21 = -(T_22 A_21) T_11, of blocks and of pairs of blocks: what is summed first
 // is laid out as the left operand of the second product. Powers of A would reach 1e9 and cancel.
-// Behind a barrier; ends with one.
+// The caller has passed a barrier, and this ends with one.
 DS_DEVICE void invert_in_place(float* square) {
   const int thread = simt::thread_index();
   const int block = thread / kBlock % kChunkBlocks;
