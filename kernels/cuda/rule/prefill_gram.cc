@@ -15,6 +15,7 @@ using simt::Words4;
 constexpr int kThreads = kChunkBlocks * simt::kWarp;
 
 struct GramMemory {
+  HeadTokens tokens;           // here, since its addresses and strides would fill 40 registers
   double sums[kChunkTokens];  // G of a decay per head
   float steps[kChunkTokens];
   alignas(16) float a[kSquareFloats];
@@ -311,7 +312,7 @@ class GramWarp {
   }
 
   const RuleView& view_;
-  HeadTokens tokens_;
+  const HeadTokens& tokens_;
   int n_;
   GramMemory& memory_;
   int block_;  // of rows
@@ -329,7 +330,9 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) tensor_gram_kernel(RuleView view) {
   const int head = simt::block_index().y;
   const Chunk chunk = view.call.chunks[simt::block_index().x];
   if (view.call.mixer.step.segments[chunk.segment].write_slot < 0) return;
-  const HeadTokens tokens = view.tokens(chunk.first_row, head);
+  if (simt::thread_index() == 0) memory.tokens = view.tokens(chunk.first_row, head);
+  simt::sync_block();
+  const HeadTokens& tokens = memory.tokens;
   const int n = chunk.num_rows;
   for (int at = simt::thread_index(); at < kSquareFloats; at += kThreads) {
     memory.a[at] = memory.inverse[at] = 0;
