@@ -25,7 +25,9 @@ absl::Status check_state_format(const ModelConfig& config, StateFormat format) {
 Limits backend_limits(const ModelLimits& limits) {
   Limits room;
   room.rows = room.draws = limits.max_rows;
-  room.segments = room.slots = limits.max_sequences;
+  room.segments = limits.max_sequences;
+  room.slots = limits.max_sequences + limits.max_snapshots;
+  room.snapshots = limits.max_snapshots;
   return room;
 }
 

@@ -10,6 +10,10 @@ int ModelRunner::max_sequences() const {
   return model_->limits().max_sequences;
 }
 
+int ModelRunner::max_snapshots() const {
+  return model_->limits().max_snapshots;
+}
+
 int32_t ModelRunner::vocab_size() const {
   return static_cast<int32_t>(model_->config().vocab_size);
 }

@@ -15,6 +15,7 @@ class ModelRunner final : public StepRunner {
 
   int max_rows() const override;
   int max_sequences() const override;
+  int max_snapshots() const override;
   int32_t vocab_size() const override;
   int steps_ahead() const override;
   Ticket forward(const Step& step) override;

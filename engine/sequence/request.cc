@@ -6,7 +6,7 @@ GenerateRequest GenerateRequest::clone() const {
   // One name is bound for every member, so that a new member does not compile until it is copied
   // here.
   const auto& [id_, prompt_, sampling_, choice_, max_tokens_, stop_, stop_token_ids_, ignore_eos_,
-               include_stop_, min_tokens_, constraint_, priority_, deadline_, logprobs_,
+               include_stop_, min_tokens_, constraint_, priority_, reuse_, deadline_, logprobs_,
                prompt_logprobs_] = *this;
   return {id_,
           prompt_,
@@ -20,6 +20,7 @@ GenerateRequest GenerateRequest::clone() const {
           min_tokens_,
           constraint_ == nullptr ? nullptr : constraint_->clone(),
           priority_,
+          reuse_,
           deadline_,
           logprobs_,
           prompt_logprobs_};

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/reuse/reuse.h"
 #include "engine/sequence/token_constraint.h"
 
 namespace deltaserve {
@@ -48,6 +49,7 @@ struct GenerateRequest {
   // request. With ignore_eos the answer ends when the constraint allows only the end.
   std::unique_ptr<TokenConstraint> constraint;
   int32_t priority = 0;  // smaller goes first among requests that wait for a slot
+  PrefixReuse reuse;
   SteadyTime deadline = SteadyTime::max();
   int32_t logprobs = -1;         // most likely tokens to report per token, -1 = no logprobs
   int32_t prompt_logprobs = -1;  // the same for the prompt's tokens
@@ -76,7 +78,8 @@ struct TokenUpdate {
   std::vector<int32_t> tokens;                // generated
   std::vector<TokenLogprob> logprobs;         // one per token, if asked
   std::vector<TokenLogprob> prompt_logprobs;  // for the next prompt tokens, from the second on
-  int64_t prompt_tokens_read = 0;             // so far
+  int64_t prompt_tokens_read = 0;             // so far, with those that were reused
+  int64_t prompt_tokens_reused = 0;           // from a kept state: none of their rows were computed
   int64_t tokens_generated = 0;               // so far
   FinishReason finish = FinishReason::kNone;
   // With kStop, the string or the token that matched; both are empty for EOS and for a constraint.

@@ -15,7 +15,8 @@ class StepRunner {
  public:
   virtual ~StepRunner() = default;
   virtual int max_rows() const = 0;       // rows per step; also the most draws
-  virtual int max_sequences() const = 0;  // state slots
+  virtual int max_sequences() const = 0;  // state slots, from 0
+  virtual int max_snapshots() const = 0;  // slots behind those, for states that are kept
   virtual int32_t vocab_size() const = 0;
   // Returns how many forward passes may be queued beyond the step that is waited for next. It is 0
   // if forward() itself computes.

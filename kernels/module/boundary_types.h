@@ -166,8 +166,8 @@ DS_CROSSING_STRUCT(Op, kind, layer, in, in_column, out, out_column, weight, bias
 DS_CROSSING_STRUCT(StatePart, name, layer, per, format, heads, rows, columns, stride, offset)
 DS_CROSSING_STRUCT(Program, buffers, weights, ops, mixers, parts, last_hidden, drawn_hidden, logits,
                    final_norm, output, final_eps, hidden, vocab, slot_bytes)
-DS_CROSSING_STRUCT(Limits, rows, segments, draws, slots)
-DS_CROSSING_STRUCT(Segment, kind, read_slot, write_slot, first_row, num_rows, position)
+DS_CROSSING_STRUCT(Limits, rows, segments, draws, slots, snapshots)
+DS_CROSSING_STRUCT(Segment, kind, read_slot, write_slot, first_row, num_rows, position, keep_slot)
 DS_CROSSING_STRUCT(Step, tokens, segments)
 DS_CROSSING_STRUCT(LogitAdjustment, token, factor, add)
 DS_CROSSING_STRUCT(Draw, row, slot, target, num_top, sample, adjustments, num_adjustments, allowed,

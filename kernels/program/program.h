@@ -130,6 +130,9 @@ struct Limits {
   int32_t segments = 0;  // segments per step
   int32_t draws = 0;     // draws per step
   int32_t slots = 0;
+  // The last so many of `slots` hold states that are kept and may never be used, so their memory is
+  // first touched when they are written.
+  int32_t snapshots = 0;
 };
 
 // Aborts if the program is inconsistent: an index outside its array, columns that do not match, or

@@ -24,11 +24,14 @@ struct Segment {
   int32_t first_row = 0;   // index of its first row in the step
   int32_t num_rows = 0;
   int64_t position = 0;  // tokens of this sequence before the segment; 0 = starts from a zero state
+  // A prefill segment may name a second slot, which receives the state behind the last row that
+  // ends on the sequence's 64-token grid; there must be such a row. -1 = none.
+  int32_t keep_slot = -1;
 };
 
 // A flat batch of rows. Decode segments come first. A prefill segment begins on the 64-token grid
-// of its sequence. No two segments write the same slot; several may read one that no segment
-// writes.
+// of its sequence. No two segments write the same slot, as write_slot or keep_slot; several may
+// read one that no segment writes.
 struct Step {
   Array<int32_t> tokens;    // one per row, inside the vocabulary; a decode segment of one row may
                             // have kTokenOfSlot
