@@ -56,7 +56,7 @@ const std::vector<Floors>& all_floors() {
       {"kernels/cuda/",
        {{"device"}, {"matmul", "rule"}, {"draw", "layer"}, {"self_test"}, {"program"}, {"module"}}},
       {"models/", {{"base"}, {"checkpoint"}, {"mapping", "tokenizer"}, {""}}},
-      {"engine/", {{"base"}, {"step", "reuse"}, {"sequence"}, {"grammar", "loop"}}},
+      {"engine/", {{"base"}, {"reuse"}, {"step"}, {"sequence"}, {"grammar", "loop"}}},
       {"server/",
        {{"base", "template"},
         {"observe"},

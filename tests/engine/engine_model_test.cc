@@ -38,6 +38,7 @@ class QueueRunner final : public StepRunner {
 
   int max_rows() const override { return inner_->max_rows(); }
   int max_sequences() const override { return inner_->max_sequences(); }
+  int max_snapshots() const override { return inner_->max_snapshots(); }
   int32_t vocab_size() const override { return inner_->vocab_size(); }
   int steps_ahead() const override { return 1; }
 

@@ -37,13 +37,15 @@ FakeRunner::NextToken FakeRunner::script(std::string_view text, int64_t num_prom
   };
 }
 
-FakeRunner::FakeRunner(int steps_ahead, int max_rows, int max_sequences, NextToken next_token)
+FakeRunner::FakeRunner(int steps_ahead, int max_rows, int max_sequences, NextToken next_token,
+                       int max_snapshots)
     : steps_ahead_(steps_ahead),
       max_rows_(max_rows),
+      max_sequences_(max_sequences),
       next_token_(std::move(next_token)),
-      slots_(max_sequences),
-      slot_writes_(max_sequences),
-      drawn_(max_sequences) {
+      slots_(max_sequences + max_snapshots),
+      slot_writes_(max_sequences + max_snapshots),
+      drawn_(max_sequences + max_snapshots) {
   if (steps_ahead_ > 0) thread_ = std::thread([this] { compute(); });
 }
 
@@ -80,9 +82,17 @@ void FakeRunner::check(const deltaserve::Step& step) const {
     EXPECT_EQ(segment.first_row, next_row);
     EXPECT_GT(segment.num_rows, 0);
     next_row += segment.num_rows;
-    for (const int32_t slot : {segment.read_slot, segment.write_slot}) {
-      EXPECT_GE(slot, 0);
-      EXPECT_LT(slot, max_sequences());
+    EXPECT_GE(segment.read_slot, 0);
+    EXPECT_LT(segment.read_slot, static_cast<int>(slots_.size()));
+    EXPECT_GE(segment.write_slot, 0);
+    EXPECT_LT(segment.write_slot, max_sequences()) << "a sequence runs in a slot that is kept";
+    if (segment.keep_slot >= 0) {
+      EXPECT_EQ(segment.kind, RowKind::kPrefill);
+      EXPECT_GE(segment.keep_slot, max_sequences()) << "a state is kept in a running slot";
+      EXPECT_LT(segment.keep_slot, static_cast<int>(slots_.size()));
+      EXPECT_GE(segment.num_rows, kChunkTokens) << "no row ends on the grid";
+      EXPECT_TRUE(written.insert(segment.keep_slot).second)
+          << "slot " << segment.keep_slot << " written twice in a step";
     }
     EXPECT_TRUE(written.insert(segment.write_slot).second)
         << "slot " << segment.write_slot << " written twice in a step";
@@ -288,6 +298,9 @@ void FakeRunner::run_segment(const Queued& step, const Segment& segment) {
           << "not the token that was drawn: " << token << " for slot " << segment.read_slot;
     }
     tokens.push_back(token);
+    if (segment.keep_slot >= 0 && tokens.size() % kChunkTokens == 0) {
+      slots_.at(segment.keep_slot) = tokens;
+    }
   }
   ++slot_writes_[segment.write_slot];
 }
@@ -406,6 +419,7 @@ TokenUpdate read_all(TokenStream& stream, int cancel_after) {
     EXPECT_GE(next->prompt_tokens_read, all.prompt_tokens_read);
     EXPECT_GE(next->tokens_generated, all.tokens_generated);
     all.prompt_tokens_read = next->prompt_tokens_read;
+    all.prompt_tokens_reused = next->prompt_tokens_reused;
     all.tokens_generated = next->tokens_generated;
     all.finish = next->finish;
     all.stop_string = next->stop_string;

@@ -44,12 +44,13 @@ class FakeRunner final : public StepRunner {
 
   // With steps_ahead 0 everything is computed within the calls, as on the CPU; with 1 a thread
   // computes.
-  FakeRunner(int steps_ahead, int max_rows, int max_sequences,
-             NextToken next_token = hashed_letter);
+  FakeRunner(int steps_ahead, int max_rows, int max_sequences, NextToken next_token = hashed_letter,
+             int max_snapshots = 0);
   ~FakeRunner() override;
 
   int max_rows() const override { return max_rows_; }
-  int max_sequences() const override { return static_cast<int>(slots_.size()); }
+  int max_sequences() const override { return max_sequences_; }
+  int max_snapshots() const override { return static_cast<int>(slots_.size()) - max_sequences_; }
   int32_t vocab_size() const override { return kTestVocabSize; }
   int steps_ahead() const override { return steps_ahead_; }
   Ticket forward(const deltaserve::Step& step) override;
@@ -121,6 +122,7 @@ class FakeRunner final : public StepRunner {
 
   const int steps_ahead_;
   const int max_rows_;
+  const int max_sequences_;
   const NextToken next_token_;
   std::chrono::microseconds forward_time_{0}, draw_time_{0};
   bool forward_until_drawn_ = false;

@@ -31,8 +31,8 @@ class SequenceGroupTest : public testing::Test {
   void append(int rows) {
     plan_ = {};
     draws_.clear();
-    piece_ = group_->append_rows(rows, &plan_);
-    if (group_->prompt_left() == 0) group_->start_choices(&runner_, &decoding_);
+    piece_ = group_->append_rows(rows, &prefixes_, kNow, &plan_);
+    if (group_->prompt_left() == 0) group_->start_choices(&pool_, &runner_, &decoding_, &waiting_);
     group_->add_draws(&piece_, kNow, &draws_);
   }
 
@@ -57,6 +57,7 @@ class SequenceGroupTest : public testing::Test {
   const SequenceContext context_{&vocabulary_, &eos_, kTestVocabSize};
   FakeRunner runner_{0, 512, 4};
   StatePool pool_{4};
+  PrefixIndex prefixes_{4, 8, 1000};
   GenerateRequest request_;
   std::vector<std::shared_ptr<TokenStream>> streams_;
   std::unique_ptr<SequenceGroup> group_;
@@ -64,6 +65,7 @@ class SequenceGroupTest : public testing::Test {
   SequenceGroup::Piece piece_;
   std::vector<Draw> draws_;
   Sequences decoding_, ended_;
+  std::vector<std::unique_ptr<SequenceGroup>> waiting_;
 };
 
 TEST_F(SequenceGroupTest, RowsSayWhatIsWanted) {
@@ -71,8 +73,8 @@ TEST_F(SequenceGroupTest, RowsSayWhatIsWanted) {
   request_.logprobs = 2;
   request_.choice = 4;
   make(2);
-  group_->admit(&pool_, kNow);
-  EXPECT_EQ(pool_.num_free(), 2);
+  group_->admit(&pool_, &prefixes_, kNow);
+  EXPECT_EQ(pool_.num_free(), 3) << "one slot reads the prompt";
   append(6);
   EXPECT_EQ(plan_.token_ids, request_.prompt);
   ASSERT_EQ(plan_.segments.size(), 1u);
@@ -115,7 +117,7 @@ TEST_F(SequenceGroupTest, PiecesOfThePromptFeedThePenalties) {
   request_.prompt.push_back('q');
   request_.sampling.repetition_penalty = 2;
   make(2);
-  group_->admit(&pool_, kNow);
+  group_->admit(&pool_, &prefixes_, kNow);
   append(64);
   EXPECT_TRUE(draws_.empty());
   commit();
@@ -138,13 +140,12 @@ TEST_F(SequenceGroupTest, PiecesOfThePromptFeedThePenalties) {
   decoding_.clear();
 }
 
-TEST_F(SequenceGroupTest, ACancelledChoiceFreesASlotAndHarmsNobody) {
+TEST_F(SequenceGroupTest, ACancelledChoiceHarmsNobody) {
   make(3);
-  group_->admit(&pool_, kNow);
-  EXPECT_EQ(pool_.num_free(), 1);
+  group_->admit(&pool_, &prefixes_, kNow);
   streams_[0]->cancel();
   group_->end_unwanted(kNow, &ended_);
-  EXPECT_EQ(pool_.num_free(), 2);
+  EXPECT_EQ(pool_.num_free(), 3);
   ASSERT_EQ(ended_.size(), 1u);
   EXPECT_EQ(ended_[0]->finish(), FinishReason::kCancelled);
   append(6);
@@ -157,14 +158,93 @@ TEST_F(SequenceGroupTest, ACancelledChoiceFreesASlotAndHarmsNobody) {
   for (const auto& stream : streams_) stream->cancel();
 }
 
+TEST_F(SequenceGroupTest, WithoutChoicesItHoldsNoSlot) {
+  make(2);
+  group_->admit(&pool_, &prefixes_, kNow);
+  for (const auto& stream : streams_) stream->cancel();
+  group_->end_unwanted(kNow, &ended_);
+  EXPECT_EQ(pool_.num_free(), 4);
+}
+
+// Five choices and four slots: the fifth reads the prompt's tail again, from the state that was
+// kept of it, when there is a slot.
+TEST_F(SequenceGroupTest, AChoiceWithoutASlotBeginsAtTheKeptState) {
+  request_.prompt.assign(130, 'p');
+  request_.prompt_logprobs = 0;
+  make(5);
+  group_->admit(&pool_, &prefixes_, kNow);
+  append(64);
+  commit();
+  append(66);
+  EXPECT_EQ(plan_.segments[0].keep_slot, plan_.pins.back().slot());
+  const int kept = plan_.segments[0].keep_slot;
+  EXPECT_EQ(draws_.size(), 65u + 4u);
+  EXPECT_EQ(decoding_.size(), 4u);
+  ASSERT_EQ(waiting_.size(), 1u);
+  commit();
+  plan_.clear();
+  decoding_.erase(decoding_.begin());
+
+  group_ = std::move(waiting_[0]);
+  EXPECT_FALSE(group_->first_reading());
+  group_->admit(&pool_, &prefixes_, kNow);
+  EXPECT_EQ(group_->prompt_left(), 2);
+  append(2);
+  ASSERT_EQ(plan_.segments.size(), 1u);
+  EXPECT_EQ(plan_.segments[0].position, 128);
+  EXPECT_EQ(plan_.segments[0].read_slot, kept);
+  EXPECT_EQ(plan_.segments[0].keep_slot, -1);
+  ASSERT_EQ(draws_.size(), 1u) << "the prompt was scored already";
+  EXPECT_EQ(draws_[0].choice, 4u);
+  commit();
+  group_->members()[0]->publish();
+  const TokenUpdate update = *streams_[4]->take();
+  EXPECT_EQ(update.prompt_logprobs.size(), 129u);
+  EXPECT_EQ(update.prompt_tokens_read, 130);
+  EXPECT_EQ(update.text, "a");
+  plan_.clear();
+  decoding_.clear();
+}
+
+// The second of two prompts continues from the first one's state; its own tokens before that feed
+// its penalties.
+TEST_F(SequenceGroupTest, AKeptStateStandsForItsTokens) {
+  request_.prompt.assign(128, 'p');
+  request_.prompt.push_back('q');
+  request_.sampling.repetition_penalty = 2;
+  make(1);
+  EXPECT_EQ(group_->admit(&pool_, &prefixes_, kNow).reused, 0);
+  append(64);
+  commit();
+  append(65);
+  commit();
+  plan_.clear();
+  decoding_.clear();
+  streams_.clear();
+  request_.prompt.back() = 'r';
+  make(1);
+  EXPECT_EQ(group_->admit(&pool_, &prefixes_, kNow).reused, 128);
+  EXPECT_EQ(group_->prompt_left(), 1);
+  append(1);
+  ASSERT_EQ(draws_.size(), 1u);
+  ASSERT_EQ(draws_[0].num_adjustments, 2);
+  EXPECT_EQ(draws_[0].adjustments[0].token, 'p');
+  EXPECT_EQ(draws_[0].adjustments[1].token, 'r');
+  commit();
+  group_->members()[0]->publish();
+  EXPECT_EQ(streams_[0]->take()->prompt_tokens_reused, 128);
+  plan_.clear();
+  decoding_.clear();
+}
+
 TEST_F(SequenceGroupTest, TheStateIsCopiedWhileTheFirstTokensAreUnderWay) {
   request_.stop_token_ids = {'a', 'c'};
   make(4);
-  group_->admit(&pool_, kNow);
+  group_->admit(&pool_, &prefixes_, kNow);
   plan_ = {};
-  piece_ = group_->append_rows(6, &plan_);
+  piece_ = group_->append_rows(6, &prefixes_, kNow, &plan_);
   EXPECT_EQ(runner_.num_copies(), 0);
-  group_->start_choices(&runner_, &decoding_);
+  group_->start_choices(&pool_, &runner_, &decoding_, &waiting_);
   EXPECT_EQ(runner_.num_copies(), 3);
   ASSERT_EQ(decoding_.size(), 4u);
   for (const auto& choice : decoding_) choice->append_row(&plan_);  // a step further
@@ -181,7 +261,7 @@ TEST_F(SequenceGroupTest, TheStateIsCopiedWhileTheFirstTokensAreUnderWay) {
 TEST_F(SequenceGroupTest, ChoicesOfOneTokenTakeNoState) {
   request_.max_tokens = 1;
   make(4);
-  group_->admit(&pool_, kNow);
+  group_->admit(&pool_, &prefixes_, kNow);
   append(6);
   EXPECT_EQ(draws_.size(), 4u);
   commit();
@@ -192,7 +272,7 @@ TEST_F(SequenceGroupTest, ChoicesOfOneTokenTakeNoState) {
 TEST_F(SequenceGroupTest, NoDrawWithoutTokens) {
   request_.max_tokens = 0;
   make(2);
-  group_->admit(&pool_, kNow);
+  group_->admit(&pool_, &prefixes_, kNow);
   append(6);
   EXPECT_TRUE(draws_.empty());
   EXPECT_EQ(num_ended(), 0);  // the prompt is not read yet
@@ -205,7 +285,7 @@ TEST_F(SequenceGroupTest, AConstraintWithoutAWayOnEndsBeforeTheDraw) {
   request_.constraint =
       std::make_unique<TableConstraint>(std::vector<std::vector<int32_t>>{{}, {'a'}});
   make(2);
-  group_->admit(&pool_, kNow);
+  group_->admit(&pool_, &prefixes_, kNow);
   append(6);
   EXPECT_TRUE(draws_.empty());
   commit();
@@ -217,10 +297,10 @@ TEST_F(SequenceGroupTest, AConstraintWithoutAWayOnEndsBeforeTheDraw) {
 TEST_F(SequenceGroupTest, ChoicesEndWhileTheirFirstTokenIsUnderWay) {
   request_.prompt_logprobs = 0;
   make(4);
-  group_->admit(&pool_, kNow);
+  group_->admit(&pool_, &prefixes_, kNow);
   plan_ = {};
-  piece_ = group_->append_rows(6, &plan_);
-  group_->start_choices(&runner_, &decoding_);
+  piece_ = group_->append_rows(6, &prefixes_, kNow, &plan_);
+  group_->start_choices(&pool_, &runner_, &decoding_, &waiting_);
   streams_[1]->cancel();
   for (const auto& choice : decoding_) choice->end_if_unwanted(kNow);
   group_->add_draws(&piece_, kNow, &draws_);
@@ -243,10 +323,10 @@ TEST_F(SequenceGroupTest, ChoicesEndWhileTheirFirstTokenIsUnderWay) {
 TEST_F(SequenceGroupTest, NothingIsDrawnForNobody) {
   request_.prompt_logprobs = 0;
   make(2);
-  group_->admit(&pool_, kNow);
+  group_->admit(&pool_, &prefixes_, kNow);
   plan_ = {};
-  piece_ = group_->append_rows(6, &plan_);
-  group_->start_choices(&runner_, &decoding_);
+  piece_ = group_->append_rows(6, &prefixes_, kNow, &plan_);
+  group_->start_choices(&pool_, &runner_, &decoding_, &waiting_);
   for (const auto& stream : streams_) stream->cancel();
   for (const auto& choice : decoding_) choice->end_if_unwanted(kNow);
   group_->add_draws(&piece_, kNow, &draws_);
@@ -259,11 +339,11 @@ TEST_F(SequenceGroupTest, PiecesAheadOfTheirCommit) {
   request_.prompt.assign(100, 'p');
   request_.prompt_logprobs = 0;
   make(1);
-  group_->admit(&pool_, kNow);
+  group_->admit(&pool_, &prefixes_, kNow);
   append(64);
   EXPECT_EQ(draws_.size(), 64u);
   EXPECT_EQ(group_->prompt_left(), 36);
-  const SequenceGroup::Piece second = group_->append_rows(36, &plan_);
+  const SequenceGroup::Piece second = group_->append_rows(36, &prefixes_, kNow, &plan_);
   EXPECT_EQ(plan_.segments[1].position, 64);
   EXPECT_EQ(plan_.segments[1].first_row, 64);
   commit();
@@ -271,7 +351,7 @@ TEST_F(SequenceGroupTest, PiecesAheadOfTheirCommit) {
   TokenUpdate update = *streams_[0]->take();
   EXPECT_EQ(update.prompt_tokens_read, 64);
   EXPECT_EQ(update.prompt_logprobs.size(), 64u);
-  group_->start_choices(&runner_, &decoding_);
+  group_->start_choices(&pool_, &runner_, &decoding_, &waiting_);
   draws_.clear();
   piece_ = second;
   group_->add_draws(&piece_, kNow, &draws_);

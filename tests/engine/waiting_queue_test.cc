@@ -17,8 +17,9 @@ class WaitingQueueTest : public testing::Test {
  protected:
   // Identifies requests by the length of their prompts.
   void push(int64_t name, int num_choices = 1, int32_t priority = 0,
-            SteadyTime deadline = SteadyTime::max()) {
+            SteadyTime deadline = SteadyTime::max(), bool read_ahead = false) {
     GenerateRequest request;
+    request.reuse.read_ahead = read_ahead;
     request.prompt.assign(name, 1);
     request.priority = priority;
     request.deadline = deadline;
@@ -26,12 +27,13 @@ class WaitingQueueTest : public testing::Test {
     for (int i = 0; i < num_choices; ++i) {
       streams_.push_back(std::make_shared<TokenStream>(8, nullptr));
     }
-    queue_.push(std::make_unique<SequenceGroup>(std::move(request), &context_, streams_, kNow));
+    queue_.push(std::make_unique<SequenceGroup>(std::move(request), &context_, streams_, kNow,
+                                                ++arrivals_));
   }
 
-  // Returns 0 if no request fits.
-  int64_t pop(int num_free_slots = 100) {
-    const auto group = queue_.pop(num_free_slots);
+  // Returns 0 if no request waits.
+  int64_t pop() {
+    const auto group = queue_.pop_request();
     return group == nullptr ? 0 : group->prompt_left();
   }
 
@@ -39,6 +41,7 @@ class WaitingQueueTest : public testing::Test {
   const std::vector<int32_t> eos_{kTestEos};
   const SequenceContext context_{&vocabulary_, &eos_, kTestVocabSize};
   WaitingQueue queue_;
+  uint64_t arrivals_ = 0;
   std::vector<std::shared_ptr<TokenStream>> streams_;  // of the last push
   Sequences ended_;
 };
@@ -50,37 +53,43 @@ TEST_F(WaitingQueueTest, FirstComeFirstServedWithinAPriority) {
   push(4, 1, -5);
   push(5, 1, 5);
   push(6, 1, -5);
-  for (const int64_t name : {4, 6, 1, 3, 2, 5, 0}) EXPECT_EQ(pop(), name);
+  for (const int64_t name : {4, 6, 1, 2, 3, 5, 0}) EXPECT_EQ(pop(), name);
 }
 
-TEST_F(WaitingQueueTest, NobodyGoesPastTheFirst) {
-  push(1, 3);
+TEST_F(WaitingQueueTest, EveryFourthAdmissionIsTheOldest) {
+  push(1, 1, 9);
+  push(2, 1, 8);
+  for (int64_t name = 3; name <= 10; ++name) push(name);
+  for (const int64_t name : {3, 4, 5, 1, 6, 7, 8, 2, 9, 10}) EXPECT_EQ(pop(), name);
+}
+
+TEST_F(WaitingQueueTest, ReadAheadsHaveAQueueOfTheirOwn) {
+  push(1, 1, 0, SteadyTime::max(), true);
+  EXPECT_FALSE(queue_.has_requests());
+  EXPECT_FALSE(queue_.empty());
   push(2);
-  EXPECT_EQ(queue_.num_choices(), 4);
-  EXPECT_EQ(pop(2), 0);
-  push(3, 1, -1);  // but a better priority does
-  EXPECT_EQ(pop(2), 3);
-  EXPECT_EQ(pop(2), 0);
-  EXPECT_EQ(pop(3), 1);
-  EXPECT_EQ(pop(0), 0);
-  EXPECT_EQ(pop(1), 2);
-  EXPECT_EQ(queue_.num_choices(), 0);
+  push(3, 1, 0, SteadyTime::max(), true);
+  EXPECT_EQ(queue_.num_read_aheads(), 2);
+  EXPECT_EQ(pop(), 2);
+  EXPECT_EQ(pop(), 0);
+  EXPECT_EQ(queue_.pop_read_ahead()->prompt_left(), 1);
+  queue_.end_read_aheads(FinishReason::kCancelled, kNow, &ended_);
+  EXPECT_EQ(ended_.size(), 1u);
   EXPECT_TRUE(queue_.empty());
+  EXPECT_EQ(queue_.pop_read_ahead(), nullptr);
 }
 
-TEST_F(WaitingQueueTest, CancelledChoicesNeedNoSlot) {
+TEST_F(WaitingQueueTest, CancelledChoicesLeave) {
   push(1, 3);
   streams_[1]->cancel();
   queue_.end_unwanted(kNow, &ended_);
   ASSERT_EQ(ended_.size(), 1u);
   EXPECT_EQ(ended_[0]->finish(), FinishReason::kCancelled);
-  EXPECT_EQ(queue_.num_choices(), 2);
-  EXPECT_EQ(pop(2), 1);
+  EXPECT_EQ(queue_.pop_request()->num_choices(), 2);
   push(2, 2);
   for (const auto& stream : streams_) stream->cancel();
   queue_.end_unwanted(kNow, &ended_);
   EXPECT_TRUE(queue_.empty());
-  EXPECT_EQ(queue_.num_choices(), 0);
 }
 
 TEST_F(WaitingQueueTest, Deadlines) {
@@ -95,7 +104,6 @@ TEST_F(WaitingQueueTest, Deadlines) {
   queue_.end_unwanted(later, &ended_);
   ASSERT_EQ(ended_.size(), 2u);
   EXPECT_EQ(ended_[1]->finish(), FinishReason::kDeadline);
-  EXPECT_EQ(queue_.num_choices(), 2);
   queue_.end_all(FinishReason::kCancelled, later, &ended_);
   EXPECT_EQ(ended_.size(), 4u);
   EXPECT_TRUE(queue_.empty());
