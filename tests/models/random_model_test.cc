@@ -9,7 +9,7 @@
 #include "models/inspect.h"
 #include "models/mapping/config.h"
 #include "models/mapping/weights.h"
-#include "temp_folder.h"
+#include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {
 namespace {

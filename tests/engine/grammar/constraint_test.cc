@@ -5,7 +5,7 @@
 
 #include <thread>
 
-#include "tests/grammar/grammar_test_util.h"
+#include "tests/engine/grammar/grammar_test_util.h"
 
 namespace deltaserve {
 namespace {

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "engine/grammar/compiled_grammar.h"
-#include "tests/grammar/grammar_test_util.h"
+#include "tests/engine/grammar/grammar_test_util.h"
 
 namespace deltaserve {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/grammar/grammar_test_util.h"
+#include "tests/engine/grammar/grammar_test_util.h"
 
 #include <gtest/gtest.h>
 

@@ -8,7 +8,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
-#include "tests/grammar/grammar_test_util.h"
+#include "tests/engine/grammar/grammar_test_util.h"
 
 namespace deltaserve {
 namespace {

@@ -7,7 +7,7 @@
 #include <regex>
 #include <set>
 
-#include "tests/grammar/grammar_test_util.h"
+#include "tests/engine/grammar/grammar_test_util.h"
 
 namespace deltaserve {
 namespace {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/grammar/grammar_test_util.h"
+#include "tests/engine/grammar/grammar_test_util.h"
 
 namespace deltaserve {
 namespace {

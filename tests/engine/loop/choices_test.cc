@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "engine/loop/engine.h"
-#include "tests/engine/engine_testing.h"
-#include "tests/engine/fake_runner.h"
+#include "tests/engine/loop/engine_testing.h"
+#include "tests/engine/sequence/fake_runner.h"
 
 namespace deltaserve {
 namespace {

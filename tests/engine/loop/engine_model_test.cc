@@ -21,7 +21,7 @@
 #include "engine/loop/model_runner.h"
 #include "engine/step/step_plan.h"
 #include "kernels/base/thread_pool.h"
-#include "tests/engine/fake_runner.h"
+#include "tests/engine/sequence/fake_runner.h"
 #include "tests/models/loaded_model.h"
 
 namespace deltaserve {

@@ -11,8 +11,8 @@
 
 #include "engine/base/limits.h"
 #include "engine/sequence/token_constraint.h"
-#include "tests/engine/engine_testing.h"
-#include "tests/engine/fake_runner.h"
+#include "tests/engine/loop/engine_testing.h"
+#include "tests/engine/sequence/fake_runner.h"
 
 namespace deltaserve {
 namespace {

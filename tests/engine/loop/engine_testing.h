@@ -7,7 +7,7 @@
 #include <string>
 
 #include "engine/loop/engine.h"
-#include "tests/engine/fake_runner.h"
+#include "tests/engine/sequence/fake_runner.h"
 
 namespace deltaserve {
 

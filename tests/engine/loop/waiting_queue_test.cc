@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "tests/engine/fake_runner.h"
+#include "tests/engine/sequence/fake_runner.h"
 
 namespace deltaserve {
 namespace {

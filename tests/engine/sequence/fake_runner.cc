@@ -1,4 +1,4 @@
-#include "tests/engine/fake_runner.h"
+#include "tests/engine/sequence/fake_runner.h"
 
 #include <gtest/gtest.h>
 

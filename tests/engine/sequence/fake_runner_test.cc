@@ -1,5 +1,5 @@
 // Tests that the fake detects the mistakes it exists to detect.
-#include "tests/engine/fake_runner.h"
+#include "tests/engine/sequence/fake_runner.h"
 
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/engine/fake_runner.h"
+#include "tests/engine/sequence/fake_runner.h"
 
 namespace deltaserve {
 namespace {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The gate of kernels that are compiled more often than they are run.
 
-    tests/cuda/compile_gate.py [--arch 90a,120f] [--jobs 2] [--json FILE] [--link] [FILE.cc ...]
+    tests/kernels/cuda/compile_gate.py [--arch 90a,120f] [--jobs 2] [--json FILE] [--link] [FILE.cc ...]
 
 Compiles every file of the CUDA module (or those named) with nvcc for each architecture and reads
 what ptxas says of each kernel. Fails on spilled registers, on a stack frame, on more registers
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../.."))
 FOLDER = os.path.join(ROOT, "kernels/cuda")
 OPTIONS = os.path.join(FOLDER, "nvcc_options.txt")
 SOURCES = os.path.join(FOLDER, "sources.cmake")

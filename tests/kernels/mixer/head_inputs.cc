@@ -1,4 +1,4 @@
-#include "tests/kernels/head_inputs.h"
+#include "tests/kernels/mixer/head_inputs.h"
 
 #include <algorithm>
 #include <cmath>

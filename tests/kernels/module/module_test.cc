@@ -16,7 +16,7 @@
 #include "kernels/module/boundary.h"
 #include "kernels/module/module_backend.h"
 #include "models/model.h"
-#include "tests/cuda/recorded_module.h"
+#include "tests/kernels/module/recorded_module.h"
 
 namespace deltaserve {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/program/backend.h"
 #include "kernels/cuda/program/refusal.h"
-#include "tests/cuda/recorded_module.h"
+#include "tests/kernels/module/recorded_module.h"
 
 namespace deltaserve {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/cuda/recorded_module.h"
+#include "tests/kernels/module/recorded_module.h"
 
 #include <string>
 

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <new>
 
-#include "tests/cuda/recorded_module.h"
+#include "tests/kernels/module/recorded_module.h"
 
 namespace deltaserve {
 namespace {

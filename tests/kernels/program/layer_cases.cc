@@ -1,4 +1,4 @@
-#include "tests/kernels/layer_cases.h"
+#include "tests/kernels/program/layer_cases.h"
 
 #include <limits>
 

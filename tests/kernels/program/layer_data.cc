@@ -1,4 +1,4 @@
-#include "tests/kernels/layer_data.h"
+#include "tests/kernels/program/layer_data.h"
 
 #include <cmath>
 #include <random>

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/program/mixer_call.h"
-#include "tests/kernels/layer_cases.h"
+#include "tests/kernels/program/layer_cases.h"
 #include "tests/reference/mixer_layer.h"
 
 namespace deltaserve {

@@ -1,4 +1,4 @@
-#include "tests/kernels/layer_world.h"
+#include "tests/kernels/program/layer_world.h"
 
 #include <algorithm>
 #include <cmath>

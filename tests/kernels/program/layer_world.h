@@ -3,7 +3,7 @@
 #include <functional>
 #include <vector>
 
-#include "tests/kernels/layer_data.h"
+#include "tests/kernels/program/layer_data.h"
 
 namespace deltaserve {
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <string>
 
-#include "temp_folder.h"
+#include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {
 namespace {

@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "models/model.h"
-#include "temp_folder.h"
+#include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {
 namespace {

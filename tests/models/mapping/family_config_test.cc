@@ -7,7 +7,7 @@
 
 #include "models/mapping/config.h"
 #include "models/model.h"
-#include "temp_folder.h"
+#include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {
 namespace {

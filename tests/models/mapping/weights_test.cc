@@ -7,7 +7,7 @@
 #include <string>
 
 #include "models/inspect.h"
-#include "temp_folder.h"
+#include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "models/tokenizer/sentencepiece_wrapper.h"
 #include "models/tokenizer/text_splitter.h"
-#include "temp_folder.h"
+#include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {
 namespace {

@@ -2,7 +2,7 @@
 """The gRPC front, from outside, by Debian's grpcio.
 
     python3 grpc_test.py --binary build/release/bin/deltaserve --model models/bundled \\
-        --stubs build/release/tests/grpc/stubs [-k NAME]
+        --stubs build/release/tests/server/grpc/stubs [-k NAME]
 
 Starts servers on free ports and stops them.
 """

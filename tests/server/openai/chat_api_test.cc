@@ -7,7 +7,7 @@
 #include <string>
 
 #include "server/openai/response.h"
-#include "tests/server/chat_model.h"
+#include "tests/server/service/chat_model.h"
 
 namespace deltaserve {
 namespace {

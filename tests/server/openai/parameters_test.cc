@@ -8,7 +8,7 @@
 #include "server/openai/chat_api.h"
 #include "server/openai/completions_api.h"
 #include "server/openai/response.h"
-#include "tests/server/chat_model.h"
+#include "tests/server/service/chat_model.h"
 
 namespace deltaserve {
 namespace {

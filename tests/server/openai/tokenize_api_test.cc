@@ -6,7 +6,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "server/openai/response.h"
-#include "tests/server/chat_model.h"
+#include "tests/server/service/chat_model.h"
 
 namespace deltaserve {
 namespace {

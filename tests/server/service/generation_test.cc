@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/service/service_testing.h"
+#include "tests/server/service/service_testing.h"
 
 namespace deltaserve {
 namespace {

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "server/service/services.h"
-#include "tests/engine/engine_testing.h"
+#include "tests/engine/loop/engine_testing.h"
 
 namespace deltaserve {
 

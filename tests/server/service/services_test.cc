@@ -7,7 +7,7 @@
 #include <future>
 #include <memory>
 
-#include "tests/service/service_testing.h"
+#include "tests/server/service/service_testing.h"
 
 namespace deltaserve {
 namespace {

@@ -6,7 +6,7 @@
 #include <boost/json/parse.hpp>
 
 #include "engine/grammar/grammar_cache.h"
-#include "tests/server/chat_model.h"
+#include "tests/server/service/chat_model.h"
 
 namespace deltaserve {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "template_testing.h"
+#include "tests/server/template/template_testing.h"
 
 namespace deltaserve {
 namespace {

@@ -1,4 +1,4 @@
-// Templates against what Jinja2 makes of them; see template_cases/make_cases.py.
+// Templates against what Jinja2 makes of them; see cases/make_cases.py.
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
@@ -6,7 +6,7 @@
 #include <sstream>
 #include <string>
 
-#include "template_testing.h"
+#include "tests/server/template/template_testing.h"
 
 namespace deltaserve {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 namespace json = boost::json;
 
 json::object read_cases(const std::string& name) {
-  std::ifstream file(std::string(DELTASERVE_SOURCE_DIR) + "/tests/server/template_cases/" + name);
+  std::ifstream file(std::string(DELTASERVE_SOURCE_DIR) + "/tests/server/template/cases/" + name);
   std::ostringstream text;
   text << file.rdbuf();
   return json::parse(text.str()).as_object();

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "template_testing.h"
+#include "tests/server/template/template_testing.h"
 
 namespace deltaserve {
 namespace {

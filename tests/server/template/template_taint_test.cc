@@ -5,7 +5,7 @@
 #include <string>
 
 #include "server/template/tainted_text.h"
-#include "template_testing.h"
+#include "tests/server/template/template_testing.h"
 
 namespace deltaserve {
 namespace {

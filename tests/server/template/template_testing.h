@@ -10,7 +10,7 @@
 
 namespace deltaserve {
 
-// What template_cases/make_cases.py gives as well; the clock stands at 26 July 2024.
+// What cases/make_cases.py gives as well; the clock stands at 26 July 2024.
 inline TrustedVariables trusted_variables() {
   TrustedVariables trusted;
   trusted.texts = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};

@@ -8,9 +8,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "tests/kernels/head_inputs.h"
-#include "tests/kernels/layer_world.h"
-#include "tests/kernels/targets.h"
+#include "tests/kernels/cpu/base/targets.h"
+#include "tests/kernels/mixer/head_inputs.h"
+#include "tests/kernels/program/layer_world.h"
 
 namespace deltaserve {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "kernels/base/dtype.h"
 #include "kernels/cpu/matmul/matmul_support.h"
-#include "tests/kernels/targets.h"
+#include "tests/kernels/cpu/base/targets.h"
 
 namespace deltaserve {
 namespace {

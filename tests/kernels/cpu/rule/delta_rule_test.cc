@@ -8,8 +8,8 @@
 
 #include "kernels/cpu/base/aligned.h"
 #include "kernels/cpu/rule/delta_rule_cpu.h"
-#include "tests/kernels/head_inputs.h"
-#include "tests/kernels/targets.h"
+#include "tests/kernels/cpu/base/targets.h"
+#include "tests/kernels/mixer/head_inputs.h"
 #include "tests/reference/recurrences.h"
 
 namespace deltaserve {

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/device/simt.h"
-#include "tests/cuda/layer_device.h"
+#include "tests/kernels/cuda/layer/layer_device.h"
 
 namespace deltaserve {
 namespace {

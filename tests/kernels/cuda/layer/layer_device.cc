@@ -1,4 +1,4 @@
-#include "tests/cuda/layer_device.h"
+#include "tests/kernels/cuda/layer/layer_device.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 
 #include "kernels/cuda/layer/mixer_layer.h"
 #include "kernels/cuda/rule/delta_prefill.h"
-#include "tests/kernels/head_inputs.h"
+#include "tests/kernels/mixer/head_inputs.h"
 
 namespace deltaserve {
 namespace {

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "kernels/cuda/rule/layer_call.h"
-#include "tests/kernels/layer_world.h"
+#include "tests/kernels/program/layer_world.h"
 
 namespace deltaserve {
 

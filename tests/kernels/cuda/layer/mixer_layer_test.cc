@@ -8,7 +8,7 @@
 
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/rule/delta_prefill.h"
-#include "tests/cuda/layer_device.h"
+#include "tests/kernels/cuda/layer/layer_device.h"
 
 namespace deltaserve {
 namespace {

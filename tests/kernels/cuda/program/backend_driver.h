@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "kernels/cuda/program/backend.h"
-#include "tests/cuda/logged_runtime.h"
-#include "tests/cuda/program_builder.h"
+#include "tests/kernels/cuda/device/logged_runtime.h"
+#include "tests/kernels/cuda/self_test/program_builder.h"
 
 namespace deltaserve::cuda {
 

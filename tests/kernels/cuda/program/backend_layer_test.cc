@@ -8,7 +8,7 @@
 #include "kernels/base/thread_pool.h"
 #include "kernels/cuda/program/backend.h"
 #include "kernels/cuda/rule/delta_prefill.h"
-#include "tests/cuda/program_builder.h"
+#include "tests/kernels/cuda/self_test/program_builder.h"
 
 namespace deltaserve::cuda {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "kernels/base/thread_pool.h"
 #include "kernels/cuda/program/step_memory.h"
-#include "tests/cuda/backend_driver.h"
+#include "tests/kernels/cuda/program/backend_driver.h"
 
 namespace deltaserve::cuda {
 namespace {

@@ -12,7 +12,7 @@
 #ifndef __CUDACC__
 #include "kernels/cuda/matmul/matmul_library_host.h"
 #endif
-#include "tests/cuda/backend_driver.h"
+#include "tests/kernels/cuda/program/backend_driver.h"
 
 namespace deltaserve::cuda {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "kernels/cuda/rule/prefill_chain.h"
-#include "tests/cuda/prefill_world.h"
+#include "tests/kernels/cuda/rule/prefill_world.h"
 
 namespace deltaserve {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/cuda/prefill_world.h"
+#include "tests/kernels/cuda/rule/prefill_world.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "kernels/cuda/rule/delta_prefill.h"
-#include "tests/kernels/head_inputs.h"
+#include "tests/kernels/mixer/head_inputs.h"
 
 namespace deltaserve {
 

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "tests/cuda/backend_driver.h"
+#include "tests/kernels/cuda/program/backend_driver.h"
 
 namespace deltaserve::cuda {
 namespace {

@@ -349,7 +349,7 @@ CONVERSATIONS = {
 
 def model_sources():
     sources = {path.stem: path.read_text() for path in sorted(HERE.glob("*.jinja"))}
-    bundled = HERE.parents[2] / "models" / "bundled" / "tokenizer_config.json"
+    bundled = HERE.parents[3] / "models" / "bundled" / "tokenizer_config.json"
     sources["bundled"] = json.loads(bundled.read_text())["chat_template"]
     return sources
 
