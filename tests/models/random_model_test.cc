@@ -169,5 +169,15 @@ TEST(RandomModel, Errors) {
             std::string::npos);
 }
 
+TEST(Inspect, BundledModel) {
+  const std::string folder = DELTASERVE_BUNDLED_MODEL;
+  const auto text = describe_model(folder);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_NE(text->find("Q-Delta (canonical)"), std::string::npos) << *text;
+  EXPECT_NE(text->find("4,696,740"), std::string::npos) << *text;
+  EXPECT_NE(text->find("373,248"), std::string::npos) << *text;
+  EXPECT_EQ(text->find(" \n"), std::string::npos) << *text;
+}
+
 }  // namespace
 }  // namespace deltaserve

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "models/mapping/config.h"
-#include "models/model.h"
 #include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {

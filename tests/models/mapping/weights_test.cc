@@ -6,7 +6,6 @@
 #include <functional>
 #include <string>
 
-#include "models/inspect.h"
 #include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {
@@ -272,16 +271,6 @@ TEST(BindWeights, TheShapeOfTheGateDecides) {
         settled_config(config_of("gated_deltanet", R"(, "ccq": {"gate": "shared"})"), *checkpoint);
     EXPECT_EQ(bind_weights(said, *checkpoint).ok(), gate == Gate::kShared);
   }
-}
-
-TEST(BindWeights, BundledModel) {
-  const std::string folder = DELTASERVE_BUNDLED_MODEL;
-  const auto text = describe_model(folder);
-  ASSERT_TRUE(text.ok()) << text.status();
-  EXPECT_NE(text->find("Q-Delta (canonical)"), std::string::npos) << *text;
-  EXPECT_NE(text->find("4,696,740"), std::string::npos) << *text;
-  EXPECT_NE(text->find("373,248"), std::string::npos) << *text;
-  EXPECT_EQ(text->find(" \n"), std::string::npos) << *text;
 }
 
 }  // namespace

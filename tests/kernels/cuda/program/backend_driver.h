@@ -12,6 +12,7 @@
 
 #include "kernels/cuda/program/backend.h"
 #include "tests/kernels/cuda/device/logged_runtime.h"
+#include "tests/kernels/cuda/self_test/layer_shapes.h"
 #include "tests/kernels/cuda/self_test/program_builder.h"
 
 namespace deltaserve::cuda {
@@ -176,28 +177,6 @@ inline bool same(const std::vector<DrawResult>& a, const std::vector<DrawResult>
 }
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-// A layer for which both fast kernels are there.
-inline MixerShape provable_shape() {
-  MixerShape shape;
-  shape.kind = MixerKind::kQDelta;
-  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = 1;
-  shape.decay_heads = shape.beta_heads = 1;
-  shape.decay_gate = DecayGate::kSoftplus;
-  shape.key_dim = shape.value_dim = 64;
-  shape.conv_width = 4;
-  shape.scale = 0.125f;
-  return shape;
-}
-// One for which there is none.
-inline MixerShape plain_shape(int32_t key_dim = 16) {
-  MixerShape shape;
-  shape.kind = MixerKind::kLinearAttention;
-  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = 1;
-  shape.key_dim = shape.value_dim = key_dim;
-  shape.normalised = true;
-  return shape;
 }
 
 }  // namespace deltaserve::cuda

@@ -5,7 +5,8 @@
 
 #include <string>
 
-#include "tests/kernels/cuda/program/backend_driver.h"
+#include "tests/kernels/cuda/device/logged_runtime.h"
+#include "tests/kernels/cuda/self_test/layer_shapes.h"
 
 namespace deltaserve::cuda {
 namespace {
