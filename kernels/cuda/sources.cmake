@@ -1,5 +1,5 @@
 # The files of the CUDA backend, in the one list of them: of the module, of the emulation that tests
-# build, and of tests/cuda/compile_gate.py.
+# build, and of tests/kernels/cuda/compile_gate.py.
 set(cuda_sources
   program/backend.cc layer/conditioning.cc layer/decode_layer.cc rule/delta_prefill.cc rule/delta_steps.cc draw/draw_memory.cc layer/features.cc
   draw/draw.cc self_test/layer_self_test.cc matmul/library_self_test.cc matmul/matmul_plain.cc matmul/matmul_tensor.cc layer/mixer_layer.cc layer/output_norm.cc
