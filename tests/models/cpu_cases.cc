@@ -1,0 +1,9 @@
+#include "tests/models/test_backend.h"
+
+namespace deltaserve {
+
+std::unique_ptr<Backend> make_test_backend(ThreadPool* threads) {
+  return make_cpu_backend(threads);
+}
+
+}  // namespace deltaserve
