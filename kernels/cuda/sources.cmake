@@ -12,4 +12,4 @@ set(cuda_host_sources matmul/matmul_library_host.cc device/runtime_host.cc devic
 # What a module has beside the backend.
 set(cuda_module_sources module/module.cc)
 # Of kernels/, which modules compile for themselves.
-set(cuda_common_sources ../program/program.cc ../program/step.cc ../program/state_layout.cc)
+set(cuda_common_sources ../program/program.cc ../program/slot_check.cc ../program/step.cc ../program/state_layout.cc)

@@ -26,6 +26,7 @@ struct Piece {
   int begin;
   int end;
   RowKind kind = kJobs[job].decode ? RowKind::kDecode : RowKind::kPrefill;
+  int keep_slot = -1;
 };
 
 std::vector<Piece> whole_jobs() {
@@ -54,6 +55,7 @@ class StepRunner {
     for (int job = 0; job < kNumJobs; ++job) {
       out_.emplace_back(static_cast<size_t>(kJobs[job].rows * columns()), NAN);
       slot_.push_back(slot_of(job));
+      kept_.push_back(-1);
     }
   }
 
@@ -67,7 +69,8 @@ class StepRunner {
       const int slot = slot_[piece.job];
       slot_[piece.job] += slot_shift;
       segments.push_back({piece.kind, slot, slot + slot_shift, rows, piece.end - piece.begin,
-                          job.history + piece.begin});
+                          job.history + piece.begin, piece.keep_slot});
+      if (piece.keep_slot >= 0) kept_[piece.job] = piece.keep_slot;
       projected.insert(projected.end(), world_.projected_row(piece.job, piece.begin),
                        world_.projected_row(piece.job, piece.end));
       rows += piece.end - piece.begin;
@@ -107,11 +110,23 @@ class StepRunner {
     return same(state(job), other.state(job), static_cast<size_t>(world_.slot_floats()));
   }
 
+  // Compares the state that a job has kept with its state in another run.
+  bool same_kept(const StepRunner& other, int job) const {
+    return same_state(world_.state_layout(), slots_.get() + kept_[job] * world_.slot_floats(),
+                      other.state(job));
+  }
+  // Takes a job back to row `row`, behind which its state was kept, and forgets the rest.
+  void go_back_to_kept(int job, int row) {
+    slot_[job] = kept_[job];
+    std::fill(out_[job].begin() + row * columns(), out_[job].end(), NAN);
+  }
+
   // Compares the slots of no sequence, and the other layer's states.
   bool same_foreign_states() const {
     const auto floats = static_cast<size_t>(world_.slot_floats());
     for (int slot = 0; slot < kNumSlots; ++slot) {
-      const bool owned = std::find(slot_.begin(), slot_.end(), slot) != slot_.end();
+      const bool owned = std::find(slot_.begin(), slot_.end(), slot) != slot_.end() ||
+                         std::find(kept_.begin(), kept_.end(), slot) != kept_.end();
       const size_t foreign =
           owned ? static_cast<size_t>(world_.state_layout().state.offset) : floats;
       if (!same(slots_.get() + slot * floats, world_.before().data() + slot * floats, foreign)) {
@@ -168,6 +183,7 @@ class StepRunner {
   cpu::MixerRunner runner_;
   cpu::AlignedArray<float> slots_;
   std::vector<int> slot_;  // by job
+  std::vector<int> kept_;  // by job, the slot of its kept state; -1 = none
   std::vector<std::vector<float>> out_;
 };
 
@@ -251,6 +267,31 @@ TEST_P(MixerLayerTest, AStateMayGoOnInAnotherSlot) {
   moved.step(whole_jobs(), 1);
   for (int job = 0; job < kNumJobs; ++job) EXPECT_TRUE(moved.same_job(in_place, job)) << job;
   EXPECT_TRUE(moved.same_foreign_states());
+}
+
+// A kept state has the bits of a step that ends there, and goes on with those of the whole job.
+TEST_P(MixerLayerTest, AKeptStateIsThatOfAStepThatEndsThere) {
+  std::vector<Piece> keeping = whole_jobs();
+  std::vector<Piece> fronts, rests;
+  for (Piece& piece : keeping) {
+    const int end = piece.end / kChunkTokens * kChunkTokens;
+    if (end == 0) continue;
+    piece.keep_slot = slot_of(piece.job) + 1;  // which nobody uses
+    fronts.push_back({piece.job, 0, end});
+    if (end < piece.end) rests.push_back({piece.job, end, piece.end});
+  }
+  StepRunner whole(world_);
+  whole.step(whole_jobs());
+  StepRunner ends(world_);
+  ends.step(fronts);
+  StepRunner keeps(world_, 2);
+  keeps.step(keeping);
+  EXPECT_TRUE(keeps.same_foreign_states());
+  for (int job = 0; job < kNumJobs; ++job) EXPECT_TRUE(keeps.same_job(whole, job)) << job;
+  for (const Piece& front : fronts) EXPECT_TRUE(keeps.same_kept(ends, front.job)) << front.job;
+  for (const Piece& rest : rests) keeps.go_back_to_kept(rest.job, rest.begin);
+  keeps.step(rests);
+  for (const Piece& rest : rests) EXPECT_TRUE(keeps.same_job(whole, rest.job)) << rest.job;
 }
 
 std::string name_of(const testing::TestParamInfo<LayerCase>& info) {

@@ -104,6 +104,7 @@ LayerDevice::LayerDevice(const World& world, StateFormat format, const cuda::Lay
   for (int job = 0; job < kNumJobs; ++job) {
     out_.emplace_back(size(kJobs[job].rows * columns()), NAN);
     slot_.push_back(slot_of(job));
+    kept_.push_back(-1);
   }
 }
 
@@ -174,9 +175,10 @@ void LayerDevice::step(const std::vector<Piece>& pieces, int slot_shift) {
       projected.insert(projected.end(), size(count * world_.layer().projection.columns), NAN);
     } else {
       int& slot = slot_[size(piece.job)];
-      segments.push_back(
-          {kind, slot, slot + slot_shift, rows, count, kJobs[piece.job].history + piece.begin});
+      segments.push_back({kind, slot, slot + slot_shift, rows, count,
+                          kJobs[piece.job].history + piece.begin, piece.keep_slot});
       slot += slot_shift;
+      if (piece.keep_slot >= 0) kept_[size(piece.job)] = piece.keep_slot;
       projected.insert(projected.end(), world_.projected_row(piece.job, piece.begin),
                        world_.projected_row(piece.job, piece.end));
     }
@@ -247,9 +249,21 @@ bool LayerDevice::same_job(const LayerDevice& other, int job) const {
   return same(state(job), other.state(job), size(layout_.floats));
 }
 
+bool LayerDevice::same_kept(const LayerDevice& other, int job) const {
+  return same_state(layout_.layers[1], slots_.data() + kept_[size(job)] * layout_.floats,
+                    other.state(job));
+}
+
+void LayerDevice::go_back_to_kept(int job, int row) {
+  slot_[size(job)] = kept_[size(job)];
+  std::vector<float>& out = out_[size(job)];
+  std::fill(out.begin() + row * columns(), out.end(), NAN);
+}
+
 bool LayerDevice::same_foreign_states() const {
   for (int i = 0; i < kNumSlots; ++i) {
-    const bool owned = std::find(slot_.begin(), slot_.end(), i) != slot_.end();
+    const bool owned = std::find(slot_.begin(), slot_.end(), i) != slot_.end() ||
+                       std::find(kept_.begin(), kept_.end(), i) != kept_.end();
     const int64_t floats = owned ? layout_.layers[1].state.offset : layout_.floats;
     const int64_t at = i * layout_.floats;
     if (!same(slots_.data() + at, before_.data() + at, size(floats))) return false;

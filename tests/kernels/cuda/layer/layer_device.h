@@ -13,6 +13,7 @@ struct Piece {
   int begin;
   int end;
   bool decode;
+  int keep_slot = -1;
 };
 // As many rows of a segment that belongs to nobody.
 inline constexpr int kPadding = -1;
@@ -36,6 +37,10 @@ class LayerDevice {
   double state_error(int job) const;
 
   bool same_job(const LayerDevice& other, int job) const;
+  // Compares the state that a job has kept with its state on another device.
+  bool same_kept(const LayerDevice& other, int job) const;
+  // Takes a job back to row `row`, behind which its state was kept, and forgets the rest.
+  void go_back_to_kept(int job, int row);
   // What nobody may touch: slots that no sequence is in, and the other layer's states.
   bool same_foreign_states() const;
 
@@ -58,6 +63,7 @@ class LayerDevice {
   StateLayout layout_;
   std::vector<float> slots_, before_;
   std::vector<int> slot_;  // of each job
+  std::vector<int> kept_;  // of each job, the slot of its kept state; -1 = none
   std::vector<std::vector<float>> out_;
 };
 

@@ -59,6 +59,35 @@ void expect_near_truth(const LayerDevice& device, const std::vector<int>& jobs, 
   EXPECT_TRUE(device.same_foreign_states());
 }
 
+// A kept state has the bits of a step that ends there, and goes on with those of the whole job.
+void expect_kept_states(const World& world, StateFormat format, const cuda::LayerPaths& paths) {
+  std::vector<Piece> pieces, fronts, rests;
+  for (const int job : jobs_of(Jobs::kAll)) {
+    Piece piece = whole_job(job);
+    const int end = piece.end / kChunkTokens * kChunkTokens;
+    if (end > 0) {
+      piece.keep_slot = slot_of(job) + 1;  // which nobody uses
+      fronts.push_back({job, 0, end, false});
+      rests.push_back({job, end, piece.end, false});
+    }
+    pieces.push_back(piece);
+  }
+  LayerDevice whole(world, format, paths);
+  for (const Piece& front : fronts) whole.step({whole_job(front.job)});
+  LayerDevice ends(world, format, paths);
+  ends.step(fronts);
+  LayerDevice keeps(world, format, paths);
+  keeps.step(with_padding(pieces));
+  EXPECT_TRUE(keeps.same_foreign_states());
+  for (const Piece& front : fronts) {
+    EXPECT_TRUE(keeps.same_job(whole, front.job)) << front.job;
+    EXPECT_TRUE(keeps.same_kept(ends, front.job)) << front.job;
+    keeps.go_back_to_kept(front.job, front.end);
+  }
+  keeps.step(rests);
+  for (const Piece& rest : rests) EXPECT_TRUE(keeps.same_job(whole, rest.job)) << rest.job;
+}
+
 class ThreadOrder {
  public:
   explicit ThreadOrder(simt::host::Order order) { simt::host::set_order(order); }
@@ -92,6 +121,10 @@ TEST_P(CudaMixerLayer, EqualsReferenceWhereverItIsCut) {
     cut.step({{job, kChunkTokens, kJobs[job].rows, false}});
     EXPECT_TRUE(cut.same_job(device, job)) << job;
   }
+}
+
+TEST_P(CudaMixerLayer, AKeptStateIsThatOfAStepThatEndsThere) {
+  expect_kept_states(world_, StateFormat::kF32, {});
 }
 
 // One token a step, all sequences together.
@@ -179,6 +212,10 @@ TEST_P(CudaMixerLayerStates, InBf16) {
   expect_near_truth(device, jobs, kBf16Tolerance);
 }
 
+TEST_P(CudaMixerLayerStates, AreKeptInBf16) {
+  expect_kept_states(world_, StateFormat::kBf16, {});
+}
+
 std::string name_of(const testing::TestParamInfo<LayerCase>& info) {
   return info.param.name;
 }
@@ -260,6 +297,10 @@ TEST_P(CudaWideMixerLayer, EqualsReference) {
   expect_near_truth(device, jobs, kTolerance);
 }
 
+TEST_P(CudaWideMixerLayer, AKeptStateIsThatOfAStepThatEndsThere) {
+  expect_kept_states(world_, StateFormat::kF32, {});
+}
+
 INSTANTIATE_TEST_SUITE_P(All, CudaWideMixerLayer, testing::ValuesIn(wide_cases()), name_of);
 
 // Layers whose prefill takes q, k and v as images in bf16: with that the truth knows nothing of, so
@@ -313,6 +354,11 @@ TEST_P(CudaImageMixerLayer, EqualsReferenceWhereverItIsCut) {
     }
     EXPECT_TRUE(cut.same_job(device, job)) << job;
   }
+}
+
+TEST_P(CudaImageMixerLayer, AKeptStateIsThatOfAStepThatEndsThere) {
+  const ThreadOrder order(simt::host::Order::kBackward);
+  expect_kept_states(world_, StateFormat::kF32, kPaths);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CudaImageMixerLayer, testing::ValuesIn(image_cases()), name_of);

@@ -81,6 +81,23 @@ TEST_P(DeltaPrefill, EqualsTheRecurrence) {
   }
 }
 
+// The state behind the last whole chunk has the bits of a step that ends there, with and without
+// rows behind it, and the step's own results do not change.
+void expect_kept_states(const PrefillCase& c, PrefillPath path) {
+  const std::vector<int> lengths = {130, 64};
+  PrefillWorld whole(c, lengths);
+  whole.step_all(path);
+  PrefillWorld ends(c, lengths);
+  ends.step(path, {{0, 0, 128}, {1, 0, 64}});
+  PrefillWorld keeps(c, lengths);
+  keeps.step(path, {{0, 0, 130, true}, {-1, 0, 3}, {1, 0, 64, true}});
+  for (int s = 0; s < 2; ++s) {
+    EXPECT_TRUE(same_bits(keeps.out(s), whole.out(s))) << s;
+    EXPECT_TRUE(same_bits(keeps.state(s), whole.state(s))) << s;
+    EXPECT_TRUE(same_bits(keeps.kept_state(s), ends.state(s))) << s;
+  }
+}
+
 class Invariance : public DeltaPrefill {};
 
 // Of one sequence, bits: alone, between others, cut on the grid, from slot to slot, threads in
@@ -101,6 +118,10 @@ TEST_P(Invariance, BitsDependOnTheOwnSequenceOnly) {
     EXPECT_TRUE(same_bits(apart.out(s), together.out(s))) << s;
     EXPECT_TRUE(same_bits(apart.state(s), together.state(s))) << s;
   }
+}
+
+TEST_P(Invariance, AKeptStateIsThatOfAStepThatEndsThere) {
+  expect_kept_states(prefill(), path_);
 }
 
 TEST_P(Invariance, RowsDoNotSeeLaterRows) {
@@ -136,6 +157,10 @@ TEST_P(Bf16State, IsRoundedOnTheGrid) {
     EXPECT_TRUE(same_bits(narrow.out(s), wide.out(s))) << s;
     EXPECT_TRUE(same_bits(narrow.state(s), wide.state(s))) << s;
   }
+}
+
+TEST_P(Bf16State, IsKeptAsAStepThatEndsThereLeavesIt) {
+  expect_kept_states(prefill(), path_);
 }
 
 bool has_path(PrefillPath path, const HeadCase& head) {

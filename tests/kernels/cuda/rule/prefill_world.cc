@@ -201,6 +201,7 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, 
       segment.read_slot = sequence.slot;
       segment.write_slot = sequence.slot += slot_shift;
       segment.position = sequence.position + part.begin;
+      if (part.keeps) segment.keep_slot = keep_slot(part.sequence);
     }
     memory.segments.push_back(segment);
     for (int i = 0; i < count; ++i) {
@@ -256,6 +257,7 @@ void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, 
     if (part.sequence >= 0) {
       std::copy_n(from, count, &sequences_[part.sequence].out[part.begin * width]);
       owned[sequences_[part.sequence].slot] = true;
+      if (part.keeps) owned[keep_slot(part.sequence)] = true;
     } else {
       for (int64_t i = 0; i < count; ++i) ASSERT_EQ(from[i], 0.0f) << "padding";
     }
@@ -288,11 +290,11 @@ void PrefillWorld::round_states() {
   }
 }
 
-std::vector<float> PrefillWorld::state(int sequence) const {
+std::vector<float> PrefillWorld::slot_state(int slot) const {
   std::vector<float> all;
   for (int h = 0; h < kHeads; ++h) {
     for (int64_t i = 0; i < value_dim() * padded_to_16(shape_.key_dim); ++i) {
-      all.push_back(stored(sequences_[sequence].slot, h, i));
+      all.push_back(stored(slot, h, i));
     }
   }
   return all;

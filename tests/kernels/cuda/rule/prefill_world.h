@@ -19,6 +19,7 @@ struct Part {
   int sequence;
   int begin;
   int end;
+  bool keeps = false;  // the state behind its last whole chunk
 };
 
 class PrefillWorld {
@@ -42,7 +43,8 @@ class PrefillWorld {
 
   // Bits.
   const std::vector<float>& out(int sequence) const { return sequences_[sequence].out; }
-  std::vector<float> state(int sequence) const;
+  std::vector<float> state(int sequence) const { return slot_state(sequences_[sequence].slot); }
+  std::vector<float> kept_state(int sequence) const { return slot_state(keep_slot(sequence)); }
 
  private:
   struct Sequence {
@@ -58,6 +60,9 @@ class PrefillWorld {
   reference::HeadInputs make_inputs(int sequence, int head, int tokens) const;
   void fill_row(const Sequence& sequence, int token, int64_t row, Memory& memory) const;
   void* state_of(int slot, int head);
+  std::vector<float> slot_state(int slot) const;
+  // An even slot, which belongs to nobody else.
+  static int keep_slot(int sequence) { return 2 * sequence + 2; }
   float stored(int slot, int head, int64_t element) const;
   int value_dim() const {
     return case_.rule == cuda::Rule::kLayer ? shape_.value_dim : shape_.key_dim;
