@@ -1,6 +1,7 @@
 #include "engine/reuse/prefix_index.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "kernels/base/check.h"
@@ -10,19 +11,20 @@ namespace deltaserve {
 namespace {
 
 // How many uses a state is expected to have before it had any.
-float prior(SnapshotKind kind) {
+double prior(SnapshotKind kind) {
   switch (kind) {
     case SnapshotKind::kBoundary:
     case SnapshotKind::kMark:
-    case SnapshotKind::kReadAhead: return 0.5f;
-    case SnapshotKind::kDivergence: return 0.4f;
-    case SnapshotKind::kPromptEnd: return 0.3f;
-    case SnapshotKind::kLadder: return 0.05f;
+    case SnapshotKind::kReadAhead: return 0.5;
+    case SnapshotKind::kDivergence: return 0.4;
+    case SnapshotKind::kPromptEnd: return 0.3;
+    case SnapshotKind::kLadder: return 0.05;
   }
   return 0;
 }
 
 constexpr double kYoungSeconds = 60;  // ages below this one count alike
+constexpr double kHalfLife = 200;     // of hits, in seconds
 
 }  // namespace
 
@@ -74,6 +76,10 @@ const PrefixKey& PrefixIndex::Entry::key() const {
   return (*keys)[static_cast<size_t>(position / kChunkTokens - 1)];
 }
 
+double PrefixIndex::Entry::hits_at(Time now) const {
+  return hits * std::exp2(-std::chrono::duration<double>(now - used).count() / kHalfLife);
+}
+
 PrefixIndex::Found PrefixIndex::find(const PrefixKeys& keys, Time now) {
   Found found;
   size_t count = keys->size();
@@ -82,7 +88,7 @@ PrefixIndex::Found PrefixIndex::find(const PrefixKeys& keys, Time now) {
   const int best = longest(keys, static_cast<int64_t>(keys->size()) * kChunkTokens);
   if (best < 0) return found;
   Entry& entry = entries_[best];
-  entry.hits += 1;
+  entry.hits = entry.hits_at(now) + 1;
   entry.used = now;
   found.seen = std::max(found.seen, entry.position);
   found.pin = SnapshotPin(this, best);
@@ -101,12 +107,14 @@ void PrefixIndex::see(const PrefixKeys& keys) {
 }
 
 SnapshotPin PrefixIndex::keep(const PrefixKeys& keys, int64_t position, SnapshotKind kind,
-                              const PrefixOwner& owner, float uses, Time now) {
+                              const PrefixOwner& owner, double uses, Time now) {
   DS_CHECK(position > 0 && position % kChunkTokens == 0);
   DS_CHECK(position / kChunkTokens <= static_cast<int64_t>(keys->size()));
   if (const int kept = entry_of(keys, position); kept >= 0) {
-    if (prior(kind) > prior(entries_[kept].kind)) entries_[kept].kind = kind;
-    entries_[kept].used = now;
+    Entry& entry = entries_[kept];
+    if (prior(kind) > prior(entry.kind)) entry.kind = kind;
+    entry.hits = entry.hits_at(now);
+    entry.used = now;
     return {};
   }
   Entry wanted;
@@ -168,7 +176,7 @@ int64_t PrefixIndex::saved_tokens(const Entry& entry) const {
 
 double PrefixIndex::value(const Entry& entry, Time now) const {
   const double idle = std::chrono::duration<double>(now - entry.used).count();
-  const double uses = entry.hits + prior(entry.kind);
+  const double uses = entry.hits_at(now) + prior(entry.kind);
   return static_cast<double>(saved_tokens(entry)) * uses / (std::max(idle, 0.0) + kYoungSeconds);
 }
 

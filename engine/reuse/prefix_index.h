@@ -5,8 +5,10 @@
 //
 //   tokens that only it saves * (hits + prior of its kind) / (seconds since its last use + 60)
 //
-// where "tokens that only it saves" are those behind the nearest kept state of the same prompt. All
-// states have the same size, so the least valuable one goes first.
+// where "tokens that only it saves" are those behind the nearest kept state of the same prompt, and
+// hits fade by half every few minutes: otherwise the ends of conversations that went on from there
+// long ago would keep out those that go on now. All states have the same size, so the least
+// valuable one goes first.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -73,7 +75,7 @@ class PrefixIndex {
   // is found: the step that writes it must be queued before any that reads it. `uses` says how
   // often it is known to be needed.
   SnapshotPin keep(const PrefixKeys& keys, int64_t position, SnapshotKind kind,
-                   const PrefixOwner& owner, float uses, Time now);
+                   const PrefixOwner& owner, double uses, Time now);
   // Pins the state of exactly these tokens; empty if it is not kept.
   SnapshotPin pin(const PrefixKeys& keys, int64_t position);
 
@@ -93,11 +95,12 @@ class PrefixIndex {
     int parent = -1;       // entry of the nearest kept state of fewer tokens that it goes on from
     SnapshotKind kind = SnapshotKind::kLadder;
     PrefixOwner owner{};
-    float hits = 0;
+    double hits = 0;  // at the time `used`
     Time used;
     int pins = 0;
 
     const PrefixKey& key() const;
+    double hits_at(Time now) const;
   };
 
   int entry_of(const PrefixKeys& keys, int64_t position) const;

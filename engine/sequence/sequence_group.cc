@@ -123,7 +123,7 @@ bool SequenceGroup::unwanted() const {
 int32_t SequenceGroup::keep_slot(int* num_tokens, PrefixIndex* index, SteadyTime now,
                                  StepPlan* plan) {
   const int64_t end = num_given_tokens_ + *num_tokens;
-  const auto others = static_cast<float>(choices_.size() - 1);
+  const auto others = static_cast<double>(choices_.size() - 1);
   while (!keep_.empty() && keep_.front().position <= end) {
     const KeepPoint point = keep_.front();
     keep_.erase(keep_.begin());
