@@ -1,5 +1,6 @@
-// Checks the house rules that a program can check: layers include downward only, files and lines
-// stay readable, comments begin with a sentence, names are the field's, nothing is left unfinished.
+// Checks the house rules that a program can check: layers include downward only, tests mirror the
+// product's folders, files and lines stay readable, comments begin with a sentence, names are the
+// field's, nothing is left unfinished.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -56,7 +57,7 @@ const std::vector<Floors>& all_floors() {
       {"kernels/cuda/",
        {{"device"}, {"matmul", "rule"}, {"draw", "layer"}, {"self_test"}, {"program"}, {"module"}}},
       {"models/", {{"base"}, {"checkpoint"}, {"mapping", "tokenizer"}, {""}}},
-      {"engine/", {{"base"}, {"step", "reuse"}, {"sequence"}, {"grammar", "loop"}}},
+      {"engine/", {{"base"}, {"reuse"}, {"step"}, {"sequence"}, {"grammar", "loop"}}},
       {"server/",
        {{"base", "template"},
         {"observe"},
@@ -96,21 +97,123 @@ std::string included(const std::string& line) {
   return std::regex_match(line, match, kInclude) ? match[1].str() : "";
 }
 
-TEST(Tidy, FilesIncludeDownwardOnly) {
-  for (const Source& source : all_sources()) {
-    for (const Floors& house : all_floors()) {
-      if (!source.path.starts_with(house.folder)) continue;
-      const int own = floor_of(house, source.path);
-      EXPECT_GE(own, 0) << source.path << " lies on no floor of " << house.folder;
-      for (const std::string& line : source.lines) {
-        const std::string target = included(line);
-        const bool inside = target.starts_with(house.folder) && floor_of(house, target) >= 0 &&
-                            target.find('/') != std::string::npos;
-        if (!inside || same_folder(house, source.path, target)) continue;
-        EXPECT_LT(floor_of(house, target), own) << source.path << " includes " << target;
-      }
+// Without "tests/": the path of the product that a file of tests mirrors.
+std::string mirrored(const std::string& path) {
+  const std::string tests = "tests/";
+  return path.starts_with(tests) ? path.substr(tests.size()) : path;
+}
+
+bool mirrors_the_product(const std::string& path) {
+  for (const char* layer : {"tests/kernels/", "tests/models/", "tests/engine/", "tests/server/"}) {
+    if (path.starts_with(layer)) return true;
+  }
+  return false;
+}
+
+// Whether files of a floor may include those of its other folders.
+enum class Neighbours { kHidden, kSeen };
+
+// Returns the complaints about the includes of a file that stands at `path` of the product, inside
+// the folders of `houses`.
+std::vector<std::string> complaints_about_floors(const std::vector<Floors>& houses,
+                                                 const std::string& path,
+                                                 const std::vector<std::string>& includes,
+                                                 Neighbours neighbours) {
+  std::vector<std::string> complaints;
+  for (const Floors& house : houses) {
+    if (!path.starts_with(house.folder)) continue;
+    const int own = floor_of(house, path);
+    if (own < 0) complaints.push_back(std::string("lies on no floor of ") + house.folder);
+    const int highest = neighbours == Neighbours::kSeen ? own : own - 1;
+    for (const std::string& target : includes) {
+      const bool inside = target.starts_with(house.folder) && floor_of(house, target) >= 0 &&
+                          target.find('/') != std::string::npos;
+      if (!inside || same_folder(house, path, target)) continue;
+      if (floor_of(house, target) > highest) complaints.push_back("includes " + target);
     }
   }
+  return complaints;
+}
+
+std::vector<std::string> includes_of(const std::vector<std::string>& lines) {
+  std::vector<std::string> includes;
+  for (const std::string& line : lines) {
+    if (std::string target = included(line); !target.empty()) includes.push_back(target);
+  }
+  return includes;
+}
+
+TEST(Tidy, FilesIncludeDownwardOnly) {
+  for (const Source& source : all_sources()) {
+    for (const std::string& complaint : complaints_about_floors(
+             all_floors(), source.path, includes_of(source.lines), Neighbours::kHidden)) {
+      ADD_FAILURE() << source.path << " " << complaint;
+    }
+  }
+}
+
+std::string folder_of(const std::string& path) {
+  return path.substr(0, path.find_last_of('/'));
+}
+
+// Returns the complaints about the place of a file of tests that mirrors the product. A header that
+// tests share keeps the floors of the folder that it mirrors. A test tests something of its folder
+// and nothing above; it may compare neighbours, for instance two backends, and use other layers.
+std::vector<std::string> complaints_about_place(const std::string& path,
+                                                std::vector<std::string> includes) {
+  std::transform(includes.begin(), includes.end(), includes.begin(), mirrored);
+  const std::string place = mirrored(path);
+  if (path.ends_with(".h")) {
+    return complaints_about_floors(all_floors(), place, includes, Neighbours::kHidden);
+  }
+  if (!path.ends_with("_test.cc")) return {};
+  std::vector<Floors> layers = all_floors();
+  std::erase_if(layers, [](const Floors& house) { return std::string(house.folder).empty(); });
+  std::vector<std::string> complaints =
+      complaints_about_floors(layers, place, includes, Neighbours::kSeen);
+  const auto is_subject = [&](const std::string& target) {
+    return target.find('/') != std::string::npos && folder_of(target) == folder_of(place);
+  };
+  if (std::none_of(includes.begin(), includes.end(), is_subject)) {
+    complaints.push_back("includes no header of " + folder_of(place));
+  }
+  return complaints;
+}
+
+TEST(Tidy, TestsLieWhereTheirSubjectsLie) {
+  int tests = 0;
+  for (const Source& source : all_sources()) {
+    if (!mirrors_the_product(source.path)) continue;
+    ++tests;
+    const std::string folder = folder_of(mirrored(source.path));
+    EXPECT_TRUE(fs::is_directory(fs::path(DELTASERVE_ROOT) / folder))
+        << source.path << " mirrors " << folder << ", which does not exist";
+    for (const std::string& complaint :
+         complaints_about_place(source.path, includes_of(source.lines))) {
+      ADD_FAILURE() << source.path << " " << complaint;
+    }
+  }
+  EXPECT_GT(tests, 0);
+}
+
+TEST(Tidy, MisplacedTestsAreFound) {
+  const auto count = [](const std::string& path, const std::vector<std::string>& includes) {
+    return complaints_about_place(path, includes).size();
+  };
+  const std::string test = "tests/engine/sequence/sequence_test.cc";
+  EXPECT_EQ(count(test, {"engine/sequence/sequence.h", "engine/base/limits.h"}), 0u);
+  EXPECT_EQ(count(test, {"tests/engine/sequence/fake_runner.h", "server/http/reply.h"}), 0u);
+  EXPECT_EQ(count(test, {"engine/sequence/sequence.h", "engine/loop/engine.h"}), 1u);
+  EXPECT_EQ(count(test, {"engine/sequence/sequence.h", "tests/engine/loop/driver.h"}), 1u);
+  EXPECT_EQ(count(test, {"engine/base/limits.h", "vector"}), 1u);
+  EXPECT_EQ(count("tests/engine/attic/old_test.cc", {"engine/attic/old.h"}), 1u);
+  const std::string neighbour = "kernels/cpu/draw/sample.h";
+  EXPECT_EQ(count("tests/kernels/cuda/draw/draw_test.cc", {"kernels/cuda/draw/draw.h", neighbour}),
+            0u);
+  EXPECT_EQ(count("tests/kernels/cuda/draw/draws.h", {neighbour}), 1u);
+  EXPECT_EQ(count("tests/engine/sequence/fake_runner.h", {"engine/step/step_runner.h"}), 0u);
+  EXPECT_EQ(count("tests/engine/sequence/fake_runner.h", {"engine/loop/engine.h"}), 1u);
+  EXPECT_EQ(count("tests/engine/sequence/fake_runner.h", {"server/base/sse.h"}), 1u);
 }
 
 // What stands above kernels/ knows a Backend and how to get one, not what it is made of.

@@ -45,8 +45,18 @@ inline constexpr float kPenalty = 2;
 inline constexpr float kLogitBias = 100;
 // repetition_penalty is in (0, 10]; at 10 a token of the prompt practically never comes again.
 inline constexpr float kRepetitionPenalty = 10;
-// Limits the choices of one request. There can never be more than slots, because the choices of a
-// request are admitted together.
+// Limits the choices of one request. There may be more than slots: they are admitted one by one.
 inline constexpr int kChoices = 128;
+
+// ---- Reuse of prompts
+
+// Limits the read-aheads that wait; one beyond them is RESOURCE_EXHAUSTED. They only run when
+// nothing else waits, so a long queue would prepare what nobody needs any more.
+inline constexpr int kReadAheads = 64;
+// Limits the places of a prompt whose states shall be kept by the request's wish.
+inline constexpr size_t kPrefixMarks = 16;
+// Limits the grid points of past prompts that the engine remembers, of 64 tokens and some 100 bytes
+// each. Where a prompt parts from what is remembered, its state is worth keeping.
+inline constexpr size_t kSeenGridPoints = size_t{1} << 20;
 
 }  // namespace deltaserve::engine_limits

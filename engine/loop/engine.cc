@@ -10,13 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/doorbell.h"
 #include "engine/base/limits.h"
+#include "engine/loop/admission.h"
+#include "engine/loop/read_ahead_share.h"
 #include "engine/loop/scheduler.h"
 #include "engine/loop/step_in_flight.h"
-#include "engine/loop/waiting_queue.h"
 #include "engine/sequence/request_check.h"
 #include "engine/sequence/sequence.h"
 #include "engine/sequence/sequence_group.h"
-#include "engine/step/state_pool.h"
 #include "kernels/base/check.h"
 
 namespace deltaserve {
@@ -24,18 +24,6 @@ namespace {
 
 SteadyTime now() {
   return std::chrono::steady_clock::now();
-}
-
-void count(FinishReason finish, EngineStats* stats) {
-  ++stats->finished;
-  switch (finish) {
-    case FinishReason::kNone: DS_CHECK(false);
-    case FinishReason::kStop: ++stats->finished_stop; break;
-    case FinishReason::kLength: ++stats->finished_length; break;
-    case FinishReason::kCancelled: ++stats->cancelled; break;
-    case FinishReason::kDeadline: ++stats->deadline_exceeded; break;
-    case FinishReason::kError: ++stats->errors; break;
-  }
 }
 
 }  // namespace
@@ -51,20 +39,26 @@ class Engine::Loop {
   void drain();
   bool drained() const;
   void stop();
+  void clear_prefixes(const PrefixOwner& owner);
   EngineStats stats() const;
 
  private:
   // The numbers of rows and tokens that a step computed for choices that still wanted them.
   struct Counts {
     int64_t prompt_tokens = 0;
+    int64_t read_again = 0;  // prompt tokens, for further choices
+    int64_t read_ahead = 0;
     int64_t decode_rows = 0;
     int64_t generated_tokens = 0;
+
+    bool any() const { return prompt_tokens + read_again + read_ahead + decode_rows > 0; }
   };
 
   absl::Status enqueue(std::unique_ptr<SequenceGroup> group);
 
   void run();
   bool begin_step(SteadyTime time);
+  void demand_prompts(bool decoding);
   void choose_rows(SteadyTime time);
   StepInFlight* plan_step(SteadyTime time);
   void forward(StepInFlight* step);
@@ -75,7 +69,6 @@ class Engine::Loop {
                      Counts* counts);
   void sleep();
   void retire_ended();
-  void count_ended();
   void publish();
   void publish_ended();
   void let_step_keep(std::unique_ptr<Sequence> sequence);
@@ -91,7 +84,7 @@ class Engine::Loop {
   // ---- Used by the engine thread only. Vectors keep their memory from step to step.
   const int steps_ahead_;
   Scheduler scheduler_;
-  StatePool slots_;
+  ReadAheadShare read_ahead_share_;
   std::vector<std::unique_ptr<SequenceGroup>> prefills_;  // oldest first
   Sequences decoding_;                   // choices whose prompt is read or in steps
   Sequences ended_;                      // still to be published
@@ -106,8 +99,8 @@ class Engine::Loop {
 
   // ---- Shared. The mutex is never held while a reader is notified.
   mutable std::mutex mutex_;
-  WaitingQueue waiting_;   // guarded by mutex_
   EngineStats stats_;      // guarded by mutex_; `waiting` is not kept
+  Admission admission_;    // guarded by mutex_, but for slots and kept states
   bool draining_ = false;  // guarded by mutex_
   bool stopping_ = false;  // guarded by mutex_
   bool idle_ = true;       // guarded by mutex_: nothing is left to do or say
@@ -124,10 +117,10 @@ Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptio
       // before, and the next forward pass waits for these draws.
       steps_ahead_(std::min(runner->steps_ahead(), 1)),
       scheduler_(std::min(options_.max_step_tokens, runner->max_rows())),
-      slots_(runner->max_sequences()) {
+      admission_(runner->max_sequences(), runner->max_snapshots(), options_.max_queued_requests,
+                 &stats_) {
   DS_CHECK(runner->max_rows() >= runner->max_sequences() + kChunkTokens);
   DS_CHECK(options_.max_queued_requests >= 0 && options_.stream_capacity > 0);
-  stats_.slots = slots_.num_slots();
   thread_ = std::thread([this] { run(); });
 }
 
@@ -135,7 +128,7 @@ absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
     GenerateRequest request, int num_choices, std::function<void()> notify) {
   const RequestBounds bounds{options_.max_prompt_tokens, context_.vocab_size,
                              !vocabulary_->empty()};
-  absl::Status status = check_num_choices(num_choices, slots_.num_slots());
+  absl::Status status = check_num_choices(num_choices);
   status.Update(check_request(request, bounds));
   if (!status.ok()) return status;
   const SteadyTime time = now();
@@ -146,7 +139,13 @@ absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
   for (int i = 0; i < num_choices; ++i) {
     streams.push_back(std::make_shared<TokenStream>(options_.stream_capacity, notify, doorbell_));
   }
-  status = enqueue(std::make_unique<SequenceGroup>(std::move(request), &context_, streams, time));
+  uint64_t arrival = 0;
+  {
+    std::lock_guard lock(mutex_);
+    arrival = admission_.next_arrival();
+  }
+  status = enqueue(
+      std::make_unique<SequenceGroup>(std::move(request), &context_, streams, time, arrival));
   if (!status.ok()) return status;
   doorbell_->ring();
   // If a reader drops its pointer, its choice is cancelled; the engine holds a reference of its
@@ -162,13 +161,7 @@ absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
 absl::Status Engine::Loop::enqueue(std::unique_ptr<SequenceGroup> group) {
   std::lock_guard lock(mutex_);
   if (stopping_ || draining_) return absl::UnavailableError("the engine is shutting down");
-  // Free slots count as room too, so that a burst is not refused before the next step admits it.
-  const int64_t in_engine = waiting_.num_choices() + stats_.running;
-  if (in_engine + group->num_choices() > stats_.slots + options_.max_queued_requests) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the queue is full: ", waiting_.num_choices(), " requests wait"));
-  }
-  waiting_.push(std::move(group));
+  if (absl::Status status = admission_.submit(std::move(group)); !status.ok()) return status;
   idle_ = false;
   return absl::OkStatus();
 }
@@ -195,8 +188,16 @@ void Engine::Loop::stop() {
 EngineStats Engine::Loop::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
-  stats.waiting = waiting_.num_choices();
+  stats.waiting = admission_.waiting();
   return stats;
+}
+
+void Engine::Loop::clear_prefixes(const PrefixOwner& owner) {
+  {
+    std::lock_guard lock(mutex_);
+    admission_.clear_prefixes(owner);
+  }
+  doorbell_->ring();
 }
 
 // On a device that runs ahead, a step's forward pass is queued before the tokens of the step before
@@ -232,14 +233,9 @@ bool Engine::Loop::begin_step(SteadyTime time) {
   retire_ended();
   {
     std::lock_guard lock(mutex_);
-    if (!stopping_) {
-      waiting_.end_unwanted(time, &ended_);
-      while (std::unique_ptr<SequenceGroup> group = waiting_.pop(slots_.num_free())) {
-        group->admit(&slots_, time);
-        prefills_.push_back(std::move(group));
-      }
-    }
-    count_ended();
+    if (!stopping_) admission_.admit(time, draining_, &prefills_, &ended_);
+    retire_ended();                  // a read-ahead may have given up its slot
+    admission_.count_ended(ended_);  // so that a reader who sees the end finds it counted
     if (stopping_) return false;
   }
   publish_ended();
@@ -285,9 +281,9 @@ StepInFlight* Engine::Loop::plan_step(SteadyTime time) {
   for (const auto& sequence : decoding_) {
     demands_.push_back({0, !sequence->ready_for_row() || sequence->stream().full()});
   }
-  for (const auto& group : prefills_) {
-    demands_.push_back({group->prompt_left(), group->paused(), group->num_choices()});
-  }
+  const bool decoding = std::any_of(demands_.begin(), demands_.end(),
+                                    [](const SequenceDemand& demand) { return !demand.paused; });
+  demand_prompts(decoding);
   const StepSchedule& schedule = scheduler_.schedule(demands_, turn_++);
   if (schedule.pieces.empty()) return nullptr;
   StepInFlight* const step = running_ == &steps_[0] ? &steps_[1] : &steps_[0];
@@ -300,7 +296,8 @@ StepInFlight* Engine::Loop::plan_step(SteadyTime time) {
       piece.row = piece.sequence->append_row(&step->plan);
     } else {
       piece.group = prefills_[index - decoding_.size()].get();
-      piece.prompt = piece.group->append_rows(scheduled.num_tokens, &step->plan);
+      piece.prompt =
+          piece.group->append_rows(scheduled.num_tokens, &admission_.prefixes(), time, &step->plan);
     }
     step->pieces.push_back(piece);
   }
@@ -308,17 +305,43 @@ StepInFlight* Engine::Loop::plan_step(SteadyTime time) {
   return step;
 }
 
+// Appends the demands of prefills_. A read-ahead gets rows only in steps without other prompts, one
+// chunk at a time: a request that comes in the meantime waits for no more than that.
+void Engine::Loop::demand_prompts(bool decoding) {
+  const bool reading = std::any_of(prefills_.begin(), prefills_.end(), [](const auto& group) {
+    return !group->read_ahead() && group->num_choices() > 0 && !group->paused();
+  });
+  const bool may_read_ahead = !reading && (!decoding || read_ahead_share_.allows());
+  for (const auto& group : prefills_) {
+    SequenceDemand demand;
+    demand.prompt_left = group->prompt_left();
+    demand.paused = group->paused();
+    // The first choice has its slot; no more than the free ones can draw with it.
+    demand.num_draws = std::min(group->num_choices(), 1 + admission_.slots().num_free());
+    if (group->read_ahead()) {
+      demand.paused = demand.paused || !may_read_ahead;
+      demand.prompt_left = std::min<int64_t>(demand.prompt_left, kChunkTokens);
+    }
+    demands_.push_back(demand);
+  }
+}
+
 // Groups whose prompt is fully queued continue as choices from here on: the next step may contain
 // their rows, and copies of the state are queued before that.
 void Engine::Loop::forward(StepInFlight* step) {
   step->ticket = runner_->forward(step->plan.step());
+  step->plan.pins.clear();  // later steps run later: they may overwrite what this one reads
   last_queued_ = step;
+  std::vector<std::unique_ptr<SequenceGroup>> without_slot;
   for (auto& group : prefills_) {
     if (group->prompt_left() > 0) continue;
-    group->start_choices(runner_, &decoding_);
+    group->start_choices(&admission_.slots(), runner_, &decoding_, &without_slot);
     step->ended_groups.push_back(std::move(group));
   }
   std::erase(prefills_, nullptr);
+  if (without_slot.empty()) return;
+  std::lock_guard lock(mutex_);
+  admission_.wait_again(std::move(without_slot));
 }
 
 // Queues the draws; called after the step before was committed. Choices that have ended since the
@@ -358,15 +381,19 @@ void Engine::Loop::finish_step(StepInFlight* step) {
   retire_ended();
   step->clear();
   const SteadyTime end = now();
+  const double seconds =
+      std::chrono::duration<double>(end - std::max(step->began, busy_until_)).count();
+  if (counts.decode_rows > 0) read_ahead_share_.count(seconds, counts.read_ahead > 0);
   std::lock_guard lock(mutex_);
-  stats_.steps += counts.prompt_tokens + counts.decode_rows > 0 ? 1 : 0;
+  stats_.steps += counts.any() ? 1 : 0;
   stats_.prompt_tokens += counts.prompt_tokens;
+  stats_.prefix_replayed_tokens += counts.read_again;
+  stats_.read_ahead_tokens += counts.read_ahead;
   stats_.decode_rows += counts.decode_rows;
   stats_.generated_tokens += counts.generated_tokens;
-  stats_.busy_seconds +=
-      std::chrono::duration<double>(end - std::max(step->began, busy_until_)).count();
+  stats_.busy_seconds += seconds;
   busy_until_ = end;
-  count_ended();
+  admission_.count_ended(ended_);
 }
 
 // Takes the row's result from the front of *results, if the row was drawn from. The sequence may
@@ -391,7 +418,10 @@ void Engine::Loop::commit_prompt(const StepInFlight::Piece& piece, SteadyTime ti
     wanted = true;
     counts->generated_tokens += choice->awaits_result() ? 1 : 0;
   }
-  if (wanted) counts->prompt_tokens += piece.prompt.num_rows;
+  int64_t& rows = piece.group->read_ahead()      ? counts->read_ahead
+                  : piece.group->first_reading() ? counts->prompt_tokens
+                                                 : counts->read_again;
+  if (wanted) rows += piece.prompt.num_rows;
   *results = piece.group->commit(piece.prompt, *results, time);
   for (Sequence* choice : piece.group->members()) {
     if (!choice->ended()) told_.push_back(choice);
@@ -404,8 +434,8 @@ void Engine::Loop::sleep() {
   for (const auto& group : prefills_) until = std::min(until, group->deadline());
   {
     std::lock_guard lock(mutex_);
-    idle_ = decoding_.empty() && prefills_.empty() && waiting_.empty();
-    until = std::min(until, waiting_.earliest_deadline());
+    idle_ = decoding_.empty() && prefills_.empty() && admission_.nobody_waits();
+    until = std::min(until, admission_.earliest_deadline());
   }
   doorbell_->wait_until(until);
 }
@@ -427,12 +457,6 @@ void Engine::Loop::retire_ended() {
     if (group->num_choices() == 0) let_step_keep(std::move(group));
   }
   std::erase(prefills_, nullptr);
-}
-
-// Requires mutex_. Runs before publish_ended(), so that a reader who sees the end finds it counted.
-void Engine::Loop::count_ended() {
-  stats_.running = slots_.num_slots() - slots_.num_free();
-  for (const auto& sequence : ended_) count(sequence->finish(), &stats_);
 }
 
 // Tells the readers what is new. Choices that ended since the commit are left to publish_ended(),
@@ -474,8 +498,8 @@ void Engine::Loop::end_all() {
   retire_ended();
   {
     std::lock_guard lock(mutex_);
-    waiting_.end_all(FinishReason::kCancelled, time, &ended_);
-    count_ended();
+    admission_.end_all(FinishReason::kCancelled, time, &ended_);
+    admission_.count_ended(ended_);
   }
   publish_ended();
   std::lock_guard lock(mutex_);
@@ -507,6 +531,9 @@ bool Engine::drained() const {
 }
 void Engine::stop() {
   loop_->stop();
+}
+void Engine::clear_prefixes(const PrefixOwner& owner) {
+  loop_->clear_prefixes(owner);
 }
 EngineStats Engine::stats() const {
   return loop_->stats();

@@ -11,10 +11,16 @@
 // device knows, but masks and penalties are made here and need all tokens before them.
 //
 // A request for n answers is a group: its prompt is read once, then its n choices decode as
-// separate sequences. Each choice owns a state slot from admission to its end. A group is admitted
-// when n slots are free, in the order of (priority, arrival). Decode rows come first in every step
-// and prompt pieces fill the rest of the token budget, so a long prompt never stalls running
-// streams.
+// separate sequences. Each choice owns a state slot from its own admission to its end, so n may
+// exceed the slots. Requests are admitted by WaitingQueue's order; none is ever preempted or
+// computed again. Decode rows come first in every step and prompt pieces fill the rest of the token
+// budget, so a long prompt never stalls running streams.
+//
+// States of prompts are kept in slots of their own (PrefixIndex). A prompt that begins like one
+// that was read before continues from the kept state, with the same results to the bit: what is
+// kept are states of prefill at points of the 64-token grid, which do not depend on what follows.
+// A state that decoding has reached is never handed on. Read-aheads prepare what a later prompt is
+// expected to begin with; they give up their slot to any request.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -24,6 +30,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/base/limits.h"
+#include "engine/loop/engine_stats.h"
 #include "engine/sequence/request.h"
 #include "engine/sequence/token_stream.h"
 #include "engine/step/step_runner.h"
@@ -44,26 +51,6 @@ struct EngineOptions {
   std::vector<int32_t> eos_token_ids;
 };
 
-// Counters of the engine. A choice is one answer; a request has n of them. Rows computed for a
-// choice that ended in the meantime are not counted, nor steps that consist of such rows only.
-struct EngineStats {
-  int64_t waiting = 0;  // choices in the queue at present
-  int64_t running = 0;  // choices that own a slot at present
-  int64_t slots = 0;
-  int64_t steps = 0;          // since the start, like all below
-  double busy_seconds = 0;    // with a step in flight
-  int64_t prompt_tokens = 0;  // prefill rows of all steps; a prompt with n choices counts once
-  int64_t decode_rows = 0;    // decode rows of all steps
-  int64_t generated_tokens = 0;
-  // The number of choices that ended, in total and by finish reason.
-  int64_t finished = 0;
-  int64_t finished_stop = 0;
-  int64_t finished_length = 0;
-  int64_t cancelled = 0;
-  int64_t deadline_exceeded = 0;
-  int64_t errors = 0;
-};
-
 // Thread safety: all public methods may be called from any thread.
 class Engine {
  public:
@@ -81,7 +68,7 @@ class Engine {
   //
   // Errors: INVALID_ARGUMENT names a field that the engine cannot serve (num_choices: n).
   // DEADLINE_EXCEEDED: the deadline has passed already. RESOURCE_EXHAUSTED: the queue is full.
-  // UNAVAILABLE: the engine is draining or stopped.
+  // UNAVAILABLE: the engine is draining or stopped. Read-aheads have a short queue of their own.
   //
   // While the prompt is read, all streams receive its log-probabilities, so one full stream pauses
   // all choices: do not read the streams one after the other. Later each choice pauses on its own.
@@ -98,6 +85,10 @@ class Engine {
   // Ends every choice with kCancelled after the step in progress and joins the engine thread.
   // Idempotent. Must not be called from `notify`.
   void stop();
+
+  // Forgets the states that are kept for an owner. Requests that are submitted afterwards find none
+  // of them; a request that has begun from one goes on.
+  void clear_prefixes(const PrefixOwner& owner);
 
   // Returns the current counters. A choice counts as finished before its reader sees the last
   // update.

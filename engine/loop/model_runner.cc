@@ -2,6 +2,11 @@
 
 namespace deltaserve {
 
+ModelRunner::ModelRunner(Model* model, bool poison_slots) : model_(model) {
+  constexpr uint8_t kBitsOfNan = 0xff;  // in every float format
+  if (poison_slots) poison_.assign(model_->layout().bytes(), kBitsOfNan);
+}
+
 int ModelRunner::max_rows() const {
   return model_->limits().max_rows;
 }
@@ -23,7 +28,19 @@ int ModelRunner::steps_ahead() const {
 }
 
 Ticket ModelRunner::forward(const Step& step) {
+  if (!poison_.empty()) {
+    for (const Segment& segment : step.segments) {
+      const bool overwrites = segment.position == 0 || segment.read_slot != segment.write_slot;
+      if (overwrites) poison(segment.write_slot);
+      if (segment.keep_slot >= 0) poison(segment.keep_slot);
+    }
+  }
   return model_->forward(step);
+}
+
+// Its bytes live as long as the runner, so nobody has to wait for the transfer.
+void ModelRunner::poison(int slot) {
+  model_->backend().import_slot(slot, poison_.data());
 }
 
 void ModelRunner::draw(Ticket ticket, std::span<const Draw> draws) {

@@ -2,16 +2,25 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "engine/step/step_runner.h"
 #include "models/model.h"
 
 namespace deltaserve {
 
+#ifdef NDEBUG
+inline constexpr bool kPoisonSlots = false;
+#else
+inline constexpr bool kPoisonSlots = true;
+#endif
+
 // Runs steps on `model`, which must outlive the runner. Thread safety: as for Model.
 class ModelRunner final : public StepRunner {
  public:
-  explicit ModelRunner(Model* model) : model_(model) {}
+  // With `poison_slots`, every slot that a step must not read is filled with NaN before the step
+  // writes it: an answer that depended on its old contents would change.
+  explicit ModelRunner(Model* model, bool poison_slots = kPoisonSlots);
 
   int max_rows() const override;
   int max_sequences() const override;
@@ -24,7 +33,10 @@ class ModelRunner final : public StepRunner {
   void copy_slot(int from, int to) override;
 
  private:
+  void poison(int slot);
+
   Model* const model_;
+  std::vector<uint8_t> poison_;  // [slot bytes]; empty = slots are left as they are
 };
 
 }  // namespace deltaserve

@@ -1,42 +1,74 @@
 #include "engine/loop/waiting_queue.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace deltaserve {
+namespace {
+
+constexpr uint64_t kOldestEvery = 4;  // admissions
+
+bool arrived_before(const std::unique_ptr<SequenceGroup>& a,
+                    const std::unique_ptr<SequenceGroup>& b) {
+  return a->arrival() < b->arrival();
+}
+
+bool goes_before(const std::unique_ptr<SequenceGroup>& a, const std::unique_ptr<SequenceGroup>& b) {
+  return std::tuple(a->priority(), a->arrival()) < std::tuple(b->priority(), b->arrival());
+}
+
+std::unique_ptr<SequenceGroup> take(std::deque<std::unique_ptr<SequenceGroup>>* groups,
+                                    std::deque<std::unique_ptr<SequenceGroup>>::iterator at) {
+  std::unique_ptr<SequenceGroup> group = std::move(*at);
+  groups->erase(at);
+  return group;
+}
+
+}  // namespace
 
 void WaitingQueue::push(std::unique_ptr<SequenceGroup> group) {
-  num_choices_ += group->num_choices();
-  const auto later = std::upper_bound(
-      groups_.begin(), groups_.end(), group->priority(),
-      [](int32_t priority, const auto& other) { return priority < other->priority(); });
-  groups_.insert(later, std::move(group));
+  Groups& groups = group->read_ahead() ? read_aheads_ : requests_;
+  const auto later = std::upper_bound(groups.begin(), groups.end(), group, goes_before);
+  groups.insert(later, std::move(group));
 }
 
 void WaitingQueue::end_unwanted(SteadyTime now, Sequences* ended) {
-  const size_t before = ended->size();
-  for (const auto& group : groups_) group->end_unwanted(now, ended);
-  num_choices_ -= static_cast<int64_t>(ended->size() - before);
-  std::erase_if(groups_, [](const auto& group) { return group->num_choices() == 0; });
+  for (Groups* groups : {&requests_, &read_aheads_}) {
+    for (const auto& group : *groups) group->end_unwanted(now, ended);
+    std::erase_if(*groups, [](const auto& group) { return group->num_choices() == 0; });
+  }
 }
 
 void WaitingQueue::end_all(FinishReason finish, SteadyTime now, Sequences* ended) {
-  for (const auto& group : groups_) group->end_all(finish, now, ended);
-  groups_.clear();
-  num_choices_ = 0;
+  for (const auto& group : requests_) group->end_all(finish, now, ended);
+  requests_.clear();
+  end_read_aheads(finish, now, ended);
 }
 
-std::unique_ptr<SequenceGroup> WaitingQueue::pop(int num_free_slots) {
-  if (groups_.empty() || groups_.front()->num_choices() > num_free_slots) return nullptr;
-  std::unique_ptr<SequenceGroup> first = std::move(groups_.front());
-  groups_.pop_front();
-  num_choices_ -= first->num_choices();
-  return first;
+void WaitingQueue::end_read_aheads(FinishReason finish, SteadyTime now, Sequences* ended) {
+  for (const auto& group : read_aheads_) group->end_all(finish, now, ended);
+  read_aheads_.clear();
+}
+
+std::unique_ptr<SequenceGroup> WaitingQueue::pop_request() {
+  if (requests_.empty()) return nullptr;
+  auto next = requests_.begin();
+  if (++num_admitted_ % kOldestEvery == 0) {
+    next = std::min_element(requests_.begin(), requests_.end(), arrived_before);
+  }
+  return take(&requests_, next);
+}
+
+std::unique_ptr<SequenceGroup> WaitingQueue::pop_read_ahead() {
+  return read_aheads_.empty() ? nullptr : take(&read_aheads_, read_aheads_.begin());
 }
 
 SteadyTime WaitingQueue::earliest_deadline() const {
   SteadyTime earliest = SteadyTime::max();
-  for (const auto& group : groups_) earliest = std::min(earliest, group->deadline());
+  for (const Groups* groups : {&requests_, &read_aheads_}) {
+    for (const auto& group : *groups) earliest = std::min(earliest, group->deadline());
+  }
   return earliest;
 }
 

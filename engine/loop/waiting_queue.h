@@ -1,5 +1,6 @@
-// The requests that wait for slots, by priority, then first come first served. No request overtakes
-// the first, so a request for many slots is not starved by those for few.
+// The requests that wait for a slot: by priority, then first come first served. Every fourth
+// admission goes to whoever has waited longest, so that no priority starves another. Read-aheads
+// come last.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -16,17 +17,24 @@ class WaitingQueue {
   // Ends choices that were cancelled or are past their deadline, and moves them to *ended.
   void end_unwanted(SteadyTime now, Sequences* ended);
   void end_all(FinishReason finish, SteadyTime now, Sequences* ended);
-  // Removes and returns the first request if there are slots for all its choices; null otherwise.
-  std::unique_ptr<SequenceGroup> pop(int num_free_slots);
+  void end_read_aheads(FinishReason finish, SteadyTime now, Sequences* ended);
+  // Removes and returns the request that is admitted next; null if none waits.
+  std::unique_ptr<SequenceGroup> pop_request();
+  // The same for the oldest read-ahead.
+  std::unique_ptr<SequenceGroup> pop_read_ahead();
 
-  bool empty() const { return groups_.empty(); }
-  int64_t num_choices() const { return num_choices_; }
-  // Returns the earliest deadline of the requests; max() if none has one.
+  bool empty() const { return requests_.empty() && read_aheads_.empty(); }
+  bool has_requests() const { return !requests_.empty(); }
+  int num_read_aheads() const { return static_cast<int>(read_aheads_.size()); }
+  // Returns the earliest deadline of all; max() if none has one.
   SteadyTime earliest_deadline() const;
 
  private:
-  std::deque<std::unique_ptr<SequenceGroup>> groups_;  // in the order of admission
-  int64_t num_choices_ = 0;                            // of all groups
+  using Groups = std::deque<std::unique_ptr<SequenceGroup>>;
+
+  Groups requests_;     // by priority, then by arrival
+  Groups read_aheads_;  // by arrival
+  uint64_t num_admitted_ = 0;
 };
 
 }  // namespace deltaserve

@@ -1,4 +1,4 @@
-// What a request says about the reuse of prompts: whose history it may share, and which places of
+// These types say what a request shares with others: whose history it may use, and which places of
 // its prompt later prompts are likely to begin with.
 #pragma once
 #include <array>
@@ -11,7 +11,8 @@ namespace deltaserve {
 // Identifies who sends a request. Requests of different owners never share a state.
 using PrefixOwner = std::array<uint8_t, 16>;
 
-// Says why a state is kept. Kinds differ in how likely it is that a later prompt begins there.
+// Says why a state is kept. Kinds are ordered by how likely it is that a later prompt begins there,
+// the likeliest first.
 enum class SnapshotKind : uint8_t {
   kBoundary,    // behind the system prompt and tools, or before the generation prompt
   kMark,        // where the client asks for it (cache_control)

@@ -139,6 +139,24 @@ absl::Status check_counts(const GenerateRequest& request) {
   return absl::OkStatus();
 }
 
+absl::Status check_reuse(const GenerateRequest& request) {
+  const PrefixReuse& reuse = request.reuse;
+  if (reuse.read_ahead && request.max_tokens > 0) {
+    return invalid("max_tokens is ", request.max_tokens, ", but a read-ahead draws nothing");
+  }
+  if (reuse.marks.size() > engine_limits::kPrefixMarks) {
+    return invalid("the prompt has ", reuse.marks.size(), " marks, more than ",
+                   engine_limits::kPrefixMarks);
+  }
+  for (const PrefixMark& mark : reuse.marks) {
+    if (mark.position < 0 || mark.position > static_cast<int64_t>(request.prompt.size())) {
+      return invalid("a mark is at token ", mark.position, " of a prompt of ",
+                     request.prompt.size());
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status check_request(const GenerateRequest& request, const RequestBounds& bounds) {
@@ -148,16 +166,13 @@ absl::Status check_request(const GenerateRequest& request, const RequestBounds& 
   status.Update(check_penalties(request.sampling));
   status.Update(check_logit_bias(request.sampling, bounds));
   status.Update(check_stop(request, bounds));
+  status.Update(check_reuse(request));
   return status;
 }
 
-absl::Status check_num_choices(int num_choices, int64_t num_slots) {
+absl::Status check_num_choices(int num_choices) {
   if (num_choices < 1 || num_choices > engine_limits::kChoices) {
     return invalid("n is ", num_choices, ", not in [1, ", engine_limits::kChoices, "]");
-  }
-  if (num_choices > num_slots) {
-    return invalid("n is ", num_choices, ", but this server has ", num_slots,
-                   num_slots == 1 ? " slot" : " slots");
   }
   return absl::OkStatus();
 }

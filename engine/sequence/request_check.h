@@ -16,7 +16,7 @@ struct RequestBounds {
 // Returns INVALID_ARGUMENT that names the first invalid field and the problem with its value.
 absl::Status check_request(const GenerateRequest& request, const RequestBounds& bounds);
 
-// Does the same for the number of answers to one request, each of which needs a slot.
-absl::Status check_num_choices(int num_choices, int64_t num_slots);
+// Does the same for the number of answers to one request.
+absl::Status check_num_choices(int num_choices);
 
 }  // namespace deltaserve

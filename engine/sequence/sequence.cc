@@ -231,6 +231,7 @@ bool Sequence::finish_text() {
 
 void Sequence::publish() {
   update_.prompt_tokens_read = prompt_tokens_read_;
+  update_.prompt_tokens_reused = prompt_tokens_reused_;
   update_.tokens_generated = num_generated_tokens_;
   stream_->push(std::exchange(update_, {}));
 }

@@ -44,6 +44,7 @@ class Sequence {
   FinishReason finish() const { return finish_; }
   int64_t num_generated_tokens() const { return num_generated_tokens_; }
   SteadyTime deadline() const { return request_->deadline; }
+  bool read_ahead() const { return request_->reuse.read_ahead; }
   const TokenStream& stream() const { return *stream_; }
 
   // Ends the sequence now; text that was held back is dropped.
@@ -56,6 +57,10 @@ class Sequence {
 
   void admit(SteadyTime now) { admitted_ = now; }
   void set_prompt_tokens_read(int64_t count) { prompt_tokens_read_ = count; }
+  // Says how many of the prompt's tokens a kept state has read for it.
+  void set_prompt_tokens_reused(int64_t count) {
+    prompt_tokens_read_ = prompt_tokens_reused_ = count;
+  }
   void add_prompt_logprob(TokenLogprob logprob);
   // Starts decoding in `slot`, once the prompt's end is in a step; the slot holds the state after
   // the prompt when that step has run. `penalties` must know the whole prompt.
@@ -136,6 +141,7 @@ class Sequence {
   TextEmitter emitter_;
   StateSlot slot_;
   int64_t prompt_tokens_read_ = 0;
+  int64_t prompt_tokens_reused_ = 0;
   int64_t num_generated_tokens_ = 0;  // committed
   int num_under_way_ = 0;             // tokens of queued steps that are not committed
   int32_t last_token_ = -1;           // committed

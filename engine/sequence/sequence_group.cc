@@ -10,8 +10,8 @@ namespace deltaserve {
 
 SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* context,
                              std::vector<std::shared_ptr<TokenStream>> streams,
-                             SteadyTime submitted)
-    : context_(*context) {
+                             SteadyTime submitted, uint64_t arrival)
+    : context_(*context), arrival_(arrival), keys_(prefix_keys(request.reuse, request.prompt)) {
   std::unique_ptr<TokenConstraint> constraint = std::move(request.constraint);
   request_ = std::make_shared<const GenerateRequest>(std::move(request));
   for (size_t i = 0; i < streams.size(); ++i) {
@@ -26,8 +26,16 @@ SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* con
   }
 }
 
-int64_t SequenceGroup::prompt_left() const {
-  return num_prompt_tokens() - num_given_tokens_;
+// Makes the group of a choice that got no slot when `first` had read the prompt.
+SequenceGroup::SequenceGroup(const SequenceGroup& first, std::unique_ptr<Sequence> choice)
+    : request_(first.request_),
+      context_(first.context_),
+      arrival_(first.arrival_),
+      keys_(first.keys_),
+      first_reading_(false),
+      source_(first.newest_.pin_again()) {
+  members_.push_back(choice.get());
+  choices_.push_back(std::move(choice));
 }
 
 bool SequenceGroup::paused() const {
@@ -42,9 +50,7 @@ void SequenceGroup::end_unwanted(SteadyTime now, Sequences* ended) {
                                           [](const auto& choice) { return !choice->ended(); });
   std::move(kept, choices_.end(), std::back_inserter(*ended));
   choices_.erase(kept, choices_.end());
-  // Slots are not assigned to choices until the prompt is read. The first holds the prompt's state
-  // and is kept longest.
-  while (slots_.size() > choices_.size()) slots_.pop_back();
+  if (choices_.empty()) release_states();
 }
 
 void SequenceGroup::end_all(FinishReason finish, SteadyTime now, Sequences* ended) {
@@ -54,21 +60,53 @@ void SequenceGroup::end_all(FinishReason finish, SteadyTime now, Sequences* ende
   }
   choices_.clear();
   members_.clear();
-  slots_.clear();
+  release_states();
 }
 
-void SequenceGroup::admit(StatePool* pool, SteadyTime now) {
-  for (const auto& choice : choices_) {
-    slots_.push_back(pool->acquire());
-    DS_CHECK(slots_.back());
-    choice->admit(now);
-  }
+void SequenceGroup::release_states() {
+  slot_.release();
+  source_.release();
+  newest_.release();
+}
+
+SequenceGroup::Admission SequenceGroup::admit(StatePool* pool, PrefixIndex* index, SteadyTime now) {
+  slot_ = pool->acquire();
+  DS_CHECK(slot_);
+  for (const auto& choice : choices_) choice->admit(now);
+  Admission found;
+  if (first_reading_) found = look_up(index, now);
+  if (source_) num_given_tokens_ = source_.position();
   penalties_ = Penalties(request_->sampling, context_.vocab_size);
+  for (int64_t i = 0; i < num_given_tokens_; ++i) penalties_.add_prompt_token(request_->prompt[i]);
+  if (!first_reading_) return found;
+  found.reused = num_given_tokens_;
+  for (const auto& choice : choices_) choice->set_prompt_tokens_reused(num_given_tokens_);
+  return found;
+}
+
+// Chooses the state to begin with and the states to keep.
+SequenceGroup::Admission SequenceGroup::look_up(PrefixIndex* index, SteadyTime now) {
+  Admission found;
+  // Log-probabilities of the prompt need the logits of its rows.
+  found.bypassed = request_->prompt_logprobs >= 0;
+  if (!found.bypassed) {
+    PrefixIndex::Found prefix = index->find(keys_, now);
+    found.seen = prefix.seen;
+    source_ = std::move(prefix.pin);
+    if (choices_.size() > 1) newest_ = source_.pin_again();
+  }
+  index->see(keys_);
+  const int64_t begin = source_ ? source_.position() : 0;
+  if (index->num_slots() > 0) {
+    keep_ =
+        keep_points(num_prompt_tokens(), begin, found.seen, read_ahead(), request_->reuse.marks);
+  }
+  return found;
 }
 
 // Returns true if the token at `position` is to be scored by the row before it.
 bool SequenceGroup::wants_target(int64_t position) const {
-  return request_->prompt_logprobs >= 0 && position + 1 < num_prompt_tokens();
+  return first_reading_ && request_->prompt_logprobs >= 0 && position + 1 < num_prompt_tokens();
 }
 
 bool SequenceGroup::at_end(const Piece& piece) const {
@@ -80,12 +118,43 @@ bool SequenceGroup::unwanted() const {
                      [](const Sequence* choice) { return choice->ended(); });
 }
 
-SequenceGroup::Piece SequenceGroup::append_rows(int num_tokens, StepPlan* plan) {
+// Returns the slot for the state to be kept behind the last grid point of a piece with *num_tokens
+// tokens; -1 = none. Ends the piece earlier where a state is kept inside it.
+int32_t SequenceGroup::keep_slot(int* num_tokens, PrefixIndex* index, SteadyTime now,
+                                 StepPlan* plan) {
+  const int64_t end = num_given_tokens_ + *num_tokens;
+  const auto others = static_cast<float>(choices_.size() - 1);
+  while (!keep_.empty() && keep_.front().position <= end) {
+    const KeepPoint point = keep_.front();
+    keep_.erase(keep_.begin());
+    SnapshotPin pin =
+        index->keep(keys_, point.position, point.kind, request_->reuse.owner, others, now);
+    if (choices_.size() > 1) {
+      if (SnapshotPin kept = index->pin(keys_, point.position)) newest_ = std::move(kept);
+    }
+    if (!pin) continue;
+    if (point.position < end / kChunkTokens * kChunkTokens) {
+      *num_tokens = static_cast<int>(point.position - num_given_tokens_);
+    }
+    const int32_t slot = pin.slot();
+    plan->pins.push_back(std::move(pin));
+    return slot;
+  }
+  return -1;
+}
+
+SequenceGroup::Piece SequenceGroup::append_rows(int num_tokens, PrefixIndex* index, SteadyTime now,
+                                                StepPlan* plan) {
   DS_CHECK(num_tokens > 0 && num_tokens <= prompt_left());
   DS_CHECK(num_given_tokens_ % kChunkTokens == 0);
   Segment segment;
   segment.kind = RowKind::kPrefill;
-  segment.read_slot = segment.write_slot = slots_.front().index();
+  segment.read_slot = segment.write_slot = slot_.index();
+  if (source_) {
+    segment.read_slot = source_.slot();
+    plan->pins.push_back(std::move(source_));
+  }
+  segment.keep_slot = keep_slot(&num_tokens, index, now, plan);
   segment.first_row = static_cast<int32_t>(plan->token_ids.size());
   segment.num_rows = num_tokens;
   segment.position = num_given_tokens_;
@@ -99,17 +168,29 @@ SequenceGroup::Piece SequenceGroup::append_rows(int num_tokens, StepPlan* plan) 
   return {segment.position, segment.first_row, segment.num_rows, 0};
 }
 
-void SequenceGroup::start_choices(StepRunner* runner, Sequences* decoding) {
-  DS_CHECK(prompt_left() == 0 && slots_.size() == choices_.size());
-  const int prompt_slot = slots_.front().index();
-  for (size_t i = 0; i < choices_.size(); ++i) {
-    const int slot = slots_[i].index();
-    choices_[i]->start(penalties_, std::move(slots_[i]));
-    if (slot != prompt_slot && choices_[i]->wants_row()) runner->copy_slot(prompt_slot, slot);
-    decoding->push_back(std::move(choices_[i]));
+void SequenceGroup::start_choices(StatePool* pool, StepRunner* runner, Sequences* decoding,
+                                  std::vector<std::unique_ptr<SequenceGroup>>* waiting) {
+  DS_CHECK(prompt_left() == 0 && choices_.size() == members_.size());
+  const int prompt_slot = slot_.index();
+  for (auto& choice : choices_) {
+    const bool first = static_cast<bool>(slot_);
+    StateSlot slot = first ? std::move(slot_) : StateSlot();
+    if (!first && choice->wants_draw()) {
+      slot = pool->acquire();
+      if (!slot) {
+        waiting->push_back(
+            std::unique_ptr<SequenceGroup>(new SequenceGroup(*this, std::move(choice))));
+        continue;
+      }
+      // A copy of a slot that starts to decode only; the draw of its first token needs none.
+      if (request_->max_tokens > 1) runner->copy_slot(prompt_slot, slot.index());
+    }
+    choice->start(penalties_, std::move(slot));
+    decoding->push_back(std::move(choice));
+    ++num_started_;
   }
   choices_.clear();
-  slots_.clear();
+  newest_.release();
 }
 
 SteadyTime SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws) {
@@ -126,7 +207,8 @@ SteadyTime SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Dr
     ++piece->num_targets;
   }
   if (!at_end(*piece)) return now;
-  for (Sequence* choice : members_) {
+  for (size_t i = 0; i < num_started_; ++i) {
+    Sequence* const choice = members_[i];
     now = choice->prepare_draw(now);
     if (choice->wants_draw()) choice->add_draw(piece->first_row + piece->num_rows - 1, draws);
   }
@@ -144,8 +226,13 @@ const DrawResult* SequenceGroup::commit(const Piece& piece, const DrawResult* re
     }
   }
   for (Sequence* choice : members_) {
-    if (!choice->ended()) choice->set_prompt_tokens_read(piece.position + piece.num_rows);
-    if (!at_end(piece)) continue;
+    if (first_reading_ && !choice->ended()) {
+      choice->set_prompt_tokens_read(piece.position + piece.num_rows);
+    }
+  }
+  if (!at_end(piece)) return results;
+  for (size_t i = 0; i < num_started_; ++i) {
+    Sequence* const choice = members_[i];
     if (choice->awaits_result()) {
       choice->commit(*results++, now);
     } else if (!choice->ended()) {

@@ -1,10 +1,15 @@
-// A request with its n choices, from the queue to the first token of each. The prompt is read once;
-// then every choice draws from the logits of its last row and continues with a copy of the state.
+// A request with its n choices, from the queue to the first token of each. The prompt is read once,
+// from a kept state on if there is one. Then every choice that has a slot draws from the logits of
+// the prompt's last row and continues with a copy of the state. A choice without a slot waits for
+// one as a group of its own, which begins at the last state that was kept of the prompt.
 #pragma once
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "engine/reuse/keep_points.h"
+#include "engine/reuse/prefix_index.h"
+#include "engine/reuse/prefix_keys.h"
 #include "engine/sequence/penalties.h"
 #include "engine/sequence/request.h"
 #include "engine/sequence/sequence.h"
@@ -30,34 +35,47 @@ class SequenceGroup {
   };
 
   // Takes one stream per choice: stream i is for choice request.choice + i. The request must have
-  // been checked. `context` must outlive the choices.
+  // been checked. `context` must outlive the choices. `arrival` orders requests.
   SequenceGroup(GenerateRequest request, const SequenceContext* context,
-                std::vector<std::shared_ptr<TokenStream>> streams, SteadyTime submitted);
+                std::vector<std::shared_ptr<TokenStream>> streams, SteadyTime submitted,
+                uint64_t arrival = 0);
 
   int32_t priority() const { return request_->priority; }
+  uint64_t arrival() const { return arrival_; }
+  bool read_ahead() const { return request_->reuse.read_ahead; }
   SteadyTime deadline() const { return request_->deadline; }
-  // Returns the number of choices that have not ended, until start_choices(). Once admitted, each
-  // owns a slot.
+  // Returns the number of choices that have not ended, until start_choices().
   int num_choices() const { return static_cast<int>(choices_.size()); }
   // Returns the number of prompt tokens that are not in a step yet.
-  int64_t prompt_left() const;
+  int64_t prompt_left() const { return num_prompt_tokens() - num_given_tokens_; }
   // Returns true if a stream is full, so that the prompt waits for its reader: all choices receive
   // the prompt's results.
   bool paused() const;
+  // Returns false if the group reads the prompt's end again for a choice that had no slot.
+  bool first_reading() const { return first_reading_; }
 
   // Ends choices that were cancelled or are past their deadline, and moves them to *ended; their
   // slots are free. The others go on.
   void end_unwanted(SteadyTime now, Sequences* ended);
   void end_all(FinishReason finish, SteadyTime now, Sequences* ended);
 
-  // Takes a slot for every choice. The pool must have that many free.
-  void admit(StatePool* pool, SteadyTime now);
-  // Appends a segment of the prompt's next `num_tokens`.
-  Piece append_rows(int num_tokens, StepPlan* plan);
+  // Takes a slot to read the prompt in; the pool must have one. Looks up what `index` keeps of the
+  // prompt and chooses what is to be kept. Returns what was found.
+  struct Admission {
+    int64_t reused = 0;     // tokens that a kept state has read
+    int64_t seen = 0;       // tokens that a prompt before it began with
+    bool bypassed = false;  // the request needs every row of its prompt
+  };
+  Admission admit(StatePool* pool, PrefixIndex* index, SteadyTime now);
+  // Appends a segment of the prompt's next tokens, at most `num_tokens`; fewer where a state is
+  // kept on the way. The states that the segment reads and writes are pinned in the plan.
+  Piece append_rows(int num_tokens, PrefixIndex* index, SteadyTime now, StepPlan* plan);
   // Must be called once the step with the prompt's end is queued and before its draws are. Gives
-  // every choice its slot, queues copies of the state for those that will decode, and moves all to
-  // *decoding. The group must live until that step is committed.
-  void start_choices(StepRunner* runner, Sequences* decoding);
+  // slots to as many choices as it can, queues copies of the state for those that will decode, and
+  // moves these choices to *decoding. Each of the others becomes a group in *waiting. The group
+  // must live until that step is committed.
+  void start_choices(StatePool* pool, StepRunner* runner, Sequences* decoding,
+                     std::vector<std::unique_ptr<SequenceGroup>>* waiting);
   // Appends the draws for the piece's logits; none if all choices have ended. Returns the time when
   // it is done.
   SteadyTime add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws);
@@ -70,6 +88,11 @@ class SequenceGroup {
   const std::vector<Sequence*>& members() const { return members_; }
 
  private:
+  SequenceGroup(const SequenceGroup& first, std::unique_ptr<Sequence> choice);
+
+  Admission look_up(PrefixIndex* index, SteadyTime now);
+  void release_states();
+  int32_t keep_slot(int* num_tokens, PrefixIndex* index, SteadyTime now, StepPlan* plan);
   bool wants_target(int64_t position) const;
   bool at_end(const Piece& piece) const;
   bool unwanted() const;
@@ -77,11 +100,18 @@ class SequenceGroup {
 
   std::shared_ptr<const GenerateRequest> request_;
   const SequenceContext& context_;
+  const uint64_t arrival_;
+  PrefixKeys keys_;
+  bool first_reading_ = true;
   Sequences choices_;
-  std::vector<Sequence*> members_;
-  std::vector<StateSlot> slots_;  // one for each of choices_; the first reads the prompt
-  Penalties penalties_;           // include the prompt tokens that are in steps
-  int64_t num_given_tokens_ = 0;  // prompt tokens that are in steps
+  std::vector<Sequence*> members_;  // in the order of choices_
+  size_t num_started_ = 0;          // the first so many of members_ draw from the prompt's last row
+  StateSlot slot_;                  // from admission to start_choices()
+  SnapshotPin source_;              // the state to begin with, until the first piece is planned
+  SnapshotPin newest_;              // the last state that was kept of this prompt or reused for it
+  std::vector<KeepPoint> keep_;     // still to come, in order
+  Penalties penalties_;             // know the prompt tokens given so far
+  int64_t num_given_tokens_ = 0;    // prompt tokens in steps so far, or reused
 };
 
 }  // namespace deltaserve

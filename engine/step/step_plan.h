@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/reuse/prefix_index.h"
 #include "kernels/program/step.h"
 
 namespace deltaserve {
@@ -10,6 +11,8 @@ namespace deltaserve {
 struct StepPlan {
   std::vector<int32_t> token_ids;  // one per row
   std::vector<Segment> segments;   // a decode segment has one row
+  // The kept states that segments read and write, until the step is queued.
+  std::vector<SnapshotPin> pins;
 
   // Returns the step, which points into the plan and is valid until the plan changes.
   Step step() const { return {array_of(token_ids), array_of(segments)}; }
@@ -17,6 +20,7 @@ struct StepPlan {
   void clear() {
     token_ids.clear();
     segments.clear();
+    pins.clear();
   }
 };
 

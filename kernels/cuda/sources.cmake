@@ -1,5 +1,5 @@
 # The files of the CUDA backend, in the one list of them: of the module, of the emulation that tests
-# build, and of tests/cuda/compile_gate.py.
+# build, and of tests/kernels/cuda/compile_gate.py.
 set(cuda_sources
   program/backend.cc layer/conditioning.cc layer/decode_layer.cc rule/delta_prefill.cc rule/delta_steps.cc draw/draw_memory.cc layer/features.cc
   draw/draw.cc self_test/layer_self_test.cc matmul/library_self_test.cc matmul/matmul_plain.cc matmul/matmul_tensor.cc layer/mixer_layer.cc layer/output_norm.cc
@@ -12,4 +12,4 @@ set(cuda_host_sources matmul/matmul_library_host.cc device/runtime_host.cc devic
 # What a module has beside the backend.
 set(cuda_module_sources module/module.cc)
 # Of kernels/, which modules compile for themselves.
-set(cuda_common_sources ../program/program.cc ../program/step.cc ../program/state_layout.cc)
+set(cuda_common_sources ../program/program.cc ../program/slot_check.cc ../program/step.cc ../program/state_layout.cc)

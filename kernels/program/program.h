@@ -130,8 +130,8 @@ struct Limits {
   int32_t segments = 0;  // segments per step
   int32_t draws = 0;     // draws per step
   int32_t slots = 0;
-  // The last so many of `slots` hold states that are kept and may never be used, so their memory is
-  // first touched when they are written.
+  // The last so many of `slots` hold states that are kept and may never be used, so on the CPU
+  // their memory is first touched when they are written.
   int32_t snapshots = 0;
 };
 

@@ -10,7 +10,8 @@
 //   covariance   float [heads][key_dim][key_stride]         P of a conditioned query, transposed
 //   key count    float [heads][padded count_width]          divisor of P
 //   key mean     float [heads][key_stride]                  sum of keys that centers P
-// key_stride is key_dim padded to 16 floats. Padding is zero and stays zero.
+// key_stride is key_dim padded to 16 floats. The padding inside a part is zero and stays zero.
+// Parts begin at multiples of 16 floats; nobody computes with what lies between two of them.
 #pragma once
 #include <cstddef>
 #include <cstdint>

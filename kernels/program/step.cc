@@ -14,8 +14,12 @@ StepView StepView::of(const Step& step) {
   for (const Segment& segment : step.segments) {
     DS_CHECK(segment.first_row == next_row && segment.num_rows > 0 && segment.position >= 0);
     next_row += segment.num_rows;
-    if (segment.kind != RowKind::kDecode) continue;
-    DS_CHECK(view.num_decode_rows == segment.first_row);
+    if (segment.kind != RowKind::kDecode) {
+      DS_CHECK(segment.position % kChunkTokens == 0);
+      DS_CHECK(segment.keep_slot < 0 || (segment.write_slot >= 0 && kept_rows(segment) > 0));
+      continue;
+    }
+    DS_CHECK(view.num_decode_rows == segment.first_row && segment.keep_slot < 0);
     ++view.num_decode;
     view.num_decode_rows = next_row;
   }

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/mixer/delta_rule.h"
 #include "kernels/program/array.h"
 
 namespace deltaserve {
@@ -29,6 +30,12 @@ struct Segment {
   int32_t keep_slot = -1;
 };
 
+// Returns the rows of a segment behind which its state goes to the keep slot, all that are whole
+// chunks of the grid; 0 = there is no keep slot.
+DS_HOST_DEVICE int32_t kept_rows(const Segment& segment) {
+  return segment.keep_slot < 0 ? 0 : segment.num_rows / kChunkTokens * kChunkTokens;
+}
+
 // A flat batch of rows. Decode segments come first. A prefill segment begins on the 64-token grid
 // of its sequence. No two segments write the same slot, as write_slot or keep_slot; several may
 // read one that no segment writes.
@@ -47,7 +54,9 @@ struct StepView {
   int32_t num_decode = 0;       // decode segments
   int32_t num_decode_rows = 0;  // rows of the decode segments
 
-  // Aborts if decode segments do not come first or segments do not follow one another.
+  // Aborts if decode segments do not come first, if segments do not follow one another, if a
+  // prefill segment begins off the grid, or if a segment with a keep slot decodes, is padding or
+  // has no row that ends on the grid.
   static StepView of(const Step& step);
 };
 

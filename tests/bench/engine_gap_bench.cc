@@ -63,6 +63,7 @@ class DeviceRunner final : public StepRunner {
 
   int max_rows() const override { return 512; }
   int max_sequences() const override { return kRows; }
+  int max_snapshots() const override { return 0; }
   int32_t vocab_size() const override { return kVocabSize; }
   int steps_ahead() const override { return steps_ahead_; }
 
@@ -137,6 +138,7 @@ class InstantRunner final : public StepRunner {
 
   int max_rows() const override { return 512; }
   int max_sequences() const override { return kRows; }
+  int max_snapshots() const override { return 0; }
   int32_t vocab_size() const override { return kVocabSize; }
   int steps_ahead() const override { return 0; }
   Ticket forward(const Step& step) override {

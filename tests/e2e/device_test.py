@@ -2,7 +2,7 @@
 """What computes: --device, on a machine without CUDA and with modules that stand in for it.
 
     python device_test.py --binary build/release/bin/deltaserve --model models/bundled \\
-        --modules build/release/tests/cuda/modules [-k NAME]
+        --modules build/release/tests/modules [-k NAME]
 """
 
 import argparse
@@ -17,7 +17,7 @@ import harness
 from harness import PROMPT, Server
 
 MODULES = ""
-RECORDED_TOKEN = 42  # of tests/cuda/recorded_module.h: what its backend draws
+RECORDED_TOKEN = 42  # of tests/kernels/module/recorded_module.h: what its backend draws
 
 
 class Device(unittest.TestCase):

@@ -3,7 +3,7 @@
 requests that come together, against the same alone.
 
     python3 mixers_test.py --binary build/release/bin/deltaserve --golden tests/golden \\
-        [--module build/release/tests/cuda/modules/libemulated_module.so] [-k NAME]
+        [--module build/release/tests/modules/libemulated_module.so] [-k NAME]
 """
 
 import argparse

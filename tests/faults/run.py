@@ -5,7 +5,7 @@
 
 A fault is a file NAME.fault of this folder: a sentence, then the fields
 
-    stage: release | asan | tsan | fuzz (a CMake preset), or gate (tests/cuda/compile_gate.py)
+    stage: release | asan | tsan | fuzz (a CMake preset), or gate (tests/kernels/cuda/compile_gate.py)
     target: what is built, a test program or a fuzzer; not for the gate, which compiles the changed file
     test: a filter of GoogleTest; not for fuzz and gate
     says: what the output must contain; "no end": the test must hang
@@ -112,7 +112,7 @@ def verdict(fault, path, jobs):
     fields = fault.fields
     hangs = fields["says"] == NO_END
     if fault.stage == "gate":
-        code, output = run(["tests/cuda/compile_gate.py", "--arch", "90a", path])
+        code, output = run(["tests/kernels/cuda/compile_gate.py", "--arch", "90a", path])
         if "CUDA: not compiled" in output:
             return "there is no nvcc"
     else:

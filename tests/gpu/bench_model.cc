@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "kernels/cuda/program/backend.h"
-#include "tests/cuda/program_builder.h"
 #include "tests/gpu/bench_device.h"
+#include "tests/kernels/cuda/self_test/program_builder.h"
 
 namespace deltaserve::gpu_bench {
 namespace {

@@ -3,42 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
-#include <ostream>
-#include <random>
 
-#include "tests/models/golden_folders.h"
 #include "tests/models/loaded_model.h"
+#include "tests/models/model_cases.h"
 
 namespace deltaserve {
 namespace {
 
-std::vector<int32_t> random_tokens(int count, int64_t vocab, uint32_t seed) {
-  std::mt19937 rng(seed);
-  std::vector<int32_t> tokens(static_cast<size_t>(count));
-  for (int32_t& token : tokens) token = static_cast<int32_t>(rng() % static_cast<uint64_t>(vocab));
-  return tokens;
-}
-
-bool same_bits(const float* a, const float* b, size_t count) {
-  return std::memcmp(a, b, count * sizeof(float)) == 0;
-}
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && same_bits(a.data(), b.data(), a.size());
-}
-
-struct Case {
-  std::string folder;
-  WeightFormat format;
-  StateFormat state_format;
-};
-
-void PrintTo(const Case& c, std::ostream* out) {
-  *out << c.folder << " " << weight_format_name(c.format) << " "
-       << state_format_name(c.state_format);
-}
-
-class Invariance : public testing::TestWithParam<Case> {
+class Invariance : public testing::TestWithParam<ModelCase> {
  protected:
   static LoadedModel load(int num_threads) {
     return LoadedModel(GetParam().folder, num_threads, 8, std::nullopt, GetParam().format,
@@ -189,35 +161,8 @@ TEST_P(Invariance, ManyGoOnFromOneState) {
   }
 }
 
-// Decides by the name, because this is asked for every model before any test runs.
-bool decays(const std::string& folder) {
-  const std::string name = folder_name(folder);
-  return !name.starts_with("delta_net") && !name.starts_with("linear_attn") &&
-         !name.starts_with("precond_delta_net");
-}
-
-std::vector<Case> all_cases() {
-  std::vector<Case> cases;
-  std::vector<std::string> folders = golden_folders();
-  folders.push_back(DELTASERVE_BUNDLED_MODEL);
-  for (const std::string& folder : folders) {
-    for (const WeightFormat format :
-         {WeightFormat::kAuto, WeightFormat::kInt8, WeightFormat::kInt4}) {
-      cases.push_back({folder, format, StateFormat::kF32});
-    }
-    if (decays(folder)) cases.push_back({folder, WeightFormat::kAuto, StateFormat::kBf16});
-  }
-  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kBf16}) {
-    cases.push_back({DELTASERVE_BUNDLED_MODEL, format, StateFormat::kF32});
-  }
-  cases.push_back({DELTASERVE_BUNDLED_MODEL, WeightFormat::kInt8, StateFormat::kBf16});
-  return cases;
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(all_cases()), [](const auto& test) {
-  return folder_name(test.param.folder) + "_" + weight_format_name(test.param.format) +
-         (test.param.state_format == StateFormat::kBf16 ? "_bf16_state" : "");
-});
+INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(model_cases()),
+                         [](const auto& test) { return case_name(test.param); });
 
 TEST(StateDtype, Bf16NeedsADecay) {
   for (const char* type : {"delta_net", "linear_attn", "precond_delta_net", "delta_net_ccq"}) {

@@ -18,7 +18,7 @@ class LoadedModel {
   LoadedModel(const std::string& folder, int num_threads, int max_sequences = 8,
               std::optional<MixerKind> kind = std::nullopt,
               WeightFormat format = WeightFormat::kAuto,
-              StateFormat state_format = StateFormat::kF32)
+              StateFormat state_format = StateFormat::kF32, int max_snapshots = 0)
       : threads_(num_threads), backend_(make_test_backend(&threads_)) {
     absl::StatusOr<ModelFolder> opened = open_model_folder(folder);
     EXPECT_TRUE(opened.ok()) << opened.status();
@@ -28,6 +28,7 @@ class LoadedModel {
     ModelLimits limits;
     limits.max_rows = 512;
     limits.max_sequences = max_sequences;
+    limits.max_snapshots = max_snapshots;
     limits.state_format = state_format;
     absl::StatusOr<std::unique_ptr<Model>> loaded =
         Model::load(*opened, backend_.get(), limits, format);

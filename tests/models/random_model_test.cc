@@ -9,7 +9,7 @@
 #include "models/inspect.h"
 #include "models/mapping/config.h"
 #include "models/mapping/weights.h"
-#include "temp_folder.h"
+#include "tests/models/base/temp_folder.h"
 
 namespace deltaserve {
 namespace {
@@ -167,6 +167,16 @@ TEST(RandomModel, Errors) {
   temp.write("file", "");
   EXPECT_NE(write(temp.file("c.json"), Dtype::kF32, temp.file("file/out")).find("cannot make"),
             std::string::npos);
+}
+
+TEST(Inspect, BundledModel) {
+  const std::string folder = DELTASERVE_BUNDLED_MODEL;
+  const auto text = describe_model(folder);
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_NE(text->find("Q-Delta (canonical)"), std::string::npos) << *text;
+  EXPECT_NE(text->find("4,696,740"), std::string::npos) << *text;
+  EXPECT_NE(text->find("373,248"), std::string::npos) << *text;
+  EXPECT_EQ(text->find(" \n"), std::string::npos) << *text;
 }
 
 }  // namespace

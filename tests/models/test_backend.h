@@ -1,4 +1,4 @@
-// The backend on which a test program runs its models: cpu_backend.cc, or tests/cuda/.
+// The backend on which a test program runs its models: cpu_backend.cc, or the emulation of a GPU.
 #pragma once
 #include <memory>
 

@@ -1,9 +1,11 @@
-// Memory on 64-byte boundaries, allocated once at load.
+// Memory on 64-byte boundaries, allocated once at load. Large arrays ask for huge pages: weights
+// and states are read from end to end, and prefetching stops at the end of a page.
 #pragma once
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 
@@ -16,21 +18,50 @@ struct FreeAligned {
 template <class T>
 using AlignedArray = std::unique_ptr<T[], FreeAligned>;
 
-// Returns null if the memory cannot be had. The memory is not zeroed. Large arrays ask for huge
-// pages: weights and states are read from end to end, and prefetching stops at the end of a page.
+inline constexpr size_t kHugePage = size_t{2} << 20;
+
+// Asks for huge pages in memory that begins with one. Rounds down to whole ones, so that nothing
+// but the array grows.
+inline void ask_for_huge_pages(void* memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+}
+
+// Returns null if the memory cannot be had. The memory is not zeroed.
 template <class T>
 AlignedArray<T> allocate_aligned(size_t count) {
-  constexpr size_t kHugePage = size_t{2} << 20;
   const size_t bytes = std::max<size_t>(1, count) * sizeof(T);
   const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
   const size_t rounded = (bytes + 63) / 64 * 64;
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, rounded) != 0) return nullptr;
-#ifdef MADV_HUGEPAGE
-  // Rounds down to whole huge pages, so that nothing but the array grows.
-  if (alignment == kHugePage) madvise(memory, rounded / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
+  if (alignment == kHugePage) ask_for_huge_pages(memory, rounded);
   return AlignedArray<T>(static_cast<T*>(memory));
+}
+
+// Gives the whole mapping back, which is larger than the array that is aligned in it.
+struct Unmap {
+  void* mapping = nullptr;
+  size_t bytes = 0;
+  void operator()(void*) const { munmap(mapping, bytes); }
+};
+
+template <class T>
+using MappedArray = std::unique_ptr<T[], Unmap>;
+
+// Returns an array of zeros that takes memory from the machine page by page, when it is written.
+// Null if the address space cannot be had.
+template <class T>
+MappedArray<T> map_zeros(size_t count) {
+  const size_t bytes = std::max<size_t>(1, count) * sizeof(T);
+  const size_t mapped = bytes + kHugePage;
+  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return nullptr;
+  const size_t past = reinterpret_cast<uintptr_t>(mapping) % kHugePage;
+  void* memory = static_cast<unsigned char*>(mapping) + (kHugePage - past) % kHugePage;
+  ask_for_huge_pages(memory, bytes);
+  return MappedArray<T>(static_cast<T*>(memory), Unmap{mapping, mapped});
 }
 
 }  // namespace deltaserve::cpu

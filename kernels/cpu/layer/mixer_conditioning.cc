@@ -11,13 +11,31 @@
 namespace deltaserve::cpu {
 namespace {
 
-// Returns the part's row of `head`, cleared if a sequence begins.
-float* carried(const MixerCall& call, const StateSpan& part, const Segment& segment, int64_t head,
-               int64_t stride) {
-  float* state = call.states.part(part, segment.write_slot) + head * stride;
-  if (segment.position == 0) std::fill_n(state, stride, 0.0f);
-  return state;
-}
+// A part's row of one head, which goes from token to token: cleared if a sequence begins, and
+// copied to the keep slot where the segment's state is kept. A part that is absent has no data.
+class CarriedRow {
+ public:
+  CarriedRow(const MixerCall& call, const StateSpan& part, const Segment& segment, int64_t head,
+             int64_t stride)
+      : stride_(stride), kept_end_(segment.first_row + kept_rows(segment)) {
+    if (part.floats == 0) return;
+    data_ = call.states.part(part, segment.write_slot) + head * stride;
+    if (segment.position == 0) std::fill_n(data_, stride, 0.0f);
+    if (segment.keep_slot >= 0) kept_ = call.states.part(part, segment.keep_slot) + head * stride;
+  }
+
+  float* data() const { return data_; }
+  // Must follow every row of the segment.
+  void end_row(int64_t row) const {
+    if (kept_ != nullptr && row + 1 == kept_end_) std::copy_n(data_, stride_, kept_);
+  }
+
+ private:
+  int64_t stride_;
+  int64_t kept_end_;  // row of the step before which the state is kept
+  float* data_ = nullptr;
+  float* kept_ = nullptr;
+};
 
 // out = (1 - e^g) k, the term that an exponential moving average adds.
 void weigh_by_forgotten(const float* g, int64_t num_g, const float* key, int64_t n, float* out) {
@@ -37,11 +55,10 @@ void lower_covariance(const MixerCall& call, const Segment& segment, int64_t hea
   const int64_t n = shape.key_dim;
   const int64_t num_g = ccq.backbone_decay && shape.decay_heads > 0 ? shape.decay_width() : 0;
   const int64_t num_counts = shape.count_width();
-  const bool counts = ccq.normaliser == Normaliser::kMean;
-  float* count =
-      counts ? carried(call, layout.key_count, segment, head, padded_to_16(num_counts)) : nullptr;
-  float* mean =
-      ccq.has_mean() ? carried(call, layout.key_mean, segment, head, padded_to_16(n)) : nullptr;
+  const CarriedRow counts(call, layout.key_count, segment, head, padded_to_16(num_counts));
+  const CarriedRow means(call, layout.key_mean, segment, head, padded_to_16(n));
+  float* count = counts.data();
+  float* mean = means.data();
   for (int64_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
     const auto to = [&](CovarianceRow part) { return call.covariance_row(row, head, part); };
     const float* g = call.g(row, head);
@@ -55,8 +72,9 @@ void lower_covariance(const MixerCall& call, const Segment& segment, int64_t hea
     }
     float* query = to(CovarianceRow::kQuery);
     std::copy_n(call.q(row, head), n, query);
-    if (!counts) continue;
+    if (count == nullptr) continue;
     decayed_sum_row(g, num_g, nullptr, num_counts, count);
+    counts.end_row(row);
     const auto divide = [&](const float* x, float* out) {
       if (num_counts > 1) {
         divide_row(x, count, n, out);
@@ -67,6 +85,7 @@ void lower_covariance(const MixerCall& call, const Segment& segment, int64_t hea
     divide(query, query);
     if (mean == nullptr) continue;
     decayed_sum_row(g, num_g, key, n, mean);
+    means.end_row(row);
     divide(mean, to(CovarianceRow::kMean));
   }
 }
@@ -94,8 +113,8 @@ void precondition_head(const MixerCall& call, const Segment& segment, int64_t pr
   const MixerShape& shape = call.shape();
   const GateLayout& at = call.gate_layout;
   const int64_t head = precond_head * (shape.heads / shape.precond_heads);
-  float* squares =
-      carried(call, call.states.layout.squares, segment, precond_head, padded_to_16(shape.key_dim));
+  const CarriedRow squares(call, call.states.layout.squares, segment, precond_head,
+                           padded_to_16(shape.key_dim));
   PreconditionArgs args;
   args.center = call.weights.precond_center[precond_head];
   args.log_squash = std::log(shape.squash);
@@ -104,8 +123,9 @@ void precondition_head(const MixerCall& call, const Segment& segment, int64_t pr
     float* gates = call.gate_row(row);
     args.decay = std::exp(gates[at.precond_g + precond_head]);
     args.beta = gates[at.precond_beta + precond_head];
-    precondition_row(args, call.k(row, head), shape.key_dim, squares,
+    precondition_row(args, call.k(row, head), shape.key_dim, squares.data(),
                      gates + at.multiplier + precond_head * shape.key_dim);
+    squares.end_row(row);
   }
 }
 
@@ -118,10 +138,14 @@ void condition_queries(const MixerCall& call, const Segment& segment, int64_t he
   const int64_t first = segment.first_row;
   const HeadTokens tokens = covariance_tokens(call, first, head);
   const HeadShape square = {n, n};
-  float* covariance = call.states.part(call.states.layout.covariance, segment.write_slot) +
-                      head * n * square.key_stride();
-  run_segment(covariance_kind(shape), square, tokens, segment, {covariance},
-              call.query_row(first, head), int64_t{shape.heads} * n, scratch);
+  const auto covariance = [&](int slot) {
+    return HeadState{call.states.part(call.states.layout.covariance, slot) +
+                     head * n * square.key_stride()};
+  };
+  SegmentState states = {covariance(segment.write_slot), {}};
+  if (segment.keep_slot >= 0) states.kept = covariance(segment.keep_slot);
+  run_segment(covariance_kind(shape), square, tokens, segment, states, call.query_row(first, head),
+              int64_t{shape.heads} * n, scratch);
 
   for (int64_t row = first; row < first + segment.num_rows; ++row) {
     const float* query = call.q(row, head);
@@ -138,12 +162,13 @@ void condition_queries(const MixerCall& call, const Segment& segment, int64_t he
 
 void sum_keys(const MixerCall& call, const Segment& segment, int64_t head) {
   const MixerShape& shape = call.shape();
-  float* sum =
-      carried(call, call.states.layout.key_sum, segment, head, padded_to_16(shape.key_dim));
+  const CarriedRow sum(call, call.states.layout.key_sum, segment, head,
+                       padded_to_16(shape.key_dim));
   for (int64_t row = segment.first_row; row < segment.first_row + segment.num_rows; ++row) {
-    decayed_sum_row(nullptr, 0, call.k(row, head), shape.key_dim, sum);
+    decayed_sum_row(nullptr, 0, call.k(row, head), shape.key_dim, sum.data());
+    sum.end_row(row);
     call.gate_row(row)[call.gate_layout.divisor + head] =
-        shape.scale * dot_row(call.q(row, head), sum, shape.key_dim) + kKeySumEps;
+        shape.scale * dot_row(call.q(row, head), sum.data(), shape.key_dim) + kKeySumEps;
   }
 }
 

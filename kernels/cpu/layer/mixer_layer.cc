@@ -59,9 +59,10 @@ void rule_of_head(const MixerCall& call, const Segment& segment, int64_t head, f
   if (shape.normalised) sum_keys(call, segment, head);
   const HeadTokens tokens = head_tokens(call, segment.first_row, head);
   const HeadShape size = {shape.key_dim, shape.value_dim};
-  const HeadState state = call.states.head_state(size, segment.write_slot, head);
+  SegmentState states = {call.states.head_state(size, segment.write_slot, head), {}};
+  if (segment.keep_slot >= 0) states.kept = call.states.head_state(size, segment.keep_slot, head);
   float* out = call.out + segment.first_row * shape.value_columns() + head * shape.value_dim;
-  run_segment(shape.kind, size, tokens, segment, state, out, shape.value_columns(), scratch);
+  run_segment(shape.kind, size, tokens, segment, states, out, shape.value_columns(), scratch);
   for (int64_t i = 0; i < segment.num_rows; ++i) {
     const int64_t row = segment.first_row + i;
     float* o = out + i * shape.value_columns();
@@ -88,6 +89,18 @@ void norm_groups(const MixerCall& call, int64_t row) {
              columns, o);
   }
   if (shape.output_norm == OutputNorm::kGateThenGroups) norm();
+}
+
+// Stores the raw rows in front of the grid point whose state is kept; all of them are the
+// segment's.
+void keep_tail(const MixerCall& call, const Segment& segment) {
+  const int64_t channels = call.shape().channels();
+  const int64_t length = call.shape().conv_width - 1;
+  float* tail = call.states.part(call.states.layout.conv_tail, segment.keep_slot);
+  const int64_t first = segment.first_row + kept_rows(segment) - length;
+  for (int64_t j = 0; j < length; ++j) {
+    std::copy_n(call.projected_row(first + j), channels, tail + j * channels);
+  }
 }
 
 // Stores the last conv_width - 1 raw rows of the sequence, from the segment and the tail before it.
@@ -119,12 +132,13 @@ void for_row_blocks(int64_t rows, ThreadPool& threads, const Body& body) {
 }  // namespace
 
 void run_segment(MixerKind kind, const HeadShape& size, const HeadTokens& tokens,
-                 const Segment& segment, HeadState state, float* out, int64_t out_stride,
+                 const Segment& segment, const SegmentState& states, float* out, int64_t out_stride,
                  float* scratch) {
+  const HeadState& state = states.state;
   const bool from_zero = segment.position == 0;
   if (segment.kind == RowKind::kPrefill) {
     return delta_prefill(kind, size, tokens, segment.num_rows, from_zero, state, out, out_stride,
-                         scratch);
+                         scratch, states.kept);
   }
   if (from_zero) {
     const auto elements = static_cast<size_t>(size.value_dim * size.key_stride());
@@ -196,8 +210,11 @@ void MixerRunner::run(const MixerLayer& layer, const MixerWeights& weights, cons
     for_row_blocks(step.num_rows, threads, [&](int64_t row) { norm_groups(call, row); });
   }
   if (shape.conv_width <= 1) return;
-  threads.parallel_for(step.num_segments,
-                       [&](int64_t s, int) { update_tail(call, step.segments[s]); });
+  threads.parallel_for(step.num_segments, [&](int64_t s, int) {
+    const Segment& segment = step.segments[s];
+    if (segment.keep_slot >= 0) keep_tail(call, segment);
+    update_tail(call, segment);
+  });
 }
 
 void MixerRunner::run_features(const MixerCall& call, ThreadPool& threads) {

@@ -8,10 +8,16 @@
 namespace deltaserve::cpu {
 
 // ---- mixer_layer.cc
+// One head's state under a segment: that of its write slot, and where the keep slot has it, without
+// data if there is none.
+struct SegmentState {
+  HeadState state, kept;
+};
+
 // Runs the rule over the rows of a segment, in the form of its kind. Output row i is at out + i *
 // out_stride.
 void run_segment(MixerKind kind, const HeadShape& size, const HeadTokens& tokens,
-                 const Segment& segment, HeadState state, float* out, int64_t out_stride,
+                 const Segment& segment, const SegmentState& states, float* out, int64_t out_stride,
                  float* scratch);
 
 // ---- mixer_features.cc: rows [begin, end) of a segment

@@ -14,6 +14,7 @@
 #include "kernels/cpu/layer/rowwise.h"
 #include "kernels/cpu/matmul/matmul.h"
 #include "kernels/cpu/matmul/matmul_support.h"
+#include "kernels/program/slot_check.h"
 
 namespace deltaserve {
 namespace {
@@ -61,20 +62,22 @@ class CpuBackend final : public Backend {
 
   std::string load(const Program& program, const Limits& limits) override {
     check_program(program);
-    DS_CHECK(weights_.empty() && limits.rows > 0 && limits.slots > 0);
+    DS_CHECK(weights_.empty() && limits.rows > 0 && limits.snapshots >= 0);
+    DS_CHECK(limits.slots > limits.snapshots);
     ops_.assign(program.ops.begin(), program.ops.end());
     mixers_.assign(program.mixers.begin(), program.mixers.end());
     hidden_ = program.last_hidden;
     slot_floats_ = program.slot_bytes / static_cast<int64_t>(sizeof(float));
     std::string error = load_weights(program);
     if (error.empty()) error = allocate_activations(program, limits);
-    if (error.empty()) error = allocate_slots(limits.slots);
+    if (error.empty()) error = allocate_slots(limits);
     return error;
   }
 
   Ticket forward(const Step& step) override {
     const StepView view = StepView::of(step);
     DS_CHECK(view.num_rows <= limits_.rows && view.num_segments <= limits_.segments);
+    slot_check_.check(view);
     resolve_tokens(view);
     step_ = view;
     step_.token_ids = tokens_.data();
@@ -206,15 +209,19 @@ class CpuBackend final : public Backend {
            " rows";
   }
 
-  std::string allocate_slots(int32_t num_slots) {
-    const size_t floats = static_cast<size_t>(slot_floats_) * static_cast<size_t>(num_slots);
-    slots_ = allocate_aligned<float>(floats);
+  std::string allocate_slots(const Limits& limits) {
+    const auto bytes_of = [this](int32_t slots) {
+      return static_cast<size_t>(slots) * slot_bytes();
+    };
+    slots_ = cpu::map_zeros<float>(bytes_of(limits.slots) / sizeof(float));
     if (slots_ == nullptr) {
-      return "not enough memory for " + std::to_string(num_slots) + " states of " +
+      return "not enough memory for " + std::to_string(limits.slots) + " states of " +
              std::to_string(slot_bytes()) + " bytes";
     }
-    std::fill_n(slots_.get(), floats, 0.0f);
-    memory_.slots = static_cast<int64_t>(floats * sizeof(float));
+    // Touches the pages of sequences now, not in a step, and leaves those of snapshots untouched.
+    std::memset(slots_.get(), 0, bytes_of(limits.slots - limits.snapshots));
+    slot_check_ = SlotCheck(limits.slots);
+    memory_.slots = static_cast<int64_t>(bytes_of(limits.slots));
     return "";
   }
 
@@ -329,7 +336,8 @@ class CpuBackend final : public Backend {
 
   // ---- The sequences' memory
   int64_t slot_floats_ = 0;
-  AlignedArray<float> slots_;          // [slot][slot_floats_]
+  cpu::MappedArray<float> slots_;  // [slot][slot_floats_]
+  SlotCheck slot_check_;
   std::vector<int32_t> drawn_tokens_;  // the last one for each slot
 
   // ---- The step that is being computed

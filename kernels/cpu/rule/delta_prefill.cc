@@ -231,7 +231,7 @@ void round_states(StateFormat format, int64_t count, float* state) {
 template <class Mixer>
 HWY_INLINE void prefill_head(const HeadShape& shape, const HeadTokens& tokens, int64_t num_tokens,
                              bool from_zero, const HeadState& state, float* out, int64_t out_stride,
-                             float* scratch) {
+                             float* scratch, const HeadState& kept) {
   const ChunkBuffers b(shape, scratch);
   const int64_t kp = shape.key_stride();
   const int64_t vp = shape.value_stride();
@@ -244,16 +244,18 @@ HWY_INLINE void prefill_head(const HeadShape& shape, const HeadTokens& tokens, i
     for (int64_t i = 0; i < n; ++i) {
       std::copy_n(b.o + i * vp, shape.value_dim, out + (begin + i) * out_stride);
     }
+    const bool last_whole = n == kChunk && num_tokens - begin < 2 * kChunk;
+    if (last_whole && kept.data != nullptr) store_transposed(b.state, shape, kept);
   }
   store_transposed(b.state, shape, state);
 }
 
 void PrefillHead(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
                  int64_t num_tokens, bool from_zero, HeadState state, float* out,
-                 int64_t out_stride, float* scratch) {
+                 int64_t out_stride, float* scratch, HeadState kept) {
   dispatch_mixer(kind, [&](auto mixer) HWY_ATTR {
     prefill_head<decltype(mixer)>(shape, tokens, num_tokens, from_zero, state, out, out_stride,
-                                  scratch);
+                                  scratch, kept);
   });
 }
 
@@ -272,9 +274,9 @@ int64_t delta_scratch_floats(const HeadShape& shape) {
 
 void delta_prefill(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
                    int64_t num_tokens, bool from_zero, HeadState state, float* out,
-                   int64_t out_stride, float* scratch) {
+                   int64_t out_stride, float* scratch, HeadState kept) {
   HWY_DYNAMIC_DISPATCH(PrefillHead)
-  (kind, shape, tokens, num_tokens, from_zero, state, out, out_stride, scratch);
+  (kind, shape, tokens, num_tokens, from_zero, state, out, out_stride, scratch, kept);
 }
 
 }  // namespace cpu

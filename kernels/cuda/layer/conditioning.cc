@@ -17,6 +17,7 @@ constexpr int kWarps = kThreads / simt::kWarp;
 // Tokens whose operands a thread loads together: a chain over tokens waits for memory once in so
 // many.
 constexpr int kAhead = 8;
+static_assert(kChunkTokens % kAhead == 0);  // a state is kept behind such a run
 
 constexpr int blocks_of_warps(int count) {
   return (count + kWarps - 1) / kWarps;
@@ -31,21 +32,26 @@ DS_DEVICE float l2_scale(float squares) {
 }
 
 // One channel of a carried state row of [stride] floats: what a segment begins with, zero where its
-// sequence does, whatever the slot holds, and where it leaves what the next begins with.
+// sequence does, whatever the slot holds, and where it leaves what the next begins with, in its
+// write slot or its keep slot.
 class Carried {
  public:
   DS_DEVICE Carried(const MixerCall& call, const StateSpan& part, const Segment& segment,
                     int64_t row, int64_t stride, int channel)
-      : read_(segment.position == 0 ? nullptr : call.states.part(part, segment.read_slot)),
-        write_(call.states.part(part, segment.write_slot)),
+      : call_(call),
+        part_(part),
+        read_slot_(segment.position == 0 ? -1 : segment.read_slot),
         at_(row * stride + channel) {}
 
-  DS_DEVICE float load() const { return read_ == nullptr ? 0.0f : read_[at_]; }
-  DS_DEVICE void store(float x) const { write_[at_] = x; }
+  DS_DEVICE float load() const {
+    return read_slot_ < 0 ? 0.0f : call_.states.part(part_, read_slot_)[at_];
+  }
+  DS_DEVICE void store(int slot, float x) const { call_.states.part(part_, slot)[at_] = x; }
 
  private:
-  const float* read_;
-  float* write_;
+  const MixerCall& call_;
+  const StateSpan& part_;
+  int read_slot_;  // negative where the sequence begins
   int64_t at_;
 };
 
@@ -88,12 +94,15 @@ DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) precondition_kernel(LayerCall call) {
   if (segment.write_slot < 0 || c >= stride) return;
   const Carried state(call.mixer, call.mixer.states.layout.squares, segment, head, stride, c);
   float squares = state.load();
-  for (int i = 0; i < segment.num_rows && c < shape.key_dim; i += kAhead) {
+  for (int i = 0; i < segment.num_rows; i += kAhead) {
     const int left = segment.num_rows - i;
-    squares = precondition_rows(call.mixer, head, c, segment.first_row + i,
-                                left < kAhead ? left : kAhead, squares);
+    if (c < shape.key_dim) {
+      squares = precondition_rows(call.mixer, head, c, segment.first_row + i,
+                                  left < kAhead ? left : kAhead, squares);
+    }
+    if (i + kAhead == kept_rows(segment)) state.store(segment.keep_slot, squares);
   }
-  state.store(squares);
+  state.store(segment.write_slot, squares);
 }
 
 // A head's sum of keys, spread over the lanes of a warp.
@@ -102,13 +111,14 @@ class KeySum {
  public:
   // Tokens that share an exchange.
   static constexpr int kTokens = 16 / kLane;
+  static_assert(kChunkTokens % kTokens == 0);  // a state is kept behind them
 
   DS_DEVICE KeySum(const MixerCall& call, const Segment& segment, int head)
       : call_(call), head_(head) {
     each([&](int i, int c) { sum_[i] = state(segment, c).load(); });
   }
-  DS_DEVICE void store(const Segment& segment) const {
-    each([&](int i, int c) { state(segment, c).store(sum_[i]); });
+  DS_DEVICE void store(const Segment& segment, int slot) const {
+    each([&](int i, int c) { state(segment, c).store(slot, sum_[i]); });
   }
 
   // `count` <= kTokens rows; writes their divisors. Reached by all lanes.
@@ -176,8 +186,9 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) key_sums_kernel(LayerCall call) {
   for (int i = 0; i < segment.num_rows; i += kTokens) {
     const int left = segment.num_rows - i;
     sum.add(segment.first_row + i, left < kTokens ? left : kTokens);
+    if (i + kTokens == kept_rows(segment)) sum.store(segment, segment.keep_slot);
   }
-  sum.store(segment);
+  sum.store(segment, segment.write_slot);
 }
 
 // Entries of the log decay with which a covariance forgets, per head: none, one, one a channel.
@@ -280,17 +291,23 @@ DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) running_mean_kernel(LayerCall call) {
   const bool centered = shape.conditioning.has_mean() && c < stride;
   RunningMean mean = {inside ? count.load() : 0.0f, centered ? sum.load() : 0.0f};
   simt::sync_block();  // all have read the shared count
-  for (int i = 0; i < segment.num_rows && inside; i += kAhead) {
+  const auto store = [&](int slot) {
+    if (centered) sum.store(slot, mean.sum);
+    if (c < num_counts) {
+      count.store(slot, mean.count);
+    } else if (c < count_stride) {
+      Carried(call.mixer, layout.key_count, segment, head, count_stride, c).store(slot, 0);
+    }
+  };
+  for (int i = 0; i < segment.num_rows; i += kAhead) {
     const int left = segment.num_rows - i;
-    mean = average_rows(call.mixer, head, c, segment.first_row + i, left < kAhead ? left : kAhead,
-                        mean);
+    if (inside) {
+      mean = average_rows(call.mixer, head, c, segment.first_row + i, left < kAhead ? left : kAhead,
+                          mean);
+    }
+    if (i + kAhead == kept_rows(segment)) store(segment.keep_slot);
   }
-  if (centered) sum.store(mean.sum);
-  if (c < num_counts) {
-    count.store(mean.count);
-  } else if (c < count_stride) {
-    Carried(call.mixer, layout.key_count, segment, head, count_stride, c).store(0);
-  }
+  store(segment.write_slot);
 }
 
 // Returns the part of the conditioning gate's logit that falls to this lane.

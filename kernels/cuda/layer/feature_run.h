@@ -34,6 +34,15 @@ class ConvTail {
     if (segment_.position + source < 0) return 0;
     return row(j + segment_.num_rows)[channel];
   }
+  // Stores a channel of the tail behind the last grid point of a segment with a keep slot; all of
+  // its rows are the segment's.
+  DS_DEVICE void keep(int channel) const {
+    const int64_t first = int64_t{segment_.first_row} + kept_rows(segment_) - length_;
+    float* kept = rows_of(segment_.keep_slot) + channel;
+    for (int j = 0; j < length_; ++j) {
+      kept[j * int64_t{call_.shape().channels()}] = call_.projected_row(first + j)[channel];
+    }
+  }
 
  private:
   DS_DEVICE float* rows_of(int slot) const {

@@ -66,6 +66,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) conv_tails_kernel(LayerCall call, int firs
   if (segment.write_slot < 0 || channel >= call.mixer.shape().channels()) return;
   if (moves_own_tail(call, index)) return;
   const ConvTail tail(call.mixer, segment);
+  if (segment.keep_slot >= 0) tail.keep(channel);
   for (int j = 0; j < tail.length(); ++j) tail.next_row(j)[channel] = tail.next(j, channel);
 }
 

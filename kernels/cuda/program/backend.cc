@@ -10,6 +10,7 @@
 #include "kernels/cuda/program/graphs.h"
 #include "kernels/cuda/program/program_memory.h"
 #include "kernels/cuda/program/refusal.h"
+#include "kernels/program/slot_check.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -44,6 +45,7 @@ class CudaBackend final : public Backend {
   std::string load(const Program& program, const Limits& limits) override {
     check_program(program);
     DS_CHECK(refusal(program, limits).empty() && memory_.weights.empty());
+    DS_CHECK(limits.snapshots >= 0 && limits.snapshots <= limits.slots);
     limits_ = limits;
     last_hidden_ = program.last_hidden;
     drawn_hidden_ = program.drawn_hidden;
@@ -72,6 +74,7 @@ class CudaBackend final : public Backend {
     }
     runtime_->fill_zero(states_.get(), states_.bytes());
     runtime_->fill_zero(last_tokens_.get(), last_tokens_.bytes());
+    slot_check_ = SlotCheck(limits.slots);
     return "";
   }
 
@@ -83,6 +86,7 @@ class CudaBackend final : public Backend {
     DS_CHECK(submitted_ - waited_ <= 1);
     ++submitted_;
     const StepView view = StepView::of(step);
+    slot_check_.check(view);
     num_rows_ = view.num_rows;
     const bool one_row_each = view.num_decode == view.num_rows;
     if (options_.graphs && one_row_each && view.num_rows > 0) {
@@ -333,6 +337,7 @@ class CudaBackend final : public Backend {
   int64_t vocab_ = 0;
   int64_t slot_floats_ = 0;
 
+  SlotCheck slot_check_;
   Memory<float> states_;         // [slots][slot_floats_]
   Memory<int32_t> last_tokens_;  // [slots]
 

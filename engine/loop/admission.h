@@ -1,0 +1,66 @@
+// Who gets a slot next: requests wait here from their submission to their admission. It counts what
+// is in the engine, and what admitted prompts find of their history.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/loop/engine_stats.h"
+#include "engine/loop/waiting_queue.h"
+#include "engine/reuse/prefix_index.h"
+#include "engine/sequence/sequence_group.h"
+#include "engine/step/state_pool.h"
+
+namespace deltaserve {
+
+// Thread safety: the engine's mutex guards all methods but slots() and prefixes(), which are for
+// the engine's thread only.
+class Admission {
+ public:
+  using Groups = std::vector<std::unique_ptr<SequenceGroup>>;
+
+  // `stats` must outlive it; it keeps the members that it counts up to date.
+  Admission(int num_slots, int num_snapshots, int max_queued_requests, EngineStats* stats);
+
+  // ---- Any thread
+
+  uint64_t next_arrival() { return ++arrivals_; }
+  // Queues a group. RESOURCE_EXHAUSTED: the queue is full.
+  absl::Status submit(std::unique_ptr<SequenceGroup> group);
+  // Forgets the states of an owner before anybody else is admitted.
+  void clear_prefixes(const PrefixOwner& owner) { to_clear_.push_back(owner); }
+  // Returns the number of choices without a slot.
+  int64_t waiting() const;
+  bool nobody_waits() const { return queue_.empty(); }
+  SteadyTime earliest_deadline() const { return queue_.earliest_deadline(); }
+
+  // ---- The engine's thread
+
+  StatePool& slots() { return slots_; }
+  PrefixIndex& prefixes() { return prefixes_; }
+  // Drops requests that are cancelled or late, then gives slots to waiting ones: those groups join
+  // *running. Where there are too few slots, a read-ahead in *running gives up its own and is left
+  // without choices; while `draining`, all read-aheads end. Ended choices are moved to *ended.
+  void admit(SteadyTime time, bool draining, Groups* running, Sequences* ended);
+  // Queues choices that got no slot when their prompt was read.
+  void wait_again(Groups groups);
+  void end_all(FinishReason finish, SteadyTime time, Sequences* ended);
+  // Counts choices that have ended, and the slots in use. Call it once for each choice.
+  void count_ended(const Sequences& ended);
+
+ private:
+  void admit(std::unique_ptr<SequenceGroup> group, SteadyTime time, Groups* running);
+  bool end_running_read_ahead(SteadyTime time, Groups* running, Sequences* ended);
+
+  StatePool slots_;
+  PrefixIndex prefixes_;
+  WaitingQueue queue_;
+  const int64_t max_in_engine_;
+  int64_t in_engine_ = 0;  // choices that have not ended, without read-aheads
+  uint64_t arrivals_ = 0;
+  std::vector<PrefixOwner> to_clear_;
+  EngineStats& stats_;
+};
+
+}  // namespace deltaserve

@@ -1,0 +1,34 @@
+// Names for the beginnings of prompts. Key i names the first 64 * (i + 1) tokens of a prompt
+// together with its owner and salt: it hashes key i - 1 and the 64 tokens behind it. So two prompts
+// share a key only if they share everything before it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/reuse/reuse.h"
+
+namespace deltaserve {
+
+// A SHA-256, cut to 128 bits: clients cannot make two prompts meet.
+using PrefixKey = std::array<uint8_t, 16>;
+
+struct PrefixKeyHash {
+  size_t operator()(const PrefixKey& key) const {
+    size_t hash = 0;
+    std::memcpy(&hash, key.data(), sizeof(hash));
+    return hash;
+  }
+};
+
+// Keys of one prompt, shared by the states that are kept of it.
+using PrefixKeys = std::shared_ptr<const std::vector<PrefixKey>>;
+
+// Returns the keys of all grid points of the prompt that have a token behind them, because a prompt
+// computes at least its last token, for the logits.
+PrefixKeys prefix_keys(const PrefixReuse& reuse, std::span<const int32_t> prompt);
+
+}  // namespace deltaserve

@@ -1,0 +1,233 @@
+#include "engine/reuse/prefix_index.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "engine/reuse/keep_points.h"
+
+namespace deltaserve {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr PrefixIndex::Time kNow{seconds(1000)};
+constexpr int kFirstSlot = 10;
+constexpr SnapshotKind kEnd = SnapshotKind::kPromptEnd;
+
+std::vector<int32_t> prompt(int64_t tokens, int32_t first = 0) {
+  std::vector<int32_t> prompt(static_cast<size_t>(tokens), 7);
+  prompt[0] = first;
+  return prompt;
+}
+
+PrefixKeys keys(const std::vector<int32_t>& tokens, const PrefixReuse& reuse = {}) {
+  return prefix_keys(reuse, tokens);
+}
+
+// Keeps a state and says whether there was room for it.
+bool keep(PrefixIndex& index, const PrefixKeys& keys, int64_t position, SnapshotKind kind = kEnd,
+          PrefixIndex::Time now = kNow, const PrefixOwner& owner = {}) {
+  return static_cast<bool>(index.keep(keys, position, kind, owner, 0, now));
+}
+
+int64_t found(PrefixIndex& index, const PrefixKeys& keys, PrefixIndex::Time now = kNow) {
+  const PrefixIndex::Found found = index.find(keys, now);
+  return found.pin ? found.pin.position() : 0;
+}
+
+TEST(PrefixKeys, OneForEachGridPointWithATokenBehindIt) {
+  EXPECT_EQ(keys(prompt(64))->size(), 0u);
+  EXPECT_EQ(keys(prompt(65))->size(), 1u);
+  EXPECT_EQ(keys(prompt(128))->size(), 1u);
+  EXPECT_EQ(keys(prompt(129))->size(), 2u);
+}
+
+TEST(PrefixKeys, DependOnEverythingBefore) {
+  std::vector<int32_t> tokens = prompt(300);
+  const auto base = *keys(tokens);
+  EXPECT_EQ(std::set(base.begin(), base.end()).size(), 4u);
+  tokens[100] = 8;
+  const auto changed = *keys(tokens);
+  EXPECT_EQ(changed[0], base[0]);
+  for (int i = 1; i < 4; ++i) EXPECT_NE(changed[i], base[i]);
+  tokens[100] = 7;
+  PrefixReuse other;
+  other.salt = "x";
+  EXPECT_NE((*keys(tokens, other))[0], base[0]);
+  other.salt = "";
+  other.owner[15] = 1;
+  EXPECT_NE((*keys(tokens, other))[0], base[0]);
+}
+
+TEST(PrefixIndex, FindsTheLongestKeptBeginning) {
+  PrefixIndex index(kFirstSlot, 4, 100);
+  const PrefixKeys first = keys(prompt(1000));
+  EXPECT_EQ(found(index, first), 0);
+  {
+    const SnapshotPin pin = index.keep(first, 128, kEnd, {}, 0, kNow);
+    ASSERT_TRUE(pin);
+    EXPECT_GE(pin.slot(), kFirstSlot);
+    EXPECT_LT(pin.slot(), kFirstSlot + 4);
+    EXPECT_EQ(pin.position(), 128);
+  }
+  EXPECT_TRUE(keep(index, first, 640));
+  EXPECT_FALSE(keep(index, first, 640)) << "kept already";
+  EXPECT_EQ(found(index, first), 640);
+  EXPECT_EQ(found(index, keys(prompt(600))), 128);
+  EXPECT_EQ(found(index, keys(prompt(128))), 0) << "no token is left for the logits";
+  EXPECT_EQ(found(index, keys(prompt(1000, 1))), 0);
+  EXPECT_EQ(index.num_kept(), 2);
+}
+
+TEST(PrefixIndex, SaysWhereAPromptPartsFromThoseBefore) {
+  PrefixIndex index(kFirstSlot, 4, 100);
+  std::vector<int32_t> tokens = prompt(1000);
+  index.see(keys(tokens));
+  EXPECT_EQ(index.find(keys(tokens), kNow).seen, 960);
+  tokens[300] = 8;
+  EXPECT_EQ(index.find(keys(tokens), kNow).seen, 256);
+  tokens[0] = 8;
+  EXPECT_EQ(index.find(keys(tokens), kNow).seen, 0);
+}
+
+TEST(PrefixIndex, RemembersTheLatestPrompts) {
+  PrefixIndex index(kFirstSlot, 1, 10);
+  for (int32_t i = 0; i < 5; ++i) index.see(keys(prompt(64 * 4 + 1, i)));
+  EXPECT_EQ(index.find(keys(prompt(64 * 4 + 1, 4)), kNow).seen, 256);
+  EXPECT_EQ(index.find(keys(prompt(64 * 4 + 1, 0)), kNow).seen, 0);
+  index.see(keys(prompt(10'000)));
+  EXPECT_EQ(index.find(keys(prompt(10'000)), kNow).seen, 640) << "the beginning of a long one";
+}
+
+TEST(PrefixIndex, TheLeastValuableStateGoesFirst) {
+  PrefixIndex index(kFirstSlot, 3, 100);
+  const PrefixKeys a = keys(prompt(1000, 1));
+  const PrefixKeys b = keys(prompt(1000, 2));
+  const PrefixKeys c = keys(prompt(1000, 3));
+  EXPECT_TRUE(keep(index, a, 640));
+  EXPECT_TRUE(keep(index, b, 640));
+  EXPECT_TRUE(keep(index, c, 128));  // saves fewest tokens
+  EXPECT_TRUE(keep(index, keys(prompt(1000, 4)), 640));
+  EXPECT_EQ(index.num_evictions(), 1);
+  EXPECT_EQ(found(index, c), 0);
+  // A hit keeps `a`; of the others the one goes that was used longest ago.
+  EXPECT_EQ(found(index, a, kNow + seconds(10)), 640);
+  EXPECT_EQ(found(index, keys(prompt(1000, 4)), kNow + seconds(20)), 640);
+  EXPECT_TRUE(keep(index, keys(prompt(1000, 5)), 640, kEnd, kNow + seconds(30)));
+  EXPECT_EQ(found(index, b), 0);
+  EXPECT_EQ(found(index, a), 640);
+  // Nothing is worth less than this.
+  EXPECT_FALSE(keep(index, keys(prompt(1000, 6)), 64, SnapshotKind::kLadder, kNow + seconds(30)));
+}
+
+// What a state saves is counted from the nearest one before it, also when that one comes later or
+// goes.
+TEST(PrefixIndex, AncestorsLowerAStatesValue) {
+  PrefixIndex index(kFirstSlot, 2, 100);
+  const PrefixKeys a = keys(prompt(1000, 1));
+  EXPECT_TRUE(keep(index, a, 960));
+  EXPECT_TRUE(keep(index, a, 896));  // now the state at 960 saves 64 tokens only
+  const PrefixKeys b = keys(prompt(300, 2));
+  EXPECT_TRUE(keep(index, b, 128));
+  EXPECT_EQ(found(index, a), 896);
+  EXPECT_FALSE(keep(index, a, 960)) << "worth 64 tokens against 128";
+  index.clear({});
+  EXPECT_EQ(index.num_kept(), 0);
+  EXPECT_TRUE(keep(index, a, 896));
+  EXPECT_TRUE(keep(index, a, 960));
+  EXPECT_TRUE(keep(index, keys(prompt(2000, 3)), 1920));
+  EXPECT_EQ(found(index, a), 896);
+}
+
+TEST(PrefixIndex, APinnedStateStays) {
+  PrefixIndex index(kFirstSlot, 1, 100);
+  SnapshotPin pin = index.keep(keys(prompt(1000, 1)), 64, SnapshotKind::kLadder, {}, 0, kNow);
+  ASSERT_TRUE(pin);
+  EXPECT_FALSE(keep(index, keys(prompt(1000, 2)), 960));
+  SnapshotPin again = pin.pin_again();
+  pin.release();
+  EXPECT_FALSE(keep(index, keys(prompt(1000, 2)), 960));
+  index.clear({});
+  EXPECT_EQ(found(index, keys(prompt(1000, 1))), 0) << "forgotten";
+  EXPECT_FALSE(keep(index, keys(prompt(1000, 2)), 960)) << "but its slot is still read";
+  again.release();
+  EXPECT_TRUE(keep(index, keys(prompt(1000, 2)), 960));
+}
+
+TEST(PrefixIndex, ClearForgetsOneOwner) {
+  PrefixIndex index(kFirstSlot, 4, 100);
+  const PrefixOwner other = {1};
+  const PrefixKeys mine = keys(prompt(200, 1));
+  const PrefixKeys theirs = keys(prompt(200, 2));
+  EXPECT_TRUE(keep(index, mine, 128));
+  EXPECT_TRUE(keep(index, theirs, 128, kEnd, kNow, other));
+  index.clear(other);
+  EXPECT_EQ(found(index, mine), 128);
+  EXPECT_EQ(found(index, theirs), 0);
+}
+
+// A slot never has two contents, and what is found was kept.
+TEST(PrefixIndex, RandomUse) {
+  std::mt19937 random(1);
+  PrefixIndex index(kFirstSlot, 8, 50);
+  std::map<int, std::pair<int32_t, int64_t>> content;  // by slot: the prompt and its position
+  std::vector<std::pair<int32_t, SnapshotPin>> pins;
+  for (int i = 0; i < 20'000; ++i) {
+    const auto name = static_cast<int32_t>(random() % 12);
+    const PrefixKeys path = keys(prompt(640, name));
+    const PrefixIndex::Time now = kNow + seconds(i);
+    const auto position = static_cast<int64_t>(1 + random() % 9) * 64;
+    const auto kind = static_cast<SnapshotKind>(random() % 6);
+    PrefixIndex::Found seen = index.find(path, now);
+    if (seen.pin) {
+      ASSERT_EQ(content.at(seen.pin.slot()), std::pair(name, seen.pin.position()));
+      ASSERT_GE(seen.seen, seen.pin.position());
+    }
+    SnapshotPin kept = index.keep(path, position, kind, {}, 0, now);
+    if (kept) content[kept.slot()] = {name, position};
+    for (const auto& [owner, pin] : pins) {
+      ASSERT_EQ(content.at(pin.slot()).first, owner) << "a pinned slot was overwritten";
+    }
+    index.see(path);
+    if (kept && random() % 4 == 0) pins.emplace_back(name, std::move(kept));
+    if (seen.pin && random() % 4 == 0) pins.emplace_back(name, std::move(seen.pin));
+    if (pins.size() > 5) pins.erase(pins.begin() + random() % pins.size());
+    if (random() % 500 == 0) {
+      index.clear({});
+      pins.clear();
+    }
+  }
+  EXPECT_GT(index.num_evictions(), 100);
+}
+
+std::vector<int64_t> positions(const std::vector<KeepPoint>& points) {
+  std::vector<int64_t> positions;
+  for (const KeepPoint& point : points) positions.push_back(point.position);
+  return positions;
+}
+
+TEST(KeepPoints, EndLadderAndMarks) {
+  EXPECT_TRUE(keep_points(64, 0, 0, false, {}).empty());
+  EXPECT_EQ(positions(keep_points(65, 0, 0, false, {})), std::vector<int64_t>{64});
+  EXPECT_EQ(positions(keep_points(1000, 0, 0, false, {})),
+            (std::vector<int64_t>{704, 832, 896, 960}));
+  EXPECT_EQ(positions(keep_points(1000, 832, 0, false, {})), (std::vector<int64_t>{896, 960}));
+  const std::vector<PrefixMark> marks = {
+      {100, SnapshotKind::kMark}, {63, SnapshotKind::kMark}, {1000, SnapshotKind::kBoundary}};
+  const std::vector<KeepPoint> points = keep_points(1000, 0, 320, true, marks);
+  EXPECT_EQ(positions(points), (std::vector<int64_t>{64, 320, 704, 832, 896, 960}));
+  EXPECT_EQ(points.front().kind, SnapshotKind::kMark);
+  EXPECT_EQ(points[1].kind, SnapshotKind::kDivergence);
+  EXPECT_EQ(points.back().kind, SnapshotKind::kBoundary) << "the likeliest of its reasons";
+  EXPECT_EQ(keep_points(1000, 0, 0, true, {}).back().kind, SnapshotKind::kReadAhead);
+}
+
+}  // namespace
+}  // namespace deltaserve

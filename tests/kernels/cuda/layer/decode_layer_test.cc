@@ -1,0 +1,195 @@
+// All of a layer's decode rows in one launch: equal to the reference, and the same bits whatever
+// else is in the step.
+#include "kernels/cuda/layer/decode_layer.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/cuda/device/simt.h"
+#include "tests/kernels/cuda/layer/layer_device.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr double kTolerance = 5e-6;      // relative, float against double
+constexpr double kBf16Tolerance = 2e-2;  // with states in bf16
+
+LayerCase decode_case(MixerKind kind, int key_dim, int value_dim) {
+  LayerCase c;
+  MixerShape& shape = c.shape;
+  shape.kind = kind;
+  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = 2;
+  if (shape.decay() != Decay::kNone) {
+    shape.decay_heads = 2;
+    shape.decay_gate = DecayGate::kSoftplus;
+  }
+  if (kind == MixerKind::kMamba2) {
+    shape.decay_gate = DecayGate::kTimeStep;
+    shape.time_step_max = 1;
+    shape.q_norm = shape.k_norm = FeatureNorm::kNone;
+  } else if (kind != MixerKind::kGatedLinearAttention) {
+    shape.beta_heads = 2;
+  }
+  shape.key_dim = key_dim;
+  shape.value_dim = value_dim;
+  shape.conv_width = 4;
+  shape.scale = 0.25f;
+  shape.norm_eps = 1e-2f;
+  c.name = std::string("kind") + std::to_string(static_cast<int>(kind)) + "_" +
+           std::to_string(key_dim) + "_" + std::to_string(value_dim);
+  return c;
+}
+
+// Every mixer with a short convolution on small heads, then every size of a team of lanes and of a
+// cluster, the last block of which is not full.
+std::vector<LayerCase> decode_cases() {
+  std::vector<LayerCase> cases;
+  for (const MixerKind kind :
+       {MixerKind::kGatedLinearAttention, MixerKind::kMamba2, MixerKind::kDeltaNet,
+        MixerKind::kGatedDeltaNet, MixerKind::kKimiDelta, MixerKind::kGatedDeltaNet2,
+        MixerKind::kQDelta, MixerKind::kQDeltaReleased}) {
+    cases.push_back(decode_case(kind, 24, 20));
+  }
+  LayerCase bare = decode_case(MixerKind::kQDelta, 24, 20);
+  bare.norm = false;
+  bare.name += "_without_norm_weight";
+  cases.push_back(bare);
+  bare.gate = false;
+  bare.name += "_or_gate";
+  cases.push_back(bare);
+  cases.push_back(decode_case(MixerKind::kQDelta, 16, 9));
+  cases.push_back(decode_case(MixerKind::kQDelta, 64, 150));
+  cases.push_back(decode_case(MixerKind::kGatedDeltaNet2, 128, 70));
+  cases.push_back(decode_case(MixerKind::kQDelta, 256, 40));
+  cases.push_back(decode_case(MixerKind::kKimiDelta, 130, 170));
+  return cases;
+}
+
+class CudaDecodeLayer : public testing::TestWithParam<LayerCase> {
+ protected:
+  static constexpr cuda::LayerPaths kPaths = {.one_launch_decode = true};
+
+  // The decode jobs, padding between them, then two prompts.
+  static std::vector<Piece> pieces() {
+    std::vector<Piece> pieces = {{kPadding, 0, 1, true}};
+    for (int job = 0; job < kNumJobs; ++job) {
+      if (kJobs[job].decode || kJobs[job].rows <= 2) pieces.push_back(whole_job(job));
+      if (job == 1) pieces.push_back({kPadding, 0, 1, true});
+    }
+    return pieces;
+  }
+  void expect_near_truth(const LayerDevice& device, double tolerance) const {
+    for (const Piece& piece : pieces()) {
+      if (piece.job == kPadding) continue;
+      // Written so that NaN fails.
+      EXPECT_LT(device.rows_error(piece.job), tolerance) << piece.job;
+      EXPECT_LT(device.state_error(piece.job), tolerance) << piece.job;
+    }
+    EXPECT_TRUE(device.same_foreign_states());
+  }
+
+  const World world_{GetParam()};
+};
+
+TEST_P(CudaDecodeLayer, EqualsReference) {
+  ASSERT_TRUE(cuda::has_decode_layer(world_.layer().shape, world_.weights()));
+  LayerDevice device(world_, StateFormat::kF32, kPaths);
+  device.step(pieces());
+  expect_near_truth(device, kTolerance);
+}
+
+TEST_P(CudaDecodeLayer, StatesInBf16) {
+  if (GetParam().shape.decay() == Decay::kNone) return;  // refused by the loader
+  LayerDevice device(world_, StateFormat::kBf16, kPaths);
+  device.step(pieces());
+  expect_near_truth(device, kBf16Tolerance);
+}
+
+TEST_P(CudaDecodeLayer, BitsDependOnTheOwnSequenceOnly) {
+  LayerDevice together(world_, StateFormat::kF32, kPaths);
+  together.step(pieces());
+  LayerDevice alone(world_, StateFormat::kF32, kPaths);
+  for (const Piece& piece : pieces()) {
+    if (piece.job != kPadding) alone.step({piece});
+  }
+  simt::host::set_order(simt::host::Order::kBackward);
+  LayerDevice backward(world_, StateFormat::kF32, kPaths);
+  backward.step(pieces());
+  simt::host::set_order(simt::host::Order::kForward);
+  for (const Piece& piece : pieces()) {
+    if (piece.job == kPadding) continue;
+    EXPECT_TRUE(alone.same_job(together, piece.job)) << piece.job;
+    EXPECT_TRUE(backward.same_job(together, piece.job)) << piece.job;
+  }
+}
+
+// So that the number of rows may choose between them.
+TEST_P(CudaDecodeLayer, HasTheBitsOfThePasses) {
+  const cuda::LayerPaths passes;
+  const cuda::LayerPaths by_rows = {.one_launch_decode = true, .most_one_launch_rows = 2};
+  for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
+    if (format == StateFormat::kBf16 && GetParam().shape.decay() == Decay::kNone) continue;
+    LayerDevice one_launch(world_, format, kPaths);
+    one_launch.step(pieces());
+    LayerDevice apart(world_, format, passes);
+    apart.step(pieces());
+    LayerDevice alone(world_, format, by_rows);
+    for (const Piece& piece : pieces()) {
+      if (piece.job != kPadding) alone.step({piece});
+    }
+    for (const Piece& piece : pieces()) {
+      if (piece.job == kPadding) continue;
+      EXPECT_TRUE(one_launch.same_job(apart, piece.job)) << piece.job;
+      EXPECT_TRUE(alone.same_job(apart, piece.job)) << piece.job;
+    }
+  }
+}
+
+TEST_P(CudaDecodeLayer, AStateMayGoOnInAnotherSlot) {
+  LayerDevice in_place(world_, StateFormat::kF32, kPaths);
+  in_place.step(pieces());
+  LayerDevice moved(world_, StateFormat::kF32, kPaths);
+  moved.step(pieces(), 1);
+  for (const Piece& piece : pieces()) {
+    if (piece.job == kPadding) continue;
+    EXPECT_TRUE(moved.same_job(in_place, piece.job)) << piece.job;
+  }
+  EXPECT_TRUE(moved.same_foreign_states());
+}
+
+std::string name_of(const testing::TestParamInfo<LayerCase>& info) {
+  return info.param.name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaDecodeLayer, testing::ValuesIn(decode_cases()), name_of);
+
+// Measured on an H200: us by one launch and by passes, 340M: 13.0 and 16.2 with 8 rows, 45.6
+// and 30.0 with 32; 1B: 13.1 and 15.8 with one row, 52 and 30.7 with 8.
+TEST(CudaDecodeLayerShapes, ManyRowsAreLeftToThePasses) {
+  MixerShape shape = decode_case(MixerKind::kQDelta, 128, 256).shape;
+  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = 6;
+  EXPECT_EQ(cuda::one_launch_rows(shape), 11);
+  shape.key_dim = 256;
+  shape.value_dim = 512;
+  EXPECT_EQ(cuda::one_launch_rows(shape), 2);
+}
+
+TEST(CudaDecodeLayerShapes, OthersAreLeftToThePasses) {
+  const MixerWeights weights = {};
+  MixerShape shape = decode_case(MixerKind::kQDelta, 128, 256).shape;
+  EXPECT_TRUE(cuda::has_decode_layer(shape, weights));
+  MixerShape shared_keys = shape;
+  shared_keys.k_heads = 1;
+  EXPECT_FALSE(cuda::has_decode_layer(shared_keys, weights));
+  MixerShape wide = shape;
+  wide.key_dim = 512;
+  EXPECT_FALSE(cuda::has_decode_layer(wide, weights));
+  MixerShape conditioned = shape;
+  conditioned.conditioning.on = true;
+  EXPECT_FALSE(cuda::has_decode_layer(conditioned, weights));
+  MixerShape groups = shape;
+  groups.output_norm = OutputNorm::kGateThenGroups;
+  EXPECT_FALSE(cuda::has_decode_layer(groups, weights));
+}
+
+}  // namespace
+}  // namespace deltaserve

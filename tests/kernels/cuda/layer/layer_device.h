@@ -1,0 +1,70 @@
+// Runs steps over a World's sequences through the mixer layer of kernels/cuda, by the emulation.
+#pragma once
+#include <vector>
+
+#include "kernels/cuda/rule/layer_call.h"
+#include "tests/kernels/program/layer_world.h"
+
+namespace deltaserve {
+
+// Rows [begin, end) of a job in a step, which may be decoded where its job would be read.
+struct Piece {
+  int job;
+  int begin;
+  int end;
+  bool decode;
+  int keep_slot = -1;
+};
+// As many rows of a segment that belongs to nobody.
+inline constexpr int kPadding = -1;
+
+Piece whole_job(int job);
+
+// The slots of a world, their states stored in `format`, and the rows that came out of them.
+class LayerDevice {
+ public:
+  explicit LayerDevice(const World& world, StateFormat format = StateFormat::kF32,
+                       const cuda::LayerPaths& paths = {});
+
+  // Decode pieces first. Expects that rows of padding become zeros, that nothing else is written,
+  // and that the bf16 copy is the rounded result. States are left in slots that lie `slot_shift`
+  // behind those that they were in.
+  void step(const std::vector<Piece>& pieces, int slot_shift = 0);
+
+  // Of a job whose rows all went through step(): largest relative error of its rows and of each
+  // part of its state; infinity where padding of the state is not zero, NaN where a result is.
+  double rows_error(int job) const;
+  double state_error(int job) const;
+
+  bool same_job(const LayerDevice& other, int job) const;
+  // Compares the state that a job has kept with its state on another device.
+  bool same_kept(const LayerDevice& other, int job) const;
+  // Takes a job back to row `row`, behind which its state was kept, and forgets the rest.
+  void go_back_to_kept(int job, int row);
+  // What nobody may touch: slots that no sequence is in, and the other layer's states.
+  bool same_foreign_states() const;
+
+ private:
+  void run(const StepView& view, const std::vector<float>& projected, std::vector<float>& out,
+           std::vector<uint16_t>& out_bf16);
+  // What a sequence left here before, padding included, must not matter to one that begins.
+  void poison(float* slot) const;
+  // A slot, in the world's layout.
+  std::vector<float> unpacked(const float* slot) const;
+  const float* state(int job) const;
+  int64_t columns() const { return world_.layer().shape.value_columns(); }
+  // These rows have a padding that nobody may touch, like the backend's.
+  static constexpr int kBehindRow = 8;
+  int64_t stride() const { return columns() + kBehindRow; }
+
+  const World& world_;
+  cuda::LayerPaths paths_;
+  StateLayout float_layout_;  // the world's
+  StateLayout layout_;
+  std::vector<float> slots_, before_;
+  std::vector<int> slot_;  // of each job
+  std::vector<int> kept_;  // of each job, the slot of its kept state; -1 = none
+  std::vector<std::vector<float>> out_;
+};
+
+}  // namespace deltaserve

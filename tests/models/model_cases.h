@@ -1,0 +1,66 @@
+// Models in the formats that tests of their bits take, and what such tests share.
+#pragma once
+#include <cstring>
+#include <ostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/base/state_format.h"
+#include "kernels/base/weight_format.h"
+#include "tests/models/golden_folders.h"
+
+namespace deltaserve {
+
+struct ModelCase {
+  std::string folder;
+  WeightFormat format = WeightFormat::kAuto;
+  StateFormat state_format = StateFormat::kF32;
+};
+
+inline void PrintTo(const ModelCase& c, std::ostream* out) {
+  *out << c.folder << " " << weight_format_name(c.format) << " "
+       << state_format_name(c.state_format);
+}
+inline std::string case_name(const ModelCase& c) {
+  return folder_name(c.folder) + "_" + weight_format_name(c.format) +
+         (c.state_format == StateFormat::kBf16 ? "_bf16_state" : "");
+}
+
+// Returns true if the model's state decays, which a state in bf16 requires. Decides by the name,
+// because this is asked for every model before any test runs.
+inline bool decays(const std::string& folder) {
+  const std::string name = folder_name(folder);
+  return !name.starts_with("delta_net") && !name.starts_with("linear_attn") &&
+         !name.starts_with("precond_delta_net");
+}
+
+// Returns every golden model, in the formats of its checkpoint.
+inline std::vector<ModelCase> golden_cases() {
+  std::vector<ModelCase> cases;
+  for (const std::string& folder : golden_folders()) {
+    cases.push_back({folder});
+    if (decays(folder)) cases.push_back({folder, WeightFormat::kAuto, StateFormat::kBf16});
+  }
+  return cases;
+}
+
+// Returns the models whose bits a test program compares: cpu_cases.cc, or emulated_cases.cc
+// for CUDA.
+std::vector<ModelCase> model_cases();
+
+inline std::vector<int32_t> random_tokens(int count, int64_t vocab, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (int32_t& token : tokens) token = static_cast<int32_t>(rng() % static_cast<uint64_t>(vocab));
+  return tokens;
+}
+
+inline bool same_bits(const float* a, const float* b, size_t count) {
+  return std::memcmp(a, b, count * sizeof(float)) == 0;
+}
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && same_bits(a.data(), b.data(), a.size());
+}
+
+}  // namespace deltaserve
