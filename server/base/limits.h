@@ -40,6 +40,7 @@ struct ServerLimits {
   int message_values = 64 * 1024;  // in `messages`; the bytes of its strings only by the body's
   size_t model_name_bytes = 256;
   size_t user_bytes = 512;
+  size_t cache_salt_bytes = 256;
   size_t metadata_pairs = 16;
   size_t metadata_key_bytes = 64;
   size_t metadata_value_bytes = 512;
@@ -63,6 +64,10 @@ struct ServerLimits {
   size_t role_bytes = 64;
   size_t tool_argument_bytes = 1u << 20;  // in all messages together: they are JSON inside JSON
   int structured_choices = 4096;
+  int cache_marks = 4;  // cache_control in messages and tools
+  // Texts that are tokenised again to place marks: bytes of all of them for one chat. Beyond: the
+  // place is not marked.
+  size_t mark_text_bytes = 4u << 20;
 
   // ---- Compiled schemas, expressions and grammars, with the masks of the states that answers have
   // been in (engine/grammar/limits.h bounds a single one).
@@ -72,6 +77,12 @@ struct ServerLimits {
   // This bounds the kept ones and those that requests still use. Beyond: 503 for a new one, and
   // further masks are computed for each token anew.
   size_t grammar_bytes = 256u << 20;
+
+  // ---- Read-aheads, which prepare what the next prompt of a conversation should begin with.
+  // Beyond: the oldest that waits is dropped.
+  size_t waiting_read_aheads = 64;
+  size_t waiting_read_ahead_bytes = 128u << 20;  // of their texts and token ids
+  size_t submitted_read_aheads = 2;              // of all, at the engine; the others wait for these
 
   // ---- Deadlines of requests, as clients give them. Beyond: 400.
   int64_t request_timeout_ms = 24 * 3600 * 1000;

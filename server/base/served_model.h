@@ -20,6 +20,7 @@ struct ServedModel {
   const Tokenizer* tokenizer = nullptr;  // null: token-id prompts only
   int32_t bos_to_prepend = -1;           // to text prompts; -1 = none
   int64_t slots = 1;                     // sequences that run at once
+  int64_t snapshots = 0;                 // states of prompts that can be kept; 0: none are reused
   uint64_t state_bytes = 0;              // of one sequence
   std::vector<int32_t> eos_token_ids;
   // Structured outputs use it, for the tokenizer's vocabulary; null without a tokenizer.

@@ -3,11 +3,28 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_format.h"
 #include "models/inspect.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
 
 namespace deltaserve {
+
+namespace {
+
+// Prints what `serve` would keep of prompts on this machine.
+int print_snapshots(const std::string& folder) {
+  const absl::StatusOr<ModelFolder> model = open_model_folder(folder);
+  if (!model.ok()) return report(model.status());
+  const absl::StatusOr<int> snapshots = default_snapshots(*model, ModelOptions());
+  if (!snapshots.ok()) return report(snapshots.status());
+  absl::PrintF(
+      "\nsnapshots     %d by default on this machine's CPU (serve --prefix-cache-memory)\n",
+      *snapshots);
+  return 0;
+}
+
+}  // namespace
 
 void add_inspect_command(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand(
@@ -19,7 +36,7 @@ void add_inspect_command(CLI::App* app, Run* run) {
       const absl::StatusOr<std::string> text = describe_model(*folder);
       if (!text.ok()) return report(text.status());
       std::fputs(text->c_str(), stdout);
-      return 0;
+      return print_snapshots(*folder);
     };
   });
 }

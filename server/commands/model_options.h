@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -30,12 +31,21 @@ struct ModelOptions {
   uint64_t state_memory = 0;  // bytes; 0: max_sequences says
   int step_tokens = 512;
   StateFormat state_format = StateFormat::kF32;
+  // Bytes for the states of prompts that are kept; nullopt: a part of what the machine has left.
+  std::optional<uint64_t> prefix_cache_memory = 0;
 };
 
 // Adds --model, --device, --cuda-products, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);
+
+// Adds --prefix-cache-memory, without which the machine's memory decides.
+void add_prefix_cache_options(CLI::App* command, ModelOptions* options);
+
+// Returns how many snapshots the server keeps on a CPU unless told. 0: there is no room, or Linux
+// does not say how much.
+absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOptions& options);
 
 // A LoadedModel is ready to run. Its members depend on those above them.
 struct LoadedModel {

@@ -90,6 +90,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.tokenizer = loaded.folder.tokenizer.get();
   model.bos_to_prepend = bos_to_prepend(loaded.folder);
   model.slots = loaded.model->limits().max_sequences;
+  model.snapshots = loaded.model->limits().max_snapshots;
   model.state_bytes = loaded.model->layout().bytes();
   model.eos_token_ids = loaded.folder.config.eos_token_ids;
   model.bos_token = loaded.folder.defaults.bos_token;
@@ -111,6 +112,12 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   if (!loaded.why_cpu.empty()) absl::PrintF("no CUDA: %s\n", loaded.why_cpu);
   absl::PrintF("state: %s per sequence, %d slots, %s in all\n", human_bytes(bytes), slots,
                human_bytes(bytes * slots));
+  if (served.snapshots > 0) {
+    absl::PrintF("prefix cache: %d snapshots, %s in all\n", served.snapshots,
+                 human_bytes(bytes * static_cast<uint64_t>(served.snapshots)));
+  } else {
+    absl::PrintF("prefix cache: off\n");
+  }
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
 }
 
@@ -176,9 +183,11 @@ int serve(Options options) {
 // Adds the options that say who may use the server, and over what.
 void add_access_options(CLI::App* command, Options* options) {
   command
-      ->add_option("--api-key-file", options->api_key_file,
-                   "File with one API key a line; then every route but /, /health and /ready needs "
-                   "one of them")
+      ->add_option(
+          "--api-key-file", options->api_key_file,
+          "File with one API key a line, as KEY or KEY NAME; then every route but /, "
+          "/health and /ready needs one of them. Keys of one name are one owner, and owners "
+          "share no snapshots")
       ->type_name("FILE");
   command
       ->add_option("--cors-origin", options->cors_origins,
@@ -235,6 +244,8 @@ void add_serve_command(CLI::App* app, Run* run) {
   auto options = std::make_shared<Options>();
   add_model_options(command, &options->model);
   add_capacity_options(command, &options->model);
+  options->model.prefix_cache_memory.reset();
+  add_prefix_cache_options(command, &options->model);
   add_access_options(command, options.get());
   add_chat_options(command, options.get());
   add_log_options(command, options.get());

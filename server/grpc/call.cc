@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 #include "models/base/text.h"
 #include "server/service/request_id.h"
@@ -85,9 +86,11 @@ CallRecord::CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, c
   rpc->AddInitialMetadata(kRequestId, request_id_);
 }
 
-grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc, bool generates) const {
+grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc, bool generates) {
   const Services& services = context_.services;
-  if (auto error = services.check_key(metadata_of(rpc, "authorization"))) return to_grpc(*error);
+  const auto owner = services.owner_of(metadata_of(rpc, "authorization"));
+  if (const ApiError* error = std::get_if<ApiError>(&owner)) return to_grpc(*error);
+  owner_ = std::get<PrefixOwner>(owner);
   if (auto error = services.admit(generates)) return to_grpc(*error);
   if (context_.calls > context_.limits.calls) {
     return {grpc::StatusCode::RESOURCE_EXHAUSTED,

@@ -27,12 +27,14 @@ class CallRecord {
 
   // Call it first. If the status is not OK, the call must end with it. `generates`: the call goes
   // to the engine.
-  grpc::Status admit(const grpc::CallbackServerContext& rpc, bool generates = false) const;
+  grpc::Status admit(const grpc::CallbackServerContext& rpc, bool generates = false);
 
   // Call it once, before the library is told.
   void end(const grpc::Status& status, const LogFields& details = {}) const;
 
   const std::string& request_id() const { return request_id_; }
+  // Returns whose key the call has, once it was admitted.
+  const PrefixOwner& owner() const { return owner_; }
   std::chrono::steady_clock::time_point arrival() const { return arrival_; }
 
  private:
@@ -40,6 +42,7 @@ class CallRecord {
   const char* const method_;
   const std::chrono::steady_clock::time_point arrival_ = std::chrono::steady_clock::now();
   std::string request_id_;
+  PrefixOwner owner_{};
 };
 
 // The library's context of a call, which goes away with OnDone. Thread-safe.

@@ -47,7 +47,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
         strand_(asio::make_strand(context.io)),
         stall_(strand_) {}
 
-  grpc::Status admit(const grpc::CallbackServerContext& rpc) const {
+  grpc::Status admit(const grpc::CallbackServerContext& rpc) {
     return record_.admit(rpc, /*generates=*/true);
   }
 
@@ -104,9 +104,10 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     GenerationRequest request;
     auto error = convert_request(&message, services.model, services.limits, &request);
     if (error) return to_grpc(*error);
-    auto generation = std::make_unique<Generation>(
-        services, std::move(request),
-        Arrival{record_.request_id(), record_.arrival(), deadline_, std::move(lease_)});
+    auto generation =
+        std::make_unique<Generation>(services, std::move(request),
+                                     Arrival{record_.request_id(), record_.owner(),
+                                             record_.arrival(), deadline_, std::move(lease_)});
     error = generation->encode();
     if (error) return to_grpc(*error);
     if (cancelled_) return cancelled();
@@ -157,7 +158,10 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                       &*pending_, &response_);
     if (whole) pending_.reset();
     const bool last = whole && generation_->done();
-    if (last) fill_usage(generation_->usage(), response_.mutable_usage());
+    if (last) {
+      fill_usage(generation_->usage(), response_.mutable_usage());
+      fill_timings(generation_->timings(), response_.mutable_timings());
+    }
     const grpc::Status status = write_message(response_, &bytes_);
     if (!status.ok()) return finish(status);
     writing_ = true;
@@ -209,7 +213,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   GrpcContext& context_;
-  const CallRecord record_;
+  CallRecord record_;
   MemoryBudget::Lease lease_;
   RpcHandle rpc_;
   const Clock::time_point deadline_;

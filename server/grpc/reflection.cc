@@ -69,7 +69,7 @@ class ReflectionCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   }
 
   GrpcContext& context_;
-  const CallRecord record_;
+  CallRecord record_;
   grpc::ByteBuffer request_, reply_;
 };
 

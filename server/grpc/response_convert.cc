@@ -67,6 +67,12 @@ void fill_usage(const Usage& usage, v1::Usage* message) {
   message->set_prompt_tokens(usage.prompt_tokens);
   message->set_completion_tokens(usage.completion_tokens);
   message->set_total_tokens(usage.prompt_tokens + usage.completion_tokens);
+  message->set_cached_prompt_tokens(usage.cached_prompt_tokens);
+}
+
+void fill_timings(const Timings& timings, v1::Timings* message) {
+  if (!timings.time_to_first_token) return;
+  message->set_time_to_first_token_ms(1e3 * *timings.time_to_first_token);
 }
 
 void fill_model(const ServedModel& model, const ServerLimits& limits, const EngineStats& stats,

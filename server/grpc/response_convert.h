@@ -24,6 +24,7 @@ bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* p
                    v1::GenerateResponse* response);
 
 void fill_usage(const Usage& usage, v1::Usage* message);
+void fill_timings(const Timings& timings, v1::Timings* message);
 
 void fill_model(const ServedModel& model, const ServerLimits& limits, const EngineStats& stats,
                 v1::Model* message);

@@ -23,7 +23,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
         reply_(reply),
         cut_off_(context.io) {}
 
-  grpc::Status admit(const grpc::CallbackServerContext& rpc) const { return record_.admit(rpc); }
+  grpc::Status admit(const grpc::CallbackServerContext& rpc) { return record_.admit(rpc); }
 
   void start(grpc::Status status, UnaryWork work) {
     self_ = shared_from_this();
@@ -66,7 +66,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   }
 
   GrpcContext& context_;
-  const CallRecord record_;
+  CallRecord record_;
   MemoryBudget::Lease lease_;
   RpcHandle rpc_;
   grpc::ByteBuffer request_;

@@ -38,6 +38,7 @@ class RequestCount {
 struct RequestRecord {
   RequestHead head;
   SteadyTime arrival = ByteStream::Clock::now();
+  PrefixOwner owner{};        // known once the key was checked
   uint64_t bytes_before = 0;  // written on the connection
   int status = 0;             // 0: none was sent
   bool client_closed = false;
@@ -97,7 +98,7 @@ class Connection {
 
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {
     const Route route = route_request(record.head, context_.cors.enabled());
-    const std::optional<HttpReply> reply = reply_at_once(parser, record.head, route);
+    const std::optional<HttpReply> reply = reply_at_once(parser, &record, route);
     if (!reply) co_return co_await serve_post(parser, record, route);
     if (parser.is_done()) co_return co_await write_reply(record, *reply) && record.head.keep_alive;
     if (has_small_body(parser)) co_return co_await read_and_reply(parser, record, *reply);
@@ -105,14 +106,16 @@ class Connection {
     co_return false;
   }
 
-  // Returns the reply that the head alone decides. nullopt: the body is needed.
-  std::optional<HttpReply> reply_at_once(const HttpParser& parser, const RequestHead& head,
+  // Returns the reply that the head alone decides, and notes the owner of its key. nullopt: the
+  // body is needed.
+  std::optional<HttpReply> reply_at_once(const HttpParser& parser, RequestRecord* record,
                                          Route route) const {
     if (!route.is_public()) {
-      const auto error = services_.check_key(parser.get()[http::field::authorization]);
-      if (error) return error_reply(*error);
+      const auto owner = services_.owner_of(parser.get()[http::field::authorization]);
+      if (const ApiError* error = std::get_if<ApiError>(&owner)) return error_reply(*error);
+      record->owner = std::get<PrefixOwner>(owner);
     }
-    if (!route.is_post()) return answer(context_, route, head);
+    if (!route.is_post()) return answer(context_, route, record->head);
     const std::optional<ApiError> error = services_.admit(route.generates());
     return error ? std::optional(error_reply(*error)) : std::nullopt;
   }
@@ -144,6 +147,7 @@ class Connection {
     }
     PostRequest request{*route.endpoint, record.head.request_id};
     Arrival& arrival = request.arrival;
+    arrival.owner = record.owner;
     arrival.time = record.arrival;
     arrival.lease = MemoryBudget::Lease(&services_.budget);
     const std::chrono::milliseconds timeout(record.head.timeout_ms);

@@ -13,6 +13,13 @@ Started text_reply(std::variant<std::string, ApiError> result) {
   return reply;
 }
 
+Started empty_reply(const std::optional<ApiError>& error) {
+  if (error) return error_reply(*error);
+  HttpReply reply;
+  reply.status = 204;
+  return reply;
+}
+
 Started start_job(Services& services, PostRequest request, const std::shared_ptr<Wakeup>& wakeup) {
   const auto notify = [weak = std::weak_ptr<Wakeup>(wakeup)] {
     if (const auto target = weak.lock()) target->signal();
@@ -30,8 +37,12 @@ Started work_on(Services& services, PostRequest request, const std::shared_ptr<W
         LogFields().text("request_id", request.request_id).text("body", request.body));
   }
   try {
-    if (request.endpoint.generates()) return start_job(services, std::move(request), wakeup);
-    return text_reply(request.endpoint.reply(request.body, services.model, services.limits));
+    const PostEndpoint& endpoint = request.endpoint;
+    if (endpoint.generates()) return start_job(services, std::move(request), wakeup);
+    if (endpoint.action != nullptr) {
+      return empty_reply(endpoint.action(request.body, services, request.arrival.owner));
+    }
+    return text_reply(endpoint.reply(request.body, services.model, services.limits));
   } catch (const std::exception& error) {  // memory, as far as this code goes
     services.log.write(
         LogLevel::kError, "exception",

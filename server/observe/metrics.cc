@@ -12,6 +12,8 @@ constexpr double kRequestBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
                                      0.25,  0.5,    1,     2.5,  5,     10,   25,
                                      50,    100,    250,   500,  1000,  2500, 10000};
 
+constexpr int64_t kBlockTokens = 64;
+
 double seconds_between(RequestMetrics::Clock::time_point from,
                        RequestMetrics::Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -20,6 +22,11 @@ double seconds_between(RequestMetrics::Clock::time_point from,
 double slot_utilization(const EngineStats& engine) {
   return engine.slots > 0 ? static_cast<double>(engine.running) / static_cast<double>(engine.slots)
                           : 0;
+}
+
+// Prompt tokens of clients are computed or reused; those of read-aheads are nobody's.
+int64_t tokens_looked_up(const EngineStats& engine) {
+  return engine.prompt_tokens - engine.read_ahead_tokens + engine.prefix_reused_tokens;
 }
 
 void append_responses(MetricsPage* page, std::string_view name, std::string_view help,
@@ -59,6 +66,42 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
                    metrics.http_responses);
   append_responses(page, "deltaserve_grpc_responses_total", "gRPC calls ended, by method and code.",
                    metrics.grpc_responses);
+}
+
+void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerState& state) {
+  const EngineStats& engine = state.engine;
+  const auto counter = [&](std::string_view name, std::string_view help, int64_t value) {
+    page->counter(name, help, static_cast<uint64_t>(value));
+  };
+  page->counter("deltaserve_prefix_hits_total", "Prompts that began with a kept state.",
+                metrics.prefix_hits.value());
+  page->family("deltaserve_prefix_misses_total", "Prompts that did not, by reason.", "counter");
+  for (const auto& [labels, count] : metrics.prefix_misses.values()) {
+    page->sample("deltaserve_prefix_misses_total", labels, static_cast<double>(count));
+  }
+  counter("deltaserve_prefix_reused_tokens_total",
+          "Prompt tokens that came from kept states and were not computed.",
+          engine.prefix_reused_tokens);
+  counter("deltaserve_prefix_replayed_tokens_total",
+          "Prompt tokens that were computed although a prompt before began with them.",
+          engine.prefix_replayed_tokens);
+  counter("deltaserve_prefix_evictions_total", "Kept states that were dropped for others.",
+          engine.prefix_evictions);
+  counter("deltaserve_read_ahead_tokens_total",
+          "Prompt tokens read ahead, a part of deltaserve_prompt_tokens_total.",
+          engine.read_ahead_tokens);
+  page->family("deltaserve_read_aheads_total", "Read-aheads that ended, by result.", "counter");
+  for (const auto& [labels, count] : metrics.read_aheads.values()) {
+    page->sample("deltaserve_read_aheads_total", labels, static_cast<double>(count));
+  }
+  const auto bytes = [&](int64_t snapshots) {
+    return static_cast<double>(snapshots) * static_cast<double>(state.state_bytes);
+  };
+  page->gauge("deltaserve_snapshots", "States of prompts that are kept.",
+              static_cast<double>(engine.snapshots));
+  page->gauge("deltaserve_prefix_cache_bytes", "Their memory.", bytes(engine.snapshots));
+  page->gauge("deltaserve_prefix_cache_limit_bytes", "The most that they may take.",
+              bytes(engine.snapshot_slots));
 }
 
 void append_grammars(MetricsPage* page, const GrammarCacheStats& stats) {
@@ -118,7 +161,8 @@ void append_histograms(MetricsPage* page, const Metrics& metrics, std::string_vi
 }
 
 // The names that the Gateway API Inference Extension and llm-d read without configuration. A block
-// of their cache is a slot of ours, and it holds a whole sequence.
+// of their cache is 64 tokens, after each of which a state of ours may be kept, and a snapshot
+// stands for 64 blocks.
 void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const ServerState& state) {
   const std::string model = label("model_name", state.model_name);
   page->gauge("vllm:num_requests_waiting", "As deltaserve_requests_waiting.",
@@ -127,9 +171,15 @@ void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const Server
               static_cast<double>(state.engine.running), model);
   page->gauge("vllm:kv_cache_usage_perc", "As deltaserve_slot_utilization_ratio.",
               slot_utilization(state.engine), model);
-  page->gauge("vllm:cache_config_info", "Always 1; a block is the state slot of one sequence.", 1,
-              str_cat(label("block_size", "1"), ",",
-                      label("num_gpu_blocks", absl::StrCat(state.engine.slots)), ",", model));
+  const int64_t blocks = kBlockTokens * state.engine.snapshot_slots;
+  page->gauge("vllm:cache_config_info", "Always 1; the blocks are 64 for each snapshot that fits.",
+              1,
+              str_cat(label("block_size", absl::StrCat(kBlockTokens)), ",",
+                      label("num_gpu_blocks", absl::StrCat(blocks)), ",", model));
+  page->counter("vllm:prefix_cache_queries_total", "Prompt tokens that were looked up.",
+                static_cast<uint64_t>(tokens_looked_up(state.engine)), model);
+  page->counter("vllm:prefix_cache_hits_total", "As deltaserve_prefix_reused_tokens_total.",
+                static_cast<uint64_t>(state.engine.prefix_reused_tokens), model);
   page->counter("vllm:prompt_tokens_total", "As deltaserve_prompt_tokens_total.",
                 static_cast<uint64_t>(state.engine.prompt_tokens), model);
   page->counter("vllm:generation_tokens_total", "As deltaserve_generation_tokens_total.",
@@ -161,6 +211,7 @@ std::string metrics_page(const Metrics& metrics, const ServerState& state) {
   MetricsPage page;
   append_counters(&page, metrics, state);
   append_gauges(&page, state);
+  append_prefixes(&page, metrics, state);
   append_grammars(&page, state.grammars);
   append_histograms(&page, metrics, "deltaserve_", {});
   append_vllm_aliases(&page, metrics, state);

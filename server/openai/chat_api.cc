@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "models/base/text.h"
+#include "server/openai/cache_control.h"
 #include "server/openai/chat_messages.h"
 #include "server/openai/json_parameters.h"
 
@@ -58,8 +59,11 @@ void read_tools(FieldReader& fields, json::object& body, ChatPrompt* out) {
   if (fields.find("tools") == nullptr) return;
   json::value& tools = body.at("tools");
   if (!tools.is_array()) return fields.fail("tools", "must be a list");
-  for (const json::value& tool : tools.get_array()) {
+  for (size_t i = 0; i < tools.get_array().size(); ++i) {
+    json::value& tool = tools.get_array()[i];
     if (!tool.is_object()) return fields.fail("tools", "must be a list of objects");
+    take_cache_control(fields, "tools", str_cat("[", i, "]"), {.tools = i + 1}, &tool.get_object(),
+                       &out->marks);
   }
   if (!tools.get_array().empty()) out->tools = std::move(tools);
 }
@@ -76,7 +80,7 @@ void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) 
   json::value& messages = body.at("messages");
   if (!messages.is_array()) return fields.fail("messages", "must be a list of objects");
   out->messages = std::move(messages.get_array());
-  normalize_messages(fields, &out->messages);
+  normalize_messages(fields, &out->messages, &out->marks);
   read_tools(fields, body, out);
   read_variables(fields, body, out);
   fields.string("chat_template", &out->chat_template);

@@ -5,6 +5,7 @@
 #include <boost/json/parse.hpp>
 
 #include "models/base/text.h"
+#include "server/openai/cache_control.h"
 
 namespace deltaserve {
 namespace {
@@ -15,18 +16,23 @@ constexpr std::string_view kParam = "messages";
 constexpr std::array<std::string_view, 6> kKnown = {
     "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"};
 
-// One message; `where` is its place, such as "[3]".
+// Reads message `index`.
 class MessageReader {
  public:
-  MessageReader(FieldReader& fields, std::string where, json::object* message,
-                size_t* argument_bytes)
+  MessageReader(FieldReader& fields, size_t index, json::object* message, size_t* argument_bytes,
+                std::vector<ChatMark>* marks)
       : fields_(fields),
-        where_(std::move(where)),
+        index_(index),
+        where_(str_cat("[", index, "]")),
         message_(*message),
-        argument_bytes_(argument_bytes) {}
+        argument_bytes_(argument_bytes),
+        marks_(marks) {}
 
   void read() {
+    take_cache_control(fields_, kParam, where_, {.messages = index_ + 1}, &message_, marks_);
     remove_empty();
+    const json::value* parts = message_.if_contains("content");
+    if (parts != nullptr && parts->is_array()) join_parts(&message_.at("content"));
     for (const auto& [key, value] : message_) {
       if (std::find(kKnown.begin(), kKnown.end(), std::string_view(key)) == kKnown.end()) {
         return fail("", str_cat("has an unknown member: ", quoted(std::string_view(key))));
@@ -68,8 +74,6 @@ class MessageReader {
     if (content == nullptr) {
       if (!message_.contains("tool_calls")) return fail(".content", "is required");
       message_["content"] = nullptr;
-    } else if (content->is_array()) {
-      join_parts(content);
     } else if (!content->is_string()) {
       fail(".content", "must be a string or a list of text parts");
     }
@@ -78,7 +82,7 @@ class MessageReader {
   void join_parts(json::value* content) {
     json::string joined;
     for (size_t i = 0; i < content->get_array().size(); ++i) {
-      const json::value& part = content->get_array()[i];
+      json::value& part = content->get_array()[i];
       const std::string place = str_cat(".content[", i, "]");
       if (!part.is_object()) return fail(place, "must be an object with type and text");
       const json::value* type = part.get_object().if_contains("type");
@@ -89,9 +93,11 @@ class MessageReader {
       }
       const json::value* text = part.get_object().if_contains("text");
       if (text == nullptr || !text->is_string()) return fail(place, "must have a text");
-      if (part.get_object().size() != 2) return fail(place, "has members beside type and text");
       if (i > 0) joined.push_back('\n');
       joined.append(text->get_string());
+      const ChatMark mark{.messages = index_ + 1, .content_bytes = joined.size()};
+      take_cache_control(fields_, kParam, where_ + place, mark, &part.get_object(), marks_);
+      if (part.get_object().size() != 2) return fail(place, "has members beside type and text");
     }
     *content = std::move(joined);
   }
@@ -135,14 +141,16 @@ class MessageReader {
   }
 
   FieldReader& fields_;
-  const std::string where_;
+  const size_t index_;
+  const std::string where_;  // its place, such as "[3]"
   json::object& message_;
   size_t* const argument_bytes_;
+  std::vector<ChatMark>* const marks_;
 };
 
 }  // namespace
 
-void normalize_messages(FieldReader& fields, json::array* messages) {
+void normalize_messages(FieldReader& fields, json::array* messages, std::vector<ChatMark>* marks) {
   if (messages->empty()) return fields.fail(kParam, "must not be empty");
   const int most = fields.limits().messages;
   if (messages->size() > static_cast<size_t>(most)) {
@@ -151,9 +159,8 @@ void normalize_messages(FieldReader& fields, json::array* messages) {
   size_t argument_bytes = 0;
   for (size_t i = 0; i < messages->size() && !fields.error(); ++i) {
     json::value& message = (*messages)[i];
-    const std::string where = str_cat("[", i, "]");
-    if (!message.is_object()) return fields.fail(kParam, str_cat(where, " must be an object"));
-    MessageReader(fields, where, &message.get_object(), &argument_bytes).read();
+    if (!message.is_object()) return fields.fail(kParam, str_cat("[", i, "] must be an object"));
+    MessageReader(fields, i, &message.get_object(), &argument_bytes, marks).read();
   }
 }
 

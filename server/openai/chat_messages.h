@@ -1,8 +1,10 @@
 // The messages of a chat, from what clients send to what templates expect.
 #pragma once
 #include <boost/json/array.hpp>
+#include <vector>
 
 #include "server/openai/field_reader.h"
+#include "server/service/chat_prompt.h"
 
 namespace deltaserve {
 
@@ -11,9 +13,11 @@ namespace deltaserve {
 //   content       a string, or null beside tool_calls; a list of text parts is joined by newlines
 //   tool_calls    function calls, their arguments as an object instead of JSON text
 //   name, tool_call_id, reasoning_content   strings
+// The cache_control of messages and parts is taken out and added to `marks`.
 // Members that are null, and what the API itself puts into a message that it returns (refusal,
 // annotations and the like), are removed; other members and parts other than text are refused by
 // name.
-void normalize_messages(FieldReader& fields, boost::json::array* messages);
+void normalize_messages(FieldReader& fields, boost::json::array* messages,
+                        std::vector<ChatMark>* marks);
 
 }  // namespace deltaserve

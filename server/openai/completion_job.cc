@@ -193,8 +193,7 @@ void CompletionJob::append_chunk(std::string_view choice, std::string* out) {
 void CompletionJob::append_last_events(std::string* out) {
   if (generation_.parameters().include_usage) {
     std::string json = prefix_ + "],\"usage\":";
-    append_usage(&json, generation_.usage());
-    json.push_back('}');
+    append_figures(&json);
     append_sse_event(out, json);
   }
   out->append(kSseDone);
@@ -208,7 +207,14 @@ void CompletionJob::append_reply(std::string* out) {
     format_.append_choice(out, take_part(&choice, &storage));
   }
   out->append("],\"usage\":");
+  append_figures(out);
+}
+
+// Appends what follows "usage": in the last object of a reply.
+void CompletionJob::append_figures(std::string* out) {
   append_usage(out, generation_.usage());
+  out->append(",\"timings\":");
+  append_timings(out, generation_.timings());
   out->push_back('}');
 }
 

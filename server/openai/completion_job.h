@@ -50,6 +50,7 @@ class CompletionJob {
   void append_events(Choice* choice, std::string* out);
   void append_chunk(std::string_view choice, std::string* out);
   void append_reply(std::string* out);
+  void append_figures(std::string* out);
   void append_last_events(std::string* out);
 
   const ServedModel& model_;

@@ -1,8 +1,24 @@
 #include "server/openai/endpoints.h"
 
+#include "server/base/request_json.h"
 #include "server/openai/tokenize_api.h"
 
 namespace deltaserve {
+
+namespace {
+
+// Drops what the server keeps of the owner's prompts. The body is empty, or {}.
+std::optional<ApiError> clear_cache(std::string_view body, Services& services,
+                                    const PrefixOwner& owner) {
+  RequestBody none;
+  if (!body.empty()) {
+    if (auto error = read_request_body(body, {}, services.limits, &none)) return error;
+  }
+  services.engine.clear_prefixes(owner);
+  return std::nullopt;
+}
+
+}  // namespace
 
 std::span<const PostEndpoint> post_endpoints() {
   static constexpr PostEndpoint kEndpoints[] = {
@@ -10,6 +26,7 @@ std::span<const PostEndpoint> post_endpoints() {
       {.path = "/v1/chat/completions", .format = chat_format},
       {.path = "/tokenize", .reply = tokenize},
       {.path = "/detokenize", .reply = detokenize},
+      {.path = "/cache/clear", .action = clear_cache},
   };
   return kEndpoints;
 }

@@ -1,5 +1,6 @@
-// The endpoints that take a body, in one table. They know no connection.
+// The endpoints of POST, in one table. They know no connection.
 #pragma once
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,16 +10,19 @@
 #include "server/base/limits.h"
 #include "server/base/served_model.h"
 #include "server/openai/answer_format.h"
+#include "server/service/services.h"
 
 namespace deltaserve {
 
 struct PostEndpoint {
   std::string_view path;
-  // One of the two is set: how answers of the engine are written, or a function that returns the
-  // reply at once.
+  // One of the three is set: how answers of the engine are written, a function that returns the
+  // reply at once, or one that does something for the owner of the key and has no reply but a 204.
   const AnswerFormat& (*format)() = nullptr;
   std::variant<std::string, ApiError> (*reply)(std::string_view body, const ServedModel& model,
                                                const ServerLimits& limits) = nullptr;
+  std::optional<ApiError> (*action)(std::string_view body, Services& services,
+                                    const PrefixOwner& owner) = nullptr;
 
   bool generates() const { return format != nullptr; }
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "engine/sequence/text_emitter.h"
 #include "models/base/text.h"
 
@@ -119,7 +120,18 @@ void append_usage(std::string* out, const Usage& usage) {
   out->append(str_cat("{\"prompt_tokens\":", usage.prompt_tokens,
                       ",\"completion_tokens\":", usage.completion_tokens,
                       ",\"total_tokens\":", usage.prompt_tokens + usage.completion_tokens,
-                      ",\"prompt_tokens_details\":{\"cached_tokens\":0}}"));
+                      ",\"prompt_tokens_details\":{\"cached_tokens\":", usage.cached_prompt_tokens,
+                      "}}"));
+}
+
+void append_timings(std::string* out, const Timings& timings) {
+  out->append("{\"time_to_first_token_ms\":");
+  if (timings.time_to_first_token) {
+    absl::StrAppendFormat(out, "%.3f", 1e3 * *timings.time_to_first_token);
+  } else {
+    out->append("null");
+  }
+  out->push_back('}');
 }
 
 void CompletionLogprobs::add(const ServedModel& model, const TokenLogprob& token, bool known) {

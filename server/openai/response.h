@@ -18,8 +18,10 @@ namespace deltaserve {
 std::string token_label(const ServedModel& model, int32_t token);
 
 // {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
-//  "prompt_tokens_details":{"cached_tokens":0}}
+//  "prompt_tokens_details":{"cached_tokens":..}}
 void append_usage(std::string* out, const Usage& usage);
+// {"time_to_first_token_ms":..}, null if there was no token
+void append_timings(std::string* out, const Timings& timings);
 
 // Grows the logprobs object of a choice. take() returns what was added since the last take.
 class LogprobsBuilder {

@@ -1,18 +1,25 @@
-// The prompt of a chat: messages and what else a chat template sees, and the token ids that it
-// writes. Pure functions, safe on any input and from any thread.
+// The prompt of a chat: messages and what else a chat template sees. Pure functions, safe on any
+// input and from any thread.
 #pragma once
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <cstdint>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "server/base/api_error.h"
 #include "server/base/served_model.h"
 
 namespace deltaserve {
+
+// A place that the client marks, because later prompts are likely to begin with all that stands
+// before it.
+struct ChatMark {
+  size_t tools = 0;  // behind so many tools; 0: behind messages
+  size_t messages = 0;
+  std::optional<size_t> content_bytes = {};  // only so much of the last message's content
+};
 
 struct ChatPrompt {
   // There is at least one object, of the form that normalize_messages() of chat_messages.h makes.
@@ -22,6 +29,7 @@ struct ChatPrompt {
   std::optional<std::string> chat_template;    // of this request; absent or empty = the model's
   std::optional<bool> add_generation_prompt;   // true, unless the final message is continued
   std::optional<bool> continue_final_message;  // the last message is the beginning of the answer
+  std::vector<ChatMark> marks;
 
   bool has_template() const { return chat_template && !chat_template->empty(); }
   bool continues() const { return continue_final_message.value_or(false); }
@@ -29,10 +37,5 @@ struct ChatPrompt {
 
 // Checks what does not need the template. The parameters have the same names in every front.
 [[nodiscard]] std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& model);
-
-// Returns the token ids of the rendered template. Text of the template itself may become control
-// tokens, text of the request never does; no BOS is added to the rendered template.
-// INVALID_ARGUMENT: the template refuses the messages, or there is none.
-absl::StatusOr<std::vector<int32_t>> encode_chat(const ServedModel& model, ChatPrompt prompt);
 
 }  // namespace deltaserve

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "kernels/mixer/delta_rule.h"
 #include "models/base/text.h"
 #include "server/base/random.h"
 #include "server/service/structured_output.h"
@@ -34,7 +35,7 @@ Generation::~Generation() {
 }
 
 std::optional<ApiError> Generation::encode() {
-  return encode_prompts(services_.model, services_.limits, &request_, &prompts_);
+  return encode_prompts(services_.model, services_.limits, &request_, &encoded_);
 }
 
 std::optional<ApiError> Generation::make_constraint() {
@@ -59,13 +60,19 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
   GenerationParameters& parameters = request_.parameters;
   set_deadline();
   if (std::optional<ApiError> error = make_constraint()) return error;
+  parameters.generate.reuse.owner = arrival_.owner;
+  parameters.generate.reuse.marks = std::move(encoded_.marks);
+  begin_conversation();
   std::vector<std::string>().swap(request_.text_prompts);
-  choices_.reserve(prompts_.size() * static_cast<size_t>(parameters.n));
-  for (size_t i = 0; i < prompts_.size(); ++i) {
-    prompt_tokens_ += static_cast<int64_t>(prompts_[i].size());
+  std::vector<std::vector<int32_t>> prompts = std::move(encoded_.ids);
+  encoded_ = {};
+  choices_.reserve(prompts.size() * static_cast<size_t>(parameters.n));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const auto prompt_tokens = static_cast<int64_t>(prompts[i].size());
+    prompt_tokens_ += prompt_tokens;
     GenerateRequest request = parameters.generate.clone();
-    request.id = prompts_.size() == 1 ? arrival_.id : str_cat(arrival_.id, "-", i);
-    request.prompt = std::move(prompts_[i]);
+    request.id = prompts.size() == 1 ? arrival_.id : str_cat(arrival_.id, "-", i);
+    request.prompt = std::move(prompts[i]);
     // A given seed means the same draws for a prompt alone and in a list; without one, equal
     // prompts of a list must differ.
     request.sampling.seed = parameters.seed.has_value() ? *parameters.seed : random_bits();
@@ -76,12 +83,13 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
       if (absl::IsResourceExhausted(streams.status())) services_.metrics.queue_full.add();
       return api_error_from(streams.status(), "");
     }
+    const size_t first = choices_.size();
     for (std::shared_ptr<TokenStream>& stream : *streams) {
       choices_.push_back({std::move(stream), RequestMetrics(&services_.metrics, arrival_.time)});
     }
+    choices_[first].prompt_tokens = prompt_tokens;
   }
   running_ = choices_.size();
-  prompts_.clear();
   parameters.generate.constraint.reset();
   return std::nullopt;
 }
@@ -94,35 +102,101 @@ std::optional<Generation::Part> Generation::next() {
     if (choice.ended) continue;
     std::optional<TokenUpdate> update = choice.stream->take();
     if (!update) continue;
-    choice.metrics.on_update(*update);
-    choice.generated_tokens = update->tokens_generated;
-    choice.queue_seconds = update->queue_seconds;
-    if (update->finish != FinishReason::kNone) {
-      choice.ended = true;
-      --running_;
-      error_ = error_of(update->finish);
-      if (error_) return std::nullopt;
-    }
+    follow(*update, &choice);
+    if (error_) return std::nullopt;
+    if (running_ == 0) offer_read_ahead();
     part.update = *std::move(update);
     return part;
   }
   return std::nullopt;
 }
 
+void Generation::follow(const TokenUpdate& update, Choice* choice) {
+  choice->metrics.on_update(update);
+  choice->generated_tokens = update.tokens_generated;
+  choice->queue_seconds = update.queue_seconds;
+  choice->reused_tokens = std::max(choice->reused_tokens, update.prompt_tokens_reused);
+  if (conversation_) {
+    conversation_->answer.append(update.text);
+    std::vector<int32_t>& tokens = conversation_->answer_tokens;
+    tokens.insert(tokens.end(), update.tokens.begin(), update.tokens.end());
+  }
+  const bool ended = update.finish != FinishReason::kNone;
+  if (ended) {
+    choice->ended = true;
+    --running_;
+    error_ = error_of(update.finish);
+  }
+  const bool was_read = update.tokens_generated > 0 || (ended && !error_);
+  if (choice->prompt_tokens == 0 || !was_read || choice->counted) return;
+  choice->counted = true;
+  count_reuse(*choice);
+}
+
+void Generation::count_reuse(const Choice& choice) {
+  if (choice.reused_tokens > 0) return services_.metrics.prefix_hits.add();
+  std::string_view reason = "nothing_kept";
+  if (services_.model.snapshots == 0) {
+    reason = "off";
+  } else if (request_.parameters.generate.prompt_logprobs >= 0) {
+    reason = "prompt_logprobs";
+  } else if (choice.prompt_tokens <= kChunkTokens) {
+    reason = "short_prompt";
+  }
+  services_.metrics.prefix_misses.add({reason});
+}
+
+// Keeps the prompt of a request whose answer may be followed by a prompt that begins with both. A
+// prompt that is scored is not the beginning of a conversation.
+void Generation::begin_conversation() {
+  const GenerationParameters& parameters = request_.parameters;
+  const GenerateRequest& generate = parameters.generate;
+  if (services_.model.snapshots == 0 || encoded_.ids.size() != 1 || parameters.n != 1) return;
+  if (generate.max_tokens == 0 || generate.prompt_logprobs >= 0) return;
+  conversation_.emplace();
+  conversation_->prompt = encoded_.ids.front();
+  conversation_->chat = std::move(encoded_.chat);
+  if (!request_.text_prompts.empty()) {
+    conversation_->text = std::move(request_.text_prompts.front());
+  }
+}
+
+void Generation::offer_read_ahead() {
+  if (!conversation_) return;
+  ReadAhead read_ahead;
+  read_ahead.id = str_cat(arrival_.id, "-read-ahead");
+  read_ahead.reuse.owner = arrival_.owner;
+  read_ahead.reuse.salt = request_.parameters.generate.reuse.salt;
+  read_ahead.conversation = *std::move(conversation_);
+  conversation_.reset();
+  services_.read_aheads.offer(std::move(read_ahead));
+}
+
 Usage Generation::usage() const {
   Usage usage;
   usage.prompt_tokens = prompt_tokens_;
-  for (const Choice& choice : choices_) usage.completion_tokens += choice.generated_tokens;
+  for (const Choice& choice : choices_) {
+    usage.completion_tokens += choice.generated_tokens;
+    if (choice.prompt_tokens > 0) usage.cached_prompt_tokens += choice.reused_tokens;
+  }
   return usage;
 }
 
+Timings Generation::timings() const {
+  Timings timings;
+  std::optional<double>& first = timings.time_to_first_token;
+  for (const Choice& choice : choices_) {
+    const double seconds = choice.metrics.time_to_first_token();
+    if (seconds >= 0) first = std::min(first.value_or(seconds), seconds);
+  }
+  return timings;
+}
+
 void Generation::describe(LogFields* fields) const {
-  double queue = 0, first_token = -1;
+  double queue = 0;
   std::string reasons;
   for (const Choice& choice : choices_) {
     queue = std::max(queue, choice.queue_seconds);
-    const double seconds = choice.metrics.time_to_first_token();
-    if (seconds >= 0 && (first_token < 0 || seconds < first_token)) first_token = seconds;
     if (!reasons.empty()) reasons.push_back(',');
     const FinishReason reason = choice.metrics.finish();
     reasons.append(
@@ -130,9 +204,11 @@ void Generation::describe(LogFields* fields) const {
   }
   const Usage total = usage();
   fields->integer("prompt_tokens", total.prompt_tokens)
+      .integer("cached_prompt_tokens", total.cached_prompt_tokens)
       .integer("generated_tokens", total.completion_tokens)
       .seconds_as_ms("queue_ms", queue);
-  if (first_token >= 0) fields->seconds_as_ms("first_token_ms", first_token);
+  const std::optional<double> first_token = timings().time_to_first_token;
+  if (first_token) fields->seconds_as_ms("first_token_ms", *first_token);
   fields->text("finish", reasons);
   if (!request_.parameters.user.empty()) fields->text("user", request_.parameters.user);
   if (!request_.parameters.metadata.empty()) {

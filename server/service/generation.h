@@ -24,6 +24,7 @@ namespace deltaserve {
 // An Arrival says how a request reached the server.
 struct Arrival {
   std::string id;                           // for the engine and its log
+  PrefixOwner owner{};                      // whose snapshots its prompts may begin with
   SteadyTime time;                          // of its first byte
   SteadyTime deadline = SteadyTime::max();  // of the transport; a parameter may set an earlier one
   MemoryBudget::Lease lease = MemoryBudget::Lease();  // covers its bytes; kept until its end
@@ -51,7 +52,7 @@ class Generation {
   // Errors end the request.
   [[nodiscard]] std::optional<ApiError> encode();
   // These hold between the two: each prompt's token ids, and the texts that were sent, if any.
-  const std::vector<std::vector<int32_t>>& prompts() const { return prompts_; }
+  const std::vector<std::vector<int32_t>>& prompts() const { return encoded_.ids; }
   const std::vector<std::string>& texts() const { return request_.text_prompts; }
   // `notify` may be called on the engine thread, when next() may have something.
   [[nodiscard]] std::optional<ApiError> submit(const std::function<void()>& notify);
@@ -67,6 +68,7 @@ class Generation {
   const std::optional<ApiError>& error() const { return error_; }
 
   Usage usage() const;
+  Timings timings() const;
   // Adds tokens, times, how the choices ended, `user` and `metadata`, for the log.
   void describe(LogFields* fields) const;
 
@@ -74,18 +76,26 @@ class Generation {
   struct Choice {
     std::shared_ptr<TokenStream> stream;
     RequestMetrics metrics;
+    int64_t prompt_tokens = 0;  // if it is the first choice of its prompt, else 0
+    int64_t reused_tokens = 0;
     int64_t generated_tokens = 0;
     double queue_seconds = 0;
+    bool counted = false;  // whether its prompt began with a kept state
     bool ended = false;
   };
 
   std::optional<ApiError> make_constraint();
   void set_deadline();
+  void begin_conversation();
+  void follow(const TokenUpdate& update, Choice* choice);
+  void count_reuse(const Choice& choice);
+  void offer_read_ahead();
 
   Services& services_;
   GenerationRequest request_;
   const Arrival arrival_;
-  std::vector<std::vector<int32_t>> prompts_;  // until submit()
+  EncodedPrompts encoded_;                    // until submit()
+  std::optional<Conversation> conversation_;  // for a read-ahead, if there will be one
   std::vector<Choice> choices_;
   size_t running_ = 0;  // choices that have not ended
   size_t turn_ = 0;     // the choice that is asked next

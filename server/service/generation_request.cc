@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "models/base/text.h"
+#include "server/service/chat_marks.h"
+#include "server/service/shared_prefix.h"
 
 namespace deltaserve {
 namespace {
@@ -26,12 +28,21 @@ std::optional<ApiError> check_prompts(const ServedModel& model, const ServerLimi
   return std::nullopt;
 }
 
-std::optional<ApiError> encode_messages(const ServedModel& model, ChatPrompt prompt,
-                                        std::vector<std::vector<int32_t>>* prompts) {
-  absl::StatusOr<std::vector<int32_t>> ids = encode_chat(model, std::move(prompt));
-  if (!ids.ok()) return api_error_from(ids.status(), "messages");
-  if (ids->empty()) return invalid_parameter("messages", "the chat template wrote no tokens");
-  prompts->push_back(*std::move(ids));
+std::optional<ApiError> encode_messages(const ServedModel& model, const ServerLimits& limits,
+                                        ChatPrompt prompt, EncodedPrompts* prompts) {
+  const std::vector<ChatMark> marks = std::move(prompt.marks);
+  absl::StatusOr<std::unique_ptr<ChatRenderer>> chat = ChatRenderer::make(model, std::move(prompt));
+  if (!chat.ok()) return api_error_from(chat.status(), "messages");
+  const absl::StatusOr<ChatRenderer::Parts> parts = (*chat)->render();
+  if (!parts.ok()) return api_error_from(parts.status(), "messages");
+  std::vector<int32_t> ids = encode_parts(*model.tokenizer, *parts);
+  if (ids.empty()) return invalid_parameter("messages", "the chat template wrote no tokens");
+  if (model.snapshots > 0) {
+    SharedPrefix shared(*model.tokenizer, *parts, ids, limits.mark_text_bytes);
+    prompts->marks = find_marks(marks, chat->get(), &shared);
+  }
+  prompts->ids.push_back(std::move(ids));
+  prompts->chat = *std::move(chat);
   return std::nullopt;
 }
 
@@ -68,15 +79,14 @@ std::optional<ApiError> complete_request(Parameters given, const ServedModel& mo
 }
 
 std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLimits& limits,
-                                       GenerationRequest* request,
-                                       std::vector<std::vector<int32_t>>* prompts) {
-  *prompts = std::move(request->token_prompts);
+                                       GenerationRequest* request, EncodedPrompts* prompts) {
+  prompts->ids = std::move(request->token_prompts);
   request->token_prompts.clear();
   if (request->chat) {
     ChatPrompt chat = *std::move(request->chat);
     request->chat.reset();
-    if (auto error = encode_messages(model, std::move(chat), prompts)) return error;
-    return check_logprob_entries(*request, limits, *prompts);
+    if (auto error = encode_messages(model, limits, std::move(chat), prompts)) return error;
+    return check_logprob_entries(*request, limits, prompts->ids);
   }
   const std::string name(request->text_name);
   int64_t num_tokens = 0;
@@ -87,9 +97,9 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     if (num_tokens > limits.prompt_tokens) {
       return invalid_parameter(name, str_cat("more than ", limits.prompt_tokens, " prompt tokens"));
     }
-    prompts->push_back(std::move(ids));
+    prompts->ids.push_back(std::move(ids));
   }
-  return check_logprob_entries(*request, limits, *prompts);
+  return check_logprob_entries(*request, limits, prompts->ids);
 }
 
 std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos) {

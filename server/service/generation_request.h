@@ -2,6 +2,7 @@
 // asks which front it was. Pure functions, safe on any input and from any thread.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "server/base/limits.h"
 #include "server/base/served_model.h"
 #include "server/service/chat_prompt.h"
+#include "server/service/chat_renderer.h"
 #include "server/service/parameters.h"
 #include "server/service/rules.h"
 
@@ -41,13 +43,20 @@ struct GenerationRequest {
                                                        const ServerLimits& limits,
                                                        GenerationRequest* request);
 
-// Turns the prompts into token ids, one list a prompt, all with at least one token: texts are
-// encoded with BOS in front if the model wants it, ids and messages are moved out of `request`. The
-// texts stay, for echo. Refuses too many tokens, and more log-probabilities than may be held.
+struct EncodedPrompts {
+  std::vector<std::vector<int32_t>> ids;  // a list a prompt, none of them empty
+  // A chat has one prompt, and these. There are no marks where the server keeps no snapshots.
+  std::vector<PrefixMark> marks;
+  std::unique_ptr<ChatRenderer> chat;
+};
+
+// Turns the prompts into token ids: texts are encoded with BOS in front if the model wants it, ids
+// and messages are moved out of `request`. The texts stay, for echo. Refuses too many tokens, and
+// more log-probabilities than may be held.
 [[nodiscard]] std::optional<ApiError> encode_prompts(const ServedModel& model,
                                                      const ServerLimits& limits,
                                                      GenerationRequest* request,
-                                                     std::vector<std::vector<int32_t>>* prompts);
+                                                     EncodedPrompts* prompts);
 
 // Returns the ids of a text. `bos`: the model's BOS comes first, if it wants one.
 std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos);

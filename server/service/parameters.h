@@ -84,6 +84,7 @@ struct Parameters {
 
   std::optional<Integer> priority;
   std::optional<Integer> deadline_ms;
+  std::optional<std::string> cache_salt;
   std::optional<std::string> user;
   std::optional<Metadata> metadata;
 
@@ -146,6 +147,7 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   over_http("stream_options", given.stream_options);
   everywhere("priority", given.priority);
   over_http("deadline_ms", given.deadline_ms);
+  everywhere("cache_salt", given.cache_salt);
   everywhere("user", given.user);
   over_http("metadata", given.metadata);
 }

@@ -223,10 +223,16 @@ class Rules {
     integer(given_.priority, std::numeric_limits<int32_t>::min(),
             std::numeric_limits<int32_t>::max());
     integer(given_.deadline_ms, 1, limits_.request_timeout_ms);
+    if (given_.cache_salt) cache_salt(given_.cache_salt->size());
     if (given_.user && given_.user->size() > limits_.user_bytes) {
       fail(given_.user, str_cat("is longer than ", limits_.user_bytes, " bytes"));
     }
     if (given_.metadata) metadata(*given_.metadata);
+  }
+
+  void cache_salt(size_t bytes) {
+    if (bytes >= 1 && bytes <= limits_.cache_salt_bytes) return;
+    fail(given_.cache_salt, str_cat("must have 1 to ", limits_.cache_salt_bytes, " bytes"));
   }
 
   void metadata(const Metadata& pairs) {
@@ -355,6 +361,7 @@ GenerationParameters with_defaults(Parameters given, Interface interface,
     take(given.stream_options->continuous_usage_stats, &out.continuous_usage_stats);
   }
   if (given.deadline_ms) out.deadline_ms = static_cast<int64_t>(*given.deadline_ms);
+  if (given.cache_salt) generate.reuse.salt = *std::move(given.cache_salt);
   if (given.user) out.user = *std::move(given.user);
   if (given.metadata) out.metadata = metadata_json(*given.metadata);
   return out;

@@ -18,7 +18,8 @@ namespace deltaserve {
 
 // The parameters with their defaults, ready for the engine.
 struct GenerationParameters {
-  // All fields are set but `id`, `prompt`, `choice`, `sampling.seed`, `constraint` and `deadline`.
+  // All fields are set but `id`, `prompt`, `choice`, `sampling.seed`, `constraint`, `deadline` and,
+  // in `reuse`, what does not come from a parameter.
   GenerateRequest generate;
   std::optional<uint64_t> seed;  // absent: each prompt draws its own
   int n = 1;                     // choices per prompt

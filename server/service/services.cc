@@ -16,10 +16,12 @@ Services::Services(ServiceOptions options, const ServedModel* served, Engine* th
       log(*the_log),
       keys(*the_keys),
       budget(limits.total_body_bytes),
+      read_aheads(model, limits, engine, workers, metrics, log),
       workers(limits.large_body_bytes) {}
 
-std::optional<ApiError> Services::check_key(std::string_view authorization) const {
-  if (keys.allows_authorization(authorization)) return std::nullopt;
+std::variant<PrefixOwner, ApiError> Services::owner_of(std::string_view authorization) const {
+  const std::optional<PrefixOwner> owner = keys.owner_of_authorization(authorization);
+  if (owner) return *owner;
   return unauthenticated_error();
 }
 
@@ -34,11 +36,13 @@ std::optional<ApiError> Services::admit(bool generates) const {
 
 bool Services::drain() {
   if (draining_.exchange(true)) return false;
+  read_aheads.close();
   engine.drain();
   return true;
 }
 
 void Services::stop() {
+  read_aheads.close();
   engine.stop();
   workers.stop();
 }

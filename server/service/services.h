@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "engine/loop/engine.h"
 #include "server/base/api_error.h"
@@ -14,6 +15,7 @@
 #include "server/base/served_model.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
+#include "server/service/read_aheads.h"
 #include "server/service/workers.h"
 
 namespace deltaserve {
@@ -32,16 +34,17 @@ class Services {
   Services(ServiceOptions options, const ServedModel* served, Engine* the_engine,
            Metrics* the_metrics, Logger* the_log, const KeyRing* the_keys);
 
-  // Whether `authorization` ("Bearer KEY") has one of the server's keys; without keys it always
-  // has.
-  std::optional<ApiError> check_key(std::string_view authorization) const;
+  // Returns whose key `authorization` ("Bearer KEY") has, or the error that it has none of the
+  // server's; without keys everybody is one owner.
+  std::variant<PrefixOwner, ApiError> owner_of(std::string_view authorization) const;
 
   // Whether new work is taken: not once the server drains, and work that generates (goes to the
   // engine) not while the queue is full. That is the engine's own rule, asked before anything is
   // read.
   std::optional<ApiError> admit(bool generates) const;
 
-  // The engine refuses new requests from now on, and so does admit(). False: it was so before.
+  // The engine refuses new requests from now on, and so does admit(); read-aheads are dropped.
+  // False: it was so before.
   bool drain();
   bool draining() const { return draining_; }
 
@@ -59,6 +62,7 @@ class Services {
   Logger& log;
   const KeyRing& keys;
   MemoryBudget budget;  // of large requests: limits.total_body_bytes
+  ReadAheads read_aheads;
   Workers workers;
 
  private:

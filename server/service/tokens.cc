@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/service/chat_renderer.h"
 #include "server/service/generation_request.h"
 #include "server/service/rules.h"
 

@@ -1,12 +1,21 @@
-// The tokens of a request, as clients are told them.
+// The tokens and times of a request, as clients are told them.
 #pragma once
 #include <cstdint>
+#include <optional>
 
 namespace deltaserve {
 
 struct Usage {
   int64_t prompt_tokens = 0;      // of all prompts; choices of one prompt share it
   int64_t completion_tokens = 0;  // of all choices
+  // Prompt tokens that came from kept states: of each prompt, its tokens minus the rows that were
+  // computed for its first choice.
+  int64_t cached_prompt_tokens = 0;
+};
+
+struct Timings {
+  // Seconds from the request's arrival to the first token of any choice; nullopt: there was none.
+  std::optional<double> time_to_first_token;
 };
 
 }  // namespace deltaserve

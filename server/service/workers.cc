@@ -11,6 +11,7 @@ void Workers::post(size_t bytes, Work work) {
 void Workers::stop() {
   small_.stop();
   large_.stop();
+  later_.stop();
 }
 
 void Workers::Worker::post(Work work) {

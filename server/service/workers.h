@@ -5,13 +5,14 @@
 #include <deque>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "absl/functional/any_invocable.h"
 
 namespace deltaserve {
 
-// There are two threads: large requests have one of their own, so that they do not delay the small
-// ones. Thread-safe.
+// There are three threads: large requests have one of their own, so that they do not delay the
+// small ones, and so has work that nobody waits for. Thread-safe.
 class Workers {
  public:
   // Work must not throw.
@@ -23,6 +24,9 @@ class Workers {
 
   // Queues `work` for a request of `bytes`. After stop() it is destroyed at once.
   void post(size_t bytes, Work work);
+
+  // Queues work that nobody waits for.
+  void post_later(Work work) { later_.post(std::move(work)); }
 
   // Waits for the work that runs and destroys what is queued. Idempotent, from one thread.
   void stop();
@@ -45,7 +49,7 @@ class Workers {
   };
 
   const size_t large_bytes_;
-  Worker small_, large_;
+  Worker small_, large_, later_;
 };
 
 }  // namespace deltaserve

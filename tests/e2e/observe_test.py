@@ -35,8 +35,11 @@ class MetricsPage(WithServer):
             self.assertEqual(types["vllm:" + name], "gauge")
             self.assertRegex(page, r'(?m)^vllm:%s\{model_name="%s"\} 0$' % (
                 name, self.server.model))
-        self.assertRegex(page, r'vllm:cache_config_info\{block_size="1",num_gpu_blocks="32"')
-        for name in ("prompt_tokens_total", "generation_tokens_total", "request_success_total"):
+        snapshots = int(re.search(r"prefix cache: (\d+) snapshots", self.server.banner)[1])
+        self.assertIn('vllm:cache_config_info{block_size="64",num_gpu_blocks="%d"' % (
+            64 * snapshots), page)
+        for name in ("prompt_tokens_total", "generation_tokens_total", "request_success_total",
+                     "prefix_cache_queries_total", "prefix_cache_hits_total"):
             self.assertEqual(types["vllm:" + name], "counter")
         for name in ("time_to_first_token", "inter_token_latency", "e2e_request_latency",
                      "request_queue_time", "request_prefill_time", "request_decode_time"):

@@ -77,7 +77,8 @@ class Page(WithServer):
         first = self.length(driver)
         self.assertGreater(first, 10)
         figures = driver.find_element(By.CSS_SELECTOR, "#messages .figures").text
-        self.assertRegex(figures, r"^[0-9.]+ tok/s, first token after \d+ ms$")
+        self.assertRegex(figures, r"^[0-9.]+ tok/s, first token after \d+ ms, "
+                                  r"\d+ of \d+ prompt tokens reused$")
         self.send(driver, "And what happened then?")
         self.wait(driver, lambda: self.answered(driver, 2))
         self.assertGreater(self.length(driver), first)

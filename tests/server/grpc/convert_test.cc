@@ -40,7 +40,7 @@ class Convert : public testing::Test {
   // Reads the message and encodes its prompt.
   std::optional<ApiError> convert() {
     out_ = {};
-    prompts_.clear();
+    prompts_ = {};
     if (auto error = convert_request(&message_, model_, limits_, &out_)) return error;
     return encode_prompts(model_, limits_, &out_, &prompts_);
   }
@@ -50,7 +50,7 @@ class Convert : public testing::Test {
   ServerLimits limits_;
   v1::GenerateRequest message_;
   GenerationRequest out_;
-  std::vector<std::vector<int32_t>> prompts_;
+  EncodedPrompts prompts_;
 };
 
 // Sets `field` to something that is not its default.
@@ -137,7 +137,7 @@ TEST_F(Convert, AbsentMeansTheDefault) {
   EXPECT_FALSE(out_.parameters.structured.has_value());
   std::vector<int32_t> ids = tokenizer_->encode("Once");
   ids.insert(ids.begin(), 1);
-  EXPECT_EQ(prompts_[0], ids);
+  EXPECT_EQ(prompts_.ids[0], ids);
 }
 
 TEST_F(Convert, PresentMeansItsValue) {
@@ -166,7 +166,7 @@ TEST_F(Convert, PresentMeansItsValue) {
   const std::optional<ApiError> error = convert();
   ASSERT_FALSE(error) << error->message;
   const GenerateRequest& made = out_.parameters.generate;
-  EXPECT_THAT(prompts_[0], ElementsAre(5, 6));
+  EXPECT_THAT(prompts_.ids[0], ElementsAre(5, 6));
   EXPECT_EQ(made.max_tokens, 0);
   EXPECT_THAT(made.stop, ElementsAre("END"));
   EXPECT_THAT(made.stop_token_ids, ElementsAre(9));
@@ -320,6 +320,19 @@ TEST_F(Convert, AnUpdateIsOneMessage) {
   EXPECT_EQ(response.finish_reason(), v1::FINISH_REASON_STOP);
   EXPECT_EQ(response.stop_token_id(), 8);
   EXPECT_FALSE(response.has_stop_string());
+}
+
+TEST_F(Convert, UsageAndTimings) {
+  v1::Usage usage;
+  fill_usage({.prompt_tokens = 300, .completion_tokens = 4, .cached_prompt_tokens = 256}, &usage);
+  EXPECT_EQ(usage.prompt_tokens(), 300);
+  EXPECT_EQ(usage.total_tokens(), 304);
+  EXPECT_EQ(usage.cached_prompt_tokens(), 256);
+  v1::Timings timings;
+  fill_timings({}, &timings);
+  EXPECT_FALSE(timings.has_time_to_first_token_ms());
+  fill_timings({.time_to_first_token = 0.5}, &timings);
+  EXPECT_EQ(timings.time_to_first_token_ms(), 500);
 }
 
 TEST_F(Convert, ManyPromptLogprobsAreSeveralMessages) {

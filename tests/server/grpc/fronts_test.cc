@@ -105,6 +105,7 @@ constexpr Row kGood[] = {
     {"structured_outputs", R"({"json_object":true})", "structured_outputs { json_object: true }"},
     {"logprobs", "20", "logprobs: 20"},
     {"priority", "-2147483648", "priority: -2147483648"},
+    {"cache_salt", R"("s")", R"(cache_salt: "s")"},
     {"user", R"("me")", R"(user: "me")"},
 };
 
@@ -161,6 +162,7 @@ constexpr Row kBad[] = {
     {"structured_outputs", R"({"json_object":false})", "structured_outputs { json_object: false }"},
     {"logprobs", "-1", "logprobs: -1"},
     {"logprobs", "21", "logprobs: 21"},
+    {"cache_salt", R"("")", R"(cache_salt: "")"},
 };
 
 TEST_F(Fronts, RefuseTheSameWithTheSameWords) {
@@ -176,8 +178,13 @@ TEST_F(Fronts, RefuseTheSameWithTheSameWords) {
     EXPECT_EQ(protobuf.error->param, row.name) << protobuf.error->message;
   }
   const std::string user(513, 'u');
-  EXPECT_EQ(from_json("\"user\":\"" + user + "\"", Interface::kCompletions).error->message,
-            from_protobuf("user: \"" + user + "\"").error->message);
+  for (const std::string name : {"user", "cache_salt"}) {
+    const Read json = from_json("\"" + name + "\":\"" + user + "\"", Interface::kCompletions);
+    const Read protobuf = from_protobuf(name + ": \"" + user + "\"");
+    ASSERT_TRUE(json.error && protobuf.error) << name;
+    EXPECT_EQ(json.error->message, protobuf.error->message);
+    EXPECT_EQ(json.error->param, name);
+  }
 }
 
 // An error inside a parameter: JSON names the member and the path in it, protobuf the field.
@@ -289,6 +296,8 @@ TEST_F(Fronts, GiveTheEngineTheSame) {
     EXPECT_EQ(a.generate.include_stop, b.generate.include_stop);
     EXPECT_EQ(a.generate.ignore_eos, b.generate.ignore_eos);
     EXPECT_EQ(a.generate.priority, b.generate.priority);
+    EXPECT_EQ(a.generate.reuse.salt, b.generate.reuse.salt);
+    EXPECT_EQ(a.generate.reuse.salt, all ? "s" : "");
     EXPECT_EQ(a.generate.logprobs, b.generate.logprobs);
     const SamplingParams &x = a.generate.sampling, &y = b.generate.sampling;
     EXPECT_EQ(x.temperature, y.temperature);

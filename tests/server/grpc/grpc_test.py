@@ -165,6 +165,21 @@ class SharedServerTest(GrpcTest):
         self.assertEqual(last.usage.prompt_tokens, last.prompt_tokens_read)
         self.assertEqual(last.usage.total_tokens, 12 + last.usage.prompt_tokens)
 
+    def test_a_prompt_is_reused(self):
+        ids = pb.TokenIds(ids=[5 + i * 7 % 4000 for i in range(300)])
+
+        def ask(**fields):
+            last = list(self.server.generate(prompt_token_ids=ids, max_tokens=2, ignore_eos=True,
+                                             **fields))[-1]
+            self.assertEqual(last.usage.prompt_tokens, 300)
+            self.assertGreater(last.timings.time_to_first_token_ms, 0)
+            return last.usage.cached_prompt_tokens
+
+        self.assertEqual([ask(), ask(), ask(cache_salt="s"), ask(cache_salt="s")],
+                         [0, 256, 0, 256])
+        last = list(self.server.generate(prompt_token_ids=ids, max_tokens=0))[-1]
+        self.assertFalse(last.timings.HasField("time_to_first_token_ms"))
+
     def test_same_answers_as_over_http(self):
         model = self.server.stub.GetModel(pb.GetModelRequest()).name
         for parameters in (

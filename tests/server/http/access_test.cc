@@ -1,6 +1,8 @@
 // Who may use the server: API keys and origins.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "server/base/key_ring.h"
 #include "server/http/cors.h"
 #include "server/http/page.h"
@@ -12,26 +14,28 @@ TEST(KeyRing, ReadsAFile) {
   const auto ring = KeyRing::parse("# the team\n\nalpha-key\r\n  beta-key  \n#gamma\nlast", "f");
   ASSERT_TRUE(ring.ok()) << ring.status();
   EXPECT_FALSE(ring->empty());
-  for (const char* good : {"alpha-key", "beta-key", "last"}) EXPECT_TRUE(ring->allows(good));
+  for (const char* good : {"alpha-key", "beta-key", "last"}) EXPECT_TRUE(ring->owner_of(good));
   for (const char* bad : {"", "alpha", "alpha-key2", "gamma", "#gamma", "ALPHA-KEY", "beta-key "}) {
-    EXPECT_FALSE(ring->allows(bad)) << bad;
+    EXPECT_FALSE(ring->owner_of(bad)) << bad;
   }
-  EXPECT_FALSE(ring->allows(std::string(1000, 'a')));
+  EXPECT_FALSE(ring->owner_of(std::string(1000, 'a')));
 }
 
 TEST(KeyRing, LongKeysCountToTheirEnd) {
   const std::string longest(KeyRing::kKeyBytes, 'k');
   const auto ring = KeyRing::parse(longest, "f");
   ASSERT_TRUE(ring.ok());
-  EXPECT_TRUE(ring->allows(longest));
-  EXPECT_FALSE(ring->allows(longest + "k"));
-  EXPECT_FALSE(ring->allows(longest.substr(1)));
+  EXPECT_TRUE(ring->owner_of(longest));
+  EXPECT_FALSE(ring->owner_of(longest + "k"));
+  EXPECT_FALSE(ring->owner_of(longest.substr(1)));
 }
 
 TEST(KeyRing, BadFilesAreNamedWithoutTheirKeys) {
   const std::string too_long(KeyRing::kKeyBytes + 1, 'k');
-  for (const std::string& text : std::vector<std::string>{"", "# only\n\n", "ok\nsecret key",
-                                                          "ok\nsecr\xc3\xa4t", too_long}) {
+  const std::string long_name = "secret " + std::string(KeyRing::kNameBytes + 1, 'n');
+  for (const std::string& text : std::vector<std::string>{
+           "", "# only\n\n", "ok\nsecret key more", "ok\nsecr\xc3\xa4t", "ok\nsecret n\xc3\xa4me",
+           "secret one\nsecret two", "secret\nsecret two", too_long, long_name}) {
     const auto ring = KeyRing::parse(text, "keys.txt");
     ASSERT_FALSE(ring.ok()) << text;
     const std::string message(ring.status().message());
@@ -42,17 +46,36 @@ TEST(KeyRing, BadFilesAreNamedWithoutTheirKeys) {
   EXPECT_FALSE(KeyRing::load("/nonexistent").ok());
 }
 
+TEST(KeyRing, KeysOfOneNameAreOneOwner) {
+  const auto ring =
+      KeyRing::parse("old team\nnew \t team \nteam\nalone\nother name\nold team", "f");
+  ASSERT_TRUE(ring.ok()) << ring.status();
+  const auto owner = [&](std::string_view key) { return ring->owner_of(key).value(); };
+  EXPECT_EQ(owner("old"), owner("new"));
+  std::set<PrefixOwner> owners;
+  // A key does not own what a name of the same letters owns.
+  for (const char* key : {"old", "team", "alone", "other"}) owners.insert(owner(key));
+  EXPECT_EQ(owners.size(), 4u);
+  EXPECT_FALSE(owners.contains(PrefixOwner{}));
+  EXPECT_EQ(ring->owner_of_authorization("Bearer new"), owner("old"));
+  // The owner is the beginning of sha256("name:team").
+  const PrefixOwner expected = {0x9f, 0x55, 0x7c, 0x93, 0xf8, 0xc1, 0xec, 0x66,
+                                0x80, 0x84, 0xef, 0xb3, 0xcb, 0xcd, 0x6f, 0xbb};
+  EXPECT_EQ(owner("new"), expected);
+  EXPECT_EQ(KeyRing().owner_of("anything"), PrefixOwner{});
+}
+
 TEST(KeyRing, Authorization) {
   const auto ring = KeyRing::parse("abc", "f");
   ASSERT_TRUE(ring.ok());
   for (const char* good : {"Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc "}) {
-    EXPECT_TRUE(ring->allows_authorization(good)) << good;
+    EXPECT_TRUE(ring->owner_of_authorization(good)) << good;
   }
   for (const char* bad : {"", "abc", "Bearer", "Bearer ", "Bearer abcd", "Basic abc", "Bearerabc",
                           "Bearer abc abc"}) {
-    EXPECT_FALSE(ring->allows_authorization(bad)) << bad;
+    EXPECT_FALSE(ring->owner_of_authorization(bad)) << bad;
   }
-  EXPECT_TRUE(KeyRing().allows_authorization(""));  // no keys: open
+  EXPECT_TRUE(KeyRing().owner_of_authorization(""));  // no keys: open
 }
 
 TEST(Cors, OffUnlessAsked) {

@@ -70,6 +70,40 @@ TEST(Metrics, ThePageHasTheCacheOfGrammars) {
   }
 }
 
+TEST(Metrics, ThePageHasPrefixReuse) {
+  Metrics metrics;
+  metrics.prefix_hits.add(3);
+  metrics.prefix_misses.add({"short_prompt"});
+  metrics.read_aheads.add({"finished"}, 2);
+  EngineStats engine;
+  engine.prompt_tokens = 1000;
+  engine.prefix_reused_tokens = 640;
+  engine.prefix_replayed_tokens = 32;
+  engine.prefix_evictions = 4;
+  engine.snapshots = 5;
+  engine.snapshot_slots = 6;
+  engine.read_ahead_tokens = 100;
+  const std::string page = page_of(metrics, engine);
+  const std::string model = "model_name=\"a\\\"b\\\\c\"";
+  for (const std::string& line : {
+           std::string("deltaserve_prefix_hits_total 3"),
+           std::string("deltaserve_prefix_misses_total{reason=\"short_prompt\"} 1"),
+           std::string("deltaserve_prefix_reused_tokens_total 640"),
+           std::string("deltaserve_prefix_replayed_tokens_total 32"),
+           std::string("deltaserve_prefix_evictions_total 4"),
+           std::string("deltaserve_snapshots 5"),
+           std::string("deltaserve_prefix_cache_bytes 5120"),
+           std::string("deltaserve_prefix_cache_limit_bytes 6144"),
+           std::string("deltaserve_read_ahead_tokens_total 100"),
+           std::string("deltaserve_read_aheads_total{result=\"finished\"} 2"),
+           "vllm:cache_config_info{block_size=\"64\",num_gpu_blocks=\"384\"," + model + "} 1",
+           "vllm:prefix_cache_queries_total{" + model + "} 1540",
+           "vllm:prefix_cache_hits_total{" + model + "} 640",
+       }) {
+    EXPECT_TRUE(has_line(page, line)) << line << "\n" << page;
+  }
+}
+
 TEST(Metrics, ThePageHasOurNamesAndTheAliases) {
   Metrics metrics;
   metrics.queue_full.add();
@@ -99,7 +133,7 @@ TEST(Metrics, ThePageHasOurNamesAndTheAliases) {
            "vllm:kv_cache_usage_perc{" + model + "} 0.25",
            "vllm:generation_tokens_total{" + model + "} 22",
            "vllm:request_success_total{finished_reason=\"abort\"," + model + "} 3",
-           "vllm:cache_config_info{block_size=\"1\",num_gpu_blocks=\"4\"," + model + "} 1",
+           "vllm:cache_config_info{block_size=\"64\",num_gpu_blocks=\"0\"," + model + "} 1",
        }) {
     EXPECT_TRUE(has_line(page, line)) << line << "\n" << page;
   }

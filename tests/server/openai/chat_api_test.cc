@@ -7,6 +7,7 @@
 #include <string>
 
 #include "server/openai/response.h"
+#include "server/service/chat_renderer.h"
 #include "tests/server/service/chat_model.h"
 
 namespace deltaserve {
@@ -122,6 +123,60 @@ TEST(ChatApi, BadMessagesAreRefusedByPlace) {
   const Parsed missing = parse("{}");
   ASSERT_TRUE(missing.error);
   EXPECT_EQ(missing.error->param, "messages");
+}
+
+TEST(ChatApi, MarksAreTakenOutOfTheMessages) {
+  constexpr const char* kControl = R"("cache_control":{"type":"ephemeral"})";
+  const std::string control = kControl;
+  const Parsed parsed = parse(R"({"messages":[{"role":"system","content":"a",)" + control + R"(},
+      {"role":"user","content":[{"type":"text","text":"bc",)" +
+                              control + R"(},
+      {"type":"text","text":"d","cache_control":null}],)" +
+                              control + R"(}],
+      "tools":[{"type":"function"},{"type":"function",)" +
+                              control + "}]}");
+  ASSERT_FALSE(parsed.error) << parsed.error->message;
+  const ChatPrompt& chat = *parsed.request.chat;
+  EXPECT_EQ(boost::json::serialize(chat.messages),
+            R"([{"role":"system","content":"a"},{"role":"user","content":"bc\nd"}])");
+  EXPECT_EQ(boost::json::serialize(chat.tools), R"([{"type":"function"},{"type":"function"}])");
+  ASSERT_EQ(chat.marks.size(), 4u);
+  EXPECT_EQ(chat.marks[0].messages, 1u);
+  EXPECT_FALSE(chat.marks[0].content_bytes);
+  EXPECT_EQ(chat.marks[1].messages, 2u);
+  EXPECT_FALSE(chat.marks[1].content_bytes);
+  EXPECT_EQ(chat.marks[2].messages, 2u);
+  EXPECT_EQ(chat.marks[2].content_bytes, 2u);
+  EXPECT_EQ(chat.marks[3].tools, 2u);
+}
+
+TEST(ChatApi, BadMarksAreRefusedByPlace) {
+  const auto error_of = [](const std::string& messages, const std::string& more = "") {
+    return parse("{\"messages\":[" + messages + "]" + more + "}").error.value_or(ApiError{});
+  };
+  for (const char* bad : {"true", "\"ephemeral\"", "{}", "[]", R"({"type":"persistent"})",
+                          R"({"type":3})", R"({"type":"ephemeral","ttl":"1h"})"}) {
+    const std::string control = std::string("\"cache_control\":") + bad;
+    const ApiError whole = error_of(R"({"role":"user","content":"x",)" + control + "}");
+    EXPECT_EQ(whole.message, R"(messages[0].cache_control must be {"type": "ephemeral"})") << bad;
+    EXPECT_EQ(whole.param, "messages");
+    const ApiError part =
+        error_of(R"({"role":"user","content":[{"type":"text","text":"x",)" + control + "}]}");
+    EXPECT_EQ(part.message, R"(messages[0].content[0].cache_control must be {"type": "ephemeral"})")
+        << bad;
+    const ApiError tool =
+        error_of(R"({"role":"user","content":"x"})", ",\"tools\":[{" + control + "}]");
+    EXPECT_EQ(tool.message, R"(tools[0].cache_control must be {"type": "ephemeral"})") << bad;
+    EXPECT_EQ(tool.param, "tools");
+  }
+  const std::string marked =
+      R"({"role":"user","content":"x","cache_control":{"type":"ephemeral"}})";
+  const std::string four = marked + "," + marked + "," + marked + "," + marked;
+  EXPECT_EQ(error_of(four).message, "");
+  EXPECT_EQ(error_of(four + "," + marked).message,
+            "messages[4].cache_control is one too many: a request has at most 4");
+  EXPECT_EQ(error_of(four, R"(,"tools":[{"cache_control":{"type":"ephemeral"}}])").message,
+            "tools[0].cache_control is one too many: a request has at most 4");
 }
 
 TEST(ChatApi, ThePromptIsTheRenderedTemplate) {

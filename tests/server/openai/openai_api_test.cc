@@ -111,13 +111,13 @@ TEST(OpenAiApi, TextPromptsAndStopsWithATokenizer) {
   ASSERT_FALSE(error) << error->message;
   EXPECT_EQ(request.text_prompts, (std::vector<std::string>{"one", "ä😀", ""}));
   EXPECT_EQ(request.parameters.generate.stop, std::vector<std::string>{"x"});
-  std::vector<std::vector<int32_t>> prompts;
+  EncodedPrompts prompts;
   error = encode_prompts(model, limits, &request, &prompts);
   ASSERT_FALSE(error) << error->message;
-  ASSERT_EQ(prompts.size(), 3u);
-  EXPECT_EQ(prompts[0].front(), 1);
-  EXPECT_GT(prompts[0].size(), 1u);
-  EXPECT_EQ(prompts[2], std::vector<int32_t>{1});  // nothing but BOS
+  ASSERT_EQ(prompts.ids.size(), 3u);
+  EXPECT_EQ(prompts.ids[0].front(), 1);
+  EXPECT_GT(prompts.ids[0].size(), 1u);
+  EXPECT_EQ(prompts.ids[2], std::vector<int32_t>{1});  // nothing but BOS
 
   model.bos_to_prepend = -1;  // then an empty text has no tokens
   error = encode_prompts(model, limits, &request, &prompts);
@@ -341,7 +341,7 @@ TEST(OpenAiApi, LimitsOnPromptsAndLogprobs) {
     const std::string body = R"({"prompt":[1,1],"echo":true,"logprobs":1,"max_tokens":)" +
                              std::to_string(max_tokens) + "}";
     ASSERT_FALSE(parse_completion_request(body, model, limits, &request));
-    std::vector<std::vector<int32_t>> prompts;
+    EncodedPrompts prompts;
     const auto error = encode_prompts(model, limits, &request, &prompts);
     EXPECT_EQ(error.has_value(), max_tokens == 4);
     EXPECT_EQ(error ? error->param : "logprobs", "logprobs");

@@ -168,10 +168,19 @@ TEST(OpenAiResponse, ChatChoices) {
 
 TEST(OpenAiResponse, Usage) {
   std::string out;
-  append_usage(&out, {.prompt_tokens = 3, .completion_tokens = 4});
+  append_usage(&out, {.prompt_tokens = 300, .completion_tokens = 4, .cached_prompt_tokens = 256});
   const json::value usage = json::parse(out);
-  EXPECT_EQ(usage.at("total_tokens").as_int64(), 7);
-  EXPECT_EQ(usage.at("prompt_tokens_details").at("cached_tokens").as_int64(), 0);
+  EXPECT_EQ(usage.at("total_tokens").as_int64(), 304);
+  EXPECT_EQ(usage.at("prompt_tokens_details").at("cached_tokens").as_int64(), 256);
+}
+
+TEST(OpenAiResponse, Timings) {
+  std::string out;
+  append_timings(&out, {.time_to_first_token = 0.0125});
+  EXPECT_EQ(out, R"({"time_to_first_token_ms":12.500})");
+  out.clear();
+  append_timings(&out, {});
+  EXPECT_EQ(out, R"({"time_to_first_token_ms":null})");
 }
 
 TEST(OpenAiResponse, Framing) {

@@ -121,6 +121,22 @@ TEST(Parameters, BooleansTakeNothingElse) {
   try_boolean("add_generation_prompt", chat_with);
 }
 
+TEST(Parameters, ACacheSaltHasALength) {
+  for (const auto& parse_with : {complete_with, chat_with}) {
+    const auto outcome_of_salt = [&](const std::string& value) {
+      return parse_with("\"cache_salt\":" + value);
+    };
+    EXPECT_TRUE(outcome_of_salt("\"s\"").accepted);
+    EXPECT_TRUE(outcome_of_salt("\"" + std::string(256, 's') + "\"").accepted);
+    EXPECT_TRUE(outcome_of_salt("null").accepted);
+    for (const std::string& bad : {std::string("\"\""), "\"" + std::string(257, 's') + "\""}) {
+      EXPECT_EQ(outcome_of_salt(bad).param, "cache_salt");
+      EXPECT_EQ(outcome_of_salt(bad).message, "cache_salt must have 1 to 256 bytes");
+    }
+    EXPECT_EQ(outcome_of_salt("3").param, "cache_salt");
+  }
+}
+
 TEST(Parameters, WhatIsNotServedIsRefusedByName) {
   for (const char* members : {R"("best_of":2)", R"("best_of":0)", R"("best_of":"1")",
                               R"("suffix":"x")", R"("prompt_logprobs":1)"}) {

@@ -116,7 +116,8 @@ TEST(Generation, AllChoicesOfAllPromptsCount) {
   EXPECT_EQ(running.generation.usage().prompt_tokens, 5);
   EXPECT_EQ(running.generation.usage().completion_tokens, 16);
   const std::string line = described(running.generation);
-  EXPECT_THAT(line, HasSubstr("prompt_tokens=5 generated_tokens=16 queue_ms="));
+  EXPECT_THAT(line,
+              HasSubstr("prompt_tokens=5 cached_prompt_tokens=0 generated_tokens=16 queue_ms="));
   EXPECT_THAT(line, HasSubstr("finish=length,length,length,length user=someone"));
 
   // A seed means the same for a prompt alone.
@@ -127,6 +128,40 @@ TEST(Generation, AllChoicesOfAllPromptsCount) {
   const auto again = alone.read_all();
   EXPECT_EQ(again.at(0), tokens.at(2));
   EXPECT_EQ(again.at(1), tokens.at(3));
+}
+
+TEST(Generation, TheFirstTokenIsTimed) {
+  TestServices test;
+  const auto timings_with = [&](int max_tokens) {
+    Running running(test, request_of(test, {{1, 2, 3}},
+                                     [&](Parameters* given) { given->max_tokens = max_tokens; }));
+    EXPECT_FALSE(running.generation.timings().time_to_first_token);
+    running.read_all();
+    return running.generation.timings();
+  };
+  EXPECT_GT(timings_with(2).time_to_first_token.value_or(0), 0);
+  EXPECT_FALSE(timings_with(0).time_to_first_token);
+}
+
+TEST(Generation, MissesAreCountedByReason) {
+  TestServices test;
+  const auto run = [&](size_t tokens, const std::function<void(Parameters*)>& change = {}) {
+    Running(test, request_of(test, {std::vector<int32_t>(tokens, 1)}, change)).read_all();
+  };
+  run(64);
+  test.model.snapshots = 2;
+  run(64);
+  run(65, [](Parameters* given) { given->prompt_logprobs = 1; });
+  // Choices of one prompt count once.
+  run(65, [](Parameters* given) { given->n = 3; });
+  EXPECT_EQ(test.metrics.prefix_hits.value(), 0u);
+  const auto misses = test.metrics.prefix_misses.values();
+  ASSERT_EQ(misses.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    const char* const kReasons[] = {"nothing_kept", "off", "prompt_logprobs", "short_prompt"};
+    EXPECT_EQ(misses[i].first, "reason=\"" + std::string(kReasons[i]) + "\"");
+    EXPECT_EQ(misses[i].second, 1u) << misses[i].first;
+  }
 }
 
 TEST(Generation, ChoicesAreAskedInTurn) {

@@ -14,12 +14,14 @@ namespace {
 
 TEST(Services, KeysAreAskedFor) {
   TestServices open;
-  EXPECT_FALSE(open.services->check_key(""));
+  const auto owner_of = [](const TestServices& test, const char* authorization) {
+    return test.services->owner_of(authorization);
+  };
+  EXPECT_EQ(std::get<PrefixOwner>(owner_of(open, "")), PrefixOwner{});
   TestServices closed(4, 8, *KeyRing::parse("secret\n", "keys"));
-  EXPECT_FALSE(closed.services->check_key("Bearer secret"));
-  const auto error = closed.services->check_key("Bearer other");
-  ASSERT_TRUE(error);
-  EXPECT_EQ(error->kind, ErrorKind::kUnauthenticated);
+  EXPECT_NE(std::get<PrefixOwner>(owner_of(closed, "Bearer secret")), PrefixOwner{});
+  const ApiError error = std::get<ApiError>(owner_of(closed, "Bearer other"));
+  EXPECT_EQ(error.kind, ErrorKind::kUnauthenticated);
 }
 
 TEST(Services, AFullQueueRefusesWhatGenerates) {
@@ -60,6 +62,18 @@ TEST(Workers, ALargeRequestDelaysNoSmallOne) {
   });
   workers.post(100, [&] { small_done.set_value(); });
   large_done.get_future().wait();
+}
+
+TEST(Workers, WhatNobodyWaitsForDelaysNobody) {
+  Workers workers(/*large_bytes=*/100);
+  std::promise<void> small_done;
+  std::promise<void> later_done;
+  workers.post_later([&] {
+    small_done.get_future().wait();
+    later_done.set_value();
+  });
+  workers.post(1, [&] { small_done.set_value(); });
+  later_done.get_future().wait();
 }
 
 TEST(Workers, StopWaitsForWhatRunsAndDropsTheRest) {

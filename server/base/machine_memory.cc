@@ -1,0 +1,95 @@
+#include "server/base/machine_memory.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+
+namespace deltaserve {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The names of the files in which a version of control groups says the same.
+struct GroupFiles {
+  const char* folder;  // below the root
+  const char* limit;
+  const char* usage;
+  const char* cached;       // the line of memory.stat with pages that only cache files
+  const char* controllers;  // in the group's line of /proc/self/cgroup, between commas
+};
+constexpr GroupFiles kVersion2 = {"sys/fs/cgroup", "memory.max", "memory.current", "inactive_file ",
+                                  ",,"};
+constexpr GroupFiles kVersion1 = {"sys/fs/cgroup/memory", "memory.limit_in_bytes",
+                                  "memory.usage_in_bytes", "total_inactive_file ", ",memory,"};
+
+std::optional<uint64_t> number_of(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return std::nullopt;
+  uint64_t value = 0;
+  const auto [end, ec] = std::from_chars(text.data() + first, text.data() + text.size(), value);
+  if (ec != std::errc()) return std::nullopt;
+  return value;
+}
+
+// Returns the number behind `name` in the line that begins with it.
+std::optional<uint64_t> number_in(const fs::path& path, std::string_view name) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(name)) return number_of(std::string_view(line).substr(name.size()));
+  }
+  return std::nullopt;
+}
+
+// Returns what is left of a group's limit; nullopt: it has none, or there is no such group.
+std::optional<uint64_t> left_in_group(const fs::path& group, const GroupFiles& files) {
+  const std::optional<uint64_t> limit = number_in(group / files.limit, "");
+  const std::optional<uint64_t> usage = number_in(group / files.usage, "");
+  if (!limit || !usage) return std::nullopt;
+  const uint64_t cached = number_in(group / "memory.stat", files.cached).value_or(0);
+  const uint64_t used = *usage - std::min(cached, *usage);
+  return *limit - std::min(used, *limit);
+}
+
+// Returns the path of the process's group. A container may see the path that its group has outside
+// of it, which does not exist inside.
+std::string group_path(const fs::path& root, const GroupFiles& files) {
+  std::ifstream file(root / "proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    const size_t first = line.find(':');
+    const size_t second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    if (controllers.find(files.controllers) != std::string::npos) return line.substr(second + 1);
+  }
+  return "/";
+}
+
+constexpr uint64_t kMaxSnapshots = 512;
+constexpr uint64_t kShare = 4;  // of what is left: one part of so many
+
+}  // namespace
+
+int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes) {
+  const uint64_t left = available - std::min(taken, available);
+  return static_cast<int>(std::min(left / kShare / state_bytes, kMaxSnapshots));
+}
+
+std::optional<uint64_t> available_memory(const std::string& root) {
+  const std::optional<uint64_t> kib = number_in(fs::path(root) / "proc/meminfo", "MemAvailable:");
+  if (!kib) return std::nullopt;
+  uint64_t least = *kib * 1024;
+  for (const GroupFiles& files : {kVersion2, kVersion1}) {
+    const fs::path top = fs::path(root) / files.folder;
+    const std::string own = group_path(root, files);
+    // A group is also bound by those around it, up to the top.
+    for (fs::path group = fs::path(own).relative_path();; group = group.parent_path()) {
+      if (const auto left = left_in_group(top / group, files)) least = std::min(least, *left);
+      if (group.empty()) break;
+    }
+  }
+  return least;
+}
+
+}  // namespace deltaserve

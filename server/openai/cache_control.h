@@ -1,0 +1,20 @@
+// The member cache_control, with which clients mark places of a prompt that later prompts are
+// likely to share: {"type": "ephemeral"}, as Anthropic's API has it.
+#pragma once
+#include <boost/json/object.hpp>
+#include <string_view>
+#include <vector>
+
+#include "server/openai/field_reader.h"
+#include "server/service/chat_prompt.h"
+
+namespace deltaserve {
+
+// Takes cache_control out of `object`, if it has it, and adds `mark` to `marks`; null counts as
+// absent. `place` says where in `param` the object stands, such as "[3].content[0]". Refuses other
+// values, and more marks than the limits allow.
+void take_cache_control(FieldReader& fields, std::string_view param, std::string_view place,
+                        const ChatMark& mark, boost::json::object* object,
+                        std::vector<ChatMark>* marks);
+
+}  // namespace deltaserve

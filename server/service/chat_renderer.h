@@ -1,0 +1,76 @@
+// Renders a chat through its template, and variations of it: with fewer messages, with other tools,
+// with its answer. The token ids of what the template writes.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/base/served_model.h"
+#include "server/service/chat_prompt.h"
+#include "server/template/chat_template.h"
+
+namespace deltaserve {
+
+// Thread safety: one thread at a time.
+class ChatRenderer {
+ public:
+  using Parts = std::vector<RenderedPart>;
+
+  // `prompt` is valid, `model` outlives the renderer. INVALID_ARGUMENT: the template that the
+  // prompt brings cannot be parsed.
+  static absl::StatusOr<std::unique_ptr<ChatRenderer>> make(const ServedModel& model,
+                                                            ChatPrompt prompt);
+
+  // Renders the prompt itself. Each of the functions below renders a variation of it and leaves it
+  // as it was. INVALID_ARGUMENT: the template refuses the messages.
+  absl::StatusOr<Parts> render();
+
+  bool has_generation_prompt() const { return generation_prompt_; }
+  absl::StatusOr<Parts> render_without_generation_prompt();
+  // Renders the first messages only, without generation prompt. `content_bytes`: of the last one
+  // only so much of its content.
+  absl::StatusOr<Parts> render_first(size_t messages, std::optional<size_t> content_bytes = {});
+  // Renders the first tools only, and a made-up one behind them.
+  absl::StatusOr<Parts> render_first_tools(size_t tools);
+
+  // Puts an answer of the assistant behind the messages, or behind the content of a final message
+  // that is continued. Nothing above may be called afterwards.
+  void add_answer(std::string_view answer);
+  // Renders the messages and one more of a user.
+  absl::StatusOr<Parts> render_with_next(std::string_view content);
+
+  // Returns how many messages at the beginning are the system's or the developer's.
+  size_t num_system_messages() const;
+  size_t num_messages() const { return messages().size(); }
+  size_t num_tools() const;
+  // Returns the bytes of text that the last rendering had.
+  size_t text_bytes() const { return text_bytes_; }
+
+ private:
+  explicit ChatRenderer(const ServedModel& model) : model_(model) {}
+  absl::StatusOr<Parts> render_variables(bool generation_prompt);
+  boost::json::array& messages() { return variables_.at("messages").get_array(); }
+  const boost::json::array& messages() const { return variables_.at("messages").get_array(); }
+
+  const ServedModel& model_;
+  std::unique_ptr<const ChatTemplate> own_template_;  // null: the model's is used
+  boost::json::object variables_;
+  bool continues_ = false;
+  bool generation_prompt_ = true;
+  size_t text_bytes_ = 0;
+};
+
+// Returns the token ids of what a template wrote. Text of the template itself may become control
+// tokens, text of the request never does; no BOS is added.
+std::vector<int32_t> encode_parts(const Tokenizer& tokenizer, const ChatRenderer::Parts& parts);
+
+// Renders and encodes a valid prompt. INVALID_ARGUMENT: the template refuses the messages, or there
+// is none.
+absl::StatusOr<std::vector<int32_t>> encode_chat(const ServedModel& model, ChatPrompt prompt);
+
+}  // namespace deltaserve

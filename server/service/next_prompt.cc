@@ -1,0 +1,79 @@
+#include "server/service/next_prompt.h"
+
+#include <algorithm>
+
+#include "kernels/mixer/delta_rule.h"
+#include "server/service/generation_request.h"
+#include "server/service/shared_prefix.h"
+
+namespace deltaserve {
+namespace {
+
+// The texts begin differently, so that no token of one's beginning is one of the other's.
+constexpr const char* kNextMessages[] = {"a", "7"};
+constexpr size_t kUnsettledTokens = 64;  // at the end of a text, unless a word begins among them
+
+int64_t common_length(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
+
+std::vector<int32_t> after_chat(const ServedModel& model, const ServerLimits& limits,
+                                Conversation* conversation) {
+  ChatRenderer& chat = *conversation->chat;
+  chat.add_answer(conversation->answer);
+  const auto one = chat.render_with_next(kNextMessages[0]);
+  const auto other = chat.render_with_next(kNextMessages[1]);
+  if (!one.ok() || !other.ok()) return {};
+  std::vector<int32_t> ids = encode_parts(*model.tokenizer, *one);
+  SharedPrefix shared(*model.tokenizer, *one, ids, limits.body_bytes);
+  ids.resize(static_cast<size_t>(shared.tokens_shared_with(*other)));
+  return ids;
+}
+
+// The last word may still grow and become other tokens, and a word is begun by its space. Where
+// texts have no spaces, pieces are short, and what a character can still join lies in the last
+// tokens.
+std::vector<int32_t> after_text(const ServedModel& model, const Conversation& conversation) {
+  std::vector<int32_t> ids = encode_text(model, *conversation.text + conversation.answer, true);
+  size_t final_ids = ids.size() - std::min(ids.size(), kUnsettledTokens);
+  for (size_t i = ids.size(); i-- > final_ids;) {
+    if (!model.tokenizer->vocabulary().bytes(ids[i]).starts_with(' ')) continue;
+    final_ids = i;
+    break;
+  }
+  ids.resize(final_ids);
+  return ids;
+}
+
+// The last grid point from which a prompt of so many tokens can go on.
+int64_t last_grid_point(int64_t tokens) {
+  return std::max<int64_t>(tokens - 1, 0) / kChunkTokens * kChunkTokens;
+}
+
+}  // namespace
+
+size_t Conversation::bytes() const {
+  const size_t texts = text.value_or("").size() + (chat != nullptr ? chat->text_bytes() : 0);
+  return texts + answer.size() + (prompt.size() + answer_tokens.size()) * sizeof(int32_t);
+}
+
+std::vector<int32_t> next_prompt_tokens(const ServedModel& model, const ServerLimits& limits,
+                                        Conversation conversation) {
+  std::vector<int32_t> ids;
+  if (conversation.chat != nullptr) {
+    ids = after_chat(model, limits, &conversation);
+  } else if (conversation.text) {
+    ids = after_text(model, conversation);
+  } else {
+    ids = conversation.prompt;
+    ids.insert(ids.end(), conversation.answer_tokens.begin(), conversation.answer_tokens.end());
+  }
+  // The prompt has left the state of its last grid point.
+  const int64_t kept = last_grid_point(static_cast<int64_t>(conversation.prompt.size()));
+  const bool goes_on = common_length(conversation.prompt, ids) >= kept;
+  const int64_t reached = last_grid_point(static_cast<int64_t>(ids.size()));
+  if (reached == 0 || (goes_on && reached <= kept)) return {};
+  return ids;
+}
+
+}  // namespace deltaserve

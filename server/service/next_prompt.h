@@ -1,0 +1,38 @@
+// The tokens with which the next prompt of a conversation is expected to begin, as the template and
+// the tokenizer would write them: the tokens that were drawn are not what comes back.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/base/limits.h"
+#include "server/base/served_model.h"
+#include "server/service/chat_renderer.h"
+
+namespace deltaserve {
+
+// A prompt and its answer.
+struct Conversation {
+  std::vector<int32_t> prompt;  // as it was computed
+  // A chat has a renderer, a prompt of text its text, and one of token ids neither.
+  std::unique_ptr<ChatRenderer> chat;
+  std::optional<std::string> text;
+  std::string answer;  // as the client was told it, as the next
+  std::vector<int32_t> answer_tokens;
+
+  // Returns about how much memory it holds.
+  size_t bytes() const;
+};
+
+// Returns the tokens, without those that depend on what the next prompt adds: of a chat, the common
+// prefix with two different messages of a user; of a text, all before the last word, or, where none
+// begins among the last 64 tokens, all but those; token ids are taken as they are.
+// Empty: the template refuses the conversation, or nothing
+// could be kept beyond what the prompt itself leaves. A pure function.
+std::vector<int32_t> next_prompt_tokens(const ServedModel& model, const ServerLimits& limits,
+                                        Conversation conversation);
+
+}  // namespace deltaserve

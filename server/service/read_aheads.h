@@ -1,0 +1,72 @@
+// Read-aheads: after an answer the server reads what the next prompt of the conversation is
+// expected to begin with, while nobody waits for anything else, so that the state behind it is kept
+// when the prompt comes.
+#pragma once
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/loop/engine.h"
+#include "server/base/limits.h"
+#include "server/base/served_model.h"
+#include "server/observe/log.h"
+#include "server/observe/metrics.h"
+#include "server/service/next_prompt.h"
+#include "server/service/workers.h"
+
+namespace deltaserve {
+
+struct ReadAhead {
+  std::string id;     // for the engine and the log
+  PrefixReuse reuse;  // of the answered request, without its marks
+  Conversation conversation;
+};
+
+// Bounds how many wait and how much they hold; makes their tokens on a thread that nobody waits
+// for, and submits few at a time, below every priority. Each is counted by how it ended
+// (Metrics::read_aheads) and logged at the level debug.
+//
+// Thread-safe.
+class ReadAheads {
+ public:
+  // Everything outlives it; the engine and the workers are stopped before it is destroyed.
+  ReadAheads(const ServedModel& model, const ServerLimits& limits, Engine& engine, Workers& workers,
+             Metrics& metrics, Logger& log);
+
+  // Takes a read-ahead, perhaps in place of the one that waits longest. Returns at once.
+  void offer(ReadAhead read_ahead);
+
+  // Drops all and takes no more: the server drains. Idempotent.
+  void close();
+
+ private:
+  struct Submitted {
+    std::string id;
+    int64_t tokens = 0;
+    std::shared_ptr<TokenStream> stream;
+  };
+
+  void work();
+  void remove_finished();
+  bool take_next(ReadAhead* next);
+  void submit(ReadAhead next);
+  void end(std::string_view id, int64_t tokens, std::string_view result);
+
+  const ServedModel& model_;
+  const ServerLimits& limits_;
+  Engine& engine_;
+  Workers& workers_;
+  Metrics& metrics_;
+  Logger& log_;
+
+  std::mutex mutex_;
+  // ---- Guarded by mutex_
+  bool closed_ = false;
+  std::deque<ReadAhead> waiting_;
+  size_t waiting_bytes_ = 0;
+  std::vector<Submitted> submitted_;  // dropping a stream cancels what it reads
+};
+
+}  // namespace deltaserve
