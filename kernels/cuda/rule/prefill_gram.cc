@@ -15,7 +15,7 @@ using simt::Words4;
 constexpr int kThreads = kChunkBlocks * simt::kWarp;
 
 struct GramMemory {
-  HeadTokens tokens;           // here, since its addresses and strides would fill 40 registers
+  HeadTokens tokens;          // here, since its addresses and strides would fill 40 registers
   double sums[kChunkTokens];  // G of a decay per head
   float steps[kChunkTokens];
   alignas(16) float a[kSquareFloats];
