@@ -24,7 +24,7 @@ class PoisonedModel {
       : model_(c.folder, 2, kSequences, std::nullopt, c.format, c.state_format, kSnapshots),
         poison_(model_->layout().bytes(), 0xff) {}
 
-  int64_t vocab() const { return model_->config().vocab_size; }
+  int64_t vocab() const { return model_.vocab(); }
   void release_all() { owned_.clear(); }
 
   // Runs a step and returns the logits of its rows.

@@ -538,9 +538,13 @@ DS_KERNEL void DS_BOUNDS(Crew<kWorkers>::kThreads, kKeyDim > 128 || kWorkers != 
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
     const int left = segment.num_rows - row;
     state.advance(ring, segment.first_row + row, left < kChunkTokens ? left : kChunkTokens);
-    if (row + kChunkTokens == kept_rows(segment)) state.store(stored(segment.keep_slot));
+    // One store for either slot: a second one behind the loop would take registers that are needed
+    // in it. A last chunk that is whole goes to both.
+    const bool is_last = left <= kChunkTokens;
+    const bool keeps = keeps_behind_chunk(segment, left);
+    if (is_last || keeps) state.store(stored(is_last ? segment.write_slot : segment.keep_slot));
+    if (is_last && keeps) state.store(stored(segment.keep_slot));
   }
-  state.store(stored(segment.write_slot));
 }
 
 template <int kKeyDim, class Stored, int kWorkers>

@@ -50,6 +50,12 @@ DS_DEVICE int first_chunk(const LayerCall& call, int segment, int* found) {
   return *found;
 }
 
+// Whether the state behind a chunk goes to the segment's keep slot, too: behind its last whole one.
+// `left`: rows of the segment from the chunk on.
+DS_DEVICE bool keeps_behind_chunk(const Segment& segment, int left) {
+  return segment.keep_slot >= 0 && left / kChunkTokens == 1;
+}
+
 // Writes padding's zeros to the block's columns [x columns, (x + 1) columns) of a head's rows.
 DS_DEVICE void write_zeros(const RuleView& view, const Segment& segment, int head, int columns) {
   const int first = simt::block_index().x * columns;

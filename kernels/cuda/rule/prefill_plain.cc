@@ -318,7 +318,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, 1) plain_state_kernel(RuleView view) {
     const int left = segment.num_rows - row;
     state.advance(plain_chunk(view, first + row / kChunkTokens, head), segment.first_row + row,
                   left < kChunkTokens ? left : kChunkTokens);
-    if (row + kChunkTokens == kept_rows(segment)) state.store(view.state(segment.keep_slot, head));
+    if (keeps_behind_chunk(segment, left)) state.store(view.state(segment.keep_slot, head));
   }
   state.store(view.state(segment.write_slot, head));
 }

@@ -463,7 +463,7 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
     const int left = segment.num_rows - row;
     state.advance(ring, segment.first_row + row, left < kChunkTokens ? left : kChunkTokens);
-    if (row + kChunkTokens == kept_rows(segment)) state.store(stored(segment.keep_slot));
+    if (keeps_behind_chunk(segment, left)) state.store(stored(segment.keep_slot));
   }
   state.store(stored(segment.write_slot));
 }
