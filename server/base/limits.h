@@ -48,7 +48,7 @@ struct ServerLimits {
   // ---- Prompts. Beyond: 400.
   int prompts = 256;                           // of one request
   int choices = 256;                           // prompts x n; each is a sequence of the engine
-  int choices_per_prompt = 128;                // n; never more than there are slots
+  int choices_per_prompt = 128;                // n
   int64_t prompt_tokens = int64_t{1} << 24;    // of all prompts of a request
   int64_t max_tokens = int64_t{1} << 24;       // per choice
   int64_t default_max_tokens = 16;             // of a completion that does not say

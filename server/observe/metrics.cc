@@ -24,11 +24,6 @@ double slot_utilization(const EngineStats& engine) {
                           : 0;
 }
 
-// Prompt tokens of clients are computed or reused; those of read-aheads are nobody's.
-int64_t tokens_looked_up(const EngineStats& engine) {
-  return engine.prompt_tokens - engine.read_ahead_tokens + engine.prefix_reused_tokens;
-}
-
 void append_responses(MetricsPage* page, std::string_view name, std::string_view help,
                       const CounterFamily& responses) {
   page->family(name, help, "counter");
@@ -73,12 +68,16 @@ void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerStat
   const auto counter = [&](std::string_view name, std::string_view help, int64_t value) {
     page->counter(name, help, static_cast<uint64_t>(value));
   };
-  page->counter("deltaserve_prefix_hits_total", "Prompts that began with a kept state.",
-                metrics.prefix_hits.value());
-  page->family("deltaserve_prefix_misses_total", "Prompts that did not, by reason.", "counter");
-  for (const auto& [labels, count] : metrics.prefix_misses.values()) {
-    page->sample("deltaserve_prefix_misses_total", labels, static_cast<double>(count));
-  }
+  counter("deltaserve_prefix_hits_total", "Prompts that went on from a kept state.",
+          engine.prefix_hits);
+  constexpr std::string_view kMisses = "deltaserve_prefix_misses_total";
+  page->family(kMisses, "Prompts that did not, by reason.", "counter");
+  const auto missed = [&](std::string_view reason, int64_t count) {
+    page->sample(kMisses, label("reason", reason), static_cast<double>(count));
+  };
+  missed("new", engine.prefix_misses_new);
+  missed("not_kept", engine.prefix_misses_not_kept);
+  missed("prompt_logprobs", engine.prefix_misses_bypassed);
   counter("deltaserve_prefix_reused_tokens_total",
           "Prompt tokens that came from kept states and were not computed.",
           engine.prefix_reused_tokens);
@@ -88,7 +87,7 @@ void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerStat
   counter("deltaserve_prefix_evictions_total", "Kept states that were dropped for others.",
           engine.prefix_evictions);
   counter("deltaserve_read_ahead_tokens_total",
-          "Prompt tokens read ahead, a part of deltaserve_prompt_tokens_total.",
+          "Prompt tokens read ahead, beside deltaserve_prompt_tokens_total.",
           engine.read_ahead_tokens);
   page->family("deltaserve_read_aheads_total", "Read-aheads that ended, by result.", "counter");
   for (const auto& [labels, count] : metrics.read_aheads.values()) {
@@ -176,8 +175,9 @@ void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const Server
               1,
               str_cat(label("block_size", absl::StrCat(kBlockTokens)), ",",
                       label("num_gpu_blocks", absl::StrCat(blocks)), ",", model));
-  page->counter("vllm:prefix_cache_queries_total", "Prompt tokens that were looked up.",
-                static_cast<uint64_t>(tokens_looked_up(state.engine)), model);
+  page->counter(
+      "vllm:prefix_cache_queries_total", "Prompt tokens that were looked up.",
+      static_cast<uint64_t>(state.engine.prompt_tokens + state.engine.prefix_reused_tokens), model);
   page->counter("vllm:prefix_cache_hits_total", "As deltaserve_prefix_reused_tokens_total.",
                 static_cast<uint64_t>(state.engine.prefix_reused_tokens), model);
   page->counter("vllm:prompt_tokens_total", "As deltaserve_prompt_tokens_total.",

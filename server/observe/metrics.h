@@ -17,8 +17,6 @@ struct Metrics {
   Counter queue_full;  // requests refused because too many wait
   CounterFamily http_responses{{"route", "code"}};
   CounterFamily grpc_responses{{"method", "code"}};
-  Counter prefix_hits;  // prompts that began with a kept state; each counts with its first choice
-  CounterFamily prefix_misses{{"reason"}};
   CounterFamily read_aheads{{"result"}};
   // Times are in seconds. The last five are of requests that ended by stop or length.
   Histogram time_to_first_token;

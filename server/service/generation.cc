@@ -4,7 +4,6 @@
 #include <chrono>
 #include <utility>
 
-#include "kernels/mixer/delta_rule.h"
 #include "models/base/text.h"
 #include "server/base/random.h"
 #include "server/service/structured_output.h"
@@ -121,29 +120,10 @@ void Generation::follow(const TokenUpdate& update, Choice* choice) {
     std::vector<int32_t>& tokens = conversation_->answer_tokens;
     tokens.insert(tokens.end(), update.tokens.begin(), update.tokens.end());
   }
-  const bool ended = update.finish != FinishReason::kNone;
-  if (ended) {
-    choice->ended = true;
-    --running_;
-    error_ = error_of(update.finish);
-  }
-  const bool was_read = update.tokens_generated > 0 || (ended && !error_);
-  if (choice->prompt_tokens == 0 || !was_read || choice->counted) return;
-  choice->counted = true;
-  count_reuse(*choice);
-}
-
-void Generation::count_reuse(const Choice& choice) {
-  if (choice.reused_tokens > 0) return services_.metrics.prefix_hits.add();
-  std::string_view reason = "nothing_kept";
-  if (services_.model.snapshots == 0) {
-    reason = "off";
-  } else if (request_.parameters.generate.prompt_logprobs >= 0) {
-    reason = "prompt_logprobs";
-  } else if (choice.prompt_tokens <= kChunkTokens) {
-    reason = "short_prompt";
-  }
-  services_.metrics.prefix_misses.add({reason});
+  if (update.finish == FinishReason::kNone) return;
+  choice->ended = true;
+  --running_;
+  error_ = error_of(update.finish);
 }
 
 // Keeps the prompt of a request whose answer may be followed by a prompt that begins with both. A

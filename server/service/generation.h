@@ -80,7 +80,6 @@ class Generation {
     int64_t reused_tokens = 0;
     int64_t generated_tokens = 0;
     double queue_seconds = 0;
-    bool counted = false;  // whether its prompt began with a kept state
     bool ended = false;
   };
 
@@ -88,7 +87,6 @@ class Generation {
   void set_deadline();
   void begin_conversation();
   void follow(const TokenUpdate& update, Choice* choice);
-  void count_reuse(const Choice& choice);
   void offer_read_ahead();
 
   Services& services_;

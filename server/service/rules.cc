@@ -138,9 +138,7 @@ class Rules {
   }
 
   void sampling() {
-    // More choices than there are slots would never run.
-    const int64_t most = std::min<int64_t>(limits_.choices_per_prompt, model_.slots);
-    integer(given_.n, 1, std::max<int64_t>(most, 1));
+    integer(given_.n, 1, limits_.choices_per_prompt);
     number(given_.temperature, AtLeast{0}, 2);
     number(given_.top_p, Above{0}, 1);
     integer(given_.top_k, -1, model_.vocab_size);

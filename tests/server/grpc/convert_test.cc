@@ -214,7 +214,7 @@ TEST_F(Convert, NamesTheFieldThatCannotBeServed) {
       {"stop_token_ids", [](Message* m) { m->add_stop_token_ids(-1); }},
       {"stop_token_ids", [](Message* m) { m->add_stop_token_ids(1 << 30); }},
       {"n", [](Message* m) { m->set_n(0); }},
-      {"n", [](Message* m) { m->set_n(9); }},
+      {"n", [](Message* m) { m->set_n(129); }},
       {"temperature", [](Message* m) { m->set_temperature(-0.5F); }},
       {"temperature", [](Message* m) { m->set_temperature(kNan); }},
       {"temperature", [](Message* m) { m->set_temperature(kInf); }},

@@ -296,7 +296,7 @@ class SharedServerTest(GrpcTest):
 
     def test_errors_name_the_field(self):
         invalid = grpc.StatusCode.INVALID_ARGUMENT
-        for field, value in (("temperature", -1), ("top_p", 0), ("n", 0), ("n", 9), ("top_k", -2),
+        for field, value in (("temperature", -1), ("top_p", 0), ("n", 0), ("n", 129), ("top_k", -2),
                              ("max_tokens", -1), ("logprobs", 21), ("min_p", 2),
                              ("stop", [""]), ("presence_penalty", 3), ("stop_token_ids", [-1])):
             self.assert_code(invalid, lambda: self.server.generate(**{field: value}), field)

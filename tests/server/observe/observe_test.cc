@@ -72,11 +72,13 @@ TEST(Metrics, ThePageHasTheCacheOfGrammars) {
 
 TEST(Metrics, ThePageHasPrefixReuse) {
   Metrics metrics;
-  metrics.prefix_hits.add(3);
-  metrics.prefix_misses.add({"short_prompt"});
   metrics.read_aheads.add({"finished"}, 2);
   EngineStats engine;
   engine.prompt_tokens = 1000;
+  engine.prefix_hits = 3;
+  engine.prefix_misses_new = 1;
+  engine.prefix_misses_not_kept = 7;
+  engine.prefix_misses_bypassed = 9;
   engine.prefix_reused_tokens = 640;
   engine.prefix_replayed_tokens = 32;
   engine.prefix_evictions = 4;
@@ -87,7 +89,9 @@ TEST(Metrics, ThePageHasPrefixReuse) {
   const std::string model = "model_name=\"a\\\"b\\\\c\"";
   for (const std::string& line : {
            std::string("deltaserve_prefix_hits_total 3"),
-           std::string("deltaserve_prefix_misses_total{reason=\"short_prompt\"} 1"),
+           std::string("deltaserve_prefix_misses_total{reason=\"new\"} 1"),
+           std::string("deltaserve_prefix_misses_total{reason=\"not_kept\"} 7"),
+           std::string("deltaserve_prefix_misses_total{reason=\"prompt_logprobs\"} 9"),
            std::string("deltaserve_prefix_reused_tokens_total 640"),
            std::string("deltaserve_prefix_replayed_tokens_total 32"),
            std::string("deltaserve_prefix_evictions_total 4"),
@@ -97,7 +101,7 @@ TEST(Metrics, ThePageHasPrefixReuse) {
            std::string("deltaserve_read_ahead_tokens_total 100"),
            std::string("deltaserve_read_aheads_total{result=\"finished\"} 2"),
            "vllm:cache_config_info{block_size=\"64\",num_gpu_blocks=\"384\"," + model + "} 1",
-           "vllm:prefix_cache_queries_total{" + model + "} 1540",
+           "vllm:prefix_cache_queries_total{" + model + "} 1640",
            "vllm:prefix_cache_hits_total{" + model + "} 640",
        }) {
     EXPECT_TRUE(has_line(page, line)) << line << "\n" << page;

@@ -179,7 +179,7 @@ TEST(OpenAiApi, BadBodies) {
       {R"({"prompt":[1],"nonsense":3})", 400, "nonsense"},
       {R"({"prompt":[1],"":3})", 400, ""},
       {R"({"prompt":[1],"Seed":3})", 400, "Seed"},
-      {R"({"prompt":[1],"n":9})", 400, "n"},  // more than there are slots
+      {R"({"prompt":[1],"n":129})", 400, "n"},
       {R"({"prompt":[1],"n":0})", 400, "n"},
       {R"({"prompt":[1],"best_of":2})", 400, "best_of"},
       {R"({"prompt":[1],"suffix":"x"})", 400, "suffix"},

@@ -143,27 +143,6 @@ TEST(Generation, TheFirstTokenIsTimed) {
   EXPECT_FALSE(timings_with(0).time_to_first_token);
 }
 
-TEST(Generation, MissesAreCountedByReason) {
-  TestServices test;
-  const auto run = [&](size_t tokens, const std::function<void(Parameters*)>& change = {}) {
-    Running(test, request_of(test, {std::vector<int32_t>(tokens, 1)}, change)).read_all();
-  };
-  run(64);
-  test.model.snapshots = 2;
-  run(64);
-  run(65, [](Parameters* given) { given->prompt_logprobs = 1; });
-  // Choices of one prompt count once.
-  run(65, [](Parameters* given) { given->n = 3; });
-  EXPECT_EQ(test.metrics.prefix_hits.value(), 0u);
-  const auto misses = test.metrics.prefix_misses.values();
-  ASSERT_EQ(misses.size(), 4u);
-  for (size_t i = 0; i < 4; ++i) {
-    const char* const kReasons[] = {"nothing_kept", "off", "prompt_logprobs", "short_prompt"};
-    EXPECT_EQ(misses[i].first, "reason=\"" + std::string(kReasons[i]) + "\"");
-    EXPECT_EQ(misses[i].second, 1u) << misses[i].first;
-  }
-}
-
 TEST(Generation, ChoicesAreAskedInTurn) {
   TestServices test;
   Running running(test, request_of(test, {{1}, {2}, {3}}));
