@@ -8,7 +8,7 @@ namespace deltaserve {
 namespace {
 
 constexpr std::string_view kNeutralKeys[] = {
-    // ---- What the file itself is about
+    // ---- The file itself
     "_name_or_path", "architectures", "auto_map", "transformers_version", "model_type", "dtype",
     "torch_dtype", "unsloth_fixed", "unsloth_version", "use_bfloat16", "torchscript",
     // ---- Training, initialisation, kernels, caches
@@ -16,7 +16,7 @@ constexpr std::string_view kNeutralKeys[] = {
     "fuse_cross_entropy", "fuse_linear_cross_entropy", "fuse_norm", "fuse_swiglu",
     "gradient_checkpointing", "initializer_range", "layer_types", "max_position_embeddings",
     "model_max_length", "pad_token_id", "seq_length", "use_cache", "use_l2warp",
-    // ---- What every config of transformers 4 has, and causal language models do not read
+    // ---- Every config of transformers 4 has these, and causal language models do not read them
     "add_cross_attention", "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward",
     "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample",
     "early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty",

@@ -20,6 +20,16 @@ bool is_of_transformers(const ConfigReader& reader) {
          reader.has("time_step_rank");
 }
 
+// Configs of transformers say the number of channels again; elsewhere the key is that of an MLP.
+void check_channels(ConfigReader& reader, int64_t inner) {
+  if (!is_of_transformers(reader)) return;
+  const auto said = reader.optional_integer("intermediate_size", limits::kProjectionColumns);
+  if (said.has_value() && *said != inner) {
+    reader.fail("intermediate_size",
+                str_cat("is ", *said, ", but expand * hidden_size is ", inner));
+  }
+}
+
 void read_sizes(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   const int64_t dim = reader.integer("head_dim", limits::kValueDim, 64);
@@ -43,11 +53,7 @@ void read_sizes(ConfigReader& reader, LayerConfig* config) {
     reader.fail("num_heads",
                 str_cat("is ", *said, ", but expand * hidden_size / head_dim is ", heads));
   }
-  const auto channels = reader.optional_integer("intermediate_size", limits::kProjectionColumns);
-  if (channels.has_value() && *channels != inner) {
-    reader.fail("intermediate_size",
-                str_cat("is ", *channels, ", but expand * hidden_size is ", inner));
-  }
+  check_channels(reader, inner);
   check_columns(reader, "expand", heads, dim);
   check_columns(reader, "n_groups", groups, states);
   mixer.heads = mixer.v_heads = mixer.decay_heads = static_cast<int32_t>(heads);

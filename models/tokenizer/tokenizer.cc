@@ -270,6 +270,11 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
                         TokenSearch(joined, impl_->found.raw, impl_->found.raw));
 }
 
+std::vector<int32_t> Tokenizer::encode_as_text(std::string_view text) const {
+  const TextPart part{text, false};
+  return encode_parts({&part, 1});
+}
+
 std::vector<int32_t> Tokenizer::encode_parts(std::span<const TextPart> parts) const {
   const JoinedText joined(parts);
   const EncoderPair& encoders = impl_->plain.first != nullptr ? impl_->plain : impl_->whole;

@@ -39,6 +39,8 @@ class Tokenizer {
   // settings name are found in it, as by transformers; other control pieces are plain text, and the
   // model's user-defined pieces match as single tokens.
   std::vector<int32_t> encode(std::string_view text) const;
+  // Works like encode(), but special tokens in the text are text, too.
+  std::vector<int32_t> encode_as_text(std::string_view text) const;
   // Encodes the joined text of the parts without adding BOS or EOS. Special tokens within trusted
   // text (and not across its borders) are found, the longest at each place; no other text gives a
   // special token, while added tokens that are not special are found everywhere. The text between

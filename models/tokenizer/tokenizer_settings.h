@@ -1,5 +1,5 @@
-// What the files beside a tokenizer say about it: tokenizer_config.json, special_tokens_map.json,
-// added_tokens.json and the chat templates.
+// Reads what the files beside a tokenizer say about it: tokenizer_config.json,
+// special_tokens_map.json, added_tokens.json and the chat templates.
 #pragma once
 #include <cstdint>
 #include <map>

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/loop/engine.h"
@@ -22,6 +23,7 @@ enum class Device : uint8_t {
 
 struct ModelOptions {
   std::string folder;
+  std::vector<std::string> ignored_config_keys;
   Device device = Device::kAuto;
   CudaOptions cuda;
   WeightFormat weights = WeightFormat::kAuto;
@@ -32,7 +34,10 @@ struct ModelOptions {
   StateFormat state_format = StateFormat::kF32;
 };
 
-// Adds --model, --device, --cuda-products, --weights, --state-dtype and --threads.
+// Adds --ignore-config-key.
+void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys);
+// Adds --model, --ignore-config-key, --device, --cuda-products, --weights, --state-dtype and
+// --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);

@@ -55,6 +55,11 @@ absl::Status cut_behind(std::string_view content, std::vector<RenderedPart>* par
   return absl::OkStatus();
 }
 
+const ChatTemplate& template_for(const ServedModel& model, const ChatPrompt& prompt) {
+  const bool with_tools = model.tool_chat_template != nullptr && !prompt.tools.is_null();
+  return with_tools ? *model.tool_chat_template : *model.chat_template;
+}
+
 }  // namespace
 
 std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& model) {
@@ -68,6 +73,7 @@ std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& mo
     return invalid_parameter("messages", "messages need a tokenizer, and the model has none");
   }
   if (model.chat_template != nullptr || prompt.has_template()) return std::nullopt;
+  if (!model.chat_refusal.empty()) return invalid_parameter("messages", model.chat_refusal);
   return invalid_parameter("messages",
                            "messages need a chat template, and the model has none: use "
                            "/v1/completions, or start the server with --chat-template FILE");
@@ -81,7 +87,7 @@ absl::StatusOr<std::vector<int32_t>> encode_chat(const ServedModel& model, ChatP
     if (!parsed.ok()) return prefixed("chat_template", parsed.status());
     own = *std::move(parsed);
   }
-  const ChatTemplate& chat_template = own != nullptr ? *own : *model.chat_template;
+  const ChatTemplate& chat_template = own != nullptr ? *own : template_for(model, prompt);
   const bool continues = prompt.continues();
   std::string final_content;
   if (continues) {
@@ -90,10 +96,15 @@ absl::StatusOr<std::vector<int32_t>> encode_chat(const ServedModel& model, ChatP
   }
   json::object variables = std::move(prompt.variables);
   variables["messages"] = std::move(prompt.messages);
-  if (!prompt.tools.is_null()) variables["tools"] = std::move(prompt.tools);
+  // transformers gives both to every template, as none where a request has none.
+  variables["tools"] = std::move(prompt.tools);
+  if (!variables.contains("documents")) variables["documents"] = nullptr;
   variables["add_generation_prompt"] = !continues && prompt.add_generation_prompt.value_or(true);
   TrustedVariables trusted;
-  trusted.texts = {{"bos_token", model.bos_token}, {"eos_token", model.eos_token}};
+  trusted.texts.insert(model.special_tokens.begin(), model.special_tokens.end());
+  if (!model.additional_special_tokens.empty()) {
+    trusted.lists["additional_special_tokens"] = model.additional_special_tokens;
+  }
   absl::StatusOr<std::vector<RenderedPart>> parts = chat_template.render(variables, trusted);
   if (!parts.ok()) return prefixed("messages", parts.status());
   if (continues) {

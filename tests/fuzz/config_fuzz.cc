@@ -1,4 +1,5 @@
-// Fuzzes config.json, generation_config.json and the settings of a tokenizer: one text, read as each.
+// Fuzzes config.json, generation_config.json and the settings of a tokenizer: one text, read as
+// each.
 #include <cstdint>
 #include <string_view>
 

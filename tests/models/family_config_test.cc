@@ -362,7 +362,9 @@ constexpr Refusal kRefusals[] = {
     {"mamba2", R"("time_step_limit": [null, 1])", "time_step_limit", "[lower, upper]"},
     {"mamba2", R"("dt_limit": [-Infinity, 1])", "dt_limit", "[lower, upper]"},
     {"mamba2", R"("hidden_size": Infinity)", "hidden_size", "Infinity"},
-    {"mamba2", R"("intermediate_size": 8192)", "intermediate_size", "8192"},
+    {"mamba2", R"("intermediate_size": 4096)", "intermediate_size", "4096"},
+    {"mamba2", R"("layer_norm_epsilon": 1e-5, "intermediate_size": 4096)", "intermediate_size",
+     "expand * hidden_size is 8192"},
     {"gated_deltanet", R"("output_gate_activation": "tanh")", "output_gate_activation", "tanh"},
 
     {"qdelta", R"("ccq": {"norm": "mean"})", "ccq", "canonical"},

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -350,6 +351,7 @@ TEST_F(TokenizerTest, RawPromptsHaveNamedTokens) {
   EXPECT_EQ((*loaded)->encode("<s>Hi</s>"), (Ids{1} + tokenizer_->encode("Hi") + Ids{2}));
   const TextPart typed[] = {{"<s>Hi</s>", false}};
   EXPECT_EQ((*loaded)->encode_parts(typed), tokenizer_->encode("<s>Hi</s>"));
+  EXPECT_EQ((*loaded)->encode_as_text("<s>Hi</s>"), tokenizer_->encode("<s>Hi</s>"));
 }
 
 // Case M05: a piece that only the settings call special.
@@ -366,6 +368,34 @@ TEST_F(TokenizerTest, NamedUserDefinedPiecesAreNotTyped) {
   const Ids ids = (*loaded)->encode_parts(parts);
   EXPECT_EQ(ids.front(), 4096);
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 4096), 1);
+}
+
+// Every tokenizer of transformers that has added tokens; see
+// tokenizer_cases/record_added_tokens.py.
+TEST_F(TokenizerTest, RawPromptsAreAsInTransformers) {
+  namespace json = boost::json;
+  std::ifstream file(DELTASERVE_SOURCE_DIR "/tests/models/tokenizer_cases/added_tokens.json");
+  const json::value groups = json::parse((std::ostringstream() << file.rdbuf()).str());
+  ASSERT_EQ(groups.as_array().size(), 4u);
+  for (const json::value& group : groups.as_array()) {
+    TempFolder temp;
+    const bool spaced = group.at("spaced").as_bool();
+    temp.write("t.model", model_bytes() + (spaced ? std::string("\x1a\x02\x18\x01", 4) : ""));
+    TokenizerFiles files;
+    files.tokenizer_config = group.at("tokenizer_config").as_string().c_str();
+    const auto settings = parse_tokenizer_settings(files);
+    ASSERT_TRUE(settings.ok()) << settings.status();
+    const auto tokenizer = Tokenizer::load(temp.file("t.model"), *settings);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    for (const json::value& one : group.at("cases").as_array()) {
+      const std::string text = one.at(0).as_string().c_str();
+      EXPECT_EQ((*tokenizer)->encode(text), json::value_to<Ids>(one.at(1)))
+          << text << " " << files.tokenizer_config;
+      // A template that writes the whole text gives the same, but for words that are no markers.
+      const TextPart part[] = {{text, true}};
+      EXPECT_EQ((*tokenizer)->encode_parts(part), json::value_to<Ids>(one.at(1))) << text;
+    }
+  }
 }
 
 TEST_F(TokenizerTest, ArbitraryBytesDoNotCrash) {
