@@ -74,7 +74,10 @@ std::string conditioning_text(const QueryConditioning& ccq) {
 
 std::string tokenizer_text(const ModelFolder& folder) {
   if (folder.tokenizer == nullptr) return "none: token-id prompts only";
-  return str_cat("sentencepiece, ", folder.tokenizer->size(), " pieces");
+  const int32_t pieces = folder.tokenizer->num_pieces();
+  const int32_t added = folder.tokenizer->size() - pieces;
+  return str_cat("sentencepiece, ", pieces, " pieces",
+                 added > 0 ? str_cat(", ", added, " ids of added tokens") : "");
 }
 
 void add_mixer(const LayerConfig& layer, std::string* out) {
@@ -193,8 +196,9 @@ void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::str
 
 }  // namespace
 
-absl::StatusOr<std::string> describe_model(const std::string& folder) {
-  absl::StatusOr<ModelFolder> model = open_model_folder(folder);
+absl::StatusOr<std::string> describe_model(const std::string& folder,
+                                           std::span<const std::string> ignored_config_keys) {
+  absl::StatusOr<ModelFolder> model = open_model_folder(folder, ignored_config_keys);
   if (!model.ok()) return model.status();
   const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder);
   if (!checkpoint.ok()) return checkpoint.status();

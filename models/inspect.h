@@ -1,5 +1,6 @@
 // Makes the report of `deltaserve inspect`.
 #pragma once
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -9,6 +10,7 @@ namespace deltaserve {
 // Returns a description of the model in `folder` and its costs, as aligned text that ends with a
 // newline. It reads the folder like the server and checks every tensor's name and shape, so that it
 // fails with the error that serving would give.
-absl::StatusOr<std::string> describe_model(const std::string& folder);
+absl::StatusOr<std::string> describe_model(const std::string& folder,
+                                           std::span<const std::string> ignored_config_keys = {});
 
 }  // namespace deltaserve

@@ -1,6 +1,7 @@
 // A model on a backend: it loads its program once and submits steps to it.
 #pragma once
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -14,12 +15,14 @@ namespace deltaserve {
 struct ModelFolder {
   std::string path;
   ModelConfig config;
-  GenerationDefaults defaults;
+  TokenizerSettings settings;
   std::unique_ptr<Tokenizer> tokenizer;  // null: the folder can serve token-id prompts only
 };
 
-// Reads config, tokenizer and generation defaults; opens no weights.
-absl::StatusOr<ModelFolder> open_model_folder(const std::string& path);
+// Reads config, tokenizer and what surrounds it; opens no weights. Keys of `ignored_config_keys`
+// may stand in the config although nothing here knows them.
+absl::StatusOr<ModelFolder> open_model_folder(
+    const std::string& path, std::span<const std::string> ignored_config_keys = {});
 
 struct ModelLimits {
   int max_rows = 512;      // rows per step: decode rows and prompt tokens together

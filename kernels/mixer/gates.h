@@ -1,5 +1,6 @@
 // Gate activations from raw projections, in float whatever the weights' format is.
 #pragma once
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 
@@ -13,8 +14,18 @@ inline constexpr float kSumNormEps = 1e-4f;  // x / (sum(x) + eps)
 inline constexpr float kKeySumEps = 1e-10f;  // added to the divisor of normalised linear attention
 inline constexpr float kLogSigmoidFactor = 1.0f / 16;  // scales GLA's log decay
 
+// The least x, to the last bit, for which e^-x is finite.
+inline constexpr float kLeastExpArgument = -0x1.62e42ep+6f;
+
+// 1 / (1 + e^-x). Where e^-x overflows, that is e^x. NaN stays NaN.
 DS_HOST_DEVICE float sigmoid(float x) {
-  return 1.0f / (1.0f + expf(-x));
+  return x < kLeastExpArgument ? expf(x) : 1.0f / (1.0f + expf(-x));
+}
+
+// x / (1 + e^-x), and its limit -0 for negative infinity.
+DS_HOST_DEVICE float silu(float x) {
+  if (x < kLeastExpArgument) return fmaxf(x, -FLT_MAX) * expf(x);
+  return x / (1.0f + expf(-x));
 }
 
 // log(1 + e^x) without overflow.

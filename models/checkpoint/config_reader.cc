@@ -1,6 +1,7 @@
 #include "models/checkpoint/config_reader.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "models/base/text.h"
@@ -25,6 +26,18 @@ bool in_range(const boost::json::value& value, limits::RealRange range) {
 
 std::string range_text(limits::RealRange range) {
   return str_cat("a number from ", range.min, " to ", range.max);
+}
+
+// Returns true for values with which Python code turns a feature off.
+bool means_nothing(const boost::json::value& value) {
+  switch (value.kind()) {
+    case boost::json::kind::null: return true;
+    case boost::json::kind::bool_: return !value.get_bool();
+    case boost::json::kind::string: return value.get_string().empty();
+    case boost::json::kind::array: return value.get_array().empty();
+    case boost::json::kind::object: return value.get_object().empty();
+    default: return value.to_number<double>() == 0;
+  }
 }
 
 }  // namespace
@@ -101,7 +114,10 @@ std::pair<double, double> ConfigReader::bounds(std::string_view key, limits::Rea
   if (pair == nullptr || pair->size() != 2 || !in_range((*pair)[0], range)) return refuse();
   const double lower = (*pair)[0].to_number<double>();
   const boost::json::value& upper = (*pair)[1];
-  if (upper.is_null() || (upper.is_string() && upper.get_string() == "inf")) {
+  const bool unbounded =
+      upper.is_null() || (upper.is_string() && upper.get_string() == "inf") ||
+      (upper.is_double() && upper.get_double() > 0 && std::isinf(upper.get_double()));
+  if (unbounded) {
     return {lower, std::numeric_limits<double>::infinity()};
   }
   if (!in_range(upper, range) || upper.to_number<double>() < lower) return refuse();
@@ -132,6 +148,11 @@ std::optional<bool> ConfigReader::optional_boolean(std::string_view key) {
 bool ConfigReader::is_null(std::string_view key) {
   const boost::json::value* value = find(key);
   return value == nullptr || value->is_null();
+}
+
+bool ConfigReader::is_empty(std::string_view key) {
+  const boost::json::value* value = find(key);
+  return value == nullptr || means_nothing(*value);
 }
 
 std::string ConfigReader::word(std::string_view key, std::string_view absent) {
@@ -205,23 +226,38 @@ void ConfigReader::refuse_unknown_keys() {
   }
 }
 
-std::vector<std::string> ConfigReader::unknown_key_warnings() const {
-  std::vector<std::string> warnings;
-  size_t unlisted = 0;
+void ConfigReader::check_unknown_keys(
+    std::span<const std::string> ignored,
+    const std::function<bool(std::string_view key, const boost::json::value& value)>& is_default) {
+  const auto is_ignored = [&](std::string_view key) {
+    return std::find(ignored.begin(), ignored.end(), key) != ignored.end();
+  };
+  for (const std::string& key : ignored) {
+    if (is_known(key)) {
+      fail(quoted(key), "is a known key, which --ignore-config-key cannot leave out");
+    }
+  }
+  size_t listed = 0, unlisted = 0;
   for (const auto& member : object_) {
     const std::string_view key(member.key().data(), member.key().size());
     if (known_.contains(key)) continue;
-    if (warnings.size() == limits::kUnknownKeysListed) {
-      ++unlisted;
-    } else {
-      warnings.push_back(
-          str_cat(origin_, ": the key ", quoted(key), " is not known and has no effect"));
+    const boost::json::value& value = member.value();
+    if (!is_ignored(key) && !means_nothing(value) && !is_default(key, value)) {
+      fail(str_cat("the key ", quoted(key)),
+           str_cat("is not known, and its value ", json_text(value),
+                   " may change the model: to load the model without it, use "
+                   "--ignore-config-key ",
+                   key));
+      return;
     }
+    if (listed == limits::kUnknownKeysListed) {
+      ++unlisted;
+      continue;
+    }
+    ++listed;
+    warn(str_cat(origin_, ": the key ", quoted(key), " is not known and has no effect"));
   }
-  if (unlisted > 0) {
-    warnings.push_back(str_cat(origin_, ": ", unlisted, " more keys are not known"));
-  }
-  return warnings;
+  if (unlisted > 0) warn(str_cat(origin_, ": ", unlisted, " more keys are not known"));
 }
 
 }  // namespace deltaserve

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -55,6 +56,8 @@ class ConfigReader {
   bool has(std::string_view key) const { return look_up(key) != nullptr; }
   // Returns true if the key is absent or null. Marks the key as known.
   bool is_null(std::string_view key);
+  // Returns true if the key is absent, null, false, 0, or empty. Marks the key as known.
+  bool is_empty(std::string_view key);
   const std::string& origin() const { return origin_; }
   // Marks a key as known, whatever its value is.
   void ignore(std::string_view key) { known_.insert(std::string(key)); }
@@ -71,8 +74,12 @@ class ConfigReader {
 
   // Sets an error for the first key that was not read.
   void refuse_unknown_keys();
-  // Returns one sentence for each key that was not read.
-  std::vector<std::string> unknown_key_warnings() const;
+  // Adds a remark for each key that was not read and that cannot matter: its value is null, false,
+  // 0 or empty, or `is_default` knows it, or `ignored` lists it. Sets an error for any other one,
+  // and for a key of `ignored` that was read.
+  void check_unknown_keys(
+      std::span<const std::string> ignored,
+      const std::function<bool(std::string_view key, const boost::json::value& value)>& is_default);
   // Returns true if the key was read.
   bool is_known(std::string_view key) const { return known_.contains(key); }
   const std::vector<std::string>& warnings() const { return warnings_; }

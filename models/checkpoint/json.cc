@@ -4,7 +4,10 @@
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value_stack.hpp>
+#include <cmath>
 #include <exception>
+#include <limits>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -112,6 +115,67 @@ class Handler {
   size_t num_values_ = 0;
 };
 
+constexpr std::string_view kFloatKey = "__float__";
+
+// Returns the number that Python's json spells so; nullopt for every other word.
+std::optional<double> unusual_number(std::string_view word) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (word == "Infinity") return kInfinity;
+  if (word == "-Infinity") return -kInfinity;
+  if (word == "NaN") return std::numeric_limits<double>::quiet_NaN();
+  return std::nullopt;
+}
+
+// Returns the first of Python's words for numbers that `text` begins with; empty if there is none.
+std::string_view unusual_word(std::string_view text) {
+  for (const std::string_view word : {"NaN", "Infinity", "-Infinity"}) {
+    if (text.starts_with(word)) return word;
+  }
+  return {};
+}
+
+// Returns `text` without a byte order mark, and with objects as transformers writes them
+// ({"__float__": "NaN"}) in place of bare words, which JSON does not have.
+std::string as_json(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  std::string out;
+  out.reserve(text.size());
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const std::string_view word = in_string ? std::string_view() : unusual_word(text.substr(i));
+    if (!word.empty()) {
+      out += str_cat("{\"", kFloatKey, "\":\"", word, "\"}");
+      i += word.size() - 1;
+      continue;
+    }
+    out.push_back(text[i]);
+    if (text[i] == '"') in_string = !in_string;
+    if (in_string && text[i] == '\\' && i + 1 < text.size()) out.push_back(text[++i]);
+  }
+  return out;
+}
+
+// Replaces objects such as {"__float__": "Infinity"} by their numbers. Recursion is at most
+// kJsonDepth deep.
+void read_unusual_numbers(json::value* value) {
+  if (json::array* list = value->if_array()) {
+    for (json::value& item : *list) read_unusual_numbers(&item);
+    return;
+  }
+  json::object* object = value->if_object();
+  if (object == nullptr) return;
+  const json::value* word = object->size() == 1 ? object->if_contains(kFloatKey) : nullptr;
+  if (word != nullptr && word->is_string()) {
+    const json::string& text = word->get_string();
+    if (const auto number = unusual_number({text.data(), text.size()})) {
+      *value = *number;
+      return;
+    }
+  }
+  for (auto& member : *object) read_unusual_numbers(&member.value());
+}
+
 absl::StatusOr<boost::json::object> parse(std::string_view text, std::string_view origin) {
   json::parse_options options;
   options.max_depth = limits::kJsonDepth;
@@ -128,6 +192,7 @@ absl::StatusOr<boost::json::object> parse(std::string_view text, std::string_vie
     return invalid_argument(origin, ": text after the end of the JSON value at byte ", used);
   }
   json::value value = parser.handler().release();
+  read_unusual_numbers(&value);
   if (!value.is_object()) {
     return invalid_argument(origin, ": must hold a JSON object");
   }
@@ -139,33 +204,19 @@ absl::StatusOr<boost::json::object> parse(std::string_view text, std::string_vie
 absl::StatusOr<boost::json::object> parse_json_object(std::string_view text,
                                                       std::string_view origin) {
   try {
-    return parse(text, origin);
+    return parse(as_json(text), origin);
   } catch (const std::exception& failure) {  // the library throws if there is not enough memory
     return absl::ResourceExhaustedError(str_cat(origin, ": ", failure.what()));
   }
-}
-
-std::string infinity_as_null(std::string_view text) {
-  constexpr std::string_view kInfinity = "Infinity";
-  constexpr std::string_view kNull = "null    ";
-  std::string out(text);
-  bool in_string = false;
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (in_string && out[i] == '\\') {
-      ++i;
-    } else if (out[i] == '"') {
-      in_string = !in_string;
-    } else if (!in_string && out.compare(i, kInfinity.size(), kInfinity) == 0) {
-      out.replace(i, kInfinity.size(), kNull);
-    }
-  }
-  return out;
 }
 
 std::string json_text(const boost::json::value& value) {
   constexpr size_t kShown = 80;
   if (value.is_array()) return value.get_array().empty() ? "[]" : "a list";
   if (value.is_object()) return value.get_object().empty() ? "{}" : "an object";
+  if (const double* number = value.if_double(); number != nullptr && !std::isfinite(*number)) {
+    return std::isnan(*number) ? "NaN" : *number > 0 ? "Infinity" : "-Infinity";
+  }
   std::string text = json::serialize(value);
   if (text.size() > kShown) text = str_cat(text.substr(0, kShown), "...");
   return text;

@@ -1,5 +1,9 @@
 // Parses JSON strictly: Boost.JSON with a limit on depth and number of values, and with duplicate
 // keys refused (the library would keep the last one). Private to models/.
+//
+// Python programs write what JSON does not have, and that is read too: a byte order mark, the words
+// NaN, Infinity and -Infinity, and the objects {"__float__": "Infinity"} that transformers 5 and
+// fla 0.6 put in their place.
 #pragma once
 #include <boost/json/object.hpp>
 #include <string>
@@ -9,13 +13,10 @@
 
 namespace deltaserve {
 
-// Parses `text`, which must hold one JSON object. `origin` begins the message of an error.
+// Parses `text`, which must hold one JSON object. `origin` begins the message of an error, whose
+// byte counts after replacing those words.
 absl::StatusOr<boost::json::object> parse_json_object(std::string_view text,
                                                       std::string_view origin);
-
-// Returns `text`, at the same length, with null for every Infinity outside of strings. Python's
-// json writes Infinity, but JSON has no such value.
-std::string infinity_as_null(std::string_view text);
 
 // Formats a value for a message: numbers and words as they are, long text and nested values
 // shortened.

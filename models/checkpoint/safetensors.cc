@@ -21,6 +21,20 @@ static_assert(std::endian::native == std::endian::little, "safetensors data is l
 
 namespace json = boost::json;
 
+// PyTorch's own format is a program for an interpreter (pickle), which is not run here.
+constexpr char kConvertTorchWeights[] =
+    "pytorch_model.bin must become safetensors: python -c \"from glob import*;from "
+    "safetensors.torch "
+    "import*;save_file({k:v+0 for f in glob('p*.bin')for k,v in torch.load(f).items()},"
+    "'model.safetensors')\"";
+
+bool has_torch_weights(const std::string& folder) {
+  for (const char* name : {"/pytorch_model.bin", "/pytorch_model.bin.index.json"}) {
+    if (::access((folder + name).c_str(), F_OK) == 0) return true;
+  }
+  return false;
+}
+
 constexpr uint64_t kLengthBytes = 8;  // length field of the header, at the start of the file
 
 // Returns an error about one tensor.
@@ -224,9 +238,15 @@ absl::StatusOr<Checkpoint> Checkpoint::open(const std::string& folder) {
   const std::string index = str_cat(folder, "/model.safetensors.index.json");
   Checkpoint checkpoint;
   absl::Status status = checkpoint.add_file(single, nullptr);
-  if (absl::IsNotFound(status)) {
-    status = checkpoint.add_shards(folder, index);
-    if (absl::IsNotFound(status) && checkpoint.maps_.empty()) {
+  if (absl::IsNotFound(status)) status = checkpoint.add_shards(folder, index);
+  if (absl::IsNotFound(status) && checkpoint.maps_.empty()) {
+    const absl::Status consolidated =
+        checkpoint.add_file(str_cat(folder, "/consolidated.safetensors"), nullptr);
+    if (!absl::IsNotFound(consolidated)) {
+      status = consolidated;
+    } else if (has_torch_weights(folder)) {
+      status = absl::InvalidArgumentError(kConvertTorchWeights);
+    } else {
       status = absl::NotFoundError(str_cat(
           folder, " has no model.safetensors and no complete set of shards: ", status.message()));
     }

@@ -38,8 +38,9 @@ struct Tensor {
 // All tensors of a model folder. The maps live as long as this object.
 class Checkpoint {
  public:
-  // Opens model.safetensors if it exists, else the shards that the index names. NOT_FOUND if the
-  // folder has neither; INVALID_ARGUMENT names the file, tensor and value that cannot be right.
+  // Opens model.safetensors if it exists, else the shards that the index names, else Mistral's
+  // consolidated.safetensors. NOT_FOUND if the folder has none of them; INVALID_ARGUMENT names the
+  // file, tensor and value that cannot be right, or how to convert a pytorch_model.bin.
   //
   // If a mapped file shrinks, the process ends (SIGBUS): do not write to the files of a model that
   // is served, but rename a new file over them.

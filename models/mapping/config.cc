@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
-#include <set>
 #include <string_view>
 #include <utility>
 
@@ -11,28 +10,13 @@
 #include "models/base/text.h"
 #include "models/checkpoint/config_reader.h"
 #include "models/checkpoint/json.h"
+#include "models/mapping/config_keys.h"
 #include "models/mapping/family.h"
+#include "models/mapping/foreign_config.h"
 #include "models/mapping/mixer_keys.h"
 
 namespace deltaserve {
 namespace {
-
-// Keys that training or other software uses. They do not affect the model's computation.
-constexpr std::string_view kIgnoredKeys[] = {"_name_or_path",
-                                             "architectures",
-                                             "auto_map",
-                                             "dtype",
-                                             "fuse_cross_entropy",
-                                             "fuse_linear_cross_entropy",
-                                             "fuse_norm",
-                                             "fuse_swiglu",
-                                             "initializer_range",
-                                             "max_position_embeddings",
-                                             "pad_token_id",
-                                             "torch_dtype",
-                                             "transformers_version",
-                                             "use_cache",
-                                             "use_l2warp"};
 
 // Keys that would change the model, and the features that they would turn on.
 constexpr std::pair<std::string_view, std::string_view> kKeysThatMustBeNull[] = {
@@ -118,9 +102,9 @@ LayerConfig read_own_layer(ConfigReader& model, const boost::json::object& confi
 }
 
 void read_layers(ConfigReader& reader, const boost::json::object& object, const ModelFamily& family,
-                 ModelConfig* config) {
-  const int64_t count = reader.integer("num_hidden_layers", limits::kLayers, family.num_layers);
-  config->vocab_size = reader.integer("vocab_size", limits::kVocabSize, 32000);
+                 const ModelDefaults& defaults, ModelConfig* config) {
+  const int64_t count = reader.integer("num_hidden_layers", limits::kLayers, defaults.num_layers);
+  config->vocab_size = reader.integer("vocab_size", limits::kVocabSize, defaults.vocab_size);
   if (reader.is_null("layers")) {
     config->layers.assign(static_cast<size_t>(count),
                           read_layer(reader, family, config->hidden_size));
@@ -140,84 +124,45 @@ void read_layers(ConfigReader& reader, const boost::json::object& object, const 
   }
 }
 
-// Reads the special token ids. Absent ids get the family's defaults, 1 and 2, if the vocabulary has
-// them.
-void read_tokens(ConfigReader& reader, ModelConfig* config) {
+// Reads the special token ids. Absent ids get the defaults if the vocabulary has them.
+void read_tokens(ConfigReader& reader, const ModelDefaults& defaults, ModelConfig* config) {
+  constexpr int32_t kDefaultEos = 2;
   const auto in_vocabulary = [config](int32_t id) { return id < config->vocab_size; };
-  if (reader.has("bos_token_id")) {
+  config->bos_is_said = reader.has("bos_token_id");
+  if (config->bos_is_said) {
     const auto bos = reader.optional_integer("bos_token_id", {0, config->vocab_size - 1});
     config->bos_token_id = static_cast<int32_t>(bos.value_or(-1));
   } else {
-    config->bos_token_id = in_vocabulary(1) ? 1 : -1;
+    config->bos_token_id = in_vocabulary(defaults.bos_token_id) ? defaults.bos_token_id : -1;
   }
   if (auto eos = reader.token_ids("eos_token_id", config->vocab_size); eos.has_value()) {
+    config->eos_is_said = true;
     config->eos_token_ids = *std::move(eos);
-  } else if (in_vocabulary(2)) {
-    config->eos_token_ids = {2};
+  } else if (in_vocabulary(kDefaultEos)) {
+    config->eos_token_ids = {kDefaultEos};
   }
 }
 
-// Reads a string, or HF's list of {"name", "template"}, from which it takes "default".
-std::string read_chat_template(ConfigReader& reader, const boost::json::object& object) {
-  const boost::json::value* value = object.if_contains("chat_template");
-  if (value == nullptr || value->is_null()) return "";
-  if (!value->is_array()) return reader.word("chat_template", "");
-  for (const boost::json::value& entry : value->get_array()) {
-    const boost::json::object* named = entry.if_object();
-    const boost::json::value* name = named == nullptr ? nullptr : named->if_contains("name");
-    const boost::json::value* text = named == nullptr ? nullptr : named->if_contains("template");
-    if (name == nullptr || text == nullptr || !name->is_string() || !text->is_string()) {
-      reader.fail("chat_template", "is a list with an entry that has no name and template");
-      return "";
-    }
-    if (name->get_string() == "default") {
-      return std::string(text->get_string().data(), text->get_string().size());
-    }
-  }
-  reader.fail("chat_template", "is a list without an entry named 'default'");
-  return "";
-}
-
-// Returns the text of a token, which is a string or an object with a string member `content`;
-// nullopt if it is neither.
-std::optional<std::string> token_text(const boost::json::value& value) {
-  const boost::json::value* text = &value;
-  if (value.is_object()) text = value.get_object().if_contains("content");
-  if (text == nullptr || !text->is_string() || text->get_string().empty()) return std::nullopt;
-  return std::string(text->get_string().data(), text->get_string().size());
-}
-
-std::string read_token(ConfigReader& reader, const boost::json::object& object,
-                       std::string_view key) {
-  const boost::json::value* value = object.if_contains(key);
-  if (value == nullptr || value->is_null()) return "";
-  const std::optional<std::string> text = token_text(*value);
-  if (!text) reader.fail(key, "is neither a token nor null");
-  return text.value_or("");
-}
-
-void read_special_tokens(ConfigReader& reader, const boost::json::object& object,
-                         GenerationDefaults* defaults) {
-  defaults->bos_token = read_token(reader, object, "bos_token");
-  defaults->eos_token = read_token(reader, object, "eos_token");
-  std::set<std::string> all = {defaults->bos_token, defaults->eos_token};
-  const boost::json::value* more = object.if_contains("additional_special_tokens");
-  if (more != nullptr && more->is_array()) {
-    for (const boost::json::value& value : more->get_array()) {
-      all.insert(token_text(value).value_or(""));
-    }
-  }
-  const boost::json::value* added = object.if_contains("added_tokens_decoder");
-  if (added != nullptr && added->is_object()) {
-    for (const auto& [id, value] : added->get_object()) {
-      const boost::json::value* special =
-          value.is_object() ? value.get_object().if_contains("special") : nullptr;
-      const bool marked = special != nullptr && special->is_bool() && special->get_bool();
-      if (marked) all.insert(token_text(value).value_or(""));
-    }
-  }
-  all.erase("");
-  defaults->special_tokens.assign(all.begin(), all.end());
+absl::StatusOr<ModelConfig> read_config(const boost::json::object& object, std::string_view origin,
+                                        std::span<const std::string> ignored_keys) {
+  ConfigReader reader(object, origin);
+  ModelConfig config;
+  const ModelFamily* family = read_type(reader, &config.model_type);
+  if (family == nullptr) return reader.status();
+  const ModelDefaults defaults = defaults_of(*family, reader);
+  for (const auto& [key, feature] : kKeysThatMustBeNull) reader.refuse_unless_null(key, feature);
+  accept_neutral_keys(reader);
+  config.hidden_size = reader.integer("hidden_size", limits::kHiddenSize, defaults.hidden_size);
+  read_layers(reader, object, *family, defaults, &config);
+  config.norm_eps =
+      static_cast<float>(reader.real(defaults.norm_eps_key, limits::kNormEps, defaults.norm_eps));
+  for (LayerConfig& layer : config.layers) layer.mixer.norm_eps = config.norm_eps;
+  config.tie_word_embeddings = reader.boolean("tie_word_embeddings", false);
+  read_tokens(reader, defaults, &config);
+  reader.check_unknown_keys(ignored_keys, is_default_of_older_code);
+  if (!reader.status().ok()) return reader.status();
+  config.warnings = reader.warnings();
+  return config;
 }
 
 }  // namespace
@@ -235,58 +180,29 @@ StateLayout state_layout(const ModelConfig& config, StateFormat format) {
   return layout;
 }
 
-absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin) {
-  absl::StatusOr<boost::json::object> object = parse_json_object(infinity_as_null(json), origin);
+absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin,
+                                               std::span<const std::string> ignored_keys) {
+  absl::StatusOr<boost::json::object> object = parse_json_object(json, origin);
   if (!object.ok()) return object.status();
-  ConfigReader reader(*object, origin);
-  ModelConfig config;
-  const ModelFamily* family = read_type(reader, &config.model_type);
-  if (family == nullptr) return reader.status();
-  for (const auto& [key, feature] : kKeysThatMustBeNull) reader.refuse_unless_null(key, feature);
-  for (const std::string_view key : kIgnoredKeys) reader.ignore(key);
-  config.hidden_size = reader.integer("hidden_size", limits::kHiddenSize, 2048);
-  read_layers(reader, *object, *family, &config);
-  config.norm_eps = static_cast<float>(reader.real("norm_eps", limits::kNormEps, family->norm_eps));
-  for (LayerConfig& layer : config.layers) layer.mixer.norm_eps = config.norm_eps;
-  config.tie_word_embeddings = reader.boolean("tie_word_embeddings", false);
-  read_tokens(reader, &config);
-  if (!reader.status().ok()) return reader.status();
-  config.warnings = reader.warnings();
-  for (std::string& warning : reader.unknown_key_warnings()) {
-    config.warnings.push_back(std::move(warning));
-  }
+  if (!is_foreign_config(*object)) return read_config(*object, origin, ignored_keys);
+  const absl::StatusOr<ForeignConfig> foreign = read_foreign_config(*object, origin, ignored_keys);
+  if (!foreign.ok()) return foreign.status();
+  absl::StatusOr<ModelConfig> config = read_config(foreign->keys, origin, {});
+  if (!config.ok()) return config;
+  config->warnings.insert(config->warnings.end(), foreign->warnings.begin(),
+                          foreign->warnings.end());
   return config;
 }
 
-absl::StatusOr<GenerationDefaults> parse_generation_defaults(std::string_view generation_json,
-                                                             std::string_view tokenizer_json) {
-  GenerationDefaults defaults;
-  if (!generation_json.empty()) {
-    constexpr std::string_view kOrigin = "generation_config.json";
-    absl::StatusOr<boost::json::object> object = parse_json_object(generation_json, kOrigin);
-    if (!object.ok()) return object.status();
-    ConfigReader reader(*object, kOrigin);
-    defaults.eos_token_ids =
-        reader.token_ids("eos_token_id", limits::kVocabSize.max).value_or(std::vector<int32_t>());
-    if (!reader.status().ok()) return reader.status();
-  }
-  if (!tokenizer_json.empty()) {
-    constexpr std::string_view kOrigin = "tokenizer_config.json";
-    absl::StatusOr<boost::json::object> object = parse_json_object(tokenizer_json, kOrigin);
-    if (!object.ok()) return object.status();
-    ConfigReader reader(*object, kOrigin);
-    // The Llama tokenizer classes add BOS unless told otherwise.
-    const boost::json::value* tokenizer_class = object->if_contains("tokenizer_class");
-    const bool llama = tokenizer_class != nullptr && tokenizer_class->is_string() &&
-                       tokenizer_class->get_string().starts_with("LlamaTokenizer");
-    const boost::json::value* add_bos = object->if_contains("add_bos_token");
-    const bool absent = add_bos == nullptr || add_bos->is_null();
-    defaults.add_bos_token = absent ? llama : reader.boolean("add_bos_token", false);
-    defaults.chat_template = read_chat_template(reader, *object);
-    read_special_tokens(reader, *object, &defaults);
-    if (!reader.status().ok()) return reader.status();
-  }
-  return defaults;
+absl::StatusOr<std::vector<int32_t>> parse_generation_eos(std::string_view json) {
+  constexpr std::string_view kOrigin = "generation_config.json";
+  const absl::StatusOr<boost::json::object> object = parse_json_object(json, kOrigin);
+  if (!object.ok()) return object.status();
+  ConfigReader reader(*object, kOrigin);
+  std::vector<int32_t> ids =
+      reader.token_ids("eos_token_id", limits::kVocabSize.max).value_or(std::vector<int32_t>());
+  if (!reader.status().ok()) return reader.status();
+  return ids;
 }
 
 }  // namespace deltaserve

@@ -1,7 +1,9 @@
 // The contents of config.json, checked. Field names follow the checkpoint's.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,6 +20,7 @@ struct TensorChoices {
   bool conv_bias = false;  // the convolution has a bias (Mamba-2)
   bool norm_weight = true;
   bool fused_gate_norm = false;        // the output norm has GLA's name
+  bool fused_gate_up = false;          // older checkpoints: one matrix for the MLP's gate and up
   bool tied_feature_maps = false;      // linear attention: queries and keys share one map
   bool skip_per_channel = false;       // Mamba-2: D is [channels], else [heads]
   bool conditioning_gate_said = true;  // false: the tensor's shape decides which gate it is
@@ -45,7 +48,10 @@ struct ModelConfig {
   bool tie_word_embeddings = false;
   float norm_eps = 1e-6f;  // for the norms between mixers; a mixer has its own
   int32_t bos_token_id = -1;
-  std::vector<int32_t> eos_token_ids;  // generation_config.json wins over config.json
+  std::vector<int32_t> eos_token_ids;
+  // False: the config has no such key, and the value is the default of its type.
+  bool bos_is_said = false;
+  bool eos_is_said = false;
   // Remarks about what the loader accepted: unknown keys, absent lamb_bias.
   std::vector<std::string> warnings;
 
@@ -62,24 +68,14 @@ StateLayout state_layout(const ModelConfig& config, StateFormat format = StateFo
 // one object per layer; its members override the config's keys, and "mixer": false or "mlp": false
 // leaves that part out. `origin` names the file in errors. Every value is checked against a limit;
 // INVALID_ARGUMENT names the key and the value that cannot be served.
-absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin);
+//
+// A key that nothing here knows is refused, unless its value turns nothing on, its type's older
+// code wrote that value by default, or `ignored_keys` lists it. Configs of mamba_ssm and Mistral
+// are read, too (foreign_config.h).
+absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin,
+                                               std::span<const std::string> ignored_keys = {});
 
-// The additional settings of generation_config.json and tokenizer_config.json. Absent files (empty
-// text) leave the defaults. If add_bos_token is absent, it is true for the Llama tokenizer classes,
-// as in their own code. From a list of named chat templates the one called "default" is taken.
-struct GenerationDefaults {
-  std::vector<int32_t> eos_token_ids;
-  // ---- tokenizer_config.json
-  bool add_bos_token = false;
-  std::string chat_template;  // empty = none, likewise for the next two
-  std::string bos_token;
-  std::string eos_token;
-  // The pieces that mark the structure of a conversation: the two above, additional_special_tokens
-  // and the special ones of added_tokens_decoder. They are sorted and distinct.
-  std::vector<std::string> special_tokens;
-};
-
-absl::StatusOr<GenerationDefaults> parse_generation_defaults(std::string_view generation_json,
-                                                             std::string_view tokenizer_json);
+// Returns the eos_token_id of generation_config.json, one or several; empty if it has none.
+absl::StatusOr<std::vector<int32_t>> parse_generation_eos(std::string_view json);
 
 }  // namespace deltaserve

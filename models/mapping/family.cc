@@ -55,8 +55,7 @@ constexpr ModelFamily kFamilies[] = {
     {.model_type = "mamba2",
      .read_mixer = read_mamba2,
      .map_mixer = map_mamba2_layer,
-     .num_layers = 48,
-     .norm_eps = 1e-5,
+     .defaults = mamba2_defaults,
      .has_mlp = false,
      .root = "backbone.",
      .final_norm = "norm_f.weight"},
@@ -72,6 +71,13 @@ std::string type_list(Wanted wanted) {
 }
 
 }  // namespace
+
+ModelDefaults defaults_of(const ModelFamily& family, const ConfigReader& reader) {
+  if (family.defaults != nullptr) return family.defaults(reader);
+  ModelDefaults defaults;
+  defaults.num_layers = family.num_layers;
+  return defaults;
+}
 
 const ModelFamily* find_family(std::string_view model_type) {
   for (const ModelFamily& family : kFamilies) {

@@ -10,15 +10,25 @@
 
 namespace deltaserve {
 
+// The values of keys that a config does not have, as the type's own code defines them.
+struct ModelDefaults {
+  int64_t num_layers = 0;
+  int64_t hidden_size = 2048;
+  int64_t vocab_size = 32000;
+  double norm_eps = 1e-6;
+  int32_t bos_token_id = 1;
+  const char* norm_eps_key = "norm_eps";  // how that code spells it
+};
+
 struct ModelFamily {
   const char* model_type;
   // Fills `mixer` and `tensors` from the keys of this type. hidden_size has been read before.
   void (*read_mixer)(ConfigReader& reader, LayerConfig* config);
   // Adds the tensors of a layer's mixer: its norm, its projections, its vectors.
   void (*map_mixer)(const LayerConfig& config, LayerMapping* mapping);
-  // The defaults of num_hidden_layers and norm_eps.
-  int64_t num_layers;
-  double norm_eps = 1e-6;
+  // The default of num_hidden_layers, unless `defaults` tells them all.
+  int64_t num_layers = 0;
+  ModelDefaults (*defaults)(const ConfigReader& reader) = nullptr;
   bool has_mlp = true;
   bool takes_ccq = false;
   // The names of tensors outside the layers.
@@ -26,6 +36,8 @@ struct ModelFamily {
   const char* final_norm = "norm.weight";
 };
 
+// Returns the defaults of a config of this family.
+ModelDefaults defaults_of(const ModelFamily& family, const ConfigReader& reader);
 // Returns the family of a type; null if there is no such type.
 const ModelFamily* find_family(std::string_view model_type);
 // Returns "qdelta, gated_deltanet, ..." for messages.
@@ -55,6 +67,7 @@ void read_linear_attn(ConfigReader& reader, LayerConfig* config);
 void map_linear_attn_layer(const LayerConfig& config, LayerMapping* mapping);
 
 void read_mamba2(ConfigReader& reader, LayerConfig* config);
+ModelDefaults mamba2_defaults(const ConfigReader& reader);
 void map_mamba2_layer(const LayerConfig& config, LayerMapping* mapping);
 
 }  // namespace deltaserve

@@ -35,6 +35,9 @@ void read_preconditioned(ConfigReader& reader, MixerKind kind, LayerConfig* conf
 
 void read_gated_deltanet(ConfigReader& reader, LayerConfig* config) {
   read_gated_delta(reader, MixerKind::kGatedDeltaNet, config);
+  const std::string activation =
+      reader.choice("output_gate_activation", {"swish", "silu", "sigmoid"}, "swish");
+  if (activation == "sigmoid") config->mixer.gate_activation = Activation::kSigmoid;
   reader.ignore("attn_mode");  // all its modes compute the same function
 }
 

@@ -138,8 +138,15 @@ void LayerMapping::mlp() {
   const int64_t hidden = config_.hidden_size;
   const int64_t inner = config_.intermediate_size;
   norm("mlp_norm.weight", hidden, &LayerWeights::mlp_norm);
-  add("mlp.gate_proj.weight", {inner, hidden}, &LayerWeights::mlp_gate).part = "mlps";
-  add("mlp.up_proj.weight", {inner, hidden}, &LayerWeights::mlp_up).part = "mlps";
+  if (config_.tensors.fused_gate_up) {
+    LayerTensor& both = add_tensor(kMlpGate, {2 * inner, hidden});
+    both.part = "mlps";
+    both.uses = {{0, inner, [](LayerWeights& layer) -> HostMatrix& { return layer.mlp_gate; }},
+                 {inner, inner, [](LayerWeights& layer) -> HostMatrix& { return layer.mlp_up; }}};
+  } else {
+    add(kMlpGate, {inner, hidden}, &LayerWeights::mlp_gate).part = "mlps";
+    add(kMlpUp, {inner, hidden}, &LayerWeights::mlp_up).part = "mlps";
+  }
   add("mlp.down_proj.weight", {hidden, inner}, &LayerWeights::mlp_down).part = "mlps";
 }
 

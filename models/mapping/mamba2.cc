@@ -10,11 +10,32 @@
 namespace deltaserve {
 namespace {
 
+// transformers has a Mamba-2 of its own, with other keys and defaults than that of
+// flash-linear-attention.
+bool is_of_transformers(const ConfigReader& reader) {
+  for (const char* key : {"norm_eps", "rmsnorm", "dt_limit", "fuse_norm", "D_has_hdim"}) {
+    if (reader.has(key)) return false;
+  }
+  return reader.has("layer_norm_epsilon") || reader.has("time_step_limit") ||
+         reader.has("time_step_rank");
+}
+
+// Configs of transformers say the number of channels again; elsewhere the key is that of an MLP.
+void check_channels(ConfigReader& reader, int64_t inner) {
+  if (!is_of_transformers(reader)) return;
+  const auto said = reader.optional_integer("intermediate_size", limits::kProjectionColumns);
+  if (said.has_value() && *said != inner) {
+    reader.fail("intermediate_size",
+                str_cat("is ", *said, ", but expand * hidden_size is ", inner));
+  }
+}
+
 void read_sizes(ConfigReader& reader, LayerConfig* config) {
   MixerShape& mixer = config->mixer;
   const int64_t dim = reader.integer("head_dim", limits::kValueDim, 64);
   const int64_t states = reader.integer("state_size", limits::kHeadDim, 128);
-  const int64_t groups = reader.integer("n_groups", limits::kHeads, 1);
+  const int64_t groups =
+      reader.integer("n_groups", limits::kHeads, is_of_transformers(reader) ? 8 : 1);
   const double expand = reader.real("expand", limits::kExpand, 2);
   const auto inner = static_cast<int64_t>(static_cast<double>(config->hidden_size) * expand);
   const int64_t heads = inner / dim;
@@ -32,6 +53,7 @@ void read_sizes(ConfigReader& reader, LayerConfig* config) {
     reader.fail("num_heads",
                 str_cat("is ", *said, ", but expand * hidden_size / head_dim is ", heads));
   }
+  check_channels(reader, inner);
   check_columns(reader, "expand", heads, dim);
   check_columns(reader, "n_groups", groups, states);
   mixer.heads = mixer.v_heads = mixer.decay_heads = static_cast<int32_t>(heads);
@@ -41,7 +63,7 @@ void read_sizes(ConfigReader& reader, LayerConfig* config) {
   mixer.norm_groups = static_cast<int32_t>(groups);
 }
 
-// Older configs call the keys time_step_limit and rms_norm.
+// transformers and older revisions of flash-linear-attention call the key time_step_limit.
 void read_time_step(ConfigReader& reader, MixerShape* mixer) {
   const char* key = reader.has("dt_limit") ? "dt_limit" : "time_step_limit";
   const auto [lower, upper] =
@@ -51,9 +73,20 @@ void read_time_step(ConfigReader& reader, MixerShape* mixer) {
   mixer->time_step_max = static_cast<float>(upper);
 }
 
+// Only the code that has the key rmsnorm obeys norm_before_gate: transformers, vLLM and the authors
+// of published configs with "norm_before_gate": true gate first.
 void read_norm(ConfigReader& reader, LayerConfig* config) {
-  const bool norm = reader.boolean(reader.has("rmsnorm") ? "rmsnorm" : "rms_norm", true);
-  const bool first = reader.boolean("norm_before_gate", false);
+  const bool is_obeyed = reader.has("rmsnorm");
+  const bool norm = reader.boolean("rmsnorm", true);
+  const bool first = reader.boolean("norm_before_gate", false) && is_obeyed;
+  if (!is_obeyed && !reader.is_empty("norm_before_gate")) {
+    reader.warn(
+        "norm_before_gate is true, but the code of such a config gates before its norm, "
+        "and so does this server");
+  }
+  if (!reader.boolean("rms_norm", true)) {
+    reader.warn("rms_norm is false, which has no effect: the mixer keeps its norm");
+  }
   config->tensors.norm_weight = norm;
   config->mixer.output_norm = !norm   ? OutputNorm::kGateOnly
                               : first ? OutputNorm::kGroupsThenGate
@@ -75,11 +108,25 @@ void read_mamba2(ConfigReader& reader, LayerConfig* config) {
   config->tensors.conv_bias = reader.boolean("use_conv_bias", true);
   config->tensors.skip_per_channel = reader.boolean("D_has_hdim", false);
   // These describe the initial weights and the training.
-  for (const char* key : {"A_init_range", "chunk_size", "conv_init", "dt_init_floor", "dt_max",
-                          "dt_min", "rescale_prenorm_residual", "residual_in_fp32",
-                          "time_step_floor", "time_step_max", "time_step_min", "time_step_rank"}) {
+  for (const char* key :
+       {"A_init_range", "chunk_size", "conv_init", "dt_init_floor", "dt_max", "dt_min",
+        "rescale_prenorm_residual", "residual_in_fp32", "time_step_floor", "time_step_init_scheme",
+        "time_step_max", "time_step_min", "time_step_rank", "time_step_scale"}) {
     reader.ignore(key);
   }
+}
+
+ModelDefaults mamba2_defaults(const ConfigReader& reader) {
+  ModelDefaults defaults;
+  defaults.num_layers = 48;
+  defaults.norm_eps = 1e-5;
+  if (!is_of_transformers(reader)) return defaults;
+  defaults.num_layers = 64;
+  defaults.hidden_size = 4096;
+  defaults.vocab_size = 32768;
+  defaults.bos_token_id = 0;
+  defaults.norm_eps_key = "layer_norm_epsilon";
+  return defaults;
 }
 
 void map_mamba2_layer(const LayerConfig& config, LayerMapping* mapping) {

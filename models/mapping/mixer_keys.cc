@@ -100,7 +100,8 @@ void read_gate_factor(ConfigReader& reader, MixerShape* mixer) {
 void read_squash(ConfigReader& reader, MixerShape* mixer) {
   mixer->squash = static_cast<float>(reader.real("squash_x", limits::kSquash, 1.5));
   mixer->squash_eps = static_cast<float>(reader.real("squash_eps", limits::kSquashEps, 1e-6));
-  reader.ignore("log_atk_scale_init");  // the tensor of that name is used instead
+  reader.ignore("log_atk_scale_init");  // the tensors of these names are used instead
+  reader.ignore("a_log_init_lower");
 }
 
 }  // namespace deltaserve

@@ -8,8 +8,6 @@
 namespace deltaserve {
 namespace {
 
-constexpr char kHead[] = "lm_head.weight";
-
 const ModelFamily& family_of(const ModelConfig& config) {
   const ModelFamily* family = find_family(config.model_type);
   DS_CHECK(family != nullptr);  // parse_model_config() refuses others
@@ -21,14 +19,37 @@ const ModelFamily& family_of(const LayerConfig& layer) {
 
 // The names of a family's tensors outside the layers.
 struct Names {
-  explicit Names(const ModelFamily& family)
-      : root(family.root), embeddings(root + "embeddings.weight"), norm(root + family.final_norm) {}
+  explicit Names(const ModelFamily& family) : Names(family, family.root, "embeddings.weight", "") {}
+  Names(const ModelFamily& family, std::string_view the_root, std::string_view table,
+        std::string_view before_head)
+      : root(the_root),
+        embeddings(str_cat(root, table)),
+        norm(str_cat(root, family.final_norm)),
+        head(str_cat(before_head, "lm_head.weight")) {}
+
+  // Returns the names that the checkpoint has: those of the family, those of a base model that was
+  // saved alone (no root), and for Mamba-2 those of mamba_ssm and of Mistral.
+  static Names in(const ModelFamily& family, const Checkpoint& checkpoint) {
+    const Names own(family);
+    const Names others[] = {
+        Names(family, "", "embeddings.weight", ""),
+        Names(family, family.root, "embedding.weight", ""),
+        Names(family, str_cat("model.", family.root), "embedding.weight", "model.")};
+    const auto has = [&](const Names& names) {
+      return checkpoint.tensors().contains(names.embeddings);
+    };
+    if (has(own)) return own;
+    for (const Names& names : others) {
+      if (has(names)) return names;
+    }
+    return own;
+  }
 
   std::string in_layer(int64_t layer, std::string_view name) const {
     return str_cat(root, "layers.", layer, ".", name);
   }
 
-  std::string root, embeddings, norm;
+  std::string root, embeddings, norm, head;
 };
 
 LayerMapping map_layer(const LayerConfig& layer) {
@@ -119,12 +140,24 @@ LayerWeights bind_layer(const LayerMapping& mapping, const Names& names, int64_t
   return weights;
 }
 
+// Returns true if the gate matrix of a layer's MLP has the rows of the up matrix as well.
+bool has_fused_mlp(const LayerConfig& layer, const Names& names, int64_t index,
+                   const Checkpoint& checkpoint) {
+  if (layer.intermediate_size == 0) return false;
+  const auto gate = checkpoint.tensors().find(names.in_layer(index, kMlpGate));
+  return gate != checkpoint.tensors().end() &&
+         !checkpoint.tensors().contains(names.in_layer(index, kMlpUp)) &&
+         gate->second.info.shape ==
+             std::vector<int64_t>{2 * layer.intermediate_size, layer.hidden_size};
+}
+
 }  // namespace
 
 ModelConfig settled_config(ModelConfig config, const Checkpoint& checkpoint) {
-  const Names names(family_of(config));
+  const Names names = Names::in(family_of(config), checkpoint);
   for (int64_t i = 0; i < config.num_layers(); ++i) {
     LayerConfig& layer = config.layers[static_cast<size_t>(i)];
+    layer.tensors.fused_gate_up = has_fused_mlp(layer, names, i, checkpoint);
     QueryConditioning& ccq = layer.mixer.conditioning;
     if (!layer.has_mixer || !ccq.on || layer.tensors.conditioning_gate_said) continue;
     const auto tensor = checkpoint.tensors().find(names.in_layer(i, kConditioningWeight));
@@ -153,7 +186,7 @@ std::vector<TensorSpec> tensor_specs(const ModelConfig& config) {
     }
   }
   specs.push_back({names.norm, {config.hidden_size}, "norms"});
-  if (!config.tie_word_embeddings) specs.push_back({kHead, table, "logits head"});
+  if (!config.tie_word_embeddings) specs.push_back({names.head, table, "logits head"});
   return specs;
 }
 
@@ -161,7 +194,7 @@ absl::StatusOr<Weights> bind_weights(const ModelConfig& config, const Checkpoint
   const std::vector<int64_t> table{config.vocab_size, config.hidden_size};
   Binder binder(checkpoint);
   Weights weights;
-  const Names names(family_of(config));
+  const Names names = Names::in(family_of(config), checkpoint);
   weights.embeddings = binder.take(names.embeddings, table);
   for (int64_t layer = 0; layer < config.num_layers(); ++layer) {
     const LayerMapping mapping = map_layer(config.layers[static_cast<size_t>(layer)]);
@@ -169,10 +202,10 @@ absl::StatusOr<Weights> bind_weights(const ModelConfig& config, const Checkpoint
   }
   weights.norm = binder.take(names.norm, {config.hidden_size});
   if (config.tie_word_embeddings) {
-    binder.allow(kHead, table);  // some writers store a copy; the embeddings are used
+    binder.allow(names.head, table);  // some writers store a copy; the embeddings are used
     weights.lm_head = weights.embeddings;
   } else {
-    weights.lm_head = binder.take(kHead, table);
+    weights.lm_head = binder.take(names.head, table);
   }
   absl::Status status = binder.finish();
   if (!status.ok()) return status;

@@ -52,8 +52,8 @@ struct Weights {
   HostMatrix lm_head;  // [vocab, hidden]; the embeddings if they are tied
 };
 
-// Returns `config` completed by the checkpoint: the shape of a tensor shows which gate a
-// conditioned query has.
+// Returns `config` completed by the checkpoint: the shapes of tensors show which gate a conditioned
+// query has, and whether an MLP's gate and up matrices are one.
 ModelConfig settled_config(ModelConfig config, const Checkpoint& checkpoint);
 
 // Finds the weights of a config, which must be settled. The views point into `checkpoint`.

@@ -1,9 +1,7 @@
 #include "models/tokenizer/tokenizer.h"
 
 #include <algorithm>
-#include <bitset>
 #include <charconv>
-#include <functional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -12,9 +10,10 @@
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/checkpoint/file.h"
-#include "models/tokenizer/proto_fields.h"
+#include "models/tokenizer/plain_model.h"
 #include "models/tokenizer/sentencepiece_wrapper.h"
 #include "models/tokenizer/text_splitter.h"
+#include "models/tokenizer/token_finder.h"
 
 namespace deltaserve {
 namespace {
@@ -38,14 +37,6 @@ std::string bytes_of(const SentencePieceModel& model, int32_t id) {
     case PieceKind::kUnused: return "";
   }
   return "";
-}
-
-Vocabulary make_vocabulary(const SentencePieceModel& model) {
-  std::vector<std::string> bytes(static_cast<size_t>(model.size()));
-  for (int32_t id = 0; id < model.size(); ++id) {
-    bytes[static_cast<size_t>(id)] = bytes_of(model, id);
-  }
-  return Vocabulary(std::move(bytes));
 }
 
 // Encodes a text of any length.
@@ -72,244 +63,262 @@ absl::StatusOr<std::unique_ptr<const Encoder>> make_encoder(const std::string& b
   return std::unique_ptr<const Encoder>(new Encoder{std::move(model), splitter});
 }
 
-// Finds special pieces in a text.
-class SpecialPieces {
- public:
-  void add(const std::string& piece, int32_t id) {
-    if (piece.empty()) return;
-    ids_[piece] = id;
-    first_bytes_.set(static_cast<unsigned char>(piece[0]));
-    const auto place =
-        std::lower_bound(sizes_.begin(), sizes_.end(), piece.size(), std::greater<>());
-    if (place == sizes_.end() || *place != piece.size()) sizes_.insert(place, piece.size());
-  }
+// Encoders for the text at the beginning and for that after a special token, which may begin
+// without the model's space.
+struct EncoderPair {
+  std::unique_ptr<const Encoder> first;
+  std::unique_ptr<const Encoder> next;  // null: as the first
 
-  // Returns the longest piece with which `text` begins; -1 if there is none. `*size` receives its
-  // size.
-  int32_t match(std::string_view text, size_t* size) const {
-    if (text.empty() || !first_bytes_.test(static_cast<unsigned char>(text[0]))) return -1;
-    for (const size_t candidate : sizes_) {
-      if (candidate > text.size()) continue;
-      const auto found = ids_.find(as_piece(text.substr(0, candidate)));
-      if (found == ids_.end()) continue;
-      *size = candidate;
-      return found->second;
-    }
-    return -1;
-  }
-
- private:
-  absl::flat_hash_map<std::string, int32_t> ids_;
-  std::bitset<256> first_bytes_;
-  std::vector<size_t> sizes_;  // of all pieces, falling
+  const Encoder& at(size_t place) const { return place > 0 && next != nullptr ? *next : *first; }
 };
 
-// ---- The part of sentencepiece_model.proto that special pieces need
+absl::StatusOr<EncoderPair> make_encoders(const std::string& bytes, bool only_first_has_space,
+                                          const std::string& path) {
+  EncoderPair pair;
+  auto first = make_encoder(bytes, path);
+  if (!first.ok()) return first.status();
+  pair.first = *std::move(first);
+  if (!only_first_has_space) return pair;
+  auto next = make_encoder(without_space_before(bytes), path);
+  if (!next.ok()) return next.status();
+  pair.next = *std::move(next);
+  return pair;
+}
 
-constexpr uint64_t kPiecesField = 1;
-constexpr uint64_t kNormalizerField = 3;
-constexpr uint64_t kSelfTestField = 4;
-
-struct ProtoPiece {
-  std::string text;
-  uint64_t type = 1;
+// The tokens that are not found by the model of pieces.
+struct FoundTokens {
+  TokenFinder special;   // in trusted text: special ones, and those that look like a marker
+  TokenFinder ordinary;  // the other added ones, in every text
+  TokenFinder raw;       // in raw prompts: every token that the folder's files name
 };
-
-enum ProtoPieceType : uint64_t {
-  kUnknownType = 2,
-  kControlType = 3,
-  kUserDefinedType = 4,
-  kByteType = 6
-};
-
-ProtoPiece read_piece(std::string_view message) {
-  ProtoPiece piece;
-  ProtoFields field(message);
-  while (field.next()) {
-    if (field.number() == 1) piece.text = field.bytes();
-    if (field.number() == 3) piece.type = field.integer();
-  }
-  return piece;
-}
-
-bool puts_space_before(std::string_view model_bytes) {
-  bool puts = true;  // the schema's default
-  ProtoFields field(model_bytes);
-  while (field.next()) {
-    if (field.number() != kNormalizerField) continue;
-    ProtoFields normalizer(field.bytes());
-    while (normalizer.next()) {
-      if (normalizer.number() == 3) puts = normalizer.integer() != 0;
-    }
-  }
-  return puts;
-}
-
-void append_varint(uint64_t value, std::string* bytes) {
-  for (; value >= 0x80; value >>= 7) bytes->push_back(static_cast<char>(value | 0x80));
-  bytes->push_back(static_cast<char>(value));
-}
-
-// A copy of the model that encodes the text between special pieces.
-struct PlainModel {
-  SpecialPieces special;
-  std::string bytes;  // the model with its special pieces as control pieces, which match no text
-  bool is_changed = false;  // some were not control pieces before
-};
-
-bool is_marker(std::string_view piece) {
-  return piece.size() >= 3 && piece.starts_with('<') && piece.ends_with('>');
-}
-
-absl::StatusOr<PlainModel> make_plain_model(std::string_view model_bytes,
-                                            std::span<const std::string> special_pieces) {
-  const absl::flat_hash_set<std::string> named(special_pieces.begin(), special_pieces.end());
-  PlainModel plain;
-  int32_t id = 0;
-  ProtoFields field(model_bytes);
-  while (field.next()) {
-    if (field.number() == kSelfTestField) continue;  // its texts may expect special pieces
-    if (field.number() != kPiecesField) {
-      plain.bytes += field.whole();
-      continue;
-    }
-    const ProtoPiece piece = read_piece(field.bytes());
-    const bool is_named =
-        std::find(special_pieces.begin(), special_pieces.end(), piece.text) != special_pieces.end();
-    const bool is_special = is_named || piece.type == kControlType ||
-                            (piece.type == kUserDefinedType && is_marker(piece.text));
-    if (is_named && piece.type == kByteType) {
-      return invalid_argument("the special piece ", quoted(piece.text), " stands for a byte");
-    }
-    if (is_special) plain.special.add(piece.text, id);
-    ++id;
-    if (!is_special || piece.type == kControlType || piece.type == kUnknownType) {
-      plain.bytes += field.whole();
-      continue;
-    }
-    plain.is_changed = true;
-    std::string changed(field.bytes());
-    changed += {"\x18\x03", 2};  // type; the last of several fields is used
-    plain.bytes.push_back('\x0a');
-    append_varint(changed.size(), &plain.bytes);
-    plain.bytes += changed;
-  }
-  return plain;
-}
 
 }  // namespace
 
 struct Tokenizer::Impl {
-  std::unique_ptr<const Encoder> whole;
-  SpecialPieces special;
-  // Encodes the text before the first special piece and after one, respectively. If null, the
-  // encoder before it is used.
-  std::unique_ptr<const Encoder> plain_first;
-  std::unique_ptr<const Encoder> plain_next;
+  EncoderPair whole;
+  EncoderPair plain;  // without special pieces; its first is null if the model has none to hide
+  FoundTokens found;
+  absl::flat_hash_map<int32_t, AddedToken> added;
+  absl::flat_hash_map<std::string, int32_t> added_ids;
+  int32_t size = 0;
 
-  const Encoder& encoder_at(size_t place) const {
-    if (place > 0 && plain_next != nullptr) return *plain_next;
-    return plain_first != nullptr ? *plain_first : *whole;
+  const SentencePieceModel& model() const { return *whole.first->model; }
+  bool has_piece(const AddedToken& token) const {
+    return token.id < model().size() && model().piece(token.id) == token.text;
   }
+  void add(const AddedToken& token);
+  void add_special_pieces(const PlainModel& plain_model, std::span<const std::string> named);
+  std::string text_of(int32_t id) const;
+  Vocabulary make_vocabulary() const;
 };
 
+void Tokenizer::Impl::add(const AddedToken& token) {
+  (token.special || is_marker(token.text) ? found.special : found.ordinary).add(token);
+  found.raw.add(token);
+  size = std::max(size, token.id + 1);
+  added_ids[token.text] = token.id;
+  if (!has_piece(token)) added[token.id] = token;
+}
+
+void Tokenizer::Impl::add_special_pieces(const PlainModel& plain_model,
+                                         std::span<const std::string> named) {
+  const absl::flat_hash_set<std::string> names(named.begin(), named.end());
+  for (const auto& [text, id] : plain_model.special) {
+    AddedToken token;
+    token.id = id;
+    token.text = text;
+    token.special = true;
+    found.special.add(token);
+    if (names.contains(text)) found.raw.add(token);
+  }
+}
+
+std::string Tokenizer::Impl::text_of(int32_t id) const {
+  const auto token = added.find(id);
+  if (token != added.end()) return token->second.special ? "" : token->second.text;
+  return id < model().size() ? bytes_of(model(), id) : "";
+}
+
+Vocabulary Tokenizer::Impl::make_vocabulary() const {
+  std::vector<std::string> bytes(static_cast<size_t>(size));
+  for (int32_t id = 0; id < size; ++id) bytes[static_cast<size_t>(id)] = text_of(id);
+  return Vocabulary(std::move(bytes));
+}
+
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl)
-    : impl_(std::move(impl)), vocabulary_(make_vocabulary(*impl_->whole->model)) {}
+    : impl_(std::move(impl)), vocabulary_(impl_->make_vocabulary()) {}
 
 Tokenizer::~Tokenizer() = default;
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(
-    const std::string& path, std::span<const std::string> special_pieces) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& path,
+                                                           const TokenizerSettings& settings) {
   const absl::StatusOr<std::string> bytes = read_file(path, limits::kTokenizerBytes);
   if (!bytes.ok()) return bytes.status();
-  auto whole = make_encoder(*bytes, path);
+  auto impl = std::make_unique<Impl>();
+  const bool only_first_has_space = !settings.legacy && puts_space_before(*bytes);
+  absl::StatusOr<EncoderPair> whole = make_encoders(*bytes, only_first_has_space, path);
   if (!whole.ok()) return whole.status();
-  const int32_t pieces = (*whole)->model->size();
-  if (pieces > limits::kVocabSize.max) {
-    return invalid_argument(path, " has ", pieces, " pieces, more than the ",
+  impl->whole = *std::move(whole);
+  impl->size = impl->model().size();
+  if (impl->size > limits::kVocabSize.max) {
+    return invalid_argument(path, " has ", impl->size, " pieces, more than the ",
                             limits::kVocabSize.max, " allowed");
   }
-  auto impl = std::make_unique<Impl>();
-  impl->whole = *std::move(whole);
-  absl::StatusOr<PlainModel> plain = make_plain_model(*bytes, special_pieces);
+  absl::StatusOr<PlainModel> plain = make_plain_model(*bytes, settings.special_tokens);
   if (!plain.ok()) return prefixed(path, plain.status());
-  impl->special = std::move(plain->special);
   if (plain->is_changed) {
-    auto encoder = make_encoder(plain->bytes, path);
-    if (!encoder.ok()) return encoder.status();
-    impl->plain_first = *std::move(encoder);
+    absl::StatusOr<EncoderPair> encoders = make_encoders(plain->bytes, only_first_has_space, path);
+    if (!encoders.ok()) return encoders.status();
+    impl->plain = *std::move(encoders);
   }
-  if (puts_space_before(*bytes)) {
-    // Adds another normalizer message; the fields of several are merged.
-    plain->bytes += std::string_view("\x1a\x02\x18\x00", 4);
-    auto encoder = make_encoder(plain->bytes, path);
-    if (!encoder.ok()) return encoder.status();
-    impl->plain_next = *std::move(encoder);
-  }
+  impl->add_special_pieces(*plain, settings.special_tokens);
+  for (const AddedToken& token : settings.added_tokens) impl->add(token);
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
+namespace {
+
+// A text in which tokens are found. Regions [begin, end) of it are trusted.
+struct JoinedText {
+  std::string text;
+  std::vector<std::pair<size_t, size_t>> trusted;
+
+  explicit JoinedText(std::span<const TextPart> parts) {
+    for (const TextPart& part : parts) {
+      const size_t begin = text.size();
+      text += part.text;
+      if (!part.trusted || part.text.empty()) continue;
+      if (!trusted.empty() && trusted.back().second == begin) {
+        trusted.back().second = text.size();
+      } else {
+        trusted.emplace_back(begin, text.size());
+      }
+    }
+  }
+};
+
+// Finds the tokens of a text from its beginning to its end.
+class TokenSearch {
+ public:
+  // In the trusted regions `special` tokens are found, in the whole text `ordinary` ones.
+  TokenSearch(const JoinedText& joined, const TokenFinder& special, const TokenFinder& ordinary)
+      : joined_(joined), special_(special), ordinary_(ordinary) {}
+
+  // Moves to the next token at or after `*at`, which receives its place. Returns null at the end.
+  const AddedToken* next(size_t* at) {
+    const size_t size = joined_.text.size();
+    for (; *at < size; ++*at) {
+      while (region_ < joined_.trusted.size() && joined_.trusted[region_].second <= *at) ++region_;
+      const bool more = region_ < joined_.trusted.size();
+      if (ordinary_.empty()) {
+        if (!more) break;
+        *at = std::max(*at, joined_.trusted[region_].first);
+      }
+      if (const AddedToken* token = match(*at, more)) return token;
+    }
+    *at = size;
+    return nullptr;
+  }
+
+ private:
+  // Returns the longer of a special and an ordinary token at that place.
+  const AddedToken* match(size_t at, bool more) const {
+    const bool is_trusted = more && joined_.trusted[region_].first <= at;
+    const AddedToken* special =
+        is_trusted ? special_.match(joined_.text, at, joined_.trusted[region_].second - at)
+                   : nullptr;
+    const AddedToken* ordinary = ordinary_.match(joined_.text, at, joined_.text.size() - at);
+    if (special == nullptr || ordinary == nullptr) return special == nullptr ? ordinary : special;
+    return ordinary->text.size() > special->text.size() ? ordinary : special;
+  }
+
+  const JoinedText& joined_;
+  const TokenFinder& special_;
+  const TokenFinder& ordinary_;
+  size_t region_ = 0;
+};
+
+// Encodes the tokens that `search` finds and the text between them.
+std::vector<int32_t> encode_between(std::string_view text, const EncoderPair& encoders,
+                                    TokenSearch search) {
   std::vector<int32_t> ids;
-  impl_->whole->encode(text, &ids);
+  size_t done = 0;
+  bool strip_left = false;
+  const auto encode_to = [&](size_t end, bool strip_right) {
+    std::string_view part = text.substr(done, end - done);
+    if (strip_left) part = without_leading_space(part);
+    if (strip_right) part = without_trailing_space(part);
+    if (!part.empty()) encoders.at(done).encode(part, &ids);
+  };
+  size_t at = 0;
+  while (const AddedToken* token = search.next(&at)) {
+    encode_to(at, token->strip_left);
+    ids.push_back(token->id);
+    strip_left = token->strip_right;
+    done = at += token->text.size();
+  }
+  encode_to(text.size(), false);
   return ids;
+}
+
+}  // namespace
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
+  const TextPart part{text, false};
+  const JoinedText joined({&part, 1});
+  return encode_between(joined.text, impl_->whole,
+                        TokenSearch(joined, impl_->found.raw, impl_->found.raw));
+}
+
+std::vector<int32_t> Tokenizer::encode_as_text(std::string_view text) const {
+  const TextPart part{text, false};
+  return encode_parts({&part, 1});
 }
 
 std::vector<int32_t> Tokenizer::encode_parts(std::span<const TextPart> parts) const {
-  std::string text;
-  std::vector<std::pair<size_t, size_t>> trusted;  // [begin, end) in the text
-  for (const TextPart& part : parts) {
-    const size_t begin = text.size();
-    text += part.text;
-    if (!part.trusted || part.text.empty()) continue;
-    if (!trusted.empty() && trusted.back().second == begin) {
-      trusted.back().second = text.size();
-    } else {
-      trusted.emplace_back(begin, text.size());
-    }
-  }
-  std::vector<int32_t> ids;
-  size_t done = 0;
-  const auto encode_to = [&](size_t end) {
-    if (end > done)
-      impl_->encoder_at(done).encode(std::string_view(text).substr(done, end - done), &ids);
-  };
-  for (const auto& [begin, end] : trusted) {
-    for (size_t i = begin; i < end;) {
-      size_t size = 0;
-      const int32_t id = impl_->special.match(std::string_view(text).substr(i, end - i), &size);
-      if (id < 0) {
-        ++i;
-        continue;
-      }
-      encode_to(i);
-      ids.push_back(id);
-      done = i += size;
-    }
-  }
-  encode_to(text.size());
-  return ids;
+  const JoinedText joined(parts);
+  const EncoderPair& encoders = impl_->plain.first != nullptr ? impl_->plain : impl_->whole;
+  return encode_between(joined.text, encoders,
+                        TokenSearch(joined, impl_->found.special, impl_->found.ordinary));
 }
 
 std::string Tokenizer::decode(const std::vector<int32_t>& tokens) const {
-  std::vector<int32_t> known;
-  known.reserve(tokens.size());
+  std::string text;
+  std::vector<int32_t> run;  // pieces of the model that follow each other
+  const auto end_run = [&] {
+    if (!run.empty()) text += impl_->model().decode(run);
+    run.clear();
+  };
   for (const int32_t token : tokens) {
-    if (token >= 0 && token < size()) known.push_back(token);
+    if (token < 0 || token >= size()) continue;
+    if (impl_->added.contains(token) || token >= impl_->model().size()) {
+      end_run();
+      text += impl_->text_of(token);
+    } else {
+      run.push_back(token);
+    }
   }
-  return impl_->whole->model->decode(known);
+  end_run();
+  return text;
 }
 
 int32_t Tokenizer::size() const {
-  return impl_->whole->model->size();
+  return impl_->size;
+}
+
+int32_t Tokenizer::num_pieces() const {
+  return impl_->model().size();
 }
 
 int32_t Tokenizer::piece_id(std::string_view piece) const {
-  return impl_->whole->model->piece_id(piece);
+  const auto added = impl_->added_ids.find(as_piece(piece));
+  return added != impl_->added_ids.end() ? added->second : impl_->model().piece_id(piece);
 }
 
 std::string Tokenizer::piece(int32_t id) const {
-  return id >= 0 && id < size() ? impl_->whole->model->piece(id) : std::string();
+  const auto added = impl_->added.find(id);
+  if (added != impl_->added.end()) return added->second.text;
+  return id >= 0 && id < impl_->model().size() ? impl_->model().piece(id) : std::string();
 }
 
 }  // namespace deltaserve

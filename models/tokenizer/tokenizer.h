@@ -1,10 +1,9 @@
-// Converts text to token ids and back with a sentencepiece model, and knows the bytes of each
-// token.
+// Converts text to token ids and back with a sentencepiece model and the tokens that were added to
+// it, and knows the bytes of each token.
 //
-// Special pieces mark the structure of a conversation: all control pieces ("</s>"), the
-// user-defined pieces that look like a marker ("<
-// user
-// >": an angle bracket at both ends), and those a caller names.
+// Special tokens mark the structure of a conversation: all control pieces ("</s>"), the
+// user-defined pieces and added tokens that look like a marker (an angle bracket at both ends), and
+// those that the settings name.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/tokenizer/tokenizer_settings.h"
 #include "models/tokenizer/vocabulary.h"
 
 namespace deltaserve {
@@ -27,32 +27,38 @@ struct TextPart {
 // Thread safety: const methods may be called from any thread at once.
 class Tokenizer {
  public:
-  // Loads the model. `special_pieces` are special in addition to those that the model marks; names
-  // that the model does not have are ignored, because they cannot occur. INVALID_ARGUMENT with one
-  // sentence if the file is not a sentencepiece model or a special piece stands for a byte.
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> load(
-      const std::string& path, std::span<const std::string> special_pieces = {});
+  // Loads the model. Special tokens of the settings that neither the model nor added_tokens have
+  // are ignored, because they cannot occur. An added token may have the id of a piece, which it
+  // then replaces. INVALID_ARGUMENT with one sentence if the file is not a sentencepiece model or a
+  // special piece stands for a byte.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> load(const std::string& path,
+                                                         const TokenizerSettings& settings = {});
   ~Tokenizer();
 
-  // Encodes text without adding BOS or EOS. `text` must be valid UTF-8; control pieces in it are
-  // plain text, while the model's user-defined pieces match as single tokens.
+  // Encodes a raw prompt without adding BOS or EOS. `text` must be valid UTF-8. The tokens that the
+  // settings name are found in it, as by transformers; other control pieces are plain text, and the
+  // model's user-defined pieces match as single tokens.
   std::vector<int32_t> encode(std::string_view text) const;
-  // Encodes the joined text of the parts without adding BOS or EOS. Special pieces within trusted
-  // text (and not across its borders) become their tokens, the longest at each place; no other text
-  // gives a special token. The text between them is encoded across the borders of parts, so that
-  // trust changes nothing else.
+  // Works like encode(), but special tokens in the text are text, too.
+  std::vector<int32_t> encode_as_text(std::string_view text) const;
+  // Encodes the joined text of the parts without adding BOS or EOS. Special tokens within trusted
+  // text (and not across its borders) are found, the longest at each place; no other text gives a
+  // special token, while added tokens that are not special are found everywhere. The text between
+  // them is encoded across the borders of parts, so that trust changes nothing else.
   //
-  // If the model puts a space before every text ("add_dummy_prefix"), one is put only before a text
-  // that does not begin with a special piece, and none after special pieces, as Hugging Face's
-  // LlamaTokenizer does with legacy=False.
+  // If the model puts a space before every text ("add_dummy_prefix"), each text between special
+  // tokens gets one; without TokenizerSettings::legacy only a text at the very beginning does.
   std::vector<int32_t> encode_parts(std::span<const TextPart> parts) const;
   // Returns the text of `tokens`; invalid UTF-8 becomes U+FFFD. Ids outside the vocabulary are
   // skipped.
   std::string decode(const std::vector<int32_t>& tokens) const;
 
+  // Returns the number of ids, those of added tokens included.
   int32_t size() const;
+  // Returns the number of pieces that the model itself has.
+  int32_t num_pieces() const;
   const Vocabulary& vocabulary() const { return vocabulary_; }
-  // Returns the id of a piece such as "</s>", or -1.
+  // Returns the id of a piece or added token such as "</s>", or -1.
   int32_t piece_id(std::string_view piece) const;
   // Returns the piece as the model spells it ("▁the", "<0x0A>").
   std::string piece(int32_t id) const;

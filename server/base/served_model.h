@@ -1,6 +1,7 @@
 // ServedModel tells the fronts about the model that is served.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,17 +20,21 @@ struct ServedModel {
   int64_t vocab_size = 0;
   const Tokenizer* tokenizer = nullptr;  // null: token-id prompts only
   int32_t bos_to_prepend = -1;           // to text prompts; -1 = none
+  bool split_special_tokens = false;     // special tokens in text prompts are text
   int64_t slots = 1;                     // sequences that run at once
   int64_t snapshots = 0;                 // states of prompts that can be kept; 0: none are reused
   uint64_t state_bytes = 0;              // of one sequence
   std::vector<int32_t> eos_token_ids;
   // Structured outputs use it, for the tokenizer's vocabulary; null without a tokenizer.
   std::shared_ptr<GrammarCache> grammars;
-  // Chat uses it; null: the model has no template. The texts are what the template's variables
-  // bos_token and eos_token hold.
+  // Chat uses it; null: the model has no template, or, if chat_refusal says why, none that can be
+  // used.
   const ChatTemplate* chat_template = nullptr;
-  std::string bos_token;
-  std::string eos_token;
+  const ChatTemplate* tool_chat_template = nullptr;  // for chats with tools; null: the same
+  std::string chat_refusal;
+  // Templates see the named special tokens as variables ("bos_token"), the others as a list.
+  std::map<std::string, std::string> special_tokens;
+  std::vector<std::string> additional_special_tokens;
   bool allow_request_template = false;  // requests may bring a template of their own
 };
 

@@ -29,11 +29,13 @@ int print_snapshots(const std::string& folder) {
 void add_inspect_command(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand(
       "inspect", "Describe a model folder: layers, tensors, bytes of weights and of a sequence");
-  auto folder = std::make_shared<std::string>();
-  command->add_option("DIR", *folder, "Model folder")->required();
-  command->callback([run, folder] {
-    *run = [folder] {
-      const absl::StatusOr<std::string> text = describe_model(*folder);
+  auto options = std::make_shared<ModelOptions>();
+  command->add_option("DIR", options->folder, "Model folder")->required();
+  add_ignored_keys_option(command, &options->ignored_config_keys);
+  command->callback([run, options] {
+    *run = [options] {
+      const absl::StatusOr<std::string> text =
+          describe_model(options->folder, options->ignored_config_keys);
       if (!text.ok()) return report(text.status());
       std::fputs(text->c_str(), stdout);
       return print_snapshots(*folder);

@@ -107,12 +107,22 @@ absl::Status put_on_device(const ModelOptions& options, ModelLimits limits, Load
 
 }  // namespace
 
+void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys) {
+  command
+      ->add_option("--ignore-config-key", *keys,
+                   "Load the model although its config has this key, which is not known and may "
+                   "change what the model computes; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("KEY");
+}
+
 void add_model_options(CLI::App* command, ModelOptions* options) {
   command
       ->add_option("--model", options->folder,
                    "Folder with config.json, model.safetensors (or shards) and tokenizer.model")
       ->required()
       ->type_name("DIR");
+  add_ignored_keys_option(command, &options->ignored_config_keys);
   take_one_of<Device>(
       command->add_option(
           "--device", options->device,
@@ -195,7 +205,8 @@ absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOpti
 
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   LoadedModel loaded;
-  absl::StatusOr<ModelFolder> folder = open_model_folder(options.folder);
+  absl::StatusOr<ModelFolder> folder =
+      open_model_folder(options.folder, options.ignored_config_keys);
   if (!folder.ok()) return folder.status();
   loaded.folder = *std::move(folder);
   for (const std::string& warning : loaded.folder.config.warnings) {
@@ -235,7 +246,7 @@ const Vocabulary* vocabulary_of(const ModelFolder& folder) {
 }
 
 int32_t bos_to_prepend(const ModelFolder& folder) {
-  if (!folder.defaults.add_bos_token || folder.tokenizer == nullptr) return -1;
+  if (!folder.settings.add_bos_token || folder.tokenizer == nullptr) return -1;
   return folder.config.bos_token_id >= 0 ? folder.config.bos_token_id
                                          : folder.tokenizer->piece_id("<s>");
 }

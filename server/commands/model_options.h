@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/loop/engine.h"
@@ -23,6 +24,7 @@ enum class Device : uint8_t {
 
 struct ModelOptions {
   std::string folder;
+  std::vector<std::string> ignored_config_keys;
   Device device = Device::kAuto;
   CudaOptions cuda;
   WeightFormat weights = WeightFormat::kAuto;
@@ -35,7 +37,10 @@ struct ModelOptions {
   std::optional<uint64_t> prefix_cache_memory = 0;
 };
 
-// Adds --model, --device, --cuda-products, --weights, --state-dtype and --threads.
+// Adds --ignore-config-key.
+void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys);
+// Adds --model, --ignore-config-key, --device, --cuda-products, --weights, --state-dtype and
+// --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);

@@ -13,19 +13,15 @@
 #include "absl/strings/str_format.h"
 #include "engine/grammar/grammar_cache.h"
 #include "engine/loop/model_runner.h"
-#include "models/base/text.h"
-#include "models/checkpoint/file.h"
+#include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
 #include "server/service/services.h"
-#include "server/template/chat_template.h"
 
 namespace deltaserve {
 namespace {
-
-constexpr size_t kTemplateBytes = 256 * 1024;
 
 struct Options {
   ModelOptions model;
@@ -35,6 +31,7 @@ struct Options {
   std::string name;
   std::string chat_template_file;
   bool allow_chat_template = false;
+  bool split_special_tokens = false;
   std::string api_key_file;
   std::string tls_certificate, tls_key;
   std::vector<std::string> cors_origins;
@@ -43,27 +40,6 @@ struct Options {
   int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
-
-// Loads the model's own template, or that of a file. Null: there is none.
-absl::StatusOr<std::unique_ptr<const ChatTemplate>> load_chat_template(const LoadedModel& loaded,
-                                                                       const std::string& file) {
-  std::string source = loaded.folder.defaults.chat_template;
-  std::string origin = "tokenizer_config.json: chat_template";
-  if (!file.empty()) {
-    absl::StatusOr<std::string> text = read_file(file, kTemplateBytes);
-    if (!text.ok()) return text.status();
-    source = *std::move(text);
-    origin = file;
-  }
-  if (source.empty()) return nullptr;
-  absl::StatusOr<std::unique_ptr<const ChatTemplate>> parsed = ChatTemplate::parse(source);
-  if (parsed.ok()) return parsed;
-  if (!file.empty()) return prefixed(origin, parsed.status());
-  // A template that cannot be parsed turns off chat only; completions are still served.
-  absl::FPrintF(stderr, "deltaserve: chat is off: %s: %s\n", origin,
-                std::string(parsed.status().message()));
-  return nullptr;
-}
 
 std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_t size,
                                             const ServerLimits& limits) {
@@ -93,8 +69,8 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.snapshots = loaded.model->limits().max_snapshots;
   model.state_bytes = loaded.model->layout().bytes();
   model.eos_token_ids = loaded.folder.config.eos_token_ids;
-  model.bos_token = loaded.folder.defaults.bos_token;
-  model.eos_token = loaded.folder.defaults.eos_token;
+  model.special_tokens = loaded.folder.settings.named_tokens;
+  model.additional_special_tokens = loaded.folder.settings.additional_special_tokens;
   if (model.tokenizer != nullptr) {
     model.grammars = grammar_cache(model.tokenizer->vocabulary(), model.vocab_size, limits);
   }
@@ -145,12 +121,14 @@ int serve(Options options) {
   if (const absl::Status status = read_files(&options, &keys); !status.ok()) return report(status);
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
-  const absl::StatusOr<std::unique_ptr<const ChatTemplate>> chat_template =
-      load_chat_template(*loaded, options.chat_template_file);
-  if (!chat_template.ok()) return report(chat_template.status());
+  const absl::StatusOr<ChatTemplates> templates =
+      load_chat_templates(loaded->folder.settings, options.chat_template_file);
+  if (!templates.ok()) return report(templates.status());
+  if (!templates->refusal.empty()) absl::FPrintF(stderr, "deltaserve: %s\n", templates->refusal);
   ServedModel served = served_model(*loaded, options.name, options.service.limits);
-  served.chat_template = chat_template->get();
+  templates->give_to(&served);
   served.allow_request_template = options.allow_chat_template;
+  served.split_special_tokens = options.split_special_tokens;
   print_model(*loaded, served);
 
   Logger log(options.log_format, options.log_level, STDERR_FILENO);
@@ -209,6 +187,9 @@ void add_chat_options(CLI::App* command, Options* options) {
       ->add_option("--chat-template", options->chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
       ->type_name("FILE");
+  command->add_flag("--split-special-tokens", options->split_special_tokens,
+                    "Read special tokens in text prompts (completions, tokenize) as text; in "
+                    "messages of a chat they always are");
   command->add_flag("--allow-chat-template", options->allow_chat_template,
                     "Let requests bring a chat template of their own");
 }

@@ -39,6 +39,7 @@ std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& mo
     return invalid_parameter("messages", "messages need a tokenizer, and the model has none");
   }
   if (model.chat_template != nullptr || prompt.has_template()) return std::nullopt;
+  if (!model.chat_refusal.empty()) return invalid_parameter("messages", model.chat_refusal);
   return invalid_parameter("messages",
                            "messages need a chat template, and the model has none: use "
                            "/v1/completions, or start the server with --chat-template FILE");

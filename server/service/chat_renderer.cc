@@ -89,17 +89,26 @@ absl::StatusOr<std::unique_ptr<ChatRenderer>> ChatRenderer::make(const ServedMod
   // All keys are there from now on: an insertion would move the messages while they are shortened.
   made->variables_["add_generation_prompt"] = made->generation_prompt_;
   made->variables_["messages"] = std::move(prompt.messages);
-  if (!prompt.tools.is_null()) made->variables_["tools"] = std::move(prompt.tools);
+  // transformers gives both to every template, as none where a request has none.
+  made->variables_["tools"] = std::move(prompt.tools);
+  if (!made->variables_.contains("documents")) made->variables_["documents"] = nullptr;
   return made;
+}
+
+const ChatTemplate& ChatRenderer::chat_template() const {
+  if (own_template_ != nullptr) return *own_template_;
+  const bool for_tools = model_.tool_chat_template != nullptr && !variables_.at("tools").is_null();
+  return for_tools ? *model_.tool_chat_template : *model_.chat_template;
 }
 
 absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render_variables(bool generation_prompt) {
   variables_.at("add_generation_prompt") = generation_prompt;
   TrustedVariables trusted;
-  trusted.texts = {{"bos_token", model_.bos_token}, {"eos_token", model_.eos_token}};
-  const ChatTemplate& chat_template =
-      own_template_ != nullptr ? *own_template_ : *model_.chat_template;
-  absl::StatusOr<Parts> parts = chat_template.render(variables_, trusted);
+  trusted.texts.insert(model_.special_tokens.begin(), model_.special_tokens.end());
+  if (!model_.additional_special_tokens.empty()) {
+    trusted.lists["additional_special_tokens"] = model_.additional_special_tokens;
+  }
+  absl::StatusOr<Parts> parts = chat_template().render(variables_, trusted);
   if (!parts.ok()) return prefixed("messages", parts.status());
   text_bytes_ = 0;
   for (const RenderedPart& part : *parts) text_bytes_ += part.text.size();

@@ -53,6 +53,7 @@ class ChatRenderer {
 
  private:
   explicit ChatRenderer(const ServedModel& model) : model_(model) {}
+  const ChatTemplate& chat_template() const;
   absl::StatusOr<Parts> render_variables(bool generation_prompt);
   boost::json::array& messages() { return variables_.at("messages").get_array(); }
   const boost::json::array& messages() const { return variables_.at("messages").get_array(); }

@@ -103,7 +103,8 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
 }
 
 std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos) {
-  std::vector<int32_t> ids = model.tokenizer->encode(text);
+  std::vector<int32_t> ids = model.split_special_tokens ? model.tokenizer->encode_as_text(text)
+                                                        : model.tokenizer->encode(text);
   if (bos && model.bos_to_prepend >= 0) ids.insert(ids.begin(), model.bos_to_prepend);
   return ids;
 }

@@ -80,8 +80,11 @@ TaintedText BuiltinCall::self_text() const {
 }
 
 const Builtin* find_filter(std::string_view name) {
-  const Builtin* filter = find_text_filter(name);
-  return filter != nullptr ? filter : find_sequence_filter(name);
+  for (const auto find :
+       {find_text_filter, find_sequence_filter, find_layout_filter, find_grouping_filter}) {
+    if (const Builtin* filter = find(name)) return filter;
+  }
+  return nullptr;
 }
 
 Value call_builtin(Runtime& runtime, const Builtin& builtin, const Value& self,

@@ -14,6 +14,7 @@ namespace deltaserve {
 struct CallArguments {
   std::vector<Value> positional;
   std::vector<std::pair<std::string_view, Value>> named;
+  Value owner;  // the value that holds the names, if the template does not
 };
 
 struct BuiltinCall;
@@ -76,5 +77,8 @@ const Builtin* find_builtin(const Table& table, std::string_view name) {
 // Search the parts of the filter table that are in other files.
 const Builtin* find_sequence_filter(std::string_view name);
 const Builtin* find_text_filter(std::string_view name);
+const Builtin* find_layout_filter(std::string_view name);
+const Builtin* find_grouping_filter(std::string_view name);
+const Builtin* find_text_method(std::string_view name);
 
 }  // namespace deltaserve

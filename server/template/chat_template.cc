@@ -61,7 +61,9 @@ bool is_usual_role(const json::value& value) {
 // Makes untrusted values from JSON that measure() accepted.
 class Converter {
  public:
-  explicit Converter(Runtime& runtime) : runtime_(runtime) {}
+  // `keeps_none`: the content of a message with tool calls may be none. Otherwise it is the empty
+  // text, because most templates expect one, and none would be printed or fail.
+  Converter(Runtime& runtime, bool keeps_none) : runtime_(runtime), keeps_none_(keeps_none) {}
 
   // Converts a variable. The usual roles of messages are trusted.
   Value convert_variable(std::string_view name, const json::value& value) {
@@ -93,7 +95,7 @@ class Converter {
 
   Value convert_unsigned(uint64_t number) {
     if (number <= INT64_MAX) return Value::integer(static_cast<int64_t>(number));
-    return runtime_.fail("the integer ", number, " does not fit 64 bits with a sign");
+    return Value(BigInteger{number});
   }
 
   Value convert_array(const json::array& array) {
@@ -108,8 +110,11 @@ class Converter {
     entries.reserve(object.size());
     for (const json::key_value_pair& entry : object) {
       const bool is_role = is_message && entry.key() == "role" && is_usual_role(entry.value());
-      Value value =
-          is_role ? runtime_.text(view(entry.value().get_string()), true) : convert(entry.value());
+      const bool is_no_content = is_message && !keeps_none_ && entry.key() == "content" &&
+                                 entry.value().is_null() && object.contains("tool_calls");
+      Value value = is_role         ? runtime_.text(view(entry.value().get_string()), true)
+                    : is_no_content ? runtime_.text("", true)
+                                    : convert(entry.value());
       entries.push_back({key(view(entry.key())), std::move(value)});
     }
     return runtime_.failed() ? Value() : runtime_.dict(std::move(entries));
@@ -126,6 +131,7 @@ class Converter {
   }
 
   Runtime& runtime_;
+  const bool keeps_none_;
   std::unordered_map<std::string_view, Value> keys_;
 };
 
@@ -137,12 +143,20 @@ absl::StatusOr<std::vector<const json::value*>> used_variables(const TemplateTre
   std::vector<const json::value*> used;
   for (const std::string& name : tree.names) {
     const json::value* variable = variables.if_contains(json::string_view(name));
-    if (variable != nullptr && (trusted.texts.contains(name) || find_function(name) != nullptr)) {
+    const bool is_reserved = trusted.texts.contains(name) || trusted.lists.contains(name) ||
+                             find_function(name) != nullptr;
+    if (variable != nullptr && is_reserved) {
       return invalid_argument("the variable ", quoted(name), " of a chat template is reserved");
     }
     used.push_back(variable);
   }
   return used;
+}
+
+Value trusted_list(Runtime& runtime, const std::vector<std::string>& texts) {
+  std::vector<Value> items;
+  for (const std::string& text : texts) items.push_back(runtime.text(text, true));
+  return runtime.sequence(Sequence::Type::kList, std::move(items), true);
 }
 
 std::vector<RenderedPart> parts_of(const TaintedText& text) {
@@ -188,16 +202,19 @@ absl::StatusOr<std::vector<RenderedPart>> ChatTemplate::render(
                                                 " is nested deeper than ", limits_.value_depth));
   }
   Runtime runtime(limits_, input_bytes, trusted.local_time ? trusted.local_time : clock_time);
-  Converter converter(runtime);
+  Converter converter(runtime, tree_->asks_for_none);
   std::vector<Value> globals(used->size());
   for (size_t i = 0; i < used->size(); ++i) {
     const std::string& name = tree_->names[i];
     const auto text = trusted.texts.find(name);
+    const auto list = trusted.lists.find(name);
     const Builtin* function = find_function(name);
     if ((*used)[i] != nullptr) {
       globals[i] = converter.convert_variable(name, *(*used)[i]);
     } else if (text != trusted.texts.end()) {
       globals[i] = runtime.text(text->second, true);
+    } else if (list != trusted.lists.end()) {
+      globals[i] = trusted_list(runtime, list->second);
     } else if (function != nullptr) {
       globals[i] = Value(function);
     }

@@ -3,14 +3,15 @@
 // The language is Jinja 3.1 as transformers configures it (an immutable sandbox, trim_blocks,
 // lstrip_blocks, loop controls, {% generation %}, its own tojson, raise_exception, strftime_now),
 // with these differences:
-//  - Unknown or omitted constructs are errors that name them: include, import, extends, block,
-//    call, with, recursive loops, macros inside of other scopes, **arguments, methods and filters
-//    that no chat template uses.
-//  - Integers have 64 bits and overflow is an error. Dictionary keys are texts.
-//  - A generator (the result of map, select, reverse ...) that is used twice or printed is
-//    an error.
+//  - Other templates are not reached: include, import and extends fail when they run. So do filters
+//    whose result is random (random, lipsum) or a web page's (urlize), and methods that change a
+//    value (append, update), as in Jinja's immutable sandbox.
+//  - Integers have 64 bits and overflow is an error; a request's integers up to 2^64 are printed as
+//    they came.
+//  - A generator or range cannot be printed.
 //  - Nothing is escaped automatically: |safe does nothing.
-//  - upper and lower map one character to one; a `for` with `if` filters before the first pass.
+//  - A `for` with `if` filters before the first pass. A macro sees the variables of the loops and
+//    blocks around it as they were where it is defined.
 #pragma once
 #include <boost/json/object.hpp>
 #include <ctime>
@@ -36,7 +37,8 @@ struct RenderedPart {
 
 struct TrustedVariables {
   std::map<std::string, std::string, std::less<>> texts;  // "bos_token" and the like
-  std::function<std::tm()> local_time;                    // used by strftime_now; null = the clock
+  std::map<std::string, std::vector<std::string>, std::less<>> lists;
+  std::function<std::tm()> local_time;  // used by strftime_now; null = the clock
 };
 
 struct TemplateTree;

@@ -45,8 +45,9 @@ Value Interpreter::value_of(const DictLiteral& node) {
   entries.reserve(node.entries.size());
   for (const auto& [key, value] : node.entries) {
     Value name = evaluate(*key);
-    if (!name.is_text()) {
-      return runtime_.fail("a dictionary's key must be a text, not of type ", name.type_name());
+    if (runtime_.failed()) return Value();
+    if (!can_be_key(name)) {
+      return runtime_.fail("a value of type ", name.type_name(), " cannot be a dictionary's key");
     }
     entries.push_back({std::move(name), evaluate(*value)});
   }
@@ -142,13 +143,16 @@ Value Interpreter::value_of(const Slice& node) {
 Value Interpreter::value_of(const FilterUse& node) {
   const Value input = node.input == nullptr ? std::move(block_text_) : evaluate(*node.input);
   const CallArguments arguments = evaluate_arguments(node.arguments);
-  return runtime_.failed() ? Value() : call_builtin(runtime_, *node.filter, input, arguments);
+  if (runtime_.failed()) return Value();
+  if (node.filter == nullptr) return runtime_.fail("no filter named ", quoted(node.name));
+  return call_builtin(runtime_, *node.filter, input, arguments);
 }
 
 Value Interpreter::value_of(const TestUse& node) {
   const Value input = evaluate(*node.input);
   const CallArguments arguments = evaluate_arguments(node.arguments);
   if (runtime_.failed()) return Value();
+  if (node.test == nullptr) return runtime_.fail("no test named ", quoted(node.name));
   const Value result = call_builtin(runtime_, *node.test, input, arguments);
   return Value::boolean(truthy(result) != node.negated);
 }

@@ -18,6 +18,8 @@ struct ChildDepth {
   void look(const Arguments& arguments) {
     for (const ExpressionPtr& value : arguments.positional) look(value);
     for (const auto& [name, value] : arguments.named) look(value);
+    look(arguments.more_positional);
+    look(arguments.more_named);
   }
   void operator()(const Constant&) {}
   void operator()(const Name&) {}
@@ -90,6 +92,7 @@ ExpressionPtr Parser::parse_tuple(bool with_conditional) {
 ExpressionPtr Parser::parse_expression() {
   const Nesting nesting(this);
   if (nesting.too_deep()) return nullptr;
+  const size_t known_errors = unknown_.size();
   ExpressionPtr value = parse_or();
   while (!failed() && is_name("if")) {
     const int line = current().line;
@@ -98,6 +101,7 @@ ExpressionPtr Parser::parse_expression() {
     conditional.then = std::move(value);
     conditional.condition = parse_or();
     if (skip_name("else")) conditional.otherwise = parse_expression();
+    unknown_.resize(known_errors);
     value = make(line, std::move(conditional));
   }
   return value;
@@ -162,6 +166,9 @@ ExpressionPtr Parser::parse_comparison() {
     const std::optional<Comparator> comparator = parse_comparator();
     if (!comparator.has_value()) break;
     comparison.rest.emplace_back(*comparator, parse_sum());
+    const auto* constant =
+        failed() ? nullptr : std::get_if<Constant>(&comparison.rest.back().second->node);
+    if (constant != nullptr && constant->value.is_none()) note_none_test(comparison.first);
   }
   if (comparison.rest.empty()) return std::move(comparison.first);
   return make(line, std::move(comparison));
@@ -295,17 +302,16 @@ ExpressionPtr Parser::parse_primary() {
 
 ExpressionPtr Parser::parse_name() {
   constexpr std::string_view kReserved[] = {"and", "or", "not", "in", "is", "if", "else", "elif"};
-  constexpr std::string_view kMacroNames[] = {"caller", "varargs", "kwargs"};
   const Token& token = current();
   const std::string& name = token.text;
   if (std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved)) {
     fail_at_current();
     return nullptr;
   }
-  if (in_macro_ &&
-      std::find(std::begin(kMacroNames), std::end(kMacroNames), name) != std::end(kMacroNames)) {
-    fail(str_cat(quoted(name), " is not supported in macros"));
-    return nullptr;
+  if (macro_ != nullptr) {
+    if (name == "caller") macro_->takes_caller = true;
+    if (name == "varargs") macro_->takes_more_positional = true;
+    if (name == "kwargs") macro_->takes_more_named = true;
   }
   advance();
   if (name == "true" || name == "True") return constant(token.line, true);
@@ -384,13 +390,31 @@ ExpressionPtr Parser::parse_filter(ExpressionPtr input) {
   const int line = current().line;
   const std::string name = expect_name("a filter's name");
   const Builtin* filter = find_filter(name);
-  if (filter == nullptr) {
-    fail(str_cat("no filter named ", quoted(name)));
-    return nullptr;
-  }
+  check_known(filter, "filter", name);
   Arguments arguments;
   if (is_operator("(")) arguments = parse_arguments();
-  return make(line, FilterUse{std::move(input), filter, std::move(arguments)});
+  return make(line, FilterUse{std::move(input), filter, name, std::move(arguments)});
+}
+
+void Parser::check_known(const Builtin* builtin, std::string_view kind, std::string_view name) {
+  if (builtin != nullptr || failed()) return;
+  unknown_.push_back(invalid_argument("chat template line ", current().line, ": no ", kind,
+                                      " named ", quoted(name)));
+}
+
+// Remembers that the template distinguishes none among contents of messages.
+void Parser::note_none_test(const ExpressionPtr& tested) {
+  if (tested == nullptr) return;
+  const auto* attribute = std::get_if<Attribute>(&tested->node);
+  const auto* item = std::get_if<Item>(&tested->node);
+  const auto* name = std::get_if<Name>(&tested->node);
+  const auto* key = item == nullptr ? nullptr : std::get_if<Constant>(&item->index->node);
+  const bool is_key =
+      key != nullptr && key->value.is_text() && key->value.text()->bytes() == "content";
+  const bool is_name = name != nullptr && names_[name->symbol].find("content") != std::string::npos;
+  if ((attribute != nullptr && attribute->name == "content") || is_key || is_name) {
+    asks_for_none_ = true;
+  }
 }
 
 bool Parser::begins_test_argument() const {
@@ -411,10 +435,8 @@ ExpressionPtr Parser::parse_test(ExpressionPtr input) {
   const bool negated = skip_name("not");
   const std::string name = expect_name("a test's name");
   const Builtin* test = find_test(name);
-  if (test == nullptr) {
-    fail(str_cat("no test named ", quoted(name)));
-    return nullptr;
-  }
+  check_known(test, "test", name);
+  if (name == "none") note_none_test(input);
   Arguments arguments;
   if (is_operator("(")) {
     arguments = parse_arguments();
@@ -423,14 +445,21 @@ ExpressionPtr Parser::parse_test(ExpressionPtr input) {
   } else if (is_name("is")) {
     fail("tests cannot be chained with 'is'");
   }
-  return make(line, TestUse{std::move(input), test, negated, std::move(arguments)});
+  return make(line, TestUse{std::move(input), test, name, negated, std::move(arguments)});
 }
 
 Arguments Parser::parse_arguments() {
   Arguments arguments;
   expect_operator("(");
   while (!failed() && !is_operator(")")) {
-    if (is_operator("*") || is_operator("**")) fail("'*' before an argument is not supported");
+    if (is_operator("*") || is_operator("**")) {
+      ExpressionPtr* more = is_operator("*") ? &arguments.more_positional : &arguments.more_named;
+      if (*more != nullptr || arguments.more_named != nullptr) fail_at_current();
+      advance();
+      *more = parse_expression();
+      if (!is_operator(")")) expect_operator(",");
+      continue;
+    }
     const bool named = current().type == TokenType::kName &&
                        following().type == TokenType::kOperator && following().text == "=";
     if (named) {
@@ -438,7 +467,8 @@ Arguments Parser::parse_arguments() {
       advance();
       advance();
       arguments.named.emplace_back(std::move(name), parse_expression());
-    } else if (!arguments.named.empty()) {
+    } else if (!arguments.named.empty() || arguments.more_positional != nullptr ||
+               arguments.more_named != nullptr) {
       fail("an argument without a name follows one with a name");
     } else {
       arguments.positional.push_back(parse_expression());

@@ -3,6 +3,7 @@
 
 #include "server/template/builtin.h"
 #include "server/template/value_format.h"
+#include "server/template/value_operations.h"
 
 namespace deltaserve {
 namespace {
@@ -28,26 +29,56 @@ Value range_function(const BuiltinCall& call) {
   return runtime.sequence(Sequence::Type::kRange, std::move(items), true);
 }
 
-Value namespace_function(const BuiltinCall& call) {
-  if (!call.raw.positional.empty()) {
-    return call.runtime.fail("namespace takes only named arguments");
+// Adds the entries of a dictionary, or of a list of pairs.
+void add_entries(Runtime& runtime, const Value& from, std::vector<Dict::Entry>* entries) {
+  if (const Dict* dict = from.dict()) {
+    if (!runtime.can_make(dict->entries.size() * sizeof(Dict::Entry))) return;
+    if (runtime.spend(dict->entries.size())) *entries = dict->entries;
+    return;
   }
-  return call.runtime.name_space(call.raw.named);
+  const auto pairs = items_of(runtime, from);
+  if (pairs == nullptr || !runtime.can_make(pairs->items.size() * sizeof(Dict::Entry))) return;
+  for (const Value& item : pairs->items) {
+    const auto pair = runtime.spend(1) ? items_of(runtime, item) : nullptr;
+    if (pair == nullptr) return;
+    if (pair->items.size() != 2 || !can_be_key(pair->items[0])) {
+      runtime.fail("dict takes a dictionary or pairs of a key and a value");
+      return;
+    }
+    entries->push_back({pair->items[0], pair->items[1]});
+  }
+}
+
+Value namespace_function(const BuiltinCall& call) {
+  std::vector<Dict::Entry> entries;
+  if (call.raw.positional.size() > 1) return call.runtime.fail("namespace takes one dictionary");
+  if (!call.raw.positional.empty()) add_entries(call.runtime, call.raw.positional[0], &entries);
+  std::vector<std::pair<std::string_view, Value>> attributes;
+  for (const Dict::Entry& entry : entries) {
+    if (entry.key.is_text()) attributes.emplace_back(entry.key.text()->bytes(), entry.value);
+  }
+  attributes.insert(attributes.end(), call.raw.named.begin(), call.raw.named.end());
+  return call.runtime.failed() ? Value() : call.runtime.name_space(std::move(attributes));
+}
+
+Value joiner_function(const BuiltinCall& call) {
+  Value separator =
+      call.arguments[0] == nullptr ? call.runtime.text(", ", true) : *call.arguments[0];
+  return call.runtime.cycle({std::move(separator)}, true);
+}
+
+Value cycler_function(const BuiltinCall& call) {
+  if (call.raw.positional.empty() || !call.raw.named.empty()) {
+    return call.runtime.fail("cycler takes at least one item");
+  }
+  return call.runtime.cycle(call.raw.positional, false);
 }
 
 Value dict_function(const BuiltinCall& call) {
   Runtime& runtime = call.runtime;
   std::vector<Dict::Entry> entries;
   if (call.raw.positional.size() > 1) return runtime.fail("dict takes one dictionary");
-  if (!call.raw.positional.empty()) {
-    const Dict* from = call.raw.positional[0].dict();
-    if (from == nullptr) {
-      return runtime.fail("dict takes a dictionary, not ", call.raw.positional[0].type_name());
-    }
-    if (!runtime.can_make(from->entries.size() * sizeof(Dict::Entry))) return Value();
-    if (!runtime.spend(from->entries.size())) return Value();
-    entries = from->entries;
-  }
+  if (!call.raw.positional.empty()) add_entries(runtime, call.raw.positional[0], &entries);
   for (const auto& [name, value] : call.raw.named) {
     entries.push_back({runtime.text(name, true), value});
   }
@@ -90,6 +121,8 @@ constexpr Builtin kFunctions[] = {
     {kFunction, "range", range_function, {"start", "stop", "step"}, 1},
     {kFunction, "namespace", namespace_function, {}, 0, true},
     {kFunction, "dict", dict_function, {}, 0, true},
+    {kFunction, "joiner", joiner_function, {"sep"}},
+    {kFunction, "cycler", cycler_function, {}, 0, true},
     {kFunction, "raise_exception", raise_function, {"message"}, 1},
     {kFunction, "strftime_now", strftime_function, {"format"}, 1},
 };

@@ -57,16 +57,23 @@ class Interpreter {
   Flow run_node(const If& node);
   Flow run_node(const For& node);
   Flow run_node(const Set& node);
-  Flow run_node(const SetAttribute& node);
   Flow run_node(const SetBlock& node);
   Flow run_node(const FilterBlock& node);
   Flow run_node(const MacroDefinition& node);
+  Flow run_node(const CallBlock& node);
+  Flow run_node(const With& node);
+  Flow run_node(const Unsupported& node);
   Flow run_node(const Break&) { return Flow::kBreak; }
   Flow run_node(const Continue&) { return Flow::kContinue; }
   Flow run_node(const ScopedBlock& node);
   Flow after() const { return runtime_.failed() ? Flow::kStop : Flow::kNext; }
-  std::shared_ptr<const Sequence> items_for(const For& node);
-  void assign(const std::vector<Symbol>& targets, const Value& value);
+  // Runs a loop over `items`, `depth0` levels inside of itself.
+  Flow run_loop(const For& node, const Value& items, int depth0);
+  std::shared_ptr<const Sequence> items_for(const For& node, const Value& value);
+  void assign(const Target& target, const Value& value);
+  void assign_attribute(const Target& target, const Value& value);
+  // Returns the macro with the variables of all scopes around its definition.
+  Value close_over(const Macro& macro);
   void set(Symbol symbol, Value value);
   // Returns the output of `body` in a scope of its own, passed through `filter` if there is one.
   Value captured(const Block& body, const Expression* filter);
@@ -94,9 +101,13 @@ class Interpreter {
   Value value_of(const TestUse& node);
   bool holds(Comparator comparator, const Value& left, const Value& right);
   CallArguments evaluate_arguments(const Arguments& arguments);
+  void add_named(const Value& value, CallArguments* arguments);
   Value call(const Value& callee, const CallArguments& arguments);
-  Value call_macro(const Macro& macro, const CallArguments& arguments);
+  Value call_macro(const Value& callee, const BoundMacro& macro, const CallArguments& arguments);
+  Value call_loop(const std::shared_ptr<Loop>& loop, const CallArguments& arguments);
+  Value call_cycle(Cycle* cycle, const CallArguments& arguments);
   bool bind(const Macro& macro, const CallArguments& arguments, Scope* scope);
+  bool bind_beyond(const Macro& macro, const CallArguments& arguments, Scope* scope);
 
   const TemplateTree& tree_;
   Runtime& runtime_;
@@ -105,7 +116,7 @@ class Interpreter {
   Capture* capture_ = nullptr;  // receives the output
   Value block_text_;            // input of a filter without a value before it
   int depth_ = 0;
-  int macro_depth_ = 0;
+  int macro_depth_ = 0;  // also of loops inside of themselves
 };
 
 }  // namespace deltaserve

@@ -211,9 +211,7 @@ class Lexer {
     const char c = source_[at_];
     if (is_digit(c)) {
       number();
-    } else if (is_name_character(c)) {
-      size_t end = at_;
-      while (end < source_.size() && is_name_character(source_[end])) ++end;
+    } else if (const size_t end = name_end(); end > at_) {
       add(TokenType::kName, source_.substr(at_, end - at_));
       advance_to(end);
     } else if (c == '"' || c == '\'') {
@@ -221,6 +219,19 @@ class Lexer {
     } else {
       operator_token();
     }
+  }
+
+  // Returns the end of a name that begins here; `at_` if there is none. Letters are Python's.
+  size_t name_end() const {
+    size_t end = at_;
+    while (end < source_.size()) {
+      const Character character = character_at(source_, end);
+      const bool fits = character.code < 0x80 ? is_name_character(source_[end])
+                                              : is_alphabetic(character.code);
+      if (!fits) break;
+      end += character.bytes;
+    }
+    return end;
   }
 
   // Matches [0-9](_?[0-9])* and returns its end, or `place` if there is no digit.

@@ -12,9 +12,14 @@ Parser::Parser(std::vector<Token> tokens, const TemplateLimits& limits)
 absl::StatusOr<TemplateTree> Parser::parse() {
   TemplateTree tree;
   tree.loop = symbol("loop");
+  tree.caller = symbol("caller");
+  tree.varargs = symbol("varargs");
+  tree.kwargs = symbol("kwargs");
   tree.body = parse_block({});
   if (failed()) return status_;
+  if (!unknown_.empty()) return unknown_.front();
   tree.names = std::move(names_);
+  tree.asks_for_none = asks_for_none_;
   return tree;
 }
 
@@ -150,6 +155,17 @@ void Parser::parse_tag(Block* block) {
     block->push_back(make(line, parse_loop_control(name == "break")));
   } else if (name == "generation") {
     block->push_back(make(line, parse_scoped_block("endgeneration")));
+  } else if (name == "autoescape") {
+    parse_expression();  // nothing is escaped either way
+    block->push_back(make(line, parse_scoped_block("endautoescape")));
+  } else if (name == "call") {
+    block->push_back(make(line, parse_call_block()));
+  } else if (name == "with") {
+    block->push_back(make(line, parse_with()));
+  } else if (name == "block") {
+    block->push_back(make(line, parse_named_block()));
+  } else if (name == "include" || name == "import" || name == "from" || name == "extends") {
+    block->push_back(make(line, parse_unsupported(name)));
   } else if (name.starts_with("end") || name == "else" || name == "elif") {
     fail(str_cat("unexpected tag ", quoted(name)));
   } else {
@@ -164,6 +180,7 @@ void Parser::end_tag(std::string_view name) {
 
 If Parser::parse_if() {
   If statement;
+  const size_t known_errors = unknown_.size();
   while (!failed()) {
     ExpressionPtr condition = parse_tuple(false);
     expect(TokenType::kBlockEnd, "'%}'");
@@ -177,10 +194,11 @@ If Parser::parse_if() {
     end_tag("endif");
     break;
   }
+  unknown_.resize(known_errors);
   return statement;
 }
 
-Symbol Parser::parse_target() {
+Symbol Parser::parse_target_name() {
   if (is_name("loop") || is_name("true") || is_name("false") || is_name("none") ||
       is_name("True") || is_name("False") || is_name("None")) {
     fail(str_cat("cannot assign to ", quoted(current().text)));
@@ -188,25 +206,43 @@ Symbol Parser::parse_target() {
   return symbol(expect_name("a name"));
 }
 
-std::vector<Symbol> Parser::parse_targets() {
-  const bool bracket = skip_operator("(");
-  std::vector<Symbol> targets = {parse_target()};
-  while (skip_operator(",")) {
-    if (current().type == TokenType::kName && !is_name("in")) targets.push_back(parse_target());
+Target Parser::parse_single_target(bool with_attributes) {
+  const Nesting nesting(this);
+  Target target;
+  if (nesting.too_deep()) return target;
+  const bool is_list = is_operator("[");
+  if (is_list || is_operator("(")) {
+    advance();
+    target = parse_target(with_attributes);
+    expect_operator(is_list ? "]" : ")");
+    return target;
   }
-  if (bracket) expect_operator(")");
-  return targets;
+  target.symbol = parse_target_name();
+  if (with_attributes && skip_operator(".")) target.attribute = expect_name("an attribute's name");
+  return target;
+}
+
+Target Parser::parse_target(bool with_attributes) {
+  Target first = parse_single_target(with_attributes);
+  if (!is_operator(",")) return first;
+  Target target;
+  target.several.push_back(std::move(first));
+  while (!failed() && skip_operator(",")) {
+    const bool more = (current().type == TokenType::kName && !is_name("in")) || is_operator("(") ||
+                      is_operator("[");
+    if (more) target.several.push_back(parse_single_target(with_attributes));
+  }
+  return target;
 }
 
 For Parser::parse_for() {
   For statement;
-  statement.targets = parse_targets();
+  statement.target = parse_target(false);
   if (!skip_name("in")) fail(str_cat("expected 'in', not ", describe_current()));
   statement.items = parse_tuple(false);
   if (skip_name("if")) statement.filter = parse_expression();
-  if (is_name("recursive")) fail("recursive loops are not supported");
+  statement.recursive = skip_name("recursive");
   expect(TokenType::kBlockEnd, "'%}'");
-  ++scopes_;
   ++loops_;
   statement.body = parse_block({"else", "endfor"});
   --loops_;
@@ -214,25 +250,14 @@ For Parser::parse_for() {
     expect(TokenType::kBlockEnd, "'%}'");
     statement.otherwise = parse_block({"endfor"});
   }
-  --scopes_;
   end_tag("endfor");
   return statement;
 }
 
 Statement::Node Parser::parse_set() {
-  if (following().type == TokenType::kOperator && following().text == ".") {
-    SetAttribute statement;
-    statement.object = parse_target();
-    advance();
-    statement.name = expect_name("an attribute's name");
-    expect_operator("=");
-    statement.value = parse_tuple(true);
-    expect(TokenType::kBlockEnd, "'%}'");
-    return statement;
-  }
   Set statement;
-  statement.targets = parse_targets();
-  if (!skip_operator("=")) return parse_set_block(statement.targets);
+  statement.target = parse_target(true);
+  if (!skip_operator("=")) return parse_set_block(std::move(statement.target));
   statement.value = parse_tuple(true);
   expect(TokenType::kBlockEnd, "'%}'");
   return statement;
@@ -240,18 +265,16 @@ Statement::Node Parser::parse_set() {
 
 Block Parser::parse_body_outside_loops(std::string_view end) {
   const int loops = std::exchange(loops_, 0);
-  ++scopes_;
   Block body = parse_block({end});
-  --scopes_;
   loops_ = loops;
   end_tag(end);
   return body;
 }
 
-Statement::Node Parser::parse_set_block(const std::vector<Symbol>& targets) {
+Statement::Node Parser::parse_set_block(Target target) {
   SetBlock statement;
-  if (targets.size() != 1) fail("a set block takes one name");
-  statement.target = targets[0];
+  if (!target.several.empty()) fail("a set block takes one name");
+  statement.target = std::move(target);
   if (is_operator("|")) statement.filter = parse_filters(nullptr);
   expect(TokenType::kBlockEnd, "'%}'");
   statement.body = parse_body_outside_loops("endset");
@@ -271,17 +294,47 @@ ScopedBlock Parser::parse_scoped_block(std::string_view end) {
   return ScopedBlock{parse_body_outside_loops(end)};
 }
 
-MacroDefinition Parser::parse_macro() {
-  MacroDefinition statement;
-  auto macro = std::make_unique<Macro>();
-  // Elsewhere a macro would see variables that end before the macro does.
-  if (scopes_ > 0) fail("macros must be defined outside of loops, macros and blocks with a scope");
-  statement.name = symbol(macro->name = expect_name("a macro's name"));
-  in_macro_ = true;
+With Parser::parse_with() {
+  With statement;
+  while (!failed() && current().type != TokenType::kBlockEnd) {
+    if (!statement.variables.empty()) expect_operator(",");
+    Target target = parse_single_target(false);
+    expect_operator("=");
+    statement.variables.emplace_back(std::move(target), parse_expression());
+  }
+  expect(TokenType::kBlockEnd, "'%}'");
+  statement.body = parse_block({"endwith"});
+  end_tag("endwith");
+  return statement;
+}
+
+ScopedBlock Parser::parse_named_block() {
+  expect_name("a block's name");
+  while (skip_name("scoped") || skip_name("required")) {
+  }
+  expect(TokenType::kBlockEnd, "'%}'");
+  const int loops = std::exchange(loops_, 0);
+  ScopedBlock block{parse_block({"endblock"}), true};
+  loops_ = loops;
+  if (!skip_name("endblock")) fail("expected the tag 'endblock'");
+  if (current().type == TokenType::kName) advance();
+  expect(TokenType::kBlockEnd, "'%}'");
+  return block;
+}
+
+Unsupported Parser::parse_unsupported(std::string_view name) {
+  while (!failed() && current().type != TokenType::kBlockEnd && current().type != TokenType::kEnd) {
+    advance();
+  }
+  expect(TokenType::kBlockEnd, "'%}'");
+  return {str_cat("the tag ", quoted(name), " needs other templates, and there are none")};
+}
+
+void Parser::parse_signature(Macro* macro) {
   expect_operator("(");
   while (!failed() && !is_operator(")")) {
     Macro::Parameter parameter;
-    parameter.symbol = parse_target();
+    parameter.symbol = parse_target_name();
     if (skip_operator("=")) {
       parameter.otherwise = parse_expression();
     } else if (!macro->parameters.empty() && macro->parameters.back().otherwise != nullptr) {
@@ -291,10 +344,36 @@ MacroDefinition Parser::parse_macro() {
     if (!is_operator(")")) expect_operator(",");
   }
   expect_operator(")");
+}
+
+void Parser::parse_macro_body(std::string_view end, Macro* macro) {
   expect(TokenType::kBlockEnd, "'%}'");
-  macro->body = parse_body_outside_loops("endmacro");
-  in_macro_ = false;
+  Macro* const outer = std::exchange(macro_, macro);
+  macro->body = parse_body_outside_loops(end);
+  macro_ = outer;
+}
+
+MacroDefinition Parser::parse_macro() {
+  MacroDefinition statement;
+  auto macro = std::make_unique<Macro>();
+  statement.name = macro->symbol = symbol(macro->name = expect_name("a macro's name"));
+  parse_signature(macro.get());
+  parse_macro_body("endmacro", macro.get());
   statement.macro = std::move(macro);
+  return statement;
+}
+
+CallBlock Parser::parse_call_block() {
+  CallBlock statement;
+  auto caller = std::make_unique<Macro>();
+  caller->name = "caller";
+  if (is_operator("(")) parse_signature(caller.get());
+  statement.call = parse_expression();
+  if (!failed() && !std::holds_alternative<Call>(statement.call->node)) {
+    fail("the tag 'call' needs a call");
+  }
+  parse_macro_body("endcall", caller.get());
+  statement.caller = std::move(caller);
   return statement;
 }
 

@@ -56,13 +56,23 @@ class Parser {
   If parse_if();
   For parse_for();
   Statement::Node parse_set();
-  Statement::Node parse_set_block(const std::vector<Symbol>& targets);
+  Statement::Node parse_set_block(Target target);
   FilterBlock parse_filter_block();
   MacroDefinition parse_macro();
+  CallBlock parse_call_block();
+  With parse_with();
+  // Parses a macro's parameters, if there are brackets, and its body.
+  void parse_signature(Macro* macro);
+  void parse_macro_body(std::string_view end, Macro* macro);
+  ScopedBlock parse_named_block();
+  // Skips a tag that fails when it runs.
+  Unsupported parse_unsupported(std::string_view name);
   Statement::Node parse_loop_control(bool is_break);
   ScopedBlock parse_scoped_block(std::string_view end);
-  std::vector<Symbol> parse_targets();
-  Symbol parse_target();
+  // Parses one target or several, which in a `set` may be attributes.
+  Target parse_target(bool with_attributes);
+  Target parse_single_target(bool with_attributes);
+  Symbol parse_target_name();
   // Parses a body in which break and continue would leave more than a loop's pass.
   Block parse_body_outside_loops(std::string_view end);
 
@@ -91,6 +101,9 @@ class Parser {
   ExpressionPtr parse_filter(ExpressionPtr input);
   ExpressionPtr parse_test(ExpressionPtr input);
   bool begins_test_argument() const;
+  void note_none_test(const ExpressionPtr& tested);
+  // Keeps an error for a filter or test that does not exist.
+  void check_known(const Builtin* builtin, std::string_view kind, std::string_view name);
   Arguments parse_arguments();
   ExpressionPtr make(int line, Expression::Node node);
   ExpressionPtr constant(int line, Value::Data data);
@@ -101,9 +114,12 @@ class Parser {
   size_t at_ = 0;
   absl::Status status_;
   int nesting_ = 0;
-  int scopes_ = 0;  // loops and other blocks with variables of their own
-  int loops_ = 0;   // loops that break may leave
-  bool in_macro_ = false;
+  int loops_ = 0;  // loops that break may leave
+  // Errors about filters and tests that do not exist. One inside of a conditional is dropped at its
+  // end, because it may never run, and then fails only if it does.
+  std::vector<absl::Status> unknown_;
+  Macro* macro_ = nullptr;  // the innermost
+  bool asks_for_none_ = false;
   std::map<std::string, Symbol, std::less<>> symbols_;
   std::vector<std::string> names_;
 };

@@ -14,6 +14,8 @@ struct Conversion {
   bool has_key = false;
   bool left = false;
   bool zeros = false;
+  bool alternate = false;
+  char sign = '\0';  // '+' or ' ' before numbers that are not negative
   int64_t width = 0;
   int64_t precision = -1;
   char letter = '\0';  // '\0' = the format ends too early
@@ -72,8 +74,12 @@ class PercentFormat {
       at_ = end + 1;
       letter = next();
     }
-    for (; letter == '-' || letter == '0'; letter = next()) {
-      (letter == '-' ? conversion.left : conversion.zeros) = true;
+    for (; letter != '\0' && std::string_view("-0+ #").find(letter) != std::string_view::npos;
+         letter = next()) {
+      if (letter == '-') conversion.left = true;
+      if (letter == '0') conversion.zeros = true;
+      if (letter == '#') conversion.alternate = true;
+      if (letter == '+' || (letter == ' ' && conversion.sign == '\0')) conversion.sign = letter;
     }
     conversion.width = number(&letter);
     if (letter == '.') {
@@ -108,7 +114,7 @@ class PercentFormat {
       result_.append("%", trusted);
       return;
     }
-    if (std::string_view("srdifx").find(conversion.letter) == std::string_view::npos ||
+    if (std::string_view("srdiufFeEgGoxXc").find(conversion.letter) == std::string_view::npos ||
         conversion.letter == '\0') {
       runtime_.fail("a format has the unknown conversion ",
                     quoted(bytes_.substr(begin, at_ - begin)));
@@ -125,30 +131,48 @@ class PercentFormat {
       append_repr(runtime_, value, &text);
       return precise(conversion, text);
     }
-    if (!value.is_number()) {
+    if (conversion.letter == 'c' && value.is_text()) {
+      if (count_characters(value.text()->bytes()) == 1) return *value.text();
+      runtime_.fail("the conversion 'c' needs one character");
+      return text;
+    }
+    if (!value.is_number() && !value.is<BigInteger>()) {
       runtime_.fail("a format needs a number, not a value of type ", value.type_name());
       return text;
     }
+    return number_text(conversion, value);
+  }
+
+  // Formats a number by the rules of format specifications, which are the same but for these.
+  TaintedText number_text(const Conversion& conversion, const Value& value) {
     const double* real = value.as<double>();
-    const bool* truth = value.as<bool>();
-    const int64_t whole = real != nullptr ? 0 : truth != nullptr ? *truth : *value.as<int64_t>();
-    if (conversion.letter == 'f') {
-      const double number = real != nullptr ? *real : static_cast<double>(whole);
-      const int places = conversion.precision < 0 ? 6 : static_cast<int>(conversion.precision);
-      return {absl::StrFormat("%.*f", places, number), value.trusted()};
+    const bool whole =
+        std::string_view("diuoxXc").find(conversion.letter) != std::string_view::npos;
+    const bool truncates =
+        std::string_view("diu").find(conversion.letter) != std::string_view::npos;
+    if (whole && conversion.precision >= 0) {
+      runtime_.fail("a format of an integer has a precision, which is not supported");
+      return {};
     }
-    if (conversion.letter == 'x') {
-      if (real != nullptr || whole < 0) {
-        runtime_.fail("the conversion 'x' needs an integer that is not negative");
-        return text;
+    Value number = value;
+    if (real != nullptr && whole) {
+      if (!truncates) {
+        runtime_.fail("a format needs an integer");
+        return {};
       }
-      return {absl::StrFormat("%x", whole), value.trusted()};
+      if (!(std::abs(*real) < 0x1p63)) {
+        runtime_.fail("a number does not fit the 64 bits of an integer");
+        return {};
+      }
+      number = Value::integer(static_cast<int64_t>(*real), value.trusted());
     }
-    if (real != nullptr && !(std::abs(*real) < 0x1p63)) {
-      runtime_.fail("a number does not fit the 64 bits of an integer");
-      return text;
-    }
-    return {str_cat(real != nullptr ? static_cast<int64_t>(*real) : whole), value.trusted()};
+    std::string specification;
+    if (conversion.sign != '\0' && conversion.letter != 'c')
+      specification.push_back(conversion.sign);
+    if (conversion.alternate && whole) specification.push_back('#');
+    if (!whole && conversion.precision >= 0) specification += str_cat(".", conversion.precision);
+    specification.push_back(truncates ? 'd' : conversion.letter);
+    return formatted(runtime_, number, specification, value.trusted());
   }
 
   // Cuts the text of '%.3s' to that many characters.
@@ -165,9 +189,11 @@ class PercentFormat {
     const int64_t missing = conversion.width - static_cast<int64_t>(count_characters(text.bytes()));
     const auto pad = static_cast<size_t>(std::max<int64_t>(missing, 0));
     if (!runtime_.can_make(text.size() + pad)) return;
-    const bool number = conversion.letter != 's' && conversion.letter != 'r';
+    const bool number = std::string_view("src").find(conversion.letter) == std::string_view::npos;
     const bool zeros = conversion.zeros && number && !conversion.left;
-    const size_t sign = zeros && text.bytes().starts_with('-') ? 1 : 0;
+    const bool has_sign =
+        !text.empty() && std::string_view("+- ").find(text.bytes()[0]) != std::string_view::npos;
+    const size_t sign = zeros && has_sign ? 1 : 0;
     result_.append(text, 0, sign);
     if (!conversion.left) result_.append(std::string(pad, zeros ? '0' : ' '), trusted);
     result_.append(text, sign, text.size());

@@ -106,6 +106,17 @@ Value Runtime::sequence(Sequence::Type type, std::vector<Value> items, bool trus
   return Value(std::shared_ptr<const Sequence>(std::move(node)), trusted);
 }
 
+Value Runtime::group(const Value& key, std::vector<Value> items) {
+  auto node = std::make_shared<Sequence>();
+  node->type = Sequence::Type::kTuple;
+  node->is_group = true;
+  node->items = {key, list(std::move(items))};
+  for (const Value& item : node->items) node->depth = deeper(node->depth, item);
+  node->charge = MemoryCharge(&memory_, sizeof(Sequence) + kNodeBytes + 2 * sizeof(Value));
+  if (!accept(node->depth)) return Value();
+  return Value(std::shared_ptr<const Sequence>(std::move(node)), true);
+}
+
 Value Runtime::dict(std::vector<Dict::Entry> entries, bool trusted) {
   auto node = std::make_shared<Dict>();
   node->entries = std::move(entries);
@@ -134,6 +145,32 @@ Value Runtime::method(const Value& self, const Builtin* method) {
   node->charge = MemoryCharge(&memory_, sizeof(BoundMethod) + kNodeBytes);
   if (!accept(self.depth() + 1)) return Value();
   return Value(std::shared_ptr<const BoundMethod>(std::move(node)));
+}
+
+Value Runtime::macro(const Macro* macro, std::vector<std::pair<uint32_t, Value>> variables,
+                     bool in_scope) {
+  auto node = std::make_shared<BoundMacro>();
+  node->macro = macro;
+  node->in_scope = in_scope;
+  int depth = 0;
+  for (const auto& [symbol, value] : variables) depth = deeper(depth, value);
+  node->charge =
+      MemoryCharge(&memory_, sizeof(BoundMacro) + kNodeBytes +
+                                 variables.capacity() * (sizeof(Value) + sizeof(uint64_t)));
+  node->variables = std::move(variables);
+  if (!accept(depth)) return Value();
+  return Value(std::shared_ptr<const BoundMacro>(std::move(node)));
+}
+
+Value Runtime::cycle(std::vector<Value> items, bool is_joiner) {
+  auto node = std::make_shared<Cycle>();
+  int depth = 0;
+  for (const Value& item : items) depth = deeper(depth, item);
+  node->charge =
+      MemoryCharge(&memory_, sizeof(Cycle) + kNodeBytes + items.capacity() * sizeof(Value));
+  node->items = std::move(items);
+  node->is_joiner = is_joiner;
+  return accept(depth) ? Value(std::move(node)) : Value();
 }
 
 std::shared_ptr<Loop> Runtime::loop(std::shared_ptr<const Sequence> items) {

@@ -57,6 +57,8 @@ class Runtime {
     return this->text({std::string(bytes), trusted});
   }
   Value sequence(Sequence::Type type, std::vector<Value> items, bool trusted = false);
+  // Makes a pair of a key and the list of the items that have it.
+  Value group(const Value& key, std::vector<Value> items);
   Value list(std::vector<Value> items) { return sequence(Sequence::Type::kList, std::move(items)); }
   Value generator(std::vector<Value> items) {
     return sequence(Sequence::Type::kGenerator, std::move(items));
@@ -65,6 +67,8 @@ class Runtime {
   Value dict(std::vector<Dict::Entry> entries, bool trusted = false);
   Value name_space(std::vector<std::pair<std::string_view, Value>> attributes);
   Value method(const Value& self, const Builtin* method);
+  Value macro(const Macro* macro, std::vector<std::pair<uint32_t, Value>> variables, bool in_scope);
+  Value cycle(std::vector<Value> items, bool is_joiner);
   std::shared_ptr<Loop> loop(std::shared_ptr<const Sequence> items);
   // Counts the memory again after the text of `node` grew in place.
   void recharge(TextNode* node);

@@ -3,8 +3,8 @@
 #include <bit>
 #include <functional>
 
+#include "server/template/attribute_path.h"
 #include "server/template/builtin.h"
-#include "server/template/number_parsing.h"
 #include "server/template/text_operations.h"
 #include "server/template/value_format.h"
 #include "server/template/value_operations.h"
@@ -13,42 +13,6 @@ namespace deltaserve {
 namespace {
 
 using Items = std::shared_ptr<const Sequence>;
-
-// The path that an argument `attribute` names: "a", "a.b", "a.0", 3.
-class AttributePath {
- public:
-  // A null or none argument means the item itself. Fails for anything else than a text or an
-  // integer.
-  AttributePath(const BuiltinCall& call, const Value* path) {
-    if (path == nullptr || path->is_none()) return;
-    if (path->is<int64_t>()) {
-      parts_.push_back(*path);
-      return;
-    }
-    const TaintedText* text = call.as_text(*path);
-    if (text == nullptr) return;
-    const std::string_view bytes = text->bytes();
-    if (bytes.find(',') != std::string_view::npos) {
-      call.runtime.fail("several attributes at once are not supported: ", quoted(bytes));
-    }
-    for (const Span& span : split(call.runtime, bytes, ".", -1)) {
-      const std::string_view part = bytes.substr(span.begin, span.end - span.begin);
-      int64_t place = 0;
-      const bool digits = part.find_first_not_of("0123456789") == std::string_view::npos;
-      parts_.push_back(digits && parse_integer(part, 10, &place) == NumberError::kNone
-                           ? Value::integer(place)
-                           : call.runtime.text(part, true));
-    }
-  }
-
-  Value of(Runtime& runtime, Value item) const {
-    for (const Value& part : parts_) item = get_item(runtime, item, part, nullptr);
-    return item;
-  }
-
- private:
-  std::vector<Value> parts_;
-};
 
 // Returns the items of the value before '|' and checks the memory for a copy of the list.
 Items own_items(const BuiltinCall& call) {
@@ -117,9 +81,11 @@ Value join_filter(const BuiltinCall& call) {
 // Returns the arguments of map, select and the like without the first `skip` positional ones: the
 // arguments of the inner filter or test.
 CallArguments arguments_after(const CallArguments& arguments, size_t skip) {
-  return {{arguments.positional.begin() + static_cast<std::ptrdiff_t>(skip),
-           arguments.positional.end()},
-          arguments.named};
+  CallArguments rest;
+  rest.positional = {arguments.positional.begin() + static_cast<std::ptrdiff_t>(skip),
+                     arguments.positional.end()};
+  rest.named = arguments.named;
+  return rest;
 }
 
 Value map_attribute(const BuiltinCall& call, const Items& items) {
@@ -238,7 +204,38 @@ Value items_of_keyed(Runtime& runtime, std::vector<Keyed> keyed) {
   return runtime.list(std::move(items));
 }
 
+// Sorts by lists of keys, one for each path.
+Value sorted_by_all(const BuiltinCall& call, const std::vector<Value>& paths) {
+  const bool case_sensitive = call.flag(1, false);
+  std::vector<Keyed> keyed;
+  const Items items = own_items(call);
+  if (items == nullptr) return Value();
+  for (const Value& item : items->items) {
+    std::vector<Value> keys;
+    for (const Value& path : paths) {
+      keys.push_back(order_key(call, AttributePath(call, &path), item, case_sensitive));
+    }
+    if (call.runtime.failed()) return Value();
+    keyed.push_back({call.runtime.list(std::move(keys)), item});
+  }
+  sort_keyed(call.runtime, call.flag(0, false), &keyed);
+  return items_of_keyed(call.runtime, std::move(keyed));
+}
+
+// Returns the paths of "a,b.c"; none if the argument names one or none.
+std::vector<Value> several_paths(const BuiltinCall& call, const Value* argument) {
+  std::vector<Value> paths;
+  const TaintedText* text = argument == nullptr ? nullptr : argument->text();
+  if (text == nullptr || text->bytes().find(',') == std::string::npos) return paths;
+  for (const Span& span : split(call.runtime, text->bytes(), ",", -1)) {
+    paths.push_back(call.runtime.text(text->slice(span.begin, span.end)));
+  }
+  return paths;
+}
+
 Value sort_filter(const BuiltinCall& call) {
+  const std::vector<Value> paths = several_paths(call, call.arguments[2]);
+  if (!paths.empty()) return sorted_by_all(call, paths);
   std::vector<Keyed> keyed = keyed_items(call, call.arguments[2], call.flag(1, false));
   sort_keyed(call.runtime, call.flag(0, false), &keyed);
   return items_of_keyed(call.runtime, std::move(keyed));
@@ -314,7 +311,7 @@ Value items_filter(const BuiltinCall& call) {
     return call.runtime.fail("filter 'items' does not take ", call.self.type_name());
   }
   const Builtin* items = find_method(call.runtime, call.self, "items");
-  const Value pairs = call_builtin(call.runtime, *items, call.self, {});
+  const Value pairs = call_builtin(call.runtime, *items, call.self, CallArguments());
   return pairs.sequence() == nullptr ? Value() : call.runtime.generator(pairs.sequence()->items);
 }
 

@@ -25,6 +25,8 @@ using Block = std::vector<std::unique_ptr<Statement>>;
 struct Arguments {
   std::vector<ExpressionPtr> positional;
   std::vector<std::pair<std::string, ExpressionPtr>> named;
+  ExpressionPtr more_positional;  // of *list; null = none
+  ExpressionPtr more_named;       // of **dictionary; null = none
 };
 
 struct Constant {
@@ -96,13 +98,15 @@ struct Call {
   Arguments arguments;
 };
 struct FilterUse {
-  ExpressionPtr input;  // null: the output of a block
-  const Builtin* filter;
+  ExpressionPtr input;    // null: the output of a block
+  const Builtin* filter;  // null: there is none of this name, which fails when it runs
+  std::string name;
   Arguments arguments;
 };
 struct TestUse {
   ExpressionPtr input;
-  const Builtin* test;
+  const Builtin* test;  // null: there is none of this name, which fails when it runs
+  std::string name;
   bool negated;
   Arguments arguments;
 };
@@ -128,24 +132,27 @@ struct If {
   std::vector<std::pair<ExpressionPtr, Block>> branches;  // if, elif, elif ...
   Block otherwise;
 };
+// The place that a value is assigned to: a name, an attribute of a namespace, or several targets
+// into which the value is unpacked.
+struct Target {
+  Symbol symbol = 0;
+  std::string attribute;        // not empty: symbol.attribute
+  std::vector<Target> several;  // not empty: these
+};
 struct For {
-  std::vector<Symbol> targets;  // several: each item is unpacked
+  Target target;
   ExpressionPtr items;
   ExpressionPtr filter;  // null: all items
+  bool recursive = false;
   Block body;
   Block otherwise;
 };
 struct Set {
-  std::vector<Symbol> targets;  // several: the value is unpacked
-  ExpressionPtr value;
-};
-struct SetAttribute {  // {% set ns.name = value %}
-  Symbol object;
-  std::string name;
+  Target target;
   ExpressionPtr value;
 };
 struct SetBlock {  // {% set name %}body{% endset %}
-  Symbol target;
+  Target target;
   ExpressionPtr filter;  // null: none
   Block body;
 };
@@ -159,22 +166,39 @@ struct Macro {
     ExpressionPtr otherwise;  // null: undefined
   };
   std::string name;
+  Symbol symbol = 0;  // of the name; 0 = none
   std::vector<Parameter> parameters;
   Block body;
+  // The body names these, and so takes a caller or arguments beyond the parameters.
+  bool takes_caller = false;
+  bool takes_more_positional = false;
+  bool takes_more_named = false;
 };
 struct MacroDefinition {
   Symbol name;
   std::unique_ptr<const Macro> macro;
 };
+struct CallBlock {  // {% call(parameters) macro(arguments) %}body{% endcall %}
+  ExpressionPtr call;
+  std::unique_ptr<const Macro> caller;
+};
+struct With {
+  std::vector<std::pair<Target, ExpressionPtr>> variables;
+  Block body;
+};
+struct Unsupported {  // a tag that fails when it runs
+  std::string message;
+};
 struct Break {};
 struct Continue {};
-struct ScopedBlock {  // {% generation %}: only its scope matters here
+struct ScopedBlock {  // {% generation %} and {% autoescape %}: only their scope matters here
   Block body;
+  bool sees_globals_only = false;  // {% block %}
 };
 
 struct Statement {
-  using Node = std::variant<Data, Output, If, For, Set, SetAttribute, SetBlock, FilterBlock,
-                            MacroDefinition, Break, Continue, ScopedBlock>;
+  using Node = std::variant<Data, Output, If, For, Set, SetBlock, FilterBlock, MacroDefinition,
+                            CallBlock, With, Unsupported, Break, Continue, ScopedBlock>;
   int line;
   Node node;
 };
@@ -182,7 +206,11 @@ struct Statement {
 struct TemplateTree {
   Block body;
   std::vector<std::string> names;  // by symbol
-  Symbol loop;                     // of the name "loop"
+  Symbol loop;                     // of the name "loop", likewise the next three
+  Symbol caller;
+  Symbol varargs;
+  Symbol kwargs;
+  bool asks_for_none = false;  // it tests whether a message's content is none
 };
 
 }  // namespace deltaserve

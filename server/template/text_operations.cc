@@ -8,24 +8,75 @@ namespace {
 
 constexpr size_t kNowhere = std::string_view::npos;
 
-template <class Map>
-TaintedText mapped(const TaintedText& text, const Map& map) {
+// Replaces each character by what append(code, std::string*) writes for it.
+template <class Append>
+TaintedText mapped(const TaintedText& text, const Append& append) {
+  constexpr char32_t kReplacement = 0xfffd;
   TaintedText result;
   append_mapped(
       text,
       [&](const Character& from, std::string* instead) {
-        const char32_t to = map(from.code);
-        if (to == from.code) return false;
-        append_utf8(to, instead);
-        return true;
+        append(from.code, instead);
+        const bool same =
+            instead->size() == from.bytes && character_at(*instead, 0).code == from.code;
+        return !same && from.code != kReplacement;
       },
       &result);
   return result;
 }
 
 bool is_cased(char32_t code) {
-  return to_upper(code) != code || to_lower(code) != code;
+  return is_upper_letter(code) || is_lower_letter(code) || is_title_letter(code);
 }
+
+// Returns true for characters that do not end a word: accents, apostrophes, soft hyphens.
+bool is_ignored_between_letters(char32_t code) {
+  constexpr std::u32string_view kIgnored = U"'.:^`\u00a8\u00ad\u00af\u00b4\u00b7\u00b8\u2018\u2019";
+  return kIgnored.find(code) != kIgnored.npos || (code >= 0x2b0 && code <= 0x36f) ||
+         (code >= 0x200b && code <= 0x200f);
+}
+
+// Returns true if a capital sigma at `at` ends a word, where its lower case is another letter.
+bool ends_word(std::string_view text, size_t at, size_t bytes) {
+  size_t before = at;
+  bool letter_before = false;
+  while (before > 0 && !letter_before) {
+    before -= character_bytes_before(text, before);
+    const char32_t code = character_at(text, before).code;
+    letter_before = is_cased(code);
+    if (!letter_before && !is_ignored_between_letters(code)) return false;
+  }
+  if (!letter_before) return false;
+  for (size_t after = at + bytes; after < text.size();) {
+    const Character next = character_at(text, after);
+    if (is_cased(next.code)) return false;
+    if (!is_ignored_between_letters(next.code)) return true;
+    after += next.bytes;
+  }
+  return true;
+}
+
+// Implements str.lower for the characters of `text` in order. The state is the place in it.
+class Lowering {
+ public:
+  explicit Lowering(std::string_view text) : text_(text) {}
+  void operator()(char32_t code, std::string* out) {
+    constexpr char32_t kCapitalSigma = 0x3a3;
+    constexpr char32_t kFinalSigma = 0x3c2;
+    const size_t bytes = character_at(text_, at_).bytes;
+    if (code == kCapitalSigma && ends_word(text_, at_, bytes)) {
+      append_utf8(kFinalSigma, out);
+    } else {
+      append_lower(code, out);
+    }
+    at_ += bytes;
+  }
+  void skip() { at_ += character_at(text_, at_).bytes; }
+
+ private:
+  const std::string_view text_;
+  size_t at_ = 0;
+};
 
 bool begins_word(char32_t before) {
   return is_space(before) || before == '-' || before == '(' || before == '{' || before == '[' ||
@@ -115,31 +166,54 @@ std::vector<Span> split_at_spaces_from_right(Runtime& runtime, std::string_view 
 }  // namespace
 
 TaintedText upper(const TaintedText& text) {
-  return mapped(text, to_upper);
+  return mapped(text, append_upper);
 }
 
 TaintedText lower(const TaintedText& text) {
-  return mapped(text, to_lower);
+  Lowering lowering(text.bytes());
+  return mapped(text, [&](char32_t code, std::string* out) { lowering(code, out); });
+}
+
+TaintedText casefold(const TaintedText& text) {
+  return mapped(text, append_folded);
+}
+
+TaintedText swapcase(const TaintedText& text) {
+  Lowering lowering(text.bytes());
+  return mapped(text, [&](char32_t code, std::string* out) {
+    if (is_upper_letter(code)) return lowering(code, out);
+    lowering.skip();
+    is_lower_letter(code) ? append_upper(code, out) : append_utf8(code, out);
+  });
 }
 
 TaintedText capitalize(const TaintedText& text) {
   bool first = true;
-  return mapped(text, [&](char32_t code) {
-    return std::exchange(first, false) ? to_upper(code) : to_lower(code);
+  Lowering lowering(text.bytes());
+  return mapped(text, [&](char32_t code, std::string* out) {
+    if (!std::exchange(first, false)) return lowering(code, out);
+    lowering.skip();
+    append_title(code, out);
   });
 }
 
 TaintedText title(const TaintedText& text) {
   bool inside = false;
-  return mapped(text, [&](char32_t code) {
-    return std::exchange(inside, is_cased(code)) ? to_lower(code) : to_upper(code);
+  Lowering lowering(text.bytes());
+  return mapped(text, [&](char32_t code, std::string* out) {
+    if (std::exchange(inside, is_cased(code))) return lowering(code, out);
+    lowering.skip();
+    append_title(code, out);
   });
 }
 
 TaintedText title_words(const TaintedText& text) {
   bool begins = true;
-  return mapped(text, [&](char32_t code) {
-    return std::exchange(begins, begins_word(code)) ? to_upper(code) : to_lower(code);
+  Lowering lowering(text.bytes());
+  return mapped(text, [&](char32_t code, std::string* out) {
+    if (!std::exchange(begins, begins_word(code))) return lowering(code, out);
+    lowering.skip();
+    append_upper(code, out);
   });
 }
 
@@ -186,6 +260,21 @@ int64_t count_occurrences(std::string_view text, std::string_view wanted) {
     ++count;
   }
   return count;
+}
+
+TaintedText padded(Runtime& runtime, const TaintedText& text, const TaintedText& fill,
+                   int64_t width, Padding padding) {
+  const auto size = static_cast<int64_t>(count_characters(text.bytes()));
+  const int64_t missing = std::max<int64_t>(width - size, 0);
+  if (!runtime.can_make(text.size() + static_cast<size_t>(missing) * fill.size())) return {};
+  int64_t before = 0;
+  if (padding == Padding::kBefore) before = missing;
+  if (padding == Padding::kAround) before = missing / 2 + (missing & width & 1);
+  TaintedText result;
+  for (int64_t i = 0; i < before; ++i) result.append(fill);
+  result.append(text);
+  for (int64_t i = before; i < missing; ++i) result.append(fill);
+  return result;
 }
 
 TaintedText strip(Runtime& runtime, const TaintedText& text,

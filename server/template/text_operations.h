@@ -36,12 +36,29 @@ void append_mapped(const TaintedText& text, const Replace& replace, TaintedText*
 
 TaintedText upper(const TaintedText& text);
 TaintedText lower(const TaintedText& text);
+TaintedText casefold(const TaintedText& text);
+TaintedText swapcase(const TaintedText& text);
 // Implements str.capitalize: the first character is upper case, the rest lower case.
 TaintedText capitalize(const TaintedText& text);
 // Implements str.title: upper case after every character without a case.
 TaintedText title(const TaintedText& text);
 // Implements the `title` filter: upper case only after white space and ( { [ < -.
 TaintedText title_words(const TaintedText& text);
+// Implement str.isupper, islower, istitle, isspace, isalpha, isalnum, isdecimal, isdigit,
+// isnumeric, isprintable, isascii and isidentifier.
+bool is_upper_text(std::string_view text);
+bool is_lower_text(std::string_view text);
+bool is_title_text(std::string_view text);
+bool is_space_text(std::string_view text);
+bool is_alphabetic_text(std::string_view text);
+bool is_alphanumeric_text(std::string_view text);
+bool is_decimal_text(std::string_view text);
+bool is_digit_text(std::string_view text);
+bool is_numeric_text(std::string_view text);
+bool is_printable_text(std::string_view text);
+bool is_ascii_text(std::string_view text);
+bool is_identifier(std::string_view text);
+
 TaintedText escape_html(const TaintedText& text);
 TaintedText reversed(const TaintedText& text);
 
@@ -50,6 +67,12 @@ TaintedText reversed(const TaintedText& text);
 size_t find_bytes(std::string_view text, std::string_view wanted, size_t from = 0);
 // Implements str.count.
 int64_t count_occurrences(std::string_view text, std::string_view wanted);
+
+enum class Padding { kBefore, kBehind, kAround };
+// Pads a text to `width` characters; around it, an odd one stands as Python's str.center puts it.
+// The caller has checked the width; the padding has the trust of `fill`, which is one character.
+TaintedText padded(Runtime& runtime, const TaintedText& text, const TaintedText& fill,
+                   int64_t width, Padding padding);
 
 // Removes `characters` from both ends, or white space if there are none.
 TaintedText strip(Runtime& runtime, const TaintedText& text,

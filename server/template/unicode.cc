@@ -4,16 +4,13 @@
 #include <iterator>
 
 #include "server/template/case_table.h"
+#include "server/template/long_case_table.h"
+#include "server/template/unicode_classes.h"
 
 namespace deltaserve {
 namespace {
 
 constexpr char32_t kReplacement = 0xfffd;
-
-struct CodeRange {
-  char32_t first;
-  char32_t last;
-};
 
 // Assigned characters beyond ASCII for which str.isprintable is false: categories Cc, Cf, Co, Cs,
 // Zl, Zp, Zs.
@@ -42,6 +39,36 @@ char32_t map_case(const CaseRange (&table)[kSize], char32_t code) {
   const CaseRange* range = find_range(table, code);
   if (range == nullptr || (code - range->first) % range->stride != 0) return code;
   return static_cast<char32_t>(static_cast<int32_t>(code) + range->offset);
+}
+
+char32_t single_upper(char32_t code) {
+  if (code < 0x80) return code >= 'a' && code <= 'z' ? code - 32 : code;
+  return map_case(kUpperCase, code);
+}
+
+char32_t single_lower(char32_t code) {
+  if (code < 0x80) return code >= 'A' && code <= 'Z' ? code + 32 : code;
+  return map_case(kLowerCase, code);
+}
+
+// Appends the text of a table and returns true if it has the character.
+template <size_t kSize>
+bool append_from(const CaseText (&table)[kSize], char32_t code, std::string* text) {
+  const auto* place =
+      std::lower_bound(std::begin(table), std::end(table), code,
+                       [](const CaseText& entry, char32_t value) { return entry.code < value; });
+  if (place == std::end(table) || place->code != code) return false;
+  *text += place->text;
+  return true;
+}
+
+template <size_t kSize>
+bool is_in(const CodeRange (&table)[kSize], char32_t code) {
+  return find_range(table, code) != nullptr;
+}
+
+bool is_ascii_digit(char32_t code) {
+  return code >= '0' && code <= '9';
 }
 
 bool is_continuation(char byte) {
@@ -121,14 +148,56 @@ bool is_printable(char32_t code) {
   return find_range(kUnprintable, code) == nullptr;
 }
 
-char32_t to_upper(char32_t code) {
-  if (code < 0x80) return code >= 'a' && code <= 'z' ? code - 32 : code;
-  return map_case(kUpperCase, code);
+bool is_alphabetic(char32_t code) {
+  if (code < 0x80) return single_upper(code) != code || single_lower(code) != code;
+  return is_in(kAlphabetic, code);
 }
 
-char32_t to_lower(char32_t code) {
-  if (code < 0x80) return code >= 'A' && code <= 'Z' ? code + 32 : code;
-  return map_case(kLowerCase, code);
+bool is_decimal(char32_t code) {
+  return is_ascii_digit(code) || (code >= 0x80 && is_in(kDecimal, code));
+}
+
+bool is_digit_character(char32_t code) {
+  return is_ascii_digit(code) || (code >= 0x80 && is_in(kDigit, code));
+}
+
+bool is_numeric(char32_t code) {
+  return is_ascii_digit(code) || (code >= 0x80 && is_in(kNumeric, code));
+}
+
+bool is_title_letter(char32_t code) {
+  return code >= 0x80 && is_in(kTitleLetters, code);
+}
+
+bool is_upper_letter(char32_t code) {
+  if (is_in(kSingleUpperLetters, code)) return true;
+  const bool is_long = code == 0x130;  // the only one whose lower case has several characters
+  return (is_long || single_lower(code) != code) && !is_title_letter(code);
+}
+
+bool is_lower_letter(char32_t code) {
+  if (is_in(kSingleLowerLetters, code)) return true;
+  std::string upper;
+  if (code >= 0x80 && append_from(kLongUpperCase, code, &upper)) return !is_title_letter(code);
+  return single_upper(code) != code && !is_title_letter(code);
+}
+
+void append_upper(char32_t code, std::string* text) {
+  if (code < 0x80 || !append_from(kLongUpperCase, code, text))
+    append_utf8(single_upper(code), text);
+}
+
+void append_lower(char32_t code, std::string* text) {
+  if (code < 0x80 || !append_from(kLongLowerCase, code, text))
+    append_utf8(single_lower(code), text);
+}
+
+void append_title(char32_t code, std::string* text) {
+  if (code < 0x80 || !append_from(kTitleCase, code, text)) append_upper(code, text);
+}
+
+void append_folded(char32_t code, std::string* text) {
+  if (code < 0x80 || !append_from(kFoldedCase, code, text)) append_lower(code, text);
 }
 
 Span trimmed(std::string_view text, bool left, bool right) {

@@ -23,9 +23,21 @@ void append_utf8(char32_t code, std::string* text);
 // Implement str.isspace and str.isprintable.
 bool is_space(char32_t code);
 bool is_printable(char32_t code);
-// Map one character to one character: letters whose upper case is longer, such as U+00DF, stay.
-char32_t to_upper(char32_t code);
-char32_t to_lower(char32_t code);
+// Implement str.isalpha, isdecimal, isdigit, isnumeric, isupper and islower for one character, and
+// its category Lt.
+bool is_alphabetic(char32_t code);
+bool is_decimal(char32_t code);
+bool is_digit_character(char32_t code);
+bool is_numeric(char32_t code);
+bool is_upper_letter(char32_t code);
+bool is_lower_letter(char32_t code);
+bool is_title_letter(char32_t code);
+
+// Append the character in another case, which may be several characters: U+00DF becomes "SS".
+void append_upper(char32_t code, std::string* text);
+void append_lower(char32_t code, std::string* text);
+void append_title(char32_t code, std::string* text);
+void append_folded(char32_t code, std::string* text);
 
 // The range [begin, end) of `text` without surrounding white space.
 struct Span {

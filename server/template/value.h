@@ -1,11 +1,13 @@
-// The values of a template: Python's, as far as templates see them. All except namespaces and loops
-// are immutable and shared; a namespace belongs to its render, so that values form no cycles.
+// The values of a template: Python's, as far as templates see them. All except namespaces, loops
+// and the counters of cycler() and joiner() are immutable and shared; a namespace belongs to its
+// render, so that values form no cycles.
 #pragma once
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -14,9 +16,12 @@
 
 namespace deltaserve {
 
+struct BoundMacro;
 struct BoundMethod;
 struct Builtin;
+struct Cycle;
 struct Dict;
+struct For;
 struct Loop;
 struct Macro;
 struct Namespace;
@@ -36,12 +41,19 @@ struct Undefined {
 
 struct None {};
 
+// An integer of a request that needs all 64 bits. It can be printed and compared, not computed
+// with.
+struct BigInteger {
+  uint64_t value = 0;
+};
+
 class Value {
  public:
   using Data = std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<TextNode>,
                             std::shared_ptr<const Sequence>, std::shared_ptr<const Dict>,
-                            Namespace*, const Builtin*, const Macro*,
-                            std::shared_ptr<const BoundMethod>, std::shared_ptr<const Loop>>;
+                            Namespace*, const Builtin*, std::shared_ptr<const BoundMacro>,
+                            std::shared_ptr<const BoundMethod>, std::shared_ptr<Loop>,
+                            std::shared_ptr<Cycle>, BigInteger>;
 
   Value() = default;  // undefined
   // `trusted` applies to the characters that the value itself prints: digits, "True", a list's
@@ -89,11 +101,17 @@ struct Sequence {
   Type type = Type::kList;
   std::vector<Value> items;
   int depth = 1;
-  mutable bool consumed = false;  // for a generator, which can be iterated once
+  bool is_group = false;          // a pair that groupby made, with the attributes grouper and list
+  mutable bool consumed = false;  // for a generator, which is empty when it is iterated again
   MemoryCharge charge;
 };
 
-// A dictionary that keeps insertion order. Keys are texts and unique.
+// Orders the keys of dictionaries: numbers (1, 1.0 and true are equal), texts, none, tuples.
+int compare_keys(const Value& a, const Value& b);
+// Returns true for values that can be keys.
+bool can_be_key(const Value& value);
+
+// A dictionary that keeps insertion order. Keys are unique.
 struct Dict {
   struct Entry {
     Value key;
@@ -106,6 +124,7 @@ struct Dict {
 
   // Returns null if there is no such key.
   const Value* find(std::string_view key) const;
+  const Value* find(const Value& key) const;
   // Sorts the keys for find(). Among entries with equal keys the first place and the last value
   // remain.
   void build_index();
@@ -122,9 +141,29 @@ struct BoundMethod {
   MemoryCharge charge;
 };
 
+// A macro with the variables that it sees where it is defined.
+struct BoundMacro {
+  const Macro* macro = nullptr;
+  std::vector<std::pair<uint32_t, Value>> variables;  // by symbol
+  bool in_scope = false;                              // it is defined inside of a scope
+  MemoryCharge charge;
+};
+
 struct Loop {
   std::shared_ptr<const Sequence> items;
   size_t index = 0;
+  int depth0 = 0;  // how many loops of the same `recursive` statement are around this one
+  // The statement, for `recursive` loops; null for others and after the loop.
+  const For* statement = nullptr;
+  std::vector<Value> changed;  // the arguments of the last loop.changed()
+  MemoryCharge charge;
+};
+
+// The object that cycler() and joiner() return.
+struct Cycle {
+  std::vector<Value> items;  // of a joiner: the text between items
+  size_t index = 0;
+  bool is_joiner = false;
   MemoryCharge charge;
 };
 

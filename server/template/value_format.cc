@@ -17,6 +17,7 @@ std::optional<std::string> plain_text(const Value& value) {
   if (value.is_none()) return "None";
   if (const bool* truth = value.as<bool>()) return *truth ? "True" : "False";
   if (const int64_t* number = value.as<int64_t>()) return str_cat(*number);
+  if (const BigInteger* number = value.as<BigInteger>()) return str_cat(number->value);
   if (const double* number = value.as<double>()) return float_text(*number);
   return std::nullopt;
 }
@@ -172,19 +173,30 @@ class JsonWriter {
     out_->append("]", value.trusted());
   }
 
+  // Writes a number, true or none as a key, which in JSON is a text.
+  void write_key(const Value& key) {
+    if (key.is_text()) return write_text(*key.text());
+    const std::optional<std::string> plain = json_text(key);
+    if (!plain) {
+      runtime_.fail("tojson cannot write a key of type ", key.type_name());
+      return;
+    }
+    append(runtime_, str_cat("\"", *plain, "\""), key.trusted(), out_);
+  }
+
   void write_dict(const Value& value, size_t level) {
     std::vector<const Dict::Entry*> entries;
     if (!runtime_.can_make(value.dict()->entries.size() * sizeof(Dict::Entry*))) return;
     for (const Dict::Entry& entry : value.dict()->entries) entries.push_back(&entry);
     if (style_.sort_keys) {
       std::stable_sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) {
-        return a->key.text()->bytes() < b->key.text()->bytes();
+        return compare_keys(a->key, b->key) < 0;
       });
     }
     out_->append("{", value.trusted());
     for (size_t i = 0; i < entries.size() && !runtime_.failed(); ++i) {
       begin_item(i == 0, value, level + 1);
-      write_text(*entries[i]->key.text());
+      write_key(entries[i]->key);
       append_separator(style_.key_separator, value);
       write(entries[i]->value, level + 1);
     }

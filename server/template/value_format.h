@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "server/template/builtin.h"
 #include "server/template/runtime.h"
 
 namespace deltaserve {
@@ -27,8 +28,16 @@ struct JsonStyle {
 
 void append_json(Runtime& runtime, const Value& value, const JsonStyle& style, TaintedText* out);
 
+// Implements str.format: fields by position and name, attributes and items of them, !r and !s, and
+// the format specifications of texts and numbers.
+Value brace_format(Runtime& runtime, const TaintedText& format, const CallArguments& arguments);
+
+// Returns `value` as Python's format(value, specification) does, for texts and numbers.
+TaintedText formatted(Runtime& runtime, const Value& value, std::string_view specification,
+                      bool trusted);
+
 // Returns format % arguments, where the arguments are a tuple, a dictionary or one value. Supports
-// %s, %r, %d, %i, %f, %x and %%, with a width, the flags 0 and -, and for %f a precision.
+// Python's conversions but %a, with its flags, a width and a precision.
 Value percent_format(Runtime& runtime, const TaintedText& format, const Value& arguments);
 
 }  // namespace deltaserve

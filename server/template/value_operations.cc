@@ -20,6 +20,9 @@ bool is_tuple(const Value& value) {
 std::optional<long double> number_of(const Value& value) {
   if (const bool* truth = value.as<bool>()) return *truth ? 1 : 0;
   if (const int64_t* number = value.as<int64_t>()) return static_cast<long double>(*number);
+  if (const BigInteger* number = value.as<BigInteger>()) {
+    return static_cast<long double>(number->value);
+  }
   if (const double* number = value.as<double>()) return *number;
   return std::nullopt;
 }
@@ -35,7 +38,7 @@ bool equal_items(Runtime& runtime, const Sequence& a, const Sequence& b) {
 bool equal_entries(Runtime& runtime, const Dict& a, const Dict& b) {
   if (a.entries.size() != b.entries.size()) return false;
   for (const Dict::Entry& entry : a.entries) {
-    const Value* other = b.find(entry.key.text()->bytes());
+    const Value* other = b.find(entry.key);
     if (other == nullptr || !equal(runtime, entry.value, *other)) return false;
   }
   return true;
@@ -166,7 +169,7 @@ bool truthy(const Value& value) {
 // Recursion is at most value_depth deep, as in compare().
 bool equal(Runtime& runtime, const Value& a, const Value& b) {
   if (!runtime.spend(1)) return false;
-  if (a.is_number() && b.is_number()) return *number_of(a) == *number_of(b);
+  if (number_of(a) && number_of(b)) return *number_of(a) == *number_of(b);
   if (a.data().index() != b.data().index()) return false;
   if (a.is_undefined() || a.is_none()) return true;
   if (a.is_text()) {
@@ -177,14 +180,19 @@ bool equal(Runtime& runtime, const Value& a, const Value& b) {
   if (a.dict() != nullptr) return equal_entries(runtime, *a.dict(), *b.dict());
   if (a.sequence() != nullptr) return a.sequence() == b.sequence();
   if (const auto* space = a.as<Namespace*>()) return *space == *b.as<Namespace*>();
-  if (const auto* macro = a.as<const Macro*>()) return *macro == *b.as<const Macro*>();
+  if (const auto* macro = a.as<std::shared_ptr<const BoundMacro>>()) {
+    return *macro == *b.as<std::shared_ptr<const BoundMacro>>();
+  }
+  if (const auto* cycle = a.as<std::shared_ptr<Cycle>>()) {
+    return *cycle == *b.as<std::shared_ptr<Cycle>>();
+  }
   if (const auto* function = a.as<const Builtin*>()) return *function == *b.as<const Builtin*>();
   return false;
 }
 
 std::partial_ordering compare(Runtime& runtime, const Value& a, const Value& b) {
   if (!runtime.spend(1)) return std::partial_ordering::unordered;
-  if (a.is_number() && b.is_number()) return *number_of(a) <=> *number_of(b);
+  if (number_of(a) && number_of(b)) return *number_of(a) <=> *number_of(b);
   if (a.is_text() && b.is_text()) {
     if (!runtime.spend_bytes(std::min(a.text()->size(), b.text()->size()))) {
       return std::partial_ordering::unordered;
@@ -212,7 +220,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
     if (item.dict() != nullptr || (item.sequence() != nullptr && !is_tuple(item))) {
       runtime.fail("a value of type ", item.type_name(), " cannot be a dictionary's key");
     }
-    return item.is_text() && dict->find(item.text()->bytes()) != nullptr;
+    return dict->find(item) != nullptr;
   }
   if (container.sequence() == nullptr) {
     runtime.fail("'in' needs a text, list or dictionary after it, not ", container.type_name());
@@ -230,7 +238,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
 std::shared_ptr<const Sequence> items_of(Runtime& runtime, const Value& value) {
   if (const Sequence* sequence = value.sequence()) {
     if (sequence->type == Sequence::Type::kGenerator) {
-      if (sequence->consumed) runtime.fail("a generator is used twice; use |list before");
+      if (sequence->consumed) return hold(runtime.list({}));
       sequence->consumed = true;
     }
     return runtime.failed() ? nullptr : hold(value);

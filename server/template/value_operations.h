@@ -23,7 +23,7 @@ Value arithmetic(Runtime& runtime, Arithmetic operation, Value a, const Value& b
 Value negative(Runtime& runtime, const Value& value);
 
 // Returns what a `for` iterates over: items, keys, characters; nothing for undefined. Null if it
-// fails. A generator can be iterated once.
+// fails. A generator that was iterated before has no items left.
 std::shared_ptr<const Sequence> items_of(Runtime& runtime, const Value& value);
 
 // Implement object[index] and object.name with Jinja's order: item before attribute, or the

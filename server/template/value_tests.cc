@@ -24,10 +24,10 @@ bool is_string(const Value& value) {
   return value.is_text();
 }
 bool is_number(const Value& value) {
-  return value.is_number();
+  return value.is_number() || value.is<BigInteger>();
 }
 bool is_integer(const Value& value) {
-  return value.is<int64_t>();
+  return value.is<int64_t>() || value.is<BigInteger>();
 }
 bool is_float(const Value& value) {
   return value.is<double>();
@@ -52,13 +52,12 @@ bool is_sequence(const Value& value) {
 }
 
 bool is_iterable(const Value& value) {
-  return value.sequence() != nullptr || is_sequence(value) ||
-         value.is<std::shared_ptr<const Loop>>();
+  return value.sequence() != nullptr || is_sequence(value) || value.is<std::shared_ptr<Loop>>();
 }
 
 bool is_callable(const Value& value) {
-  return value.is<const Builtin*>() || value.is<const Macro*>() || value.is_undefined() ||
-         value.is<std::shared_ptr<const BoundMethod>>();
+  return value.is<const Builtin*>() || value.is<std::shared_ptr<const BoundMacro>>() ||
+         value.is_undefined() || value.is<std::shared_ptr<const BoundMethod>>();
 }
 
 Value remainder_of(const BuiltinCall& call, const Value& divisor) {
@@ -124,19 +123,20 @@ Value is_same(const BuiltinCall& call) {
   return call.runtime.fail("test 'sameas' compares only none, booleans, lists and dictionaries");
 }
 
-// Implement str.isupper and str.islower: there are letters, and all have this case.
-template <char32_t (*kToCase)(char32_t), char32_t (*kToOther)(char32_t)>
-Value has_case(const BuiltinCall& call) {
+template <bool (*kTest)(std::string_view)>
+Value test_text(const BuiltinCall& call) {
   const TaintedText text = call.self_text();
-  if (!call.runtime.spend_bytes(text.size())) return Value();
-  bool found = false;
-  for (size_t i = 0; i < text.size();) {
-    const Character character = character_at(text.bytes(), i);
-    if (kToCase(character.code) != character.code) return Value::boolean(false);
-    found = found || kToOther(character.code) != character.code;
-    i += character.bytes;
-  }
-  return Value::boolean(found);
+  if (!call.runtime.spend_bytes(4 * text.size())) return Value();
+  return Value::boolean(kTest(text.bytes()));
+}
+
+template <const Builtin* (*kFind)(std::string_view)>
+Value has_builtin(const BuiltinCall& call) {
+  return Value::boolean(call.self.is_text() && kFind(call.self.text()->bytes()) != nullptr);
+}
+
+bool never(const Value&) {
+  return false;
 }
 
 constexpr std::string_view kTest = "test";
@@ -176,8 +176,11 @@ constexpr Builtin kTests[] = {
     {kTest, "<=", is_less_or_equal, {"other"}, 1},
     {kTest, "in", is_in, {"seq"}, 1},
     {kTest, "sameas", is_same, {"other"}, 1},
-    {kTest, "upper", has_case<to_upper, to_lower>},
-    {kTest, "lower", has_case<to_lower, to_upper>},
+    {kTest, "upper", test_text<is_upper_text>},
+    {kTest, "lower", test_text<is_lower_text>},
+    {kTest, "filter", has_builtin<find_filter>},
+    {kTest, "test", has_builtin<find_test>},
+    {kTest, "escaped", test_value<never>},  // nothing is marked as escaped
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Fuzzes config.json, and generation_config.json with tokenizer_config.json: one text, read as
+// Fuzzes config.json, generation_config.json and the settings of a tokenizer: one text, read as
 // each.
 #include <cstdint>
 #include <string_view>
@@ -49,6 +49,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const std::string_view json(reinterpret_cast<const char*>(bytes), size);
   const auto config = deltaserve::parse_model_config(json, "config.json");
   if (config.ok()) follow(*config);
-  (void)deltaserve::parse_generation_defaults(json, json);
+  (void)deltaserve::parse_generation_eos(json);
+  deltaserve::TokenizerFiles files;
+  files.tokenizer_config = files.special_tokens_map = files.added_tokens = json;
+  (void)deltaserve::parse_tokenizer_settings(files);
   return 0;
 }

@@ -20,7 +20,7 @@ TEST(ModelFolder, OpensTheBundledModel) {
   EXPECT_EQ(folder->config.layers[0].mixer.kind, MixerKind::kQDelta);
   EXPECT_EQ(folder->config.eos_token_ids, (std::vector<int32_t>{2, 5}));  // from generation_config
   EXPECT_TRUE(folder->config.warnings.empty());
-  EXPECT_TRUE(folder->defaults.add_bos_token);
+  EXPECT_TRUE(folder->settings.add_bos_token);
   ASSERT_NE(folder->tokenizer, nullptr);
   EXPECT_EQ(folder->tokenizer->size(), 4096);
 }

@@ -7,18 +7,54 @@
 #define DELTASERVE_KERNELS_CPU_MATH_INL_H_
 #endif
 
+#include <limits>
+
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/base/dense-inl.h"
+#include "kernels/mixer/gates.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
 namespace HWY_NAMESPACE {
 
-// x / (1 + e^-x). e^-x overflows to infinity below -88, where the quotient rightly is -0.
+// e^x of every float. The library's Exp is right up to 104, where the result has long been
+// infinite, and returns 0 for NaN, which is kept here.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V exp_of(D d, V x) {
+  const V power = hn::Exp(d, hn::Min(x, hn::Set(d, 104.0f)));
+  return hn::IfThenElse(hn::IsNaN(x), x, power);
+}
+
+// Replaces `usual`, a value of silu or sigmoid, where e^-x overflows: there 1 / (1 + e^-x) is e^x
+// to the last bit, which is multiplied by `factor`. NaN stays NaN. Hardly any row has such an x.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V with_far_below(D d, V x, V factor, V usual) {
+  const auto in_range = hn::Ge(x, hn::Set(d, kLeastExpArgument));
+  if (HWY_LIKELY(hn::AllTrue(d, in_range))) return usual;
+  const V far_below = hn::Mul(factor, exp_of(d, x));
+  return hn::IfThenElse(in_range, usual, far_below);
+}
+
+// 1 / (1 + e^-x)
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V sigmoid(D d, V x) {
+  const V one = hn::Set(d, 1.0f);
+  return with_far_below(d, x, one, hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(x)))));
+}
+
+// x / (1 + e^-x), and its limit -0 for negative infinity.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V silu(D d, V x) {
-  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), hn::Exp(d, hn::Neg(x))));
+  const V usual = hn::Div(x, hn::Add(hn::Set(d, 1.0f), hn::Exp(d, hn::Neg(x))));
+  const V lowest = hn::Set(d, std::numeric_limits<float>::lowest());
+  return with_far_below(d, x, hn::IfThenElse(hn::Lt(x, lowest), lowest, x), usual);
+}
+
+// log(1 + e^x) without overflow. e^-|x| keeps NaN, which the maximum may lose.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V softplus(D d, V x) {
+  return hn::Add(hn::Max(x, hn::Zero(d)), hn::Log1p(d, exp_of(d, hn::Neg(hn::Abs(x)))));
 }
 
 // Calls body(d, i) for the vectors of `n` floats, whole ones first, then one float at a time. An

@@ -26,27 +26,16 @@ void RmsNormRow(const float* x, const float* weight, float eps, int64_t n, float
   });
 }
 
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V sigmoid(D d, V x) {
-  return hn::Div(hn::Set(d, 1.0f), hn::Add(hn::Set(d, 1.0f), hn::Exp(d, hn::Neg(x))));
-}
-
-// log(1 + e^x) without overflow.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V softplus(D d, V x) {
-  return hn::Add(hn::Max(x, hn::Zero(d)), hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(x)))));
-}
-
+// NaN stays NaN.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V activate(D d, Activation act, V x) {
   const V zero = hn::Zero(d);
   switch (act) {
     case Activation::kNone: return x;
     case Activation::kSilu: return silu(d, x);
-    case Activation::kRelu: return hn::Max(x, zero);
+    case Activation::kRelu: return hn::IfThenElse(hn::Le(x, zero), zero, x);
     case Activation::kEluPlusOne:
-      return hn::IfThenElse(hn::Gt(x, zero), hn::Add(x, hn::Set(d, 1.0f)),
-                            hn::Exp(d, hn::Min(x, zero)));
+      return hn::IfThenElse(hn::Gt(x, zero), hn::Add(x, hn::Set(d, 1.0f)), exp_of(d, x));
     case Activation::kSigmoid: return sigmoid(d, x);
   }
   return x;
@@ -127,7 +116,8 @@ void DecayGateRow(DecayGate gate, const float* x, const float* bias, float rate,
       log_decay = hn::Mul(hn::Set(d, bound), sigmoid(d, hn::Mul(hn::Set(d, rate), logit)));
     } else {  // log(sigmoid(x)) = -softplus(-x)
       log_decay = hn::Mul(hn::Set(d, -kLogSigmoidFactor), softplus(d, hn::Neg(logit)));
-      log_decay = hn::Max(log_decay, hn::Set(d, bound));
+      const auto least = hn::Set(d, bound);
+      log_decay = hn::IfThenElse(hn::Lt(log_decay, least), least, log_decay);
     }
     hn::StoreU(log_decay, d, g + i);
   });
@@ -136,7 +126,7 @@ void DecayGateRow(DecayGate gate, const float* x, const float* bias, float rate,
 void DecayedSumRow(const float* g, int64_t num_g, const float* add, int64_t n, float* sum) {
   const float decay = num_g == 1 ? std::exp(g[0]) : 1.0f;
   for_each_vector(n, [=](auto d, int64_t i) HWY_ATTR {
-    const auto a = num_g > 1 ? hn::Exp(d, hn::LoadU(d, g + i)) : hn::Set(d, decay);
+    const auto a = num_g > 1 ? exp_of(d, hn::LoadU(d, g + i)) : hn::Set(d, decay);
     const auto term = add == nullptr ? hn::Set(d, 1.0f) : hn::LoadU(d, add + i);
     hn::StoreU(hn::MulAdd(a, hn::LoadU(d, sum + i), term), d, sum + i);
   });
@@ -151,7 +141,7 @@ void PreconditionRow(const cpu::PreconditionArgs& args, const float* k, int64_t 
     hn::StoreU(sum, d, squares + i);
     const auto r = hn::Sub(hn::Log(d, hn::Add(sum, hn::Set(d, args.eps))), hn::Set(d, args.center));
     const auto squashed = hn::Div(r, hn::Add(hn::Set(d, 1.0f), hn::Abs(r)));
-    hn::StoreU(hn::Exp(d, hn::Mul(hn::Set(d, -args.log_squash), squashed)), d, multiplier + i);
+    hn::StoreU(exp_of(d, hn::Mul(hn::Set(d, -args.log_squash), squashed)), d, multiplier + i);
   });
 }
 

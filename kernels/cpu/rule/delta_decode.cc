@@ -66,7 +66,7 @@ HWY_INLINE void step_rows(Format format, const DecodeVectors& t, const float* va
 HWY_INLINE void decay_channels(const Token& token, int64_t key_dim, float* decays, float* erase,
                                float* read) {
   for_each_vector(key_dim, [=](auto d, int64_t i) HWY_ATTR {
-    const auto decay = hn::Exp(d, hn::LoadU(d, token.g + i));
+    const auto decay = exp_of(d, hn::LoadU(d, token.g + i));
     hn::StoreU(decay, d, decays + i);
     hn::StoreU(hn::Mul(decay, hn::LoadU(d, erase + i)), d, erase + i);
     hn::StoreU(hn::Mul(decay, hn::LoadU(d, read + i)), d, read + i);

@@ -70,7 +70,7 @@ HWY_INLINE void pairwise_decay(const double* log_decay, int64_t n, float* decay)
     for (int64_t j = 0; j <= i; ++j) row[j] = static_cast<float>(log_decay[i] - log_decay[j]);
     std::fill(row + i + 1, row + kChunk, 0.0f);
     for (int64_t j = 0; j <= i; j += lanes()) {
-      hn::StoreU(hn::Exp(d, hn::LoadU(d, row + j)), d, row + j);
+      hn::StoreU(exp_of(d, hn::LoadU(d, row + j)), d, row + j);
     }
   }
 }
@@ -159,7 +159,7 @@ HWY_INLINE void channel_decays(const HeadShape& shape, const HeadTokens& tokens,
     float* row = decay + i * kp;
     const float* g = tokens.g.at(i);
     for_each_vector(shape.key_dim, [=](auto d, int64_t c) HWY_ATTR {
-      hn::StoreU(hn::Exp(d, hn::LoadU(d, g + c)), d, row + c);
+      hn::StoreU(exp_of(d, hn::LoadU(d, g + c)), d, row + c);
     });
     std::fill(row + shape.key_dim, row + kp, 1.0f);
   }

@@ -7,11 +7,6 @@
 
 namespace deltaserve::cuda {
 
-// x / (1 + e^-x). e^-x overflows to infinity below -88, where the quotient rightly is -0.
-DS_HOST_DEVICE float silu(float x) {
-  return x / (1.0f + expf(-x));
-}
-
 // NaN stays NaN.
 DS_HOST_DEVICE float activate(Activation activation, float x) {
   switch (activation) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 #include <tuple>
 
@@ -120,7 +121,7 @@ TEST(ModelConfig, CanonicalSemantics) {
 TEST(ModelConfig, WarnsOfAbsentLambdaBiasAndUnknownKeys) {
   const auto config =
       parse(R"({"model_type": "qdelta", "use_cache": true, "torch_dtype": "bfloat16",
-                "architectures": ["X"], "mystery": 3})");
+                "architectures": ["X"], "mystery": false})");
   ASSERT_TRUE(config.ok()) << config.status();
   ASSERT_EQ(config->warnings.size(), 2u);
   EXPECT_NE(config->warnings[0].find("lamb_bias"), std::string::npos);
@@ -136,10 +137,52 @@ TEST(ModelConfig, ManyUnknownKeysGiveFewWarnings) {
   EXPECT_EQ(config->warnings.size(), 17u);
 }
 
-TEST(ModelConfig, QDeltaKeysAreUnknownToGatedDeltaNet) {
-  const auto config = parse(R"({"model_type": "gated_deltanet", "lamb_bias": 0.9})");
-  ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->warnings.size(), 1u);
+// What turns nothing on, or is the default of older code, says nothing about the model.
+TEST(ModelConfig, UnknownKeysThatMeanNothingPass) {
+  for (const char* member :
+       {R"("x": null)", R"("x": false)", R"("x": 0)", R"("x": 0.0)", R"("x": "")", R"("x": [])",
+        R"("x": {})", R"("share_conv_kernel": true)", R"("use_mamba_gate": true)"}) {
+    const auto config = parse(std::string(R"({"model_type": "gated_deltanet", )") + member + "}");
+    ASSERT_TRUE(config.ok()) << member << config.status();
+    EXPECT_EQ(config->warnings.size(), 1u) << member;
+  }
+}
+
+TEST(ModelConfig, OtherUnknownKeysAreRefusedUnlessTheyAreIgnored) {
+  for (const char* member : {R"("lamb_bias": 0.9)", R"("x": true)", R"("x": -1)", R"("x": "no")",
+                             R"("x": [0])", R"("x": NaN)", R"("share_conv_kernel": "yes")",
+                             R"("rms_norm_eps": 1e-5)", R"("output_gate_activation": "sigmoid")"}) {
+    const auto config = parse(std::string(R"({"model_type": "gla", )") + member + "}");
+    ASSERT_FALSE(config.ok()) << member;
+    const std::string text = message(config.status());
+    const std::string key = std::string(member).substr(1, std::string(member).find(':') - 2);
+    EXPECT_NE(text.find("'" + key + "'"), std::string::npos) << text;
+    EXPECT_NE(text.find("--ignore-config-key " + key), std::string::npos) << text;
+    const std::string ignored[] = {key};
+    const auto passed = parse_model_config(std::string(R"({"model_type": "gla", )") + member + "}",
+                                           "config.json", ignored);
+    ASSERT_TRUE(passed.ok()) << passed.status();
+    EXPECT_EQ(passed->warnings.size(), 1u);
+  }
+  const std::string known[] = {"hidden_size"};
+  EXPECT_FALSE(parse_model_config(R"({"model_type": "gla"})", "config.json", known).ok());
+}
+
+// Python writes numbers that JSON does not have, and Windows a byte order mark.
+TEST(ModelConfig, PythonsSpellings) {
+  for (const char* limit : {"[0.5, Infinity]", R"([0.5, {"__float__": "Infinity"}])"}) {
+    const auto config = parse(std::string("\xef\xbb\xbf") +
+                              R"({"model_type": "mamba2", "time_step_limit": )" + limit + "}");
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_EQ(config->layers[0].mixer.time_step_min, 0.5f);
+    EXPECT_EQ(config->layers[0].mixer.time_step_max, std::numeric_limits<float>::infinity());
+  }
+  for (const char* value : {"NaN", "-Infinity", R"({"__float__": "NaN"})"}) {
+    const auto config = parse(std::string(R"({"model_type": "gla", "norm_eps": )") + value + "}");
+    ASSERT_FALSE(config.ok()) << value;
+    EXPECT_NE(message(config.status()).find("norm_eps is "), std::string::npos) << config.status();
+  }
+  EXPECT_TRUE(parse(R"({"model_type": "gla", "_name_or_path": "NaN \\\" Infinity"})").ok());
 }
 
 // A config that must be refused; the message must name the key and show the value.
@@ -256,72 +299,13 @@ TEST(ModelConfig, MalformedJson) {
   }
 }
 
-TEST(GenerationDefaults, ReadsBothFiles) {
-  const auto defaults =
-      parse_generation_defaults(R"({"eos_token_id": [2, 5], "temperature": 0.7})",
-                                R"({"add_bos_token": true, "chat_template": "{{ x }}"})");
-  ASSERT_TRUE(defaults.ok()) << defaults.status();
-  EXPECT_EQ(defaults->eos_token_ids, (std::vector<int32_t>{2, 5}));
-  EXPECT_TRUE(defaults->add_bos_token);
-  EXPECT_EQ(defaults->chat_template, "{{ x }}");
-}
-
-TEST(GenerationDefaults, AbsentFilesAndKeys) {
-  for (const char* text : {"", "{}"}) {
-    const auto defaults = parse_generation_defaults(text, text);
-    ASSERT_TRUE(defaults.ok()) << defaults.status();
-    EXPECT_TRUE(defaults->eos_token_ids.empty());
-    EXPECT_FALSE(defaults->add_bos_token);
-    EXPECT_TRUE(defaults->chat_template.empty());
+TEST(GenerationConfig, EosTokens) {
+  EXPECT_EQ(*parse_generation_eos(R"({"eos_token_id": [2, 5], "temperature": 0.7})"),
+            (std::vector<int32_t>{2, 5}));
+  EXPECT_TRUE(parse_generation_eos("{}")->empty());
+  for (const char* text : {R"({"eos_token_id": -1})", R"({"eos_token_id": "x"})", "[]", ""}) {
+    EXPECT_FALSE(parse_generation_eos(text).ok()) << text;
   }
-}
-
-TEST(GenerationDefaults, LlamaTokenizersAddBosUnlessToldOtherwise) {
-  const auto absent = parse_generation_defaults("", R"({"tokenizer_class": "LlamaTokenizerFast"})");
-  EXPECT_TRUE(absent->add_bos_token);
-  const auto told = parse_generation_defaults(
-      "", R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": false})");
-  EXPECT_FALSE(told->add_bos_token);
-}
-
-TEST(GenerationDefaults, TakesTheDefaultOfNamedTemplates) {
-  const auto defaults =
-      parse_generation_defaults("", R"({"chat_template": [{"name": "tools", "template": "a"},
-                                {"name": "default", "template": "b"}]})");
-  ASSERT_TRUE(defaults.ok()) << defaults.status();
-  EXPECT_EQ(defaults->chat_template, "b");
-}
-
-TEST(GenerationDefaults, Refusals) {
-  const std::pair<std::string, std::string> texts[] = {
-      {R"({"eos_token_id": -1})", ""},
-      {R"({"eos_token_id": "x"})", ""},
-      {"[]", ""},
-      {"", R"({"add_bos_token": 1})"},
-      {"", R"({"chat_template": 3})"},
-      {"", R"({"chat_template": [{"name": "tools", "template": "a"}]})"},
-      {"", R"({"chat_template": [4]})"}};
-  for (const auto& [generation, tokenizer] : texts) {
-    EXPECT_FALSE(parse_generation_defaults(generation, tokenizer).ok()) << generation << tokenizer;
-  }
-}
-
-TEST(GenerationDefaults, SpecialTokens) {
-  const auto defaults = parse_generation_defaults("", R"({
-      "bos_token":"<s>","eos_token":{"content":"</s>","lstrip":false},"unk_token":"<unk>",
-      "additional_special_tokens":["<|user|>",{"content":"<|end|>"}],
-      "added_tokens_decoder":{"3":{"content":"<|user|>","special":true},
-                              "7":{"content":"<tool>","special":true},
-                              "8":{"content":"plain","special":false}}})");
-  ASSERT_TRUE(defaults.ok()) << defaults.status();
-  EXPECT_EQ(defaults->bos_token, "<s>");
-  EXPECT_EQ(defaults->eos_token, "</s>");
-  EXPECT_EQ(defaults->special_tokens,
-            (std::vector<std::string>{"</s>", "<s>", "<tool>", "<|end|>", "<|user|>"}));
-  const auto none = parse_generation_defaults("", R"({"bos_token":null})");
-  ASSERT_TRUE(none.ok());
-  EXPECT_TRUE(none->bos_token.empty() && none->special_tokens.empty());
-  EXPECT_FALSE(parse_generation_defaults("", R"({"eos_token":3})").ok());
 }
 
 }  // namespace

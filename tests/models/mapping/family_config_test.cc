@@ -180,15 +180,96 @@ TEST(FamilyConfig, Mamba2) {
     EXPECT_EQ(unbounded->layers[0].mixer.time_step_max, std::numeric_limits<float>::infinity());
     EXPECT_FLOAT_EQ(unbounded->layers[0].mixer.time_step_min, 0.1f);
   }
-  EXPECT_EQ(parse("mamba2", R"("norm_before_gate": true)")->layers[0].mixer.output_norm,
-            OutputNorm::kGroupsThenGate);
+  EXPECT_EQ(
+      parse("mamba2", R"("rmsnorm": true, "norm_before_gate": true)")->layers[0].mixer.output_norm,
+      OutputNorm::kGroupsThenGate);
+}
+
+// Only flash-linear-attention, which has the key rmsnorm, obeys norm_before_gate (case M15).
+TEST(FamilyConfig, Mamba2OfTransformersGatesFirst) {
+  const auto config = parse("mamba2", R"("norm_before_gate": true, "rms_norm": true,
+      "layer_norm_epsilon": 2e-5, "time_step_limit": [0.0, Infinity], "intermediate_size": 8192,
+      "time_step_init_scheme": "random", "time_step_scale": 1.0, "time_step_rank": 256)");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->layers[0].mixer.output_norm, OutputNorm::kGateThenGroups);
+  EXPECT_FLOAT_EQ(config->norm_eps, 2e-5f);
+  ASSERT_EQ(config->warnings.size(), 1u);
+  EXPECT_NE(config->warnings[0].find("norm_before_gate"), std::string::npos);
+  // Its defaults are transformers' own.
+  EXPECT_EQ(config->hidden_size, 4096);
+  EXPECT_EQ(config->num_layers(), 64);
+  EXPECT_EQ(config->vocab_size, 32768);
+  EXPECT_EQ(config->layers[0].mixer.k_heads, 8);
+  EXPECT_EQ(config->bos_token_id, 0);
+}
+
+// The author's own layout (mamba_ssm) and Mistral's.
+TEST(FamilyConfig, Mamba2OfItsAuthors) {
+  const auto config = parse_model_config(
+      R"({"d_model": 256, "d_intermediate": 0, "n_layer": 3, "vocab_size": 1001,
+          "ssm_cfg": {"layer": "Mamba2", "d_state": 32, "headdim": 32, "ngroups": 2},
+          "attn_layer_idx": [], "attn_cfg": {}, "rms_norm": true, "residual_in_fp32": true,
+          "fused_add_norm": true, "pad_vocab_size_multiple": 16, "tie_embeddings": true})",
+      "config.json");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->model_type, "mamba2");
+  EXPECT_EQ(config->vocab_size, 1008);
+  EXPECT_EQ(config->num_layers(), 3);
+  EXPECT_TRUE(config->tie_word_embeddings);
+  EXPECT_FLOAT_EQ(config->norm_eps, 1e-5f);
+  const MixerShape& mixer = config->layers[0].mixer;
+  EXPECT_EQ(mixer.heads, 16);
+  EXPECT_EQ(mixer.key_dim, 32);
+  EXPECT_EQ(mixer.k_heads, 2);
+  EXPECT_EQ(mixer.output_norm, OutputNorm::kGateThenGroups);
+  EXPECT_TRUE(config->eos_token_ids.empty());
+  EXPECT_TRUE(config->warnings.empty());
+
+  const auto mistral = parse_model_config(
+      R"({"dim": 128, "n_layers": 2, "vocab_size": 100, "n_groups": 4, "rms_norm": true,
+          "residual_in_fp32": true, "fused_add_norm": true, "pad_vocab_size_multiple": 1,
+          "tie_embeddings": false, "model_type": "mamba"})",
+      "params.json");
+  ASSERT_TRUE(mistral.ok()) << mistral.status();
+  EXPECT_EQ(mistral->layers[0].mixer.k_heads, 4);
+  EXPECT_EQ(mistral->vocab_size, 100);
+  EXPECT_FALSE(mistral->tie_word_embeddings);
+}
+
+TEST(FamilyConfig, Mamba2OfItsAuthorsThatIsRefused) {
+  const std::pair<const char*, const char*> refusals[] = {
+      {R"("ssm_cfg": {})", "ssm_cfg: layer"},
+      {R"("ssm_cfg": {"layer": "Mamba1"})", "ssm_cfg: layer"},
+      {R"("ssm_cfg": {"layer": "Mamba2", "d_ssm": 8})", "d_ssm"},
+      {R"("ssm_cfg": {"layer": "Mamba2", "mystery": 8})", "mystery"},
+      {R"("ssm_cfg": {"layer": "Mamba2"}, "d_intermediate": 8)", "d_intermediate"},
+      {R"("ssm_cfg": {"layer": "Mamba2"}, "attn_layer_idx": [1])", "attn_layer_idx"},
+      {R"("ssm_cfg": {"layer": "Mamba2"}, "rms_norm": false)", "rms_norm"},
+      {R"("ssm_cfg": {"layer": "Mamba2"}, "mystery": 8)", "--ignore-config-key mystery"}};
+  for (const auto& [members, key] : refusals) {
+    const auto config = parse_model_config(
+        std::string(R"({"d_model": 256, "n_layer": 3, )") + members + "}", "config.json");
+    ASSERT_FALSE(config.ok()) << members;
+    EXPECT_NE(std::string(config.status().message()).find(key), std::string::npos)
+        << config.status();
+  }
+}
+
+TEST(FamilyConfig, OutputGateOfGatedDeltaNet) {
+  const auto gate = [](const char* members) {
+    return parse("gated_deltanet", members)->layers[0].mixer.gate_activation;
+  };
+  EXPECT_EQ(gate(""), Activation::kSilu);
+  EXPECT_EQ(gate(R"("output_gate_activation": "swish")"), Activation::kSilu);
+  EXPECT_EQ(gate(R"("output_gate_activation": "sigmoid")"), Activation::kSigmoid);
 }
 
 TEST(FamilyConfig, InfinityInsideAStringIsText) {
   const auto config = parse("mamba2", R"("x\"Infinity": "Infinity")");
-  ASSERT_TRUE(config.ok()) << config.status();
-  ASSERT_EQ(config->warnings.size(), 1u);
-  EXPECT_NE(config->warnings[0].find("Infinity"), std::string::npos) << config->warnings[0];
+  ASSERT_FALSE(config.ok());
+  const std::string text(config.status().message());
+  EXPECT_NE(text.find("Infinity' is not known, and its value \"Infinity\""), std::string::npos)
+      << text;
 }
 
 TEST(Conditioning, DefaultsAndSwitches) {
@@ -278,8 +359,12 @@ constexpr Refusal kRefusals[] = {
     {"mamba2", R"("dt_limit": [-1, 1])", "dt_limit", "[lower, upper]"},
     {"mamba2", R"("dt_limit": [0, "far"])", "dt_limit", "[lower, upper]"},
     {"mamba2", R"("time_step_limit": [null, 1])", "time_step_limit", "[lower, upper]"},
-    {"mamba2", R"("dt_limit": [-Infinity, 1])", "config.json", "not valid JSON"},
-    {"mamba2", R"("hidden_size": Infinity)", "hidden_size", "null"},
+    {"mamba2", R"("dt_limit": [-Infinity, 1])", "dt_limit", "[lower, upper]"},
+    {"mamba2", R"("hidden_size": Infinity)", "hidden_size", "Infinity"},
+    {"mamba2", R"("intermediate_size": 4096)", "intermediate_size", "4096"},
+    {"mamba2", R"("layer_norm_epsilon": 1e-5, "intermediate_size": 4096)", "intermediate_size",
+     "expand * hidden_size is 8192"},
+    {"gated_deltanet", R"("output_gate_activation": "tanh")", "output_gate_activation", "tanh"},
 
     {"qdelta", R"("ccq": {"norm": "mean"})", "ccq", "canonical"},
     {"mamba2", R"("ccq": {})", "ccq", "'mamba2'"},

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -234,7 +235,8 @@ TEST_F(TokenizerTest, NamedPiecesAreSpecial) {
   const std::string upon = "\xe2\x96\x81upon";
   const int32_t id = tokenizer_->piece_id(upon);
   ASSERT_GT(id, 6);
-  const std::string names[] = {"\n", upon, "no such piece", "<unk>"};
+  TokenizerSettings names;
+  names.special_tokens = {"\n", upon, "no such piece", "<unk>"};
   auto named = Tokenizer::load(kModelFile, names);
   ASSERT_TRUE(named.ok()) << named.status();
   const TextPart untrusted[] = {{"Once upon\n", false}};
@@ -246,15 +248,32 @@ TEST_F(TokenizerTest, NamedPiecesAreSpecial) {
   EXPECT_EQ((*named)->encode_parts(trusted), (Ids{6, id, 0}));
   EXPECT_EQ((*named)->encode("Once upon\n"), tokenizer_->encode("Once upon\n"));
 
-  const std::string byte[] = {"<0x0A>"};
+  TokenizerSettings byte;
+  byte.special_tokens = {"<0x0A>"};
   EXPECT_EQ(Tokenizer::load(kModelFile, byte).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-// A model that puts a space before every text puts one before a conversation, and none elsewhere.
-TEST_F(TokenizerTest, SpaceBeforeTextOnlyAtTheBeginning) {
+// A model that puts a space before every text puts one before each text between special tokens, as
+// all tokenizers of transformers did at first (case M02).
+TEST_F(TokenizerTest, SpaceBeforeEveryText) {
   TempFolder temp;
   temp.write("t.model", model_bytes() + std::string("\x1a\x02\x18\x01", 4));
   auto spaced = Tokenizer::load(temp.file("t.model"));
+  ASSERT_TRUE(spaced.ok()) << spaced.status();
+  const TextPart parts[] = {{"<|user|>", true}, {"Hello there", false}};
+  Ids ids = (*spaced)->encode_parts(parts);
+  std::vector<std::string> pieces;
+  for (const int32_t id : ids) pieces.push_back((*spaced)->piece(id));
+  EXPECT_EQ(pieces, (std::vector<std::string>{"<|user|>", "▁He", "llo", "▁there"}));
+}
+
+// With legacy=False it puts one before a conversation, and none elsewhere.
+TEST_F(TokenizerTest, SpaceBeforeTextOnlyAtTheBeginning) {
+  TempFolder temp;
+  temp.write("t.model", model_bytes() + std::string("\x1a\x02\x18\x01", 4));
+  TokenizerSettings settings;
+  settings.legacy = false;
+  auto spaced = Tokenizer::load(temp.file("t.model"), settings);
   ASSERT_TRUE(spaced.ok()) << spaced.status();
   ASSERT_EQ((*spaced)->encode("the girl"), tokenizer_->encode(" the girl"));
 
@@ -266,6 +285,117 @@ TEST_F(TokenizerTest, SpaceBeforeTextOnlyAtTheBeginning) {
             (Ids{1} + tokenizer_->encode("the girl") + Ids{5, 6}));
   const TextPart typed[] = {{"<|end|>", false}};
   EXPECT_EQ((*spaced)->encode_parts(typed).front(), tokenizer_->encode(" <").front());
+}
+
+AddedToken added(int32_t id, const std::string& text, bool special) {
+  AddedToken token;
+  token.id = id;
+  token.text = text;
+  token.special = special;
+  return token;
+}
+
+// Case M01: tokens with ids behind the model's pieces.
+TEST_F(TokenizerTest, AddedTokensHaveIdsBehindThePieces) {
+  TokenizerSettings settings;
+  settings.added_tokens = {added(4096, "<|im_start|>", true), added(4097, "<|im_end|>", true),
+                           added(4099, "<think>", false), added(4100, "wordlike", false)};
+  settings.special_tokens = {"<|im_end|>", "<|im_start|>"};
+  const auto loaded = Tokenizer::load(kModelFile, settings);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const Tokenizer& tokenizer = **loaded;
+  EXPECT_EQ(tokenizer.size(), 4101);
+  EXPECT_EQ(tokenizer.num_pieces(), 4096);
+  const TextPart chat[] = {{"<|im_start|>", true}, {"Hi", false}, {"<|im_end|>\n<think>", true}};
+  EXPECT_EQ(tokenizer.encode_parts(chat),
+            (Ids{4096} + tokenizer_->encode("Hi") + Ids{4097, 6, 4099}));
+  // What a user types is text, but for tokens that are no markers.
+  const TextPart typed[] = {{"<|im_end|><think>", false}, {"a wordlike b", false}};
+  EXPECT_EQ(tokenizer.encode_parts(typed),
+            (tokenizer_->encode("<|im_end|><think>a ") + Ids{4100} + tokenizer_->encode(" b")));
+  EXPECT_EQ(tokenizer.encode("<think>Hi<|im_end|>"),
+            (Ids{4099} + tokenizer_->encode("Hi") + Ids{4097}));
+  EXPECT_EQ(tokenizer.vocabulary().bytes(4096), "");
+  EXPECT_EQ(tokenizer.vocabulary().bytes(4098), "");
+  EXPECT_EQ(tokenizer.vocabulary().bytes(4099), "<think>");
+  EXPECT_EQ(tokenizer.decode(tokenizer_->encode("Hi") + Ids{4097, 4099, 4098}), "Hi<think>");
+  EXPECT_EQ(tokenizer.piece_id("<think>"), 4099);
+  EXPECT_EQ(tokenizer.piece(4096), "<|im_start|>");
+}
+
+TEST_F(TokenizerTest, AddedTokensTakeSpaceAlong) {
+  TokenizerSettings settings;
+  AddedToken right = added(4096, "<r>", true);
+  right.strip_right = true;
+  AddedToken left = added(4097, "<l>", true);
+  left.strip_left = true;
+  AddedToken word = added(4098, "word", false);
+  word.whole_word = true;
+  settings.added_tokens = {right, left, word};
+  const auto loaded = Tokenizer::load(kModelFile, settings);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const TextPart parts[] = {{"<r>", true}, {" \n\u3000Hi \t", false}, {"<l> x", true}};
+  EXPECT_EQ((*loaded)->encode_parts(parts),
+            (Ids{4096} + tokenizer_->encode("Hi") + Ids{4097} + tokenizer_->encode(" x")));
+  EXPECT_EQ((*loaded)->encode("a word b"),
+            (tokenizer_->encode("a ") + Ids{4098} + tokenizer_->encode(" b")));
+  EXPECT_EQ((*loaded)->encode("a swords b"), tokenizer_->encode("a swords b"));
+}
+
+// Case C11: raw prompts have the tokens that the files name.
+TEST_F(TokenizerTest, RawPromptsHaveNamedTokens) {
+  TokenizerSettings settings;
+  settings.special_tokens = {"</s>", "<s>"};
+  const auto loaded = Tokenizer::load(kModelFile, settings);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->encode("<s>Hi</s>"), (Ids{1} + tokenizer_->encode("Hi") + Ids{2}));
+  const TextPart typed[] = {{"<s>Hi</s>", false}};
+  EXPECT_EQ((*loaded)->encode_parts(typed), tokenizer_->encode("<s>Hi</s>"));
+  EXPECT_EQ((*loaded)->encode_as_text("<s>Hi</s>"), tokenizer_->encode("<s>Hi</s>"));
+}
+
+// Case M05: a piece that only the settings call special.
+TEST_F(TokenizerTest, NamedUserDefinedPiecesAreNotTyped) {
+  TempFolder temp;
+  std::string bytes = model_bytes();
+  const std::string entry = std::string("\x0a\x0a\x0a\x06[INST]\x18\x04", 12);
+  temp.write("t.model", bytes + entry);
+  TokenizerSettings settings;
+  settings.special_tokens = {"[INST]"};
+  const auto loaded = Tokenizer::load(temp.file("t.model"), settings);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const TextPart parts[] = {{"[INST]", true}, {"[INST]", false}};
+  const Ids ids = (*loaded)->encode_parts(parts);
+  EXPECT_EQ(ids.front(), 4096);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 4096), 1);
+}
+
+// Every tokenizer of transformers that has added tokens; see
+// tokenizer/cases/record_added_tokens.py.
+TEST_F(TokenizerTest, RawPromptsAreAsInTransformers) {
+  namespace json = boost::json;
+  std::ifstream file(DELTASERVE_SOURCE_DIR "/tests/models/tokenizer/cases/added_tokens.json");
+  const json::value groups = json::parse((std::ostringstream() << file.rdbuf()).str());
+  ASSERT_EQ(groups.as_array().size(), 4u);
+  for (const json::value& group : groups.as_array()) {
+    TempFolder temp;
+    const bool spaced = group.at("spaced").as_bool();
+    temp.write("t.model", model_bytes() + (spaced ? std::string("\x1a\x02\x18\x01", 4) : ""));
+    TokenizerFiles files;
+    files.tokenizer_config = group.at("tokenizer_config").as_string().c_str();
+    const auto settings = parse_tokenizer_settings(files);
+    ASSERT_TRUE(settings.ok()) << settings.status();
+    const auto tokenizer = Tokenizer::load(temp.file("t.model"), *settings);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    for (const json::value& one : group.at("cases").as_array()) {
+      const std::string text = one.at(0).as_string().c_str();
+      EXPECT_EQ((*tokenizer)->encode(text), json::value_to<Ids>(one.at(1)))
+          << text << " " << files.tokenizer_config;
+      // A template that writes the whole text gives the same, but for words that are no markers.
+      const TextPart part[] = {{text, true}};
+      EXPECT_EQ((*tokenizer)->encode_parts(part), json::value_to<Ids>(one.at(1))) << text;
+    }
+  }
 }
 
 TEST_F(TokenizerTest, ArbitraryBytesDoNotCrash) {

@@ -258,6 +258,51 @@ TEST(ChatApi, AModelWithoutATemplateSaysSo) {
   EXPECT_NE(parsed.error->message.find("--chat-template"), std::string::npos);
 }
 
+// The API repeats what the log said (case T10b).
+TEST(ChatApi, ATemplateThatCannotBeUsedSaysWhy) {
+  ServedModel model = test_chat_model().served;
+  model.chat_template = nullptr;
+  model.chat_refusal = "chat is off: chat_template.jinja: chat template line 1: unexpected '}}'";
+  const Parsed parsed = parse(R"({"messages":[{"role":"user","content":"x"}]})", {}, model);
+  ASSERT_TRUE(parsed.error);
+  EXPECT_EQ(parsed.error->message, model.chat_refusal);
+}
+
+std::string rendered(const ServedModel& model, const std::string& members) {
+  Parsed parsed =
+      parse(R"({"messages":[{"role":"user","content":"x"}])" + members + "}", {}, model);
+  if (parsed.error) return parsed.error->message;
+  const auto ids = encode_chat(model, *std::move(parsed.request.chat));
+  return ids.ok() ? model.tokenizer->decode(*ids) : std::string(ids.status().message());
+}
+
+// Cases T08 and T09.
+TEST(ChatApi, ChatsWithToolsHaveATemplateOfTheirOwn) {
+  const auto plain = ChatTemplate::parse(
+      "plain {{ tools is none }} {{ documents is none }} {{ unk_token }} "
+      "{{ additional_special_tokens }}");
+  const auto tools = ChatTemplate::parse("tools {{ tools|length }}");
+  ASSERT_TRUE(plain.ok() && tools.ok());
+  ServedModel model = test_chat_model().served;
+  model.chat_template = plain->get();
+  model.tool_chat_template = tools->get();
+  model.special_tokens = {{"unk_token", "?"}};
+  model.additional_special_tokens = {"<a>"};
+  EXPECT_EQ(rendered(model, ""), "plain True True ? ['<a>']");
+  EXPECT_EQ(rendered(model, R"(,"tools":[])"), "plain True True ? ['<a>']");
+  EXPECT_EQ(rendered(model, R"(,"tools":[{"type":"function"}])"), "tools 1");
+  EXPECT_EQ(rendered(model, R"(,"chat_template_kwargs":{"documents":[1]})"),
+            "plain True False ? ['<a>']");
+}
+
+// Case T03: clients send what models write for a function without arguments.
+TEST(ChatApi, EmptyArgumentsAreNone) {
+  EXPECT_EQ(messages_after(R"([{"role":"assistant","tool_calls":[{"function":
+      {"name":"f","arguments":" "}}]}])"),
+            R"([{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{}}}],)"
+            R"("content":null}])");
+}
+
 TEST(ChatApi, VariablesMustNotReplaceOurs) {
   for (const char* name : {"messages", "tools", "add_generation_prompt", "bos_token"}) {
     const Parsed parsed = parse(R"({"messages":[{"role":"user","content":"x"}],

@@ -41,8 +41,7 @@ inline const ChatModel& test_chat_model() {
     served.tokenizer = made->tokenizer.get();
     served.bos_to_prepend = 1;
     served.chat_template = made->chat_template.get();
-    served.bos_token = "<s>";
-    served.eos_token = "</s>";
+    served.special_tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
     return made;
   }();
   return *model;

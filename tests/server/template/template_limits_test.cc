@@ -128,6 +128,16 @@ const char* const kGreedy[] = {
     "{% macro f(x) %}{{ f(f(x)) }}{% endmacro %}{{ f(1) }}",
     "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}",
     "{% macro f(a=f()) %}{% endmacro %}{{ f() }}",
+    "{% macro f() %}{% call f() %}{% endcall %}{{ caller }}{% endmacro %}{{ f() }}",
+    "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+    "{% set ns = namespace(m=1) %}{% for i in range(99999) %}{% for j in [ns.m] %}"
+    "{% macro m() %}{{ j }}{% endmacro %}{% set ns.m = m %}{% endfor %}{% endfor %}",
+    "{{ 'a'.ljust(1001) }}",
+    "{{ 'a'.zfill(1001) }}",
+    "{{ 'a'|center(1001) }}",
+    "{{ '{:1001}'.format('a') }}",
+    "{{ '{:.1001f}'.format(1.5) }}",
+    "{{ '{:{w}}'.format('a', w=1001) }}",
     // time
     "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
     "{% for i in range(99999) %}{% if range(99999)|sum %}{% endif %}{% endfor %}",

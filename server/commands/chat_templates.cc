@@ -1,0 +1,55 @@
+#include "server/commands/chat_templates.h"
+
+#include "models/base/text.h"
+#include "models/checkpoint/file.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr size_t kTemplateBytes = 256 * 1024;
+
+using Parsed = absl::StatusOr<std::unique_ptr<const ChatTemplate>>;
+
+// Compiles a template of the model; one that is empty is none.
+void compile(const std::string& origin, const std::string& source,
+             std::unique_ptr<const ChatTemplate>* compiled, std::string* refusal) {
+  if (source.empty()) return;
+  Parsed parsed = ChatTemplate::parse(source);
+  if (parsed.ok()) {
+    *compiled = *std::move(parsed);
+  } else if (refusal->empty()) {
+    *refusal = str_cat("chat is off: ", origin, ": ", parsed.status().message());
+  }
+}
+
+}  // namespace
+
+void ChatTemplates::give_to(ServedModel* model) const {
+  model->chat_template = of_chats.get();
+  model->tool_chat_template = of_tools.get();
+  model->chat_refusal = refusal;
+}
+
+absl::StatusOr<ChatTemplates> load_chat_templates(const TokenizerSettings& settings,
+                                                  const std::string& file) {
+  ChatTemplates templates;
+  if (file.empty()) {
+    const std::string& origin = settings.chat_template_origin;
+    compile(origin, settings.chat_template, &templates.of_chats, &templates.refusal);
+    compile(str_cat(origin, " tool_use"), settings.tool_chat_template, &templates.of_tools,
+            &templates.refusal);
+    if (!templates.refusal.empty()) {
+      templates.of_chats = nullptr;
+      templates.of_tools = nullptr;
+    }
+    return templates;
+  }
+  const absl::StatusOr<std::string> source = read_file(file, kTemplateBytes);
+  if (!source.ok()) return source.status();
+  Parsed parsed = ChatTemplate::parse(*source);
+  if (!parsed.ok()) return prefixed(file, parsed.status());
+  templates.of_chats = *std::move(parsed);
+  return templates;
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,27 @@
+// The chat templates of a model folder, compiled.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "models/tokenizer/tokenizer_settings.h"
+#include "server/base/served_model.h"
+#include "server/template/chat_template.h"
+
+namespace deltaserve {
+
+struct ChatTemplates {
+  std::unique_ptr<const ChatTemplate> of_chats;  // null: there is none, or it cannot be used
+  std::unique_ptr<const ChatTemplate> of_tools;  // for chats with tools; null: the same
+  std::string refusal;  // a sentence that says why the model's template cannot be used
+
+  // Tells the fronts about the templates, which must outlive the model.
+  void give_to(ServedModel* model) const;
+};
+
+// Compiles the model's templates, or that of `file` if it is not empty. A template of the model
+// that cannot be compiled turns off chat only; one of the user is an error.
+absl::StatusOr<ChatTemplates> load_chat_templates(const TokenizerSettings& settings,
+                                                  const std::string& file);
+
+}  // namespace deltaserve
