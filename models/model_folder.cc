@@ -72,7 +72,8 @@ void drop_tokens_without_row(ModelFolder* folder) {
 absl::Status read_tokenizer(ModelFolder* folder) {
   const std::string path = str_cat(folder->path, "/tokenizer.model");
   drop_tokens_without_row(folder);
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::load(path, folder->settings);
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      Tokenizer::load(path, folder->settings, folder->config.vocab_size);
   if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
   if (!tokenizer.ok()) return tokenizer.status();
   if ((*tokenizer)->num_pieces() > folder->config.vocab_size) {

@@ -107,6 +107,8 @@ struct Tokenizer::Impl {
     return token.id < model().size() && model().piece(token.id) == token.text;
   }
   void add(const AddedToken& token);
+  // Adds a special token that has no id yet with the next one below `most_ids`.
+  void add_if_missing(const std::string& text, int64_t most_ids);
   void add_special_pieces(const PlainModel& plain_model, std::span<const std::string> named);
   std::string text_of(int32_t id) const;
   Vocabulary make_vocabulary() const;
@@ -118,6 +120,15 @@ void Tokenizer::Impl::add(const AddedToken& token) {
   size = std::max(size, token.id + 1);
   added_ids[token.text] = token.id;
   if (!has_piece(token)) added[token.id] = token;
+}
+
+void Tokenizer::Impl::add_if_missing(const std::string& text, int64_t most_ids) {
+  if (added_ids.contains(text) || model().piece_id(text) >= 0) return;
+  AddedToken token;
+  token.id = model().size() + static_cast<int32_t>(added.size());
+  token.text = text;
+  token.special = true;
+  if (token.id < most_ids && !added.contains(token.id)) add(token);
 }
 
 void Tokenizer::Impl::add_special_pieces(const PlainModel& plain_model,
@@ -151,7 +162,8 @@ Tokenizer::Tokenizer(std::unique_ptr<Impl> impl)
 Tokenizer::~Tokenizer() = default;
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& path,
-                                                           const TokenizerSettings& settings) {
+                                                           const TokenizerSettings& settings,
+                                                           int64_t most_ids) {
   const absl::StatusOr<std::string> bytes = read_file(path, limits::kTokenizerBytes);
   if (!bytes.ok()) return bytes.status();
   auto impl = std::make_unique<Impl>();
@@ -173,6 +185,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& pa
   }
   impl->add_special_pieces(*plain, settings.special_tokens);
   for (const AddedToken& token : settings.added_tokens) impl->add(token);
+  for (const std::string& text : settings.special_tokens_in_order()) {
+    impl->add_if_missing(text, most_ids);
+  }
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/base/limits.h"
 #include "models/tokenizer/tokenizer_settings.h"
 #include "models/tokenizer/vocabulary.h"
 
@@ -28,11 +29,12 @@ struct TextPart {
 class Tokenizer {
  public:
   // Loads the model. Special tokens of the settings that neither the model nor added_tokens have
-  // are ignored, because they cannot occur. An added token may have the id of a piece, which it
-  // then replaces. INVALID_ARGUMENT with one sentence if the file is not a sentencepiece model or a
-  // special piece stands for a byte.
+  // get the next ids, as in transformers, or are ignored beyond `most_ids`. An added token may have
+  // the id of a piece, which it then replaces. INVALID_ARGUMENT with one sentence if the file is
+  // not a sentencepiece model or a special piece stands for a byte.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> load(const std::string& path,
-                                                         const TokenizerSettings& settings = {});
+                                                         const TokenizerSettings& settings = {},
+                                                         int64_t most_ids = limits::kVocabSize.max);
   ~Tokenizer();
 
   // Encodes a raw prompt without adding BOS or EOS. `text` must be valid UTF-8. The tokens that the
