@@ -74,7 +74,7 @@ std::string conditioning_text(const QueryConditioning& ccq) {
 
 std::string tokenizer_text(const ModelFolder& folder) {
   if (folder.tokenizer == nullptr) return "none: token-id prompts only";
-  return str_cat("sentencepiece, ", folder.tokenizer->size(), " pieces");
+  return str_cat(folder.tokenizer->kind(), ", ", folder.tokenizer->size(), " pieces");
 }
 
 void add_mixer(const LayerConfig& layer, std::string* out) {

@@ -18,8 +18,10 @@ struct ModelFolder {
   std::unique_ptr<Tokenizer> tokenizer;  // null: the folder can serve token-id prompts only
 };
 
-// Reads config, tokenizer and generation defaults; opens no weights.
-absl::StatusOr<ModelFolder> open_model_folder(const std::string& path);
+// Reads config, tokenizer and generation defaults; opens no weights. `tokenizer_file` names a
+// tokenizer to be used in place of the folder's own.
+absl::StatusOr<ModelFolder> open_model_folder(const std::string& path,
+                                              const std::string& tokenizer_file = "");
 
 struct ModelLimits {
   int max_rows = 512;      // rows per step: decode rows and prompt tokens together

@@ -2,6 +2,7 @@
 #include "models/base/text.h"
 #include "models/checkpoint/file.h"
 #include "models/model.h"
+#include "models/tokenizer/folder_tokenizer.h"
 
 namespace deltaserve {
 namespace {
@@ -28,15 +29,14 @@ absl::Status read_defaults(ModelFolder* folder) {
   return absl::OkStatus();
 }
 
-absl::Status read_tokenizer(ModelFolder* folder) {
-  const std::string path = str_cat(folder->path, "/tokenizer.model");
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
-      Tokenizer::load(path, folder->defaults.special_tokens);
-  if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
+absl::Status read_tokenizer(const std::string& file, ModelFolder* folder) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_folder_tokenizer(
+      folder->path, file, folder->defaults.special_tokens, &folder->config.warnings);
   if (!tokenizer.ok()) return tokenizer.status();
+  if (*tokenizer == nullptr) return absl::OkStatus();
   if ((*tokenizer)->size() > folder->config.vocab_size) {
-    return invalid_argument(path, " has ", (*tokenizer)->size(),
-                            " pieces, more than the model's vocab_size ",
+    return invalid_argument(file.empty() ? folder->path : file, ": the tokenizer has ",
+                            (*tokenizer)->size(), " pieces, more than the model's vocab_size ",
                             folder->config.vocab_size);
   }
   folder->tokenizer = *std::move(tokenizer);
@@ -63,7 +63,8 @@ absl::Status merge_defaults(ModelFolder* folder) {
 
 }  // namespace
 
-absl::StatusOr<ModelFolder> open_model_folder(const std::string& path) {
+absl::StatusOr<ModelFolder> open_model_folder(const std::string& path,
+                                              const std::string& tokenizer_file) {
   const std::string config_path = str_cat(path, "/config.json");
   const absl::StatusOr<std::string> text = read_file(config_path, limits::kConfigBytes);
   if (!text.ok()) return text.status();
@@ -73,7 +74,7 @@ absl::StatusOr<ModelFolder> open_model_folder(const std::string& path) {
   folder.path = path;
   folder.config = *std::move(config);
   absl::Status status = read_defaults(&folder);
-  if (status.ok()) status = read_tokenizer(&folder);
+  if (status.ok()) status = read_tokenizer(tokenizer_file, &folder);
   if (status.ok()) status = merge_defaults(&folder);
   if (!status.ok()) return status;
   return folder;

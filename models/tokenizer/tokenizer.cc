@@ -12,6 +12,8 @@
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/checkpoint/file.h"
+#include "models/tokenizer/json/json_tokenizer.h"
+#include "models/tokenizer/json/utf8.h"
 #include "models/tokenizer/proto_fields.h"
 #include "models/tokenizer/sentencepiece_wrapper.h"
 #include "models/tokenizer/text_splitter.h"
@@ -197,9 +199,7 @@ absl::StatusOr<PlainModel> make_plain_model(std::string_view model_bytes,
   return plain;
 }
 
-}  // namespace
-
-struct Tokenizer::Impl {
+struct Encoders {
   std::unique_ptr<const Encoder> whole;
   SpecialPieces special;
   // Encodes the text before the first special piece and after one, respectively. If null, the
@@ -213,49 +213,38 @@ struct Tokenizer::Impl {
   }
 };
 
-Tokenizer::Tokenizer(std::unique_ptr<Impl> impl)
-    : impl_(std::move(impl)), vocabulary_(make_vocabulary(*impl_->whole->model)) {}
-
-Tokenizer::~Tokenizer() = default;
-
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(
-    const std::string& path, std::span<const std::string> special_pieces) {
-  const absl::StatusOr<std::string> bytes = read_file(path, limits::kTokenizerBytes);
-  if (!bytes.ok()) return bytes.status();
-  auto whole = make_encoder(*bytes, path);
-  if (!whole.ok()) return whole.status();
-  const int32_t pieces = (*whole)->model->size();
-  if (pieces > limits::kVocabSize.max) {
-    return invalid_argument(path, " has ", pieces, " pieces, more than the ",
-                            limits::kVocabSize.max, " allowed");
+class SentencePieceTokenizer final : public Tokenizer {
+ public:
+  explicit SentencePieceTokenizer(Encoders encoders) : encoders_(std::move(encoders)) {
+    vocabulary_ = make_vocabulary(model());
   }
-  auto impl = std::make_unique<Impl>();
-  impl->whole = *std::move(whole);
-  absl::StatusOr<PlainModel> plain = make_plain_model(*bytes, special_pieces);
-  if (!plain.ok()) return prefixed(path, plain.status());
-  impl->special = std::move(plain->special);
-  if (plain->is_changed) {
-    auto encoder = make_encoder(plain->bytes, path);
-    if (!encoder.ok()) return encoder.status();
-    impl->plain_first = *std::move(encoder);
-  }
-  if (puts_space_before(*bytes)) {
-    // Adds another normalizer message; the fields of several are merged.
-    plain->bytes += std::string_view("\x1a\x02\x18\x00", 4);
-    auto encoder = make_encoder(plain->bytes, path);
-    if (!encoder.ok()) return encoder.status();
-    impl->plain_next = *std::move(encoder);
-  }
-  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
-}
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
+  absl::StatusOr<std::vector<int32_t>> encode(std::string_view text) const override;
+  absl::StatusOr<std::vector<int32_t>> encode_parts(std::span<const TextPart> parts) const override;
+  absl::StatusOr<std::string> decode(const std::vector<int32_t>& tokens,
+                                     SpecialTokens special) const override;
+  std::string_view kind() const override { return "sentencepiece"; }
+  bool decides_surroundings() const override { return false; }
+  int32_t size() const override { return model().size(); }
+  int32_t piece_id(std::string_view piece) const override { return model().piece_id(piece); }
+  std::string piece(int32_t id) const override {
+    return id >= 0 && id < size() ? model().piece(id) : std::string();
+  }
+
+ private:
+  const SentencePieceModel& model() const { return *encoders_.whole->model; }
+
+  Encoders encoders_;
+};
+
+absl::StatusOr<std::vector<int32_t>> SentencePieceTokenizer::encode(std::string_view text) const {
   std::vector<int32_t> ids;
-  impl_->whole->encode(text, &ids);
+  encoders_.whole->encode(text, &ids);
   return ids;
 }
 
-std::vector<int32_t> Tokenizer::encode_parts(std::span<const TextPart> parts) const {
+absl::StatusOr<std::vector<int32_t>> SentencePieceTokenizer::encode_parts(
+    std::span<const TextPart> parts) const {
   std::string text;
   std::vector<std::pair<size_t, size_t>> trusted;  // [begin, end) in the text
   for (const TextPart& part : parts) {
@@ -272,12 +261,12 @@ std::vector<int32_t> Tokenizer::encode_parts(std::span<const TextPart> parts) co
   size_t done = 0;
   const auto encode_to = [&](size_t end) {
     if (end > done)
-      impl_->encoder_at(done).encode(std::string_view(text).substr(done, end - done), &ids);
+      encoders_.encoder_at(done).encode(std::string_view(text).substr(done, end - done), &ids);
   };
   for (const auto& [begin, end] : trusted) {
     for (size_t i = begin; i < end;) {
       size_t size = 0;
-      const int32_t id = impl_->special.match(std::string_view(text).substr(i, end - i), &size);
+      const int32_t id = encoders_.special.match(std::string_view(text).substr(i, end - i), &size);
       if (id < 0) {
         ++i;
         continue;
@@ -291,25 +280,88 @@ std::vector<int32_t> Tokenizer::encode_parts(std::span<const TextPart> parts) co
   return ids;
 }
 
-std::string Tokenizer::decode(const std::vector<int32_t>& tokens) const {
-  std::vector<int32_t> known;
-  known.reserve(tokens.size());
-  for (const int32_t token : tokens) {
-    if (token >= 0 && token < size()) known.push_back(token);
+absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece(
+    const std::string& bytes, const std::string& path,
+    std::span<const std::string> special_pieces) {
+  auto whole = make_encoder(bytes, path);
+  if (!whole.ok()) return whole.status();
+  const int32_t pieces = (*whole)->model->size();
+  if (pieces > limits::kVocabSize.max) {
+    return invalid_argument(path, " has ", pieces, " pieces, more than the ",
+                            limits::kVocabSize.max, " allowed");
   }
-  return impl_->whole->model->decode(known);
+  Encoders encoders;
+  encoders.whole = *std::move(whole);
+  absl::StatusOr<PlainModel> plain = make_plain_model(bytes, special_pieces);
+  if (!plain.ok()) return prefixed(path, plain.status());
+  encoders.special = std::move(plain->special);
+  if (plain->is_changed) {
+    auto encoder = make_encoder(plain->bytes, path);
+    if (!encoder.ok()) return encoder.status();
+    encoders.plain_first = *std::move(encoder);
+  }
+  if (puts_space_before(bytes)) {
+    // Adds another normalizer message; the fields of several are merged.
+    plain->bytes += std::string_view("\x1a\x02\x18\x00", 4);
+    auto encoder = make_encoder(plain->bytes, path);
+    if (!encoder.ok()) return encoder.status();
+    encoders.plain_next = *std::move(encoder);
+  }
+  return std::make_unique<SentencePieceTokenizer>(std::move(encoders));
 }
 
-int32_t Tokenizer::size() const {
-  return impl_->whole->model->size();
+absl::StatusOr<std::string> SentencePieceTokenizer::decode(const std::vector<int32_t>& tokens,
+                                                           SpecialTokens special) const {
+  std::string text;
+  std::vector<int32_t> run;  // tokens between control pieces that are kept
+  const auto end_run = [&] {
+    if (text.empty()) {
+      text = model().decode(run);
+    } else {
+      // The model takes the space of a text's first piece away, but this is no beginning.
+      std::string bytes;
+      for (const int32_t token : run) bytes += vocabulary_.bytes(token);
+      tokenizer_json::append_repaired(bytes, &text);
+    }
+    run.clear();
+  };
+  for (const int32_t token : tokens) {
+    if (token < 0 || token >= size()) continue;
+    const bool is_control = model().kind(token) == PieceKind::kControl;
+    if (!is_control) {
+      run.push_back(token);
+    } else if (special == SpecialTokens::kKeep) {
+      end_run();
+      text += model().piece(token);
+    }
+  }
+  end_run();
+  return text;
 }
 
-int32_t Tokenizer::piece_id(std::string_view piece) const {
-  return impl_->whole->model->piece_id(piece);
+// Whether a file is JSON: a sentencepiece model begins with a byte of a field's tag.
+bool is_json(std::string_view bytes) {
+  if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
+  const size_t first = bytes.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && bytes[first] == '{';
 }
 
-std::string Tokenizer::piece(int32_t id) const {
-  return id >= 0 && id < size() ? impl_->whole->model->piece(id) : std::string();
+}  // namespace
+
+void surround(const Tokenizer& tokenizer, int32_t bos, std::vector<int32_t>* ids) {
+  const std::vector<int32_t>& before = tokenizer.ids_before();
+  const std::vector<int32_t>& after = tokenizer.ids_after();
+  ids->insert(ids->begin(), before.begin(), before.end());
+  if (bos >= 0) ids->insert(ids->begin(), bos);
+  ids->insert(ids->end(), after.begin(), after.end());
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(
+    const std::string& path, std::span<const std::string> special_pieces) {
+  const absl::StatusOr<std::string> bytes = read_file(path, limits::kTokenizerBytes);
+  if (!bytes.ok()) return bytes.status();
+  return is_json(*bytes) ? load_json_tokenizer(*bytes, path, special_pieces)
+                         : load_sentencepiece(*bytes, path, special_pieces);
 }
 
 }  // namespace deltaserve

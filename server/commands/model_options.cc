@@ -73,9 +73,14 @@ absl::Status put_on_device(const ModelOptions& options, const ModelLimits& limit
 void add_model_options(CLI::App* command, ModelOptions* options) {
   command
       ->add_option("--model", options->folder,
-                   "Folder with config.json, model.safetensors (or shards) and tokenizer.model")
+                   "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
+                   "tokenizer.model")
       ->required()
       ->type_name("DIR");
+  command
+      ->add_option("--tokenizer", options->tokenizer,
+                   "A tokenizer.json or a sentencepiece model to use instead of the folder's")
+      ->type_name("FILE");
   take_one_of<Device>(
       command->add_option(
           "--device", options->device,
@@ -136,7 +141,7 @@ void add_capacity_options(CLI::App* command, ModelOptions* options) {
 
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   LoadedModel loaded;
-  absl::StatusOr<ModelFolder> folder = open_model_folder(options.folder);
+  absl::StatusOr<ModelFolder> folder = open_model_folder(options.folder, options.tokenizer);
   if (!folder.ok()) return folder.status();
   loaded.folder = *std::move(folder);
   for (const std::string& warning : loaded.folder.config.warnings) {
@@ -177,6 +182,7 @@ const Vocabulary* vocabulary_of(const ModelFolder& folder) {
 
 int32_t bos_to_prepend(const ModelFolder& folder) {
   if (!folder.defaults.add_bos_token || folder.tokenizer == nullptr) return -1;
+  if (folder.tokenizer->decides_surroundings()) return -1;
   return folder.config.bos_token_id >= 0 ? folder.config.bos_token_id
                                          : folder.tokenizer->piece_id("<s>");
 }

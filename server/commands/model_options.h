@@ -22,6 +22,7 @@ enum class Device : uint8_t {
 
 struct ModelOptions {
   std::string folder;
+  std::string tokenizer;  // a file; empty: the folder's
   Device device = Device::kAuto;
   CudaOptions cuda;
   WeightFormat weights = WeightFormat::kAuto;
@@ -32,7 +33,7 @@ struct ModelOptions {
   StateFormat state_format = StateFormat::kF32;
 };
 
-// Adds --model, --device, --cuda-products, --weights, --state-dtype and --threads.
+// Adds --model, --tokenizer, --device, --cuda-products, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);
