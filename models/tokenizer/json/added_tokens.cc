@@ -113,19 +113,19 @@ absl::Status AddedTokens::finish(const Normalizer& normalizer) {
   std::vector<std::pair<std::string, int32_t>> templates;
   // The first of equal contents counts, and a trie keeps the last.
   for (size_t i = tokens_.size(); i-- > 0;) {
-    const AddedToken& token = tokens_[i];
+    AddedToken& token = tokens_[i];
+    token.shown = token.content;
     const auto index = static_cast<int32_t>(i);
     if (!token.normalized || control_[i]) templates.emplace_back(token.content, index);
     if (!token.normalized) {
       raw.emplace_back(token.content, index);
       continue;
     }
-    std::string content = token.content;
     if (normalizer != nullptr) {
-      const absl::Status status = normalizer(&content);
+      const absl::Status status = normalizer(&token.shown);
       if (!status.ok()) return prefixed(str_cat("the added token ", quoted(token.content)), status);
     }
-    normalized.emplace_back(std::move(content), index);
+    normalized.emplace_back(token.shown, index);
   }
   raw_ = ByteTrie(std::move(raw));
   normalized_ = ByteTrie(std::move(normalized));

@@ -17,6 +17,7 @@ namespace deltaserve::tokenizer_json {
 
 struct AddedToken {
   std::string content;
+  std::string shown;  // what it decodes to: the content, normalised where the token is
   int32_t id = 0;
   bool single_word = false;  // no word character may stand beside it
   bool strips_left = false;  // takes the white space before it

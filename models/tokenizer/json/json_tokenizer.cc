@@ -134,7 +134,7 @@ class JsonTokenizer final : public Tokenizer {
  private:
   std::string_view content(int32_t id) const {
     const AddedToken* added = parts_.added.with_id(id);
-    return added != nullptr ? std::string_view(added->content)
+    return added != nullptr ? std::string_view(added->shown)
                             : parts_.model->vocabulary().content(id);
   }
 
