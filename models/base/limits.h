@@ -53,8 +53,8 @@ inline constexpr size_t kTemplateIds = 256;             // special tokens around
 inline constexpr IntRange kWordCharacters{0, 1 << 30};  // max_input_chars_per_word
 inline constexpr IntRange kStripCharacters{0, 1 << 30};
 inline constexpr IntRange kPieceCharacters{1, 1 << 30};  // FixedLength
-inline constexpr size_t kTextGrowth = 32;               // a part's result is at most so many times
-inline constexpr size_t kTextGrowthBytes = 64 << 10;    // the text, and so many bytes more
+inline constexpr size_t kTextGrowth = 32;                // a part's result is at most so many times
+inline constexpr size_t kTextGrowthBytes = 64 << 10;     // the text, and so many bytes more
 inline constexpr size_t kExpressionSourceBytes = 16 << 10;
 inline constexpr size_t kExpressionBytes = 4 << 20;  // with all classes written out
 inline constexpr uint32_t kExpressionSteps = 10'000'000;

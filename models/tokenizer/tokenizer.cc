@@ -221,6 +221,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   absl::StatusOr<std::vector<int32_t>> encode(std::string_view text) const override;
   absl::StatusOr<std::vector<int32_t>> encode_parts(std::span<const TextPart> parts) const override;
+  absl::StatusOr<size_t> final_ids(std::string_view text) const override;
   absl::StatusOr<std::string> decode(const std::vector<int32_t>& tokens,
                                      SpecialTokens special) const override;
   std::string_view kind() const override { return "sentencepiece"; }
@@ -278,6 +279,12 @@ absl::StatusOr<std::vector<int32_t>> SentencePieceTokenizer::encode_parts(
   }
   encode_to(text.size());
   return ids;
+}
+
+absl::StatusOr<size_t> SentencePieceTokenizer::final_ids(std::string_view text) const {
+  std::vector<int32_t> ids;
+  encoders_.whole->encode(text.substr(0, encoders_.whole->splitter.last_cut(text)), &ids);
+  return ids.size();
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece(

@@ -54,6 +54,9 @@ class Tokenizer {
   // Hugging Face's LlamaTokenizer does with legacy=False.
   virtual absl::StatusOr<std::vector<int32_t>> encode_parts(
       std::span<const TextPart> parts) const = 0;
+  // Returns how many of the ids of encode(text), from the first, no text behind `text` can change.
+  // `text` must be valid UTF-8. There may be more of them; errors are as of encode().
+  virtual absl::StatusOr<size_t> final_ids(std::string_view text) const = 0;
   // Returns the text of `tokens`; invalid UTF-8 becomes U+FFFD. Ids that no token has are skipped.
   // RESOURCE_EXHAUSTED as encode().
   virtual absl::StatusOr<std::string> decode(const std::vector<int32_t>& tokens,

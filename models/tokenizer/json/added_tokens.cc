@@ -115,6 +115,7 @@ absl::Status AddedTokens::finish(const Normalizer& normalizer) {
   for (size_t i = tokens_.size(); i-- > 0;) {
     AddedToken& token = tokens_[i];
     token.shown = token.content;
+    some_strip_left_ = some_strip_left_ || token.strips_left;
     const auto index = static_cast<int32_t>(i);
     if (!token.normalized || control_[i]) templates.emplace_back(token.content, index);
     if (!token.normalized) {
@@ -126,6 +127,9 @@ absl::Status AddedTokens::finish(const Normalizer& normalizer) {
       if (!status.ok()) return prefixed(str_cat("the added token ", quoted(token.content)), status);
     }
     normalized.emplace_back(token.shown, index);
+  }
+  for (const AddedToken& token : tokens_) {
+    reach_ = std::max({reach_, token.content.size(), token.shown.size()});
   }
   raw_ = ByteTrie(std::move(raw));
   normalized_ = ByteTrie(std::move(normalized));
@@ -158,10 +162,21 @@ size_t AddedTokens::find(const ByteTrie& trie, std::string_view text, size_t beg
   return found;
 }
 
+const ByteTrie& AddedTokens::trie_of(Pass pass) const {
+  if (pass == Pass::kRaw) return raw_;
+  return pass == Pass::kNormalized ? normalized_ : template_;
+}
+
+size_t AddedTokens::settled(std::string_view text, Pass pass) const {
+  if (trie_of(pass).empty()) return text.size();
+  // A token that ends with the text may be no word of its own, or the beginning of a longer one.
+  size_t at = text.size() - std::min(text.size(), reach_);
+  while (at > 0 && (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80) --at;
+  return some_strip_left_ ? space_before(text, at) : at;
+}
+
 absl::Status AddedTokens::split(std::string_view text, Pass pass, Allows allows, Take take) const {
-  const ByteTrie& trie = pass == Pass::kRaw          ? raw_
-                         : pass == Pass::kNormalized ? normalized_
-                                                     : template_;
+  const ByteTrie& trie = trie_of(pass);
   size_t done = 0;
   for (size_t at = 0; at < text.size() && !trie.empty();) {
     size_t match_end = 0;
@@ -177,7 +192,8 @@ absl::Status AddedTokens::split(std::string_view text, Pass pass, Allows allows,
     const size_t end = token.strips_right ? space_after(text, match_end) : match_end;
     absl::Status status;
     if (done < begin) status = take(done, begin, nullptr);
-    if (status.ok()) status = take(begin, end, &token);
+    // White space that the token before took is gone: nothing may be left of this one.
+    if (status.ok() && begin < end) status = take(begin, end, &token);
     if (!status.ok()) return status;
     done = end;
   }

@@ -54,6 +54,9 @@ class AddedTokens {
   // Finds the tokens of a pass: leftmost, of those the longest that is allowed.
   absl::Status split(std::string_view text, Pass pass, Allows allows, Take take) const;
 
+  // Returns the place in a text that goes on up to which no later text changes what split() finds.
+  size_t settled(std::string_view text, Pass pass) const;
+
   // Marks tokens that text of others must not become: the special ones, those that look like a
   // marker ("<think>"), and those named.
   void mark_control(const std::vector<std::string>& names);
@@ -67,9 +70,13 @@ class AddedTokens {
   std::vector<bool> control_;       // by index in tokens_
   absl::flat_hash_map<std::string, size_t> by_content_;
   absl::flat_hash_map<int32_t, size_t> by_id_;
+  const ByteTrie& trie_of(Pass pass) const;
+
   ByteTrie raw_;
   ByteTrie normalized_;
   ByteTrie template_;
+  size_t reach_ = 0;  // bytes of the longest content
+  bool some_strip_left_ = false;
   std::string warning_;
 };
 

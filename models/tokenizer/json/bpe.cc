@@ -1,4 +1,5 @@
 // Byte pair encoding.
+#include <algorithm>
 #include <array>
 #include <boost/json/array.hpp>
 #include <optional>
@@ -113,6 +114,27 @@ class Bpe final : public PieceModel {
     return merge(piece, plain ? vocabulary_.special_bits() : kNothing, ids);
   }
 
+  // Ids are final up to the last two symbols that cannot merge; an unknown one may still be fused.
+  absl::Status encode_open(std::string_view piece, PieceTrust trust,
+                           std::vector<int32_t>* ids) const override {
+    if (options_.has_affixes() || piece.size() <= longest_whole_) return absl::OkStatus();
+    std::vector<int32_t> row;
+    const absl::Status status = write_row(piece, &row);
+    if (!status.ok()) return status;
+    size_t end = row.size();
+    while (end > 0) {
+      --end;
+      if (end > 0 && row[end - 1] != unknown_ && row[end] != unknown_ &&
+          merges_.are_separate(row[end - 1], row[end])) {
+        break;
+      }
+    }
+    static const std::vector<bool> kNothing;
+    const bool plain = trust == PieceTrust::kPlain;
+    merges_.merge({row.data(), end}, plain ? vocabulary_.special_bits() : kNothing, ids);
+    return absl::OkStatus();
+  }
+
  private:
   static std::string text_of(char32_t code) {
     std::string text;
@@ -174,7 +196,7 @@ class Bpe final : public PieceModel {
   absl::Status merge(std::string_view piece, const std::vector<bool>& banned,
                      std::vector<int32_t>* ids) const {
     std::vector<int32_t> row;
-    row.reserve(piece.size());
+    row.reserve(options_.bytes ? piece.size() : character_count(piece));
     const absl::Status status = write_row(piece, &row);
     if (status.ok()) merges_.merge(row, banned, ids);
     return status;
@@ -222,6 +244,7 @@ class Bpe final : public PieceModel {
       if (!merge(key, {}, &merged).ok() || merged != std::vector<int32_t>{id}) return;
     }
     wholes_[key] = id;
+    if (options_.ignore_merges) longest_whole_ = std::max(longest_whole_, key.size());
   }
 
   BpeOptions options_;
@@ -230,6 +253,7 @@ class Bpe final : public PieceModel {
   std::array<int32_t, 256> byte_ids_{};
   std::vector<int32_t> table_;  // look_up() of the characters below kTableEnd
   absl::flat_hash_map<std::string, int32_t> wholes_;
+  size_t longest_whole_ = 0;  // of those that are taken whatever the merges are
 };
 
 // Reads a merge: ["a", "b"] or "a b".

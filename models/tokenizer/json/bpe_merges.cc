@@ -49,9 +49,7 @@ void BpeMerges::merge(std::span<const int32_t> row, const std::vector<bool>& ban
   if (row.size() <= kShortRow) return merge_short(row, banned, out);
   size_t begin = 0;
   for (size_t i = 1; i <= row.size(); ++i) {
-    const bool whole = i < row.size() &&
-                       (!neighbours_known_ || neighbours_.contains(pair_key(row[i - 1], row[i])));
-    if (whole) continue;
+    if (i < row.size() && !are_separate(row[i - 1], row[i])) continue;
     const std::span<const int32_t> part = row.subspan(begin, i - begin);
     if (part.size() <= kShortRow) {
       merge_short(part, banned, out);

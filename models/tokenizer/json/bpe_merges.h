@@ -23,6 +23,10 @@ class BpeMerges {
   // Without this call every two symbols count as neighbours.
   void know_neighbours() { neighbours_known_ = true; }
 
+  // Says whether two symbols of a row can never become parts of one result.
+  bool are_separate(int32_t left, int32_t right) const {
+    return neighbours_known_ && !neighbours_.contains(pair_key(left, right));
+  }
   // Merges the symbols of a row and appends the results. `banned` may not come out: a bit a symbol,
   // or empty. Time grows as n log n, memory by 16 bytes a symbol where the row cannot be cut.
   void merge(std::span<const int32_t> row, const std::vector<bool>& banned,

@@ -1,5 +1,7 @@
 #include "models/tokenizer/json/delimiters.h"
 
+#include <algorithm>
+
 namespace deltaserve::tokenizer_json {
 
 std::optional<Delimiter> delimiter_named(std::string_view name) {
@@ -25,6 +27,20 @@ absl::Status DelimiterSplit::finish() {
   if (done_ < whole_.text.size()) status = segment(done_, whole_.text.size(), invert_);
   if (!status.ok() || !has_pending_) return status;
   return emit(pending_begin_, pending_end_);
+}
+
+absl::Status DelimiterSplit::finish_open(size_t settled, TakePiece open) {
+  settled = std::max(settled, done_);
+  const auto pass = [&](size_t begin) {
+    if (begin == settled) return absl::OkStatus();
+    return open({whole_.text.substr(begin, settled - begin), whole_.begins_text && begin == 0});
+  };
+  if (behavior_ == Delimiter::kIsolated) return pass(done_);
+  if (behavior_ == Delimiter::kRemoved) return invert_ ? absl::OkStatus() : pass(done_);
+  // Without text behind the last match, that match may still join or be joined.
+  if (settled == done_) return has_pending_ ? pass(pending_begin_) : absl::OkStatus();
+  const absl::Status status = segment(done_, settled, invert_);
+  return status.ok() ? pass(pending_begin_) : status;
 }
 
 absl::Status DelimiterSplit::emit(size_t begin, size_t end) {

@@ -30,6 +30,9 @@ class DelimiterSplit {
   absl::Status match(size_t begin, size_t end);
   // Ends the text.
   absl::Status finish();
+  // Ends what is known of a text that goes on: no further match begins before `settled`. `open`
+  // gets the beginning of the piece that is not complete.
+  absl::Status finish_open(size_t settled, TakePiece open);
 
  private:
   absl::Status segment(size_t begin, size_t end, bool is_match);

@@ -3,6 +3,8 @@
 
 #include <pcre2.h>
 
+#include <algorithm>
+
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/expression_translator.h"
@@ -15,7 +17,7 @@ struct FreeCompileContext {
   void operator()(pcre2_compile_context* context) const { pcre2_compile_context_free(context); }
 };
 
-// What a thread needs to match, whatever the expression is.
+// A thread needs this to match, whatever the expression is.
 class MatchRoom {
  public:
   MatchRoom()
@@ -75,7 +77,8 @@ absl::StatusOr<Pattern> Pattern::regular_expression(std::string_view ruby) {
   if (code == nullptr) return invalid_argument(error_text(error));
   Pattern pattern;
   pattern.program_ = std::make_shared<const Program>(code);
-  if (const int failed = pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); failed != 0) {
+  if (const int failed = pcre2_jit_compile(code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
+      failed != 0) {
     return invalid_argument("it cannot be compiled to machine code: ", error_text(failed));
   }
   return pattern;
@@ -87,37 +90,61 @@ Pattern Pattern::text(std::string_view text) {
   return pattern;
 }
 
-absl::StatusOr<bool> Pattern::find(std::string_view subject, size_t from, size_t* begin,
-                                   size_t* end) const {
-  if (program_ == nullptr) {
-    *begin = subject.find(text_, from);
+Pattern::Found Pattern::find_text(std::string_view subject, size_t from, bool goes_on,
+                                  size_t* begin, size_t* end) const {
+  *begin = subject.find(text_, from);
+  if (*begin != std::string_view::npos) {
     *end = *begin + text_.size();
-    return *begin != std::string_view::npos;
+    return Found::kMatch;
   }
+  if (!goes_on) return Found::kNothing;
+  *begin = std::max(from, subject.size() - std::min(subject.size(), text_.size()));
+  return Found::kEndOfText;
+}
+
+absl::StatusOr<Pattern::Found> Pattern::find(std::string_view subject, size_t from, bool goes_on,
+                                             size_t* begin, size_t* end) const {
+  if (program_ == nullptr) return find_text(subject, from, goes_on, begin, end);
   thread_local MatchRoom room;
-  const int found =
-      pcre2_match(program_->code, reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(),
-                  from, PCRE2_NO_UTF_CHECK, room.data(), room.context());
-  if (found == PCRE2_ERROR_NOMATCH) return false;
-  if (found < 0) {
+  const uint32_t options = PCRE2_NO_UTF_CHECK | (goes_on ? PCRE2_PARTIAL_HARD : 0);
+  const int found = pcre2_match(program_->code, reinterpret_cast<PCRE2_SPTR>(subject.data()),
+                                subject.size(), from, options, room.data(), room.context());
+  if (found == PCRE2_ERROR_NOMATCH) return Found::kNothing;
+  if (found < 0 && found != PCRE2_ERROR_PARTIAL) {
     return absl::ResourceExhaustedError(
         str_cat("the tokenizer's expression gave up on this text: ", error_text(found)));
   }
   const PCRE2_SIZE* place = pcre2_get_ovector_pointer(room.data());
   *begin = place[0];
   *end = place[1];
-  return true;
+  return found == PCRE2_ERROR_PARTIAL ? Found::kEndOfText : Found::kMatch;
 }
 
 absl::Status Pattern::find_all(std::string_view subject, Take take) const {
+  size_t settled = 0;
+  return find_each(subject, /*goes_on=*/false, &settled, take);
+}
+
+absl::Status Pattern::find_settled(std::string_view subject, size_t* settled, Take take) const {
+  return find_each(subject, /*goes_on=*/true, settled, take);
+}
+
+absl::Status Pattern::find_each(std::string_view subject, bool goes_on, size_t* settled,
+                                Take take) const {
   size_t from = 0;
   size_t last_end = std::string_view::npos;
+  *settled = subject.size();
   while (from <= subject.size()) {
     size_t begin = 0;
     size_t end = 0;
-    const absl::StatusOr<bool> found = find(subject, from, &begin, &end);
+    const absl::StatusOr<Found> found = find(subject, from, goes_on, &begin, &end);
     if (!found.ok()) return found.status();
-    if (!*found) break;
+    if (*found == Found::kNothing) break;
+    // A match that ends with the subject may have looked at its end, as $ does.
+    if (*found == Found::kEndOfText || (goes_on && end == subject.size())) {
+      *settled = begin;
+      break;
+    }
     if (begin == end && end == last_end) {
       if (from == subject.size()) break;
       from += character_bytes(subject[from]);

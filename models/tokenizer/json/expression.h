@@ -1,6 +1,7 @@
 // A pattern of tokenizer.json: a text or a regular expression, which PCRE2's JIT compiler runs.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,12 +24,24 @@ class Pattern {
   // match does not stand directly behind another. Ends at the first error of `take`.
   // RESOURCE_EXHAUSTED: the expression took too many steps.
   absl::Status find_all(std::string_view subject, Take take) const;
+  // Does the same for a text that goes on: calls `take` with the matches that no later text can
+  // change, and sets *settled to the place before which no further match can begin.
+  absl::Status find_settled(std::string_view subject, size_t* settled, Take take) const;
 
  private:
   struct Program;
-  // Finds the first match at or after `from`. Returns false if there is none.
-  absl::StatusOr<bool> find(std::string_view subject, size_t from, size_t* begin,
-                            size_t* end) const;
+  enum class Found : uint8_t {
+    kNothing,
+    kMatch,
+    kEndOfText,  // what is found depends on text behind the subject
+  };
+  // Finds the first match at or after `from`. If the text goes on and what is found depends on
+  // that, *begin is where the match may begin.
+  absl::StatusOr<Found> find(std::string_view subject, size_t from, bool goes_on, size_t* begin,
+                             size_t* end) const;
+  Found find_text(std::string_view subject, size_t from, bool goes_on, size_t* begin,
+                  size_t* end) const;
+  absl::Status find_each(std::string_view subject, bool goes_on, size_t* settled, Take take) const;
 
   std::string text_;
   std::shared_ptr<const Program> program_;  // null: text_ is looked for

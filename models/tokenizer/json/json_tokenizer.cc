@@ -15,6 +15,7 @@
 #include "models/tokenizer/json/piece_model.h"
 #include "models/tokenizer/json/post_processor.h"
 #include "models/tokenizer/json/pre_tokenizer.h"
+#include "models/tokenizer/json/unicode.h"
 #include "models/tokenizer/json/utf8.h"
 
 namespace deltaserve {
@@ -38,7 +39,8 @@ constexpr std::string_view kTopKeys[] = {"version",        "truncation", "paddin
 struct Parts {
   std::unique_ptr<PieceModel> model;
   AddedTokens added;
-  Normalizer normalizer;                   // null: there is none
+  Normalizer normalizer;  // null: there is none
+  bool normalizes_locally = false;
   std::optional<PreTokenizers> splitting;  // nullopt: there is none
   Decoder decoder;
   tokenizer_json::Surroundings around;
@@ -103,6 +105,16 @@ class JsonTokenizer final : public Tokenizer {
         all_trusted ? encode_trusted(text, &ids) : encode_mixed(text, trusted, &ids);
     if (!status.ok()) return status;
     return ids;
+  }
+
+  absl::StatusOr<size_t> final_ids(std::string_view text) const override {
+    std::vector<int32_t> ids;
+    const absl::Status status = walk_open(
+        {text}, AddedTokens::Pass::kRaw, &ids,
+        [&](Piece piece) { return encode_between(piece, PieceTrust::kTrusted, &ids); },
+        [&](Piece piece) { return encode_open(piece, &ids); });
+    if (!status.ok()) return status;
+    return ids.size();
   }
 
   absl::StatusOr<std::string> decode(const std::vector<int32_t>& tokens,
@@ -200,6 +212,77 @@ class JsonTokenizer final : public Tokenizer {
         piece, [&](Piece part) { return parts_.model->encode(part.text, trust, ids); });
   }
 
+  // Passes on what is known of a text that goes on: the ids of tokens that are certain, the text
+  // between them, which is complete, and what is certain of the text behind the last one.
+  absl::Status walk_open(Piece whole, AddedTokens::Pass pass, std::vector<int32_t>* ids,
+                         tokenizer_json::TakePiece complete, tokenizer_json::TakePiece open) const {
+    const size_t settled = parts_.added.settled(whole.text, pass);
+    size_t waiting = 0;  // text from here to waiting_end is behind the last certain token
+    size_t waiting_end = 0;
+    bool over = false;
+    const auto piece_to = [&](size_t end) {
+      return Piece{whole.text.substr(waiting, end - waiting), whole.begins_text && waiting == 0};
+    };
+    const auto all = [](const AddedToken&, size_t, size_t) { return true; };
+    const auto take = [&](size_t begin, size_t end, const AddedToken* token) -> absl::Status {
+      over = over || (token != nullptr && end > settled);
+      if (over) return absl::OkStatus();
+      if (token == nullptr) {
+        waiting = begin;
+        waiting_end = end;
+        return absl::OkStatus();
+      }
+      absl::Status status;
+      if (waiting < waiting_end) status = complete(piece_to(waiting_end));
+      waiting = waiting_end = end;
+      ids->push_back(token->id);
+      return status;
+    };
+    const absl::Status status = parts_.added.split(whole.text, pass, all, take);
+    const size_t certain = std::min(waiting_end, settled);
+    return !status.ok() || waiting >= certain ? status : open(piece_to(certain));
+  }
+
+  // Appends the ids of a piece that goes on, as far as they are certain.
+  absl::Status encode_open(Piece piece, std::vector<int32_t>* ids) const {
+    std::string normalized;
+    if (parts_.normalizer != nullptr) {
+      if (!parts_.normalizes_locally) return absl::OkStatus();
+      normalized = piece.text.substr(0, last_safe_cut(piece.text));
+      const absl::Status status = parts_.normalizer(&normalized);
+      if (!status.ok()) return status;
+      piece.text = normalized;
+    }
+    return walk_open(
+        piece, AddedTokens::Pass::kNormalized, ids,
+        [&](Piece part) { return encode_plain(part, PieceTrust::kTrusted, ids); },
+        [&](Piece part) { return encode_open_plain(part, ids); });
+  }
+
+  absl::Status encode_open_plain(Piece piece, std::vector<int32_t>* ids) const {
+    const auto encode_end = [&](Piece part) {
+      return parts_.model->encode_open(part.text, PieceTrust::kTrusted, ids);
+    };
+    if (!parts_.splitting) return encode_end(piece);
+    return parts_.splitting->split_open(
+        piece,
+        [&](Piece part) { return parts_.model->encode(part.text, PieceTrust::kTrusted, ids); },
+        encode_end);
+  }
+
+  // Returns the last place where a normalizer may be told to stop; 0: there is none.
+  static size_t last_safe_cut(std::string_view text) {
+    bool safe_behind = false;
+    for (size_t at = text.size(); at > 0;) {
+      const tokenizer_json::Character c = tokenizer_json::character_before(text, at);
+      const bool safe = tokenizer_json::is_letter_or_ideograph(c.code);
+      if (safe && safe_behind) return at;
+      safe_behind = safe;
+      at -= c.bytes;
+    }
+    return 0;
+  }
+
   Parts parts_;
   int32_t size_ = 0;
 };
@@ -240,6 +323,9 @@ void read_parts(PartReader* file, const std::vector<std::string>& special_pieces
   if (!file->ok()) return;
   if (const boost::json::value* part = file->find("normalizer")) {
     parts->normalizer = tokenizer_json::read_normalizer(file->member("normalizer", *part));
+    if (!file->ok()) return;
+    parts->normalizes_locally =
+        tokenizer_json::normalizes_locally(file->member("normalizer", *part));
   }
   if (const boost::json::value* part = file->find("decoder")) {
     parts->decoder = Decoder::read(file->member("decoder", *part));
@@ -256,6 +342,12 @@ void read_parts(PartReader* file, const std::vector<std::string>& special_pieces
   const absl::Status status = parts->added.finish(parts->normalizer);
   if (!status.ok()) return file->fail(std::string(status.message()));
   parts->model->finish();
+  for (const std::vector<int32_t>* ids : {&parts->around.before, &parts->around.after}) {
+    for (const int32_t id : *ids) {
+      if (parts->added.with_id(id) != nullptr || parts->model->vocabulary().has(id)) continue;
+      file->fail("post_processor", str_cat("has the id ", id, ", which no token has"));
+    }
+  }
 }
 
 }  // namespace

@@ -231,6 +231,25 @@ absl::Status replace_all(const Pattern& pattern, std::string_view replacement, s
   return status;
 }
 
+bool normalizes_locally(PartReader part) {
+  const std::string type = part.text("type");
+  if (type == "Sequence") {
+    size_t index = 0;
+    for (const boost::json::value& item : part.list("normalizers")) {
+      if (!normalizes_locally(part.item("normalizers", index++, item))) return false;
+    }
+    return true;
+  }
+  // A character map may map a letter to a mark, which a normal form would join with others.
+  if (type == "Precompiled") return part.path() == "normalizer";
+  if (type != "Replace") return true;
+  const boost::json::value* text = part.object("pattern").if_contains("String");
+  if (text == nullptr) return false;
+  const std::string_view replaced = text->get_string();
+  if (replaced.empty() || character_bytes(replaced[0]) != replaced.size()) return false;
+  return !is_letter_or_ideograph(character_at(replaced, 0).code);
+}
+
 std::shared_ptr<const Pattern> read_pattern(PartReader* part) {
   const boost::json::object& object = part->object("pattern");
   const auto text_of = [&](std::string_view kind) -> const boost::json::string* {

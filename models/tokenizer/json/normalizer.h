@@ -18,6 +18,10 @@ using Normalizer = std::function<absl::Status(std::string* text)>;
 // Reads a normalizer; errors go to the reader's status.
 Normalizer read_normalizer(PartReader part);
 
+// Says whether a normalizer, which was read before, works on both sides of a place by itself if two
+// letters or digits of ASCII, or two ideographs, stand there.
+bool normalizes_locally(PartReader part);
+
 class Pattern;
 // Puts `replacement` wherever `pattern` matches.
 absl::Status replace_all(const Pattern& pattern, std::string_view replacement, std::string* text);

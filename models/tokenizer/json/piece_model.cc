@@ -56,6 +56,10 @@ void ModelVocabulary::mark_special(int32_t id) {
   if (has(id)) special_[static_cast<size_t>(id)] = true;
 }
 
+absl::Status PieceModel::encode_open(std::string_view, PieceTrust, std::vector<int32_t>*) const {
+  return absl::OkStatus();
+}
+
 std::string piece_model_type(const PartReader& part) {
   if (part.find("type") != nullptr) return PartReader(part).text("type");
   if (part.find("merges") != nullptr) return "BPE";

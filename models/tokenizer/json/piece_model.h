@@ -50,6 +50,9 @@ class PieceModel {
   // any bytes. INVALID_ARGUMENT: the model has no token for the piece, nor one for the unknown.
   virtual absl::Status encode(std::string_view piece, PieceTrust trust,
                               std::vector<int32_t>* ids) const = 0;
+  // Does the same for the ids that no text behind the piece can change, which may be none.
+  virtual absl::Status encode_open(std::string_view piece, PieceTrust trust,
+                                   std::vector<int32_t>* ids) const;
   // Ends loading, once special entries are marked.
   virtual void finish() {}
   // The number after which `tokenizers` numbers added tokens.

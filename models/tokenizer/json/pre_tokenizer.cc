@@ -27,6 +27,14 @@ class PatternSplit final : public PreTokenizer {
     return status.ok() ? out.finish() : status;
   }
 
+  absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const override {
+    DelimiterSplit out(piece, behavior_, invert_, take);
+    size_t settled = 0;
+    const absl::Status status = pattern_->find_settled(
+        piece.text, &settled, [&](size_t begin, size_t end) { return out.match(begin, end); });
+    return status.ok() ? out.finish_open(settled, open) : status;
+  }
+
  private:
   std::shared_ptr<const Pattern> pattern_;
   Delimiter behavior_;
@@ -41,18 +49,29 @@ class CharacterSplit final : public PreTokenizer {
 
   absl::Status split(Piece piece, TakePiece take) const override {
     DelimiterSplit out(piece, behavior_, /*invert=*/false, take);
-    for (size_t i = 0; i < piece.text.size();) {
-      const Character c = character_at(piece.text, i);
+    const absl::Status status = find(piece.text, &out);
+    return status.ok() ? out.finish() : status;
+  }
+
+  absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const override {
+    DelimiterSplit out(piece, behavior_, /*invert=*/false, take);
+    const absl::Status status = find(piece.text, &out);
+    return status.ok() ? out.finish_open(piece.text.size(), open) : status;
+  }
+
+ private:
+  absl::Status find(std::string_view text, DelimiterSplit* out) const {
+    for (size_t i = 0; i < text.size();) {
+      const Character c = character_at(text, i);
       if (test_(c.code)) {
-        const absl::Status status = out.match(i, i + c.bytes);
+        const absl::Status status = out->match(i, i + c.bytes);
         if (!status.ok()) return status;
       }
       i += c.bytes;
     }
-    return out.finish();
+    return absl::OkStatus();
   }
 
- private:
   Test test_;
   Delimiter behavior_;
 };
@@ -66,28 +85,32 @@ std::unique_ptr<const PreTokenizer> character_split(Test test, Delimiter behavio
 class WordSplit final : public PreTokenizer {
  public:
   absl::Status split(Piece piece, TakePiece take) const override {
+    return split_open(piece, take, take);
+  }
+
+  absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const override {
     size_t begin = 0;
     Kind kind = Kind::kSpace;
-    for (size_t i = 0; i <= piece.text.size();) {
-      const bool end = i == piece.text.size();
-      const Character c = end ? Character{' ', 1} : character_at(piece.text, i);
+    for (size_t i = 0; i < piece.text.size();) {
+      const Character c = character_at(piece.text, i);
       const Kind next = kind_of(c.code);
-      if (next != kind || end) {
-        if (kind != Kind::kSpace) {
-          const absl::Status status =
-              take({piece.text.substr(begin, i - begin), piece.begins_text && begin == 0});
-          if (!status.ok()) return status;
-        }
+      if (next != kind) {
+        const absl::Status status = pass(piece, begin, i, kind, take);
+        if (!status.ok()) return status;
         begin = i;
         kind = next;
       }
       i += c.bytes;
     }
-    return absl::OkStatus();
+    return pass(piece, begin, piece.text.size(), kind, open);
   }
 
  private:
   enum class Kind { kSpace, kWord, kOther };
+  static absl::Status pass(Piece piece, size_t begin, size_t end, Kind kind, TakePiece take) {
+    if (kind == Kind::kSpace) return absl::OkStatus();
+    return take({piece.text.substr(begin, end - begin), piece.begins_text && begin == 0});
+  }
   static Kind kind_of(char32_t code) {
     if (is_word(code)) return Kind::kWord;
     return is_space(code) ? Kind::kSpace : Kind::kOther;
@@ -102,16 +125,8 @@ class ByteLevelSplit final : public PreTokenizer {
 
   absl::Status split(Piece piece, TakePiece take) const override {
     std::string spaced;
-    if (space_before_ && !piece.text.starts_with(' ')) {
-      spaced.append(" ").append(piece.text);
-      piece.text = spaced;
-    }
-    const auto pass_on = [&](Piece part) {
-      if (keep_bytes_) return take(part);
-      const std::string spelled = spelled_bytes(part.text);
-      part.text = spelled;
-      return take(part);
-    };
+    piece.text = with_space(piece.text, &spaced);
+    const auto pass_on = [&](Piece part) { return pass(part, take); };
     if (pattern_ == nullptr) return pass_on(piece);
     DelimiterSplit out(piece, Delimiter::kIsolated, /*invert=*/false, pass_on);
     const absl::Status status = pattern_->find_all(
@@ -119,7 +134,33 @@ class ByteLevelSplit final : public PreTokenizer {
     return status.ok() ? out.finish() : status;
   }
 
+  absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const override {
+    std::string spaced;
+    piece.text = with_space(piece.text, &spaced);
+    const auto pass_on = [&](Piece part) { return pass(part, take); };
+    const auto pass_open = [&](Piece part) { return pass(part, open); };
+    if (pattern_ == nullptr) return pass_open(piece);
+    DelimiterSplit out(piece, Delimiter::kIsolated, /*invert=*/false, pass_on);
+    size_t settled = 0;
+    const absl::Status status = pattern_->find_settled(
+        piece.text, &settled, [&](size_t begin, size_t end) { return out.match(begin, end); });
+    return status.ok() ? out.finish_open(settled, pass_open) : status;
+  }
+
  private:
+  std::string_view with_space(std::string_view text, std::string* spaced) const {
+    if (!space_before_ || text.starts_with(' ')) return text;
+    spaced->append(" ").append(text);
+    return *spaced;
+  }
+
+  absl::Status pass(Piece part, TakePiece take) const {
+    if (keep_bytes_) return take(part);
+    const std::string spelled = spelled_bytes(part.text);
+    part.text = spelled;
+    return take(part);
+  }
+
   bool space_before_;
   std::shared_ptr<const Pattern> pattern_;
   bool keep_bytes_;
@@ -135,6 +176,25 @@ class MetaspaceSplit final : public PreTokenizer {
   }
 
   absl::Status split(Piece piece, TakePiece take) const override {
+    const std::string text = marked(piece);
+    piece.text = text;
+    if (!cut_) return take(piece);
+    DelimiterSplit out(piece, Delimiter::kMergedWithNext, /*invert=*/false, take);
+    const absl::Status status = find(text, &out);
+    return status.ok() ? out.finish() : status;
+  }
+
+  absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const override {
+    const std::string text = marked(piece);
+    piece.text = text;
+    if (!cut_) return open(piece);
+    DelimiterSplit out(piece, Delimiter::kMergedWithNext, /*invert=*/false, take);
+    const absl::Status status = find(text, &out);
+    return status.ok() ? out.finish_open(text.size(), open) : status;
+  }
+
+ private:
+  std::string marked(Piece piece) const {
     std::string text;
     text.reserve(piece.text.size() + mark_.size());
     for (const char c : piece.text) {
@@ -147,18 +207,18 @@ class MetaspaceSplit final : public PreTokenizer {
     const bool prepends = scheme_ == PrependScheme::kAlways ||
                           (scheme_ == PrependScheme::kFirst && piece.begins_text);
     if (prepends && !text.starts_with(mark_)) text.insert(0, mark_);
-    piece.text = text;
-    if (!cut_) return take(piece);
-    DelimiterSplit out(piece, Delimiter::kMergedWithNext, /*invert=*/false, take);
-    for (size_t at = text.find(mark_); at != std::string::npos;
-         at = text.find(mark_, at + mark_.size())) {
-      const absl::Status status = out.match(at, at + mark_.size());
-      if (!status.ok()) return status;
-    }
-    return out.finish();
+    return text;
   }
 
- private:
+  absl::Status find(const std::string& text, DelimiterSplit* out) const {
+    for (size_t at = text.find(mark_); at != std::string::npos;
+         at = text.find(mark_, at + mark_.size())) {
+      const absl::Status status = out->match(at, at + mark_.size());
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
   std::string mark_;
   PrependScheme scheme_;
   bool cut_;
@@ -169,6 +229,10 @@ class MetaspaceSplit final : public PreTokenizer {
 class ScriptSplit final : public PreTokenizer {
  public:
   absl::Status split(Piece piece, TakePiece take) const override {
+    return split_open(piece, take, take);
+  }
+
+  absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const override {
     size_t begin = piece.text.size();
     uint32_t last = 0;
     for (size_t i = 0; i < piece.text.size();) {
@@ -186,7 +250,7 @@ class ScriptSplit final : public PreTokenizer {
       i += c.bytes;
     }
     if (begin == piece.text.size()) return absl::OkStatus();
-    return take({piece.text.substr(begin), piece.begins_text && begin == 0});
+    return open({piece.text.substr(begin), piece.begins_text && begin == 0});
   }
 };
 
@@ -195,13 +259,17 @@ class LengthSplit final : public PreTokenizer {
   explicit LengthSplit(int64_t characters) : characters_(characters) {}
 
   absl::Status split(Piece piece, TakePiece take) const override {
+    return split_open(piece, take, take);
+  }
+
+  absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const override {
     for (size_t begin = 0; begin < piece.text.size();) {
       size_t end = begin;
       for (int64_t i = 0; i < characters_ && end < piece.text.size(); ++i) {
         end += character_bytes(piece.text[end]);
       }
-      const absl::Status status =
-          take({piece.text.substr(begin, end - begin), piece.begins_text && begin == 0});
+      const Piece part{piece.text.substr(begin, end - begin), piece.begins_text && begin == 0};
+      const absl::Status status = end < piece.text.size() ? take(part) : open(part);
       if (!status.ok()) return status;
       begin = end;
     }
@@ -324,9 +392,12 @@ PreTokenizers PreTokenizers::read(PartReader part, bool keep_bytes) {
   return all;
 }
 
+size_t PreTokenizers::room_for(Piece text, size_t steps) {
+  return (steps + 1) * (text.text.size() * limits::kTextGrowth + limits::kTextGrowthBytes);
+}
+
 absl::Status PreTokenizers::split(Piece text, TakePiece take) const {
-  size_t room =
-      (steps_.size() + 1) * (text.text.size() * limits::kTextGrowth + limits::kTextGrowthBytes);
+  size_t room = room_for(text, steps_.size());
   return split_from(0, text, &room, take);
 }
 
@@ -340,6 +411,20 @@ absl::Status PreTokenizers::split_from(size_t step, Piece piece, size_t* room,
   if (step == steps_.size()) return take(piece);
   return steps_[step]->split(piece,
                              [&](Piece part) { return split_from(step + 1, part, room, take); });
+}
+
+absl::Status PreTokenizers::split_open(Piece text, TakePiece take, TakePiece open) const {
+  size_t room = room_for(text, steps_.size());
+  return split_open_from(0, text, &room, take, open);
+}
+
+absl::Status PreTokenizers::split_open_from(size_t step, Piece piece, size_t* room, TakePiece take,
+                                            TakePiece open) const {
+  if (piece.text.empty()) return absl::OkStatus();
+  if (step == steps_.size()) return open(piece);
+  return steps_[step]->split_open(
+      piece, [&](Piece part) { return split_from(step + 1, part, room, take); },
+      [&](Piece part) { return split_open_from(step + 1, part, room, take, open); });
 }
 
 }  // namespace deltaserve::tokenizer_json

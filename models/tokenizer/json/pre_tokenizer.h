@@ -25,6 +25,10 @@ class PreTokenizer {
   // Calls `take` with the parts of `piece`, in order. The texts live as long as the call. Ends at
   // the first error.
   virtual absl::Status split(Piece piece, TakePiece take) const = 0;
+  // Does the same for a piece that goes on: calls `take` with the parts that no later text can
+  // change, and then `open`, at most once, with the beginning of the part behind them, as far as it
+  // is certain to be of one part.
+  virtual absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const = 0;
 };
 
 // All steps of a file.
@@ -37,9 +41,14 @@ class PreTokenizers {
   // Calls `take` with the pieces of a text, in order. RESOURCE_EXHAUSTED: the steps make far more
   // of the text than it has, or an expression took too many steps.
   absl::Status split(Piece text, TakePiece take) const;
+  // Does the same for a text that goes on, as PreTokenizer::split_open.
+  absl::Status split_open(Piece text, TakePiece take, TakePiece open) const;
   bool bytes_kept() const { return bytes_kept_; }
 
  private:
+  static size_t room_for(Piece text, size_t steps);
+  absl::Status split_open_from(size_t step, Piece piece, size_t* room, TakePiece take,
+                               TakePiece open) const;
   // `room` is the number of bytes that all steps may still pass on.
   absl::Status split_from(size_t step, Piece piece, size_t* room, TakePiece take) const;
 

@@ -1,4 +1,4 @@
-// What `tokenizers` knows of Unicode. The library mixes versions: its expressions have 16, its
+// Unicode as `tokenizers` knows it. The library mixes versions: its expressions have 16, its
 // digits and lower case 17, its normal forms 9, its punctuation 8.
 #pragma once
 #include <cstdint>
@@ -42,6 +42,13 @@ bool is_bert_accent(char32_t code);
 bool is_bert_removed(char32_t code);
 bool is_bert_space(char32_t code);
 uint32_t script_group(char32_t code);  // of UnicodeScripts; 0: any
+
+// Says whether the character is a letter or digit of ASCII or an ideograph, which no normalizer
+// joins with another such character.
+inline bool is_letter_or_ideograph(char32_t code) {
+  return (code >= '0' && code <= '9') || (code >= 'A' && code <= 'Z') ||
+         (code >= 'a' && code <= 'z') || (code >= 0x4E00 && code <= 0x9FFF);
+}
 
 void append_lowercase(char32_t code, std::string* text);
 

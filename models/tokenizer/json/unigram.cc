@@ -1,6 +1,7 @@
 // The unigram language model: of all ways to cut a piece, the one with the highest sum of scores.
 #include <boost/json/array.hpp>
 #include <limits>
+#include <utility>
 
 #include "models/base/limits.h"
 #include "models/base/text.h"
@@ -47,16 +48,21 @@ class Unigram final : public PieceModel {
     std::vector<Node> best(piece.size() + 1);
     const absl::Status status = find_best(piece, trust, &best);
     if (!status.ok()) return status;
-    std::vector<std::string_view> parts;  // from the end to the beginning
-    for (size_t end = piece.size(); end > 0;) {
-      size_t begin = best[end].begin;
+    // The way back from the end is turned around in place: then the node at the end of a piece says
+    // where the next one ends.
+    uint32_t after = 0;
+    for (auto end = static_cast<uint32_t>(piece.size()); end > 0;) {
+      uint32_t begin = best[end].begin;
       if (best[end].id == unknown_) {  // neighbouring unknowns are one
         while (begin > 0 && best[begin].id == unknown_) begin = best[begin].begin;
       }
-      parts.push_back(piece.substr(begin, end - begin));
+      best[end].begin = std::exchange(after, end);
       end = begin;
     }
-    for (auto part = parts.rbegin(); part != parts.rend(); ++part) add_part(*part, trust, ids);
+    for (uint32_t begin = 0, end = after; begin < piece.size(); end = best[begin].begin) {
+      add_part(piece.substr(begin, end - begin), trust, ids);
+      begin = end;
+    }
     return absl::OkStatus();
   }
 

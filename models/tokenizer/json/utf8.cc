@@ -1,5 +1,7 @@
 #include "models/tokenizer/json/utf8.h"
 
+#include <algorithm>
+
 namespace deltaserve::tokenizer_json {
 namespace {
 
@@ -26,6 +28,12 @@ size_t well_formed(std::string_view bytes, size_t* bad) {
 }
 
 }  // namespace
+
+size_t character_count(std::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
+    return (static_cast<uint8_t>(byte) & 0xC0) != 0x80;
+  }));
+}
 
 void append_character(char32_t code, std::string* text) {
   const auto put = [text](char32_t byte) { text->push_back(static_cast<char>(byte)); };

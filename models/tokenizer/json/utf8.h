@@ -37,6 +37,8 @@ inline Character character_before(std::string_view text, size_t end) {
   return character_at(text, at);
 }
 
+// Returns the number of characters of valid UTF-8 text.
+size_t character_count(std::string_view text);
 void append_character(char32_t code, std::string* text);
 std::u32string characters_of(std::string_view text);  // of valid UTF-8
 
