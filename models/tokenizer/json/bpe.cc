@@ -70,9 +70,11 @@ class Bpe final : public PieceModel {
       const std::string token{'<', '0', 'x', kHex[byte / 16], kHex[byte % 16], '>'};
       byte_ids_[static_cast<size_t>(byte)] = vocabulary_.id(token);
     }
-    for (char32_t code = 0; code < kTableEnd; ++code) {
-      const bool surrogate = code >= 0xD800 && code < 0xE000;
-      table_.push_back(surrogate ? kUnknown : look_up(text_of(code)));
+    for (int32_t id = 0; id < vocabulary_.end(); ++id) {
+      const std::string_view content = vocabulary_.content(id);
+      if (content.empty() || character_bytes(content[0]) != content.size()) continue;
+      const char32_t code = character_at(content, 0).code;
+      if (code < kTableEnd) table_[code] = vocabulary_.id(content);
     }
   }
 
@@ -184,7 +186,7 @@ class Bpe final : public PieceModel {
         row.add(table_[code]);
       } else {
         const std::string spelling = text_of(code);
-        status = add_symbol(code < kTableEnd ? table_[code] : look_up(spelling), spelling, &row);
+        status = add_symbol(look_up(spelling), spelling, &row);
       }
       if (!status.ok()) return status;
       i += c.bytes;
@@ -251,7 +253,8 @@ class Bpe final : public PieceModel {
   BpeMerges merges_;
   int32_t unknown_ = -1;
   std::array<int32_t, 256> byte_ids_{};
-  std::vector<int32_t> table_;  // look_up() of the characters below kTableEnd
+  // The entries of the characters below kTableEnd; kUnknown where there is none.
+  std::vector<int32_t> table_ = std::vector<int32_t>(kTableEnd, kUnknown);
   absl::flat_hash_map<std::string, int32_t> wholes_;
   size_t longest_whole_ = 0;  // of those that are taken whatever the merges are
 };
