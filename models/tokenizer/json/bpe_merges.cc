@@ -4,12 +4,76 @@
 #include <bit>
 #include <functional>
 
+#include "absl/container/flat_hash_map.h"
+
 namespace deltaserve::tokenizer_json {
 namespace {
 
 // Up to this length it is faster to look through all pairs than to keep a heap.
 constexpr size_t kShortRow = 48;
 constexpr uint64_t kNoKey = UINT64_MAX;
+
+// The pairs of a row that wait to be merged: the one of lowest rank comes first, of equal ones the
+// leftmost. Those of one rank mostly arrive in the order of their places, so they wait in a list of
+// their rank, which takes far less time than a heap of all pairs. Pairs of the rank at work, and of
+// lower ones, that arrive late wait in a heap.
+class PairQueue {
+ public:
+  void push(uint32_t rank, uint32_t place) {
+    if (rank <= rank_ && working_) {
+      late_.push_back(uint64_t{rank} << 32 | place);
+      std::push_heap(late_.begin(), late_.end(), std::greater<>());
+      return;
+    }
+    std::vector<uint32_t>& list = lists_[rank];
+    if (list.empty()) {
+      ranks_.push_back(rank);
+      std::push_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+    }
+    list.push_back(place);
+  }
+
+  // Returns false if no pair waits.
+  bool pop(uint32_t* rank, uint32_t* place) {
+    if (next_ == list_.size() && late_.empty() && !take_list()) return false;
+    const uint64_t own = next_ < list_.size() ? uint64_t{rank_} << 32 | list_[next_] : UINT64_MAX;
+    uint64_t pair = own;
+    if (!late_.empty() && late_.front() < own) {
+      pair = late_.front();
+      std::pop_heap(late_.begin(), late_.end(), std::greater<>());
+      late_.pop_back();
+    } else {
+      ++next_;
+    }
+    *rank = static_cast<uint32_t>(pair >> 32);
+    *place = static_cast<uint32_t>(pair);
+    return true;
+  }
+
+ private:
+  // Begins with the list of the lowest rank.
+  bool take_list() {
+    if (ranks_.empty()) return false;
+    rank_ = ranks_.front();
+    std::pop_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+    ranks_.pop_back();
+    const auto list = lists_.find(rank_);
+    list_ = std::move(list->second);
+    lists_.erase(list);
+    if (!std::is_sorted(list_.begin(), list_.end())) std::sort(list_.begin(), list_.end());
+    next_ = 0;
+    working_ = true;
+    return true;
+  }
+
+  absl::flat_hash_map<uint32_t, std::vector<uint32_t>> lists_;  // of ranks above rank_
+  std::vector<uint32_t> ranks_;                                 // of the lists, a heap
+  bool working_ = false;
+  uint32_t rank_ = 0;
+  std::vector<uint32_t> list_;  // of rank_
+  size_t next_ = 0;             // in list_
+  std::vector<uint64_t> late_;  // a heap
+};
 
 }  // namespace
 
@@ -91,40 +155,30 @@ void BpeMerges::merge_long(std::span<const int32_t> row, const std::vector<bool>
   int32_t* symbols = out->data() + base;
   std::vector<uint32_t> previous(n);
   std::vector<uint32_t> next(n);
-  std::vector<uint64_t> heap;  // rank and place, the lowest at the front
-  heap.reserve(n);
-  const auto entry = [&](uint32_t left, uint32_t right) {
-    return uint64_t{rank(symbols[left], symbols[right], banned)} << 32 | left;
+  PairQueue queue;
+  const auto push = [&](uint32_t left, uint32_t right) {
+    const uint32_t pair_rank = rank(symbols[left], symbols[right], banned);
+    if (pair_rank != kNone) queue.push(pair_rank, left);
   };
   for (uint32_t i = 0; i < n; ++i) {
     previous[i] = i - 1;
     next[i] = i + 1;
-    if (i + 1 == n) continue;
-    if (const uint64_t pair = entry(i, i + 1); pair >> 32 != kNone) heap.push_back(pair);
+    if (i + 1 < n) push(i, i + 1);
   }
-  std::make_heap(heap.begin(), heap.end(), std::greater<>());
-  const auto push = [&](uint32_t left, uint32_t right) {
-    const uint64_t pair = entry(left, right);
-    if (pair >> 32 == kNone) return;
-    heap.push_back(pair);
-    std::push_heap(heap.begin(), heap.end(), std::greater<>());
-  };
-  while (!heap.empty()) {
-    const uint64_t pair = heap.front();
-    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-    heap.pop_back();
-    const auto at = static_cast<uint32_t>(pair);
-    if (symbols[at] == kMerged || next[at] >= n) continue;
+  uint32_t pair_rank = 0;
+  uint32_t at = 0;
+  while (queue.pop(&pair_rank, &at)) {
     const uint32_t right = next[at];
-    if (entry(at, right) != pair) continue;  // one of the two was merged since
-    symbols[at] = results_[pair >> 32];
+    if (symbols[at] == kMerged || right >= n) continue;
+    if (rank(symbols[at], symbols[right], banned) != pair_rank) continue;  // merged since
+    symbols[at] = results_[pair_rank];
     symbols[right] = kMerged;
     next[at] = next[right];
+    if (at > 0) push(previous[at], at);
     if (next[at] < n) {
       previous[next[at]] = at;
       push(at, next[at]);
     }
-    if (at > 0) push(previous[at], at);
   }
   out->erase(std::remove(out->begin() + base, out->end(), kMerged), out->end());
 }

@@ -28,7 +28,8 @@ class BpeMerges {
     return neighbours_known_ && !neighbours_.contains(pair_key(left, right));
   }
   // Merges the symbols of a row and appends the results. `banned` may not come out: a bit a symbol,
-  // or empty. Time grows as n log n, memory by 16 bytes a symbol where the row cannot be cut.
+  // or empty. Time grows with the length, memory by some 16 bytes a symbol where the row cannot be
+  // cut.
   void merge(std::span<const int32_t> row, const std::vector<bool>& banned,
              std::vector<int32_t>* out) const;
 
