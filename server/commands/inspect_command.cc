@@ -13,10 +13,11 @@ namespace deltaserve {
 namespace {
 
 // Prints what `serve` would keep of prompts on this machine.
-int print_snapshots(const std::string& folder) {
-  const absl::StatusOr<ModelFolder> model = open_model_folder(folder);
+int print_snapshots(const ModelOptions& options) {
+  const absl::StatusOr<ModelFolder> model =
+      open_model_folder(options.folder, {.ignored_config_keys = options.ignored_config_keys});
   if (!model.ok()) return report(model.status());
-  const absl::StatusOr<int> snapshots = default_snapshots(*model, ModelOptions());
+  const absl::StatusOr<int> snapshots = default_snapshots(*model, options);
   if (!snapshots.ok()) return report(snapshots.status());
   absl::PrintF(
       "\nsnapshots     %d by default on this machine's CPU (serve --prefix-cache-memory)\n",
@@ -38,7 +39,7 @@ void add_inspect_command(CLI::App* app, Run* run) {
           describe_model(options->folder, options->ignored_config_keys);
       if (!text.ok()) return report(text.status());
       std::fputs(text->c_str(), stdout);
-      return print_snapshots(*folder);
+      return print_snapshots(*options);
     };
   });
 }
