@@ -76,7 +76,7 @@ std::string tokenizer_text(const ModelFolder& folder) {
   if (folder.tokenizer == nullptr) return "none: token-id prompts only";
   const int32_t pieces = folder.tokenizer->num_pieces();
   const int32_t added = folder.tokenizer->size() - pieces;
-  return str_cat("sentencepiece, ", pieces, " pieces",
+  return str_cat(folder.tokenizer->kind(), ", ", pieces, " pieces",
                  added > 0 ? str_cat(", ", added, " ids of added tokens") : "");
 }
 
@@ -198,7 +198,8 @@ void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::str
 
 absl::StatusOr<std::string> describe_model(const std::string& folder,
                                            std::span<const std::string> ignored_config_keys) {
-  absl::StatusOr<ModelFolder> model = open_model_folder(folder, ignored_config_keys);
+  absl::StatusOr<ModelFolder> model = open_model_folder(
+      folder, {.ignored_config_keys = {ignored_config_keys.begin(), ignored_config_keys.end()}});
   if (!model.ok()) return model.status();
   const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder);
   if (!checkpoint.ok()) return checkpoint.status();

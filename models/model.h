@@ -1,8 +1,8 @@
 // A model on a backend: it loads its program once and submits steps to it.
 #pragma once
 #include <memory>
-#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/program/backend.h"
@@ -19,10 +19,15 @@ struct ModelFolder {
   std::unique_ptr<Tokenizer> tokenizer;  // null: the folder can serve token-id prompts only
 };
 
-// Reads config, tokenizer and what surrounds it; opens no weights. Keys of `ignored_config_keys`
-// may stand in the config although nothing here knows them.
-absl::StatusOr<ModelFolder> open_model_folder(
-    const std::string& path, std::span<const std::string> ignored_config_keys = {});
+struct ModelFolderOptions {
+  // Keys that may stand in the config although nothing here knows them.
+  std::vector<std::string> ignored_config_keys = {};
+  std::string tokenizer_file = {};  // is used in place of the folder's own; empty: that
+};
+
+// Reads config, tokenizer and what surrounds it; opens no weights.
+absl::StatusOr<ModelFolder> open_model_folder(const std::string& path,
+                                              const ModelFolderOptions& options = {});
 
 struct ModelLimits {
   int max_rows = 512;      // rows per step: decode rows and prompt tokens together

@@ -4,6 +4,7 @@
 #include "models/base/text.h"
 #include "models/checkpoint/file.h"
 #include "models/model.h"
+#include "models/tokenizer/folder_tokenizer.h"
 
 namespace deltaserve {
 namespace {
@@ -69,16 +70,16 @@ void drop_tokens_without_row(ModelFolder* folder) {
   tokens.erase(std::remove_if(tokens.begin(), tokens.end(), outside), tokens.end());
 }
 
-absl::Status read_tokenizer(ModelFolder* folder) {
-  const std::string path = str_cat(folder->path, "/tokenizer.model");
+absl::Status read_tokenizer(const std::string& file, ModelFolder* folder) {
   drop_tokens_without_row(folder);
+  folder->settings.most_ids = folder->config.vocab_size;
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
-      Tokenizer::load(path, folder->settings, folder->config.vocab_size);
-  if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
+      open_folder_tokenizer(folder->path, file, folder->settings, &folder->config.warnings);
   if (!tokenizer.ok()) return tokenizer.status();
-  if ((*tokenizer)->num_pieces() > folder->config.vocab_size) {
-    return invalid_argument(path, " has ", (*tokenizer)->num_pieces(),
-                            " pieces, more than the model's vocab_size ",
+  if (*tokenizer == nullptr) return absl::OkStatus();
+  if ((*tokenizer)->size() > folder->config.vocab_size) {
+    return invalid_argument(file.empty() ? folder->path : file, ": the tokenizer has ",
+                            (*tokenizer)->size(), " pieces, more than the model's vocab_size ",
                             folder->config.vocab_size);
   }
   folder->tokenizer = *std::move(tokenizer);
@@ -150,12 +151,12 @@ absl::Status merge_eos(ModelFolder* folder) {
 }  // namespace
 
 absl::StatusOr<ModelFolder> open_model_folder(const std::string& path,
-                                              std::span<const std::string> ignored_config_keys) {
+                                              const ModelFolderOptions& options) {
   ModelFolder folder;
   folder.path = path;
-  absl::Status status = read_config(ignored_config_keys, &folder);
+  absl::Status status = read_config(options.ignored_config_keys, &folder);
   if (status.ok()) status = read_settings(&folder);
-  if (status.ok()) status = read_tokenizer(&folder);
+  if (status.ok()) status = read_tokenizer(options.tokenizer_file, &folder);
   if (status.ok()) merge_bos(&folder);
   if (status.ok()) status = merge_eos(&folder);
   if (!status.ok()) return status;

@@ -45,6 +45,22 @@ inline constexpr size_t kTokenizerBytes = 64 << 20;
 inline constexpr size_t kIndexBytes = 100'000'000;
 inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;  // defined by the format
 
+// ---- tokenizer.json
+inline constexpr size_t kTokenizerParts = 64;           // normalizers, or splits, or decoders
+inline constexpr size_t kReplacementBytes = 4096;       // of a text that a part writes
+inline constexpr size_t kTokenBytes = 4096;             // every place of a text is compared with it
+inline constexpr size_t kTemplateIds = 256;             // special tokens around a text
+inline constexpr IntRange kWordCharacters{0, 1 << 30};  // max_input_chars_per_word
+inline constexpr IntRange kStripCharacters{0, 1 << 30};
+inline constexpr IntRange kPieceCharacters{1, 1 << 30};  // FixedLength
+inline constexpr size_t kTextGrowth = 32;                // a part's result is at most so many times
+inline constexpr size_t kTextGrowthBytes = 64 << 10;     // the text, and so many bytes more
+inline constexpr size_t kExpressionSourceBytes = 16 << 10;
+inline constexpr size_t kExpressionBytes = 4 << 20;  // with all classes written out
+inline constexpr uint32_t kExpressionSteps = 10'000'000;
+inline constexpr uint32_t kExpressionHeapKib = 64 << 10;
+inline constexpr IntRange kJitStackBytes{32 << 10, 16 << 20};
+
 // ---- JSON
 inline constexpr size_t kJsonDepth = 32;
 inline constexpr size_t kJsonValues = 4'000'000;  // limits the memory of a parsed document

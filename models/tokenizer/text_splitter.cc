@@ -80,6 +80,16 @@ TextSplitter::TextSplitter(std::string_view model_bytes, const SentencePieceMode
   drop_space_ = flags->add_dummy_prefix;
 }
 
+size_t TextSplitter::last_cut(std::string_view text) const {
+  if (!can_split_) return 0;
+  size_t cut = text.rfind(' ');
+  while (cut != std::string_view::npos && cut > 0) {
+    if (cut + 1 < text.size() && is_plain(text[cut - 1]) && is_plain(text[cut + 1])) return cut;
+    cut = text.rfind(' ', cut - 1);
+  }
+  return 0;
+}
+
 std::vector<std::string_view> TextSplitter::split(std::string_view text, size_t part_bytes) const {
   std::vector<std::string_view> parts;
   while (can_split_ && text.size() > part_bytes + 1) {

@@ -55,6 +55,7 @@ void TokenFinder::add(AddedToken token) {
   first_bytes_.set(static_cast<unsigned char>(token.text[0]));
   const auto place = std::lower_bound(sizes_.begin(), sizes_.end(), size, std::greater<>());
   if (place == sizes_.end() || *place != size) sizes_.insert(place, size);
+  some_strip_left_ = some_strip_left_ || token.strip_left;
   std::string text = token.text;
   tokens_.insert_or_assign(std::move(text), std::move(token));
 }
@@ -69,6 +70,13 @@ const AddedToken* TokenFinder::match(std::string_view text, size_t at, size_t by
     return &found->second;
   }
   return nullptr;
+}
+
+size_t TokenFinder::settled(std::string_view text) const {
+  if (empty()) return text.size();
+  // The longest token may begin with the last byte, and a whole word shows by the byte behind it.
+  const size_t end = text.size() - std::min(text.size(), sizes_.front());
+  return some_strip_left_ ? without_trailing_space(text.substr(0, end)).size() : end;
 }
 
 std::string_view without_trailing_space(std::string_view text) {

@@ -21,10 +21,15 @@ class TokenFinder {
   // is none. Time grows with the number of different token sizes.
   const AddedToken* match(std::string_view text, size_t at, size_t bytes) const;
 
+  // Returns the place in a text that goes on before which no later text changes what match() finds
+  // nor what it strips.
+  size_t settled(std::string_view text) const;
+
  private:
   absl::flat_hash_map<std::string, AddedToken> tokens_;
   std::bitset<256> first_bytes_;
   std::vector<size_t> sizes_;  // of all tokens, falling
+  bool some_strip_left_ = false;
 };
 
 // Returns true for texts with an angle bracket at both ends, as markers of roles have them.

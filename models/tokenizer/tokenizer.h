@@ -1,9 +1,12 @@
-// Converts text to token ids and back with a sentencepiece model and the tokens that were added to
-// it, and knows the bytes of each token.
+// Converts text to token ids and back, and knows the bytes of each token. The file is a
+// sentencepiece model, to which the settings of its folder may add tokens, or the tokenizer.json of
+// Hugging Face.
 //
-// Special tokens mark the structure of a conversation: all control pieces ("</s>"), the
-// user-defined pieces and added tokens that look like a marker (an angle bracket at both ends), and
-// those that the settings name.
+// Special tokens mark the structure of a conversation. Of a sentencepiece model these are all
+// control pieces ("</s>"), the user-defined pieces and added tokens that look like a marker
+// ("<|user|>": an angle bracket at both ends), and those that the settings name; of a
+// tokenizer.json the added tokens that are special, that look like a marker, or that the settings
+// name.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -13,7 +16,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "models/base/limits.h"
 #include "models/tokenizer/tokenizer_settings.h"
 #include "models/tokenizer/vocabulary.h"
 
@@ -22,54 +24,85 @@ namespace deltaserve {
 // A part of a rendered conversation.
 struct TextPart {
   std::string_view text;  // valid UTF-8
-  bool trusted = false;   // special pieces in it become special tokens
+  bool trusted = false;   // special tokens in it are found
 };
+
+enum class SpecialTokens : uint8_t { kKeep, kSkip };
 
 // Thread safety: const methods may be called from any thread at once.
 class Tokenizer {
  public:
-  // Loads the model. Special tokens of the settings that neither the model nor added_tokens have
-  // get the next ids, as in transformers, or are ignored beyond `most_ids`. An added token may have
-  // the id of a piece, which it then replaces. INVALID_ARGUMENT with one sentence if the file is
-  // not a sentencepiece model or a special piece stands for a byte.
+  // Loads a file; its first character says of which kind it is. The added tokens of the settings
+  // are those of a sentencepiece model, where one may have the id of a piece, which it then
+  // replaces, and special tokens that have no id get the next ones, as in transformers. A
+  // tokenizer.json lists its own; special tokens that it does not have are ignored, because they
+  // cannot occur. NOT_FOUND if there is no file. INVALID_ARGUMENT with one sentence if the file is
+  // of neither kind, has something that is not supported, or a special token stands for a byte.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> load(const std::string& path,
-                                                         const TokenizerSettings& settings = {},
-                                                         int64_t most_ids = limits::kVocabSize.max);
-  ~Tokenizer();
+                                                         const TokenizerSettings& settings = {});
+  virtual ~Tokenizer() = default;
 
-  // Encodes a raw prompt without adding BOS or EOS. `text` must be valid UTF-8. The tokens that the
-  // settings name are found in it, as by transformers; other control pieces are plain text, and the
-  // model's user-defined pieces match as single tokens.
-  std::vector<int32_t> encode(std::string_view text) const;
-  // Works like encode(), but special tokens in the text are text, too.
-  std::vector<int32_t> encode_as_text(std::string_view text) const;
-  // Encodes the joined text of the parts without adding BOS or EOS. Special tokens within trusted
-  // text (and not across its borders) are found, the longest at each place; no other text gives a
-  // special token, while added tokens that are not special are found everywhere. The text between
-  // them is encoded across the borders of parts, so that trust changes nothing else.
+  // Encodes a raw prompt without the ids that surround it. `text` should be valid UTF-8. Of a
+  // sentencepiece model, the added tokens and those that the settings name are found in it, as by
+  // transformers; other control pieces are plain text, and user-defined pieces match as single
+  // tokens. A tokenizer.json finds all its added tokens.
   //
-  // If the model puts a space before every text ("add_dummy_prefix"), each text between special
-  // tokens gets one; without TokenizerSettings::legacy only a text at the very beginning does.
-  std::vector<int32_t> encode_parts(std::span<const TextPart> parts) const;
-  // Returns the text of `tokens`; invalid UTF-8 becomes U+FFFD. Ids outside the vocabulary are
-  // skipped.
-  std::string decode(const std::vector<int32_t>& tokens) const;
+  // Errors, of a tokenizer.json only: INVALID_ARGUMENT if it has no token for a part of the text,
+  // nor one for the unknown; RESOURCE_EXHAUSTED if an expression of it takes too long on the text.
+  virtual absl::StatusOr<std::vector<int32_t>> encode(std::string_view text) const = 0;
+  // Works like encode(), but special tokens in the text are text, too.
+  absl::StatusOr<std::vector<int32_t>> encode_as_text(std::string_view text) const;
+  // Encodes the joined text of the parts in the same way. Special tokens within trusted text (and
+  // not across its borders) are found, the longest at each place; no other text gives a special
+  // token, while added tokens that are not special are found everywhere. The text between them is
+  // encoded across the borders of parts, so that trust changes nothing else.
+  //
+  // If a sentencepiece model puts a space before every text ("add_dummy_prefix"), each text between
+  // special tokens gets one; without TokenizerSettings::legacy only a text at the very beginning
+  // does.
+  virtual absl::StatusOr<std::vector<int32_t>> encode_parts(
+      std::span<const TextPart> parts) const = 0;
 
-  // Returns the number of ids, those of added tokens included.
-  int32_t size() const;
-  // Returns the number of pieces that the model itself has.
-  int32_t num_pieces() const;
-  const Vocabulary& vocabulary() const { return vocabulary_; }
+  // Returns how many of the ids of encode(text), from the first, no text behind `text` can change.
+  // `text` must be valid UTF-8. There may be more of them; errors are as of encode().
+  virtual absl::StatusOr<size_t> final_ids(std::string_view text) const = 0;
+  // Returns the same of encode_as_text().
+  virtual absl::StatusOr<size_t> final_ids_as_text(std::string_view text) const = 0;
+
+  // Returns the text of `tokens`; invalid UTF-8 becomes U+FFFD. Ids that no token has are skipped.
+  // RESOURCE_EXHAUSTED as encode().
+  virtual absl::StatusOr<std::string> decode(const std::vector<int32_t>& tokens,
+                                             SpecialTokens special) const = 0;
+
+  // Returns the kind of the file, "sentencepiece" or "tokenizer.json".
+  virtual std::string_view kind() const = 0;
+  // Returns the number above all ids, those of added tokens included.
+  virtual int32_t size() const = 0;
+  // Returns the number above the ids of the pieces that the model itself has.
+  virtual int32_t num_pieces() const = 0;
   // Returns the id of a piece or added token such as "</s>", or -1.
-  int32_t piece_id(std::string_view piece) const;
-  // Returns the piece as the model spells it ("▁the", "<0x0A>").
-  std::string piece(int32_t id) const;
+  virtual int32_t piece_id(std::string_view piece) const = 0;
+  // Returns the piece as the file spells it ("▁the", "<0x0A>"); empty where nobody has the id.
+  virtual std::string piece(int32_t id) const = 0;
 
- private:
-  struct Impl;
-  explicit Tokenizer(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+  // Says whether the file itself decides what surrounds a text prompt, so that settings such as
+  // add_bos_token do not. ids_before() and ids_after() are what it wants there.
+  virtual bool decides_surroundings() const = 0;
+  const std::vector<int32_t>& ids_before() const { return ids_before_; }
+  const std::vector<int32_t>& ids_after() const { return ids_after_; }
+  // Returns one sentence for each oddity of the file.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+ protected:
   Vocabulary vocabulary_;
+  std::vector<int32_t> ids_before_;
+  std::vector<int32_t> ids_after_;
+  std::vector<std::string> warnings_;
 };
+
+// Puts around the ids of a text prompt what the tokenizer wants there, and before that `bos`, if it
+// is not negative.
+void surround(const Tokenizer& tokenizer, int32_t bos, std::vector<int32_t>* ids);
 
 }  // namespace deltaserve

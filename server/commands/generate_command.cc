@@ -57,8 +57,7 @@ int generate(const Options& options) {
   }
   const Tokenizer* tokenizer = loaded->folder.tokenizer.get();
   if (tokenizer == nullptr) {
-    return report(
-        absl::InvalidArgumentError("the model has no tokenizer.model: it cannot read text"));
+    return report(absl::InvalidArgumentError("the model has no tokenizer: it cannot read text"));
   }
   std::string text = options.prompt;
   if (text == "-") text.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -68,9 +67,10 @@ int generate(const Options& options) {
 
   GenerateRequest request = options.request.clone();
   request.id = "generate";
-  request.prompt = tokenizer->encode(text);
-  const int32_t bos = bos_to_prepend(loaded->folder);
-  if (bos >= 0) request.prompt.insert(request.prompt.begin(), bos);
+  absl::StatusOr<std::vector<int32_t>> prompt = tokenizer->encode(text);
+  if (!prompt.ok()) return report(prompt.status());
+  request.prompt = *std::move(prompt);
+  surround(*tokenizer, bos_to_prepend(loaded->folder), &request.prompt);
   request.sampling.seed = options.has_seed ? static_cast<uint64_t>(options.seed) : random_bits();
 
   ModelRunner runner(loaded->model.get());

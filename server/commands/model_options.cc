@@ -119,10 +119,15 @@ void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys) 
 void add_model_options(CLI::App* command, ModelOptions* options) {
   command
       ->add_option("--model", options->folder,
-                   "Folder with config.json, model.safetensors (or shards) and tokenizer.model")
+                   "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
+                   "tokenizer.model")
       ->required()
       ->type_name("DIR");
   add_ignored_keys_option(command, &options->ignored_config_keys);
+  command
+      ->add_option("--tokenizer", options->tokenizer,
+                   "A tokenizer.json or a sentencepiece model to use instead of the folder's")
+      ->type_name("FILE");
   take_one_of<Device>(
       command->add_option(
           "--device", options->device,
@@ -205,8 +210,9 @@ absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOpti
 
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   LoadedModel loaded;
-  absl::StatusOr<ModelFolder> folder =
-      open_model_folder(options.folder, options.ignored_config_keys);
+  absl::StatusOr<ModelFolder> folder = open_model_folder(
+      options.folder,
+      {.ignored_config_keys = options.ignored_config_keys, .tokenizer_file = options.tokenizer});
   if (!folder.ok()) return folder.status();
   loaded.folder = *std::move(folder);
   for (const std::string& warning : loaded.folder.config.warnings) {
@@ -247,6 +253,7 @@ const Vocabulary* vocabulary_of(const ModelFolder& folder) {
 
 int32_t bos_to_prepend(const ModelFolder& folder) {
   if (!folder.settings.add_bos_token || folder.tokenizer == nullptr) return -1;
+  if (folder.tokenizer->decides_surroundings()) return -1;
   return folder.config.bos_token_id >= 0 ? folder.config.bos_token_id
                                          : folder.tokenizer->piece_id("<s>");
 }

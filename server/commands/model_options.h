@@ -25,6 +25,7 @@ enum class Device : uint8_t {
 struct ModelOptions {
   std::string folder;
   std::vector<std::string> ignored_config_keys;
+  std::string tokenizer;  // a file; empty: the folder's
   Device device = Device::kAuto;
   CudaOptions cuda;
   WeightFormat weights = WeightFormat::kAuto;
@@ -39,8 +40,8 @@ struct ModelOptions {
 
 // Adds --ignore-config-key.
 void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys);
-// Adds --model, --ignore-config-key, --device, --cuda-products, --weights, --state-dtype and
-// --threads.
+// Adds --model, --ignore-config-key, --tokenizer, --device, --cuda-products, --weights,
+// --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);

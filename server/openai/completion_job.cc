@@ -59,12 +59,12 @@ std::variant<std::unique_ptr<CompletionJob>, ApiError> CompletionJob::start(
   if (auto error = job->generation_.encode()) return *std::move(error);
   job->prefix_ =
       reply_prefix(job->id_, format.object(job->streaming()), unix_seconds(), services.model.name);
-  job->open_choices();
+  if (auto error = job->open_choices()) return *std::move(error);
   if (auto error = job->generation_.submit(notify)) return *std::move(error);
   return job;
 }
 
-void CompletionJob::open_choices() {
+std::optional<ApiError> CompletionJob::open_choices() {
   const GenerationParameters& parameters = generation_.parameters();
   const auto& prompts = generation_.prompts();
   const size_t n = static_cast<size_t>(parameters.n);
@@ -74,18 +74,22 @@ void CompletionJob::open_choices() {
     choice.index = static_cast<int>(i);
     choice.logprobs = format_.logprobs();
     if (parameters.return_token_ids) append_json_ids(&choice.prompt_token_ids, prompts[i / n]);
-    if (parameters.echo) echo_prompt(&choice, i / n);
+    if (!parameters.echo) continue;
+    if (auto error = echo_prompt(&choice, i / n)) return error;
   }
+  return std::nullopt;
 }
 
-void CompletionJob::echo_prompt(Choice* choice, size_t prompt) {
+std::optional<ApiError> CompletionJob::echo_prompt(Choice* choice, size_t prompt) {
   const std::vector<int32_t>& ids = generation_.prompts()[prompt];
   if (!generation_.texts().empty()) {
     choice->text = generation_.texts()[prompt];
   } else if (model_.tokenizer != nullptr) {
-    choice->text = model_.tokenizer->decode(ids);
+    absl::StatusOr<std::string> text = model_.tokenizer->decode(ids, SpecialTokens::kSkip);
+    if (!text.ok()) return api_error_from(text.status(), "prompt");
+    choice->text = *std::move(text);
   }
-  if (generation_.parameters().generate.prompt_logprobs < 0) return;
+  if (generation_.parameters().generate.prompt_logprobs < 0) return std::nullopt;
   auto logprobs = std::make_unique<CompletionLogprobs>();
   if (model_.tokenizer != nullptr) {
     // A tokenizer may put a space in front of a text. Offsets are those of the text.
@@ -97,6 +101,7 @@ void CompletionJob::echo_prompt(Choice* choice, size_t prompt) {
   first.token = ids.front();
   logprobs->add(model_, first, /*known=*/false);
   choice->logprobs = std::move(logprobs);
+  return std::nullopt;
 }
 
 void CompletionJob::absorb(Generation::Part part) {

@@ -3,6 +3,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -43,8 +44,8 @@ class CompletionJob {
 
   CompletionJob(Services& services, const AnswerFormat& format, GenerationRequest request,
                 Arrival arrival);
-  void open_choices();
-  void echo_prompt(Choice* choice, size_t prompt);
+  std::optional<ApiError> open_choices();
+  std::optional<ApiError> echo_prompt(Choice* choice, size_t prompt);
   void absorb(Generation::Part part);
   ChoicePart take_part(Choice* choice, std::vector<std::string>* storage);
   void append_events(Choice* choice, std::string* out);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr ParameterRule kTokenizeParameters[] = {
     {"model"}, {"add_special_tokens"}, {"return_token_strs"}};
-constexpr ParameterRule kDetokenizeParameters[] = {{"model"}};
+constexpr ParameterRule kDetokenizeParameters[] = {{"model"}, {"skip_special_tokens"}};
 
 std::string tokens_json(const ServedModel& model, const std::vector<int32_t>& ids, bool strings) {
   std::string out = str_cat("{\"count\":", ids.size(), ",\"max_model_len\":null,\"tokens\":[");
@@ -69,11 +69,14 @@ std::variant<std::string, ApiError> detokenize(std::string_view text, const Serv
   if (auto error = read_request_body(text, rules, limits, &body)) return *std::move(error);
   FieldReader fields(body.fields, limits);
   DetokenizeRequest request;
+  std::optional<bool> skip;
   fields.string("model", &request.model);
+  fields.boolean("skip_special_tokens", &skip);
   if (fields.error()) return *fields.error();
   if (!body.prompt_given || !body.texts.empty() || body.prompt_nested) {
     return invalid_parameter("tokens", "tokens must be a list of token ids");
   }
+  request.skip_special_tokens = skip.value_or(false);
   if (!body.token_lists.empty()) request.tokens = std::move(body.token_lists.front());
   const auto made = detokenize(request, model, limits);
   if (const ApiError* error = std::get_if<ApiError>(&made)) return *error;

@@ -175,7 +175,8 @@ size_t ChatRenderer::num_tools() const {
   return tools != nullptr && tools->is_array() ? tools->get_array().size() : 0;
 }
 
-std::vector<int32_t> encode_parts(const Tokenizer& tokenizer, const ChatRenderer::Parts& parts) {
+absl::StatusOr<std::vector<int32_t>> encode_parts(const Tokenizer& tokenizer,
+                                                  const ChatRenderer::Parts& parts) {
   std::vector<TextPart> texts;
   for (const RenderedPart& part : parts) texts.push_back({part.text, part.trusted});
   return tokenizer.encode_parts(texts);

@@ -67,11 +67,13 @@ class ChatRenderer {
 };
 
 // Returns the token ids of what a template wrote. Text of the template itself may become control
-// tokens, text of the request never does; no BOS is added.
-std::vector<int32_t> encode_parts(const Tokenizer& tokenizer, const ChatRenderer::Parts& parts);
+// tokens, text of the request never does; no BOS is added. Errors are as of
+// Tokenizer::encode_parts().
+absl::StatusOr<std::vector<int32_t>> encode_parts(const Tokenizer& tokenizer,
+                                                  const ChatRenderer::Parts& parts);
 
 // Renders and encodes a valid prompt. INVALID_ARGUMENT: the template refuses the messages, or there
-// is none.
+// is none. Errors of the tokenizer are those of Tokenizer::encode_parts().
 absl::StatusOr<std::vector<int32_t>> encode_chat(const ServedModel& model, ChatPrompt prompt);
 
 }  // namespace deltaserve

@@ -35,13 +35,14 @@ std::optional<ApiError> encode_messages(const ServedModel& model, const ServerLi
   if (!chat.ok()) return api_error_from(chat.status(), "messages");
   const absl::StatusOr<ChatRenderer::Parts> parts = (*chat)->render();
   if (!parts.ok()) return api_error_from(parts.status(), "messages");
-  std::vector<int32_t> ids = encode_parts(*model.tokenizer, *parts);
-  if (ids.empty()) return invalid_parameter("messages", "the chat template wrote no tokens");
+  absl::StatusOr<std::vector<int32_t>> ids = encode_parts(*model.tokenizer, *parts);
+  if (!ids.ok()) return api_error_from(ids.status(), "messages");
+  if (ids->empty()) return invalid_parameter("messages", "the chat template wrote no tokens");
   if (model.snapshots > 0) {
-    SharedPrefix shared(*model.tokenizer, *parts, ids, limits.mark_text_bytes);
+    SharedPrefix shared(*model.tokenizer, *parts, *ids, limits.mark_text_bytes);
     prompts->marks = find_marks(marks, chat->get(), &shared);
   }
-  prompts->ids.push_back(std::move(ids));
+  prompts->ids.push_back(*std::move(ids));
   prompts->chat = *std::move(chat);
   return std::nullopt;
 }
@@ -91,21 +92,24 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
   const std::string name(request->text_name);
   int64_t num_tokens = 0;
   for (const std::string& text : request->text_prompts) {
-    std::vector<int32_t> ids = encode_text(model, text, /*bos=*/true);
-    if (ids.empty()) return invalid_parameter(name, "a prompt has no tokens");
-    num_tokens += static_cast<int64_t>(ids.size());
+    absl::StatusOr<std::vector<int32_t>> ids = encode_text(model, text, /*bos=*/true);
+    if (!ids.ok()) return api_error_from(ids.status(), name);
+    if (ids->empty()) return invalid_parameter(name, "a prompt has no tokens");
+    num_tokens += static_cast<int64_t>(ids->size());
     if (num_tokens > limits.prompt_tokens) {
       return invalid_parameter(name, str_cat("more than ", limits.prompt_tokens, " prompt tokens"));
     }
-    prompts->ids.push_back(std::move(ids));
+    prompts->ids.push_back(*std::move(ids));
   }
   return check_logprob_entries(*request, limits, prompts->ids);
 }
 
-std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos) {
-  std::vector<int32_t> ids = model.split_special_tokens ? model.tokenizer->encode_as_text(text)
-                                                        : model.tokenizer->encode(text);
-  if (bos && model.bos_to_prepend >= 0) ids.insert(ids.begin(), model.bos_to_prepend);
+absl::StatusOr<std::vector<int32_t>> encode_text(const ServedModel& model, const std::string& text,
+                                                 bool bos) {
+  absl::StatusOr<std::vector<int32_t>> ids = model.split_special_tokens
+                                                 ? model.tokenizer->encode_as_text(text)
+                                                 : model.tokenizer->encode(text);
+  if (ids.ok() && bos) surround(*model.tokenizer, model.bos_to_prepend, &*ids);
   return ids;
 }
 

@@ -58,7 +58,9 @@ struct EncodedPrompts {
                                                      GenerationRequest* request,
                                                      EncodedPrompts* prompts);
 
-// Returns the ids of a text. `bos`: the model's BOS comes first, if it wants one.
-std::vector<int32_t> encode_text(const ServedModel& model, const std::string& text, bool bos);
+// Returns the ids of a text. `bos`: what the model wants around a prompt, such as its BOS, is
+// there. INVALID_ARGUMENT or RESOURCE_EXHAUSTED: the tokenizer cannot encode the text.
+absl::StatusOr<std::vector<int32_t>> encode_text(const ServedModel& model, const std::string& text,
+                                                 bool bos);
 
 }  // namespace deltaserve

@@ -11,7 +11,6 @@ namespace {
 
 // The texts begin differently, so that no token of one's beginning is one of the other's.
 constexpr const char* kNextMessages[] = {"a", "7"};
-constexpr size_t kUnsettledTokens = 64;  // at the end of a text, unless a word begins among them
 
 int64_t common_length(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
   return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
@@ -24,25 +23,25 @@ std::vector<int32_t> after_chat(const ServedModel& model, const ServerLimits& li
   const auto one = chat.render_with_next(kNextMessages[0]);
   const auto other = chat.render_with_next(kNextMessages[1]);
   if (!one.ok() || !other.ok()) return {};
-  std::vector<int32_t> ids = encode_parts(*model.tokenizer, *one);
-  SharedPrefix shared(*model.tokenizer, *one, ids, limits.body_bytes);
-  ids.resize(static_cast<size_t>(shared.tokens_shared_with(*other)));
-  return ids;
+  absl::StatusOr<std::vector<int32_t>> ids = encode_parts(*model.tokenizer, *one);
+  if (!ids.ok()) return {};
+  SharedPrefix shared(*model.tokenizer, *one, *ids, limits.body_bytes);
+  ids->resize(static_cast<size_t>(shared.tokens_shared_with(*other)));
+  return *std::move(ids);
 }
 
-// The last word may still grow and become other tokens, and a word is begun by its space. Where
-// texts have no spaces, pieces are short, and what a character can still join lies in the last
-// tokens.
+// The next prompt goes on behind the text, so that what is put there does not come back.
 std::vector<int32_t> after_text(const ServedModel& model, const Conversation& conversation) {
-  std::vector<int32_t> ids = encode_text(model, *conversation.text + conversation.answer, true);
-  size_t final_ids = ids.size() - std::min(ids.size(), kUnsettledTokens);
-  for (size_t i = ids.size(); i-- > final_ids;) {
-    if (!model.tokenizer->vocabulary().bytes(ids[i]).starts_with(' ')) continue;
-    final_ids = i;
-    break;
-  }
-  ids.resize(final_ids);
-  return ids;
+  const Tokenizer& tokenizer = *model.tokenizer;
+  const std::string text = *conversation.text + conversation.answer;
+  const absl::StatusOr<size_t> count =
+      model.split_special_tokens ? tokenizer.final_ids_as_text(text) : tokenizer.final_ids(text);
+  absl::StatusOr<std::vector<int32_t>> ids = encode_text(model, text, /*bos=*/false);
+  if (!count.ok() || !ids.ok()) return {};
+  ids->resize(*count);
+  ids->insert(ids->begin(), tokenizer.ids_before().begin(), tokenizer.ids_before().end());
+  if (model.bos_to_prepend >= 0) ids->insert(ids->begin(), model.bos_to_prepend);
+  return *std::move(ids);
 }
 
 // The last grid point from which a prompt of so many tokens can go on.

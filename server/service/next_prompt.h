@@ -28,10 +28,9 @@ struct Conversation {
 };
 
 // Returns the tokens, without those that depend on what the next prompt adds: of a chat, the common
-// prefix with two different messages of a user; of a text, all before the last word, or, where none
-// begins among the last 64 tokens, all but those; token ids are taken as they are.
-// Empty: the template refuses the conversation, or nothing
-// could be kept beyond what the prompt itself leaves. A pure function.
+// prefix with two different messages of a user; of a text, those that Tokenizer::final_ids()
+// counts; token ids are taken as they are. Empty: the template or the tokenizer refuses the
+// conversation, or nothing could be kept beyond what the prompt itself leaves. A pure function.
 std::vector<int32_t> next_prompt_tokens(const ServedModel& model, const ServerLimits& limits,
                                         Conversation conversation);
 

@@ -44,18 +44,23 @@ SharedPrefix::SharedPrefix(const Tokenizer& tokenizer, std::span<const RenderedP
   find_anchors();
 }
 
+// Returns the ids; none where the tokenizer cannot encode the parts, so that nothing is shared.
+std::vector<int32_t> SharedPrefix::encode(std::span<const TextPart> parts) const {
+  return tokenizer_.encode_parts(parts).value_or(std::vector<int32_t>());
+}
+
 // A piece is special if it gives its token in trusted text only.
 void SharedPrefix::find_special_pieces() {
   std::vector<TextPart> trusted;
   for (const RenderedPart& part : whole_) {
     if (part.trusted) trusted.push_back({part.text, true});
   }
-  const std::vector<int32_t> tokens = tokenizer_.encode_parts(trusted);
+  const std::vector<int32_t> tokens = encode(trusted);
   for (const int32_t id : std::set<int32_t>(tokens.begin(), tokens.end())) {
     const std::string piece = tokenizer_.piece(id);
     const TextPart as_trusted{piece, true}, as_text{piece, false};
-    const std::vector<int32_t> plain = tokenizer_.encode_parts({&as_text, 1});
-    const bool is_special = tokenizer_.encode_parts({&as_trusted, 1}) == std::vector<int32_t>{id} &&
+    const std::vector<int32_t> plain = encode({&as_text, 1});
+    const bool is_special = encode({&as_trusted, 1}) == std::vector<int32_t>{id} &&
                             std::find(plain.begin(), plain.end(), id) == plain.end();
     if (is_special) special_.emplace_back(piece, id);
   }
@@ -117,7 +122,7 @@ int64_t SharedPrefix::tokens_shared_with(std::span<const RenderedPart> other) {
   const size_t end = next_special(other, common);
   if (end - begin > bytes_left_) return 0;
   bytes_left_ -= end - begin;
-  const std::vector<int32_t> again = tokenizer_.encode_parts(slice(other, begin, end));
+  const std::vector<int32_t> again = encode(slice(other, begin, end));
   const auto first = ids_.begin() + static_cast<std::ptrdiff_t>(first_token);
   const auto last = ids_.begin() + static_cast<std::ptrdiff_t>(last_token);
   const auto parted = std::mismatch(first, last, again.begin(), again.end());

@@ -36,6 +36,7 @@ class SharedPrefix {
     size_t token = 0;           // its index in `ids`
   };
 
+  std::vector<int32_t> encode(std::span<const TextPart> parts) const;
   void find_special_pieces();
   void find_anchors();
   // Returns the size of the special piece with which `text` begins, 0 if there is none.

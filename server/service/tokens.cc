@@ -22,12 +22,14 @@ std::variant<std::vector<int32_t>, ApiError> tokenize(TokenizeRequest request,
   const bool bos = request.add_special_tokens.value_or(!request.chat.has_value());
   if (!request.chat) {
     if (model.tokenizer == nullptr) return no_tokenizer("prompt");
-    return encode_text(model, request.prompt.value_or(""), bos);
+    absl::StatusOr<std::vector<int32_t>> ids = encode_text(model, request.prompt.value_or(""), bos);
+    if (!ids.ok()) return api_error_from(ids.status(), "prompt");
+    return *std::move(ids);
   }
   if (auto error = validate(*request.chat, model)) return *std::move(error);
   absl::StatusOr<std::vector<int32_t>> ids = encode_chat(model, *std::move(request.chat));
   if (!ids.ok()) return api_error_from(ids.status(), "messages");
-  if (bos && model.bos_to_prepend >= 0) ids->insert(ids->begin(), model.bos_to_prepend);
+  if (bos) surround(*model.tokenizer, model.bos_to_prepend, &*ids);
   return *std::move(ids);
 }
 
@@ -37,7 +39,10 @@ std::variant<std::string, ApiError> detokenize(const DetokenizeRequest& request,
   if (auto error = check_model_name(request.model, model, limits)) return *std::move(error);
   if (model.tokenizer == nullptr) return no_tokenizer("tokens");
   if (auto error = check_token_ids("tokens", request.tokens, model)) return *std::move(error);
-  return model.tokenizer->decode(request.tokens);
+  absl::StatusOr<std::string> text = model.tokenizer->decode(
+      request.tokens, request.skip_special_tokens ? SpecialTokens::kSkip : SpecialTokens::kKeep);
+  if (!text.ok()) return api_error_from(text.status(), "tokens");
+  return *std::move(text);
 }
 
 }  // namespace deltaserve

@@ -26,6 +26,7 @@ struct TokenizeRequest {
 struct DetokenizeRequest {
   std::optional<std::string> model;
   std::vector<int32_t> tokens;
+  bool skip_special_tokens = false;  // leaves the text of special tokens out
 };
 
 std::variant<std::vector<int32_t>, ApiError> tokenize(TokenizeRequest request,

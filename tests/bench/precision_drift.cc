@@ -112,7 +112,7 @@ std::vector<int32_t> tokens_of(const ModelFolder& folder, const std::string& fil
   }
   std::ifstream in(file);
   const std::string text(std::istreambuf_iterator<char>(in), {});
-  if (folder.tokenizer != nullptr) tokens = folder.tokenizer->encode(text);
+  if (folder.tokenizer != nullptr) tokens = folder.tokenizer->encode(text).value();
   tokens.resize(std::min(tokens.size(), count));
   return tokens;
 }

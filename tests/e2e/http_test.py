@@ -167,7 +167,7 @@ class Http(WithServer):
             status, reply = self.server.post(path, {**body, "max_tokens": 2})
             self.assertEqual(status, 200, reply)
         made = self.server.post("/tokenize", {"prompt": "a\0b"})[1]["tokens"]
-        self.assertEqual(self.server.post("/detokenize", {"tokens": made})[1], {"prompt": "a\0b"})
+        self.assertEqual(self.server.post("/detokenize", {"tokens": made})[1], {"prompt": "<s>a\0b"})
 
     def test_timeout_header(self):
         for value in ("0", "-1", "x", "1.5", "86400001", "99999999999999999999", ""):

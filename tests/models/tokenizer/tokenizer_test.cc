@@ -12,6 +12,7 @@
 #include "models/tokenizer/sentencepiece_wrapper.h"
 #include "models/tokenizer/text_splitter.h"
 #include "tests/models/base/temp_folder.h"
+#include "tests/models/tokenizer/sure_tokenizer.h"
 
 namespace deltaserve {
 namespace {
@@ -23,7 +24,7 @@ class TokenizerTest : public testing::Test {
   void SetUp() override {
     auto loaded = Tokenizer::load(kModelFile);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
-    tokenizer_ = *std::move(loaded);
+    tokenizer_ = SureTokenizer(*std::move(loaded));
   }
 
   // Returns the text that a client sees if it joins the tokens' bytes.
@@ -33,7 +34,7 @@ class TokenizerTest : public testing::Test {
     return text;
   }
 
-  std::unique_ptr<Tokenizer> tokenizer_;
+  SureTokenizer tokenizer_;
 };
 
 TEST_F(TokenizerTest, RoundTrips) {
@@ -240,13 +241,13 @@ TEST_F(TokenizerTest, NamedPiecesAreSpecial) {
   auto named = Tokenizer::load(kModelFile, names);
   ASSERT_TRUE(named.ok()) << named.status();
   const TextPart untrusted[] = {{"Once upon\n", false}};
-  for (const int32_t token : (*named)->encode_parts(untrusted)) {
+  for (const int32_t token : (*named)->encode_parts(untrusted).value()) {
     EXPECT_TRUE(token != 6 && token != id) << token;
   }
   const std::string all = "\n" + upon + "<unk>";
   const TextPart trusted[] = {{all, true}};
-  EXPECT_EQ((*named)->encode_parts(trusted), (Ids{6, id, 0}));
-  EXPECT_EQ((*named)->encode("Once upon\n"), tokenizer_->encode("Once upon\n"));
+  EXPECT_EQ((*named)->encode_parts(trusted).value(), (Ids{6, id, 0}));
+  EXPECT_EQ((*named)->encode("Once upon\n").value(), tokenizer_->encode("Once upon\n"));
 
   TokenizerSettings byte;
   byte.special_tokens = {"<0x0A>"};
@@ -261,7 +262,7 @@ TEST_F(TokenizerTest, SpaceBeforeEveryText) {
   auto spaced = Tokenizer::load(temp.file("t.model"));
   ASSERT_TRUE(spaced.ok()) << spaced.status();
   const TextPart parts[] = {{"<|user|>", true}, {"Hello there", false}};
-  Ids ids = (*spaced)->encode_parts(parts);
+  Ids ids = (*spaced)->encode_parts(parts).value();
   std::vector<std::string> pieces;
   for (const int32_t id : ids) pieces.push_back((*spaced)->piece(id));
   EXPECT_EQ(pieces, (std::vector<std::string>{"<|user|>", "▁He", "llo", "▁there"}));
@@ -275,16 +276,16 @@ TEST_F(TokenizerTest, SpaceBeforeTextOnlyAtTheBeginning) {
   settings.legacy = false;
   auto spaced = Tokenizer::load(temp.file("t.model"), settings);
   ASSERT_TRUE(spaced.ok()) << spaced.status();
-  ASSERT_EQ((*spaced)->encode("the girl"), tokenizer_->encode(" the girl"));
+  ASSERT_EQ((*spaced)->encode("the girl").value(), tokenizer_->encode(" the girl"));
 
   const TextPart plain[] = {{"the girl", false}, {"<|end|>", true}, {"the girl", false}};
-  EXPECT_EQ((*spaced)->encode_parts(plain),
+  EXPECT_EQ((*spaced)->encode_parts(plain).value(),
             (tokenizer_->encode(" the girl") + Ids{5} + tokenizer_->encode("the girl")));
   const TextPart special[] = {{"<s>", true}, {"the girl", false}, {"<|end|>\n", true}};
-  EXPECT_EQ((*spaced)->encode_parts(special),
+  EXPECT_EQ((*spaced)->encode_parts(special).value(),
             (Ids{1} + tokenizer_->encode("the girl") + Ids{5, 6}));
   const TextPart typed[] = {{"<|end|>", false}};
-  EXPECT_EQ((*spaced)->encode_parts(typed).front(), tokenizer_->encode(" <").front());
+  EXPECT_EQ((*spaced)->encode_parts(typed).value().front(), tokenizer_->encode(" <").front());
 }
 
 AddedToken added(int32_t id, const std::string& text, bool special) {
@@ -307,18 +308,20 @@ TEST_F(TokenizerTest, AddedTokensHaveIdsBehindThePieces) {
   EXPECT_EQ(tokenizer.size(), 4101);
   EXPECT_EQ(tokenizer.num_pieces(), 4096);
   const TextPart chat[] = {{"<|im_start|>", true}, {"Hi", false}, {"<|im_end|>\n<think>", true}};
-  EXPECT_EQ(tokenizer.encode_parts(chat),
+  EXPECT_EQ(tokenizer.encode_parts(chat).value(),
             (Ids{4096} + tokenizer_->encode("Hi") + Ids{4097, 6, 4099}));
   // What a user types is text, but for tokens that are no markers.
   const TextPart typed[] = {{"<|im_end|><think>", false}, {"a wordlike b", false}};
-  EXPECT_EQ(tokenizer.encode_parts(typed),
+  EXPECT_EQ(tokenizer.encode_parts(typed).value(),
             (tokenizer_->encode("<|im_end|><think>a ") + Ids{4100} + tokenizer_->encode(" b")));
-  EXPECT_EQ(tokenizer.encode("<think>Hi<|im_end|>"),
+  EXPECT_EQ(tokenizer.encode("<think>Hi<|im_end|>").value(),
             (Ids{4099} + tokenizer_->encode("Hi") + Ids{4097}));
   EXPECT_EQ(tokenizer.vocabulary().bytes(4096), "");
   EXPECT_EQ(tokenizer.vocabulary().bytes(4098), "");
   EXPECT_EQ(tokenizer.vocabulary().bytes(4099), "<think>");
-  EXPECT_EQ(tokenizer.decode(tokenizer_->encode("Hi") + Ids{4097, 4099, 4098}), "Hi<think>");
+  const Ids answer = tokenizer_->encode("Hi") + Ids{4097, 4099, 4098} + tokenizer_->encode(" you");
+  EXPECT_EQ(tokenizer.decode(answer, SpecialTokens::kSkip).value(), "Hi<think> you");
+  EXPECT_EQ(tokenizer.decode(answer, SpecialTokens::kKeep).value(), "Hi<|im_end|><think> you");
   EXPECT_EQ(tokenizer.piece_id("<think>"), 4099);
   EXPECT_EQ(tokenizer.piece(4096), "<|im_start|>");
 }
@@ -329,7 +332,8 @@ TEST_F(TokenizerTest, SpecialTokensWithoutAnIdGetTheNext) {
   settings.named_tokens = {{"pad_token", "[PAD]"}, {"bos_token", "<s>"}};
   settings.additional_special_tokens = {"<|im_start|>", "<|extra|>", "<|beyond|>"};
   settings.special_tokens = {"<s>", "<|beyond|>", "<|extra|>", "<|im_start|>", "[PAD]"};
-  const auto loaded = Tokenizer::load(kModelFile, settings, 4099);
+  settings.most_ids = 4099;
+  const auto loaded = Tokenizer::load(kModelFile, settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ((*loaded)->size(), 4099);
   EXPECT_EQ((*loaded)->encode("<s>[PAD]<|extra|>"), (Ids{1, 4097, 4098}));
@@ -348,11 +352,11 @@ TEST_F(TokenizerTest, AddedTokensTakeSpaceAlong) {
   const auto loaded = Tokenizer::load(kModelFile, settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const TextPart parts[] = {{"<r>", true}, {" \n\u3000Hi \t", false}, {"<l> x", true}};
-  EXPECT_EQ((*loaded)->encode_parts(parts),
+  EXPECT_EQ((*loaded)->encode_parts(parts).value(),
             (Ids{4096} + tokenizer_->encode("Hi") + Ids{4097} + tokenizer_->encode(" x")));
-  EXPECT_EQ((*loaded)->encode("a word b"),
+  EXPECT_EQ((*loaded)->encode("a word b").value(),
             (tokenizer_->encode("a ") + Ids{4098} + tokenizer_->encode(" b")));
-  EXPECT_EQ((*loaded)->encode("a swords b"), tokenizer_->encode("a swords b"));
+  EXPECT_EQ((*loaded)->encode("a swords b").value(), tokenizer_->encode("a swords b"));
 }
 
 // Case C11: raw prompts have the tokens that the files name.
@@ -361,10 +365,10 @@ TEST_F(TokenizerTest, RawPromptsHaveNamedTokens) {
   settings.special_tokens = {"</s>", "<s>"};
   const auto loaded = Tokenizer::load(kModelFile, settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ((*loaded)->encode("<s>Hi</s>"), (Ids{1} + tokenizer_->encode("Hi") + Ids{2}));
+  EXPECT_EQ((*loaded)->encode("<s>Hi</s>").value(), (Ids{1} + tokenizer_->encode("Hi") + Ids{2}));
   const TextPart typed[] = {{"<s>Hi</s>", false}};
-  EXPECT_EQ((*loaded)->encode_parts(typed), tokenizer_->encode("<s>Hi</s>"));
-  EXPECT_EQ((*loaded)->encode_as_text("<s>Hi</s>"), tokenizer_->encode("<s>Hi</s>"));
+  EXPECT_EQ((*loaded)->encode_parts(typed).value(), tokenizer_->encode("<s>Hi</s>"));
+  EXPECT_EQ((*loaded)->encode_as_text("<s>Hi</s>").value(), tokenizer_->encode("<s>Hi</s>"));
 }
 
 // Case M05: a piece that only the settings call special.
@@ -378,7 +382,7 @@ TEST_F(TokenizerTest, NamedUserDefinedPiecesAreNotTyped) {
   const auto loaded = Tokenizer::load(temp.file("t.model"), settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const TextPart parts[] = {{"[INST]", true}, {"[INST]", false}};
-  const Ids ids = (*loaded)->encode_parts(parts);
+  const Ids ids = (*loaded)->encode_parts(parts).value();
   EXPECT_EQ(ids.front(), 4096);
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 4096), 1);
 }
@@ -402,11 +406,11 @@ TEST_F(TokenizerTest, RawPromptsAreAsInTransformers) {
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     for (const json::value& one : group.at("cases").as_array()) {
       const std::string text = one.at(0).as_string().c_str();
-      EXPECT_EQ((*tokenizer)->encode(text), json::value_to<Ids>(one.at(1)))
+      EXPECT_EQ((*tokenizer)->encode(text).value(), json::value_to<Ids>(one.at(1)))
           << text << " " << files.tokenizer_config;
       // A template that writes the whole text gives the same, but for words that are no markers.
       const TextPart part[] = {{text, true}};
-      EXPECT_EQ((*tokenizer)->encode_parts(part), json::value_to<Ids>(one.at(1))) << text;
+      EXPECT_EQ((*tokenizer)->encode_parts(part).value(), json::value_to<Ids>(one.at(1))) << text;
     }
   }
 }

@@ -135,7 +135,7 @@ TEST_F(Convert, AbsentMeansTheDefault) {
   EXPECT_EQ(out_.parameters.generate.logprobs, -1);
   EXPECT_EQ(out_.parameters.generate.prompt_logprobs, -1);
   EXPECT_FALSE(out_.parameters.structured.has_value());
-  std::vector<int32_t> ids = tokenizer_->encode("Once");
+  std::vector<int32_t> ids = tokenizer_->encode("Once").value();
   ids.insert(ids.begin(), 1);
   EXPECT_EQ(prompts_.ids[0], ids);
 }

@@ -83,7 +83,7 @@ TEST(OpenAiResponse, LogprobsWithATokenizer) {
 
   // Offsets count characters and go on from one take to the next.
   CompletionLogprobs builder;
-  const std::vector<int32_t> ids = (*tokenizer)->encode("Once upon a time");
+  const std::vector<int32_t> ids = (*tokenizer)->encode("Once upon a time").value();
   int64_t total = 0;
   for (const int32_t id : ids) {
     builder.add(model, {.token = id, .logprob = -1, .top = {}}, true);

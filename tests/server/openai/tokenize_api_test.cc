@@ -38,8 +38,10 @@ TEST(TokenizeApi, ThereAndBack) {
   EXPECT_EQ(made.at("token_strs").at(0).as_string(), "<s>");
   EXPECT_TRUE(made.at("max_model_len").is_null());
   EXPECT_EQ(tokens.front().as_int64(), 1);
-  const json::value back = detokenized("{\"tokens\":" + json::serialize(tokens) + "}");
-  EXPECT_EQ(back.at("prompt").as_string(), "Once upon a time");
+  const std::string request = "{\"tokens\":" + json::serialize(tokens);
+  EXPECT_EQ(detokenized(request + "}").at("prompt").as_string(), "<s>Once upon a time");
+  EXPECT_EQ(detokenized(request + ",\"skip_special_tokens\":true}").at("prompt").as_string(),
+            "Once upon a time");
 
   const json::value bare = tokenized(R"({"prompt":"Once","add_special_tokens":false})");
   EXPECT_NE(bare.at("tokens").at(0).as_int64(), 1);

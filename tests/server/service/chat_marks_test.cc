@@ -41,7 +41,7 @@ int64_t common_length(const std::vector<int32_t>& a, const std::vector<int32_t>&
 // Returns the tokens of a text in which markers are special pieces.
 int64_t tokens_in(const std::string& text) {
   const TextPart part{text, true};
-  return static_cast<int64_t>(tokenizer().encode_parts({&part, 1}).size());
+  return static_cast<int64_t>(tokenizer().encode_parts({&part, 1}).value().size());
 }
 
 std::vector<PrefixMark> marks_of(ChatPrompt prompt, size_t max_bytes = kMuch) {
@@ -49,7 +49,7 @@ std::vector<PrefixMark> marks_of(ChatPrompt prompt, size_t max_bytes = kMuch) {
   const auto chat = renderer_of(std::move(prompt));
   const auto parts = chat->render();
   EXPECT_TRUE(parts.ok());
-  const std::vector<int32_t> ids = encode_parts(tokenizer(), *parts);
+  const std::vector<int32_t> ids = *encode_parts(tokenizer(), *parts);
   SharedPrefix shared(tokenizer(), *parts, ids, max_bytes);
   return find_marks(marks, chat.get(), &shared);
 }
@@ -174,8 +174,8 @@ TEST(SharedPrefix, CountsWhatTwoWholeEncodingsShare) {
     std::copy_n(whole.begin(), kept, other.begin());
     if (kept > 0) other[kept - 1].text.resize(random() % (other[kept - 1].text.size() + 1));
     if (kept > 0 && other[kept - 1].text.empty()) other.resize(kept - 1);
-    const std::vector<int32_t> ids = encode_parts(tokenizer(), whole);
-    const int64_t expected = common_length(ids, encode_parts(tokenizer(), other));
+    const std::vector<int32_t> ids = *encode_parts(tokenizer(), whole);
+    const int64_t expected = common_length(ids, *encode_parts(tokenizer(), other));
     SharedPrefix shared(tokenizer(), whole, ids, kMuch);
     EXPECT_EQ(shared.tokens_shared_with(other), expected) << i;
     EXPECT_EQ(shared.tokens_shared_with(whole), shared.num_tokens());

@@ -89,25 +89,23 @@ TEST(NextPrompt, OfATextLeavesOutWhatMayStillJoin) {
   Conversation conversation;
   conversation.text = kStory;
   conversation.answer = kStory + kStory + "The dog was hap";
-  conversation.prompt = encode_text(model(), kStory, true);
+  conversation.prompt = *encode_text(model(), kStory, true);
   const std::string whole = kStory + conversation.answer;
   const std::vector<int32_t> next = next_of(std::move(conversation));
   for (const char* more : {"py and", "", " hazard", "."}) {
-    EXPECT_TRUE(begins_with(encode_text(model(), whole + more, true), next)) << more;
+    EXPECT_TRUE(begins_with(*encode_text(model(), whole + more, true), next)) << more;
   }
-  EXPECT_GE(next.size() + 4, encode_text(model(), whole, true).size());
+  EXPECT_GE(next.size() + 4, encode_text(model(), whole, true)->size());
 }
 
-TEST(NextPrompt, WithoutSpacesTheLastTokensAreLeftOut) {
+// The model of pieces says nothing of what a text without spaces may become.
+TEST(NextPrompt, ATextWithoutSpacesHasNone) {
   std::string whole;
   for (int i = 0; i < 100; ++i) whole += "äö";
   Conversation conversation;
   conversation.text = whole.substr(0, 40);
   conversation.answer = whole.substr(40);
-  const size_t size = encode_text(model(), whole, true).size();
-  const std::vector<int32_t> next = next_of(std::move(conversation));
-  EXPECT_EQ(next.size(), size - 64);
-  EXPECT_TRUE(begins_with(encode_text(model(), whole + "äöß", true), next));
+  EXPECT_TRUE(next_of(std::move(conversation)).empty());
 }
 
 TEST(NextPrompt, OfTokenIdsAreTheIds) {

@@ -1,0 +1,88 @@
+// The added tokens of tokenizer.json, which are cut out of a text before anything else is done.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "models/tokenizer/json/byte_trie.h"
+#include "models/tokenizer/json/normalizer.h"
+#include "models/tokenizer/json/part_reader.h"
+#include "models/tokenizer/json/piece_model.h"
+
+namespace deltaserve::tokenizer_json {
+
+struct AddedToken {
+  std::string content;
+  std::string shown;  // what it decodes to: the content, normalised where the token is
+  int32_t id = 0;
+  bool single_word = false;  // no word character may stand beside it
+  bool strips_left = false;  // takes the white space before it
+  bool strips_right = false;
+  bool normalized = false;  // is looked for in normalised text
+  bool special = false;     // left out of decoded text on request
+};
+
+class AddedTokens {
+ public:
+  // Reads the list of a file; errors go to the reader's status. A token that the model's vocabulary
+  // has gets its id, others are numbered from the number of entries on, whatever the file says.
+  static AddedTokens read(PartReader* file, const PieceModel& model);
+
+  // Adds those of the names that are entries of the vocabulary and not in the list, as special
+  // tokens, which is what transformers does with the special tokens of tokenizer_config.json.
+  void add_special(const std::vector<std::string>& names, const ModelVocabulary& vocabulary);
+
+  // Ends loading: `normalizer` (may be null) changes the contents of normalized tokens.
+  absl::Status finish(const Normalizer& normalizer);
+
+  const std::vector<AddedToken>& tokens() const { return tokens_; }
+  // Returns null if no added token has the id or content.
+  const AddedToken* with_id(int32_t id) const;
+  const AddedToken* with_content(std::string_view content) const;
+  // Returns one sentence if the file's ids are not those that count, else an empty text.
+  const std::string& warning() const { return warning_; }
+
+  enum class Pass : uint8_t {
+    kRaw,         // tokens that are not normalized
+    kNormalized,  // tokens that are
+    kTemplate,    // those of kRaw and every control token, in text that is not normalised yet
+  };
+  // Says whether a token may be found at text[begin, end).
+  using Allows = absl::FunctionRef<bool(const AddedToken& token, size_t begin, size_t end)>;
+  // Takes text[begin, end) and the token that it is, or null.
+  using Take = absl::FunctionRef<absl::Status(size_t begin, size_t end, const AddedToken* token)>;
+  // Finds the tokens of a pass: leftmost, of those the longest that is allowed.
+  absl::Status split(std::string_view text, Pass pass, Allows allows, Take take) const;
+
+  // Returns the place in a text that goes on up to which no later text changes what split() finds.
+  size_t settled(std::string_view text, Pass pass) const;
+
+  // Marks tokens that text of others must not become: the special ones, those that look like a
+  // marker ("<think>"), and those named.
+  void mark_control(const std::vector<std::string>& names);
+  bool is_control(const AddedToken& token) const;
+
+ private:
+  void index_tokens();
+  size_t find(const ByteTrie& trie, std::string_view text, size_t begin, Allows allows,
+              size_t* end) const;
+
+  std::vector<AddedToken> tokens_;  // special ones first
+  std::vector<bool> control_;       // by index in tokens_
+  absl::flat_hash_map<std::string, size_t> by_content_;
+  absl::flat_hash_map<int32_t, size_t> by_id_;
+  const ByteTrie& trie_of(Pass pass) const;
+
+  ByteTrie raw_;
+  ByteTrie normalized_;
+  ByteTrie template_;
+  size_t reach_ = 0;  // bytes of the longest content
+  bool some_strip_left_ = false;
+  std::string warning_;
+};
+
+}  // namespace deltaserve::tokenizer_json

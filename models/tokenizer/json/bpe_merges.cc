@@ -1,0 +1,186 @@
+#include "models/tokenizer/json/bpe_merges.h"
+
+#include <algorithm>
+#include <bit>
+#include <functional>
+
+#include "absl/container/flat_hash_map.h"
+
+namespace deltaserve::tokenizer_json {
+namespace {
+
+// Up to this length it is faster to look through all pairs than to keep a heap.
+constexpr size_t kShortRow = 48;
+constexpr uint64_t kNoKey = UINT64_MAX;
+
+// The pairs of a row that wait to be merged: the one of lowest rank comes first, of equal ones the
+// leftmost. Those of one rank mostly arrive in the order of their places, so they wait in a list of
+// their rank, which takes far less time than a heap of all pairs. Pairs of the rank at work, and of
+// lower ones, that arrive late wait in a heap.
+class PairQueue {
+ public:
+  void push(uint32_t rank, uint32_t place) {
+    if (rank <= rank_ && working_) {
+      late_.push_back(uint64_t{rank} << 32 | place);
+      std::push_heap(late_.begin(), late_.end(), std::greater<>());
+      return;
+    }
+    std::vector<uint32_t>& list = lists_[rank];
+    if (list.empty()) {
+      ranks_.push_back(rank);
+      std::push_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+    }
+    list.push_back(place);
+  }
+
+  // Returns false if no pair waits.
+  bool pop(uint32_t* rank, uint32_t* place) {
+    if (next_ == list_.size() && late_.empty() && !take_list()) return false;
+    const uint64_t own = next_ < list_.size() ? uint64_t{rank_} << 32 | list_[next_] : UINT64_MAX;
+    uint64_t pair = own;
+    if (!late_.empty() && late_.front() < own) {
+      pair = late_.front();
+      std::pop_heap(late_.begin(), late_.end(), std::greater<>());
+      late_.pop_back();
+    } else {
+      ++next_;
+    }
+    *rank = static_cast<uint32_t>(pair >> 32);
+    *place = static_cast<uint32_t>(pair);
+    return true;
+  }
+
+ private:
+  // Begins with the list of the lowest rank.
+  bool take_list() {
+    if (ranks_.empty()) return false;
+    rank_ = ranks_.front();
+    std::pop_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+    ranks_.pop_back();
+    const auto list = lists_.find(rank_);
+    list_ = std::move(list->second);
+    lists_.erase(list);
+    if (!std::is_sorted(list_.begin(), list_.end())) std::sort(list_.begin(), list_.end());
+    next_ = 0;
+    working_ = true;
+    return true;
+  }
+
+  absl::flat_hash_map<uint32_t, std::vector<uint32_t>> lists_;  // of ranks above rank_
+  std::vector<uint32_t> ranks_;                                 // of the lists, a heap
+  bool working_ = false;
+  uint32_t rank_ = 0;
+  std::vector<uint32_t> list_;  // of rank_
+  size_t next_ = 0;             // in list_
+  std::vector<uint64_t> late_;  // a heap
+};
+
+}  // namespace
+
+BpeMerges::BpeMerges(size_t count) {
+  const size_t size = std::bit_ceil(std::max<size_t>(count * 2, 16));
+  slots_.resize(size, {kNoKey, kNone});
+  shift_ = 64 - std::countr_zero(size);
+  results_.reserve(count);
+}
+
+BpeMerges::Slot* BpeMerges::slot_of(uint64_t key) {
+  size_t i = (key * 0x9E3779B97F4A7C15u) >> shift_;
+  while (slots_[i].key != key && slots_[i].key != kNoKey) i = (i + 1) & (slots_.size() - 1);
+  return &slots_[i];
+}
+
+void BpeMerges::add(int32_t left, int32_t right, int32_t result) {
+  const uint64_t key = pair_key(left, right);
+  *slot_of(key) = {key, static_cast<uint32_t>(results_.size())};
+  results_.push_back(result);
+}
+
+uint32_t BpeMerges::rank(int32_t left, int32_t right, const std::vector<bool>& banned) const {
+  const uint64_t key = pair_key(left, right);
+  size_t i = (key * 0x9E3779B97F4A7C15u) >> shift_;
+  while (slots_[i].key != key) {
+    if (slots_[i].key == kNoKey) return kNone;
+    i = (i + 1) & (slots_.size() - 1);
+  }
+  const uint32_t rank = slots_[i].rank;
+  if (!banned.empty() && banned[static_cast<size_t>(results_[rank])]) return kNone;
+  return rank;
+}
+
+void BpeMerges::merge(std::span<const int32_t> row, const std::vector<bool>& banned,
+                      std::vector<int32_t>* out) const {
+  if (row.size() <= kShortRow) return merge_short(row, banned, out);
+  size_t begin = 0;
+  for (size_t i = 1; i <= row.size(); ++i) {
+    if (i < row.size() && !are_separate(row[i - 1], row[i])) continue;
+    const std::span<const int32_t> part = row.subspan(begin, i - begin);
+    if (part.size() <= kShortRow) {
+      merge_short(part, banned, out);
+    } else {
+      merge_long(part, banned, out);
+    }
+    begin = i;
+  }
+}
+
+void BpeMerges::merge_short(std::span<const int32_t> row, const std::vector<bool>& banned,
+                            std::vector<int32_t>* out) const {
+  int32_t symbols[kShortRow];
+  uint32_t ranks[kShortRow];  // of a symbol with the next one
+  size_t n = row.size();
+  std::copy(row.begin(), row.end(), symbols);
+  for (size_t i = 0; i + 1 < n; ++i) ranks[i] = rank(symbols[i], symbols[i + 1], banned);
+  while (n > 1) {
+    const size_t at = static_cast<size_t>(std::min_element(ranks, ranks + n - 1) - ranks);
+    if (ranks[at] == kNone) break;
+    symbols[at] = results_[ranks[at]];
+    std::copy(symbols + at + 2, symbols + n, symbols + at + 1);
+    --n;
+    if (at + 1 < n) {
+      std::copy(ranks + at + 2, ranks + n, ranks + at + 1);
+      ranks[at] = rank(symbols[at], symbols[at + 1], banned);
+    }
+    if (at > 0) ranks[at - 1] = rank(symbols[at - 1], symbols[at], banned);
+  }
+  out->insert(out->end(), symbols, symbols + n);
+}
+
+void BpeMerges::merge_long(std::span<const int32_t> row, const std::vector<bool>& banned,
+                           std::vector<int32_t>* out) const {
+  constexpr int32_t kMerged = -1;
+  const auto n = static_cast<uint32_t>(row.size());
+  const size_t base = out->size();
+  out->insert(out->end(), row.begin(), row.end());
+  int32_t* symbols = out->data() + base;
+  std::vector<uint32_t> previous(n);
+  std::vector<uint32_t> next(n);
+  PairQueue queue;
+  const auto push = [&](uint32_t left, uint32_t right) {
+    const uint32_t pair_rank = rank(symbols[left], symbols[right], banned);
+    if (pair_rank != kNone) queue.push(pair_rank, left);
+  };
+  for (uint32_t i = 0; i < n; ++i) {
+    previous[i] = i - 1;
+    next[i] = i + 1;
+    if (i + 1 < n) push(i, i + 1);
+  }
+  uint32_t pair_rank = 0;
+  uint32_t at = 0;
+  while (queue.pop(&pair_rank, &at)) {
+    const uint32_t right = next[at];
+    if (symbols[at] == kMerged || right >= n) continue;
+    if (rank(symbols[at], symbols[right], banned) != pair_rank) continue;  // merged since
+    symbols[at] = results_[pair_rank];
+    symbols[right] = kMerged;
+    next[at] = next[right];
+    if (at > 0) push(previous[at], at);
+    if (next[at] < n) {
+      previous[next[at]] = at;
+      push(at, next[at]);
+    }
+  }
+  out->erase(std::remove(out->begin() + base, out->end(), kMerged), out->end());
+}
+
+}  // namespace deltaserve::tokenizer_json

@@ -1,0 +1,59 @@
+// The merges of a BPE model, and how a row of symbols is merged by them.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+
+namespace deltaserve::tokenizer_json {
+
+// Pairs of neighbours that become one symbol, the one of lowest rank first, of equal ones the
+// leftmost. Thread safety: const methods may be called from any thread at once.
+class BpeMerges {
+ public:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  explicit BpeMerges(size_t count);
+  // Adds the merge of the next rank. A pair that comes twice has its last rank.
+  void add(int32_t left, int32_t right, int32_t result);
+  // Says that two symbols of a row may stand side by side inside a result. Rows are cut between
+  // symbols that may not.
+  void add_neighbours(int32_t left, int32_t right) { neighbours_.insert(pair_key(left, right)); }
+  // Without this call every two symbols count as neighbours.
+  void know_neighbours() { neighbours_known_ = true; }
+
+  // Says whether two symbols of a row can never become parts of one result.
+  bool are_separate(int32_t left, int32_t right) const {
+    return neighbours_known_ && !neighbours_.contains(pair_key(left, right));
+  }
+  // Merges the symbols of a row and appends the results. `banned` may not come out: a bit a symbol,
+  // or empty. Time grows with the length, memory by some 16 bytes a symbol where the row cannot be
+  // cut.
+  void merge(std::span<const int32_t> row, const std::vector<bool>& banned,
+             std::vector<int32_t>* out) const;
+
+ private:
+  struct Slot {
+    uint64_t key;
+    uint32_t rank;
+  };
+
+  static uint64_t pair_key(int32_t left, int32_t right) {
+    return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
+  }
+  Slot* slot_of(uint64_t key);
+  uint32_t rank(int32_t left, int32_t right, const std::vector<bool>& banned) const;
+  void merge_short(std::span<const int32_t> row, const std::vector<bool>& banned,
+                   std::vector<int32_t>* out) const;
+  void merge_long(std::span<const int32_t> row, const std::vector<bool>& banned,
+                  std::vector<int32_t>* out) const;
+
+  std::vector<Slot> slots_;  // a hash table with open addressing; its size is a power of two
+  int shift_ = 0;
+  std::vector<int32_t> results_;  // by rank
+  absl::flat_hash_set<uint64_t> neighbours_;
+  bool neighbours_known_ = false;
+};
+
+}  // namespace deltaserve::tokenizer_json

@@ -1,0 +1,39 @@
+// The decoders of tokenizer.json, which make text of tokens.
+#pragma once
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/tokenizer/json/part_reader.h"
+
+namespace deltaserve::tokenizer_json {
+
+// One step of decoding.
+struct DecoderStep {
+  // Changes the list of tokens.
+  std::function<absl::Status(std::vector<std::string>* tokens)> all;
+  // Changes a token that stands in the middle of a text, as far as it does not depend on the
+  // others; the result may be a part of a character.
+  std::function<std::string(std::string_view token)> middle;
+};
+
+class Decoder {
+ public:
+  // Without a decoder tokens are joined by spaces.
+  Decoder();
+  // Reads a decoder; errors go to the reader's status.
+  static Decoder read(PartReader part);
+
+  // Returns the text of tokens, valid UTF-8. RESOURCE_EXHAUSTED: it became too long, or an
+  // expression took too many steps.
+  absl::StatusOr<std::string> decode(std::vector<std::string> tokens) const;
+  // Returns the bytes that a token adds to a text that has others before and behind it.
+  std::string middle(std::string_view token) const;
+
+ private:
+  std::vector<DecoderStep> steps_;
+};
+
+}  // namespace deltaserve::tokenizer_json

@@ -1,0 +1,24 @@
+// A tokenizer as tokenizer.json of Hugging Face describes it. Ids and texts are those of the
+// library `tokenizers`, version 0.23.
+//
+// A text goes this way: added tokens that are not normalized are cut out; each piece between them
+// is normalised; normalized added tokens are cut out; the pre-tokenizer cuts what is left; the
+// model encodes the pieces.
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "models/tokenizer/tokenizer.h"
+
+namespace deltaserve {
+
+// Takes the contents of a file, whose name begins messages. `special_pieces` are control tokens in
+// addition to those that the file calls special and those that look like a marker. INVALID_ARGUMENT
+// with one sentence that names the part of the file that is wrong or not supported.
+absl::StatusOr<std::unique_ptr<Tokenizer>> load_json_tokenizer(
+    std::string_view json, const std::string& path, std::span<const std::string> special_pieces);
+
+}  // namespace deltaserve

@@ -1,0 +1,13 @@
+// The normal forms of Unicode 9, which is what `tokenizers` normalises by.
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace deltaserve::tokenizer_json {
+
+enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
+
+// Returns valid UTF-8 text in a normal form.
+std::string normalized(std::string_view text, NormalForm form);
+
+}  // namespace deltaserve::tokenizer_json

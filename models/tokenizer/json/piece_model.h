@@ -1,0 +1,80 @@
+// The model of tokenizer.json: it encodes the pieces of a text.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "models/tokenizer/json/part_reader.h"
+
+namespace deltaserve::tokenizer_json {
+
+// The entries of a model: contents and their ids, which may have holes.
+class ModelVocabulary {
+ public:
+  // Reads {"content": id, ...} under the key `key`; errors go to the reader's status.
+  void read(std::string_view key, PartReader* part);
+  // Adds an entry; of equal contents the last counts. `id` is in limits::kVocabSize.
+  void add(std::string_view content, int32_t id);
+
+  int32_t id(std::string_view content) const;  // -1: there is none
+  std::string_view content(int32_t id) const;  // empty where nobody has the id
+  bool has(int32_t id) const;                  // for any id
+  size_t entries() const { return ids_.size(); }
+  int32_t end() const { return static_cast<int32_t>(contents_.size()); }  // above all ids
+
+  // Special entries are left out where text is plain.
+  void mark_special(int32_t id);
+  bool is_special(int32_t id) const { return special_[static_cast<size_t>(id)]; }
+  const std::vector<bool>& special_bits() const { return special_; }  // one an id
+
+ private:
+  absl::flat_hash_map<std::string, int32_t> ids_;
+  std::vector<std::string> contents_;
+  std::vector<bool> has_;
+  std::vector<bool> special_;
+};
+
+// Whether special entries may come out of a piece. Only text that a template or the operator wrote
+// may have them.
+enum class PieceTrust : uint8_t { kPlain, kTrusted };
+
+// Thread safety: const methods may be called from any thread at once.
+class PieceModel {
+ public:
+  virtual ~PieceModel() = default;
+  // Appends the ids of a piece, which is not empty. Valid UTF-8 or, for a model that keeps bytes,
+  // any bytes. INVALID_ARGUMENT: the model has no token for the piece, nor one for the unknown.
+  virtual absl::Status encode(std::string_view piece, PieceTrust trust,
+                              std::vector<int32_t>* ids) const = 0;
+  // Does the same for the ids that no text behind the piece can change, which may be none.
+  virtual absl::Status encode_open(std::string_view piece, PieceTrust trust,
+                                   std::vector<int32_t>* ids) const;
+  // Ends loading, once special entries are marked.
+  virtual void finish() {}
+  // The number after which `tokenizers` numbers added tokens.
+  virtual size_t entries() const { return vocabulary_.entries(); }
+
+  ModelVocabulary& vocabulary() { return vocabulary_; }
+  const ModelVocabulary& vocabulary() const { return vocabulary_; }
+
+ protected:
+  ModelVocabulary vocabulary_;
+};
+
+// Reads the model, whose type may be absent: its keys say it then. `bytes`: the pieces of a BPE
+// model are bytes and not their spelling. Null after an error, which goes to the reader's status.
+std::unique_ptr<PieceModel> read_piece_model(PartReader part, bool bytes);
+// Returns "BPE", "Unigram", "WordPiece", "WordLevel", or what else the model calls itself.
+std::string piece_model_type(const PartReader& part);
+
+// Each of these reads the keys of its type.
+std::unique_ptr<PieceModel> read_bpe(PartReader* part, bool bytes);
+std::unique_ptr<PieceModel> read_unigram(PartReader* part);
+std::unique_ptr<PieceModel> read_word_piece(PartReader* part);
+std::unique_ptr<PieceModel> read_word_level(PartReader* part);
+
+}  // namespace deltaserve::tokenizer_json
