@@ -19,6 +19,7 @@ void merge(TokenUpdate&& next, TokenUpdate* into) {
   append(std::move(next.logprobs), &into->logprobs);
   append(std::move(next.prompt_logprobs), &into->prompt_logprobs);
   into->prompt_tokens_read = next.prompt_tokens_read;
+  into->prompt_tokens_reused = next.prompt_tokens_reused;
   into->tokens_generated = next.tokens_generated;
   into->finish = next.finish;
   into->stop_string = std::move(next.stop_string);
