@@ -12,7 +12,7 @@ constexpr std::string_view kNeutralKeys[] = {
     "_name_or_path", "architectures", "auto_map", "transformers_version", "model_type", "dtype",
     "torch_dtype", "unsloth_fixed", "unsloth_version", "use_bfloat16", "torchscript",
     // ---- Training, initialisation, kernels, caches
-    "_attn_implementation", "_attn_implementation_autoset", "attn_implementation",
+    "_attn_implementation", "_attn_implementation_autoset", "attn_implementation", "chunk_size",
     "fuse_cross_entropy", "fuse_linear_cross_entropy", "fuse_norm", "fuse_swiglu",
     "gradient_checkpointing", "initializer_range", "layer_types", "max_position_embeddings",
     "model_max_length", "pad_token_id", "seq_length", "use_cache", "use_l2warp",

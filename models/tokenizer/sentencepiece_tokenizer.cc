@@ -93,7 +93,7 @@ struct FoundTokens {
   TokenFinder raw;       // in raw prompts: every token that the folder's files name
 };
 
-// What a tokenizer is made of.
+// These are the parts of a tokenizer.
 struct SentencePieceParts {
   EncoderPair whole;
   EncoderPair plain;  // without special pieces; its first is null if the model has none to hide
@@ -108,6 +108,8 @@ struct SentencePieceParts {
     return token.id < model().size() && model().piece(token.id) == token.text;
   }
   void add(const AddedToken& token);
+  // Adds a special token that has no id yet with the next one below `most_ids`.
+  void add_if_missing(const std::string& text, int64_t most_ids);
   void add_special_pieces(const PlainModel& plain_model, std::span<const std::string> named);
   // Says whether the token marks structure and has no text when it is generated.
   bool is_silent(int32_t id) const;
@@ -123,7 +125,17 @@ void SentencePieceParts::add(const AddedToken& token) {
   if (!has_piece(token)) added[token.id] = token;
 }
 
-void SentencePieceParts::add_special_pieces(const PlainModel& plain_model, std::span<const std::string> named) {
+void SentencePieceParts::add_if_missing(const std::string& text, int64_t most_ids) {
+  if (added_ids.contains(text) || model().piece_id(text) >= 0) return;
+  AddedToken token;
+  token.id = model().size() + static_cast<int32_t>(added.size());
+  token.text = text;
+  token.special = true;
+  if (token.id < most_ids && !added.contains(token.id)) add(token);
+}
+
+void SentencePieceParts::add_special_pieces(const PlainModel& plain_model,
+                                            std::span<const std::string> named) {
   const absl::flat_hash_set<std::string> names(named.begin(), named.end());
   for (const auto& [text, id] : plain_model.special) {
     AddedToken token;
@@ -304,7 +316,8 @@ absl::StatusOr<std::string> SentencePieceTokenizer::decode(const std::vector<int
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece_tokenizer(
-    const std::string& bytes, const std::string& path, const TokenizerSettings& settings) {
+    const std::string& bytes, const std::string& path, const TokenizerSettings& settings,
+    int64_t most_ids) {
   const bool only_first_has_space = !settings.legacy && puts_space_before(bytes);
   absl::StatusOr<EncoderPair> whole = make_encoders(bytes, only_first_has_space, path);
   if (!whole.ok()) return whole.status();
@@ -324,6 +337,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece_tokenizer(
   }
   parts.add_special_pieces(*plain, settings.special_tokens);
   for (const AddedToken& token : settings.added_tokens) parts.add(token);
+  for (const std::string& text : settings.special_tokens_in_order()) {
+    parts.add_if_missing(text, most_ids);
+  }
   return std::make_unique<SentencePieceTokenizer>(std::move(parts));
 }
 

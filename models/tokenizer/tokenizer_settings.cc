@@ -236,6 +236,15 @@ TokenizerSettings SettingsReader::take() {
 
 }  // namespace
 
+std::vector<std::string> TokenizerSettings::special_tokens_in_order() const {
+  std::vector<std::string> tokens;
+  for (const char* name : kNames) {
+    if (const std::string text = named(name); !text.empty()) tokens.push_back(text);
+  }
+  tokens.insert(tokens.end(), additional_special_tokens.begin(), additional_special_tokens.end());
+  return tokens;
+}
+
 absl::StatusOr<TokenizerSettings> parse_tokenizer_settings(const TokenizerFiles& files) {
   SettingsReader reader;
   absl::Status status;

@@ -38,6 +38,8 @@ struct TokenizerSettings {
   std::string tool_chat_template;    // for chats with tools; empty = as for others
   std::string chat_template_origin;  // the file and key, for messages
 
+  // Returns the named and then the other special tokens, as transformers numbers them.
+  std::vector<std::string> special_tokens_in_order() const;
   // Returns the text of a named token; empty if there is none.
   std::string named(const std::string& name) const {
     const auto found = named_tokens.find(name);

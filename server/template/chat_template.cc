@@ -217,6 +217,8 @@ absl::StatusOr<std::vector<RenderedPart>> ChatTemplate::render(
       globals[i] = trusted_list(runtime, list->second);
     } else if (function != nullptr) {
       globals[i] = Value(function);
+    } else if (name == "self") {
+      globals[i] = runtime.name_space({});  // the template's blocks, which are no functions here
     }
   }
   const TaintedText rendered = Interpreter(*tree_, runtime, std::move(globals)).run();

@@ -226,8 +226,8 @@ class Lexer {
     size_t end = at_;
     while (end < source_.size()) {
       const Character character = character_at(source_, end);
-      const bool fits = character.code < 0x80 ? is_name_character(source_[end])
-                                              : is_alphabetic(character.code);
+      const bool fits =
+          character.code < 0x80 ? is_name_character(source_[end]) : is_alphabetic(character.code);
       if (!fits) break;
       end += character.bytes;
     }

@@ -255,6 +255,22 @@ TEST(FamilyConfig, Mamba2OfItsAuthorsThatIsRefused) {
   }
 }
 
+// As published on the Hub, with keys that today's code no longer has.
+TEST(FamilyConfig, ConfigsOfOlderRevisions) {
+  const auto gla = parse("gla", R"("architectures": ["GLAForCausalLM"], "attn": null,
+      "clamp_min": null, "conv_size": 4, "fuse_cross_entropy": true, "fuse_norm": true,
+      "share_conv_kernel": true, "torch_dtype": "bfloat16", "transformers_version": "4.40.2",
+      "use_gk": true, "use_gv": false, "use_short_conv": false, "expand_v": 1)");
+  ASSERT_TRUE(gla.ok()) << gla.status();
+  ASSERT_EQ(gla->warnings.size(), 1u);
+  EXPECT_NE(gla->warnings[0].find("share_conv_kernel"), std::string::npos);
+  const auto delta = parse("delta_net", R"("chunk_size": 64, "norm_first": false, "use_elu": false,
+      "use_rope": false, "share_conv_kernel": false, "use_output_norm": true)");
+  ASSERT_TRUE(delta.ok()) << delta.status();
+  const auto gated = parse("gated_deltanet", R"("use_mamba_gate": true, "use_residual": false)");
+  ASSERT_TRUE(gated.ok()) << gated.status();
+}
+
 TEST(FamilyConfig, OutputGateOfGatedDeltaNet) {
   const auto gate = [](const char* members) {
     return parse("gated_deltanet", members)->layers[0].mixer.gate_activation;

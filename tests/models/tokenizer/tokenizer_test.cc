@@ -326,6 +326,19 @@ TEST_F(TokenizerTest, AddedTokensHaveIdsBehindThePieces) {
   EXPECT_EQ(tokenizer.piece(4096), "<|im_start|>");
 }
 
+TEST_F(TokenizerTest, SpecialTokensWithoutAnIdGetTheNext) {
+  TokenizerSettings settings;
+  settings.added_tokens = {added(4096, "<|im_start|>", true)};
+  settings.named_tokens = {{"pad_token", "[PAD]"}, {"bos_token", "<s>"}};
+  settings.additional_special_tokens = {"<|im_start|>", "<|extra|>", "<|beyond|>"};
+  settings.special_tokens = {"<s>", "<|beyond|>", "<|extra|>", "<|im_start|>", "[PAD]"};
+  const auto loaded = Tokenizer::load(kModelFile, settings, 4099);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->size(), 4099);
+  EXPECT_EQ((*loaded)->encode("<s>[PAD]<|extra|>").value(), (Ids{1, 4097, 4098}));
+  EXPECT_EQ((*loaded)->encode("<|beyond|>").value(), tokenizer_->encode("<|beyond|>"));
+}
+
 TEST_F(TokenizerTest, AddedTokensTakeSpaceAlong) {
   TokenizerSettings settings;
   AddedToken right = added(4096, "<r>", true);

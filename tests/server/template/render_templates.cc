@@ -1,6 +1,6 @@
 // Renders templates for cases/published.py: reads {"conversations": [{...}], "sources":
-// [...]} from the standard input and writes, for each source, a list with a text or null for each
-// conversation, or the reason why the source is refused.
+// [...]} from the standard input and writes, for each source, a list with a text or {"error": why}
+// for each conversation, or the reason why the source is refused.
 #include <boost/json.hpp>
 #include <iostream>
 #include <iterator>
@@ -23,7 +23,11 @@ int main() {
     for (const json::value& conversation : job.at("conversations").as_array()) {
       const auto rendered =
           deltaserve::render_text(source.as_string().c_str(), conversation.as_object());
-      texts.push_back(rendered.ok() ? json::value(*rendered) : json::value(nullptr));
+      if (rendered.ok()) {
+        texts.emplace_back(*rendered);
+      } else {
+        texts.push_back(json::object{{"error", std::string(rendered.status().message())}});
+      }
     }
     results.push_back(std::move(texts));
   }

@@ -11,7 +11,7 @@
 
 #include "kernels/cpu/layer/rowwise.h"
 #include "kernels/cuda/layer/activation.h"
-#include "tests/kernels/targets.h"
+#include "tests/kernels/cpu/base/targets.h"
 
 namespace deltaserve {
 namespace {

@@ -331,6 +331,7 @@ LANGUAGE = {
         "{% if false %}{{ 1|no_such_filter }}{{ 1 is no_such_test }}{% endif %}ok {{ 'x' if true else 1|no_such_filter }} {{ (1|no_such_filter) if false else 'y' }}",
         "{% block title %}T{{ n }}{% endblock %}{% block b2 %}x{% endblock b2 %}{% autoescape false %}{{ '<' }}{% endautoescape %}",
         "{% if false %}{% include 'x' %}{% endif %}after",
+        "{{ self.nope }}|{{ self.nope is defined }}|{{ é is defined }}{% set naïve = 1 %}{{ naïve }}",
         "{{ huge }} {{ [huge]|tojson }} {{ huge == huge }} {{ huge > 5 }} {{ huge is integer }}",
     ],
 }

@@ -121,6 +121,8 @@ def main():
         for case, text, variables in zip(make_cases.CONVERSATIONS, result, conversations):
             wanted = expected(source, variables)
             rendered += wanted is not None
+            if isinstance(text, dict) and wanted is None:
+                continue
             if text != wanted:
                 failures += 1
                 print(f"{name}: {case}: differs\n  Jinja {wanted!r}\n  here  {text!r}")
