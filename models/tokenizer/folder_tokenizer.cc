@@ -64,18 +64,19 @@ std::vector<std::string> piece_texts(const Tokenizer& tokenizer) {
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_if_there(const std::string& path,
-                                                         const TokenizerSettings& settings) {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::load(path, settings);
+                                                         const TokenizerSettings& settings,
+                                                         int64_t most_ids) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::load(path, settings, most_ids);
   if (absl::IsNotFound(tokenizer.status())) return std::unique_ptr<Tokenizer>();
   return tokenizer;
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> find(const std::string& folder,
-                                                const TokenizerSettings& settings,
+                                                const TokenizerSettings& settings, int64_t most_ids,
                                                 std::vector<std::string>* warnings) {
-  auto model = load_if_there(str_cat(folder, "/tokenizer.model"), settings);
+  auto model = load_if_there(str_cat(folder, "/tokenizer.model"), settings, most_ids);
   if (!model.ok()) return model.status();
-  auto json = load_if_there(str_cat(folder, "/tokenizer.json"), settings);
+  auto json = load_if_there(str_cat(folder, "/tokenizer.json"), settings, most_ids);
   if (*model == nullptr) {
     if (!json.ok() || *json != nullptr) return json;
     const absl::Status status = refuse_other_kinds(folder);
@@ -118,9 +119,9 @@ std::string text_that_differs(const Tokenizer& a, const Tokenizer& b) {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_folder_tokenizer(
     const std::string& folder, const std::string& file, const TokenizerSettings& settings,
-    std::vector<std::string>* warnings) {
-  auto tokenizer =
-      file.empty() ? find(folder, settings, warnings) : Tokenizer::load(file, settings);
+    int64_t most_ids, std::vector<std::string>* warnings) {
+  auto tokenizer = file.empty() ? find(folder, settings, most_ids, warnings)
+                                : Tokenizer::load(file, settings, most_ids);
   if (!tokenizer.ok() || *tokenizer == nullptr) return tokenizer;
   for (const std::string& warning : (*tokenizer)->warnings()) {
     warnings->push_back(str_cat((*tokenizer)->kind(), ": ", warning));

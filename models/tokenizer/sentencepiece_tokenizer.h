@@ -9,8 +9,10 @@
 namespace deltaserve {
 
 // Takes the contents of a file, whose name begins messages. INVALID_ARGUMENT with one sentence if
-// they are not a sentencepiece model or a special piece stands for a byte.
+// they are not a sentencepiece model or a special piece stands for a byte. `settings` and
+// `most_ids` are as in Tokenizer::load().
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece_tokenizer(
-    const std::string& bytes, const std::string& path, const TokenizerSettings& settings);
+    const std::string& bytes, const std::string& path, const TokenizerSettings& settings,
+    int64_t most_ids);
 
 }  // namespace deltaserve

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/base/limits.h"
 #include "models/tokenizer/tokenizer_settings.h"
 #include "models/tokenizer/vocabulary.h"
 
@@ -32,14 +33,15 @@ enum class SpecialTokens : uint8_t { kKeep, kSkip };
 // Thread safety: const methods may be called from any thread at once.
 class Tokenizer {
  public:
-  // Loads a file; its first character says of which kind it is. The added tokens of the settings
-  // are those of a sentencepiece model, where one may have the id of a piece, which it then
-  // replaces, and special tokens that have no id get the next ones, as in transformers. A
-  // tokenizer.json lists its own; special tokens that it does not have are ignored, because they
-  // cannot occur. NOT_FOUND if there is no file. INVALID_ARGUMENT with one sentence if the file is
-  // of neither kind, has something that is not supported, or a special token stands for a byte.
+  // Loads a file; its first character says of which kind it is. Special tokens of the settings that
+  // the file does not have get the next ids, as in transformers; there are no added tokens with ids
+  // of `most_ids` or more. The added tokens of the settings are those of a sentencepiece model,
+  // where one may have the id of a piece, which it then replaces; a tokenizer.json lists its own.
+  // NOT_FOUND if there is no file. INVALID_ARGUMENT with one sentence if the file is of neither
+  // kind, has something that is not supported, or a special token stands for a byte.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> load(const std::string& path,
-                                                         const TokenizerSettings& settings = {});
+                                                         const TokenizerSettings& settings = {},
+                                                         int64_t most_ids = limits::kVocabSize.max);
   virtual ~Tokenizer() = default;
 
   // Encodes a raw prompt without the ids that surround it. `text` should be valid UTF-8. Of a

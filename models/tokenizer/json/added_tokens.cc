@@ -57,31 +57,41 @@ bool stands_alone(std::string_view text, size_t begin, size_t end) {
 
 }  // namespace
 
-AddedTokens AddedTokens::read(PartReader* file, const PieceModel& model) {
+int64_t AddedTokens::take_id(const std::string& content, const PieceModel& model) {
+  const auto entries = static_cast<int64_t>(model.entries());
+  const int32_t known = model.vocabulary().id(content);
+  const int64_t next =
+      highest_ >= entries || (highest_ >= 0 && entries == 0) ? highest_ + 1 : entries;
+  const int64_t id = known >= 0 ? known : next;
+  highest_ = std::max(highest_, id);
+  return id;
+}
+
+AddedTokens AddedTokens::read(PartReader* file, const PieceModel& model, int64_t most_ids) {
   AddedTokens added;
   if (file->find("added_tokens") == nullptr) return added;
-  const auto entries = static_cast<int64_t>(model.entries());
-  int64_t highest = -1;
   size_t index = 0;
   for (const boost::json::value& item : file->list("added_tokens")) {
     AddedToken token = read_token(file->item("added_tokens", index++, item));
     if (!file->ok()) return added;
     if (token.content.empty() || added.by_content_.contains(token.content)) continue;
     const int32_t written = token.id;
-    const int32_t known = model.vocabulary().id(token.content);
-    const int64_t next =
-        highest >= entries || (highest >= 0 && entries == 0) ? highest + 1 : entries;
-    const int64_t id = known >= 0 ? known : next;
+    const int64_t id = added.take_id(token.content, model);
     if (id >= limits::kVocabSize.max) {
       file->fail("added_tokens", str_cat("need ids above ", limits::kVocabSize.max - 1));
       return added;
     }
-    token.id = static_cast<int32_t>(id);
-    highest = std::max(highest, id);
-    if (written != token.id && added.warning_.empty()) {
-      added.warning_ = str_cat("added_tokens gives ", quoted(token.content), " the id ", written,
-                               ", but by its place it has ", token.id);
+    if (written != id && !std::exchange(added.ids_differ_, true)) {
+      added.warnings_.push_back(str_cat("added_tokens gives ", quoted(token.content), " the id ",
+                                        written, ", but by its place it has ", id));
     }
+    if (id >= most_ids) {
+      added.warnings_.push_back(str_cat("the added token ", quoted(token.content), " has the id ",
+                                        id, ", which is outside the model's vocab_size ", most_ids,
+                                        ", and is left out"));
+      continue;
+    }
+    token.id = static_cast<int32_t>(id);
     added.by_content_[token.content] = 0;
     added.tokens_.push_back(std::move(token));
   }
@@ -89,14 +99,16 @@ AddedTokens AddedTokens::read(PartReader* file, const PieceModel& model) {
   return added;
 }
 
-void AddedTokens::add_special(const std::vector<std::string>& names,
-                              const ModelVocabulary& vocabulary) {
+void AddedTokens::add_special(const std::vector<std::string>& names, const PieceModel& model,
+                              int64_t most_ids) {
   for (const std::string& name : names) {
+    if (name.empty() || by_content_.contains(name)) continue;
+    const int64_t id = take_id(name, model);
+    if (id >= std::min<int64_t>(most_ids, limits::kVocabSize.max)) continue;
     AddedToken token;
     token.content = name;
-    token.id = vocabulary.id(name);
+    token.id = static_cast<int32_t>(id);
     token.special = true;
-    if (token.id < 0 || name.empty() || by_content_.contains(name)) continue;
     by_content_[name] = 0;
     tokens_.push_back(std::move(token));
   }

@@ -30,11 +30,13 @@ class AddedTokens {
  public:
   // Reads the list of a file; errors go to the reader's status. A token that the model's vocabulary
   // has gets its id, others are numbered from the number of entries on, whatever the file says.
-  static AddedTokens read(PartReader* file, const PieceModel& model);
+  // Tokens with ids of `most_ids` or more are left out with a warning.
+  static AddedTokens read(PartReader* file, const PieceModel& model, int64_t most_ids);
 
-  // Adds those of the names that are entries of the vocabulary and not in the list, as special
-  // tokens, which is what transformers does with the special tokens of tokenizer_config.json.
-  void add_special(const std::vector<std::string>& names, const ModelVocabulary& vocabulary);
+  // Adds those of the names that are not in the list, as special tokens, in the same way and
+  // without a warning. Transformers does so with the special tokens of tokenizer_config.json.
+  void add_special(const std::vector<std::string>& names, const PieceModel& model,
+                   int64_t most_ids);
 
   // Ends loading: `normalizer` (may be null) changes the contents of normalized tokens.
   absl::Status finish(const Normalizer& normalizer);
@@ -43,8 +45,9 @@ class AddedTokens {
   // Returns null if no added token has the id or content.
   const AddedToken* with_id(int32_t id) const;
   const AddedToken* with_content(std::string_view content) const;
-  // Returns one sentence if the file's ids are not those that count, else an empty text.
-  const std::string& warning() const { return warning_; }
+  // Returns a sentence if the file's ids are not those that count, and one for each token that is
+  // left out.
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
   enum class Pass : uint8_t {
     kRaw,         // tokens that are not normalized
@@ -67,6 +70,8 @@ class AddedTokens {
   bool is_control(const AddedToken& token) const;
 
  private:
+  // Returns the id of a token that is added now, and counts it.
+  int64_t take_id(const std::string& content, const PieceModel& model);
   void index_tokens();
   size_t find(const ByteTrie& trie, std::string_view text, size_t begin, Allows allows,
               size_t* end) const;
@@ -82,7 +87,9 @@ class AddedTokens {
   ByteTrie template_;
   size_t reach_ = 0;  // bytes of the longest content
   bool some_strip_left_ = false;
-  std::string warning_;
+  int64_t highest_ = -1;  // of the ids so far
+  bool ids_differ_ = false;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace deltaserve::tokenizer_json

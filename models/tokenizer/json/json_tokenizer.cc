@@ -74,7 +74,7 @@ class JsonTokenizer final : public Tokenizer {
       size_ = std::max(size_, token.id + 1);
     ids_before_ = parts_.around.before;
     ids_after_ = parts_.around.after;
-    if (!parts_.added.warning().empty()) warnings_.push_back(parts_.added.warning());
+    warnings_ = parts_.added.warnings();
     std::vector<std::string> bytes(static_cast<size_t>(size_));
     for (int32_t id = 0; id < size_; ++id) {
       const tokenizer_json::AddedToken* added = parts_.added.with_id(id);
@@ -329,7 +329,8 @@ void check_top(const boost::json::object& top, PartReader* file) {
   }
 }
 
-void read_parts(PartReader* file, const std::vector<std::string>& special_pieces, Parts* parts) {
+void read_parts(PartReader* file, const TokenizerSettings& settings, int64_t most_ids,
+                Parts* parts) {
   read_model(file, parts);
   if (!file->ok()) return;
   if (const boost::json::value* part = file->find("normalizer")) {
@@ -344,10 +345,10 @@ void read_parts(PartReader* file, const std::vector<std::string>& special_pieces
   if (const boost::json::value* part = file->find("post_processor")) {
     parts->around = tokenizer_json::read_post_processor(file->member("post_processor", *part));
   }
-  parts->added = AddedTokens::read(file, *parts->model);
+  parts->added = AddedTokens::read(file, *parts->model, most_ids);
   if (!file->ok()) return;
-  parts->added.add_special(special_pieces, parts->model->vocabulary());
-  parts->added.mark_control(special_pieces);
+  parts->added.add_special(settings.special_tokens_in_order(), *parts->model, most_ids);
+  parts->added.mark_control(settings.special_tokens);
   for (const tokenizer_json::AddedToken& token : parts->added.tokens()) {
     if (parts->added.is_control(token)) parts->model->vocabulary().mark_special(token.id);
   }
@@ -364,8 +365,10 @@ void read_parts(PartReader* file, const std::vector<std::string>& special_pieces
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> load_json_tokenizer(
-    std::string_view json, const std::string& path, std::span<const std::string> special_pieces) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> load_json_tokenizer(std::string_view json,
+                                                               const std::string& path,
+                                                               const TokenizerSettings& settings,
+                                                               int64_t most_ids) {
   absl::StatusOr<boost::json::object> top = parse_json_object(json, path);
   if (!top.ok()) return top.status();
   const boost::json::value value(*std::move(top));
@@ -374,7 +377,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> load_json_tokenizer(
   check_top(value.get_object(), &file);
   Parts parts;
   if (status.ok()) {
-    read_parts(&file, {special_pieces.begin(), special_pieces.end()}, &parts);
+    read_parts(&file, settings, most_ids, &parts);
   }
   if (!status.ok()) return prefixed(path, status);
   return std::unique_ptr<Tokenizer>(new JsonTokenizer(std::move(parts)));

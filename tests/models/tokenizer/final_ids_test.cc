@@ -9,6 +9,7 @@
 #include "models/checkpoint/file.h"
 #include "models/checkpoint/json.h"
 #include "models/tokenizer/json/json_tokenizer.h"
+#include "models/tokenizer/tokenizer.h"
 
 namespace deltaserve {
 namespace {

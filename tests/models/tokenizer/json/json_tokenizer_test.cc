@@ -37,7 +37,23 @@ absl::Status load_status(std::string_view json) {
 }
 
 SureTokenizer sure(std::string_view json, std::vector<std::string> special = {}) {
-  return SureTokenizer(load_json_tokenizer(json, "t.json", special).value());
+  TokenizerSettings settings;
+  settings.special_tokens = special;
+  settings.additional_special_tokens = std::move(special);
+  return SureTokenizer(load_json_tokenizer(json, "t.json", settings).value());
+}
+
+TEST(JsonTokenizer, TokensWithoutARowAreLeftOut) {
+  TokenizerSettings settings;
+  settings.additional_special_tokens = {"nobody"};
+  const auto words = load_json_tokenizer(kWords, "t.json", settings, 7);
+  ASSERT_TRUE(words.ok()) << words.status();
+  EXPECT_EQ((*words)->size(), 7);
+  EXPECT_EQ((*words)->piece_id("[INST]"), -1);
+  EXPECT_EQ((*words)->piece_id("nobody"), -1);
+  EXPECT_EQ((*words)->encode("hi [INST]<think>").value(), (Ids{2, 1, 5}));
+  ASSERT_EQ((*words)->warnings().size(), 1u);
+  EXPECT_NE((*words)->warnings()[0].find("'[INST]' has the id 7"), std::string::npos);
 }
 
 TEST(JsonTokenizer, RawTextHasAllTokens) {
@@ -65,9 +81,12 @@ TEST(JsonTokenizer, UntrustedTextHasNoControlToken) {
   EXPECT_EQ(words.encode_parts(joined), (Ids{0}));
 }
 
-// The settings of a folder may name a token that the model has and the list of added ones has not.
-TEST(JsonTokenizer, NamedEntriesOfTheModelAreSpecial) {
+// The settings of a folder may name tokens that the list of added ones has not.
+TEST(JsonTokenizer, NamedTokensAreAddedAsSpecialOnes) {
   const SureTokenizer words = sure(kWords, {"x", "nobody"});
+  EXPECT_EQ(words.size(), 9);
+  EXPECT_EQ(words.piece_id("nobody"), 8);
+  EXPECT_EQ(words.encode("hi nobody"), (Ids{2, 8}));
   EXPECT_EQ(words.encode("hi xyou"), (Ids{2, 4, 3}));
   EXPECT_EQ(words.encode_as_text("hi x you"), (Ids{2, 1, 3}));
   EXPECT_EQ(words.vocabulary().bytes(4), "");
