@@ -22,7 +22,7 @@ constexpr int64_t kGrid = 64;  // prompt pieces begin on it
 constexpr size_t kBandwidthBytes = size_t{512} << 20;
 constexpr int kBandwidthRepeats = 5;
 
-struct Options {
+struct BenchOptions {
   ModelOptions model;
   int64_t prompt = 512;
   int64_t generate = 64;
@@ -132,7 +132,7 @@ class Bench {
     return seconds_since(start);
   }
 
-  Measurement measure_prefill(int batch, const Options& options) {
+  Measurement measure_prefill(int batch, const BenchOptions& options) {
     const int64_t tokens = options.prompt * batch;
     std::vector<double> times;
     for (int i = 0; i < options.repeat; ++i) {
@@ -150,7 +150,7 @@ class Bench {
             static_cast<double>(bytes) * static_cast<double>(steps) / seconds / 1e9};
   }
 
-  Measurement measure_decode(int batch, int64_t depth, const Options& options) {
+  Measurement measure_decode(int batch, int64_t depth, const BenchOptions& options) {
     // Warms up, and starts every slot from a zero state.
     const int64_t read = std::max(depth, int64_t{1});
     prefill_seconds(batch, read);
@@ -214,7 +214,7 @@ void print_machine(const LoadedModel& loaded, bool json) {
   if (!loaded.why_cpu.empty()) absl::PrintF("no CUDA: %s\n", loaded.why_cpu);
 }
 
-int bench(Options options) {
+int bench(BenchOptions options) {
   options.model.max_sequences = *std::max_element(options.batches.begin(), options.batches.end());
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
@@ -245,7 +245,7 @@ void add_bench_command(CLI::App* app, Run* run) {
       "each step. read_bandwidth, on a CPU: plain reads of 512 MiB by the same threads, the\n"
       "ceiling of decode.\n"
       "Medians over the repeats; token ids are random.");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchOptions>();
   add_model_options(command, &options->model);
   command->add_option("--step-tokens", options->model.step_tokens, "Prompt tokens of one step")
       ->check(CLI::Range(64, 1 << 14))

@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kLongPrompt = 4096;  // tokens, from which progress is worth a line
 
-struct Options {
+struct GenerateOptions {
   ModelOptions model;
   std::string prompt;
   GenerateRequest request;
@@ -49,7 +49,7 @@ int print_stream(TokenStream* stream, size_t prompt_tokens, bool show_progress) 
   return 0;
 }
 
-int generate(const Options& options) {
+int generate(const GenerateOptions& options) {
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
   if (loaded->cuda_is_unusable) {
@@ -86,7 +86,7 @@ int generate(const Options& options) {
 
 void add_generate_command(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand("generate", "Continue a text and print it as it comes");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateOptions>();
   options->request.max_tokens = 256;
   options->model.max_sequences = 1;
   SamplingParams& sampling = options->request.sampling;

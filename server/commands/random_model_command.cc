@@ -11,7 +11,7 @@
 namespace deltaserve {
 namespace {
 
-struct Options {
+struct RandomModelOptions {
   std::string preset;
   uint64_t seed = 0;
   Dtype dtype = Dtype::kBf16;
@@ -23,7 +23,7 @@ struct Options {
 void add_random_model_command(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand(
       "random-model", "Write a model folder with random weights (no tokenizer)");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RandomModelOptions>();
   command
       ->add_option("PRESET", options->preset,
                    "Path of a config.json, or one of: " + random_model_presets())

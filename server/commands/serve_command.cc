@@ -23,7 +23,7 @@
 namespace deltaserve {
 namespace {
 
-struct Options {
+struct ServeOptions {
   ModelOptions model;
   ServiceOptions service;
   HttpOptions http;
@@ -98,7 +98,7 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
 }
 
 // Reads the small files before the model is loaded, which takes longer.
-absl::Status read_files(Options* options, KeyRing* keys) {
+absl::Status read_files(ServeOptions* options, KeyRing* keys) {
   if (!options->api_key_file.empty()) {
     absl::StatusOr<KeyRing> loaded = KeyRing::load(options->api_key_file);
     if (!loaded.ok()) return loaded.status();
@@ -115,7 +115,7 @@ absl::Status read_files(Options* options, KeyRing* keys) {
   return absl::OkStatus();
 }
 
-int serve(Options options) {
+int serve(ServeOptions options) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that goes away ends nothing
   KeyRing keys;
   if (const absl::Status status = read_files(&options, &keys); !status.ok()) return report(status);
@@ -159,7 +159,7 @@ int serve(Options options) {
 }
 
 // Adds the options that say who may use the server, and over what.
-void add_access_options(CLI::App* command, Options* options) {
+void add_access_options(CLI::App* command, ServeOptions* options) {
   command
       ->add_option(
           "--api-key-file", options->api_key_file,
@@ -182,7 +182,7 @@ void add_access_options(CLI::App* command, Options* options) {
   key->needs(certificate);
 }
 
-void add_chat_options(CLI::App* command, Options* options) {
+void add_chat_options(CLI::App* command, ServeOptions* options) {
   command
       ->add_option("--chat-template", options->chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
@@ -194,7 +194,7 @@ void add_chat_options(CLI::App* command, Options* options) {
                     "Let requests bring a chat template of their own");
 }
 
-void add_log_options(CLI::App* command, Options* options) {
+void add_log_options(CLI::App* command, ServeOptions* options) {
   const std::map<std::string, LogFormat> formats = {{"text", LogFormat::kText},
                                                     {"json", LogFormat::kJson}};
   const std::map<std::string, LogLevel> levels = {{"debug", LogLevel::kDebug},
@@ -222,7 +222,7 @@ void add_serve_command(CLI::App* app, Run* run) {
       "then\n"
       "the exit code is 0. A second signal cuts them off.\n"
       "Beyond this machine, use --api-key-file and --tls-cert.");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ServeOptions>();
   add_model_options(command, &options->model);
   add_capacity_options(command, &options->model);
   options->model.prefix_cache_memory.reset();

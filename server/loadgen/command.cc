@@ -21,7 +21,7 @@ constexpr int kUsageError = 2;
 constexpr int kInterruptedExit = 130;  // as a shell has it for SIGINT
 constexpr int64_t kRequestsPerClient = 8;
 
-struct Options {
+struct CommandOptions {
   BenchServeOptions load;
   std::string url = "http://127.0.0.1:8080";
   std::string api_key_env;
@@ -52,7 +52,7 @@ absl::Status read_words(const std::string& path, const BenchServeLimits& limits,
   return absl::OkStatus();
 }
 
-absl::Status read_api_key(const Options& options, const BenchServeLimits& limits,
+absl::Status read_api_key(const CommandOptions& options, const BenchServeLimits& limits,
                           std::string* key) {
   if (!options.api_key_env.empty()) {
     const char* value = std::getenv(options.api_key_env.c_str());
@@ -86,7 +86,7 @@ absl::Status check_finite(const BenchServeOptions& load) {
 }
 
 // Checks and completes the options where the parser of the command line cannot.
-absl::Status complete(Options* options, const BenchServeLimits& limits) {
+absl::Status complete(CommandOptions* options, const BenchServeLimits& limits) {
   BenchServeOptions& load = options->load;
   if (options->url.size() > limits.credential_bytes) return invalid_argument("--url is too long");
   absl::StatusOr<ServerUrl> url = parse_server_url(options->url);
@@ -115,7 +115,7 @@ int exit_code(const LoadRun& run) {
   return run.measured.failed > 0 || run.measured.succeeded == 0 ? 1 : 0;
 }
 
-int bench_serve(Options options) {
+int bench_serve(CommandOptions options) {
   const BenchServeLimits limits;
   if (absl::Status status = complete(&options, limits); !status.ok()) {
     report(status);
@@ -144,7 +144,7 @@ int bench_serve(Options options) {
   return exit_code(*run);
 }
 
-void add_server_options(CLI::App* command, Options* options) {
+void add_server_options(CLI::App* command, CommandOptions* options) {
   command->add_option("--url", options->url, "The server: http://HOST[:PORT][/PATH]; no https")
       ->capture_default_str();
   command->add_option("--model", options->load.model,
@@ -194,7 +194,8 @@ void add_load_options(CLI::App* command, BenchServeOptions* load, const BenchSer
       ->capture_default_str();
 }
 
-void add_request_options(CLI::App* command, Options* options, const BenchServeLimits& limits) {
+void add_request_options(CLI::App* command, CommandOptions* options,
+                         const BenchServeLimits& limits) {
   BenchServeOptions* load = &options->load;
   command->add_option("--prompt", load->prompt, "Prompt tokens of a request")
       ->check(CLI::Range(int64_t{1}, limits.tokens))
@@ -241,7 +242,7 @@ void add_bench_serve_command(CLI::App* app, Run* run) {
       "of failed requests is not counted. Ctrl-C cuts the requests under way and reports what\n"
       "was measured. Exit code: 0, 1 if requests failed, 2 for a wrong command line, 130 after\n"
       "Ctrl-C.");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CommandOptions>();
   const BenchServeLimits limits;
   add_server_options(command, options.get());
   add_load_options(command, &options->load, limits);

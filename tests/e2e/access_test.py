@@ -72,7 +72,7 @@ class Keys(unittest.TestCase):
         self.assertNotRegex("".join(self.server.log), "guess-1|second-key")
 
     def test_bad_files(self):
-        for text in ("", "# nothing\n", "two words\n"):
+        for text in ("", "# nothing\n", "more than two words\n", "key one\nkey two\n"):
             with tempfile.NamedTemporaryFile("w") as file:
                 file.write(text)
                 file.flush()

@@ -7,7 +7,8 @@ Compiles every file of the CUDA module (or those named) with nvcc for each archi
 what ptxas says of each kernel. Fails on spilled registers, on a stack frame, on more registers
 than --max-registers, on any warning, and on a remark that the compiler gave a kernel's tensor
 instructions or register counts up (C7508, C7510). Prints a table; --json has every kernel.
-The code of the host is the same for all architectures, and is compiled with the first one's only.
+The code of the host is the same for all architectures, and is compiled with the first one's only; a
+file without kernels is compiled for no other. The files that take longest begin.
 --link: links the files of the first architecture as the module is linked: nothing may be missing,
 and one symbol may be seen. Without nvcc: "CUDA: not compiled", and success.
 """
@@ -29,6 +30,9 @@ OPTIONS = os.path.join(FOLDER, "nvcc_options.txt")
 SOURCES = os.path.join(FOLDER, "sources.cmake")
 SYMBOL = "deltaserve_cuda_module"
 ARCHITECTURES = "80,90a,100f,120f"
+# These take longest, so the last file that is compiled is a short one.
+SLOWEST = ["layer/decode_layer.cc", "rule/prefill_state.cc", "rule/delta_steps.cc", "rule/prefill_plain.cc",
+           "rule/prefill_chain.cc", "rule/prefill_gram.cc", "rule/prefill_operands.cc"]
 
 ENTRY = re.compile(r"Compiling entry function '(\S+)' for 'sm_(\w+)'")
 PROPERTIES = re.compile(r"Function properties for (\S+)")
@@ -57,9 +61,11 @@ def source_lists():
 
 
 def module_files():
-    """What nvcc makes the module of; files of the emulation are for tests."""
-    return sorted(file for name, files in source_lists().items() if name != "cuda_host_sources"
-                  for file in files)
+    """What nvcc makes the module of, slowest first; files of the emulation are for tests."""
+    files = {file for name, files in source_lists().items() if name != "cuda_host_sources"
+             for file in files}
+    first = [os.path.relpath(os.path.join(FOLDER, file), ROOT) for file in SLOWEST]
+    return [file for file in first if file in files] + sorted(files - set(first))
 
 
 def files_of_the_folder():
@@ -133,6 +139,18 @@ def compile_file(nvcc, file, architecture, out, max_registers, device_only):
             "kernels": kernels, "faults": faults}
 
 
+def compile_for_all(nvcc, file, architectures, out, max_registers):
+    """The rows of a file, one for each of `architectures` that it has kernels for, and the first
+    one's. out(file, architecture) is where the result goes."""
+    rows = []
+    for architecture in architectures:
+        if rows and not rows[0]["kernels"]:
+            break
+        rows.append(compile_file(nvcc, file, architecture, out(file, architecture), max_registers,
+                                 device_only=bool(rows)))
+    return rows
+
+
 def link_faults(nvcc, objects, out):
     """Links as kernels/cuda/CMakeLists.txt does."""
     exports = os.path.join(FOLDER, "module.map")
@@ -190,10 +208,8 @@ def main():
         def out(file, architecture):
             return os.path.join(work, "%s.%s.o" % (file.replace("/", "_"), architecture))
 
-        rows = list(pool.map(
-            lambda job: compile_file(nvcc, *job, out(*job), arguments.max_registers,
-                                     device_only=job[1] != architectures[0]),
-            [(file, architecture) for architecture in architectures for file in files]))
+        rows = sum(pool.map(lambda file: compile_for_all(nvcc, file, architectures, out,
+                                                         arguments.max_registers), files), [])
         faults += ["%s, sm_%s: %s" % (row["file"], row["arch"], fault) for row in rows
                    for fault in row["faults"]]
         if arguments.link and not faults:

@@ -65,6 +65,8 @@ class Output(unittest.TestCase):
 class Files(unittest.TestCase):
     def test_what_is_compiled(self):
         files = compile_gate.module_files()
+        self.assertEqual(files[:len(compile_gate.SLOWEST)],
+                         ["kernels/cuda/" + file for file in compile_gate.SLOWEST])
         self.assertIn("kernels/cuda/module/module.cc", files)
         self.assertIn("kernels/cuda/device/runtime_device.cc", files)
         self.assertIn("kernels/program/state_layout.cc", files)
@@ -114,10 +116,18 @@ class Command(unittest.TestCase):
 
     def test_the_host_is_compiled_once(self):
         says_how = 'for i in "$@"; do [ "$i" != -c ] || echo "warning: host"; done\n'
-        code, _, errors = self.gate(says_how, "90a,120f")
+        code, table, errors = self.gate(says_how + "cat <<END\n" + CLEAN + "END\n", "90a,120f")
+        self.assertRegex(table, r"\nmodule\.cc +90a +2 ")
+        self.assertRegex(table, r"\nmodule\.cc +120f +2 ")
         self.assertEqual(code, 1)
         self.assertEqual(errors.count("warning: host"), 1)
         self.assertIn("module.cc, sm_90a: warning: host", errors)
+
+    def test_a_file_without_kernels_is_compiled_once(self):
+        code, table, _ = self.gate("exit 0\n", "90a,120f")
+        self.assertEqual(code, 0)
+        self.assertRegex(table, r"\nmodule\.cc +90a +0 ")
+        self.assertNotIn("120f", table)
 
 
 if __name__ == "__main__":

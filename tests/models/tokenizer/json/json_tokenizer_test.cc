@@ -46,7 +46,8 @@ SureTokenizer sure(std::string_view json, std::vector<std::string> special = {})
 TEST(JsonTokenizer, TokensWithoutARowAreLeftOut) {
   TokenizerSettings settings;
   settings.additional_special_tokens = {"nobody"};
-  const auto words = load_json_tokenizer(kWords, "t.json", settings, 7);
+  settings.most_ids = 7;
+  const auto words = load_json_tokenizer(kWords, "t.json", settings);
   ASSERT_TRUE(words.ok()) << words.status();
   EXPECT_EQ((*words)->size(), 7);
   EXPECT_EQ((*words)->piece_id("[INST]"), -1);
