@@ -151,6 +151,15 @@ TEST(JsonTokenizer, InvalidUtf8BecomesReplacementCharacters) {
   EXPECT_EQ(tokenizer.encode("a\xE4\xB8z\xFF"), (Ids{0, 1, 1}));
 }
 
+TEST(JsonTokenizer, NothingIsReplacedInAnEmptyText) {
+  constexpr char kReplaces[] = R"({"decoder": {"type": "Sequence", "decoders": [{"type": "Fuse"},
+      {"type": "Replace", "pattern": {"Regex": "x*"}, "content": "-"}]},
+    "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})";
+  const SureTokenizer tokenizer = sure(kReplaces);
+  EXPECT_EQ(tokenizer.decode({}), "");
+  EXPECT_EQ(tokenizer.decode({0}), "-a-");
+}
+
 // Every cut of a long row gives what a single row gives.
 TEST(JsonTokenizer, LongRowsMergeAsShortOnes) {
   constexpr char kBpe[] = R"({"model": {"type": "BPE",
