@@ -72,8 +72,9 @@ void drop_tokens_without_row(ModelFolder* folder) {
 
 absl::Status read_tokenizer(const std::string& file, ModelFolder* folder) {
   drop_tokens_without_row(folder);
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = open_folder_tokenizer(
-      folder->path, file, folder->settings, folder->config.vocab_size, &folder->config.warnings);
+  folder->settings.most_ids = folder->config.vocab_size;
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      open_folder_tokenizer(folder->path, file, folder->settings, &folder->config.warnings);
   if (!tokenizer.ok()) return tokenizer.status();
   if (*tokenizer == nullptr) return absl::OkStatus();
   if ((*tokenizer)->size() > folder->config.vocab_size) {

@@ -64,19 +64,18 @@ std::vector<std::string> piece_texts(const Tokenizer& tokenizer) {
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_if_there(const std::string& path,
-                                                         const TokenizerSettings& settings,
-                                                         int64_t most_ids) {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::load(path, settings, most_ids);
+                                                         const TokenizerSettings& settings) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::load(path, settings);
   if (absl::IsNotFound(tokenizer.status())) return std::unique_ptr<Tokenizer>();
   return tokenizer;
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> find(const std::string& folder,
-                                                const TokenizerSettings& settings, int64_t most_ids,
+                                                const TokenizerSettings& settings,
                                                 std::vector<std::string>* warnings) {
-  auto model = load_if_there(str_cat(folder, "/tokenizer.model"), settings, most_ids);
+  auto model = load_if_there(str_cat(folder, "/tokenizer.model"), settings);
   if (!model.ok()) return model.status();
-  auto json = load_if_there(str_cat(folder, "/tokenizer.json"), settings, most_ids);
+  auto json = load_if_there(str_cat(folder, "/tokenizer.json"), settings);
   if (*model == nullptr) {
     if (!json.ok() || *json != nullptr) return json;
     const absl::Status status = refuse_other_kinds(folder);
@@ -119,9 +118,9 @@ std::string text_that_differs(const Tokenizer& a, const Tokenizer& b) {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_folder_tokenizer(
     const std::string& folder, const std::string& file, const TokenizerSettings& settings,
-    int64_t most_ids, std::vector<std::string>* warnings) {
-  auto tokenizer = file.empty() ? find(folder, settings, most_ids, warnings)
-                                : Tokenizer::load(file, settings, most_ids);
+    std::vector<std::string>* warnings) {
+  auto tokenizer =
+      file.empty() ? find(folder, settings, warnings) : Tokenizer::load(file, settings);
   if (!tokenizer.ok() || *tokenizer == nullptr) return tokenizer;
   for (const std::string& warning : (*tokenizer)->warnings()) {
     warnings->push_back(str_cat((*tokenizer)->kind(), ": ", warning));

@@ -10,7 +10,7 @@
 namespace deltaserve {
 
 // Opens `file`, or if that is empty the tokenizer.model or tokenizer.json of the folder, with
-// `settings` and `most_ids` as Tokenizer::load() takes them. Returns
+// `settings` as Tokenizer::load() takes them. Returns
 // null if the folder has no tokenizer. Remarks for whoever loads the model go to *warnings.
 //
 // If both files are there and give the same ids to every piece and to 10,000 texts, the
@@ -18,7 +18,7 @@ namespace deltaserve {
 // read, also one of another kind (tekken.json, vocab.json, ...) if it is all there is.
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_folder_tokenizer(
     const std::string& folder, const std::string& file, const TokenizerSettings& settings,
-    int64_t most_ids, std::vector<std::string>* warnings);
+    std::vector<std::string>* warnings);
 
 // Returns a text to which the two give different ids, cut and quoted for a message; empty if none
 // of those that are tried is one.

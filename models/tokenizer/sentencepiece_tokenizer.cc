@@ -316,8 +316,7 @@ absl::StatusOr<std::string> SentencePieceTokenizer::decode(const std::vector<int
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece_tokenizer(
-    const std::string& bytes, const std::string& path, const TokenizerSettings& settings,
-    int64_t most_ids) {
+    const std::string& bytes, const std::string& path, const TokenizerSettings& settings) {
   const bool only_first_has_space = !settings.legacy && puts_space_before(bytes);
   absl::StatusOr<EncoderPair> whole = make_encoders(bytes, only_first_has_space, path);
   if (!whole.ok()) return whole.status();
@@ -338,7 +337,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece_tokenizer(
   parts.add_special_pieces(*plain, settings.special_tokens);
   for (const AddedToken& token : settings.added_tokens) parts.add(token);
   for (const std::string& text : settings.special_tokens_in_order()) {
-    parts.add_if_missing(text, most_ids);
+    parts.add_if_missing(text, settings.most_ids);
   }
   return std::make_unique<SentencePieceTokenizer>(std::move(parts));
 }

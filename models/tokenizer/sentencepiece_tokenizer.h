@@ -9,10 +9,9 @@
 namespace deltaserve {
 
 // Takes the contents of a file, whose name begins messages. INVALID_ARGUMENT with one sentence if
-// they are not a sentencepiece model or a special piece stands for a byte. `settings` and
-// `most_ids` are as in Tokenizer::load().
+// they are not a sentencepiece model or a special piece stands for a byte. The settings
+// are those of Tokenizer::load().
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece_tokenizer(
-    const std::string& bytes, const std::string& path, const TokenizerSettings& settings,
-    int64_t most_ids);
+    const std::string& bytes, const std::string& path, const TokenizerSettings& settings);
 
 }  // namespace deltaserve

@@ -18,12 +18,11 @@ bool is_json(std::string_view bytes) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& path,
-                                                           const TokenizerSettings& settings,
-                                                           int64_t most_ids) {
+                                                           const TokenizerSettings& settings) {
   const absl::StatusOr<std::string> bytes = read_file(path, limits::kTokenizerBytes);
   if (!bytes.ok()) return bytes.status();
-  return is_json(*bytes) ? load_json_tokenizer(*bytes, path, settings, most_ids)
-                         : load_sentencepiece_tokenizer(*bytes, path, settings, most_ids);
+  return is_json(*bytes) ? load_json_tokenizer(*bytes, path, settings)
+                         : load_sentencepiece_tokenizer(*bytes, path, settings);
 }
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::encode_as_text(std::string_view text) const {

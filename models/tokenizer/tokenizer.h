@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "models/base/limits.h"
 #include "models/tokenizer/tokenizer_settings.h"
 #include "models/tokenizer/vocabulary.h"
 
@@ -34,14 +33,13 @@ enum class SpecialTokens : uint8_t { kKeep, kSkip };
 class Tokenizer {
  public:
   // Loads a file; its first character says of which kind it is. Special tokens of the settings that
-  // the file does not have get the next ids, as in transformers; there are no added tokens with ids
-  // of `most_ids` or more. The added tokens of the settings are those of a sentencepiece model,
-  // where one may have the id of a piece, which it then replaces; a tokenizer.json lists its own.
-  // NOT_FOUND if there is no file. INVALID_ARGUMENT with one sentence if the file is of neither
-  // kind, has something that is not supported, or a special token stands for a byte.
+  // the file does not have get the next ids, as in transformers. The added tokens of the settings
+  // are those of a sentencepiece model, where one may have the id of a piece, which it then
+  // replaces; a tokenizer.json lists its own. NOT_FOUND if there is no file. INVALID_ARGUMENT with
+  // one sentence if the file is of neither kind, has something that is not supported, or a special
+  // token stands for a byte.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> load(const std::string& path,
-                                                         const TokenizerSettings& settings = {},
-                                                         int64_t most_ids = limits::kVocabSize.max);
+                                                         const TokenizerSettings& settings = {});
   virtual ~Tokenizer() = default;
 
   // Encodes a raw prompt without the ids that surround it. `text` should be valid UTF-8. Of a

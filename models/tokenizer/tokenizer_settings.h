@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/base/limits.h"
 
 namespace deltaserve {
 
@@ -37,6 +38,10 @@ struct TokenizerSettings {
   std::string chat_template;                           // empty = none
   std::string tool_chat_template;    // for chats with tools; empty = as for others
   std::string chat_template_origin;  // the file and key, for messages
+
+  // The number of ids that the model has rows for. Special tokens without an id get none beyond it,
+  // and a tokenizer.json has no added tokens there.
+  int64_t most_ids = limits::kVocabSize.max;
 
   // Returns the named and then the other special tokens, as transformers numbers them.
   std::vector<std::string> special_tokens_in_order() const;

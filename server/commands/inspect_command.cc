@@ -15,7 +15,7 @@ namespace {
 // Prints what `serve` would keep of prompts on this machine.
 int print_snapshots(const ModelOptions& options) {
   const absl::StatusOr<ModelFolder> model =
-      open_model_folder(options.folder, options.ignored_config_keys);
+      open_model_folder(options.folder, {.ignored_config_keys = options.ignored_config_keys});
   if (!model.ok()) return report(model.status());
   const absl::StatusOr<int> snapshots = default_snapshots(*model, ModelOptions());
   if (!snapshots.ok()) return report(snapshots.status());

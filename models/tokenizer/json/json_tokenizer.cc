@@ -329,8 +329,7 @@ void check_top(const boost::json::object& top, PartReader* file) {
   }
 }
 
-void read_parts(PartReader* file, const TokenizerSettings& settings, int64_t most_ids,
-                Parts* parts) {
+void read_parts(PartReader* file, const TokenizerSettings& settings, Parts* parts) {
   read_model(file, parts);
   if (!file->ok()) return;
   if (const boost::json::value* part = file->find("normalizer")) {
@@ -345,9 +344,9 @@ void read_parts(PartReader* file, const TokenizerSettings& settings, int64_t mos
   if (const boost::json::value* part = file->find("post_processor")) {
     parts->around = tokenizer_json::read_post_processor(file->member("post_processor", *part));
   }
-  parts->added = AddedTokens::read(file, *parts->model, most_ids);
+  parts->added = AddedTokens::read(file, *parts->model, settings.most_ids);
   if (!file->ok()) return;
-  parts->added.add_special(settings.special_tokens_in_order(), *parts->model, most_ids);
+  parts->added.add_special(settings.special_tokens_in_order(), *parts->model, settings.most_ids);
   parts->added.mark_control(settings.special_tokens);
   for (const tokenizer_json::AddedToken& token : parts->added.tokens()) {
     if (parts->added.is_control(token)) parts->model->vocabulary().mark_special(token.id);
@@ -367,8 +366,7 @@ void read_parts(PartReader* file, const TokenizerSettings& settings, int64_t mos
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_json_tokenizer(std::string_view json,
                                                                const std::string& path,
-                                                               const TokenizerSettings& settings,
-                                                               int64_t most_ids) {
+                                                               const TokenizerSettings& settings) {
   absl::StatusOr<boost::json::object> top = parse_json_object(json, path);
   if (!top.ok()) return top.status();
   const boost::json::value value(*std::move(top));
@@ -377,7 +375,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> load_json_tokenizer(std::string_view 
   check_top(value.get_object(), &file);
   Parts parts;
   if (status.ok()) {
-    read_parts(&file, settings, most_ids, &parts);
+    read_parts(&file, settings, &parts);
   }
   if (!status.ok()) return prefixed(path, status);
   return std::unique_ptr<Tokenizer>(new JsonTokenizer(std::move(parts)));

@@ -16,11 +16,11 @@ namespace deltaserve {
 
 // Takes the contents of a file, whose name begins messages. The special tokens of the settings are
 // control tokens in addition to those that the file calls special and those that look like a
-// marker; those that it does not list are added. There are no added tokens with ids of `most_ids`
-// or more. INVALID_ARGUMENT with one sentence that names the part of the file that is wrong or not
-// supported.
-absl::StatusOr<std::unique_ptr<Tokenizer>> load_json_tokenizer(
-    std::string_view json, const std::string& path, const TokenizerSettings& settings,
-    int64_t most_ids = limits::kVocabSize.max);
+// marker; those that it does not list are added. There are no added tokens with ids of its
+// most_ids or more. INVALID_ARGUMENT with one sentence that names the part of the file that is
+// wrong or not supported.
+absl::StatusOr<std::unique_ptr<Tokenizer>> load_json_tokenizer(std::string_view json,
+                                                               const std::string& path,
+                                                               const TokenizerSettings& settings);
 
 }  // namespace deltaserve

@@ -219,6 +219,7 @@ absl::Status check_growth(size_t before, size_t bytes) {
 }
 
 absl::Status replace_all(const Pattern& pattern, std::string_view replacement, std::string* text) {
+  if (text->empty()) return absl::OkStatus();  // an empty match in it does not count
   std::string out;
   size_t done = 0;
   absl::Status status = pattern.find_all(*text, [&](size_t begin, size_t end) {

@@ -332,7 +332,8 @@ TEST_F(TokenizerTest, SpecialTokensWithoutAnIdGetTheNext) {
   settings.named_tokens = {{"pad_token", "[PAD]"}, {"bos_token", "<s>"}};
   settings.additional_special_tokens = {"<|im_start|>", "<|extra|>", "<|beyond|>"};
   settings.special_tokens = {"<s>", "<|beyond|>", "<|extra|>", "<|im_start|>", "[PAD]"};
-  const auto loaded = Tokenizer::load(kModelFile, settings, 4099);
+  settings.most_ids = 4099;
+  const auto loaded = Tokenizer::load(kModelFile, settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ((*loaded)->size(), 4099);
   EXPECT_EQ((*loaded)->encode("<s>[PAD]<|extra|>").value(), (Ids{1, 4097, 4098}));

@@ -46,7 +46,8 @@ SureTokenizer sure(std::string_view json, std::vector<std::string> special = {})
 TEST(JsonTokenizer, TokensWithoutARowAreLeftOut) {
   TokenizerSettings settings;
   settings.additional_special_tokens = {"nobody"};
-  const auto words = load_json_tokenizer(kWords, "t.json", settings, 7);
+  settings.most_ids = 7;
+  const auto words = load_json_tokenizer(kWords, "t.json", settings);
   ASSERT_TRUE(words.ok()) << words.status();
   EXPECT_EQ((*words)->size(), 7);
   EXPECT_EQ((*words)->piece_id("[INST]"), -1);
@@ -148,6 +149,15 @@ TEST(JsonTokenizer, InvalidUtf8BecomesReplacementCharacters) {
       R"({"model": {"type": "BPE", "vocab": {"a": 0, "\ufffd": 1}, "merges": []}})";
   const SureTokenizer tokenizer = sure(kCharacters);
   EXPECT_EQ(tokenizer.encode("a\xE4\xB8z\xFF"), (Ids{0, 1, 1}));
+}
+
+TEST(JsonTokenizer, NothingIsReplacedInAnEmptyText) {
+  constexpr char kReplaces[] = R"({"decoder": {"type": "Sequence", "decoders": [{"type": "Fuse"},
+      {"type": "Replace", "pattern": {"Regex": "x*"}, "content": "-"}]},
+    "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})";
+  const SureTokenizer tokenizer = sure(kReplaces);
+  EXPECT_EQ(tokenizer.decode({}), "");
+  EXPECT_EQ(tokenizer.decode({0}), "-a-");
 }
 
 // Every cut of a long row gives what a single row gives.
