@@ -6,6 +6,11 @@
 
 namespace deltaserve {
 
+#ifdef __SANITIZE_ADDRESS__
+// With other flags Highway would compile its scalar code instead, without a word.
+static_assert(HWY_STATIC_TARGET == HWY_AVX2, "the preset asan compiles kernels for AVX2");
+#endif
+
 template <class Body>
 void on_every_target(const Body& body) {
   for (int64_t rest = hwy::SupportedTargets() & HWY_TARGETS; rest != 0; rest &= rest - 1) {
