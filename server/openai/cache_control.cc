@@ -8,7 +8,7 @@
 namespace deltaserve {
 namespace {
 
-constexpr std::string_view kName = "cache_control";
+constexpr std::string_view kCacheControl = "cache_control";
 
 bool is_ephemeral(const boost::json::value& control) {
   if (!control.is_object() || control.get_object().size() != 1) return false;
@@ -21,7 +21,7 @@ bool is_ephemeral(const boost::json::value& control) {
 void take_cache_control(FieldReader& fields, std::string_view param, std::string_view place,
                         const ChatMark& mark, boost::json::object* object,
                         std::vector<ChatMark>* marks) {
-  const auto found = object->find(kName);
+  const auto found = object->find(kCacheControl);
   if (found == object->end()) return;
   const boost::json::value control = std::move(found->value());
   object->stable_erase(found);

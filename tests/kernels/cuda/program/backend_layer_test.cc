@@ -68,8 +68,8 @@ std::vector<float> layer_rows(Backend& backend, WeightFormat format, bool added_
     backend.draw(ticket, array_of(draws));
     backend.wait(ticket, results.data());
   };
-  step({{RowKind::kPrefill, 0, 0, 0, 90, 0}}, 90, 0);
-  step({{RowKind::kDecode, 1, 1, 0, 1, 0}, {RowKind::kPrefill, 0, 0, 1, 50, 90}}, 51, 1);
+  step({{RowKind::kPrefill, 0, 0, 0, 64, 0}}, 64, 0);
+  step({{RowKind::kDecode, 1, 1, 0, 1, 0}, {RowKind::kPrefill, 0, 0, 1, 50, 64}}, 51, 1);
   return all;
 }
 
