@@ -255,10 +255,11 @@ Interpreter::Flow Interpreter::run_node(const Unsupported& node) {
 Value Interpreter::close_over(const Macro& macro) {
   std::vector<std::pair<uint32_t, Value>> variables;
   for (const Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
-    for (const auto& [symbol, value] : scope->variables) {
-      const bool hidden = std::any_of(variables.begin(), variables.end(),
-                                      [&](const auto& inner) { return inner.first == symbol; });
-      if (!hidden) variables.emplace_back(symbol, value);
+    for (const auto& variable : scope->variables) {
+      const bool hidden = std::any_of(variables.begin(), variables.end(), [&](const auto& inner) {
+        return inner.first == variable.first;
+      });
+      if (!hidden) variables.push_back(variable);
     }
   }
   if (!runtime_.spend(1 + variables.size())) return Value();

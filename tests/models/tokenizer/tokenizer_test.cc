@@ -241,7 +241,8 @@ TEST_F(TokenizerTest, NamedPiecesAreSpecial) {
   auto named = Tokenizer::load(kModelFile, names);
   ASSERT_TRUE(named.ok()) << named.status();
   const TextPart untrusted[] = {{"Once upon\n", false}};
-  for (const int32_t token : (*named)->encode_parts(untrusted).value()) {
+  const Ids tokens = (*named)->encode_parts(untrusted).value();
+  for (const int32_t token : tokens) {
     EXPECT_TRUE(token != 6 && token != id) << token;
   }
   const std::string all = "\n" + upon + "<unk>";

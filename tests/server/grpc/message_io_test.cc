@@ -162,7 +162,8 @@ TEST(MessageIo, TwoProtobufsInOneProcess) {
   auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   v1::TokenizeResponse message;
-  for (const int32_t id : (*tokenizer)->encode("Once upon a time").value()) message.add_tokens(id);
+  const std::vector<int32_t> ids = (*tokenizer)->encode("Once upon a time").value();
+  for (const int32_t id : ids) message.add_tokens(id);
   v1::TokenizeResponse back;
   ASSERT_TRUE(back.ParseFromString(message.SerializeAsString()));
   EXPECT_EQ((*tokenizer)
