@@ -282,7 +282,7 @@ constexpr HouseWord kHouseWords[] = {
     {"\\b[Rr]ecordings?\\b", "graph"},
     {"\\b(set|wait_for)_mark\\b", "event"},
     {"\\b[Pp]rove([sdn]?\\b|_)|([_ ]|\\b)[Pp]roofs?\\b", "self-test"},
-    {"\\bHead(Row|Result)\\b", "draw, or logits head"},
+    {"\\b(Device)?Head(Row|Result)\\b", "draw, or logits head"},
 };
 
 // Returns the text of the comment that begins on line `i`; empty if none begins there. A line of

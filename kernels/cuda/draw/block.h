@@ -1,5 +1,5 @@
 // The blocks that draw use these on one row: visits of all values, sums and searches. A block has
-// at most kMaxHeadThreads threads. The order of every sum depends on the vocabulary alone.
+// at most kMaxDrawThreads threads. The order of every sum depends on the vocabulary alone.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -8,18 +8,18 @@
 
 #include "kernels/cuda/device/simt.h"
 
-namespace deltaserve::cuda::head {
+namespace deltaserve::cuda::logits_head {
 
-inline constexpr int kMaxHeadThreads = 512;
-inline constexpr int kMaxHeadWarps = kMaxHeadThreads / simt::kWarp;
+inline constexpr int kMaxDrawThreads = 512;
+inline constexpr int kMaxDrawWarps = kMaxDrawThreads / simt::kWarp;
 inline constexpr int kMaxBlockSums = 16;
 
 // The shared memory of a block but for the list of a Ranking.
-struct HeadShared {
-  double sums[kMaxHeadWarps][kMaxBlockSums];
+struct DrawShared {
+  double sums[kMaxDrawWarps][kMaxBlockSums];
   double totals[kMaxBlockSums];
-  double parts[kMaxHeadWarps];
-  uint64_t places[2][kMaxHeadWarps];
+  double parts[kMaxDrawWarps];
+  uint64_t places[2][kMaxDrawWarps];
   uint64_t bounds[kMaxBlockSums / 2];
   int listed;
 };
@@ -78,7 +78,7 @@ DS_DEVICE void each_value(const float* values, int first, int end, int stride, c
 
 // Sums over the block's threads, into shared.totals until the next sums.
 template <int Count>
-DS_DEVICE void block_sums(double (&values)[Count], HeadShared& shared) {
+DS_DEVICE void block_sums(double (&values)[Count], DrawShared& shared) {
   static_assert(Count <= kMaxBlockSums);
   simt::warp_sum(values);
   if (simt::lane_index() == 0) {
@@ -97,7 +97,7 @@ DS_DEVICE void block_sums(double (&values)[Count], HeadShared& shared) {
 }
 
 // The least of the block's places, of two kinds.
-DS_DEVICE void block_least(uint64_t (&places)[2], HeadShared& shared) {
+DS_DEVICE void block_least(uint64_t (&places)[2], DrawShared& shared) {
   for (int kind = 0; kind < 2; ++kind) {
     const uint64_t least = simt::warp_min(places[kind]);
     if (simt::lane_index() == 0) shared.places[kind][simt::warp_index()] = least;
@@ -135,7 +135,7 @@ struct Goal {
 // Sums of the run's items in one contiguous part a warp, into shared.parts; returns their sum.
 // items.lane_sum(begin, end): the sum of the weights that fall to this lane.
 template <class Items>
-DS_DEVICE double sum_parts(const Items& items, const Run& run, HeadShared& shared) {
+DS_DEVICE double sum_parts(const Items& items, const Run& run, DrawShared& shared) {
   const int begin = run.begin + simt::warp_index() * run.warp_items();
   const int end = begin + run.warp_items() < run.end ? begin + run.warp_items() : run.end;
   double sum[1] = {items.lane_sum(begin, end)};
@@ -150,7 +150,7 @@ DS_DEVICE double sum_parts(const Items& items, const Run& run, HeadShared& share
 
 // The part of `run`, whose sums are in shared.parts, that meets the goal. Where rounding leaves the
 // goal behind the end, the last part that weighs anything.
-DS_DEVICE Run chosen_part(const Run& run, const Goal& goal, const HeadShared& shared) {
+DS_DEVICE Run chosen_part(const Run& run, const Goal& goal, const DrawShared& shared) {
   Run chosen = {run.begin, run.begin + 1, run.before};
   double sum = run.before;
   for (int w = 0; w < simt::block_threads() / simt::kWarp; ++w) {
@@ -167,7 +167,7 @@ DS_DEVICE Run chosen_part(const Run& run, const Goal& goal, const HeadShared& sh
 
 // The item of `run`, whose sums are in shared.parts, that meets the goal.
 template <class Items>
-DS_DEVICE int locate(const Items& items, Run run, const Goal& goal, HeadShared& shared) {
+DS_DEVICE int locate(const Items& items, Run run, const Goal& goal, DrawShared& shared) {
   while (true) {
     run = chosen_part(run, goal, shared);
     if (run.end - run.begin == 1) return run.begin;
@@ -175,4 +175,4 @@ DS_DEVICE int locate(const Items& items, Run run, const Goal& goal, HeadShared& 
   }
 }
 
-}  // namespace deltaserve::cuda::head
+}  // namespace deltaserve::cuda::logits_head

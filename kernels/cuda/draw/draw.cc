@@ -4,7 +4,7 @@
 #include "kernels/cuda/draw/ranking.h"
 
 namespace deltaserve::cuda {
-namespace head {
+namespace logits_head {
 namespace {
 
 // The first pass of a draw: the candidates' weights, and the mass of the model's own softmax.
@@ -30,7 +30,7 @@ struct FirstItems {
 // A block does one row of an EvaluateCall.
 class RowEvaluation {
  public:
-  DS_DEVICE RowEvaluation(const EvaluateCall& call, int row, HeadShared& shared, uint64_t* list)
+  DS_DEVICE RowEvaluation(const EvaluateCall& call, int row, DrawShared& shared, uint64_t* list)
       : call_(call),
         row_(call.rows[row]),
         logits_(call.logits + row * call.logits_stride),
@@ -171,11 +171,11 @@ class RowEvaluation {
   }
 
   const EvaluateCall& call_;
-  const DeviceHeadRow& row_;
+  const DeviceDraw& row_;
   const float* logits_;
   float* changed_;  // with the row's adjustments
   int vocab_;
-  HeadShared& shared_;
+  DrawShared& shared_;
   uint64_t* list_;
   Candidates drawn_;
   uint64_t leader_ = kNoPlace;
@@ -184,9 +184,9 @@ class RowEvaluation {
 };
 
 // grid [rows]
-DS_KERNEL void DS_BOUNDS(kMaxHeadThreads, 1) evaluate_kernel(EvaluateCall call) {
+DS_KERNEL void DS_BOUNDS(kMaxDrawThreads, 1) evaluate_kernel(EvaluateCall call) {
   simt::await_launches_before();
-  auto* shared = static_cast<HeadShared*>(simt::shared_memory());
+  auto* shared = static_cast<DrawShared*>(simt::shared_memory());
   const int row = simt::block_index().x;
   RowEvaluation(call, row, *shared, reinterpret_cast<uint64_t*>(shared + 1))
       .run(call.results + row);
@@ -194,18 +194,20 @@ DS_KERNEL void DS_BOUNDS(kMaxHeadThreads, 1) evaluate_kernel(EvaluateCall call) 
 
 // It follows from the vocabulary alone, because the order of sums depends on it.
 int block_threads(int64_t vocab) {
-  return vocab <= 4096 ? 128 : kMaxHeadThreads;
+  return vocab <= 4096 ? 128 : kMaxDrawThreads;
 }
 
 }  // namespace
-}  // namespace head
+}  // namespace logits_head
 
 void launch_evaluate(simt::Stream stream, const EvaluateCall& call) {
   DS_CHECK(call.vocab > 0 && call.vocab <= int64_t{1} << 30);
-  const int threads = head::block_threads(call.vocab);
-  const auto shared_bytes = static_cast<int>(
-      sizeof(head::HeadShared) + sizeof(uint64_t) * head::Ranking::list_capacity(threads));
-  simt::launch(stream, {call.num_rows, 1, 1}, threads, shared_bytes, head::evaluate_kernel, call);
+  const int threads = logits_head::block_threads(call.vocab);
+  const auto shared_bytes =
+      static_cast<int>(sizeof(logits_head::DrawShared) +
+                       sizeof(uint64_t) * logits_head::Ranking::list_capacity(threads));
+  simt::launch(stream, {call.num_rows, 1, 1}, threads, shared_bytes, logits_head::evaluate_kernel,
+               call);
 }
 
 }  // namespace deltaserve::cuda

@@ -1,5 +1,5 @@
 // Log-probabilities and draws from logits, on the device: token ids and the asked log-probabilities
-// are all that goes back. The same definition as the CPU's (cpu/sample.h).
+// are all that goes back. The same definition as the CPU's (kernels/cpu/draw/sample.h).
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/program/step.h"
@@ -9,7 +9,7 @@ namespace deltaserve::cuda {
 // This is a Draw as the device's memory holds it. The host has checked that the tokens of the
 // adjustments are distinct and inside the vocabulary, and that a mask allows a token: where it
 // allows none, a draw gives -1.
-struct DeviceHeadRow {
+struct DeviceDraw {
   int32_t slot = -1;
   int32_t target = -1;
   int32_t num_top = 0;
@@ -29,12 +29,12 @@ struct EvaluateCall {
   int64_t logits_stride = 0;      // from row to row
   int64_t vocab = 0;
   int num_rows = 0;
-  const DeviceHeadRow* rows = nullptr;
+  const DeviceDraw* rows = nullptr;
   const LogitAdjustment* adjustments = nullptr;
   const uint32_t* allowed = nullptr;
   float* scratch = nullptr;  // [num_rows, vocab], only rows with adjustments use theirs
   DrawResult* results = nullptr;
-  // last_tokens[DeviceHeadRow::slot] becomes the drawn token; null where no row names a slot.
+  // last_tokens[DeviceDraw::slot] becomes the drawn token; null where no row names a slot.
   int32_t* last_tokens = nullptr;
 };
 

@@ -16,8 +16,8 @@ int64_t mask_words(int64_t vocab) {
   return (vocab + 31) / 32;
 }
 
-DeviceHeadRow device_draw(const Draw& draw) {
-  DeviceHeadRow device;
+DeviceDraw device_draw(const Draw& draw) {
+  DeviceDraw device;
   device.slot = draw.slot;
   device.target = draw.target;
   device.num_top = draw.num_top;
@@ -35,13 +35,13 @@ DeviceHeadRow device_draw(const Draw& draw) {
 
 struct DrawMemory::Parts : PackedParts {
   Part<int32_t> rows;
-  Part<DeviceHeadRow> list;
+  Part<DeviceDraw> list;
   Part<LogitAdjustment> adjustments;
   Part<uint32_t> allowed;
 
   Parts(int64_t draws, int64_t num_adjustments, int64_t num_words)
       : rows(take<int32_t>(draws)),
-        list(take<DeviceHeadRow>(draws)),
+        list(take<DeviceDraw>(draws)),
         adjustments(take<LogitAdjustment>(num_adjustments)),
         allowed(take<uint32_t>(num_words)) {}
 };
@@ -77,7 +77,7 @@ int32_t DrawMemory::fitting(Array<Draw> draws) const {
 
 void DrawMemory::fill(Array<Draw> draws, const Parts& parts, unsigned char* to) const {
   int32_t* rows = parts.rows.at(to);
-  DeviceHeadRow* list = parts.list.at(to);
+  DeviceDraw* list = parts.list.at(to);
   int64_t num_adjustments = 0;
   int64_t num_words = 0;
   for (const Draw& draw : draws) {

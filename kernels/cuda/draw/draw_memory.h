@@ -17,7 +17,7 @@ struct DrawLimits {
 // The kernels see draws as this; pointers are the device's.
 struct DeviceDraws {
   const int32_t* rows = nullptr;  // [count] of the step
-  const DeviceHeadRow* list = nullptr;
+  const DeviceDraw* list = nullptr;
   const LogitAdjustment* adjustments = nullptr;
   const uint32_t* allowed = nullptr;
   int32_t count = 0;

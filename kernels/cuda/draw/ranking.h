@@ -3,7 +3,7 @@
 #pragma once
 #include "kernels/cuda/draw/block.h"
 
-namespace deltaserve::cuda::head {
+namespace deltaserve::cuda::logits_head {
 
 // The values of one row that count, and their weights relative to the most likely one.
 struct Candidates {
@@ -69,7 +69,7 @@ class Ranking {
   static DS_HOST_DEVICE constexpr int list_capacity(int threads) { return 4 * threads; }
 
   // `list` is of shared memory. `leader` is the most likely candidate's place.
-  DS_DEVICE Ranking(const Candidates& from, uint64_t leader, HeadShared& shared, uint64_t* list)
+  DS_DEVICE Ranking(const Candidates& from, uint64_t leader, DrawShared& shared, uint64_t* list)
       : from_(from), leader_(leader), shared_(shared), list_(list) {
     if (from_.vocab <= capacity()) fill_list({leader_, all_end(), 0, 0, from_.vocab});
   }
@@ -290,9 +290,9 @@ class Ranking {
 
   Candidates from_;
   uint64_t leader_;
-  HeadShared& shared_;
+  DrawShared& shared_;
   uint64_t* list_;  // sorted
   Span span_;       // what the list holds
 };
 
-}  // namespace deltaserve::cuda::head
+}  // namespace deltaserve::cuda::logits_head

@@ -1,3 +1,5 @@
+#include "kernels/cuda/draw/draw.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,7 +11,6 @@
 
 #include "kernels/base/random.h"
 #include "kernels/cpu/draw/sample.h"
-#include "kernels/cuda/draw/draw.h"
 
 namespace deltaserve {
 namespace {
@@ -57,7 +58,7 @@ class DeviceRows {
   }
 
   void set_uniform(double value) {
-    for (cuda::DeviceHeadRow& row : rows_) row.uniform = value;
+    for (cuda::DeviceDraw& row : rows_) row.uniform = value;
   }
 
   std::vector<DrawResult> evaluate(Order order = Order::kForward) {
@@ -100,7 +101,7 @@ class DeviceRows {
 
  private:
   void add(const Case& c, const Shift& shift) {
-    cuda::DeviceHeadRow row;
+    cuda::DeviceDraw row;
     row.target = c.row.target;
     row.num_top = c.row.num_top;
     row.top_k = c.row.top_k;
@@ -119,7 +120,7 @@ class DeviceRows {
   }
 
   size_t vocab_;
-  std::vector<cuda::DeviceHeadRow> rows_;
+  std::vector<cuda::DeviceDraw> rows_;
   std::vector<float> logits_;
   std::vector<LogitAdjustment> adjustments_;
   std::vector<uint32_t> allowed_;
