@@ -27,7 +27,7 @@ void check_request(const GenerationRequest& request, const ServerLimits& limits)
   DS_CHECK(request.text_prompts.empty());  // the model has no tokenizer
   DS_CHECK(request.token_prompts.size() == 1 && !request.token_prompts[0].empty());
   for (const int32_t id : request.token_prompts[0]) DS_CHECK(id >= 0 && id < kVocab);
-  DS_CHECK(request.parameters.n >= 1 && request.parameters.n <= kSlots);
+  DS_CHECK(request.parameters.n >= 1 && request.parameters.n <= limits.choices_per_prompt);
   DS_CHECK(generate.max_tokens >= 0 && generate.max_tokens <= limits.max_tokens);
   DS_CHECK(generate.min_tokens >= 0 && generate.min_tokens <= generate.max_tokens);
   DS_CHECK(generate.logprobs >= -1 && generate.logprobs <= limits.logprobs);

@@ -23,7 +23,7 @@ void check_request(const deltaserve::GenerationRequest& request,
     DS_CHECK(!ids.empty());
     for (const int32_t id : ids) DS_CHECK(id >= 0 && id < kVocab);
   }
-  DS_CHECK(request.parameters.n >= 1 && request.parameters.n <= kSlots);
+  DS_CHECK(request.parameters.n >= 1 && request.parameters.n <= limits.choices_per_prompt);
   const deltaserve::GenerateRequest& generate = request.parameters.generate;
   DS_CHECK(generate.max_tokens >= 0 && generate.max_tokens <= limits.max_tokens);
   DS_CHECK(generate.min_tokens >= 0 && generate.min_tokens <= generate.max_tokens);

@@ -121,7 +121,7 @@ class Bpe final : public PieceModel {
                            std::vector<int32_t>* ids) const override {
     if (options_.has_affixes() || piece.size() <= longest_whole_) return absl::OkStatus();
     std::vector<int32_t> row;
-    const absl::Status status = write_row(piece, &row);
+    absl::Status status = write_row(piece, &row);
     if (!status.ok()) return status;
     size_t end = row.size();
     while (end > 0) {
@@ -199,7 +199,7 @@ class Bpe final : public PieceModel {
                      std::vector<int32_t>* ids) const {
     std::vector<int32_t> row;
     row.reserve(options_.bytes ? piece.size() : character_count(piece));
-    const absl::Status status = write_row(piece, &row);
+    absl::Status status = write_row(piece, &row);
     if (status.ok()) merges_.merge(row, banned, ids);
     return status;
   }

@@ -229,7 +229,7 @@ DecoderStep read_replace_step(PartReader* part) {
   DecoderStep step;
   step.all = [pattern, content](Tokens* tokens) {
     for (std::string& token : *tokens) {
-      const absl::Status status = replace_all(*pattern, content, &token);
+      absl::Status status = replace_all(*pattern, content, &token);
       if (!status.ok()) return status;
     }
     return absl::OkStatus();

@@ -15,7 +15,7 @@ std::optional<Delimiter> delimiter_named(std::string_view name) {
 
 absl::Status DelimiterSplit::match(size_t begin, size_t end) {
   if (begin > done_) {
-    const absl::Status status = segment(done_, begin, invert_);
+    absl::Status status = segment(done_, begin, invert_);
     if (!status.ok()) return status;
   }
   done_ = end;

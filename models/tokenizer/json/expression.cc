@@ -150,7 +150,7 @@ absl::Status Pattern::find_each(std::string_view subject, bool goes_on, size_t* 
       from += character_bytes(subject[from]);
       continue;
     }
-    const absl::Status status = take(begin, end);
+    absl::Status status = take(begin, end);
     if (!status.ok()) return status;
     from = last_end = end;
   }

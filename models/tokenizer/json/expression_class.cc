@@ -41,7 +41,7 @@ absl::StatusOr<char32_t> read_hex(ExpressionText* in, int least, int most) {
 }
 
 absl::StatusOr<char32_t> read_braced_hex(ExpressionText* in) {
-  const auto code = read_hex(in, 1, 6);
+  auto code = read_hex(in, 1, 6);
   if (code.ok() && !in->take(U"}")) return invalid_argument("\\x{ has no }");
   return code;
 }

@@ -209,7 +209,7 @@ class Translator {
                                std::string* atom) {
     std::string before = std::move(out_);
     out_ = open;
-    const absl::Status status = read_alternatives(options, depth + 1);
+    absl::Status status = read_alternatives(options, depth + 1);
     if (!status.ok()) return status;
     if (!in_.take(U")")) return invalid_argument("a ( has no )");
     *atom = std::move(out_) + ")";
@@ -241,7 +241,7 @@ class Translator {
     if (!in_.take(U")")) return invalid_argument("a ( has no )");
     std::string before = std::move(out_);
     out_ = "(?:";
-    const absl::Status status = read_alternatives(changed, depth + 1);
+    absl::Status status = read_alternatives(changed, depth + 1);
     if (!status.ok()) return status;
     *atom = std::move(out_) + ")";
     out_ = std::move(before);

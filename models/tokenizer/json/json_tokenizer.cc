@@ -184,7 +184,7 @@ class JsonTokenizer final : public Tokenizer {
     std::string normalized;
     if (parts_.normalizer != nullptr) {
       normalized = piece.text;
-      const absl::Status status = parts_.normalizer(&normalized);
+      absl::Status status = parts_.normalizer(&normalized);
       if (!status.ok()) return status;
       piece.text = normalized;
     }
@@ -262,7 +262,7 @@ class JsonTokenizer final : public Tokenizer {
     if (parts_.normalizer != nullptr) {
       if (!parts_.normalizes_locally) return absl::OkStatus();
       normalized = piece.text.substr(0, last_safe_cut(piece.text));
-      const absl::Status status = parts_.normalizer(&normalized);
+      absl::Status status = parts_.normalizer(&normalized);
       if (!status.ok()) return status;
       piece.text = normalized;
     }

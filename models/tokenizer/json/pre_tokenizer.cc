@@ -64,7 +64,7 @@ class CharacterSplit final : public PreTokenizer {
     for (size_t i = 0; i < text.size();) {
       const Character c = character_at(text, i);
       if (test_(c.code)) {
-        const absl::Status status = out->match(i, i + c.bytes);
+        absl::Status status = out->match(i, i + c.bytes);
         if (!status.ok()) return status;
       }
       i += c.bytes;
@@ -95,7 +95,7 @@ class WordSplit final : public PreTokenizer {
       const Character c = character_at(piece.text, i);
       const Kind next = kind_of(c.code);
       if (next != kind) {
-        const absl::Status status = pass(piece, begin, i, kind, take);
+        absl::Status status = pass(piece, begin, i, kind, take);
         if (!status.ok()) return status;
         begin = i;
         kind = next;
@@ -213,7 +213,7 @@ class MetaspaceSplit final : public PreTokenizer {
   absl::Status find(const std::string& text, DelimiterSplit* out) const {
     for (size_t at = text.find(mark_); at != std::string::npos;
          at = text.find(mark_, at + mark_.size())) {
-      const absl::Status status = out->match(at, at + mark_.size());
+      absl::Status status = out->match(at, at + mark_.size());
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
@@ -240,7 +240,7 @@ class ScriptSplit final : public PreTokenizer {
       const uint32_t group = script_group(c.code);
       if (group != 0 && group != last) {
         if (last != 0) {
-          const absl::Status status =
+          absl::Status status =
               take({piece.text.substr(begin, i - begin), piece.begins_text && begin == 0});
           if (!status.ok()) return status;
         }
@@ -269,7 +269,7 @@ class LengthSplit final : public PreTokenizer {
         end += character_bytes(piece.text[end]);
       }
       const Piece part{piece.text.substr(begin, end - begin), piece.begins_text && begin == 0};
-      const absl::Status status = end < piece.text.size() ? take(part) : open(part);
+      absl::Status status = end < piece.text.size() ? take(part) : open(part);
       if (!status.ok()) return status;
       begin = end;
     }

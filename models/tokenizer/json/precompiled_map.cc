@@ -71,7 +71,7 @@ absl::Status PrecompiledMap::normalize(std::string_view text, std::string* out) 
   for (size_t i = 0; i < text.size();) {
     const std::string_view cluster = text.substr(i, grapheme_bytes(text.substr(i)));
     i += cluster.size();
-    if (const absl::Status status = check_growth(text.size(), out->size()); !status.ok()) {
+    if (absl::Status status = check_growth(text.size(), out->size()); !status.ok()) {
       return status;
     }
     if (cluster.size() < kWholeClusterBytes) {

@@ -46,7 +46,7 @@ class Unigram final : public PieceModel {
   absl::Status encode(std::string_view piece, PieceTrust trust,
                       std::vector<int32_t>* ids) const override {
     std::vector<Node> best(piece.size() + 1);
-    const absl::Status status = find_best(piece, trust, &best);
+    absl::Status status = find_best(piece, trust, &best);
     if (!status.ok()) return status;
     // The way back from the end is turned around in place: then the node at the end of a piece says
     // where the next one ends.
