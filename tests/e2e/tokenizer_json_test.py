@@ -63,7 +63,7 @@ class TokenizerJson(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.server.close()
+        cls.server.__exit__()
         shutil.rmtree(cls.root)
 
     def tokens(self, **body):
