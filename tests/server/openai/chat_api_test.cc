@@ -345,8 +345,10 @@ TEST(ChatApi, EveryTruncationIsA400) {
 
 TEST(ChatApi, BombsAreRefused) {
   const auto repeated = [](const std::string& unit, size_t bytes) {
-    std::string out;
-    while (out.size() < bytes) out += unit;
+    const size_t whole = (bytes + unit.size() - 1) / unit.size() * unit.size();
+    std::string out = unit;
+    out.reserve(whole);
+    while (out.size() < whole) out.append(out, 0, whole - out.size());
     return out;
   };
   constexpr size_t kBytes = 32u << 20;

@@ -280,9 +280,10 @@ TEST(OpenAiApi, EveryByteChangedIsHandled) {
 // Larger than any memory these may use: they must be refused where they begin.
 TEST(OpenAiApi, BombsAreRefusedQuickly) {
   const auto repeated = [](const std::string& unit, size_t bytes) {
-    std::string out;
-    out.reserve(bytes + unit.size());
-    while (out.size() < bytes) out += unit;
+    const size_t whole = (bytes + unit.size() - 1) / unit.size() * unit.size();
+    std::string out = unit;
+    out.reserve(whole);
+    while (out.size() < whole) out.append(out, 0, whole - out.size());
     return out;
   };
   constexpr size_t kBytes = 64u << 20;
