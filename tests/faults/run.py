@@ -13,13 +13,15 @@ A fault is a file NAME.fault of this folder: a sentence, then the fields
 then a line "--- old" with the text that is replaced behind it, and a line "--- new" with what
 replaces it. The old text must stand once in all sources of the product: so files may move.
 
---check: only that every fault can be planted; ctest runs it. --list: a table of all. Without either: for
+--check: only that every fault can be planted and that its test is there; ctest runs it. --list: a table of all. Without either: for
 each fault (or those named) the copy build/faults/tree is changed, the target is built, the test is
 run, and the change is taken back. Exit code 1 if a fault was not found.
 """
 
 import argparse
+import fnmatch
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +31,7 @@ ROOT = os.path.abspath(os.path.join(HERE, "../.."))
 COPY = os.path.join(ROOT, "build/faults/tree")
 FOLDERS = ("kernels", "models", "engine", "server")
 STAGES = ("release", "asan", "tsan", "fuzz", "gate")
+TEST_CASE = re.compile(r"^TEST(_F|_P)?\((\w+),\s*(\w+)\)", re.MULTILINE)
 FIELDS = {"stage", "target", "test", "says"}
 ABSENT = {"fuzz": {"test"}, "gate": {"target", "test"}}
 OLD, NEW = "--- old\n", "--- new\n"
@@ -72,6 +75,23 @@ class Fault:
 def all_faults():
     return [Fault(os.path.join(HERE, name)) for name in sorted(os.listdir(HERE))
             if name.endswith(".fault")]
+
+
+def all_tests():
+    """The names of GoogleTest's cases; of those with parameters, a name with some of them."""
+    names = []
+    for parent, _, files in os.walk(os.path.join(ROOT, "tests")):
+        for path in (os.path.join(parent, name) for name in files if name.endswith(".cc")):
+            with open(path, encoding="utf-8") as text:
+                for kind, suite, case in TEST_CASE.findall(text.read()):
+                    names.append(("All/%s.%s/0" if kind == "_P" else "%s.%s") % (suite, case))
+    return names
+
+
+def has_test(fault, names):
+    """Whether a part of its filter names a test; true for a fault without one."""
+    parts = fault.fields.get("test", "*").split(":")
+    return any(fnmatch.fnmatchcase(name, part) for part in parts for name in names)
 
 
 def make_copy():
@@ -171,12 +191,14 @@ def main():
             print("| %s | %s | %s | %s |" % (fault.name.replace("_", " "), fault.stage, *shown))
         return 0
     wrong = 0
+    tests = all_tests()
     if not arguments.check:
         make_copy()
     for fault in faults:
         try:
-            problem = fault.place(ROOT) and None
-            if not arguments.check:
+            fault.place(ROOT)
+            problem = None if has_test(fault, tests) else "no test is named " + fault.fields["test"]
+            if not problem and not arguments.check:
                 problem = try_fault(fault, arguments.jobs)
                 print("%-36s %-8s %s" % (fault.name, fault.stage, "NOT FOUND" if problem else "found"),
                       flush=True)
