@@ -30,7 +30,7 @@ struct Names {
   // Returns the names that the checkpoint has: those of the family, those of a base model that was
   // saved alone (no root), and for Mamba-2 those of mamba_ssm and of Mistral.
   static Names in(const ModelFamily& family, const Checkpoint& checkpoint) {
-    const Names own(family);
+    Names own(family);
     const Names others[] = {
         Names(family, "", "embeddings.weight", ""),
         Names(family, family.root, "embedding.weight", ""),

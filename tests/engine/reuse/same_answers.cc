@@ -93,8 +93,8 @@ class Requests {
     r.ignore_eos = below(2) == 0;
     r.priority = below(3);
     if (below(6) == 0) r.prompt_logprobs = below(3);
-    if (below(5) == 0) r.reuse.salt = "salt";
-    if (below(5) == 0) r.reuse.owner = {1};
+    if (below(8) == 0) r.reuse.salt = "salt";
+    if (below(8) == 0) r.reuse.owner = {1};
     for (int i = below(3); i > 0; --i) {
       r.reuse.marks.push_back(
           {below(static_cast<int>(r.prompt.size())), static_cast<SnapshotKind>(below(6))});
@@ -119,9 +119,8 @@ class Requests {
       prompt.resize(1 + static_cast<size_t>(below(static_cast<int>(prompt.size()))));
     }
     if (prompt.size() > kLongestPrompt) prompt.resize(kLongestPrompt / 2);
-    for (int i = prompt.empty() || below(4) != 0 ? 1 + below(160) : 0; i > 0; --i) {
-      prompt.push_back(below(vocab_));
-    }
+    const int more = prompt.empty() ? 100 + below(200) : below(4) == 0 ? 0 : 1 + below(160);
+    for (int i = 0; i < more; ++i) prompt.push_back(below(vocab_));
     earlier_.push_back(prompt);
     if (earlier_.size() > 12) earlier_.erase(earlier_.begin() + below(6));
     return prompt;
