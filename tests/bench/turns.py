@@ -80,7 +80,7 @@ def wait_for_read_ahead(server, before):
         if server.metric("deltaserve_read_aheads_total") > before:
             return
         time.sleep(0.05)
-        if server.metric("deltaserve_snapshot_slots") == 0:
+        if server.metric("deltaserve_prefix_cache_limit_bytes") == 0:
             return
 
 
