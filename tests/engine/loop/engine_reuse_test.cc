@@ -216,11 +216,14 @@ TEST_P(EngineReuse, AReadAheadGivesUpItsSlot) {
 TEST_P(EngineReuse, ReadAheadsEndWhenTheEngineDrains) {
   FakeRunner runner(steps_ahead(), 512, 1, letters(), 8);
   Engine engine(&runner, &vocabulary(), options());
-  GenerateRequest ahead = request(200'000, 0);
+  GenerateRequest ahead = request(10'000, 0);
   ahead.reuse.read_ahead = true;
+  runner.hold();
   auto first = engine.submit(ahead.clone());
   auto second = engine.submit(ahead.clone());
+  runner.wait_until_held();
   engine.drain();
+  runner.release();
   EXPECT_EQ(read_all(**first).finish, FinishReason::kCancelled);
   EXPECT_EQ(read_all(**second).finish, FinishReason::kCancelled);
 }
