@@ -39,6 +39,11 @@ absl::Status Admission::submit(std::unique_ptr<SequenceGroup> group) {
       return absl::ResourceExhaustedError("the queue of read-aheads is full");
     }
   } else {
+    if (group->num_choices() > max_in_engine_) {
+      return absl::InvalidArgumentError(absl::StrCat("n is ", group->num_choices(),
+                                                     ", but this server holds at most ",
+                                                     max_in_engine_, " answers at a time"));
+    }
     // Slots count as room too, so that a burst is not refused before the next step admits it.
     if (in_engine_ + group->num_choices() > max_in_engine_) {
       return absl::ResourceExhaustedError(

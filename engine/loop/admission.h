@@ -26,7 +26,8 @@ class Admission {
   // ---- Any thread
 
   uint64_t next_arrival() { return ++arrivals_; }
-  // Queues a group. RESOURCE_EXHAUSTED: the queue is full.
+  // Queues a group. RESOURCE_EXHAUSTED: the queue is full. INVALID_ARGUMENT: it has more choices
+  // than even an empty one takes.
   absl::Status submit(std::unique_ptr<SequenceGroup> group);
   // Forgets the states of an owner before anybody else is admitted.
   void clear_prefixes(const PrefixOwner& owner) { to_clear_.push_back(owner); }

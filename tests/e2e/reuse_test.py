@@ -65,7 +65,7 @@ class Conversations(unittest.TestCase):
             messages.append({"role": "assistant", "content": reply.choices[0].message.content})
             eventually(lambda: read_aheads(server) == answers + turn + 1,
                        lambda: "%d read-aheads" % read_aheads(server))
-            # What was not reused was computed.
+            # The server computed the tokens that it did not reuse.
             rows = server.metric("deltaserve_prompt_tokens_total") - rows
             self.assertEqual(rows, reply.usage.prompt_tokens - cached(reply))
             # The next turn shares this with all that was read and written.

@@ -126,7 +126,7 @@ TEST_P(ChoicesTest, RefusesMoreThanItCanServe) {
   EngineOptions limited = options();
   limited.max_queued_requests = 2;
   Engine engine(&runner, &vocabulary(), limited);
-  for (const int n : {0, -1, 129}) {
+  for (const int n : {0, -1, 7, 129}) {
     const absl::Status status = engine.submit_choices(request(1, 1), n).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << n;
     EXPECT_THAT(std::string(status.message()), testing::HasSubstr("n is " + std::to_string(n)));

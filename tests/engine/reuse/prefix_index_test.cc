@@ -127,8 +127,8 @@ TEST(PrefixIndex, TheLeastValuableStateGoesFirst) {
   EXPECT_FALSE(keep(index, keys(prompt(1000, 6)), 64, SnapshotKind::kLadder, kNow + seconds(30)));
 }
 
-// What a state saves is counted from the nearest one before it, also when that one comes later or
-// goes.
+// A state saves the tokens behind the nearest state before it, also when that one is kept later or
+// given up.
 TEST(PrefixIndex, AncestorsLowerAStatesValue) {
   PrefixIndex index(kFirstSlot, 2, 100);
   const PrefixKeys a = keys(prompt(1000, 1));

@@ -67,7 +67,7 @@ class Agents {
     talk->messages.clear();
   }
 
-  // What happens to a conversation between two prompts, apart from growing.
+  // Changes a conversation between two prompts, as users and agents do.
   void change(Talk* talk) {
     const size_t messages = talk->messages.size();
     const int kind = below(100);

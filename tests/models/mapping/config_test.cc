@@ -137,7 +137,7 @@ TEST(ModelConfig, ManyUnknownKeysGiveFewWarnings) {
   EXPECT_EQ(config->warnings.size(), 17u);
 }
 
-// What turns nothing on, or is the default of older code, says nothing about the model.
+// An unknown key passes if its value turns nothing on or was the default of older code.
 TEST(ModelConfig, UnknownKeysThatMeanNothingPass) {
   for (const char* member :
        {R"("x": null)", R"("x": false)", R"("x": 0)", R"("x": 0.0)", R"("x": "")", R"("x": [])",

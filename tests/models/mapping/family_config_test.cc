@@ -255,7 +255,7 @@ TEST(FamilyConfig, Mamba2OfItsAuthorsThatIsRefused) {
   }
 }
 
-// As published on the Hub, with keys that today's code no longer has.
+// These configs stand on the Hub, with keys that today's code no longer has.
 TEST(FamilyConfig, ConfigsOfOlderRevisions) {
   const auto gla = parse("gla", R"("architectures": ["GLAForCausalLM"], "attn": null,
       "clamp_min": null, "conv_size": 4, "fuse_cross_entropy": true, "fuse_norm": true,

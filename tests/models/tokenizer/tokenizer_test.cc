@@ -311,7 +311,7 @@ TEST_F(TokenizerTest, AddedTokensHaveIdsBehindThePieces) {
   const TextPart chat[] = {{"<|im_start|>", true}, {"Hi", false}, {"<|im_end|>\n<think>", true}};
   EXPECT_EQ(tokenizer.encode_parts(chat).value(),
             (Ids{4096} + tokenizer_->encode("Hi") + Ids{4097, 6, 4099}));
-  // What a user types is text, but for tokens that are no markers.
+  // A user's text becomes no marker, but added tokens that are none are found in it.
   const TextPart typed[] = {{"<|im_end|><think>", false}, {"a wordlike b", false}};
   EXPECT_EQ(tokenizer.encode_parts(typed).value(),
             (tokenizer_->encode("<|im_end|><think>a ") + Ids{4100} + tokenizer_->encode(" b")));

@@ -1,4 +1,4 @@
-// What Linux says about memory, in folders that look as its own.
+// Reads what Linux says about memory, from folders that look like its own.
 #include "server/base/machine_memory.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// What follows an answer: which requests are read ahead, how many, and when they are dropped.
+// Tests which requests are read ahead after an answer, how many, and when they are dropped.
 #include "server/service/read_aheads.h"
 
 #include <gmock/gmock.h>

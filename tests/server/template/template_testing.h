@@ -10,7 +10,7 @@
 
 namespace deltaserve {
 
-// What cases/make_cases.py gives as well; the clock stands at 26 July 2024.
+// Returns the variables that cases/make_cases.py gives, too; the clock stands at 26 July 2024.
 inline TrustedVariables trusted_variables() {
   TrustedVariables trusted;
   trusted.texts = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};

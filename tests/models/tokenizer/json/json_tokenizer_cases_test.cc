@@ -1,5 +1,5 @@
-// What `tokenizers` answers to small inputs that surprise, recorded by
-// tests/models/tokenizer/json/record_cases.py, is what we answer.
+// Compares our answers to small inputs that surprise with those of `tokenizers`, which
+// tests/models/tokenizer/json/record_cases.py has recorded.
 #include <gtest/gtest.h>
 
 #include <boost/json/array.hpp>

@@ -170,7 +170,7 @@ TEST(JsonTokenizer, LongRowsMergeAsShortOnes) {
   for (int round = 0; round < 300; ++round) {
     std::string text;
     for (size_t n = 60 + random() % 200; n > 0; --n) text += "abc"[random() % 3];
-    // Behind a 'c' stands nothing that a merge joins with it.
+    // No merge joins a 'c' with the character behind it.
     Ids pieced;
     for (size_t begin = 0; begin < text.size();) {
       const size_t end = std::min(text.find('c', begin), text.size() - 1) + 1;
