@@ -428,13 +428,12 @@ Value Interpreter::call_macro(const Value& callee, const BoundMacro& bound,
   ++macro_depth_;
   const int line = runtime_.line();
   const Macro& macro = *bound.macro;
-  const Value kept = callee;  // the body may assign to the name that holds the macro
   Value result;
   {
     EnteredScope around(this, nullptr);
     for (const auto& [symbol, value] : bound.variables)
       around->variables.emplace_back(symbol, value);
-    if (bound.in_scope && macro.symbol != 0) around->set(macro.symbol, kept);
+    if (bound.in_scope && macro.symbol != 0) around->set(macro.symbol, callee);
     EnteredScope scope(this, around.get());
     Capture capture(this);
     if (bind(macro, arguments, scope.get()) && execute(macro.body) != Flow::kStop) {

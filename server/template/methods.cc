@@ -94,7 +94,7 @@ Value changed_in_loop(const BuiltinCall& call) {
 
 Value next_of_cycle(const BuiltinCall& call) {
   Cycle& cycle = **call.self.as<std::shared_ptr<Cycle>>();
-  const Value item = cycle.items[cycle.index];
+  Value item = cycle.items[cycle.index];
   cycle.index = (cycle.index + 1) % cycle.items.size();
   return item;
 }
