@@ -78,7 +78,8 @@ class Engine::Loop {
   StepRunner* const runner_;
   const Vocabulary* const vocabulary_;
   const EngineOptions options_;
-  const SequenceContext context_{vocabulary_, &options_.eos_token_ids, runner_->vocab_size()};
+  const SequenceContext context_{vocabulary_, &options_.eos_token_ids, runner_->vocab_size(),
+                                 options_.fingerprint};
   const std::shared_ptr<Doorbell> doorbell_ = std::make_shared<Doorbell>();
 
   // ---- Used by the engine thread only. Vectors keep their memory from step to step.

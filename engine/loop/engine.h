@@ -31,6 +31,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/limits.h"
 #include "engine/loop/engine_stats.h"
+#include "engine/reuse/reuse.h"
 #include "engine/sequence/request.h"
 #include "engine/sequence/token_stream.h"
 #include "engine/step/step_runner.h"
@@ -49,6 +50,7 @@ struct EngineOptions {
   size_t stream_capacity = engine_limits::kStreamUpdates;
   std::chrono::microseconds mask_time = engine_limits::kMaskTime;
   std::vector<int32_t> eos_token_ids;
+  ModelFingerprint fingerprint = {};  // of the runner's model; part of the names of its states
 };
 
 // Thread safety: all public methods may be called from any thread.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/reuse/reuse.h"
 #include "engine/sequence/penalties.h"
 #include "engine/sequence/request.h"
 #include "engine/sequence/text_emitter.h"
@@ -24,6 +25,7 @@ struct SequenceContext {
   const Vocabulary* vocabulary = nullptr;
   const std::vector<int32_t>* eos_token_ids = nullptr;
   int32_t vocab_size = 0;
+  ModelFingerprint fingerprint = {};
 };
 
 // Only this class writes its counters. Order of the calls: from start() on, it must draw from the

@@ -11,7 +11,9 @@ namespace deltaserve {
 SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* context,
                              std::vector<std::shared_ptr<TokenStream>> streams,
                              SteadyTime submitted, uint64_t arrival)
-    : context_(*context), arrival_(arrival), keys_(prefix_keys(request.reuse, request.prompt)) {
+    : context_(*context),
+      arrival_(arrival),
+      keys_(prefix_keys(context->fingerprint, request.reuse, request.prompt)) {
   std::unique_ptr<TokenConstraint> constraint = std::move(request.constraint);
   request_ = std::make_shared<const GenerateRequest>(std::move(request));
   for (size_t i = 0; i < streams.size(); ++i) {

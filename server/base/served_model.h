@@ -17,6 +17,8 @@ class GrammarCache;
 struct ServedModel {
   std::string name;
   int64_t created = 0;  // Unix seconds
+  // "fp_" and hexadecimal digits that change whenever the bits of answers may: system_fingerprint.
+  std::string fingerprint;
   int64_t vocab_size = 0;
   const Tokenizer* tokenizer = nullptr;  // null: token-id prompts only
   int32_t bos_to_prepend = -1;           // to text prompts; -1 = none

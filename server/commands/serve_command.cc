@@ -10,9 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/grammar/grammar_cache.h"
 #include "engine/loop/model_runner.h"
+#include "models/fingerprint.h"
 #include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
@@ -94,6 +96,7 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   } else {
     absl::PrintF("prefix cache: off\n");
   }
+  absl::PrintF("fingerprint: %s\n", served.fingerprint);
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
 }
 
@@ -125,7 +128,11 @@ int serve(ServeOptions options) {
       load_chat_templates(loaded->folder.settings, options.chat_template_file);
   if (!templates.ok()) return report(templates.status());
   if (!templates->refusal.empty()) absl::FPrintF(stderr, "deltaserve: %s\n", templates->refusal);
+  const absl::StatusOr<NumericFingerprint> fingerprint =
+      numeric_fingerprint(loaded->folder, loaded->model.get());
+  if (!fingerprint.ok()) return report(fingerprint.status());
   ServedModel served = served_model(*loaded, options.name, options.service.limits);
+  served.fingerprint = absl::StrCat("fp_", to_hex(*fingerprint));
   templates->give_to(&served);
   served.allow_request_template = options.allow_chat_template;
   served.split_special_tokens = options.split_special_tokens;
@@ -135,6 +142,7 @@ int serve(ServeOptions options) {
   Metrics metrics;
   ModelRunner runner(loaded->model.get());
   EngineOptions engine_settings = engine_options(*loaded);
+  engine_settings.fingerprint = *fingerprint;
   engine_settings.max_queued_requests = options.service.max_queue;
   engine_settings.max_prompt_tokens = options.service.limits.prompt_tokens;
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
