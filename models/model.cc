@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/base/text.h"
+#include "models/checkpoint/finite.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/mapping/weights.h"
 #include "models/program_builder.h"
@@ -56,6 +58,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Ba
   if (std::string refusal = backend->refusal(program.program(), room); !refusal.empty()) {
     return absl::UnimplementedError(refusal);
   }
+  status = check_finite(*checkpoint);
+  if (!status.ok()) return prefixed(folder.path, status);
   program.read_vectors();
   if (std::string error = backend->load(program.program(), room); !error.empty()) {
     return absl::ResourceExhaustedError(error);

@@ -47,7 +47,8 @@ class Model {
   // int8, because their errors would affect every token.
   //
   // Errors, before any weight is read: INVALID_ARGUMENT names a state format that a mixer cannot
-  // have, UNIMPLEMENTED what the backend cannot do. RESOURCE_EXHAUSTED names what does not fit.
+  // have, UNIMPLEMENTED what the backend cannot do. Then: INVALID_ARGUMENT names a tensor that is
+  // not finite, RESOURCE_EXHAUSTED what does not fit.
   static absl::StatusOr<std::unique_ptr<Model>> load(const ModelFolder& folder, Backend* backend,
                                                      const ModelLimits& limits,
                                                      WeightFormat format = WeightFormat::kAuto);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <utility>
 
 #include "kernels/base/check.h"
@@ -168,6 +169,8 @@ void Sequence::commit(const DrawResult& result, SteadyTime now) {
   prepared_ = false;
   may_run_ahead_ = false;
   --num_under_way_;
+  // Backends report a row of broken logits as a certain loss, and a token all the same.
+  if (!std::isfinite(result.logprob)) return end(FinishReason::kNotFinite, now);
   ++num_generated_tokens_;
   last_token_ = token;
   newest_token_ = now;
