@@ -15,6 +15,7 @@
 #include "engine/grammar/grammar_cache.h"
 #include "engine/loop/model_runner.h"
 #include "models/fingerprint.h"
+#include "server/commands/access_files.h"
 #include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
@@ -34,9 +35,9 @@ struct ServeOptions {
   std::string chat_template_file;
   bool allow_chat_template = false;
   bool split_special_tokens = false;
-  std::string api_key_file;
-  std::string tls_certificate, tls_key;
+  AccessFiles access;
   std::vector<std::string> cors_origins;
+  std::string log_file;  // empty: standard error
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
   int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
@@ -100,28 +101,32 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
 }
 
-// Reads the small files before the model is loaded, which takes longer.
-absl::Status read_files(ServeOptions* options, KeyRing* keys) {
-  if (!options->api_key_file.empty()) {
-    absl::StatusOr<KeyRing> loaded = KeyRing::load(options->api_key_file);
-    if (!loaded.ok()) return loaded.status();
-    *keys = *std::move(loaded);
+// Signals that have no meaning here end nothing; those that have one are handled once the server
+// listens.
+void ignore_signals() {
+  for (const int signal : {SIGPIPE, SIGXFSZ, SIGHUP, SIGUSR1, SIGUSR2}) {
+    std::signal(signal, SIG_IGN);
   }
-  if (!options->tls_certificate.empty()) {
-    absl::StatusOr<TlsContext> tls = load_tls(options->tls_certificate, options->tls_key);
-    if (!tls.ok()) return tls.status();
-    options->http.tls = *std::move(tls);
+}
+
+absl::StatusOr<std::unique_ptr<Logger>> open_log(const ServeOptions& options) {
+  if (!options.log_file.empty()) {
+    return Logger::open(options.log_format, options.log_level, options.log_file);
   }
-  absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options->cors_origins);
-  if (!cors.ok()) return cors.status();
-  options->http.cors = *std::move(cors);
-  return absl::OkStatus();
+  return std::make_unique<Logger>(options.log_format, options.log_level, STDERR_FILENO);
 }
 
 int serve(ServeOptions options) {
-  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that goes away ends nothing
-  KeyRing keys;
-  if (const absl::Status status = read_files(&options, &keys); !status.ok()) return report(status);
+  ignore_signals();
+  // The small files come before the model, which takes longer.
+  absl::StatusOr<Access> access = read_access(options.access);
+  if (!access.ok()) return report(access.status());
+  options.http.tls = access->tls;
+  absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options.cors_origins);
+  if (!cors.ok()) return report(cors.status());
+  options.http.cors = *std::move(cors);
+  absl::StatusOr<std::unique_ptr<Logger>> log = open_log(options);
+  if (!log.ok()) return report(log.status());
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
   const absl::StatusOr<ChatTemplates> templates =
@@ -138,7 +143,7 @@ int serve(ServeOptions options) {
   served.split_special_tokens = options.split_special_tokens;
   print_model(*loaded, served);
 
-  Logger log(options.log_format, options.log_level, STDERR_FILENO);
+  warn_of_expiry(access->tls, log->get());
   Metrics metrics;
   ModelRunner runner(loaded->model.get());
   EngineOptions engine_settings = engine_options(*loaded);
@@ -148,13 +153,19 @@ int serve(ServeOptions options) {
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
   options.service.version = DELTASERVE_VERSION;
   options.service.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
-  Services services(options.service, &served, &engine, &metrics, &log, &keys);
+  Services services(options.service, &served, &engine, &metrics, log->get(),
+                    std::move(access->keys));
   options.http.drain_timeout = std::chrono::seconds(options.drain_timeout_s);
+  options.http.on_hangup = [&services, &log, access_files = options.access,
+                            tls = options.http.tls] {
+    (*log)->reopen();
+    reload_access(access_files, &services, tls);
+  };
   absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::listen(options.http, services);
   if (!server.ok()) return report(server.status());
   options.grpc.any_port = options.http.port == 0;
-  options.grpc.tls_certificate_path = options.tls_certificate;
-  options.grpc.tls_key_path = options.tls_key;
+  options.grpc.grpc.certificate_file = options.access.certificate;
+  options.grpc.grpc.private_key_file = options.access.private_key;
   absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = listen_grpc(options.grpc, services);
   if (!grpc.ok()) return report(grpc.status());
   if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
@@ -170,7 +181,7 @@ int serve(ServeOptions options) {
 void add_access_options(CLI::App* command, ServeOptions* options) {
   command
       ->add_option(
-          "--api-key-file", options->api_key_file,
+          "--api-key-file", options->access.api_keys,
           "File with one API key a line, as KEY or KEY NAME; then every route but /, "
           "/health and /ready needs one of them. Keys of one name are one owner, and owners "
           "share no snapshots")
@@ -181,11 +192,12 @@ void add_access_options(CLI::App* command, ServeOptions* options) {
       ->type_name("ORIGIN");
   auto* certificate =
       command
-          ->add_option("--tls-cert", options->tls_certificate,
+          ->add_option("--tls-cert", options->access.certificate,
                        "PEM file with the certificate chain: serve HTTPS, and gRPC over TLS")
           ->type_name("FILE");
-  auto* key = command->add_option("--tls-key", options->tls_key, "PEM file with its private key")
-                  ->type_name("FILE");
+  auto* key =
+      command->add_option("--tls-key", options->access.private_key, "PEM file with its private key")
+          ->type_name("FILE");
   certificate->needs(key);
   key->needs(certificate);
 }
@@ -209,7 +221,11 @@ void add_log_options(CLI::App* command, ServeOptions* options) {
                                                   {"info", LogLevel::kInfo},
                                                   {"warning", LogLevel::kWarning},
                                                   {"error", LogLevel::kError}};
-  command->add_option("--log-format", options->log_format, "Format of the log on stderr")
+  command
+      ->add_option("--log-file", options->log_file,
+                   "File to which the log is appended (default: stderr); SIGHUP opens it anew")
+      ->type_name("FILE");
+  command->add_option("--log-format", options->log_format, "Format of the log")
       ->transform(CLI::Transformer(formats))
       ->default_str("text")
       ->type_name("text|json");
@@ -228,7 +244,8 @@ void add_serve_command(CLI::App* app, Run* run) {
   command->footer(
       "SIGTERM or SIGINT: new requests get 503, those that run finish within --drain-timeout, "
       "then\n"
-      "the exit code is 0. A second signal cuts them off.\n"
+      "the exit code is 0. A second signal ends the server at once.\n"
+      "SIGHUP: the key file and the certificate are read again, and the log file is opened anew.\n"
       "Beyond this machine, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<ServeOptions>();
   add_model_options(command, &options->model);

@@ -4,6 +4,8 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
@@ -67,10 +69,15 @@ void set_limits(const GrpcLimits& limits, grpc::ServerBuilder* builder) {
 }
 
 std::shared_ptr<grpc::ServerCredentials> credentials(const GrpcOptions& options) {
-  if (options.tls_certificate.empty()) return grpc::InsecureServerCredentials();
-  grpc::SslServerCredentialsOptions tls(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  tls.pem_key_cert_pairs.push_back({options.tls_key, options.tls_certificate});
-  return grpc::SslServerCredentials(tls);
+  namespace tls = grpc::experimental;
+  if (options.certificate_file.empty()) return grpc::InsecureServerCredentials();
+  auto files = std::make_shared<tls::FileWatcherCertificateProvider>(
+      options.private_key_file, options.certificate_file,
+      static_cast<unsigned>(options.limits.certificate_check.count()));
+  tls::TlsServerCredentialsOptions credentials(std::move(files));
+  credentials.watch_identity_key_cert_pairs();
+  credentials.set_cert_request_type(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  return tls::TlsServerCredentials(credentials);
 }
 
 class Server final : public GrpcServer {

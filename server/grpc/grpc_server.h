@@ -15,9 +15,10 @@ struct GrpcOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 50051;  // 0 = any free one
   int io_threads = 2;
-  // PEM texts; both or none. Without them the connections are in the clear.
-  std::string tls_certificate;
-  std::string tls_key;
+  // PEM files; both or none. Without them the connections are in the clear. Changed files are used
+  // within GrpcLimits::certificate_check.
+  std::string certificate_file;
+  std::string private_key_file;
   GrpcLimits limits;
 };
 

@@ -35,6 +35,7 @@ struct GrpcLimits {
   std::chrono::milliseconds keepalive_timeout{20'000};
   std::chrono::milliseconds keepalive_from_clients{10'000};  // more pings than that: closed
   std::chrono::milliseconds idle{300'000};                   // no call for this long: closed
+  std::chrono::seconds certificate_check{5};                 // files are looked at so often
   // At shutdown, complete replies get this long to be read.
   std::chrono::milliseconds flush{3'000};
 

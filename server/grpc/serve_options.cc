@@ -1,16 +1,6 @@
 #include "server/grpc/serve_options.h"
 
-#include <utility>
-
-#include "models/checkpoint/file.h"
-
 namespace deltaserve {
-namespace {
-
-constexpr size_t kPemBytes = 1 << 20;
-
-}  // namespace
-
 void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
   const std::string group = "gRPC";
   command->add_option("--grpc-host", options->grpc.host, "Address for gRPC")
@@ -37,14 +27,6 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcServeOptions options
   if (options.off) return std::unique_ptr<GrpcServer>();
   if (!options.port_given && options.any_port) options.grpc.port = 0;
   options.grpc.limits.write_stall = services.limits.write_stall;
-  if (!options.tls_certificate_path.empty()) {
-    absl::StatusOr<std::string> certificate = read_file(options.tls_certificate_path, kPemBytes);
-    if (!certificate.ok()) return certificate.status();
-    absl::StatusOr<std::string> key = read_file(options.tls_key_path, kPemBytes);
-    if (!key.ok()) return key.status();
-    options.grpc.tls_certificate = *std::move(certificate);
-    options.grpc.tls_key = *std::move(key);
-  }
   return GrpcServer::listen(options.grpc, services);
 }
 

@@ -51,7 +51,7 @@ class Connection {
       : context_(context),
         services_(context.services),
         limits_(context.services.limits),
-        stream_(std::move(socket), context.tls),
+        stream_(std::move(socket), context.tls != nullptr ? context.tls->get() : nullptr),
         reader_(&stream_, limits_) {}
 
   awaitable<void> run() {

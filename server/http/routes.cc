@@ -71,6 +71,11 @@ HttpReply metrics_reply(const ServerContext& context) {
   state.model_name = services.model.name;
   state.state_bytes = services.model.state_bytes;
   state.http_connections = context.connections;
+  state.log_lines_lost = services.log.lost_lines();
+  if (context.tls != nullptr) {
+    state.certificate_expiry =
+        absl::ToDoubleSeconds(certificate_expiry(*context.tls->get()) - absl::UnixEpoch());
+  }
   state.draining = services.draining();
   state.engine = services.engine.stats();
   if (services.model.grammars != nullptr) state.grammars = services.model.grammars->stats();

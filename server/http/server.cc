@@ -13,10 +13,12 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <csignal>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/process.h"
 #include "server/http/byte_stream.h"
 #include "server/http/connection.h"
 #include "server/http/reply.h"
@@ -30,6 +32,7 @@ using asio::ip::tcp;
 using error_code = boost::system::error_code;
 
 constexpr auto kDrainPoll = std::chrono::milliseconds(10);
+constexpr auto kLastMoment = std::chrono::milliseconds(500);
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
 
 // A connection is a file descriptor; the usual soft limit of 1,024 is below what we accept.
@@ -81,6 +84,7 @@ class Server : public HttpServer {
     // Signals are handled before anyone can learn the address and send one.
     signals_.add(SIGTERM);
     signals_.add(SIGINT);
+    signals_.add(SIGHUP);
     wait_for_signal();
     acceptor_.open(endpoint.protocol(), ec);
     if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
@@ -129,10 +133,16 @@ class Server : public HttpServer {
   }
 
   void wait_for_signal() {
-    signals_.async_wait([this](const error_code& ec, int) {
+    signals_.async_wait([this](const error_code& ec, int signal) {
       if (ec) return;
-      if (draining_) return stop();
-      drain();
+      if (signal == SIGHUP) {
+        if (options_.on_hangup) options_.on_hangup();
+      } else if (draining_) {
+        exit_after(kLastMoment, EXIT_FAILURE);
+        return stop();
+      } else {
+        drain();
+      }
       wait_for_signal();
     });
   }

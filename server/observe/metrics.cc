@@ -50,12 +50,15 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   finished(FinishReason::kCancelled, state.engine.cancelled);
   finished(FinishReason::kDeadline, state.engine.deadline_exceeded);
   finished(FinishReason::kError, state.engine.errors);
+  finished(FinishReason::kNotFinite, state.engine.not_finite);
   page->counter("deltaserve_queue_full_total", "Requests refused because the queue was full.",
                 metrics.queue_full.value());
   page->family("deltaserve_step_busy_seconds_total", "Time spent in steps.", "counter");
   page->sample("deltaserve_step_busy_seconds_total", {}, state.engine.busy_seconds);
   page->counter("deltaserve_decode_rows_total", "Decode rows of all steps.",
                 static_cast<uint64_t>(state.engine.decode_rows));
+  page->counter("deltaserve_log_lines_lost_total", "Lines of the log that could not be written.",
+                state.log_lines_lost);
   append_responses(page, "deltaserve_http_responses_total",
                    "HTTP responses by route and status code; 499: the client closed first.",
                    metrics.http_responses);
@@ -129,6 +132,10 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
   gauge("deltaserve_sequence_state_bytes", "Memory of the state of one sequence.",
         state.state_bytes);
   gauge("deltaserve_http_connections", "Open HTTP connections.", state.http_connections);
+  if (state.certificate_expiry) {
+    gauge("deltaserve_tls_certificate_expiry_timestamp_seconds",
+          "When the certificate is no longer valid, in Unix seconds.", *state.certificate_expiry);
+  }
   gauge("deltaserve_draining", "1 while the server refuses new requests and finishes the others.",
         state.draining ? 1 : 0);
   page->gauge("deltaserve_build_info", "Always 1; version and model are labels.", 1,
@@ -226,6 +233,7 @@ std::string_view finish_reason_name(FinishReason reason) {
     case FinishReason::kCancelled: return "cancelled";
     case FinishReason::kDeadline: return "deadline";
     case FinishReason::kError: return "error";
+    case FinishReason::kNotFinite: return "not_finite";
   }
   return "none";
 }

@@ -1,6 +1,8 @@
 // The server's counters, for both fronts, and the page that GET /metrics shows.
 #pragma once
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "engine/grammar/grammar_cache.h"
@@ -33,6 +35,8 @@ struct ServerState {
   std::string model_name;
   uint64_t state_bytes = 0;  // of one sequence
   int64_t http_connections = 0;
+  uint64_t log_lines_lost = 0;
+  std::optional<double> certificate_expiry;  // Unix seconds; nullopt: connections are in the clear
   bool draining = false;
   EngineStats engine;
   GrammarCacheStats grammars;
@@ -42,7 +46,8 @@ struct ServerState {
 // and dashboards made for vLLM read.
 std::string metrics_page(const Metrics& metrics, const ServerState& state);
 
-// Returns "stop", "length", "cancelled", "deadline", "error", or "none" while it goes on.
+// Returns "stop", "length", "cancelled", "deadline", "error", "not_finite", or "none" while it
+// goes on.
 std::string_view finish_reason_name(FinishReason reason);
 
 // Follows one sequence from submit to its end, as its reader sees it.
