@@ -190,6 +190,13 @@ void add_access_options(CLI::App* command, ServeOptions* options) {
       ->add_option("--cors-origin", options->cors_origins,
                    "Origin whose pages may call the server from a browser, or *; repeatable")
       ->type_name("ORIGIN");
+  command
+      ->add_option("--allowed-host", options->http.allowed_hosts,
+                   "Name under which requests may reach the server, beside the loopback's own; "
+                   "others get 403. Repeatable (default: on a loopback address without keys none "
+                   "but those, else any)")
+      ->allow_extra_args(false)
+      ->type_name("NAME");
   auto* certificate =
       command
           ->add_option("--tls-cert", options->access.certificate,

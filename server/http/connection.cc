@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "models/base/text.h"
 #include "server/base/sse.h"
 #include "server/http/exchange.h"
 #include "server/http/reader.h"
@@ -85,6 +86,7 @@ class Connection {
     if (!understood && !error) co_return false;
     if (record.head.request_id.empty()) record.head.request_id = make_request_id();
     record.head.cors_headers = context_.cors.reply_headers(parser.get()[http::field::origin]);
+    if (understood) error = foreign(parser);
     if (services_.draining()) record.head.keep_alive = false;
     bool goes_on = false;
     if (error) {
@@ -94,6 +96,24 @@ class Connection {
     }
     finish(record);
     co_return goes_on;
+  }
+
+  // Returns the reply to a request under a name that is not this server's, or from a page that may
+  // not call it. Clients that are no browsers send no origin.
+  std::optional<HttpReply> foreign(const HttpParser& parser) const {
+    const auto& request = parser.get();
+    const std::string_view host = request[http::field::host];
+    const std::string_view origin = request[http::field::origin];
+    if (request.count(http::field::host) > 0 && !context_.hosts.allows(host)) {
+      return http_error(403, str_cat("the host ", quoted(host),
+                                     " is not one of this server's names: see --allowed-host"));
+    }
+    if (request.count(http::field::origin) == 0 || context_.cors.allows(origin) ||
+        is_own_origin(origin, host)) {
+      return std::nullopt;
+    }
+    return http_error(403, str_cat("pages of the origin ", quoted(origin),
+                                   " may not call this server: see --cors-origin"));
   }
 
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {

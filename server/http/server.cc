@@ -65,7 +65,7 @@ class Server : public HttpServer {
   Server(const HttpOptions& options, Services& services)
       : options_(options),
         services_(services),
-        context_{services, options.cors, options.tls},
+        context_{services, options.cors, {}, options.tls},
         io_(options.io_threads),
         acceptor_(io_),
         signals_(io_) {}
@@ -81,6 +81,12 @@ class Server : public HttpServer {
     };
     if (ec || found.empty()) return failed();
     const tcp::endpoint endpoint = found.begin()->endpoint();
+    const bool private_and_open = endpoint.address().is_loopback() && services_.keys.get()->empty();
+    if (!options_.allowed_hosts.empty() || private_and_open) {
+      absl::StatusOr<HostPolicy> hosts = HostPolicy::only(options_.allowed_hosts);
+      if (!hosts.ok()) return hosts.status();
+      context_.hosts = *std::move(hosts);
+    }
     // Signals are handled before anyone can learn the address and send one.
     signals_.add(SIGTERM);
     signals_.add(SIGINT);

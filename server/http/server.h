@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/http/cors.h"
@@ -20,6 +21,9 @@ struct HttpOptions {
   // From the beginning of a drain; then running requests are cut off, with an error in the stream.
   std::chrono::seconds drain_timeout{30};  // 0 = no end
   CorsPolicy cors;
+  // Names that requests may have for this server. Empty: on a loopback address without keys only
+  // those of the loopback, else any.
+  std::vector<std::string> allowed_hosts = {};
   SharedTls tls = nullptr;               // null: in the clear
   std::function<void()> on_hangup = {};  // is called on an I/O thread for each SIGHUP
 };

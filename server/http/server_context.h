@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "server/http/cors.h"
+#include "server/http/host_policy.h"
 #include "server/http/tls.h"
 #include "server/service/services.h"
 
@@ -12,6 +13,7 @@ namespace deltaserve {
 struct ServerContext {
   Services& services;
   const CorsPolicy cors;
+  HostPolicy hosts = {};              // set before the first connection
   const SharedTls tls = nullptr;      // null: in the clear
   std::atomic<bool> stopping{false};  // workers finish without doing what waits
   std::atomic<int> connections{0};

@@ -110,7 +110,7 @@ class Signals(unittest.TestCase):
         server = Server()
         text = json.dumps({"prompt": "a" * (24 << 20)}).encode()
         connection = server.connect()
-        connection.sendall(b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        connection.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
                            % len(text) + text)
         server.process.send_signal(signal.SIGTERM)
         server.log_lines("drain")
