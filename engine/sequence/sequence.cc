@@ -56,6 +56,10 @@ void Sequence::end_if_unwanted(SteadyTime now) {
   }
 }
 
+void Sequence::end_if_unread(SteadyTime last, SteadyTime now) {
+  if (!ended() && stream_->unread_since().value_or(now) <= last) end(FinishReason::kUnread, now);
+}
+
 void Sequence::set_durations(SteadyTime now) {
   update_.queue_seconds = seconds_between(submitted_, admitted_.value_or(now));
   if (!admitted_) return;

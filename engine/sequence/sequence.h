@@ -54,6 +54,8 @@ class Sequence {
   // Ends the sequence if its reader cancelled or its deadline has passed. Does nothing if it has
   // ended.
   void end_if_unwanted(SteadyTime now);
+  // Ends the sequence if its reader has taken nothing since `last` or longer.
+  void end_if_unread(SteadyTime last, SteadyTime now);
 
   // ---- While the prompt is read
 

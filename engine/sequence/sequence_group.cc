@@ -47,6 +47,15 @@ bool SequenceGroup::paused() const {
 
 void SequenceGroup::end_unwanted(SteadyTime now, Sequences* ended) {
   for (const auto& choice : choices_) choice->end_if_unwanted(now);
+  remove_ended(ended);
+}
+
+void SequenceGroup::end_unread(SteadyTime last, SteadyTime now, Sequences* ended) {
+  for (const auto& choice : choices_) choice->end_if_unread(last, now);
+  remove_ended(ended);
+}
+
+void SequenceGroup::remove_ended(Sequences* ended) {
   std::erase_if(members_, [](const Sequence* choice) { return choice->ended(); });
   const auto kept = std::stable_partition(choices_.begin(), choices_.end(),
                                           [](const auto& choice) { return !choice->ended(); });

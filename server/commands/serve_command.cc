@@ -148,6 +148,7 @@ int serve(ServeOptions options) {
   ModelRunner runner(loaded->model.get());
   EngineOptions engine_settings = engine_options(*loaded);
   engine_settings.fingerprint = *fingerprint;
+  engine_settings.unread = std::chrono::seconds(options.write_timeout_s);
   engine_settings.max_queued_requests = options.service.max_queue;
   engine_settings.max_prompt_tokens = options.service.limits.prompt_tokens;
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
@@ -280,8 +281,10 @@ void add_serve_command(CLI::App* app, Run* run) {
                    "Name of the model in the API (default: the folder's name)")
       ->type_name("NAME");
   command
-      ->add_option("--write-timeout", options->write_timeout_s,
-                   "Seconds after which a client that does not read its reply is dropped")
+      ->add_option(
+          "--write-timeout", options->write_timeout_s,
+          "Seconds after which a client that does not read its reply is dropped, and one that "
+          "takes nothing of it loses its slot to those who wait")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str()
       ->type_name("S");

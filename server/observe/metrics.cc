@@ -50,6 +50,7 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   finished(FinishReason::kCancelled, state.engine.cancelled);
   finished(FinishReason::kDeadline, state.engine.deadline_exceeded);
   finished(FinishReason::kError, state.engine.errors);
+  finished(FinishReason::kUnread, state.engine.unread);
   finished(FinishReason::kNotFinite, state.engine.not_finite);
   page->counter("deltaserve_queue_full_total", "Requests refused because the queue was full.",
                 metrics.queue_full.value());
@@ -233,6 +234,7 @@ std::string_view finish_reason_name(FinishReason reason) {
     case FinishReason::kCancelled: return "cancelled";
     case FinishReason::kDeadline: return "deadline";
     case FinishReason::kError: return "error";
+    case FinishReason::kUnread: return "unread";
     case FinishReason::kNotFinite: return "not_finite";
   }
   return "none";

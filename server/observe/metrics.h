@@ -46,8 +46,8 @@ struct ServerState {
 // and dashboards made for vLLM read.
 std::string metrics_page(const Metrics& metrics, const ServerState& state);
 
-// Returns "stop", "length", "cancelled", "deadline", "error", "not_finite", or "none" while it
-// goes on.
+// Returns "stop", "length", "cancelled", "deadline", "error", "unread", "not_finite", or "none"
+// while it goes on.
 std::string_view finish_reason_name(FinishReason reason);
 
 // Follows one sequence from submit to its end, as its reader sees it.

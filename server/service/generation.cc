@@ -18,6 +18,7 @@ std::optional<ApiError> error_of(FinishReason reason) {
     case FinishReason::kCancelled: return shutting_down_error();
     case FinishReason::kError:
       return server_error("the model failed to compute a step of this request");
+    case FinishReason::kUnread: return unread_error();
     case FinishReason::kNotFinite:
       return server_error("the model computed numbers that are not finite for this request");
     default: return std::nullopt;
