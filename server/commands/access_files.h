@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/base/key_ring.h"
-#include "server/http/tls.h"
+#include "server/net/tls.h"
 #include "server/observe/log.h"
 #include "server/service/services.h"
 

@@ -19,9 +19,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/process.h"
-#include "server/http/byte_stream.h"
 #include "server/http/connection.h"
 #include "server/http/reply.h"
+#include "server/net/byte_stream.h"
 #include "server/service/request_id.h"
 
 namespace deltaserve {

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/http/cors.h"
-#include "server/http/tls.h"
+#include "server/net/tls.h"
 #include "server/service/services.h"
 
 namespace deltaserve {

@@ -4,7 +4,7 @@
 
 #include "server/http/cors.h"
 #include "server/http/host_policy.h"
-#include "server/http/tls.h"
+#include "server/net/tls.h"
 #include "server/service/services.h"
 
 namespace deltaserve {

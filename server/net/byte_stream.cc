@@ -1,4 +1,4 @@
-#include "server/http/byte_stream.h"
+#include "server/net/byte_stream.h"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ssl/context.hpp>

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <memory>
 
-#include "server/http/tls.h"
+#include "server/net/tls.h"
 
 namespace deltaserve {
 
