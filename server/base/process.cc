@@ -1,8 +1,10 @@
 #include "server/base/process.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <string_view>
@@ -37,6 +39,16 @@ void explain_bus_errors() {
   struct sigaction action {};
   action.sa_handler = end_by_bus_error;
   ::sigaction(SIGBUS, &action, nullptr);
+}
+
+int raise_descriptor_limit() {
+  constexpr rlim_t kMost = 1 << 20;  // whatever the system allows
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int>(std::min(limit.rlim_cur, kMost));
 }
 
 void exit_after(std::chrono::milliseconds time, int code) {

@@ -12,6 +12,9 @@ void open_standard_files();
 // read. Only model files are mapped, and only while a model is loaded.
 void explain_bus_errors();
 
+// Raises the number of file descriptors that the process may have as far as it may, and returns it.
+int raise_descriptor_limit();
+
 // Makes the process exit with `code` after this time, whatever its threads do then.
 void exit_after(std::chrono::milliseconds time, int code);
 

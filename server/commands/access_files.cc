@@ -28,24 +28,30 @@ absl::StatusOr<Access> read_access(const AccessFiles& files) {
     access.keys = *std::move(keys);
   }
   if (!files.certificate.empty()) {
-    absl::StatusOr<TlsContext> tls = load_tls(files.certificate, files.private_key);
-    if (!tls.ok()) return tls.status();
-    access.tls = std::make_shared<Exchangeable<boost::asio::ssl::context>>(*std::move(tls));
+    for (const auto& [protocol, tls] : {std::pair(Protocol::kHttp1, &access.http_tls),
+                                        std::pair(Protocol::kHttp2, &access.grpc_tls)}) {
+      absl::StatusOr<TlsContext> context = load_tls(protocol, files.certificate, files.private_key);
+      if (!context.ok()) return context.status();
+      *tls = std::make_shared<SharedTls::element_type>(*std::move(context));
+    }
   }
   return access;
 }
 
-void reload_access(const AccessFiles& files, Services* services, const SharedTls& tls) {
+void reload_access(const AccessFiles& files, const Access& access, Services* services) {
   if (!files.api_keys.empty()) {
     absl::StatusOr<KeyRing> keys = KeyRing::load(files.api_keys);
     log_reload(files.api_keys, keys.status(), &services->log);
     if (keys.ok()) services->keys.set(std::make_shared<const KeyRing>(*std::move(keys)));
   }
-  if (tls != nullptr) {
-    absl::StatusOr<TlsContext> context = load_tls(files.certificate, files.private_key);
-    log_reload(files.certificate, context.status(), &services->log);
-    if (context.ok()) tls->set(*std::move(context));
-    warn_of_expiry(tls, &services->log);
+  if (!files.certificate.empty()) {
+    const absl::StatusOr<Access> fresh = read_access({"", files.certificate, files.private_key});
+    log_reload(files.certificate, fresh.status(), &services->log);
+    if (fresh.ok()) {
+      access.http_tls->set(fresh->http_tls->get());
+      access.grpc_tls->set(fresh->grpc_tls->get());
+    }
+    warn_of_expiry(access.http_tls, &services->log);
   }
 }
 

@@ -21,15 +21,15 @@ struct AccessFiles {
 // Holds what the files say.
 struct Access {
   KeyRing keys;
-  SharedTls tls;
+  SharedTls http_tls, grpc_tls;  // null: in the clear
 };
 
 // Errors name the file, and the line of a key file.
 absl::StatusOr<Access> read_access(const AccessFiles& files);
 
-// Reads the files again and gives the contents to `services` and `tls`; a file that cannot be used
-// leaves what was in use. Writes to the log what happened.
-void reload_access(const AccessFiles& files, Services* services, const SharedTls& tls);
+// Reads the files again and gives the contents to `services` and to whoever shares `access`; a file
+// that cannot be used leaves what was in use. Writes to the log what happened.
+void reload_access(const AccessFiles& files, const Access& access, Services* services);
 
 // Writes a warning to the log if the certificate has expired or will soon.
 void warn_of_expiry(const SharedTls& tls, Logger* log);

@@ -1,6 +1,7 @@
 // deltaserve serve: a model behind the OpenAI-compatible HTTP API.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include "engine/grammar/grammar_cache.h"
 #include "engine/loop/model_runner.h"
 #include "models/fingerprint.h"
+#include "server/base/process.h"
 #include "server/commands/access_files.h"
 #include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
@@ -109,6 +111,25 @@ void ignore_signals() {
   }
 }
 
+// Bounds the connections so that file descriptors are left for everything else: a port that has
+// none to accept with is deaf.
+void share_descriptors(ServeOptions* options) {
+  constexpr int kReserve = 64;
+  constexpr int kOfGrpc = 3;  // each connection has two more, between us and the library
+  const int half = std::max(0, raise_descriptor_limit() - kReserve) / 2;
+  int& http = options->service.limits.connections;
+  int& grpc = options->grpc.grpc.limits.connections;
+  const bool few = half < std::max(http, kOfGrpc * grpc);
+  http = std::clamp(half, 1, http);
+  grpc = std::clamp(half / kOfGrpc, 1, grpc);
+  if (!few) return;
+  absl::FPrintF(
+      stderr,
+      "deltaserve: few file descriptors (ulimit -n): at most %d connections over HTTP and "
+      "%d over gRPC\n",
+      http, grpc);
+}
+
 absl::StatusOr<std::unique_ptr<Logger>> open_log(const ServeOptions& options) {
   if (!options.log_file.empty()) {
     return Logger::open(options.log_format, options.log_level, options.log_file);
@@ -118,10 +139,12 @@ absl::StatusOr<std::unique_ptr<Logger>> open_log(const ServeOptions& options) {
 
 int serve(ServeOptions options) {
   ignore_signals();
+  share_descriptors(&options);
   // The small files come before the model, which takes longer.
   absl::StatusOr<Access> access = read_access(options.access);
   if (!access.ok()) return report(access.status());
-  options.http.tls = access->tls;
+  options.http.tls = access->http_tls;
+  options.grpc.grpc.tls = access->grpc_tls;
   absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options.cors_origins);
   if (!cors.ok()) return report(cors.status());
   options.http.cors = *std::move(cors);
@@ -143,7 +166,7 @@ int serve(ServeOptions options) {
   served.split_special_tokens = options.split_special_tokens;
   print_model(*loaded, served);
 
-  warn_of_expiry(access->tls, log->get());
+  warn_of_expiry(access->http_tls, log->get());
   Metrics metrics;
   ModelRunner runner(loaded->model.get());
   EngineOptions engine_settings = engine_options(*loaded);
@@ -157,16 +180,13 @@ int serve(ServeOptions options) {
   Services services(options.service, &served, &engine, &metrics, log->get(),
                     std::move(access->keys));
   options.http.drain_timeout = std::chrono::seconds(options.drain_timeout_s);
-  options.http.on_hangup = [&services, &log, access_files = options.access,
-                            tls = options.http.tls] {
+  options.http.on_hangup = [&, files = options.access] {
     (*log)->reopen();
-    reload_access(access_files, &services, tls);
+    reload_access(files, *access, &services);
   };
   absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::listen(options.http, services);
   if (!server.ok()) return report(server.status());
   options.grpc.any_port = options.http.port == 0;
-  options.grpc.grpc.certificate_file = options.access.certificate;
-  options.grpc.grpc.private_key_file = options.access.private_key;
   absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = listen_grpc(options.grpc, services);
   if (!grpc.ok()) return report(grpc.status());
   if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());

@@ -15,8 +15,7 @@ void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
             options->port_given = true;
           },
           "Port for gRPC; 0 = any free one, which is printed. Default: 50051, or 0 with "
-          "--http-port 0. The HTTP/2 of Debian's gRPC 1.51 grows without end under floods of "
-          "resets: on a network, put an Envoy in front (deploy/)")
+          "--http-port 0")
       ->type_name("PORT")
       ->group(group);
   command->add_flag("--no-grpc", options->off, "Serve no gRPC")->group(group);

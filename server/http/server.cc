@@ -1,7 +1,5 @@
 #include "server/http/server.h"
 
-#include <sys/resource.h>
-
 #include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -34,14 +32,6 @@ using error_code = boost::system::error_code;
 constexpr auto kDrainPoll = std::chrono::milliseconds(10);
 constexpr auto kLastMoment = std::chrono::milliseconds(500);
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
-
-// A connection is a file descriptor; the usual soft limit of 1,024 is below what we accept.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 class ConnectionCount {
  public:
@@ -106,7 +96,6 @@ class Server : public HttpServer {
   std::string url() const override { return url_; }
 
   void run() override {
-    raise_descriptor_limit();
     asio::co_spawn(io_, accept_connections(), asio::detached);
     std::vector<std::thread> threads;
     for (int i = 1; i < options_.io_threads; ++i) {

@@ -10,19 +10,30 @@ namespace {
 
 namespace ssl = boost::asio::ssl;
 
-// HTTP/1.1, whatever else the client offers.
-int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
-                    unsigned int in_size, void*) {
-  static constexpr unsigned char kOurs[] = "\x08http/1.1";
+template <size_t kSize>
+int choose(const unsigned char (&ours)[kSize], const unsigned char** out, unsigned char* size,
+           const unsigned char* in, unsigned int in_size) {
   unsigned char* chosen = nullptr;
-  const int found = SSL_select_next_proto(&chosen, size, kOurs, sizeof kOurs - 1, in, in_size);
+  const int found = SSL_select_next_proto(&chosen, size, ours, kSize - 1, in, in_size);
   *out = chosen;
   return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
+int choose_http1(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
+                 unsigned int in_size, void*) {
+  static constexpr unsigned char kOurs[] = "\x08http/1.1";
+  return choose(kOurs, out, size, in, in_size);
+}
+
+int choose_http2(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
+                 unsigned int in_size, void*) {
+  static constexpr unsigned char kOurs[] = "\x02h2";
+  return choose(kOurs, out, size, in, in_size);
+}
+
 }  // namespace
 
-absl::StatusOr<TlsContext> load_tls(const std::string& certificate_path,
+absl::StatusOr<TlsContext> load_tls(Protocol protocol, const std::string& certificate_path,
                                     const std::string& key_path) {
   auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
   boost::system::error_code ec;
@@ -32,7 +43,8 @@ absl::StatusOr<TlsContext> load_tls(const std::string& certificate_path,
                        ec);
   // A client must not make the server compute key after key on one connection.
   SSL_CTX_set_options(context->native_handle(), SSL_OP_NO_RENEGOTIATION);
-  SSL_CTX_set_alpn_select_cb(context->native_handle(), choose_protocol, nullptr);
+  SSL_CTX_set_alpn_select_cb(context->native_handle(),
+                             protocol == Protocol::kHttp1 ? choose_http1 : choose_http2, nullptr);
   if (!ec) context->use_certificate_chain_file(certificate_path, ec);
   if (ec) return invalid_argument("--tls-cert ", certificate_path, ": ", ec.message());
   context->use_private_key_file(key_path, ssl::context::pem, ec);

@@ -1,5 +1,6 @@
 // The certificate that a server shows, and its key.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -17,9 +18,12 @@ using TlsContext = std::shared_ptr<boost::asio::ssl::context>;
 // New connections take the newest context; null: in the clear.
 using SharedTls = std::shared_ptr<Exchangeable<boost::asio::ssl::context>>;
 
+// The protocol that a port speaks, whatever else its clients offer (ALPN).
+enum class Protocol : uint8_t { kHttp1, kHttp2 };
+
 // TLS 1.2 and 1.3 with a certificate chain and its key, both PEM files. INVALID_ARGUMENT names the
 // file that cannot be used.
-absl::StatusOr<TlsContext> load_tls(const std::string& certificate_path,
+absl::StatusOr<TlsContext> load_tls(Protocol protocol, const std::string& certificate_path,
                                     const std::string& key_path);
 
 // Returns when the first certificate of the chain is no longer valid.

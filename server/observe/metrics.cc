@@ -65,6 +65,9 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
                    metrics.http_responses);
   append_responses(page, "deltaserve_grpc_responses_total", "gRPC calls ended, by method and code.",
                    metrics.grpc_responses);
+  append_responses(page, "deltaserve_grpc_connections_closed_total",
+                   "gRPC connections that were closed because of what the client did.",
+                   metrics.grpc_connections_closed);
 }
 
 void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerState& state) {

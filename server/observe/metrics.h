@@ -19,6 +19,7 @@ struct Metrics {
   Counter queue_full;  // requests refused because too many wait
   CounterFamily http_responses{{"route", "code"}};
   CounterFamily grpc_responses{{"method", "code"}};
+  CounterFamily grpc_connections_closed{{"reason"}};  // by us, for what the client did
   CounterFamily read_aheads{{"result"}};
   // Times are in seconds. The last five are of requests that ended by stop or length.
   Histogram time_to_first_token;

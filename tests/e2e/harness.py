@@ -40,10 +40,10 @@ def eventually(condition, complaint):
 
 
 class Server:
-    """A server process; a context manager."""
+    """A server process; a context manager. `wrapper` is a command that runs the one behind it."""
 
-    def __init__(self, *options, key=None, model=None):
-        command = [BINARY, "serve", "--model", model or MODEL, "--http-port", "0", *options]
+    def __init__(self, *options, key=None, model=None, wrapper=()):
+        command = [*wrapper, BINARY, "serve", "--model", model or MODEL, "--http-port", "0", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, errors="replace")
         self.log = []  # lines of stderr

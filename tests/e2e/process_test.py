@@ -122,6 +122,32 @@ class Signals(unittest.TestCase):
         server.close()
 
 
+class Descriptors(unittest.TestCase):
+    def test_both_ports_hear_again(self):
+        """More connections than file descriptors come over each port; then there are fewer."""
+        with Server(wrapper=("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh")) as server:
+            self.assertRegex("".join(server.log), "at most 96 connections over HTTP and 32 over gRPC")
+            grpc = re.search(r"gRPC on ([0-9.]+):(\d+)", server.banner)
+            grpc = (grpc[1], int(grpc[2]))
+            preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
+
+            def speaks_grpc():
+                with socket.create_connection(grpc, timeout=harness.PATIENCE) as connection:
+                    connection.sendall(preface)
+                    return len(connection.recv(9)) == 9
+
+            self.assertTrue(speaks_grpc())
+            crowd = []
+            for _ in range(300):
+                crowd.append(socket.create_connection(server.address))
+                crowd.append(socket.create_connection(grpc))
+                crowd[-1].sendall(preface)
+            for connection in crowd:
+                connection.close()
+            self.assertEqual(server.request("/ready")[0], 200)
+            eventually(speaks_grpc, lambda: "gRPC does not hear")
+
+
 class StandardFiles(unittest.TestCase):
     def test_closed_at_the_start(self):
         """No socket of the server gets the number of a standard file, and then its lines."""
