@@ -37,6 +37,7 @@ struct ServeOptions {
   std::vector<std::string> cors_origins;
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
+  int64_t default_max_tokens = ServerLimits().default_chat_max_tokens;
   int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
@@ -139,6 +140,7 @@ int serve(ServeOptions options) {
   engine_settings.max_prompt_tokens = options.service.limits.prompt_tokens;
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
   options.service.version = DELTASERVE_VERSION;
+  options.service.limits.default_chat_max_tokens = options.default_max_tokens;
   options.service.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
   Services services(options.service, &served, &engine, &metrics, &log, &keys);
   options.http.drain_timeout = std::chrono::seconds(options.drain_timeout_s);
@@ -187,6 +189,12 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
       ->add_option("--chat-template", options->chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
       ->type_name("FILE");
+  command
+      ->add_option("--max-tokens-default", options->default_max_tokens,
+                   "Tokens that a chat may take whose request does not say how many")
+      ->check(CLI::Range(int64_t{1}, ServerLimits().max_tokens))
+      ->capture_default_str()
+      ->type_name("N");
   command->add_flag("--split-special-tokens", options->split_special_tokens,
                     "Read special tokens in text prompts (completions, tokenize) as text; in "
                     "messages of a chat they always are");

@@ -132,7 +132,7 @@ void Generation::begin_conversation() {
   const GenerationParameters& parameters = request_.parameters;
   const GenerateRequest& generate = parameters.generate;
   if (services_.model.snapshots == 0 || encoded_.ids.size() != 1 || parameters.n != 1) return;
-  if (generate.max_tokens == 0 || generate.prompt_logprobs >= 0) return;
+  if (generate.max_tokens == 0 || generate.prompt_logprobs >= 0 || encoded_.truncated) return;
   conversation_.emplace();
   conversation_->prompt = encoded_.ids.front();
   conversation_->chat = std::move(encoded_.chat);
