@@ -17,6 +17,8 @@ class GrammarCache;
 struct ServedModel {
   std::string name;
   int64_t created = 0;  // Unix seconds
+  // Changes when the answers to the same requests may: with the model, the program, the formats.
+  std::string fingerprint;
   int64_t vocab_size = 0;
   const Tokenizer* tokenizer = nullptr;  // null: token-id prompts only
   int32_t bos_to_prepend = -1;           // to text prompts; -1 = none

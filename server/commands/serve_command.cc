@@ -5,8 +5,10 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -50,6 +52,21 @@ std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_
                                            limits.grammar_bytes});
 }
 
+// Hashes what the answers depend on: the program, the config, and how the weights are computed
+// with.
+std::string fingerprint_of(const LoadedModel& loaded) {
+  std::ifstream file(loaded.folder.path + "/config.json");
+  std::ostringstream text;
+  text << DELTASERVE_VERSION << '\n' << loaded.backend->description() << '\n';
+  text << loaded.backend->memory().weights << ' ' << loaded.model->layout().bytes() << '\n';
+  text << file.rdbuf();
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char byte : text.str()) {
+    hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+  }
+  return absl::StrFormat("fp_%016x", hash);
+}
+
 ServedModel served_model(const LoadedModel& loaded, const std::string& name,
                          const ServerLimits& limits) {
   ServedModel model;
@@ -63,6 +80,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.created = std::chrono::duration_cast<std::chrono::seconds>(
                       std::chrono::system_clock::now().time_since_epoch())
                       .count();
+  model.fingerprint = fingerprint_of(loaded);
   model.vocab_size = loaded.folder.config.vocab_size;
   model.tokenizer = loaded.folder.tokenizer.get();
   model.bos_to_prepend = bos_to_prepend(loaded.folder);

@@ -366,6 +366,7 @@ GenerationParameters with_defaults(Parameters given, Interface interface,
   take(given.prompt_logprobs, &out.prompt_logprobs);
   generate.prompt_logprobs = std::max(out.echo ? generate.logprobs : -1, out.prompt_logprobs);
   take(given.skip_special_tokens, &out.skip_special_tokens);
+  generate.show_control_tokens = !out.skip_special_tokens;
   take(given.return_tokens_as_token_ids, &out.tokens_as_ids);
   take(given.add_special_tokens, &out.add_special_tokens);
   if (given.truncate_prompt_tokens.value_or(-1) > 0) {
