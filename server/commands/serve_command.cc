@@ -18,6 +18,7 @@
 #include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
+#include "server/commands/tokenizer_info.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
 #include "server/service/services.h"
@@ -88,6 +89,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.snapshots = loaded.model->limits().max_snapshots;
   model.state_bytes = loaded.model->layout().bytes();
   model.eos_token_ids = loaded.folder.config.eos_token_ids;
+  model.tokenizer_info = tokenizer_info(loaded.folder);
   model.special_tokens = loaded.folder.settings.named_tokens;
   model.additional_special_tokens = loaded.folder.settings.additional_special_tokens;
   if (model.tokenizer != nullptr) {

@@ -299,6 +299,12 @@ std::vector<ParameterRule> parameter_rules(Interface interface,
   return rules;
 }
 
+std::vector<std::string_view> form_names() {
+  std::vector<std::string_view> names;
+  for (const FormName& one : kFormNames) names.push_back(one.name);
+  return names;
+}
+
 void read_parameters(FieldReader& fields, Interface interface,
                      std::span<const UnservedParameter> unserved, Parameters* out) {
   for_each_parameter(*out, [&](const ParameterNames& names, auto& member_of_out) {

@@ -16,6 +16,9 @@ namespace deltaserve {
 std::vector<ParameterRule> parameter_rules(Interface interface,
                                            std::span<const UnservedParameter> unserved);
 
+// Returns the other names of structured outputs.
+std::vector<std::string_view> form_names();
+
 // Reads them. Types are judged; ranges are not.
 void read_parameters(FieldReader& fields, Interface interface,
                      std::span<const UnservedParameter> unserved, Parameters* out);

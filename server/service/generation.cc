@@ -82,6 +82,8 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
       if (absl::IsResourceExhausted(streams.status())) services_.metrics.queue_full.add();
       return api_error_from(streams.status(), "");
     }
+    services_.metrics.max_tokens.observe(static_cast<double>(parameters.generate.max_tokens));
+    services_.metrics.choices.observe(parameters.n);
     const size_t first = choices_.size();
     for (std::shared_ptr<TokenStream>& stream : *streams) {
       choices_.push_back({std::move(stream), RequestMetrics(&services_.metrics, arrival_.time)});
