@@ -42,6 +42,7 @@ struct GenerateRequest {
   bool ignore_eos = false;
   bool include_stop =
       false;  // true: the returned text includes the stop string or the stop token's text
+  bool show_control_tokens = false;  // the returned text has their names
   // For this many tokens, EOS and stop tokens are banned and no stop string may begin in the text.
   // An answer whose constraint allows only the end stops earlier.
   int64_t min_tokens = 0;

@@ -21,6 +21,7 @@
 #include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
+#include "server/commands/tokenizer_info.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
 #include "server/service/services.h"
@@ -42,6 +43,7 @@ struct ServeOptions {
   std::string log_file;  // empty: standard error
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
+  int64_t default_max_tokens = ServerLimits().default_chat_max_tokens;
   int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
@@ -74,6 +76,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.snapshots = loaded.model->limits().max_snapshots;
   model.state_bytes = loaded.model->layout().bytes();
   model.eos_token_ids = loaded.folder.config.eos_token_ids;
+  model.tokenizer_info = tokenizer_info(loaded.folder);
   model.special_tokens = loaded.folder.settings.named_tokens;
   model.additional_special_tokens = loaded.folder.settings.additional_special_tokens;
   if (model.tokenizer != nullptr) {
@@ -176,6 +179,7 @@ int serve(ServeOptions options) {
   engine_settings.max_prompt_tokens = options.service.limits.prompt_tokens;
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
   options.service.version = DELTASERVE_VERSION;
+  options.service.limits.default_chat_max_tokens = options.default_max_tokens;
   options.service.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
   Services services(options.service, &served, &engine, &metrics, log->get(),
                     std::move(access->keys));
@@ -235,6 +239,12 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
       ->add_option("--chat-template", options->chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
       ->type_name("FILE");
+  command
+      ->add_option("--max-tokens-default", options->default_max_tokens,
+                   "Tokens that a chat may take whose request does not say how many")
+      ->check(CLI::Range(int64_t{1}, ServerLimits().max_tokens))
+      ->capture_default_str()
+      ->type_name("N");
   command->add_flag("--split-special-tokens", options->split_special_tokens,
                     "Read special tokens in text prompts (completions, tokenize) as text; in "
                     "messages of a chat they always are");

@@ -43,7 +43,9 @@ struct RequestRecord {
   uint64_t bytes_before = 0;  // written on the connection
   int status = 0;             // 0: none was sent
   bool client_closed = false;
-  LogFields job;  // of a completion
+  std::string problem;  // what a reply that failed said
+  std::string param;    // likewise
+  LogFields job;        // of a completion
 };
 
 class Connection {
@@ -117,7 +119,7 @@ class Connection {
   }
 
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {
-    const Route route = route_request(record.head, context_.cors.enabled());
+    const Route route = route_request(record.head);
     const std::optional<HttpReply> reply = reply_at_once(parser, &record, route);
     if (!reply) co_return co_await serve_post(parser, record, route);
     if (parser.is_done()) co_return co_await write_reply(record, *reply) && record.head.keep_alive;
@@ -254,6 +256,7 @@ class Connection {
       if (record.status == 0) out = stream_head(record.head, keep);
       record.status = 200;
       chunked ? append_http_chunk(&out, events) : void(out.append(events));
+      if (state == State::kFailed) record.problem = job.error().message;
       const bool last = state != State::kRunning;
       if (last && chunked) out.append(kLastHttpChunk);
       if (!co_await write_all(out)) co_return false;
@@ -277,6 +280,8 @@ class Connection {
   awaitable<bool> write_reply(RequestRecord& record, const HttpReply& reply) {
     const RequestHead& head = record.head;
     record.status = reply.status;
+    record.problem = reply.problem;
+    record.param = reply.param;
     std::string text = reply_head(head, reply);
     // A small body goes out in one segment with the head; a large one is not copied.
     const bool small = reply.body.size() <= limits_.write_piece_bytes;
@@ -304,7 +309,7 @@ class Connection {
     const RequestHead& head = record.head;
     const bool closed = record.client_closed || record.status == 0;
     const int status = closed && record.status == 0 ? kClientClosed : record.status;
-    const std::string_view route = head.target.empty() ? "other" : route_name(head);
+    const std::string_view route = route_name(head);
     services_.metrics.http_responses.add({route, std::to_string(status)});
     // Probes and scrapes repeat for ever and would fill the log.
     const bool routine = route == "/health" || route == "/ready" || route == "/metrics";
@@ -316,6 +321,10 @@ class Connection {
         .text("route", route)
         .integer("status", status)
         .integer("bytes", static_cast<int64_t>(stream_.bytes_written() - record.bytes_before));
+    if (route == "other") fields.text("path", head.path);
+    if (!head.traceparent.empty()) fields.text("traceparent", head.traceparent);
+    if (!record.problem.empty()) fields.text("error", record.problem);
+    if (!record.param.empty()) fields.text("param", record.param);
     fields.append(record.job);
     const std::chrono::duration<double> total = ByteStream::Clock::now() - record.arrival;
     fields.seconds_as_ms("total_ms", total.count());

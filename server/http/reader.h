@@ -44,8 +44,10 @@ class HttpReader {
   static constexpr size_t kReadAheadBytes = 4096;
 
   boost::asio::awaitable<ByteStream::ErrorCode> parse_some(HttpParser* parser);
+  bool skip_empty_lines();
   void take_head(const HttpParser& parser, RequestHead* head) const;
   std::optional<HttpReply> check_head(const HttpParser& parser, RequestHead* head) const;
+  std::optional<HttpReply> check_framing(const HttpParser& parser, int http_minor) const;
   std::optional<HttpReply> error_of_head(const ByteStream::ErrorCode& ec) const;
   HttpReply body_too_large() const;
   HttpReply body_too_slow() const;

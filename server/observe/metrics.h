@@ -21,13 +21,20 @@ struct Metrics {
   CounterFamily grpc_responses{{"method", "code"}};
   CounterFamily grpc_connections_closed{{"reason"}};  // by us, for what the client did
   CounterFamily read_aheads{{"result"}};
-  // Times are in seconds. The last five are of requests that ended by stop or length.
+  // Times are in seconds. All but the first two are of requests that ended by stop or length.
   Histogram time_to_first_token;
   Histogram inter_token_latency;
   Histogram request_latency;
   Histogram queue_time;
   Histogram prefill_time;
   Histogram decode_time;
+  Histogram inference_time;         // prefill and decode
+  Histogram time_per_output_token;  // of a request on average, from its second token on
+  // These count tokens and choices, not seconds; the first two are of requests that ended as above.
+  Histogram prompt_length;
+  Histogram answer_length;
+  Histogram max_tokens;
+  Histogram choices;
 };
 
 // The state of the server while the page is written.

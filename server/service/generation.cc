@@ -85,6 +85,8 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
       if (absl::IsResourceExhausted(streams.status())) services_.metrics.queue_full.add();
       return api_error_from(streams.status(), "");
     }
+    services_.metrics.max_tokens.observe(static_cast<double>(parameters.generate.max_tokens));
+    services_.metrics.choices.observe(parameters.n);
     const size_t first = choices_.size();
     for (std::shared_ptr<TokenStream>& stream : *streams) {
       choices_.push_back({std::move(stream), RequestMetrics(&services_.metrics, arrival_.time)});
@@ -135,7 +137,7 @@ void Generation::begin_conversation() {
   const GenerationParameters& parameters = request_.parameters;
   const GenerateRequest& generate = parameters.generate;
   if (services_.model.snapshots == 0 || encoded_.ids.size() != 1 || parameters.n != 1) return;
-  if (generate.max_tokens == 0 || generate.prompt_logprobs >= 0) return;
+  if (generate.max_tokens == 0 || generate.prompt_logprobs >= 0 || encoded_.truncated) return;
   conversation_.emplace();
   conversation_->prompt = encoded_.ids.front();
   conversation_->chat = std::move(encoded_.chat);

@@ -31,7 +31,7 @@ class Http(WithServer):
         reply = self.server.raw(b"DELETE /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
                                 b"Connection: close\r\n\r\n")
         self.assertEqual(status_of(reply), 405)
-        self.assertIn(b"\r\nAllow: POST\r\n", reply)
+        self.assertIn(b"\r\nAllow: POST, OPTIONS\r\n", reply)
         reply = self.server.raw(b"HEAD /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         self.assertEqual((status_of(reply), body_of(reply)), (200, b""))
 

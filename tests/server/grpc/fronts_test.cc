@@ -104,6 +104,7 @@ constexpr Row kGood[] = {
      R"(structured_outputs { grammar: "root ::= \"a\"" })"},
     {"structured_outputs", R"({"json_object":true})", "structured_outputs { json_object: true }"},
     {"logprobs", "20", "logprobs: 20"},
+    {"prompt_logprobs", "20", "prompt_logprobs: 20"},
     {"priority", "-2147483648", "priority: -2147483648"},
     {"cache_salt", R"("s")", R"(cache_salt: "s")"},
     {"user", R"("me")", R"(user: "me")"},
@@ -162,6 +163,7 @@ constexpr Row kBad[] = {
     {"structured_outputs", R"({"json_object":false})", "structured_outputs { json_object: false }"},
     {"logprobs", "-1", "logprobs: -1"},
     {"logprobs", "21", "logprobs: 21"},
+    {"prompt_logprobs", "21", "prompt_logprobs: 21"},
     {"cache_salt", R"("")", R"(cache_salt: "")"},
 };
 
