@@ -182,6 +182,7 @@ class Connection {
       co_return false;
     }
     auto exchange = std::make_shared<Exchange>(stream_.executor());
+    exchange->set_deadline(arrival.deadline);
     post_to_worker(context_, exchange, std::move(request));
     using namespace asio::experimental::awaitable_operators;
     const auto outcome = co_await (reply_from(*exchange, record) || reader_.watch());
@@ -196,8 +197,13 @@ class Connection {
     try {
       std::optional<Started> started = exchange.take();
       while (!started.has_value()) {
-        co_await exchange.wakeup->wait();
+        const SteadyTime deadline = exchange.deadline();
+        const bool woken = co_await exchange.wakeup->wait(deadline);
         started = exchange.take();
+        if (!woken && !started.has_value() && ByteStream::Clock::now() >= deadline) {
+          co_return co_await write_reply(record, error_reply(deadline_error())) &&
+              record.head.keep_alive;
+        }
       }
       if (const HttpReply* reply = std::get_if<HttpReply>(&*started)) {
         co_return co_await write_reply(record, *reply) && record.head.keep_alive;

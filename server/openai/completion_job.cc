@@ -50,9 +50,8 @@ CompletionJob::CompletionJob(Services& services, const AnswerFormat& format,
 
 CompletionJob::~CompletionJob() = default;
 
-std::variant<std::unique_ptr<CompletionJob>, ApiError> CompletionJob::start(
-    Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
-    const std::function<void()>& notify) {
+std::variant<std::unique_ptr<CompletionJob>, ApiError> CompletionJob::read(
+    Services& services, const AnswerFormat& format, std::string body, Arrival arrival) {
   GenerationRequest request;
   if (auto error = format.parse(body, services.model, services.limits, &request)) {
     return *std::move(error);
@@ -66,7 +65,6 @@ std::variant<std::unique_ptr<CompletionJob>, ApiError> CompletionJob::start(
   job->prefix_ =
       reply_prefix(job->id_, format.object(job->streaming()), unix_seconds(), services.model);
   if (auto error = job->open_choices()) return *std::move(error);
-  if (auto error = job->generation_.submit(notify)) return *std::move(error);
   return job;
 }
 

@@ -15,18 +15,25 @@
 
 namespace deltaserve {
 
-// Thread safety: start() may run anywhere; then one thread at a time.
+// Thread safety: one thread at a time.
 class CompletionJob {
  public:
   enum class State { kRunning, kDone, kFailed };
 
-  // Reads `body` and submits it to the engine; the id of `arrival` is made here. Heavy for large
-  // bodies: never on an I/O thread. `notify` may be called on the engine thread, when poll() has
-  // something to do.
-  static std::variant<std::unique_ptr<CompletionJob>, ApiError> start(
-      Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
-      const std::function<void()>& notify);
+  // Reads `body`; the id of `arrival` is made here. Heavy for large bodies: never on an I/O thread.
+  static std::variant<std::unique_ptr<CompletionJob>, ApiError> read(Services& services,
+                                                                     const AnswerFormat& format,
+                                                                     std::string body,
+                                                                     Arrival arrival);
   ~CompletionJob();
+  // Returns whether submit() would compile a grammar: then it is for Workers::post_compiling().
+  bool must_compile() const { return generation_.must_compile(); }
+  SteadyTime deadline() const { return generation_.deadline(); }
+  // Submits what was read to the engine, after which poll() may be called. `notify` may be called
+  // on the engine thread, when poll() has something to do.
+  [[nodiscard]] std::optional<ApiError> submit(const std::function<void()>& notify) {
+    return generation_.submit(notify);
+  }
 
   bool streaming() const { return generation_.parameters().stream; }
 

@@ -40,6 +40,11 @@ std::optional<ApiError> Generation::encode() {
   return encode_prompts(services_.model, services_.limits, &request_, &encoded_);
 }
 
+bool Generation::must_compile() const {
+  const std::optional<StructuredOutput>& output = request_.parameters.structured;
+  return output && deltaserve::must_compile(*output, services_.model);
+}
+
 std::optional<ApiError> Generation::make_constraint() {
   const std::optional<StructuredOutput>& output = request_.parameters.structured;
   if (!output) return std::nullopt;
@@ -50,17 +55,15 @@ std::optional<ApiError> Generation::make_constraint() {
   return std::nullopt;
 }
 
-void Generation::set_deadline() {
-  GenerateRequest& generate = request_.parameters.generate;
-  generate.deadline = arrival_.deadline;
-  if (!request_.parameters.deadline_ms) return;
+SteadyTime Generation::deadline() const {
+  if (!request_.parameters.deadline_ms) return arrival_.deadline;
   const std::chrono::milliseconds time(*request_.parameters.deadline_ms);
-  generate.deadline = std::min(generate.deadline, arrival_.time + time);
+  return std::min(arrival_.deadline, arrival_.time + time);
 }
 
 std::optional<ApiError> Generation::submit(const std::function<void()>& notify) {
   GenerationParameters& parameters = request_.parameters;
-  set_deadline();
+  parameters.generate.deadline = deadline();
   if (std::optional<ApiError> error = make_constraint()) return error;
   parameters.generate.reuse.owner = arrival_.owner;
   parameters.generate.reuse.marks = std::move(encoded_.marks);

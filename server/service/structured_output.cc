@@ -59,4 +59,8 @@ absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const Struc
   return constraint;
 }
 
+bool must_compile(const StructuredOutput& output, const ServedModel& model) {
+  return model.grammars != nullptr && !model.grammars->knows(key_of(output));
+}
+
 }  // namespace deltaserve

@@ -27,4 +27,7 @@ struct StructuredOutput {
 absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const StructuredOutput& output,
                                                                      const ServedModel& model);
 
+// Returns whether make_constraint_for() would compile something, which may take long.
+bool must_compile(const StructuredOutput& output, const ServedModel& model);
+
 }  // namespace deltaserve
