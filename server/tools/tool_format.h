@@ -28,36 +28,36 @@ enum class CallIdShape : uint8_t {
 
 // Markers are written without the white space around them. An empty text is not there.
 struct ToolFormat {
-  std::string name;  // for --tool-format
+  std::string name = {};  // for --tool-format
   CallSyntax syntax = CallSyntax::kJsonObject;
   CallIdShape ids = CallIdShape::kAny;
 
-  std::string section_begin;  // before the first call of an answer
-  std::string section_end;    // behind the last
-  std::string call_begin;     // before each call
-  std::string call_end;       // behind each
-  std::string between;        // what is written between two calls
-  std::string gap;            // white space that is written inside of the markers
+  std::string section_begin = {};  // before the first call of an answer
+  std::string section_end = {};    // behind the last
+  std::string call_begin = {};     // before each call
+  std::string call_end = {};       // behind each
+  std::string between = {};        // what is written between two calls
+  std::string gap = {};            // white space that is written inside of the markers
 
   std::string arguments_key = "arguments";  // in JSON objects
   bool id_in_object = false;                // objects may have an "id" behind the arguments
   int list_indent = -1;  // JSON is written in lines indented by so many spaces; -1: in one line
   bool indents_arguments = false;  // the objects of such a list are written in lines, too
 
-  std::string name_open;
-  std::string name_close;
-  std::string id_open;
-  std::string arguments_open;
-  std::string arguments_close;
-  std::string key_open;
-  std::string key_close;
-  std::string value_open;
-  std::string value_close;
+  std::string name_open = {};
+  std::string name_close = {};
+  std::string id_open = {};
+  std::string arguments_open = {};
+  std::string arguments_close = {};
+  std::string key_open = {};
+  std::string key_close = {};
+  std::string value_open = {};
+  std::string value_close = {};
   bool value_in_lines = false;  // a VALUE has the gap on both sides, and it is no part of it
 
   // Other texts with which models of this format begin a call, or end one.
-  std::vector<std::string> other_begins;
-  std::vector<std::string> other_ends;
+  std::vector<std::string> other_begins = {};
+  std::vector<std::string> other_ends = {};
 };
 
 // Returns the names of all formats.
