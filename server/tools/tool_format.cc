@@ -82,7 +82,7 @@ std::vector<KnownFormat> header_formats() {
   ToolFormat with_id = mistral;
   with_id.name = "mistral_v11";
   with_id.id_open = "[CALL_ID]";
-  return {{{{kimi.section_begin}}, kimi},
+  return {{{{"<|tool_calls_section_begin|>"}}, kimi},
           {{{kDeepSeekCalls, "```json"}}, fenced},
           {{{kDeepSeekCalls}}, deepseek},
           {{{"[TOOL_CALLS]", "[CALL_ID]"}}, with_id},
