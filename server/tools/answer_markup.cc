@@ -39,7 +39,8 @@ std::string without_control_codes(std::string_view text) {
 }
 
 AnswerMarkup::AnswerMarkup(const ToolFormat* tools, const ReasoningFormat* reasoning,
-                           const Tokenizer* tokenizer) {
+                           const Tokenizer* tokenizer)
+    : spelled_reasoning_(reasoning) {
   if (tools != nullptr) tools_ = *tools;
   if (reasoning != nullptr) reasoning_ = *reasoning;
   if (tokenizer == nullptr) return;

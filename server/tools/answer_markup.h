@@ -25,13 +25,16 @@ std::string without_control_codes(std::string_view text);
 // Constant after construction.
 class AnswerMarkup {
  public:
-  // Either format may be null. Without a tokenizer all markers are text.
+  // Either format may be null, and `reasoning` must outlive the markup. Without a tokenizer all
+  // markers are text.
   AnswerMarkup(const ToolFormat* tools, const ReasoningFormat* reasoning,
                const Tokenizer* tokenizer);
 
   // The formats with codes where a marker is a control token.
   const std::optional<ToolFormat>& tools() const { return tools_; }
   const std::optional<ReasoningFormat>& reasoning() const { return reasoning_; }
+  // The format as prompts spell it; null if there is none.
+  const ReasoningFormat* spelled_reasoning() const { return spelled_reasoning_; }
 
   // Returns the code of a control token, empty if it is no marker.
   std::string_view code(int32_t token) const;
@@ -41,6 +44,7 @@ class AnswerMarkup {
 
   std::optional<ToolFormat> tools_;
   std::optional<ReasoningFormat> reasoning_;
+  const ReasoningFormat* spelled_reasoning_;
   std::map<int32_t, std::string> codes_;
 };
 

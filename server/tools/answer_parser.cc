@@ -47,7 +47,7 @@ AnswerParser::AnswerParser(std::shared_ptr<const AnswerRules> rules)
       mode_ = Mode::kReasoning;
       reasoning_may_repeat_ = true;
       break;
-    case ReasoningStart::kNone: drops_space_ = true; break;
+    case ReasoningStart::kNone: break;
   }
 }
 
@@ -319,7 +319,7 @@ bool AnswerParser::read_call() {
   return true;
 }
 
-// What began like a call is none: its marker is text, and what is behind it is read anew.
+// The text that began like a call is none: its marker is text, and the rest is read anew.
 void AnswerParser::give_back() {
   held_.insert(0, call_text_);
   call_text_.clear();

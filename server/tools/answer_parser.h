@@ -20,13 +20,14 @@
 
 namespace deltaserve {
 
-// What the parser knows of a request.
+// The parser knows this of a request.
 struct AnswerRules {
   std::shared_ptr<const AnswerMarkup> markup;
   bool reads_calls = false;      // else all markers of calls are content
   bool reads_reasoning = false;  // else all markers of reasoning are content
   bool tells_reasoning = true;   // false: the reasoning is read, and dropped
   bool only_first_call = false;
+  bool calls_decide_finish = true;  // false: an answer with calls ends like another
   ReasoningStart start = ReasoningStart::kByModel;
   ToolArguments tools = {};
   int64_t calls_before = 0;  // in the conversation
@@ -49,6 +50,8 @@ class AnswerParser {
 
   // Returns true if a tool was called.
   bool called() const { return writer_.num_calls() > 0; }
+  // Returns true if an answer that the model ended is said to end for its calls.
+  bool finishes_for_calls() const { return called() && rules_->calls_decide_finish; }
 
  private:
   enum class Mode : uint8_t {

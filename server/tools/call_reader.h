@@ -61,7 +61,7 @@ class CallReader {
   virtual void finish(bool /*cut*/) {}
 };
 
-// What readers share.
+// Readers share this.
 struct CallContext {
   const ToolFormat& format;
   const ToolArguments& tools;

@@ -19,7 +19,7 @@ enum class CallSyntax : uint8_t {
   kPythonCalls,  // section_begin NAME(KEY=VALUE, KEY=VALUE) section_end, VALUE in JSON
 };
 
-// What ids of calls look like.
+// CallIdShape says what ids of calls look like.
 enum class CallIdShape : uint8_t {
   kAny,        // "call_" and 24 letters and digits
   kNine,       // nine letters and digits: templates of Mistral refuse others

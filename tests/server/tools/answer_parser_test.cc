@@ -47,6 +47,7 @@ struct Case {
   const json::object& format;
 
   std::string id() const { return text_of(fields, "id"); }
+  bool strict() const { return fields.at("strict").get_bool(); }
   bool cut() const { return fields.contains("cut"); }
 };
 
@@ -228,6 +229,118 @@ TEST(AnswerParser, MarkersThatAreTextAreFoundInAnyTokens) {
       EXPECT_EQ(complaint(one, parse(one, rules, tokenizer, tokens, 1)), "") << one.id();
     }
   }
+}
+
+// An answer that its length cuts shows no markup, wherever that is.
+TEST(AnswerParser, CutAnswersShowNoMarkup) {
+  for (const Case& one : all_cases()) {
+    if (!one.strict() || !one.fields.contains("calls") || one.cut()) continue;
+    const std::string output = text_of(one.fields, "output");
+    const std::string content = text_of(one.fields, "content");
+    MarkerTokenizer tokenizer({}, false);
+    for (size_t size = 0; size < output.size(); ++size) {
+      if (one.format.at("control").get_bool()) break;
+      AnswerParser parser(rules_of(one, &tokenizer));
+      TextEmitter emitter({});
+      ParsedAnswer answer;
+      std::vector<AnswerDelta> deltas;
+      std::string text;
+      emitter.append(output.substr(0, size), &text);
+      parser.append(text, {}, &deltas);
+      parser.finish(/*cut=*/true, &deltas);
+      answer.add(deltas);
+      const std::string said =
+          answer.content.substr(0, answer.content.find_last_not_of("\n<f") + 1);
+      EXPECT_TRUE(content.starts_with(said)) << one.id() << " at " << size << ": " << said;
+    }
+  }
+}
+
+std::shared_ptr<AnswerRules> hermes_rules() {
+  auto rules = std::make_shared<AnswerRules>();
+  rules->markup = std::make_shared<AnswerMarkup>(find_tool_format("hermes"), nullptr, nullptr);
+  rules->reads_calls = true;
+  return rules;
+}
+
+ParsedAnswer parse(const std::shared_ptr<AnswerRules>& rules, const std::string& text,
+                   bool cut = false) {
+  AnswerParser parser(rules);
+  std::vector<AnswerDelta> deltas;
+  parser.append(text, {}, &deltas);
+  parser.finish(cut, &deltas);
+  ParsedAnswer answer;
+  answer.add(deltas);
+  return answer;
+}
+
+constexpr const char* kTwoCalls =
+    "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\":  1.50}}\n</tool_call>\n"
+    "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
+
+TEST(AnswerParser, ArgumentsKeepTheirSpelling) {
+  const ParsedAnswer answer = parse(hermes_rules(), kTwoCalls);
+  ASSERT_EQ(answer.calls.size(), 2u);
+  EXPECT_EQ(answer.calls[0].arguments, "{\"a\":  1.50}");
+  EXPECT_TRUE(answer.calls[0].id.starts_with("call_"));
+  EXPECT_EQ(answer.calls[0].id.size(), 29u);
+}
+
+TEST(AnswerParser, OnlyTheFirstCallCountsIfCallsAreNotParallel) {
+  auto rules = hermes_rules();
+  rules->only_first_call = true;
+  const ParsedAnswer answer = parse(rules, kTwoCalls);
+  ASSERT_EQ(answer.calls.size(), 1u);
+  EXPECT_EQ(answer.calls[0].name, "f");
+  EXPECT_EQ(answer.content, "");
+}
+
+TEST(AnswerParser, AnswersWithoutMarkupAreKeptToTheByte) {
+  for (const char* text : {"", " \n", "\n a \n\n", "<", "a <tool_cal", "{\"name\": 1}\n"}) {
+    EXPECT_EQ(parse(hermes_rules(), text).content, text);
+  }
+}
+
+TEST(AnswerParser, AMarkerWithoutACallIsText) {
+  const std::string text = "Write <tool_call> and <tool_call>\n{\"x\": 1}\n</tool_call> then.";
+  EXPECT_EQ(parse(hermes_rules(), text).content, text);
+}
+
+TEST(AnswerParser, TextBetweenAndBehindCallsIsKept) {
+  const std::string call = "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>";
+  const ParsedAnswer answer = parse(hermes_rules(), "One" + call + "\nTwo" + call + "Three\n");
+  EXPECT_EQ(answer.content, "One\nTwoThree");
+  EXPECT_EQ(answer.calls.size(), 2u);
+}
+
+TEST(AnswerParser, ReasoningMayBeDroppedOrLeft) {
+  auto rules = std::make_shared<AnswerRules>();
+  const ReasoningFormat* format = recognise_reasoning_format("<think>");
+  rules->markup = std::make_shared<AnswerMarkup>(nullptr, format, nullptr);
+  rules->reads_reasoning = true;
+  rules->tells_reasoning = false;
+  EXPECT_EQ(parse(rules, "<think>a</think>b"), ParsedAnswer{.content = "b"});
+  rules->reads_reasoning = false;
+  EXPECT_EQ(parse(rules, "<think>a</think>b").content, "<think>a</think>b");
+}
+
+TEST(ToolFormat, EveryNameIsFoundAndNoFormatIsInPlainTemplates) {
+  for (const std::string& name : tool_format_names()) {
+    ASSERT_NE(find_tool_format(name), nullptr) << name;
+    EXPECT_EQ(find_tool_format(name)->name, name);
+  }
+  EXPECT_EQ(find_tool_format("auto"), nullptr);
+  EXPECT_EQ(recognise_tool_format("{% for m in messages %}{{ m.content }}{% endfor %}"), nullptr);
+}
+
+TEST(CallIds, HaveTheShapeOfTheFormat) {
+  EXPECT_TRUE(has_shape(CallIdShape::kNine, new_call_id(CallIdShape::kNine, "f", 3)));
+  EXPECT_EQ(new_call_id(CallIdShape::kFunctions, "a.b", 3), "functions.a.b:3");
+  EXPECT_TRUE(has_shape(CallIdShape::kFunctions, "functions.a.b:3"));
+  EXPECT_FALSE(has_shape(CallIdShape::kFunctions, "functions.a.b:"));
+  EXPECT_FALSE(has_shape(CallIdShape::kNine, "call_1234"));
+  EXPECT_TRUE(has_shape(CallIdShape::kNine, nine_for("call_1234")));
+  EXPECT_NE(nine_for("call_1234"), nine_for("call_1235"));
 }
 
 }  // namespace
