@@ -48,6 +48,7 @@ class CompletionJob {
 
  private:
   struct Choice;
+  struct PartStorage;  // what a ChoicePart refers to
 
   CompletionJob(Services& services, const AnswerFormat& format, GenerationRequest request,
                 Arrival arrival);
@@ -55,7 +56,7 @@ class CompletionJob {
   std::optional<ApiError> echo_prompt(Choice* choice, size_t prompt);
   void absorb(Generation::Part part);
   void absorb_prompt_logprobs(const std::vector<TokenLogprob>& tokens, Choice* choice);
-  ChoicePart take_part(Choice* choice, std::vector<std::string>* storage);
+  ChoicePart take_part(Choice* choice, PartStorage* storage);
   void append_events(Choice* choice, std::string* out);
   void append_chunk(std::string_view choice, std::string* out);
   std::string prompt_members();

@@ -170,18 +170,26 @@ void add_unserved(Interface interface, json::object* properties) {
 }
 
 void add_chat(json::object* properties) {
-  for (const ParameterRule& rule : chat_prompt_rules()) {
-    const bool is_flag =
-        rule.name == "add_generation_prompt" || rule.name == "continue_final_message";
-    json::object schema = Schemas::nullable("boolean");
-    if (rule.name == "messages") schema = json::parse(kMessages).get_object();
-    if (rule.name == "tools") schema = Schemas::nullable("array");
-    if (rule.name == "tools") schema["items"] = {{"type", "object"}};
-    if (rule.name == "chat_template_kwargs") schema = Schemas::nullable("object");
-    if (rule.name == "chat_template") schema = Schemas::nullable("string");
-    if (rule.name != "messages" && !is_flag && schema == Schemas::nullable("boolean")) schema = {};
-    (*properties)[rule.name] = std::move(schema);
-  }
+  struct Typed {
+    std::string_view name;
+    std::string_view type;
+  };
+  constexpr Typed kTypes[] = {
+      {"tools", "array"},
+      {"chat_template_kwargs", "object"},
+      {"chat_template", "string"},
+      {"reasoning_effort", "string"},
+      {"add_generation_prompt", "boolean"},
+      {"continue_final_message", "boolean"},
+      {"parallel_tool_calls", "boolean"},
+      {"include_reasoning", "boolean"},
+      {"separate_reasoning", "boolean"},
+  };
+  for (const ParameterRule& rule : chat_prompt_rules()) (*properties)[rule.name] = json::object{};
+  for (const Typed& one : kTypes) (*properties)[one.name] = Schemas::nullable(one.type);
+  (*properties)["tools"].get_object()["items"] = {{"type", "object"}};
+  (*properties)["tool_choice"] = {{"type", json::array{"string", "object", "null"}}};
+  (*properties)["messages"] = json::parse(kMessages);
 }
 
 }  // namespace
