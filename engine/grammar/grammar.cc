@@ -89,13 +89,14 @@ Compiled compile_ebnf(std::string_view source, const Memory& memory) {
 
 Compiled compile_json_object(const Memory& memory) {
   RuleSet rules;
-  grammar::JsonRules json(&rules);
+  grammar::JsonRules json(&rules, JsonSpace::kCompact);
   return compile_root(&rules, rules.call(json.any_object()), memory);
 }
 
-Compiled compile_json_schema(const boost::json::value& schema, const Memory& memory) {
+Compiled compile_json_schema(const boost::json::value& schema, const Memory& memory,
+                             const SchemaOptions& options) {
   RuleSet rules;
-  absl::StatusOr<RuleId> root = grammar::add_schema_rules(schema, &rules);
+  absl::StatusOr<RuleId> root = grammar::add_schema_rules(schema, options, &rules);
   if (!root.ok()) return root.status();
   return compile(&rules, *root, memory);
 }

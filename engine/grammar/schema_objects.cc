@@ -1,0 +1,226 @@
+#include "engine/grammar/schema_objects.h"
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <boost/json/string.hpp>
+#include <utility>
+
+#include "engine/grammar/limits.h"
+#include "engine/grammar/schema_keywords.h"
+#include "engine/grammar/schema_strings.h"
+#include "models/base/text.h"
+
+namespace deltaserve::grammar {
+namespace {
+
+namespace json = boost::json;
+
+// Returns the names that an object must have, in order and once.
+absl::StatusOr<std::vector<std::string>> required_names(const json::object& schema) {
+  std::vector<std::string> names;
+  const json::value* required = find(schema, "required");
+  if (required == nullptr) return names;
+  if (!required->is_array()) return invalid_argument("'required' must be a list of names");
+  for (const json::value& name : required->get_array()) {
+    if (!name.is_string()) return invalid_argument("'required' must be a list of names");
+    names.emplace_back(name.get_string().data(), name.get_string().size());
+  }
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+bool accepts(const Dfa& dfa, std::string_view text) {
+  uint32_t state = 0;
+  for (const char c : text) {
+    const auto byte = static_cast<uint8_t>(c);
+    const std::vector<Dfa::ByteEdge>& edges = dfa.states[state].bytes;
+    const auto edge = std::find_if(edges.begin(), edges.end(), [&](const Dfa::ByteEdge& e) {
+      return e.first <= byte && byte <= e.last;
+    });
+    if (edge == edges.end()) return false;
+    state = edge->target;
+  }
+  return dfa.states[state].accepting;
+}
+
+// Leaves out the members whose names `propertyNames` does not permit.
+absl::Status restrict_names(const json::value& names, const SchemaContext& context,
+                            ObjectMembers* members) {
+  absl::StatusOr<const json::value*> place = context.resolver->resolve(names);
+  if (!place.ok()) return prefixed("propertyNames", place.status());
+  const json::object* object = (*place)->if_object();
+  const json::value string_type = "string";
+  const auto says_nothing = [&](const json::object& schema) {
+    const json::object constraints = constraints_of(schema, {"type"});
+    const json::value* type = find(schema, "type");
+    return constraints.empty() && (type == nullptr || *type == string_type);
+  };
+  if (**place == json::value(true) || (object != nullptr && says_nothing(*object))) {
+    return absl::OkStatus();
+  }
+  absl::StatusOr<Dfa> form = string_dfa(**place, context);
+  if (!form.ok()) return prefixed("propertyNames", form.status());
+  std::erase_if(members->named, [&](const ObjectMembers::Named& named) {
+    const bool is_permitted = accepts(*form, named.name);
+    members->is_impossible = members->is_impossible || (!is_permitted && named.required);
+    return !is_permitted;
+  });
+  members->others_form = *std::move(form);
+  return absl::OkStatus();
+}
+
+class ObjectBuilder {
+ public:
+  ObjectBuilder(const ObjectMembers& members, const std::string& name, const SchemaContext& context)
+      : members_(members),
+        name_(name),
+        context_(context),
+        rules_(*context.rules),
+        json_(*context.json) {}
+
+  // Keys are unique within one call, so the object is a rule of its own.
+  ExprOr in_any_order() {
+    const RuleId rule = rules_.add_rule(name_);
+    Members remembered{.count = members_.count};
+    std::vector<ExprId> choices;
+    for (const ObjectMembers::Named& named : members_.named) {
+      remembered.required.push_back(named.required);
+      const RuleId value = value_rule(named.schema, named.place);
+      // The automaton of the object would otherwise have the states of all its values.
+      rules_.rule(value).separate = true;
+      const auto mark = static_cast<uint32_t>(remembered.required.size());
+      choices.push_back(json_.concat({rules_.literal(json_quoted(named.name)), rules_.mark(mark),
+                                      json_.colon(), rules_.call(value)}));
+    }
+    if (members_.others != nullptr) {
+      absl::StatusOr<ExprId> other = other_member();
+      if (!other.ok()) return other;
+      choices.push_back(*other);
+    }
+    const ExprId one = rules_.alternate(choices);
+    const ExprId more = rules_.repeat(json_.concat({json_.comma(), one}), 0, kUnlimited);
+    const ExprId body = braces(rules_.optional(json_.concat({one, more, json_.space()})));
+    rules_.rule(rule).separate = true;
+    rules_.rule(rule).members = std::move(remembered);
+    rules_.rule(rule).body = body;
+    return rules_.call(rule);
+  }
+
+  ExprOr in_order() {
+    const RuleId rule = rules_.add_rule(name_);
+    std::vector<ExprId> parts;
+    std::vector<bool> optional;
+    for (const ObjectMembers::Named& named : members_.named) {
+      parts.push_back(json_.concat(
+          {json_.named(named.name), rules_.call(value_rule(named.schema, named.place))}));
+      optional.push_back(!named.required);
+    }
+    if (members_.others != nullptr) {
+      absl::StatusOr<ExprId> other = other_member();
+      if (!other.ok()) return other;
+      parts.push_back(json_.concat(
+          {*other, rules_.repeat(json_.concat({json_.comma(), *other}), 0, kUnlimited)}));
+      optional.push_back(true);
+    }
+    rules_.rule(rule).separate = members_.others != nullptr;
+    const bool is_empty = std::find(optional.begin(), optional.end(), false) == optional.end();
+    ExprId inside = rules_.separated(parts, optional, json_.comma());
+    if (context_.options.space == JsonSpace::kLines) {
+      // An object without members has one space inside only.
+      inside = json_.concat({inside, json_.space()});
+      if (is_empty) inside = rules_.optional(inside);
+    }
+    const ExprId body = braces(inside);
+    rules_.rule(rule).body = body;
+    return rules_.call(rule);
+  }
+
+ private:
+  RuleId value_rule(const json::value* schema, const std::string& place) {
+    static const json::value kTrue = true;
+    if (schema == nullptr || *schema == kTrue) return json_.any_value();
+    return context_.rule_for(*schema, place);
+  }
+
+  absl::StatusOr<ExprId> other_member() {
+    std::vector<std::string> names;
+    for (const ObjectMembers::Named& named : members_.named) names.push_back(named.name);
+    const Dfa* form = members_.others_form ? &*members_.others_form : nullptr;
+    absl::StatusOr<RuleId> key = json_.new_key(names, form);
+    if (!key.ok()) return key.status();
+    const RuleId value = value_rule(members_.others, members_.others_place);
+    return json_.concat({rules_.call(*key), json_.colon(), rules_.call(value)});
+  }
+
+  ExprId braces(ExprId inside) {
+    return json_.concat({rules_.literal("{"), json_.space(), inside, rules_.literal("}")});
+  }
+
+  const ObjectMembers& members_;
+  const std::string& name_;
+  const SchemaContext& context_;
+  RuleSet& rules_;
+  JsonRules& json_;
+};
+
+}  // namespace
+
+absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const std::string& name,
+                                             const SchemaContext& context) {
+  static const json::object kNone;
+  static const json::value kTrue = true;
+  ObjectMembers members;
+  const json::object* properties = &kNone;
+  const json::value* additional = find(schema, "additionalProperties");
+  if (const json::value* value = find(schema, "properties")) {
+    properties = value->if_object();
+    if (properties == nullptr) return invalid_argument("'properties' must be an object");
+  } else if (additional == nullptr) {
+    additional = &kTrue;
+  }
+  absl::StatusOr<std::vector<std::string>> required = required_names(schema);
+  if (!required.ok()) return required.status();
+  for (const auto& member : *properties) {
+    const std::string key(member.key().data(), member.key().size());
+    members.named.push_back({key, &member.value(), place_under(name, str_cat("properties/", key)),
+                             std::binary_search(required->begin(), required->end(), key)});
+  }
+  members.others_place = place_under(name, "additionalProperties");
+  for (const std::string& missing : *required) {
+    if (properties->contains(missing)) continue;
+    members.named.push_back({missing, additional, members.others_place, true});
+  }
+  if (additional != nullptr && *additional != json::value(false)) members.others = additional;
+  if (const json::value* names = find(schema, "propertyNames")) {
+    absl::Status status = restrict_names(*names, context, &members);
+    if (!status.ok()) return status;
+  }
+  absl::StatusOr<std::optional<uint32_t>> min = count_keyword(schema, "minProperties");
+  if (!min.ok()) return min.status();
+  absl::StatusOr<std::optional<uint32_t>> max = count_keyword(schema, "maxProperties");
+  if (!max.ok()) return max.status();
+  members.count = {(*min).value_or(0), (*max).value_or(kUnlimited)};
+  const size_t fewest = std::max<size_t>(required->size(), members.count.min);
+  members.is_impossible = members.is_impossible || fewest > members.count.max;
+  // What the names or the required members say already needs no count.
+  if (members.count.min <= required->size()) members.count.min = 0;
+  if (members.others == nullptr && members.count.max >= members.named.size()) {
+    members.count.max = kUnlimited;
+  }
+  return members;
+}
+
+ExprOr object_expression(const json::object& schema, const std::string& name,
+                         const SchemaContext& context) {
+  absl::StatusOr<ObjectMembers> members = object_members(schema, name, context);
+  if (!members.ok()) return members.status();
+  if (members->is_impossible) return context.rules->alternate({});
+  ObjectBuilder builder(*members, name, context);
+  const bool counts = members->count.min > 0 || members->count.max != kUnlimited;
+  const bool has_form = members->others != nullptr && members->others_form;
+  if (context.options.any_order || counts || has_form) return builder.in_any_order();
+  return builder.in_order();
+}
+
+}  // namespace deltaserve::grammar
