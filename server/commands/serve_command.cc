@@ -19,6 +19,7 @@
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
 #include "server/service/services.h"
+#include "server/tools/conventions.h"
 
 namespace deltaserve {
 namespace {
@@ -30,6 +31,7 @@ struct ServeOptions {
   GrpcServeOptions grpc;
   std::string name;
   std::string chat_template_file;
+  std::string tool_format{kRecognisedToolFormat};
   bool allow_chat_template = false;
   bool split_special_tokens = false;
   std::string api_key_file;
@@ -121,11 +123,12 @@ int serve(ServeOptions options) {
   if (const absl::Status status = read_files(&options, &keys); !status.ok()) return report(status);
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
-  const absl::StatusOr<ChatTemplates> templates =
+  absl::StatusOr<ChatTemplates> templates =
       load_chat_templates(loaded->folder.settings, options.chat_template_file);
   if (!templates.ok()) return report(templates.status());
   if (!templates->refusal.empty()) absl::FPrintF(stderr, "deltaserve: %s\n", templates->refusal);
   ServedModel served = served_model(*loaded, options.name, options.service.limits);
+  served.tool_format = options.tool_format;
   templates->give_to(&served);
   served.allow_request_template = options.allow_chat_template;
   served.split_special_tokens = options.split_special_tokens;
@@ -187,6 +190,15 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
       ->add_option("--chat-template", options->chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
       ->type_name("FILE");
+  std::vector<std::string> formats = tool_format_names();
+  formats.insert(formats.begin(), {std::string(kRecognisedToolFormat), std::string(kNoToolFormat)});
+  command
+      ->add_option("--tool-format", options->tool_format,
+                   "How the model writes tool calls: as its chat template shows (auto), in the "
+                   "format of that name, or not at all (none: answers are not searched for calls)")
+      ->check(CLI::IsMember(formats))
+      ->capture_default_str()
+      ->type_name("NAME");
   command->add_flag("--split-special-tokens", options->split_special_tokens,
                     "Read special tokens in text prompts (completions, tokenize) as text; in "
                     "messages of a chat they always are");

@@ -21,17 +21,19 @@ constexpr ParameterRule kPromptRules[] = {
     {"chat_template", ParameterSize::kNested},
     {"add_generation_prompt"},
     {"continue_final_message"},
+    {"tool_choice", ParameterSize::kNested},
+    {"parallel_tool_calls"},
+    {"reasoning_effort"},
+    {"include_reasoning"},
+    {"separate_reasoning"},
 };
 
 constexpr UnservedParameter kUnservedByChat[] = {
-    {"tool_choice", R"("none")", ParameterSize::kNested},  // answers are not parsed for calls
-    {"parallel_tool_calls"},
     {"functions", "null", ParameterSize::kNested},
     {"function_call", "null", ParameterSize::kNested},
     {"modalities", R"(["text"])"},
     {"audio"},
     {"prediction", "null", ParameterSize::kNested},
-    {"reasoning_effort"},
     {"service_tier", R"("auto")"},
     {"store", "false"},
     {"verbosity"},
@@ -68,6 +70,77 @@ void read_tools(FieldReader& fields, json::object& body, ChatPrompt* out) {
   if (!tools.get_array().empty()) out->tools = std::move(tools);
 }
 
+// Reads the name in {"type": "function", "function": {"name": ..}}.
+void read_choice_of_function(FieldReader& fields, const json::value& value, std::string_view place,
+                             ToolChoice* out) {
+  const json::value* function =
+      value.is_object() && value.get_object().contains("type") && value.at("type") == "function"
+          ? value.get_object().if_contains("function")
+          : nullptr;
+  const json::value* name = function != nullptr && function->is_object()
+                                ? function->get_object().if_contains("name")
+                                : nullptr;
+  if (name == nullptr || !name->is_string()) {
+    return fields.fail("tool_choice", str_cat(place,
+                                              " must be {\"type\": \"function\", \"function\": "
+                                              "{\"name\": a function's name}}"));
+  }
+  out->names.emplace_back(view(name->get_string()));
+}
+
+// Reads {"type": "allowed_tools", "allowed_tools": {"mode": .., "tools": [..]}}.
+void read_allowed_tools(FieldReader& fields, const json::object& choice, ToolChoice* out) {
+  const json::value* allowed = choice.if_contains("allowed_tools");
+  const json::object* members =
+      allowed != nullptr && allowed->is_object() ? &allowed->get_object() : nullptr;
+  const json::value* mode = members != nullptr ? members->if_contains("mode") : nullptr;
+  const json::value* tools = members != nullptr ? members->if_contains("tools") : nullptr;
+  if (mode == nullptr || (*mode != "auto" && *mode != "required")) {
+    return fields.fail("tool_choice", ".allowed_tools.mode must be \"auto\" or \"required\"");
+  }
+  if (tools == nullptr || !tools->is_array() || tools->get_array().empty()) {
+    return fields.fail("tool_choice", ".allowed_tools.tools must be a list of tools");
+  }
+  out->mode = *mode == "auto" ? ToolChoice::Mode::kAuto : ToolChoice::Mode::kRequired;
+  for (size_t i = 0; i < tools->get_array().size(); ++i) {
+    const std::string place = str_cat(".allowed_tools.tools[", i, "]");
+    read_choice_of_function(fields, tools->get_array()[i], place, out);
+  }
+}
+
+void read_tool_choice(FieldReader& fields, ToolChoice* out) {
+  const json::value* choice = fields.find("tool_choice");
+  if (choice == nullptr || *choice == "auto") return;
+  if (*choice == "none") {
+    out->mode = ToolChoice::Mode::kNone;
+  } else if (*choice == "required") {
+    out->mode = ToolChoice::Mode::kRequired;
+  } else if (!choice->is_object()) {
+    fields.fail("tool_choice",
+                "must be \"auto\", \"none\", \"required\" or an object that names a function");
+  } else if (const json::value* type = choice->get_object().if_contains("type");
+             type != nullptr && *type == "allowed_tools") {
+    read_allowed_tools(fields, choice->get_object(), out);
+  } else {
+    out->mode = ToolChoice::Mode::kNamed;
+    read_choice_of_function(fields, *choice, "", out);
+  }
+}
+
+// Reads what decides how the answer is read.
+void read_answer_options(FieldReader& fields, ChatPrompt* out) {
+  read_tool_choice(fields, &out->tool_choice);
+  const auto read = [&](std::string_view name, bool* option) {
+    std::optional<bool> given;
+    fields.boolean(name, &given);
+    *option = given.value_or(*option);
+  };
+  read("parallel_tool_calls", &out->parallel_tool_calls);
+  read("include_reasoning", &out->include_reasoning);
+  read("separate_reasoning", &out->separate_reasoning);
+  fields.string("reasoning_effort", &out->reasoning_effort);
+}
+
 }  // namespace
 
 std::span<const ParameterRule> chat_prompt_rules() {
@@ -83,6 +156,7 @@ void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) 
   normalize_messages(fields, &out->messages, &out->marks);
   read_tools(fields, body, out);
   read_variables(fields, body, out);
+  read_answer_options(fields, out);
   fields.string("chat_template", &out->chat_template);
   fields.boolean("continue_final_message", &out->continue_final_message);
   fields.boolean("add_generation_prompt", &out->add_generation_prompt);

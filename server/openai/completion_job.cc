@@ -23,16 +23,22 @@ int64_t unix_seconds() {
 // One answer. What is pending was taken from the generation and not yet sent.
 struct CompletionJob::Choice {
   int index = 0;
-  std::string text;                           // pending
+  std::vector<AnswerDelta> deltas;            // pending
   std::unique_ptr<LogprobsBuilder> logprobs;  // pending
   std::string token_ids;                      // pending
   std::string prompt_token_ids;               // pending until the first part
   FinishReason finish = FinishReason::kNone;
+  bool stopped_for_calls = false;
   std::string stop_reason;  // JSON
   bool opened = false;      // its first chunk was sent
   bool closed = false;      // its last chunk was sent
 
-  bool has_pending() const { return !text.empty() || !logprobs->empty() || !token_ids.empty(); }
+  bool has_pending() const { return !deltas.empty() || !logprobs->empty() || !token_ids.empty(); }
+};
+
+struct CompletionJob::PartStorage {
+  std::vector<AnswerDelta> deltas;
+  std::vector<std::string> texts;
 };
 
 CompletionJob::CompletionJob(Services& services, const AnswerFormat& format,
@@ -82,20 +88,23 @@ std::optional<ApiError> CompletionJob::open_choices() {
 
 std::optional<ApiError> CompletionJob::echo_prompt(Choice* choice, size_t prompt) {
   const std::vector<int32_t>& ids = generation_.prompts()[prompt];
+  std::string echoed;
   if (!generation_.texts().empty()) {
-    choice->text = generation_.texts()[prompt];
+    echoed = generation_.texts()[prompt];
   } else if (model_.tokenizer != nullptr) {
     absl::StatusOr<std::string> text = model_.tokenizer->decode(ids, SpecialTokens::kSkip);
     if (!text.ok()) return api_error_from(text.status(), "prompt");
-    choice->text = *std::move(text);
+    echoed = *std::move(text);
   }
+  const size_t echoed_bytes = echoed.size();
+  append_delta({AnswerDelta::Kind::kContent, std::move(echoed)}, &choice->deltas);
   if (generation_.parameters().generate.prompt_logprobs < 0) return std::nullopt;
   auto logprobs = std::make_unique<CompletionLogprobs>();
   if (model_.tokenizer != nullptr) {
     // A tokenizer may put a space in front of a text. Offsets are those of the text.
     size_t bytes = 0;
     for (const int32_t id : ids) bytes += model_.tokenizer->vocabulary().bytes(id).size();
-    if (bytes > choice->text.size()) logprobs->set_skip(1);
+    if (bytes > echoed_bytes) logprobs->set_skip(1);
   }
   TokenLogprob first;
   first.token = ids.front();
@@ -107,7 +116,7 @@ std::optional<ApiError> CompletionJob::echo_prompt(Choice* choice, size_t prompt
 void CompletionJob::absorb(Generation::Part part) {
   Choice& choice = choices_[part.choice];
   const TokenUpdate& update = part.update;
-  choice.text.append(update.text);
+  for (AnswerDelta& delta : part.deltas) append_delta(std::move(delta), &choice.deltas);
   for (const TokenLogprob& token : update.prompt_logprobs) {
     choice.logprobs->add(model_, token, /*known=*/true);
   }
@@ -118,6 +127,7 @@ void CompletionJob::absorb(Generation::Part part) {
     append_json_ids(&choice.token_ids, update.tokens);
   }
   choice.finish = update.finish;
+  choice.stopped_for_calls = part.stopped_for_calls;
   if (!update.stop_string.empty()) {
     append_json_string(&choice.stop_reason, update.stop_string);
   } else if (update.stop_token >= 0) {
@@ -145,16 +155,17 @@ CompletionJob::State CompletionJob::poll(std::string* out) {
 }
 
 // Takes the pending part of a choice, which is empty afterwards. The views point into `storage`.
-ChoicePart CompletionJob::take_part(Choice* choice, std::vector<std::string>* storage) {
-  storage->clear();
-  storage->reserve(4);
+ChoicePart CompletionJob::take_part(Choice* choice, PartStorage* storage) {
+  storage->texts.clear();
+  storage->texts.reserve(3);
   const auto keep = [&](std::string text) -> std::string_view {
-    storage->push_back(std::move(text));
-    return storage->back();
+    storage->texts.push_back(std::move(text));
+    return storage->texts.back();
   };
   ChoicePart part;
   part.index = choice->index;
-  part.text = keep(std::exchange(choice->text, {}));
+  storage->deltas = std::exchange(choice->deltas, {});
+  part.deltas = storage->deltas;
   const bool wanted = generation_.parameters().generate.logprobs >= 0;
   if (wanted && !(streaming() && choice->logprobs->empty())) {
     part.logprobs = keep(choice->logprobs->take());
@@ -166,6 +177,7 @@ ChoicePart CompletionJob::take_part(Choice* choice, std::vector<std::string>* st
     }
   }
   part.finish = choice->finish;
+  part.stopped_for_calls = choice->stopped_for_calls;
   part.stop_reason = choice->stop_reason;
   return part;
 }
@@ -178,7 +190,7 @@ void CompletionJob::append_events(Choice* choice, std::string* out) {
   if (choice->closed || (part.empty && !ended)) return;
   choice->closed = ended;
   part.first = !std::exchange(choice->opened, true);
-  std::vector<std::string> storage;
+  PartStorage storage;
   part.content = take_part(choice, &storage);
   for (const std::string& json : format_.chunks(part)) append_chunk(json, out);
 }
@@ -206,7 +218,7 @@ void CompletionJob::append_last_events(std::string* out) {
 
 void CompletionJob::append_reply(std::string* out) {
   out->append(prefix_);
-  std::vector<std::string> storage;
+  PartStorage storage;
   for (Choice& choice : choices_) {
     if (choice.index > 0) out->push_back(',');
     format_.append_choice(out, take_part(&choice, &storage));

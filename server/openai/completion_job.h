@@ -41,13 +41,14 @@ class CompletionJob {
 
  private:
   struct Choice;
+  struct PartStorage;  // what a ChoicePart refers to
 
   CompletionJob(Services& services, const AnswerFormat& format, GenerationRequest request,
                 Arrival arrival);
   std::optional<ApiError> open_choices();
   std::optional<ApiError> echo_prompt(Choice* choice, size_t prompt);
   void absorb(Generation::Part part);
-  ChoicePart take_part(Choice* choice, std::vector<std::string>* storage);
+  ChoicePart take_part(Choice* choice, PartStorage* storage);
   void append_events(Choice* choice, std::string* out);
   void append_chunk(std::string_view choice, std::string* out);
   void append_reply(std::string* out);

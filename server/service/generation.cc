@@ -64,6 +64,7 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
   begin_conversation();
   std::vector<std::string>().swap(request_.text_prompts);
   std::vector<std::vector<int32_t>> prompts = std::move(encoded_.ids);
+  const std::shared_ptr<const AnswerRules> answer_rules = std::move(encoded_.answer_rules);
   encoded_ = {};
   choices_.reserve(prompts.size() * static_cast<size_t>(parameters.n));
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -88,6 +89,9 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
     }
     choices_[first].prompt_tokens = prompt_tokens;
   }
+  if (answer_rules != nullptr) {
+    for (Choice& choice : choices_) choice.parser = std::make_unique<AnswerParser>(answer_rules);
+  }
   running_ = choices_.size();
   parameters.generate.constraint.reset();
   return std::nullopt;
@@ -103,8 +107,9 @@ std::optional<Generation::Part> Generation::next() {
     if (!update) continue;
     follow(*update, &choice);
     if (error_) return std::nullopt;
-    if (running_ == 0) offer_read_ahead();
     part.update = *std::move(update);
+    parse(&choice, &part);
+    if (running_ == 0) offer_read_ahead();
     return part;
   }
   return std::nullopt;
@@ -116,7 +121,6 @@ void Generation::follow(const TokenUpdate& update, Choice* choice) {
   choice->queue_seconds = update.queue_seconds;
   choice->reused_tokens = std::max(choice->reused_tokens, update.prompt_tokens_reused);
   if (conversation_) {
-    conversation_->answer.append(update.text);
     std::vector<int32_t>& tokens = conversation_->answer_tokens;
     tokens.insert(tokens.end(), update.tokens.begin(), update.tokens.end());
   }
@@ -124,6 +128,21 @@ void Generation::follow(const TokenUpdate& update, Choice* choice) {
   choice->ended = true;
   --running_;
   error_ = error_of(update.finish);
+}
+
+void Generation::parse(Choice* choice, Part* part) {
+  const TokenUpdate& update = part->update;
+  if (choice->parser == nullptr) {
+    append_delta({AnswerDelta::Kind::kContent, update.text}, &part->deltas);
+  } else {
+    choice->parser->append(update.text, update.controls, &part->deltas);
+    if (update.finish != FinishReason::kNone) {
+      choice->parser->finish(update.finish == FinishReason::kLength, &part->deltas);
+    }
+    part->stopped_for_calls =
+        update.finish == FinishReason::kStop && choice->parser->finishes_for_calls();
+  }
+  if (conversation_) conversation_->answer.add(part->deltas);
 }
 
 // Keeps the prompt of a request whose answer may be followed by a prompt that begins with both. A

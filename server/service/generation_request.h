@@ -48,6 +48,7 @@ struct EncodedPrompts {
   // A chat has one prompt, and these. There are no marks where the server keeps no snapshots.
   std::vector<PrefixMark> marks;
   std::unique_ptr<ChatRenderer> chat;
+  std::shared_ptr<const AnswerRules> answer_rules;  // null: all of an answer is content
 };
 
 // Turns the prompts into token ids: texts are encoded with BOS in front if the model wants it, ids

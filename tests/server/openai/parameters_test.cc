@@ -144,15 +144,17 @@ TEST(Parameters, WhatIsNotServedIsRefusedByName) {
     EXPECT_FALSE(outcome.accepted) << members;
     EXPECT_NE(std::string(members).find("\"" + outcome.param + "\""), std::string::npos);
   }
-  const char* const kChat[] = {R"("tool_choice":"auto")",
+  const char* const kChat[] = {R"("tool_choice":"any")",
+                               R"("tool_choice":"required")",
                                R"("tool_choice":{"type":"function","function":{"name":"f"}})",
-                               R"("parallel_tool_calls":true)",
+                               R"("parallel_tool_calls":1)",
                                R"("functions":[])",
                                R"("function_call":"none")",
                                R"("modalities":["text","audio"])",
                                R"("audio":{})",
                                R"("prediction":{"type":"content","content":"x"})",
-                               R"("reasoning_effort":"low")",
+                               R"("reasoning_effort":"much")",
+                               R"("include_reasoning":"no")",
                                R"("service_tier":"flex")",
                                R"("store":true)",
                                R"("verbosity":"low")",
@@ -165,8 +167,10 @@ TEST(Parameters, WhatIsNotServedIsRefusedByName) {
     EXPECT_EQ(outcome.status, 400) << members;
     EXPECT_NE(std::string(members).find("\"" + outcome.param + "\""), std::string::npos);
   }
-  for (const char* neutral : {R"("tool_choice":"none")", R"("modalities":["text"])",
-                              R"("service_tier":"auto")", R"("store":false)", R"("audio":null)"}) {
+  for (const char* neutral :
+       {R"("tool_choice":"none")", R"("tool_choice":"auto")", R"("parallel_tool_calls":true)",
+        R"("reasoning_effort":"medium")", R"("modalities":["text"])", R"("service_tier":"auto")",
+        R"("store":false)", R"("audio":null)"}) {
     EXPECT_TRUE(chat_with(neutral).accepted) << neutral;
   }
 }
