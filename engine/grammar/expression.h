@@ -64,9 +64,9 @@ struct Rule {
   // Is true if the rule must not be expanded in place: it has many callers, or it owns the keys
   // read.
   bool separate = false;
-  // Is true if the text from the first '"' on is a key of the calling rule's object: it may not
-  // occur twice in one call of that rule, which must be `separate`. The text after '"' can always
-  // go on.
+  // Is true if the text is a key of the calling rule's object: it may not occur twice in one call
+  // of that rule, which must be `separate`. If it has `members`, only so many keys may be possible;
+  // otherwise a key that has begun must be able to go on without end.
   bool unique_key = false;
   // A rule with one of the next two must be `separate`, and the text behind its last mark must not
   // be empty: it is there that minimums are checked.

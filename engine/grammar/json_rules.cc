@@ -12,7 +12,7 @@ constexpr std::string_view kCharacter =
     R"re([^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u(?:[0-9A-CEFa-cef][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}|[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))re";
 
 // The indentation of lines is bounded so that even a poor model comes to an end.
-constexpr std::string_view kSpace = "(?: |\\r?\\n(?: {0,32}|\\t{1,8}))?";
+constexpr std::string_view kSpace = "(?: {1,2}|\\r?\\n(?: {0,32}|\\t{1,8}))?";
 
 }  // namespace
 
@@ -36,7 +36,8 @@ ExprId JsonRules::comma() {
 }
 
 ExprId JsonRules::colon() {
-  return concat({rules_->literal(":"), rules_->optional(rules_->literal(" "))});
+  const uint32_t most = space_ == JsonSpace::kLines ? 2 : 1;
+  return concat({rules_->literal(":"), rules_->repeat(rules_->literal(" "), 0, most)});
 }
 
 ExprId JsonRules::boolean() {

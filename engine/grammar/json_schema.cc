@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/grammar/argument_rules.h"
 #include "engine/grammar/json_rules.h"
 #include "engine/grammar/limits.h"
 #include "engine/grammar/schema_arrays.h"
@@ -42,6 +43,19 @@ class SchemaCompiler {
 
   absl::StatusOr<RuleId> compile() {
     const RuleId root = rule_for(root_, "#");
+    if (absl::Status status = compile_places(); !status.ok()) return status;
+    return root;
+  }
+
+  ExprOr compile_arguments(const ArgumentSyntax& syntax) {
+    ExprOr arguments = arguments_expression(root_, syntax, context_);
+    if (!arguments.ok()) return prefixed("#", arguments.status());
+    if (absl::Status status = compile_places(); !status.ok()) return status;
+    return arguments;
+  }
+
+ private:
+  absl::Status compile_places() {
     for (size_t i = 0; i < queue_.size(); ++i) {
       const Place place = queue_[i];
       ExprOr body = body_of(*place.schema, place.name);
@@ -50,10 +64,9 @@ class SchemaCompiler {
       if (absl::Status status = rules_->status(); !status.ok()) return status;
       rules_->rule(place.rule).body = *body;
     }
-    return root;
+    return absl::OkStatus();
   }
 
- private:
   struct Place {
     const json::value* schema;
     std::string name;
@@ -375,6 +388,12 @@ absl::StatusOr<RuleId> add_schema_rules(const json::value& schema, const SchemaO
                                         RuleSet* rules) {
   if (absl::Status status = check_schema_size(schema); !status.ok()) return status;
   return SchemaCompiler(schema, options, rules).compile();
+}
+
+ExprOr add_argument_rules(const json::value& schema, const ArgumentSyntax& syntax,
+                          const SchemaOptions& options, RuleSet* rules) {
+  if (absl::Status status = check_schema_size(schema); !status.ok()) return status;
+  return SchemaCompiler(schema, options, rules).compile_arguments(syntax);
 }
 
 }  // namespace deltaserve::grammar

@@ -21,6 +21,7 @@
 #include <boost/json/value.hpp>
 
 #include "absl/status/statusor.h"
+#include "engine/grammar/argument_syntax.h"
 #include "engine/grammar/expression.h"
 #include "engine/grammar/schema_options.h"
 
@@ -30,5 +31,11 @@ namespace deltaserve::grammar {
 // (a JSON pointer) and the keyword.
 absl::StatusOr<RuleId> add_schema_rules(const boost::json::value& schema,
                                         const SchemaOptions& options, RuleSet* rules);
+
+// Adds the rules of the arguments that `schema`, an object's, permits, and returns an expression
+// for them and the end. INVALID_ARGUMENT as above, also if a name cannot be written so.
+absl::StatusOr<ExprId> add_argument_rules(const boost::json::value& schema,
+                                          const ArgumentSyntax& syntax,
+                                          const SchemaOptions& options, RuleSet* rules);
 
 }  // namespace deltaserve::grammar

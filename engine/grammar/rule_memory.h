@@ -12,10 +12,10 @@
 
 namespace deltaserve::grammar {
 
-// Returns the hash of a key by one more byte (FNV-1a). 0 is that of a key whose '"' has not come.
+// Returns the hash of a key by one more byte (FNV-1a). 0 is that of a key of which nothing was
+// read.
 inline uint64_t key_hash(uint64_t hash, uint8_t byte) {
-  if (hash == 0) return byte == '"' ? 14695981039346656037u : 0;
-  hash = (hash ^ byte) * 1099511628211u;
+  hash = ((hash == 0 ? 14695981039346656037u : hash) ^ byte) * 1099511628211u;
   return hash == 0 ? 1 : hash;
 }
 

@@ -70,97 +70,39 @@ absl::Status restrict_names(const json::value& names, const SchemaContext& conte
   return absl::OkStatus();
 }
 
-class ObjectBuilder {
+// Writes members as JSON does.
+class JsonMembers {
  public:
-  ObjectBuilder(const ObjectMembers& members, const std::string& name, const SchemaContext& context)
-      : members_(members),
-        name_(name),
-        context_(context),
-        rules_(*context.rules),
-        json_(*context.json) {}
+  JsonMembers(const ObjectMembers& members, bool any_order, const SchemaContext& context)
+      : members_(members), any_order_(any_order), context_(context), json_(*context.json) {}
 
-  // Keys are unique within one call, so the object is a rule of its own.
-  ExprOr in_any_order() {
-    const RuleId rule = rules_.add_rule(name_);
-    Members remembered{.count = members_.count};
-    std::vector<ExprId> choices;
-    for (const ObjectMembers::Named& named : members_.named) {
-      remembered.required.push_back(named.required);
-      const RuleId value = value_rule(named.schema, named.place);
-      // The automaton of the object would otherwise have the states of all its values.
-      rules_.rule(value).separate = true;
-      const auto mark = static_cast<uint32_t>(remembered.required.size());
-      choices.push_back(json_.concat({rules_.literal(json_quoted(named.name)), rules_.mark(mark),
-                                      json_.colon(), rules_.call(value)}));
-    }
-    if (members_.others != nullptr) {
-      absl::StatusOr<ExprId> other = other_member();
-      if (!other.ok()) return other;
-      choices.push_back(*other);
-    }
-    const ExprId one = rules_.alternate(choices);
-    const ExprId more = rules_.repeat(json_.concat({json_.comma(), one}), 0, kUnlimited);
-    const ExprId body = braces(rules_.optional(json_.concat({one, more, json_.space()})));
-    rules_.rule(rule).separate = true;
-    rules_.rule(rule).members = std::move(remembered);
-    rules_.rule(rule).body = body;
-    return rules_.call(rule);
+  ExprOr named(const ObjectMembers::Named& member) const {
+    const RuleId value = value_rule(member.schema, member.place);
+    // The automaton of the object would otherwise have the states of all its values.
+    if (any_order_) context_.rules->rule(value).separate = true;
+    return json_.concat({json_.colon(), context_.rules->call(value)});
   }
 
-  ExprOr in_order() {
-    const RuleId rule = rules_.add_rule(name_);
-    std::vector<ExprId> parts;
-    std::vector<bool> optional;
-    for (const ObjectMembers::Named& named : members_.named) {
-      parts.push_back(json_.concat(
-          {json_.named(named.name), rules_.call(value_rule(named.schema, named.place))}));
-      optional.push_back(!named.required);
-    }
-    if (members_.others != nullptr) {
-      absl::StatusOr<ExprId> other = other_member();
-      if (!other.ok()) return other;
-      parts.push_back(json_.concat(
-          {*other, rules_.repeat(json_.concat({json_.comma(), *other}), 0, kUnlimited)}));
-      optional.push_back(true);
-    }
-    rules_.rule(rule).separate = members_.others != nullptr;
-    const bool is_empty = std::find(optional.begin(), optional.end(), false) == optional.end();
-    ExprId inside = rules_.separated(parts, optional, json_.comma());
-    if (context_.options.space == JsonSpace::kLines) {
-      // An object without members has one space inside only.
-      inside = json_.concat({inside, json_.space()});
-      if (is_empty) inside = rules_.optional(inside);
-    }
-    const ExprId body = braces(inside);
-    rules_.rule(rule).body = body;
-    return rules_.call(rule);
-  }
-
- private:
-  RuleId value_rule(const json::value* schema, const std::string& place) {
-    static const json::value kTrue = true;
-    if (schema == nullptr || *schema == kTrue) return json_.any_value();
-    return context_.rule_for(*schema, place);
-  }
-
-  absl::StatusOr<ExprId> other_member() {
+  ExprOr other() const {
     std::vector<std::string> names;
     for (const ObjectMembers::Named& named : members_.named) names.push_back(named.name);
     const Dfa* form = members_.others_form ? &*members_.others_form : nullptr;
     absl::StatusOr<RuleId> key = json_.new_key(names, form);
     if (!key.ok()) return key.status();
     const RuleId value = value_rule(members_.others, members_.others_place);
-    return json_.concat({rules_.call(*key), json_.colon(), rules_.call(value)});
+    return json_.concat({context_.rules->call(*key), json_.colon(), context_.rules->call(value)});
   }
 
-  ExprId braces(ExprId inside) {
-    return json_.concat({rules_.literal("{"), json_.space(), inside, rules_.literal("}")});
+ private:
+  RuleId value_rule(const json::value* schema, const std::string& place) const {
+    static const json::value kTrue = true;
+    if (schema == nullptr || *schema == kTrue) return json_.any_value();
+    return context_.rule_for(*schema, place);
   }
 
   const ObjectMembers& members_;
-  const std::string& name_;
+  const bool any_order_;
   const SchemaContext& context_;
-  RuleSet& rules_;
   JsonRules& json_;
 };
 
@@ -211,16 +153,73 @@ absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const s
   return members;
 }
 
+ExprOr members_expression(const ObjectMembers& members, const MemberSyntax& syntax, bool any_order,
+                          const std::string& name, RuleSet* rules) {
+  const auto joined = [&](std::initializer_list<ExprId> parts) {
+    return rules->concat(std::vector<ExprId>(parts));
+  };
+  // What a call of this rule has read is remembered, so it is a rule of its own.
+  const RuleId rule = rules->add_rule(name);
+  std::vector<ExprId> parts;
+  std::vector<bool> optional;
+  std::vector<bool> required;
+  for (const ObjectMembers::Named& member : members.named) {
+    ExprOr key = syntax.key(member.name);
+    if (!key.ok()) return key;
+    ExprOr value = syntax.value(member);
+    if (!value.ok()) return value;
+    required.push_back(member.required);
+    optional.push_back(!member.required);
+    const auto mark = static_cast<uint32_t>(required.size());
+    parts.push_back(any_order ? joined({*key, rules->mark(mark), *value}) : joined({*key, *value}));
+  }
+  if (members.others != nullptr) {
+    ExprOr other = syntax.other();
+    if (!other.ok()) return other;
+    parts.push_back(*other);
+    if (!any_order) {
+      const ExprId more = rules->repeat(joined({syntax.separator, *other}), 0, kUnlimited);
+      parts.back() = joined({*other, more});
+    }
+    optional.push_back(true);
+  }
+  ExprId all = 0;
+  if (any_order) {
+    const ExprId one = rules->alternate(parts);
+    const ExprId more = rules->repeat(joined({syntax.separator, one}), 0, kUnlimited);
+    all = joined({one, more, syntax.space});
+    rules->rule(rule).members = Members{.required = std::move(required), .count = members.count};
+  } else {
+    all = joined({rules->separated(parts, optional, syntax.separator), syntax.space});
+  }
+  const bool may_be_empty = std::find(optional.begin(), optional.end(), false) == optional.end();
+  rules->rule(rule).separate = any_order || members.others != nullptr;
+  const ExprId body = joined({may_be_empty ? rules->optional(all) : all, syntax.end});
+  rules->rule(rule).body = body;
+  return rules->call(rule);
+}
+
 ExprOr object_expression(const json::object& schema, const std::string& name,
                          const SchemaContext& context) {
   absl::StatusOr<ObjectMembers> members = object_members(schema, name, context);
   if (!members.ok()) return members.status();
   if (members->is_impossible) return context.rules->alternate({});
-  ObjectBuilder builder(*members, name, context);
   const bool counts = members->count.min > 0 || members->count.max != kUnlimited;
   const bool has_form = members->others != nullptr && members->others_form;
-  if (context.options.any_order || counts || has_form) return builder.in_any_order();
-  return builder.in_order();
+  const bool any_order = context.options.any_order || counts || has_form;
+  RuleSet& rules = *context.rules;
+  JsonRules& json = *context.json;
+  const JsonMembers in_json(*members, any_order, context);
+  MemberSyntax syntax;
+  syntax.key = [&](const std::string& key) -> ExprOr { return rules.literal(json_quoted(key)); };
+  syntax.value = [&](const ObjectMembers::Named& member) { return in_json.named(member); };
+  syntax.other = [&] { return in_json.other(); };
+  syntax.separator = json.comma();
+  syntax.space = json.space();
+  syntax.end = rules.literal("}");
+  ExprOr all = members_expression(*members, syntax, any_order, name, &rules);
+  if (!all.ok()) return all;
+  return json.concat({rules.literal("{"), json.space(), *all});
 }
 
 }  // namespace deltaserve::grammar

@@ -8,9 +8,9 @@
 
 namespace deltaserve::grammar {
 
-// A state and the frames under it. In a unique key, `note` is the hash of the key so far (0: its
-// '"' has not come); in a rule that counts it is the count (rule_memory.h); elsewhere it is the
-// list of the keys and members that this call of the rule has read.
+// A state and the frames under it. In a unique key, `note` is the hash of the key so far; in a rule
+// that counts it is the count (rule_memory.h); elsewhere it is the list of the keys and members
+// that this call of the rule has read.
 struct Stack {
   StateId state;
   uint32_t parent;  // a frame

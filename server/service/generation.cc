@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "models/base/text.h"
 #include "server/base/random.h"
 #include "server/service/structured_output.h"
@@ -39,10 +40,13 @@ std::optional<ApiError> Generation::encode() {
 
 std::optional<ApiError> Generation::make_constraint() {
   const std::optional<StructuredOutput>& output = request_.parameters.structured;
-  if (!output) return std::nullopt;
   absl::StatusOr<std::unique_ptr<TokenConstraint>> constraint =
-      make_constraint_for(*output, services_.model);
-  if (!constraint.ok()) return api_error_from(constraint.status(), output->param);
+      make_constraint_for(output ? &*output : nullptr, encoded_.demand.get(), services_.model);
+  if (!constraint.ok()) {
+    const absl::string_view message = constraint.status().message();
+    const bool of_tools = !output || absl::StartsWith(message, "tools");
+    return api_error_from(constraint.status(), of_tools ? "tools" : output->param);
+  }
   request_.parameters.generate.constraint = *std::move(constraint);
   return std::nullopt;
 }

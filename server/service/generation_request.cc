@@ -44,6 +44,9 @@ std::optional<ApiError> encode_messages(const ServedModel& model, const ServerLi
   }
   prompts->ids.push_back(*std::move(ids));
   prompts->answer_rules = (*chat)->answer_rules(*parts);
+  if (prompts->answer_rules != nullptr) {
+    prompts->demand = (*chat)->answer_demand(*prompts->answer_rules);
+  }
   prompts->chat = *std::move(chat);
   return std::nullopt;
 }
@@ -88,8 +91,6 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     ChatPrompt chat = *std::move(request->chat);
     request->chat.reset();
     if (auto error = encode_messages(model, limits, std::move(chat), prompts)) return error;
-    // A constraint binds the answer from its first token on, so that there is no markup.
-    if (request->parameters.structured) prompts->answer_rules = nullptr;
     return check_logprob_entries(*request, limits, prompts->ids);
   }
   const std::string name(request->text_name);

@@ -49,6 +49,7 @@ struct EncodedPrompts {
   std::vector<PrefixMark> marks;
   std::unique_ptr<ChatRenderer> chat;
   std::shared_ptr<const AnswerRules> answer_rules;  // null: all of an answer is content
+  std::shared_ptr<const AnswerDemand> demand;       // null: nothing
 };
 
 // Turns the prompts into token ids: texts are encoded with BOS in front if the model wants it, ids
