@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "models/base/text.h"
 #include "server/base/random.h"
 #include "server/service/structured_output.h"
@@ -42,15 +43,19 @@ std::optional<ApiError> Generation::encode() {
 
 bool Generation::must_compile() const {
   const std::optional<StructuredOutput>& output = request_.parameters.structured;
-  return output && deltaserve::must_compile(*output, services_.model);
+  return deltaserve::must_compile(output ? &*output : nullptr, encoded_.demand.get(),
+                                  services_.model);
 }
 
 std::optional<ApiError> Generation::make_constraint() {
   const std::optional<StructuredOutput>& output = request_.parameters.structured;
-  if (!output) return std::nullopt;
   absl::StatusOr<std::unique_ptr<TokenConstraint>> constraint =
-      make_constraint_for(*output, services_.model);
-  if (!constraint.ok()) return api_error_from(constraint.status(), output->param);
+      make_constraint_for(output ? &*output : nullptr, encoded_.demand.get(), services_.model);
+  if (!constraint.ok()) {
+    const absl::string_view message = constraint.status().message();
+    const bool of_tools = !output || absl::StartsWith(message, "tools");
+    return api_error_from(constraint.status(), of_tools ? "tools" : output->param);
+  }
   request_.parameters.generate.constraint = *std::move(constraint);
   return std::nullopt;
 }
