@@ -108,8 +108,15 @@ class AnswerGrammar {
 
   ExprId between_free_text(ExprId calls) {
     const ExprId text = text_without(begins_);
-    if (demand_.only_one) return joined({text, rules_.optional(calls)});
-    return joined({text, rules_.repeat(joined({calls, text}), 0, grammar::kUnlimited)});
+    const ExprId more = demand_.only_one
+                            ? rules_.optional(calls)
+                            : rules_.repeat(joined({calls, text}), 0, grammar::kUnlimited);
+    const ExprId bound = joined({text, more});
+    if (format().syntax != CallSyntax::kBareJson) return bound;
+    // Nothing but its shape marks an object as a call, so an answer that begins otherwise may speak
+    // of such objects.
+    const ExprId other = regex("[ \\t\\r\\n]*[^{ \\t\\r\\n]");
+    return any_of({bound, joined({other, text_without({format().call_begin})})});
   }
 
   // Puts calls or the content behind the reasoning, if there may be some. A call may also begin in
