@@ -108,15 +108,8 @@ class AnswerGrammar {
 
   ExprId between_free_text(ExprId calls) {
     const ExprId text = text_without(begins_);
-    const ExprId more = demand_.only_one
-                            ? rules_.optional(calls)
-                            : rules_.repeat(joined({calls, text}), 0, grammar::kUnlimited);
-    const ExprId bound = joined({text, more});
-    if (format().syntax != CallSyntax::kBareJson) return bound;
-    // Nothing but its shape marks an object as a call, so an answer that begins otherwise may speak
-    // of such objects.
-    const ExprId other = regex("[ \\t\\r\\n]*[^{ \\t\\r\\n]");
-    return any_of({bound, joined({other, text_without({format().call_begin})})});
+    if (demand_.only_one) return joined({text, rules_.optional(calls)});
+    return joined({text, rules_.repeat(joined({calls, text}), 0, grammar::kUnlimited)});
   }
 
   // Puts calls or the content behind the reasoning, if there may be some. A call may also begin in
@@ -257,7 +250,29 @@ class AnswerGrammar {
     return rules_.alternate(choices);
   }
 
-  // The text of an object that names a tool marks its call, in the spellings that models have.
+  // Returns the texts up to the arguments with which models begin a call of a tool.
+  static Markers spelled_begins(const std::string& name) {
+    struct Spelling {
+      std::string_view open;
+      std::string_view space;  // before keys but the first
+      std::string_view behind_colon;
+    };
+    static constexpr Spelling kSpellings[] = {{"{", "", ""},
+                                              {"{", " ", " "},
+                                              {"{\n  ", "\n  ", " "},
+                                              {"{\n    ", "\n    ", " "},
+                                              {"{\"type\": \"function\", ", " ", " "}};
+    Markers begins;
+    for (const Spelling& s : kSpellings) {
+      for (const char* key : {"parameters", "arguments"}) {
+        begins.push_back(str_cat(s.open, "\"name\":", s.behind_colon, grammar::json_quoted(name),
+                                 ",", s.space, grammar::json_quoted(key), ":", s.behind_colon));
+      }
+    }
+    return begins;
+  }
+
+  // The text of an object that names a tool marks its call.
   ExprOr bare_json() {
     ExprOr call = json_call();
     if (!call.ok()) return call;
@@ -266,15 +281,11 @@ class AnswerGrammar {
     if (demand_.must_call) return several;
     begins_ = {format().call_begin};
     ExprOr bare = for_each_tool([&](size_t tool) -> ExprOr {
-      ExprOr rest = behind_name(tool);
-      if (!rest.ok()) return rest;
-      Markers spellings;
-      for (const char* begin : {"{\"name\":", "{\"name\": ", "{\"type\": \"function\", \"name\": ",
-                                "{\n  \"name\": ", "{\n    \"name\": "}) {
-        spellings.push_back(begin + grammar::json_quoted(tools_[tool].name));
-      }
+      ExprOr written = arguments(tool);
+      if (!written.ok()) return written;
+      const Markers spellings = spelled_begins(tools_[tool].name);
       begins_.insert(begins_.end(), spellings.begin(), spellings.end());
-      return joined({any_of_markers(spellings), *rest});
+      return joined({any_of_markers(spellings), *written, json_.space(), rules_.literal("}")});
     });
     if (!bare.ok()) return bare;
     const ExprId method = rules_.literal(".call");

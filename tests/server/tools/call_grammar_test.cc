@@ -239,10 +239,33 @@ bool has_type(const json::value& value, const json::object& schema) {
   return value.is_object() && fits(value.get_object(), schema);
 }
 
+// The ends of values, which random bytes would never spell.
+std::vector<std::string> closes_of(const AnswerDemand& demand) {
+  const ToolFormat& format = *demand.markup->tools();
+  std::vector<std::string> closes{"\"", "}", "]", ")"};
+  if (!format.value_close.empty()) {
+    const std::string space = format.value_in_lines ? format.gap : "";
+    closes.push_back(space + format.value_close);
+  }
+  return closes;
+}
+
+// Returns the byte with which the text comes nearer to one of the closes.
+std::optional<char> nearer(const std::string& text, const std::vector<std::string>& closes) {
+  for (const std::string& close : closes) {
+    for (size_t size = close.size() - 1; size > 0; --size) {
+      if (text.ends_with(close.substr(0, size))) return close[size];
+    }
+  }
+  return std::nullopt;
+}
+
 // Draws tokens that a grammar permits, often such as close something, until the answer may end.
-std::optional<std::vector<int32_t>> draw(Answer* answer, const Tokens& tokens,
-                                         std::mt19937* random) {
+std::optional<std::vector<int32_t>> draw(Answer* answer, const AnswerDemand& demand,
+                                         const Tokens& tokens, std::mt19937* random) {
+  const std::vector<std::string> closes = closes_of(demand);
   std::vector<int32_t> drawn;
+  std::string text;
   while (drawn.size() < 4000) {
     if (answer->finished()) return drawn;
     if (answer->may_end() && (*random)() % 2 == 0) return drawn;
@@ -252,11 +275,17 @@ std::optional<std::vector<int32_t>> draw(Answer* answer, const Tokens& tokens,
     }
     if (next.empty()) return answer->may_end() ? std::optional(drawn) : std::nullopt;
     int32_t token = next[(*random)() % next.size()];
-    for (const char close : {'"', '<', '}', ']', ')'}) {
-      const bool closes = answer->allows(tokens.byte(close)) && (*random)() % 3 == 0;
-      if (closes) token = tokens.byte(close);
+    for (const std::string& close : closes) {
+      if (answer->allows(tokens.byte(close[0])) && (*random)() % 3 == 0) {
+        token = tokens.byte(close[0]);
+      }
     }
+    const std::optional<char> go_on = nearer(text, closes);
+    if (go_on && answer->allows(tokens.byte(*go_on))) token = tokens.byte(*go_on);
+    // Markers that are tokens close values, too.
+    if (next[0] < tokens.byte('\0') && (*random)() % 3 == 0) token = next[0];
     drawn.push_back(token);
+    text += tokens.tokenizer.piece(token);
     answer->accept(token);
   }
   return std::nullopt;
@@ -316,7 +345,7 @@ TEST(CallGrammar, ForcedCallsAreReadAndFitTheirSchemas) {
       demand.only_one = round >= 2;
       Answer answer(demand, tokens);
       ASSERT_TRUE(answer.made()) << key;
-      const std::optional<std::vector<int32_t>> drawn = draw(&answer, tokens, &random);
+      const std::optional<std::vector<int32_t>> drawn = draw(&answer, demand, tokens, &random);
       ASSERT_TRUE(drawn) << key << " does not end";
       const ParsedAnswer said = parsed(demand, tokens, *drawn);
       const std::string text = shown(tokens, *drawn);
@@ -350,7 +379,8 @@ AnswerDemand hermes(json::array tools) {
 
 json::array tools_of(const char* functions) {
   json::array tools;
-  for (const json::value& function : json::parse(functions).get_array()) {
+  const json::value list = json::parse(functions);
+  for (const json::value& function : list.get_array()) {
     tools.push_back({{"type", "function"}, {"function", function}});
   }
   return tools;
@@ -378,7 +408,7 @@ std::string call(const std::string& name, const std::string& arguments) {
 
 TEST(CallGrammar, TextIsFreeUntilACallBegins) {
   const AnswerDemand demand = hermes(tools_of(kTwoTools));
-  for (const std::string text :
+  for (const std::string& text :
        {std::string(), std::string("Hi <tool_cal"), std::string("<tool_<tool_call \xff"),
         call("f", R"({"b":"x","a":1})"), "One " + call("f", R"({"a":1})") + " two",
         call("f", R"({"a":12345678901234567890})") + "\n" + call("g", R"({"x":1,"y":2})")}) {
