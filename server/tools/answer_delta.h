@@ -38,9 +38,9 @@ struct ToolCall {
 };
 
 struct ParsedAnswer {
-  std::string content;
-  std::string reasoning;
-  std::vector<ToolCall> calls;
+  std::string content = {};
+  std::string reasoning = {};
+  std::vector<ToolCall> calls = {};
 
   void add(std::span<const AnswerDelta> deltas);
   size_t bytes() const;

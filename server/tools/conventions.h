@@ -1,5 +1,5 @@
-// Conventions are what the source of a chat template tells of its model: how it writes reasoning and
-// tool calls, what it wants of a conversation, and which switches it knows.
+// Conventions are what the source of a chat template tells of its model: how it writes reasoning
+// and tool calls, what it wants of a conversation, and which switches it knows.
 #pragma once
 #include <memory>
 #include <string_view>

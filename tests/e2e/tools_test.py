@@ -51,7 +51,7 @@ class ToolCalls(unittest.TestCase):
 
     def serve(self, name, cases, longest=6):
         form = self.data["formats"][name]
-        folder = os.path.join(self.root, "%s_%d" % (name, longest))
+        folder = os.path.join(tempfile.mkdtemp(dir=self.root), name)
         scripted_model.write_model(folder, [case["output"] for case in cases],
                                    template_of(form, form["prompt_end"]),
                                    dict.fromkeys(form["markers"], form["control"]), longest=longest)
@@ -108,7 +108,7 @@ class ToolCalls(unittest.TestCase):
             for limit in (3, 12, 30, 45):
                 cut = create(max_tokens=limit, **ask, **tools).choices[0]
                 self.assertEqual(cut.finish_reason, "length")
-                self.assertTrue(case["content"].startswith(cut.message.content or ""), cut.message.content)
+                self.assertTrue(case["content"].startswith((cut.message.content or "").strip()))
             named = {"type": "function", "function": {"name": "get_weather"}}
             forced = create(tool_choice=named, **ask, **tools).choices[0]
             self.assertEqual((forced.finish_reason, len(forced.message.tool_calls)), ("stop", 1))

@@ -68,8 +68,7 @@ TEST(History, CallsAreWrittenOutForTemplatesThatReadThemSo) {
                           R"("{\"a\":\"b\",\"c\":null}"}}]}])"),
             R"([{"role":"assistant","content":"a","tool_calls":[{"id":"1","type":"function",)"
             R"("function":{"name":"f","arguments":{"a":"b","c":null}}}],)"
-            R"("function_calls":"f(a=\"b\", c=null)"
-}])");
+            R"x("function_calls":"f(a=\"b\", c=null)"}])x");
 }
 
 TEST(History, IdsOfOtherServersAreMappedForCallAndResult) {
