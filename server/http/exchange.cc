@@ -24,8 +24,12 @@ Started start_job(Services& services, PostRequest request, const std::shared_ptr
   const auto notify = [weak = std::weak_ptr<Wakeup>(wakeup)] {
     if (const auto target = weak.lock()) target->signal();
   };
-  auto started = CompletionJob::start(services, request.endpoint.format(), std::move(request.body),
-                                      std::move(request.arrival), notify);
+  const PostEndpoint& endpoint = request.endpoint;
+  auto started = endpoint.turn != nullptr
+                     ? start_turn(services, endpoint.turn, std::move(request.body),
+                                  std::move(request.arrival), notify)
+                     : CompletionJob::start(services, endpoint.format(), std::move(request.body),
+                                            std::move(request.arrival), notify);
   if (const ApiError* error = std::get_if<ApiError>(&started)) return error_reply(*error);
   return std::get<0>(std::move(started));
 }

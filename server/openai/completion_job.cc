@@ -56,7 +56,7 @@ CompletionJob::CompletionJob(Services& services, const AnswerFormat& format,
 
 CompletionJob::~CompletionJob() = default;
 
-std::variant<std::unique_ptr<CompletionJob>, ApiError> CompletionJob::start(
+std::variant<std::unique_ptr<AnswerJob>, ApiError> CompletionJob::start(
     Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
     const std::function<void()>& notify) {
   GenerationRequest request;

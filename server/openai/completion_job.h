@@ -11,33 +11,26 @@
 #include "server/base/api_error.h"
 #include "server/observe/log.h"
 #include "server/openai/answer_format.h"
+#include "server/openai/answer_job.h"
 #include "server/service/generation.h"
 
 namespace deltaserve {
 
 // Thread safety: start() may run anywhere; then one thread at a time.
-class CompletionJob {
+class CompletionJob final : public AnswerJob {
  public:
-  enum class State { kRunning, kDone, kFailed };
-
   // Reads `body` and submits it to the engine; the id of `arrival` is made here. Heavy for large
   // bodies: never on an I/O thread. `notify` may be called on the engine thread, when poll() has
   // something to do.
-  static std::variant<std::unique_ptr<CompletionJob>, ApiError> start(
+  static std::variant<std::unique_ptr<AnswerJob>, ApiError> start(
       Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
       const std::function<void()>& notify);
-  ~CompletionJob();
+  ~CompletionJob() override;
 
-  bool streaming() const { return generation_.parameters().stream; }
-
-  // Takes what the engine has produced so far. A streaming job appends its events to `out`, the
-  // last ones with kDone or kFailed; otherwise the reply is appended as one object, with kDone.
-  // After kFailed, error() says why.
-  State poll(std::string* out);
-  const ApiError& error() const { return *generation_.error(); }
-
-  // Adds the fields for the access log.
-  void describe(LogFields* fields) const;
+  bool streaming() const override { return generation_.parameters().stream; }
+  State poll(std::string* out) override;
+  const ApiError& error() const override { return *generation_.error(); }
+  void describe(LogFields* fields) const override;
 
  private:
   struct Choice;
