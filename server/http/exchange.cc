@@ -20,7 +20,7 @@ Started empty_reply(const std::optional<ApiError>& error) {
   return reply;
 }
 
-void submit_job(std::unique_ptr<CompletionJob> job, Exchange& exchange) {
+void submit_job(std::unique_ptr<AnswerJob> job, Exchange& exchange) {
   const auto notify = [weak = std::weak_ptr<Wakeup>(exchange.wakeup)] {
     if (const auto target = weak.lock()) target->signal();
   };
@@ -49,8 +49,12 @@ void start_job(ServerContext& context, PostRequest request,
                const std::shared_ptr<Exchange>& exchange) {
   Services& services = context.services;
   const PrefixOwner owner = request.arrival.owner;
-  auto read = CompletionJob::read(services, request.endpoint.format(), std::move(request.body),
-                                  std::move(request.arrival));
+  const PostEndpoint& endpoint = request.endpoint;
+  auto read =
+      endpoint.turn != nullptr
+          ? read_turn(services, endpoint.turn, std::move(request.body), std::move(request.arrival))
+          : CompletionJob::read(services, endpoint.format(), std::move(request.body),
+                                std::move(request.arrival));
   if (const ApiError* error = std::get_if<ApiError>(&read)) {
     return exchange->put(error_reply(*error));
   }

@@ -16,7 +16,7 @@
 namespace deltaserve {
 
 // A worker makes one of these of a body: a job that goes on, or the whole reply.
-using Started = std::variant<std::unique_ptr<CompletionJob>, HttpReply>;
+using Started = std::variant<std::unique_ptr<AnswerJob>, HttpReply>;
 
 // Shared by the two; whoever comes second finds what the first has left. Thread-safe.
 class Exchange {

@@ -150,6 +150,17 @@ void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) 
   fields.boolean("add_generation_prompt", &out->add_generation_prompt);
 }
 
+std::optional<ApiError> complete_chat(json::object& body, const ServedModel& model,
+                                      const ServerLimits& limits, GenerationRequest* request) {
+  FieldReader fields(body, limits);
+  Parameters given;
+  read_parameters(fields, Interface::kChat, unserved_parameters(Interface::kChat), &given);
+  request->interface = Interface::kChat;
+  read_chat_prompt(fields, body, &request->chat.emplace());
+  if (fields.error()) return fields.error();
+  return complete_request(std::move(given), model, limits, request);
+}
+
 std::optional<ApiError> parse_chat_request(std::string_view text, const ServedModel& model,
                                            const ServerLimits& limits, GenerationRequest* request) {
   static const std::vector<ParameterRule> kRules =
@@ -158,13 +169,7 @@ std::optional<ApiError> parse_chat_request(std::string_view text, const ServedMo
   const BodyRules rules{kRules, kPromptRules, ""};
   if (auto error = read_request_body(text, rules, limits, &body)) return error;
 
-  FieldReader fields(body.fields, limits);
-  Parameters given;
-  read_parameters(fields, Interface::kChat, unserved_parameters(Interface::kChat), &given);
-  request->interface = Interface::kChat;
-  read_chat_prompt(fields, body.fields, &request->chat.emplace());
-  if (fields.error()) return fields.error();
-  return complete_request(std::move(given), model, limits, request);
+  return complete_chat(body.fields, model, limits, request);
 }
 
 }  // namespace deltaserve

@@ -11,40 +11,20 @@
 #include "server/base/api_error.h"
 #include "server/observe/log.h"
 #include "server/openai/answer_format.h"
+#include "server/openai/answer_job.h"
 #include "server/service/generation.h"
 
 namespace deltaserve {
 
-// Thread safety: one thread at a time.
-class CompletionJob {
+class CompletionJob final : public AnswerJob {
  public:
-  enum class State { kRunning, kDone, kFailed };
-
   // Reads `body`; the id of `arrival` is made here. Heavy for large bodies: never on an I/O thread.
-  static std::variant<std::unique_ptr<CompletionJob>, ApiError> read(Services& services,
-                                                                     const AnswerFormat& format,
-                                                                     std::string body,
-                                                                     Arrival arrival);
-  ~CompletionJob();
-  // Returns whether submit() would compile a grammar: then it is for Workers::post_compiling().
-  bool must_compile() const { return generation_.must_compile(); }
-  SteadyTime deadline() const { return generation_.deadline(); }
-  // Submits what was read to the engine, after which poll() may be called. `notify` may be called
-  // on the engine thread, when poll() has something to do.
-  [[nodiscard]] std::optional<ApiError> submit(const std::function<void()>& notify) {
-    return generation_.submit(notify);
-  }
+  static std::variant<std::unique_ptr<AnswerJob>, ApiError> read(Services& services,
+                                                                 const AnswerFormat& format,
+                                                                 std::string body, Arrival arrival);
+  ~CompletionJob() override;
 
-  bool streaming() const { return generation_.parameters().stream; }
-
-  // Takes what the engine has produced so far. A streaming job appends its events to `out`, the
-  // last ones with kDone or kFailed; otherwise the reply is appended as one object, with kDone.
-  // After kFailed, error() says why.
-  State poll(std::string* out);
-  const ApiError& error() const { return *generation_.error(); }
-
-  // Adds the fields for the access log.
-  void describe(LogFields* fields) const;
+  State poll(std::string* out) override;
 
  private:
   struct Choice;
@@ -67,8 +47,6 @@ class CompletionJob {
 
   const ServedModel& model_;
   const AnswerFormat& format_;
-  const std::string id_;
-  Generation generation_;
   const TokenNames names_;
   std::string prefix_;  // of the reply and of every chunk
   // A chat tells these once. JSON, empty: they are not wanted, or told.

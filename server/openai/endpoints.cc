@@ -1,6 +1,8 @@
 #include "server/openai/endpoints.h"
 
 #include "server/base/request_json.h"
+#include "server/openai/messages_api.h"
+#include "server/openai/responses_api.h"
 #include "server/openai/tokenize_api.h"
 
 namespace deltaserve {
@@ -24,6 +26,9 @@ std::span<const PostEndpoint> post_endpoints() {
   static constexpr PostEndpoint kEndpoints[] = {
       {.path = "/v1/completions", .format = completions_format},
       {.path = "/v1/chat/completions", .format = chat_format},
+      {.path = "/v1/responses", .turn = read_responses_request},
+      {.path = "/v1/messages", .turn = read_messages_request},
+      {.path = "/v1/messages/count_tokens", .reply = count_message_tokens},
       {.path = "/tokenize", .reply = tokenize},
       {.path = "/detokenize", .reply = detokenize},
       {.path = "/cache/clear", .action = clear_cache},

@@ -326,7 +326,7 @@ void read_parameters(FieldReader& fields, Interface interface,
   read_form_names(fields, &out->structured_outputs);
   for (const UnservedParameter& one : unserved) {
     if (fields.find(one.name) == nullptr || one.neutral == kAnyValue) continue;
-    fields.only_neutral(one.name, json::parse(one.neutral).get_array());
+    fields.only_neutral(one.name, neutral_values(one));
   }
 }
 

@@ -1,5 +1,6 @@
 #include "server/openai/unserved_parameters.h"
 
+#include <boost/json/parse.hpp>
 #include <vector>
 
 namespace deltaserve {
@@ -101,6 +102,11 @@ std::vector<UnservedParameter> joined(std::span<const UnservedParameter> own) {
 }
 
 }  // namespace
+
+boost::json::array neutral_values(const UnservedParameter& parameter) {
+  if (parameter.neutral == kAnyValue) return {};
+  return boost::json::parse(parameter.neutral).get_array();
+}
 
 std::span<const UnservedParameter> unserved_parameters(Interface interface) {
   static const std::vector<UnservedParameter> kCompletions = joined(kOfCompletions);

@@ -343,6 +343,10 @@ class SharedServerTest(GrpcTest):
         self.assertIn(symbol, replies[0])
         self.assertIn(service.encode(), replies[0])
         self.assertIn(b"prompt_token_ids", replies[1])
+        health = b"grpc.health.v1.Health"
+        self.assertIn(health, replies[0])
+        (described,) = info(iter([b"\x22" + bytes([len(health)]) + health]), timeout=PATIENCE)
+        self.assertIn(b"HealthCheckRequest", described)
         (error,) = info(iter([b"\x1a\x01x"]), timeout=PATIENCE)
         self.assertIn(b"no such thing", error)
         self.assert_code(grpc.StatusCode.INVALID_ARGUMENT,

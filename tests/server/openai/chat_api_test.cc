@@ -162,7 +162,7 @@ TEST(ChatApi, BadMarksAreRefusedByPlace) {
     return parse("{\"messages\":[" + messages + "]" + more + "}").error.value_or(ApiError{});
   };
   for (const char* bad : {"true", "\"ephemeral\"", "{}", "[]", R"({"type":"persistent"})",
-                          R"({"type":3})", R"({"type":"ephemeral","ttl":"1h"})"}) {
+                          R"({"type":3})", R"({"type":"ephemeral","for":"1h"})"}) {
     const std::string control = std::string("\"cache_control\":") + bad;
     const ApiError whole = error_of(R"({"role":"user","content":"x",)" + control + "}");
     EXPECT_EQ(whole.message, R"(messages[0].cache_control must be {"type": "ephemeral"})") << bad;
