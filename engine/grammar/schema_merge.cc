@@ -112,6 +112,9 @@ class Merger {
     if (kind == Keyword::kAnnotation || kind == Keyword::kDefinitions) return absl::OkStatus();
     if (kind == Keyword::kType) return merge_types();
     if (kind == Keyword::kOfObject) return merge_objects();
+    if (name == "items" || name == "prefixItems" || name == "additionalItems") {
+      return merge_items();
+    }
     const json::value* a = find(a_, name);
     const json::value* b = find(b_, name);
     const std::optional<json::array> values_a = values_of(a_);
@@ -138,15 +141,50 @@ class Merger {
       set(name, *b);
     } else if (name == "multipleOf" && number_of(*b) == 1.0L) {
       set(name, *a);
-    } else if (name == "items" && !a_.contains("prefixItems") && !b_.contains("prefixItems")) {
-      set(name, both(*a, *b));
     } else {
       return invalid_argument("keyword ", quoted(name), " cannot be combined with another of it");
     }
-    const bool tuple = a_.contains("prefixItems") != b_.contains("prefixItems");
-    if (tuple && a_.contains("items") && b_.contains("items")) {
-      return invalid_argument("'items' cannot be combined with 'prefixItems' of another schema");
+    return absl::OkStatus();
+  }
+
+  // The schemas of an array's items: by place, and of the others (null: any).
+  struct Items {
+    const json::array* prefix = nullptr;
+    const json::value* rest = nullptr;
+    const json::value* at(size_t i) const {
+      return prefix != nullptr && i < prefix->size() ? &(*prefix)[i] : rest;
     }
+    size_t size() const { return prefix == nullptr ? 0 : prefix->size(); }
+  };
+
+  static absl::StatusOr<Items> items_in(const json::object& schema) {
+    const json::value* prefix = find(schema, "prefixItems");
+    const json::value* rest = find(schema, "items");
+    if (prefix == nullptr && rest != nullptr && rest->is_array()) {
+      prefix = rest;
+      rest = find(schema, "additionalItems");
+    }
+    if (prefix != nullptr && !prefix->is_array()) {
+      return invalid_argument("'prefixItems' must be a list of schemas");
+    }
+    return Items{prefix == nullptr ? nullptr : prefix->if_array(), rest};
+  }
+
+  absl::Status merge_items() {
+    absl::StatusOr<Items> a = items_in(a_);
+    if (!a.ok()) return a.status();
+    absl::StatusOr<Items> b = items_in(b_);
+    if (!b.ok()) return b.status();
+    const auto merged = [](const json::value* left, const json::value* right) -> json::value {
+      if (left == nullptr) return right == nullptr ? json::value(true) : *right;
+      return right == nullptr ? *left : both(*left, *right);
+    };
+    json::array prefix;
+    for (size_t i = 0; i < std::max(a->size(), b->size()); ++i) {
+      prefix.push_back(merged(a->at(i), b->at(i)));
+    }
+    if (!prefix.empty()) set("prefixItems", std::move(prefix));
+    if (a->rest != nullptr || b->rest != nullptr) set("items", merged(a->rest, b->rest));
     return absl::OkStatus();
   }
 

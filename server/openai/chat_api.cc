@@ -1,6 +1,5 @@
 #include "server/openai/chat_api.h"
 
-#include <array>
 #include <utility>
 #include <vector>
 
@@ -28,20 +27,12 @@ constexpr ParameterRule kPromptRules[] = {
     {"separate_reasoning"},
 };
 
-// Variables that the request sets by parameters of their own, or that the model sets.
-constexpr std::array<std::string_view, 5> kReservedVariables = {
-    "messages", "tools", "add_generation_prompt", "bos_token", "eos_token"};
 
 void read_variables(FieldReader& fields, json::object& body, ChatPrompt* out) {
   constexpr std::string_view kName = "chat_template_kwargs";
   if (fields.find(kName) == nullptr) return;
   json::value& value = body.at(kName);
   if (!value.is_object()) return fields.fail(kName, "must be an object");
-  for (const std::string_view name : kReservedVariables) {
-    if (value.get_object().contains(name)) {
-      return fields.fail(kName, str_cat("must not have ", quoted(name)));
-    }
-  }
   out->variables = std::move(value.get_object());
 }
 

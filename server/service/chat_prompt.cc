@@ -29,6 +29,20 @@ std::optional<ApiError> check_final_message(const ChatPrompt& prompt) {
       str_cat(kName, " needs a last message of the assistant with some content"));
 }
 
+// Returns an error for variables that the request sets by parameters of their own, or that the
+// model sets.
+std::optional<ApiError> check_variables(const ChatPrompt& prompt) {
+  constexpr const char* kReserved[] = {"messages", "tools", "add_generation_prompt", "bos_token",
+                                       "eos_token"};
+  constexpr const char* kName = "chat_template_kwargs";
+  for (const char* name : kReserved) {
+    if (prompt.variables.contains(name)) {
+      return invalid_parameter(kName, str_cat(kName, " must not have ", quoted(name)));
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<ApiError> check_tools(const ChatPrompt& prompt, const ServedModel& model) {
   const std::string complaint = complaint_about_tools(prompt.tools);
   if (!complaint.empty()) return invalid_parameter("tools", complaint);
@@ -76,6 +90,7 @@ std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& mo
         "chat_template of a request is not accepted by this server (--allow-chat-template)");
   }
   if (std::optional<ApiError> error = check_final_message(prompt)) return error;
+  if (std::optional<ApiError> error = check_variables(prompt)) return error;
   if (std::optional<ApiError> error = check_tools(prompt, model)) return error;
   if (std::optional<ApiError> error = check_reasoning_effort(prompt, model)) return error;
   if (model.tokenizer == nullptr) {

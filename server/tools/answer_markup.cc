@@ -33,7 +33,7 @@ std::string without_control_codes(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == kControlCode) {
-      ++i;
+      i += kControlCodeBytes - 1;
     } else {
       out.push_back(text[i]);
     }
@@ -55,12 +55,18 @@ AnswerMarkup::AnswerMarkup(const ToolFormat* tools, const ReasoningFormat* reaso
   }
 }
 
-// A marker may have a word before what can be a token: "function<｜tool▁sep｜>".
+// A marker may have a word before what can be a token: "function<｜tool▁sep｜>". Of a token with
+// text that text counts: in a sentencepiece model U+2581 becomes a space.
 void AnswerMarkup::encode(const Tokenizer& tokenizer, std::string* marker) {
   const size_t begin = marker->find_first_of("<[");
   if (begin == marker->npos) return;
   const int32_t id = tokenizer.piece_id(marker->substr(begin));
-  if (id < 0 || !tokenizer.vocabulary().bytes(id).empty()) return;
+  if (id < 0) return;
+  const std::string_view text = tokenizer.vocabulary().bytes(id);
+  if (!text.empty()) {
+    marker->replace(begin, marker->npos, text);
+    return;
+  }
   const auto [code, is_new] = codes_.try_emplace(id);
   if (is_new) code->second = {kControlCode, static_cast<char>(codes_.size())};
   marker->replace(begin, marker->npos, code->second);

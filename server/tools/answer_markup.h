@@ -3,6 +3,7 @@
 // A marker of plain text may come in any tokens. A control token has no text, and its spelling is
 // no marker; so inside of the parser it is a code of two bytes that no text has.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -18,6 +19,7 @@ namespace deltaserve {
 
 // Begins the code of a control token; UTF-8 has no such byte.
 inline constexpr char kControlCode = '\xFF';
+inline constexpr size_t kControlCodeBytes = 2;
 
 // Returns `text` without codes.
 std::string without_control_codes(std::string_view text);

@@ -81,11 +81,13 @@ std::unique_ptr<CallReader> python_call_reader(const CallContext& context);
 // Returns true for the characters of tools' names.
 bool is_name_character(char c);
 
-// Finds the end of a JSON value that begins with a brace, a bracket or a quotation mark.
+// Finds the end of a JSON value that begins with a brace, a bracket or a quotation mark. A control
+// token within a string has no text; elsewhere it breaks the value off.
 class JsonValueEnd {
  public:
   // Takes the next character; true: it is the value's last.
   bool take(char c);
+  bool in_string() const { return in_string_; }
 
  private:
   int depth_ = 0;

@@ -33,13 +33,16 @@ class HeaderCallReader final : public CallReader {
     }
     const size_t from = at;
     while (at < text.size() && status == Status::kGoing) {
-      if (text[at] == kControlCode) {
-        status = Status::kDone;  // a marker within the arguments: they were broken off
-      } else if (end_.take(text[at++])) {
+      const bool control = text[at] == kControlCode;
+      if (control && end_.in_string()) {
+        at += kControlCodeBytes;
+      } else if (control || end_.take(text[at++])) {
         status = Status::kDone;
       }
     }
-    if (in_arguments_) context_.writer.arguments(text.substr(from, at - from));
+    if (in_arguments_) {
+      context_.writer.arguments(without_control_codes(text.substr(from, at - from)));
+    }
     if (status == Status::kDone) context_.writer.end();
     *taken = at;
     return status;

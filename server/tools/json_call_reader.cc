@@ -27,10 +27,12 @@ class JsonCallReader final : public CallReader {
     Status status = Status::kGoing;
     size_t at = 0;
     while (at < text.size() && status == Status::kGoing) {
-      if (text[at] == kControlCode) {
-        status = end_or_fail();
-      } else {
+      if (text[at] != kControlCode) {
         status = take_character(text[at++]);
+      } else if (end_.in_string()) {
+        at += kControlCodeBytes;
+      } else {
+        status = end_or_fail();
       }
     }
     pass_on();

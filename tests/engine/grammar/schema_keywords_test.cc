@@ -140,6 +140,12 @@ TEST(SchemaKeywords, ListsOfItems) {
        {"[5,0]", "[5,0,0]"},
        {"[5]", "[5,1]"}},
       {R"({"items":[{"type":"integer"}]})", {R"([1,"x"])", "[]"}, {R"(["x"])"}},
+      {R"({"allOf":[{"prefixItems":[{}],"items":false},{"items":{"type":"null"}}]})",
+       {"[]", "[null]"},
+       {"[1]", "[null,null]"}},
+      {R"({"allOf":[{"prefixItems":[{"minimum":3}]}],"items":{"minimum":5}})",
+       {"[5]", "[5,6]"},
+       {"[3]", "[5,4]"}},
   });
 }
 

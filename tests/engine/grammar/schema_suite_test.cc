@@ -69,15 +69,15 @@ TEST(SchemaSuite, NoInvalidDocumentIsGenerated) {
       if (matches(any_order, text_of(document))) ++count.generated;
     }
   }
-  // The rest are documents of types of which the schema does not speak, other spellings of numbers
-  // and strings, and members that only a schema without `additionalProperties` permits.
+  // The other valid documents have types of which the schema does not speak, other spellings of
+  // numbers and strings, or members that only a schema without `additionalProperties` permits.
   std::cout << count.accepted << " of " << count.schemas << " schemas are accepted, and "
             << count.generated << " of " << count.valid << " of their valid documents generated\n";
   for (const auto& [keyword, schemas] : refused) {
     std::cout << keyword << ": " << schemas << " refused\n";
   }
-  EXPECT_GE(count.accepted, 1);
-  EXPECT_GE(count.generated, 1);
+  EXPECT_GE(count.accepted, 222);
+  EXPECT_GE(count.generated, 387);
 }
 
 }  // namespace

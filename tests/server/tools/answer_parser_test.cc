@@ -237,10 +237,11 @@ TEST(AnswerParser, CutAnswersShowNoMarkup) {
     if (!one.strict() || !one.fields.contains("calls") || one.cut()) continue;
     const std::string output = text_of(one.fields, "output");
     const std::string content = text_of(one.fields, "content");
+    if (one.format.at("control").get_bool()) continue;
     MarkerTokenizer tokenizer({}, false);
+    const std::shared_ptr<AnswerRules> rules = rules_of(one, &tokenizer);
     for (size_t size = 0; size < output.size(); ++size) {
-      if (one.format.at("control").get_bool()) break;
-      AnswerParser parser(rules_of(one, &tokenizer));
+      AnswerParser parser(rules);
       TextEmitter emitter({});
       ParsedAnswer answer;
       std::vector<AnswerDelta> deltas;
