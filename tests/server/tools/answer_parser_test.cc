@@ -257,6 +257,64 @@ TEST(AnswerParser, CutAnswersShowNoMarkup) {
   }
 }
 
+// Texts of which nonsense in the markup of a format is made.
+std::vector<std::string> fragments_of(const json::object& form) {
+  std::vector<std::string> fragments = {"{",
+                                        "}",
+                                        "[",
+                                        "]",
+                                        "\"name\": \"add\"",
+                                        "\"arguments\": ",
+                                        "\"a\": 1",
+                                        ", ",
+                                        "\n",
+                                        " ",
+                                        "add",
+                                        "(a=",
+                                        ")",
+                                        "\"",
+                                        "\\",
+                                        "é",
+                                        "<function=add>",
+                                        "</function>",
+                                        "<parameter=a>",
+                                        "</parameter>",
+                                        "1",
+                                        "<",
+                                        "functools",
+                                        "```json\n",
+                                        ":0",
+                                        "text"};
+  for (const std::string& marker : texts_of(form, "markers")) {
+    for (int i = 0; i < 4; ++i) fragments.push_back(marker);
+  }
+  return fragments;
+}
+
+// Nonsense, too, is read alike however it is cut, and nothing of it is lost where no call is found.
+TEST(AnswerParser, NonsenseIsReadAlikeHoweverItIsCut) {
+  std::mt19937 random(9);
+  for (const auto& [name, form] : data().at("formats").get_object()) {
+    const std::vector<std::string> fragments = fragments_of(form.get_object());
+    for (int round = 0; round < 300; ++round) {
+      std::string text;
+      for (size_t i = 0; i < 1 + random() % 20; ++i) text += fragments[random() % fragments.size()];
+      const json::object fields = {{"id", name}, {"output", text}, {"tools", json::array{"add"}}};
+      const Case one{fields, form.get_object()};
+      MarkerTokenizer tokenizer(texts_of(one.format, "markers"),
+                                one.format.at("control").get_bool());
+      const std::shared_ptr<AnswerRules> rules = rules_of(one, &tokenizer);
+      const std::vector<int32_t> tokens = tokens_of(one, &tokenizer, &random, 4);
+      Told told = parse(one, rules, tokenizer, tokens, 1);
+      Told whole = parse(one, rules, tokenizer, tokens, tokens.size());
+      for (Told* side : {&told, &whole}) {
+        for (ToolCall& call : side->answer.calls) call.id.clear();
+      }
+      EXPECT_EQ(told.answer, whole.answer) << name << ": " << text;
+    }
+  }
+}
+
 std::shared_ptr<AnswerRules> hermes_rules() {
   auto rules = std::make_shared<AnswerRules>();
   rules->markup = std::make_shared<AnswerMarkup>(find_tool_format("hermes"), nullptr, nullptr);
