@@ -1,4 +1,4 @@
-// What the APIs share that are translated to chats: the members of a chat are built, and judged as
+// Serves the APIs that are translated to chats: the members of a chat are built, and judged as
 // those of a chat, with the names of the API in the errors.
 #pragma once
 #include <boost/json/array.hpp>

@@ -255,7 +255,8 @@ void read_response_reasoning(FieldReader& fields, json::object* chat) {
   if (effort != nullptr) (*chat)["reasoning_effort"] = *effort;
 }
 
-// What may be included belongs to tools of OpenAI's server, but for the log-probabilities.
+// Reads `include`. All that it may name belongs to tools of OpenAI's server, but for the
+// log-probabilities.
 void read_response_include(FieldReader& fields, json::object* chat) {
   const json::value include = take_member(chat, "include");
   if (include.is_null()) return;

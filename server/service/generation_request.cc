@@ -114,7 +114,7 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     truncate(request, prompts);
     // A constraint binds the answer from its first token on, so that there is no markup.
     if (request->parameters.structured) prompts->answer_rules = nullptr;
-    // Where markup is read, control tokens belong to it.
+    // The control tokens of an answer that is parsed belong to its markup.
     if (prompts->answer_rules != nullptr) request->parameters.generate.show_control_tokens = false;
     return check_logprob_entries(*request, limits, prompts->ids);
   }

@@ -95,7 +95,7 @@ class OpenApi(WithServer):
                     body = {**good, name: value}
                     status, reply, _ = self.server.request(path, body)
                     self.assertIn(str(status), described, (path, body, reply))
-                    self.assertLess(status, 500, (path, body, reply))
+                    self.assertNotEqual(status, 500, (path, body, reply))
                     if not schema.is_valid(body):
                         self.assertEqual(status, 400, (path, name, value, reply))
                         self.answer_schema(path, "post", status).validate(json.loads(reply))
