@@ -60,7 +60,7 @@ const std::vector<Floors>& all_floors() {
       {"engine/", {{"base"}, {"reuse"}, {"step"}, {"sequence"}, {"grammar", "loop"}}},
       {"server/",
        {{"base", "template"},
-        {"observe", "tools"},
+        {"net", "observe", "tools"},
         {"service"},
         {"openai", "grpc"},
         {"http"},

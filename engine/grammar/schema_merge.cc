@@ -33,21 +33,6 @@ json::value both(const json::value& a, const json::value& b) {
   return merged;
 }
 
-json::array type_names(Types types) {
-  json::array names;
-  if (types & kNull) names.emplace_back("null");
-  if (types & kBoolean) names.emplace_back("boolean");
-  if ((types & kNumber) == kNumber) {
-    names.emplace_back("number");
-  } else if (types & kInteger) {
-    names.emplace_back("integer");
-  }
-  if (types & kString) names.emplace_back("string");
-  if (types & kArray) names.emplace_back("array");
-  if (types & kObject) names.emplace_back("object");
-  return names;
-}
-
 uint64_t hash_text(std::string_view text) {
   return std::hash<std::string_view>()(text);
 }
@@ -131,6 +116,7 @@ class Merger {
     const json::value* b = find(b_, name);
     const std::optional<json::array> values_a = values_of(a_);
     const std::optional<json::array> values_b = values_of(b_);
+    if (name == "if" || name == "then" || name == "else") return merge_conditions();
     if (kind == Keyword::kValues && values_a && values_b) {
       set("enum", shared_values(*values_a, *values_b));
     } else if (a == nullptr || b == nullptr) {
@@ -141,6 +127,17 @@ class Merger {
       set(name, larger(*a, *b) ? *b : *a);
     } else if (same_json(*a, *b)) {
       set(name, *a);
+    } else if (name == "uniqueItems") {
+      set(name, *a == json::value(true) ? *a : *b);
+    } else if (name == "not") {
+      json::array either;
+      either.push_back(*a);
+      either.push_back(*b);
+      set(name, json::object{{"anyOf", std::move(either)}});
+    } else if (name == "multipleOf" && number_of(*a) == 1.0L) {
+      set(name, *b);
+    } else if (name == "multipleOf" && number_of(*b) == 1.0L) {
+      set(name, *a);
     } else if (name == "items" && !a_.contains("prefixItems") && !b_.contains("prefixItems")) {
       set(name, both(*a, *b));
     } else {
@@ -149,6 +146,18 @@ class Merger {
     const bool tuple = a_.contains("prefixItems") != b_.contains("prefixItems");
     if (tuple && a_.contains("items") && b_.contains("items")) {
       return invalid_argument("'items' cannot be combined with 'prefixItems' of another schema");
+    }
+    return absl::OkStatus();
+  }
+
+  // An `if` and what follows from it belong together.
+  absl::Status merge_conditions() {
+    if (a_.contains("if") && b_.contains("if")) {
+      return invalid_argument("keyword 'if' cannot be combined with another of it");
+    }
+    const json::object& part = a_.contains("if") ? a_ : b_;
+    for (const char* name : {"if", "then", "else"}) {
+      if (const json::value* value = find(part, name)) set(name, *value);
     }
     return absl::OkStatus();
   }
@@ -213,10 +222,18 @@ class Merger {
       for (const auto& member : required) names.emplace_back(member.key());
       set("required", std::move(names));
     }
-    const json::value* a = find(a_, "additionalProperties");
-    const json::value* b = find(b_, "additionalProperties");
-    if (a != nullptr || b != nullptr) {
-      set("additionalProperties", a == nullptr ? *b : b == nullptr ? *a : both(*a, *b));
+    for (const char* name : {"additionalProperties", "propertyNames"}) {
+      const json::value* a = find(a_, name);
+      const json::value* b = find(b_, name);
+      if (a == nullptr && b == nullptr) continue;
+      set(name, a == nullptr ? *b : b == nullptr ? *a : both(*a, *b));
+    }
+    for (const char* name : {"minProperties", "maxProperties"}) {
+      const json::value* a = find(a_, name);
+      const json::value* b = find(b_, name);
+      if (a == nullptr && b == nullptr) continue;
+      const bool takes_a = b == nullptr || (a != nullptr && larger(*a, *b) == (name[1] == 'i'));
+      set(name, takes_a ? *a : *b);
     }
     return absl::OkStatus();
   }
@@ -278,6 +295,21 @@ absl::StatusOr<BranchTypes> branch_types(const json::object& schema, std::option
 }
 
 }  // namespace
+
+json::array type_names(Types types) {
+  json::array names;
+  if (types & kNull) names.emplace_back("null");
+  if (types & kBoolean) names.emplace_back("boolean");
+  if ((types & kNumber) == kNumber) {
+    names.emplace_back("number");
+  } else if (types & kInteger) {
+    names.emplace_back("integer");
+  }
+  if (types & kString) names.emplace_back("string");
+  if (types & kArray) names.emplace_back("array");
+  if (types & kObject) names.emplace_back("object");
+  return names;
+}
 
 absl::StatusOr<json::object> merge_schemas(const json::object& a, const json::object& b) {
   return Merger(a, b).merge();

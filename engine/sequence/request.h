@@ -65,6 +65,8 @@ enum class FinishReason : uint8_t {
   kCancelled,  // the reader cancelled, or the engine was stopped
   kDeadline,   // the request's deadline passed, in the queue or in a slot
   kError,      // internal error: the constraint allowed no token and was not fulfilled
+  kUnread,     // the reader took nothing for long while others waited for its slot
+  kNotFinite,  // the model computed logits that are not finite: its weights overflow, most likely
 };
 
 struct TokenLogprob {

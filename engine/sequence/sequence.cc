@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <utility>
 
 #include "kernels/base/check.h"
@@ -53,6 +54,10 @@ void Sequence::end_if_unwanted(SteadyTime now) {
   } else if (request_->deadline <= now) {
     end(FinishReason::kDeadline, now);
   }
+}
+
+void Sequence::end_if_unread(SteadyTime last, SteadyTime now) {
+  if (!ended() && stream_->unread_since().value_or(now) <= last) end(FinishReason::kUnread, now);
 }
 
 void Sequence::set_durations(SteadyTime now) {
@@ -168,6 +173,8 @@ void Sequence::commit(const DrawResult& result, SteadyTime now) {
   prepared_ = false;
   may_run_ahead_ = false;
   --num_under_way_;
+  // Backends report a row of broken logits as a certain loss, and a token all the same.
+  if (!std::isfinite(result.logprob)) return end(FinishReason::kNotFinite, now);
   ++num_generated_tokens_;
   last_token_ = token;
   newest_token_ = now;

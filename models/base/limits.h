@@ -67,6 +67,7 @@ inline constexpr size_t kJsonValues = 4'000'000;  // limits the memory of a pars
 
 // ---- Tensors
 inline constexpr size_t kTensorRank = 8;
+inline constexpr int64_t kTensors = 200'000;  // of one file; the largest mixtures of experts fit
 inline constexpr size_t kShards = 4096;
 
 }  // namespace deltaserve::limits

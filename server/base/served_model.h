@@ -18,7 +18,7 @@ struct ChatConventions;
 struct ServedModel {
   std::string name;
   int64_t created = 0;  // Unix seconds
-  // Changes when the answers to the same requests may: with the model, the program, the formats.
+  // "fp_" and hexadecimal digits that change whenever the bits of answers may: system_fingerprint.
   std::string fingerprint;
   int64_t vocab_size = 0;
   const Tokenizer* tokenizer = nullptr;  // null: token-id prompts only

@@ -24,6 +24,7 @@ grpc::StatusCode code_of(ErrorKind kind) {
     case ErrorKind::kOverloaded: return grpc::StatusCode::RESOURCE_EXHAUSTED;
     case ErrorKind::kUnavailable: return grpc::StatusCode::UNAVAILABLE;
     case ErrorKind::kDeadline: return grpc::StatusCode::DEADLINE_EXCEEDED;
+    case ErrorKind::kUnread: return grpc::StatusCode::ABORTED;
     case ErrorKind::kInternal: break;
   }
   return grpc::StatusCode::INTERNAL;

@@ -81,19 +81,36 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  private:
   static grpc::Status cancelled() { return {grpc::StatusCode::CANCELLED, "cancelled"}; }
 
-  // Runs on a worker: takes the request from bytes to the engine's streams.
+  // Runs on a worker: takes the request from bytes to the engine's streams, or to the worker that
+  // compiles its grammar first.
   void prepare() {
-    grpc::Status status;
+    guarded([this] {
+      const grpc::Status status = read();
+      request_.Clear();
+      if (!status.ok()) return begin_later(status);
+      if (!generation_->must_compile()) return begin_later(submit());
+      const bool posted =
+          context_.services.workers.post_compiling(record_.owner(), [self = shared_from_this()] {
+            self->guarded([&] { self->begin_later(self->submit()); });
+          });
+      if (!posted) begin_later(to_grpc(too_many_grammars_error()));
+    });
+  }
+
+  template <class Work>
+  void guarded(Work work) {
     try {
-      status = submit();
+      work();
     } catch (const std::exception&) {
-      status = {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"};
+      begin_later({grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"});
     }
-    request_.Clear();
+  }
+
+  void begin_later(const grpc::Status& status) {
     asio::post(strand_, [self = shared_from_this(), status] { self->begin(status); });
   }
 
-  grpc::Status submit() {
+  grpc::Status read() {
     if (cancelled_) return cancelled();
     Services& services = context_.services;
     v1::GenerateRequest message;
@@ -104,19 +121,20 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     GenerationRequest request;
     auto error = convert_request(&message, services.model, services.limits, &request);
     if (error) return to_grpc(*error);
-    auto generation =
+    generation_ =
         std::make_unique<Generation>(services, std::move(request),
                                      Arrival{record_.request_id(), record_.owner(),
                                              record_.arrival(), deadline_, std::move(lease_)});
-    error = generation->encode();
-    if (error) return to_grpc(*error);
+    error = generation_->encode();
+    return error ? to_grpc(*error) : grpc::Status::OK;
+  }
+
+  grpc::Status submit() {
     if (cancelled_) return cancelled();
-    error = generation->submit([weak = weak_from_this()] {
+    const auto error = generation_->submit([weak = weak_from_this()] {
       if (const auto self = weak.lock()) self->signal();
     });
-    if (error) return to_grpc(*error);
-    generation_ = std::move(generation);
-    return grpc::Status::OK;
+    return error ? to_grpc(*error) : grpc::Status::OK;
   }
 
   void log_prompt(const v1::GenerateRequest& message) const {

@@ -55,7 +55,7 @@ class Connection {
       : context_(context),
         services_(context.services),
         limits_(context.services.limits),
-        stream_(std::move(socket), context.tls),
+        stream_(std::move(socket), context.tls != nullptr ? context.tls->get() : nullptr),
         reader_(&stream_, limits_) {}
 
   awaitable<void> run() {
@@ -89,6 +89,7 @@ class Connection {
     if (!understood && !error) co_return false;
     if (record.head.request_id.empty()) record.head.request_id = make_request_id();
     record.head.cors_headers = context_.cors.reply_headers(parser.get()[http::field::origin]);
+    if (understood) error = foreign(parser);
     if (services_.draining()) record.head.keep_alive = false;
     bool goes_on = false;
     if (error) {
@@ -98,6 +99,24 @@ class Connection {
     }
     finish(record);
     co_return goes_on;
+  }
+
+  // Returns the reply to a request under a name that is not this server's, or from a page that may
+  // not call it. Clients that are no browsers send no origin.
+  std::optional<HttpReply> foreign(const HttpParser& parser) const {
+    const auto& request = parser.get();
+    const std::string_view host = request[http::field::host];
+    const std::string_view origin = request[http::field::origin];
+    if (request.count(http::field::host) > 0 && !context_.hosts.allows(host)) {
+      return http_error(403, str_cat("the host ", quoted(host),
+                                     " is not one of this server's names: see --allowed-host"));
+    }
+    if (request.count(http::field::origin) == 0 || context_.cors.allows(origin) ||
+        is_own_origin(origin, host)) {
+      return std::nullopt;
+    }
+    return http_error(403, str_cat("pages of the origin ", quoted(origin),
+                                   " may not call this server: see --cors-origin"));
   }
 
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {
@@ -173,6 +192,7 @@ class Connection {
       co_return false;
     }
     auto exchange = std::make_shared<Exchange>(stream_.executor());
+    exchange->set_deadline(arrival.deadline);
     post_to_worker(context_, exchange, std::move(request));
     using namespace asio::experimental::awaitable_operators;
     const auto outcome = co_await (reply_from(*exchange, record) || reader_.watch());
@@ -187,8 +207,13 @@ class Connection {
     try {
       std::optional<Started> started = exchange.take();
       while (!started.has_value()) {
-        co_await exchange.wakeup->wait();
+        const SteadyTime deadline = exchange.deadline();
+        const bool woken = co_await exchange.wakeup->wait(deadline);
         started = exchange.take();
+        if (!woken && !started.has_value() && ByteStream::Clock::now() >= deadline) {
+          co_return co_await write_reply(record, error_reply(deadline_error())) &&
+              record.head.keep_alive;
+        }
       }
       if (const HttpReply* reply = std::get_if<HttpReply>(&*started)) {
         co_return co_await write_reply(record, *reply) && record.head.keep_alive;

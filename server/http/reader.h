@@ -9,8 +9,8 @@
 
 #include "server/base/limits.h"
 #include "server/base/memory_budget.h"
-#include "server/http/byte_stream.h"
 #include "server/http/reply.h"
+#include "server/net/byte_stream.h"
 
 namespace deltaserve {
 

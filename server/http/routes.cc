@@ -78,6 +78,11 @@ HttpReply metrics_reply(const ServerContext& context) {
   state.model_name = services.model.name;
   state.state_bytes = services.model.state_bytes;
   state.http_connections = context.connections;
+  state.log_lines_lost = services.log.lost_lines();
+  if (context.tls != nullptr) {
+    state.certificate_expiry =
+        absl::ToDoubleSeconds(certificate_expiry(*context.tls->get()) - absl::UnixEpoch());
+  }
   state.draining = services.draining();
   state.engine = services.engine.stats();
   if (services.model.grammars != nullptr) state.grammars = services.model.grammars->stats();
@@ -120,8 +125,9 @@ HttpReply version_reply(const ServerContext& context) {
 HttpReply openapi_reply(const ServerContext& context) {
   const Services& services = context.services;
   HttpReply reply;
-  reply.body = openapi_json(services.model, services.limits,
-                            {.version = services.version, .needs_key = !services.keys.empty()});
+  reply.body =
+      openapi_json(services.model, services.limits,
+                   {.version = services.version, .needs_key = !services.keys.get()->empty()});
   return reply;
 }
 

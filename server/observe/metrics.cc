@@ -56,17 +56,24 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   finished(FinishReason::kCancelled, state.engine.cancelled);
   finished(FinishReason::kDeadline, state.engine.deadline_exceeded);
   finished(FinishReason::kError, state.engine.errors);
+  finished(FinishReason::kUnread, state.engine.unread);
+  finished(FinishReason::kNotFinite, state.engine.not_finite);
   page->counter("deltaserve_queue_full_total", "Requests refused because the queue was full.",
                 metrics.queue_full.value());
   page->family("deltaserve_step_busy_seconds_total", "Time spent in steps.", "counter");
   page->sample("deltaserve_step_busy_seconds_total", {}, state.engine.busy_seconds);
   page->counter("deltaserve_decode_rows_total", "Decode rows of all steps.",
                 static_cast<uint64_t>(state.engine.decode_rows));
+  page->counter("deltaserve_log_lines_lost_total", "Lines of the log that could not be written.",
+                state.log_lines_lost);
   append_responses(page, "deltaserve_http_responses_total",
                    "HTTP responses by route and status code; 499: the client closed first.",
                    metrics.http_responses);
   append_responses(page, "deltaserve_grpc_responses_total", "gRPC calls ended, by method and code.",
                    metrics.grpc_responses);
+  append_responses(page, "deltaserve_grpc_connections_closed_total",
+                   "gRPC connections that were closed because of what the client did.",
+                   metrics.grpc_connections_closed);
 }
 
 void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerState& state) {
@@ -135,6 +142,10 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
   gauge("deltaserve_sequence_state_bytes", "Memory of the state of one sequence.",
         state.state_bytes);
   gauge("deltaserve_http_connections", "Open HTTP connections.", state.http_connections);
+  if (state.certificate_expiry) {
+    gauge("deltaserve_tls_certificate_expiry_timestamp_seconds",
+          "When the certificate is no longer valid, in Unix seconds.", *state.certificate_expiry);
+  }
   gauge("deltaserve_draining", "1 while the server refuses new requests and finishes the others.",
         state.draining ? 1 : 0);
   page->gauge("deltaserve_build_info", "Always 1; version and model are labels.", 1,
@@ -254,6 +265,8 @@ std::string_view finish_reason_name(FinishReason reason) {
     case FinishReason::kCancelled: return "cancelled";
     case FinishReason::kDeadline: return "deadline";
     case FinishReason::kError: return "error";
+    case FinishReason::kUnread: return "unread";
+    case FinishReason::kNotFinite: return "not_finite";
   }
   return "none";
 }

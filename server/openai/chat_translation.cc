@@ -41,6 +41,13 @@ std::optional<ApiError> read_translated_body(std::string_view text,
   return std::nullopt;
 }
 
+void refuse_two_names(FieldReader& fields, std::span<const RenamedMember> names) {
+  for (const RenamedMember& member : names) {
+    if (fields.find(member.chat) == nullptr || fields.find(member.own) == nullptr) continue;
+    fields.fail(member.chat, str_cat("is a chat's name for ", member.own, ", which is there, too"));
+  }
+}
+
 std::optional<ApiError> complete_translated_chat(json::object chat,
                                                  std::span<const RenamedMember> names,
                                                  const ServedModel& model,

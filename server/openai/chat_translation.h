@@ -1,4 +1,4 @@
-// Serves the APIs that are translated to chats: the members of a chat are built, and judged as
+// The APIs share this that are translated to chats: the members of a chat are built, and judged as
 // those of a chat, with the names of the API in the errors.
 #pragma once
 #include <boost/json/array.hpp>
@@ -26,6 +26,9 @@ struct RenamedMember {
                                                            std::span<const ParameterRule> own,
                                                            const ServerLimits& limits,
                                                            boost::json::object* body);
+
+// Refuses a member that has both of its names.
+void refuse_two_names(FieldReader& fields, std::span<const RenamedMember> names);
 
 // Completes the request of the chat with the members `chat`. What a turn cannot have (several
 // choices, log-probabilities) is refused; errors have the own names.

@@ -47,18 +47,18 @@ struct CompletionJob::PartStorage {
 
 CompletionJob::CompletionJob(Services& services, const AnswerFormat& format,
                              GenerationRequest request, Arrival arrival)
-    : model_(services.model),
+    : AnswerJob(services, std::move(request), std::move(arrival)),
+      model_(services.model),
       format_(format),
-      id_(arrival.id),
-      generation_(services, std::move(request), std::move(arrival)),
       names_{services.model, !generation_.parameters().skip_special_tokens,
              generation_.parameters().tokens_as_ids} {}
 
 CompletionJob::~CompletionJob() = default;
 
-std::variant<std::unique_ptr<AnswerJob>, ApiError> CompletionJob::start(
-    Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
-    const std::function<void()>& notify) {
+std::variant<std::unique_ptr<AnswerJob>, ApiError> CompletionJob::read(Services& services,
+                                                                       const AnswerFormat& format,
+                                                                       std::string body,
+                                                                       Arrival arrival) {
   GenerationRequest request;
   if (auto error = format.parse(body, services.model, services.limits, &request)) {
     return *std::move(error);
@@ -72,7 +72,6 @@ std::variant<std::unique_ptr<AnswerJob>, ApiError> CompletionJob::start(
   job->prefix_ =
       reply_prefix(job->id_, format.object(job->streaming()), unix_seconds(), services.model);
   if (auto error = job->open_choices()) return *std::move(error);
-  if (auto error = job->generation_.submit(notify)) return *std::move(error);
   return job;
 }
 
@@ -287,11 +286,6 @@ void CompletionJob::append_figures(std::string* out) {
   out->append(",\"timings\":");
   append_timings(out, generation_.timings());
   out->push_back('}');
-}
-
-void CompletionJob::describe(LogFields* fields) const {
-  fields->text("completion_id", id_);
-  generation_.describe(fields);
 }
 
 }  // namespace deltaserve

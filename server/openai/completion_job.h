@@ -16,21 +16,15 @@
 
 namespace deltaserve {
 
-// Thread safety: start() may run anywhere; then one thread at a time.
 class CompletionJob final : public AnswerJob {
  public:
-  // Reads `body` and submits it to the engine; the id of `arrival` is made here. Heavy for large
-  // bodies: never on an I/O thread. `notify` may be called on the engine thread, when poll() has
-  // something to do.
-  static std::variant<std::unique_ptr<AnswerJob>, ApiError> start(
-      Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
-      const std::function<void()>& notify);
+  // Reads `body`; the id of `arrival` is made here. Heavy for large bodies: never on an I/O thread.
+  static std::variant<std::unique_ptr<AnswerJob>, ApiError> read(Services& services,
+                                                                 const AnswerFormat& format,
+                                                                 std::string body, Arrival arrival);
   ~CompletionJob() override;
 
-  bool streaming() const override { return generation_.parameters().stream; }
   State poll(std::string* out) override;
-  const ApiError& error() const override { return *generation_.error(); }
-  void describe(LogFields* fields) const override;
 
  private:
   struct Choice;
@@ -53,8 +47,6 @@ class CompletionJob final : public AnswerJob {
 
   const ServedModel& model_;
   const AnswerFormat& format_;
-  const std::string id_;
-  Generation generation_;
   const TokenNames names_;
   std::string prefix_;  // of the reply and of every chunk
   // A chat tells these once. JSON, empty: they are not wanted, or told.

@@ -323,6 +323,7 @@ std::optional<ApiError> read_messages_request(std::string_view text, const Serve
   json::object chat;
   if (auto error = read_translated_body(text, kMessageMembers, limits, &chat)) return error;
   FieldReader fields(chat, limits);
+  refuse_two_names(fields, kMessageNames);
   for (const UnservedParameter& one : kMessageUnserved) {
     fields.only_neutral(one.name, neutral_values(one));
   }
@@ -331,6 +332,9 @@ std::optional<ApiError> read_messages_request(std::string_view text, const Serve
   for (const UnservedParameter& one : kMessageUnserved) chat.erase(one.name);
   for (const char* name : {"cache_control", "context_management"}) chat.erase(name);
   json::value stops = take_member(&chat, "stop_sequences");
+  if (!stops.is_null() && !stops.is_array()) {
+    fields.fail_value("stop_sequences", "must be a list of strings", stops);
+  }
   if (!stops.is_null()) chat["stop"] = std::move(stops);
   read_turns(fields, &chat);
   read_message_tools(fields, &chat);

@@ -285,8 +285,11 @@ json::object tokenize_schema(const ServedModel&, const ServerLimits&) {
   properties["prompt"] = Schemas::nullable("string");
   properties["add_special_tokens"] = Schemas::nullable("boolean");
   properties["return_token_strs"] = Schemas::nullable("boolean");
+  // A member that is null is one that is absent, so both names may be there.
+  json::object& messages = properties.at("messages").as_object();
+  messages["type"] = json::array{messages.at("type"), "null"};
   json::object schema = object_of(std::move(properties), {});
-  schema["oneOf"] =
+  schema["anyOf"] =
       json::array{{{"required", json::array{"prompt"}}}, {{"required", json::array{"messages"}}}};
   return schema;
 }

@@ -26,6 +26,7 @@ ErrorForm form_of(ErrorKind kind) {
     case ErrorKind::kOverloaded:
     case ErrorKind::kUnavailable: return {503, "service_unavailable_error", ""};
     case ErrorKind::kDeadline: return {504, "timeout_error", "deadline_exceeded"};
+    case ErrorKind::kUnread: return {408, "timeout_error", "reply_not_read"};
     case ErrorKind::kInternal: break;
   }
   return {500, "server_error", ""};

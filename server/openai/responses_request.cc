@@ -255,8 +255,7 @@ void read_response_reasoning(FieldReader& fields, json::object* chat) {
   if (effort != nullptr) (*chat)["reasoning_effort"] = *effort;
 }
 
-// Reads `include`. All that it may name belongs to tools of OpenAI's server, but for the
-// log-probabilities.
+// Members that may be included belong to tools of OpenAI's server, but for the log-probabilities.
 void read_response_include(FieldReader& fields, json::object* chat) {
   const json::value include = take_member(chat, "include");
   if (include.is_null()) return;
@@ -297,6 +296,7 @@ std::optional<ApiError> read_responses_request(std::string_view text, const Serv
   json::object body;
   if (auto error = read_translated_body(text, kResponseMembers, limits, &body)) return error;
   FieldReader fields(body, limits);
+  refuse_two_names(fields, kResponseNames);
   for (const UnservedParameter& one : kResponseUnserved) {
     fields.only_neutral(one.name, neutral_values(one));
   }

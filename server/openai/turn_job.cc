@@ -19,21 +19,16 @@ TurnBlock::Kind kind_of(AnswerDelta::Kind kind) {
 
 class TurnJob final : public AnswerJob {
  public:
-  TurnJob(Services& services, std::string id, TurnRequest request, Arrival arrival)
-      : format_(std::move(request.format)),
-        generation_(services, std::move(request.generation), std::move(arrival)) {
-    turn_.id = std::move(id);
+  TurnJob(Services& services, TurnRequest request, Arrival arrival)
+      : AnswerJob(services, std::move(request.generation), std::move(arrival)),
+        format_(std::move(request.format)) {
+    turn_.id = id_;
     turn_.created = std::chrono::duration_cast<std::chrono::seconds>(
                         std::chrono::system_clock::now().time_since_epoch())
                         .count();
   }
 
-  std::optional<ApiError> submit(const std::function<void()>& notify) {
-    if (auto error = generation_.encode()) return error;
-    return generation_.submit(notify);
-  }
-
-  bool streaming() const override { return generation_.parameters().stream; }
+  std::optional<ApiError> encode() { return generation_.encode(); }
 
   State poll(std::string* out) override {
     std::optional<Generation::Part> part = generation_.next();
@@ -46,13 +41,6 @@ class TurnJob final : public AnswerJob {
     if (!generation_.done()) return State::kRunning;
     finish(out);
     return State::kDone;
-  }
-
-  const ApiError& error() const override { return *generation_.error(); }
-
-  void describe(LogFields* fields) const override {
-    fields->text("completion_id", turn_.id);
-    generation_.describe(fields);
   }
 
  private:
@@ -109,7 +97,6 @@ class TurnJob final : public AnswerJob {
   }
 
   const std::unique_ptr<TurnFormat> format_;
-  Generation generation_;
   Turn turn_;
   bool open_ = false;   // the last block may grow
   bool begun_ = false;  // the first events were told
@@ -117,17 +104,14 @@ class TurnJob final : public AnswerJob {
 
 }  // namespace
 
-std::variant<std::unique_ptr<AnswerJob>, ApiError> start_turn(Services& services, ReadTurn read,
-                                                              std::string body, Arrival arrival,
-                                                              const std::function<void()>& notify) {
+std::variant<std::unique_ptr<AnswerJob>, ApiError> read_turn(Services& services, ReadTurn read,
+                                                             std::string body, Arrival arrival) {
   TurnRequest request;
   if (auto error = read(body, services.model, services.limits, &request)) return *std::move(error);
   std::string().swap(body);  // it may be large, and the ids are made next
   arrival.id = absl::StrFormat("%s%016x%016x", request.id_prefix, random_bits(), random_bits());
-  std::string id = arrival.id;
-  auto job =
-      std::make_unique<TurnJob>(services, std::move(id), std::move(request), std::move(arrival));
-  if (auto error = job->submit(notify)) return *std::move(error);
+  auto job = std::make_unique<TurnJob>(services, std::move(request), std::move(arrival));
+  if (auto error = job->encode()) return *std::move(error);
   return job;
 }
 

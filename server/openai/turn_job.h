@@ -2,7 +2,6 @@
 // reasoning and tool calls, in the order in which they were generated. A stream tells where each
 // begins, grows and ends; a whole reply has the same blocks.
 #pragma once
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -59,10 +58,8 @@ struct TurnRequest {
 using ReadTurn = std::optional<ApiError> (*)(std::string_view body, const ServedModel& model,
                                              const ServerLimits& limits, TurnRequest* request);
 
-// Reads `body` and submits it to the engine. Heavy for large bodies: never on an I/O thread.
-// `notify` may be called on the engine thread, when poll() has something to do.
-std::variant<std::unique_ptr<AnswerJob>, ApiError> start_turn(Services& services, ReadTurn read,
-                                                              std::string body, Arrival arrival,
-                                                              const std::function<void()>& notify);
+// Reads `body`. Heavy for large bodies: never on an I/O thread.
+std::variant<std::unique_ptr<AnswerJob>, ApiError> read_turn(Services& services, ReadTurn read,
+                                                             std::string body, Arrival arrival);
 
 }  // namespace deltaserve

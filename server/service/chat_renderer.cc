@@ -155,6 +155,27 @@ std::shared_ptr<const AnswerRules> ChatRenderer::answer_rules(const Parts& promp
   return rules;
 }
 
+std::shared_ptr<const AnswerDemand> ChatRenderer::answer_demand(const AnswerRules& rules) const {
+  auto demand = std::make_shared<AnswerDemand>();
+  demand->markup = rules.markup;
+  demand->reads_reasoning = rules.reads_reasoning;
+  demand->start = rules.start;
+  if (!rules.reads_calls) return demand;
+  const ToolChoice& choice = answer_.tool_choice;
+  const bool named = choice.mode == ToolChoice::Mode::kNamed;
+  demand->must_call = named || choice.mode == ToolChoice::Mode::kRequired;
+  demand->only_one = named || rules.only_first_call;
+  for (const json::value& tool : variables_.at("tools").get_array()) {
+    const auto is_it = [&](const std::string& name) {
+      return tool.at("function").at("name") == json::string_view(name);
+    };
+    const bool may_be_called =
+        choice.names.empty() || std::any_of(choice.names.begin(), choice.names.end(), is_it);
+    if (may_be_called) demand->tools.push_back(tool);
+  }
+  return demand;
+}
+
 const ChatTemplate& ChatRenderer::chat_template() const {
   if (own_template_ != nullptr) return *own_template_;
   const bool for_tools = model_.tool_chat_template != nullptr && !variables_.at("tools").is_null();

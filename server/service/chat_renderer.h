@@ -14,6 +14,7 @@
 #include "server/service/chat_prompt.h"
 #include "server/template/chat_template.h"
 #include "server/tools/answer_parser.h"
+#include "server/tools/call_grammar.h"
 #include "server/tools/conventions.h"
 
 namespace deltaserve {
@@ -35,6 +36,9 @@ class ChatRenderer {
   // Returns how the answer to the prompt is read, given what render() returned; null: all of it is
   // content.
   std::shared_ptr<const AnswerRules> answer_rules(const Parts& prompt) const;
+
+  // Returns what such an answer must be like.
+  std::shared_ptr<const AnswerDemand> answer_demand(const AnswerRules& rules) const;
 
   bool has_generation_prompt() const { return generation_prompt_; }
   absl::StatusOr<Parts> render_without_generation_prompt();

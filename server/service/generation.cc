@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "models/base/text.h"
 #include "server/base/random.h"
 #include "server/service/structured_output.h"
@@ -18,6 +19,9 @@ std::optional<ApiError> error_of(FinishReason reason) {
     case FinishReason::kCancelled: return shutting_down_error();
     case FinishReason::kError:
       return server_error("the model failed to compute a step of this request");
+    case FinishReason::kUnread: return unread_error();
+    case FinishReason::kNotFinite:
+      return server_error("the model computed numbers that are not finite for this request");
     default: return std::nullopt;
   }
 }
@@ -37,27 +41,34 @@ std::optional<ApiError> Generation::encode() {
   return encode_prompts(services_.model, services_.limits, &request_, &encoded_);
 }
 
+bool Generation::must_compile() const {
+  const std::optional<StructuredOutput>& output = request_.parameters.structured;
+  return deltaserve::must_compile(output ? &*output : nullptr, encoded_.demand.get(),
+                                  services_.model);
+}
+
 std::optional<ApiError> Generation::make_constraint() {
   const std::optional<StructuredOutput>& output = request_.parameters.structured;
-  if (!output) return std::nullopt;
   absl::StatusOr<std::unique_ptr<TokenConstraint>> constraint =
-      make_constraint_for(*output, services_.model);
-  if (!constraint.ok()) return api_error_from(constraint.status(), output->param);
+      make_constraint_for(output ? &*output : nullptr, encoded_.demand.get(), services_.model);
+  if (!constraint.ok()) {
+    const absl::string_view message = constraint.status().message();
+    const bool of_tools = !output || absl::StartsWith(message, "tools");
+    return api_error_from(constraint.status(), of_tools ? "tools" : output->param);
+  }
   request_.parameters.generate.constraint = *std::move(constraint);
   return std::nullopt;
 }
 
-void Generation::set_deadline() {
-  GenerateRequest& generate = request_.parameters.generate;
-  generate.deadline = arrival_.deadline;
-  if (!request_.parameters.deadline_ms) return;
+SteadyTime Generation::deadline() const {
+  if (!request_.parameters.deadline_ms) return arrival_.deadline;
   const std::chrono::milliseconds time(*request_.parameters.deadline_ms);
-  generate.deadline = std::min(generate.deadline, arrival_.time + time);
+  return std::min(arrival_.deadline, arrival_.time + time);
 }
 
 std::optional<ApiError> Generation::submit(const std::function<void()>& notify) {
   GenerationParameters& parameters = request_.parameters;
-  set_deadline();
+  parameters.generate.deadline = deadline();
   if (std::optional<ApiError> error = make_constraint()) return error;
   parameters.generate.reuse.owner = arrival_.owner;
   parameters.generate.reuse.marks = std::move(encoded_.marks);

@@ -56,6 +56,10 @@ class Generation {
   // Call encode(), then submit(): both are heavy for large requests, never for an I/O thread.
   // Errors end the request.
   [[nodiscard]] std::optional<ApiError> encode();
+  // Returns the earlier one of the transport's deadline and the request's own.
+  SteadyTime deadline() const;
+  // Returns whether submit() would compile a grammar: then it is for Workers::post_compiling().
+  bool must_compile() const;
   // These hold between the two: each prompt's token ids, and the texts that were sent, if any.
   const std::vector<std::vector<int32_t>>& prompts() const { return encoded_.ids; }
   const std::vector<std::string>& texts() const { return request_.text_prompts; }
@@ -90,7 +94,6 @@ class Generation {
   };
 
   std::optional<ApiError> make_constraint();
-  void set_deadline();
   void begin_conversation();
   void follow(const TokenUpdate& update, Choice* choice);
   void parse(Choice* choice, Part* part);

@@ -48,6 +48,9 @@ std::optional<ApiError> encode_messages(const ServedModel& model, const ServerLi
   }
   prompts->ids.push_back(*std::move(ids));
   prompts->answer_rules = (*chat)->answer_rules(*parts);
+  if (prompts->answer_rules != nullptr) {
+    prompts->demand = (*chat)->answer_demand(*prompts->answer_rules);
+  }
   prompts->chat = *std::move(chat);
   return std::nullopt;
 }
@@ -112,9 +115,7 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     request->chat.reset();
     if (auto error = encode_messages(model, limits, std::move(chat), prompts)) return error;
     truncate(request, prompts);
-    // A constraint binds the answer from its first token on, so that there is no markup.
-    if (request->parameters.structured) prompts->answer_rules = nullptr;
-    // The control tokens of an answer that is parsed belong to its markup.
+    // Control tokens belong to the markup where that is read.
     if (prompts->answer_rules != nullptr) request->parameters.generate.show_control_tokens = false;
     return check_logprob_entries(*request, limits, prompts->ids);
   }

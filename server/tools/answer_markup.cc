@@ -1,6 +1,9 @@
 #include "server/tools/answer_markup.h"
 
+#include <algorithm>
 #include <vector>
+
+#include "engine/grammar/token_table.h"
 
 namespace deltaserve {
 namespace {
@@ -61,6 +64,25 @@ void AnswerMarkup::encode(const Tokenizer& tokenizer, std::string* marker) {
   const auto [code, is_new] = codes_.try_emplace(id);
   if (is_new) code->second = {kControlCode, static_cast<char>(codes_.size())};
   marker->replace(begin, marker->npos, code->second);
+}
+
+std::string AnswerMarkup::in_grammar(std::string_view marker) const {
+  std::string out;
+  for (size_t i = 0; i < marker.size(); ++i) {
+    const auto is_here = [&](const auto& entry) {
+      return marker.substr(i).starts_with(entry.second);
+    };
+    const auto found = marker[i] == kControlCode
+                           ? std::find_if(codes_.begin(), codes_.end(), is_here)
+                           : codes_.end();
+    if (found == codes_.end()) {
+      out += marker[i];
+    } else {
+      out += control_name(found->first);
+      i += found->second.size() - 1;
+    }
+  }
+  return out;
 }
 
 std::string_view AnswerMarkup::code(int32_t token) const {

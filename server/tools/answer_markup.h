@@ -36,6 +36,9 @@ class AnswerMarkup {
   // The format as prompts spell it; null if there is none.
   const ReasoningFormat* spelled_reasoning() const { return spelled_reasoning_; }
 
+  // Returns a marker as grammars have it (engine/grammar/grammar_parts.h).
+  std::string in_grammar(std::string_view marker) const;
+
   // Returns the code of a control token, empty if it is no marker.
   std::string_view code(int32_t token) const;
 

@@ -51,7 +51,7 @@ class OpenApi(WithServer):
 
     def test_the_methods_are_those_that_the_server_allows(self):
         for path, item in self.document["paths"].items():
-            reply = self.server.raw(f"OPTIONS {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            reply = self.server.raw(f"OPTIONS {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
                                     .encode())
             allowed = re.search(rb"\r\nAllow: ([^\r]*)\r\n", reply)[1].decode().lower().split(", ")
             self.assertEqual(set(item) - {"parameters"}, set(allowed) - {"head", "options"}, path)
@@ -95,7 +95,8 @@ class OpenApi(WithServer):
                     body = {**good, name: value}
                     status, reply, _ = self.server.request(path, body)
                     self.assertIn(str(status), described, (path, body, reply))
-                    self.assertNotEqual(status, 500, (path, body, reply))
+                    if (name, status) != ("deadline_ms", 504):  # it may have passed
+                        self.assertLess(status, 500, (path, body, reply))
                     if not schema.is_valid(body):
                         self.assertEqual(status, 400, (path, name, value, reply))
                         self.answer_schema(path, "post", status).validate(json.loads(reply))

@@ -11,7 +11,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 class Protocol(WithServer):
     OPTIONS = ("--max-sequences", "2")
 
-    def ask(self, line, headers="Host: x\r\n", before=""):
+    def ask(self, line, headers="Host: localhost\r\n", before=""):
         return self.server.raw(f"{before}{line} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"
                                .encode())
 
@@ -37,10 +37,10 @@ class Protocol(WithServer):
         for before in ("\r\n", "\r\n\r\n\r\n"):
             self.assertEqual(status_of(self.ask("GET /health", before=before)), 200)
         with self.server.connect() as connection:
-            for piece in (b"\r", b"\n\r", b"\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n\r\n"):
+            for piece in (b"\r", b"\n\r", b"\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n\r\n"):
                 connection.send(piece)
             self.assertTrue(connection.recv(9999).startswith(b"HTTP/1.1 200"))
-            connection.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertTrue(connection.recv(9999).startswith(b"HTTP/1.1 200"))
 
     def test_options_and_head(self):
@@ -66,19 +66,19 @@ class Protocol(WithServer):
 
     def test_framing(self):
         post = "POST /v1/completions"
-        for headers, status in (("Host: x\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
-                                ("Host: x\r\nTransfer-Encoding: gzip\r\n", 400),
-                                ("Host: a b\r\n", 400), ("Host: x\r\nHost: x\r\n", 400),
+        for headers, status in (("Host: localhost\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+                                ("Host: localhost\r\nTransfer-Encoding: gzip\r\n", 400),
+                                ("Host: a b\r\n", 400), ("Host: localhost\r\nHost: localhost\r\n", 400),
                                 ("", 400), ("Host : x\r\n", 400),
-                                ("Host: x\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n",
+                                ("Host: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n",
                                  415)):
             self.assertEqual(status_of(self.ask(post, headers)), status, headers)
         self.assertEqual(status_of(self.ask("GET /health", "Host: [::1]:80\r\n")), 200)
-        reply = self.server.raw(b"GET /health HTTP/2.1\r\nHost: x\r\n\r\n")
+        reply = self.server.raw(b"GET /health HTTP/2.1\r\nHost: localhost\r\n\r\n")
         self.assertEqual(status_of(reply), 505)
 
     def test_the_log_says_why(self):
-        headers = "Host: x\r\nx-request-id: why-%s\r\n"
+        headers = "Host: localhost\r\nx-request-id: why-%s\r\n"
         self.ask("GET /no%77here?secret", headers % "404" + f"traceparent: {TRACE}\r\n")
         line, = self.server.log_lines("request_id=why-404")
         self.assertIn(" path=/nowhere ", line)

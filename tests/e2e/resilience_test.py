@@ -4,6 +4,7 @@
     python resilience_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
 
+import concurrent.futures
 import json
 import signal
 import socket
@@ -87,7 +88,7 @@ class LargeBodies(WithServer):
         """Lengths that are announced and not sent take none of the memory for large bodies."""
         idle = [self.server.connect() for _ in range(16)]
         for connection in idle:
-            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
                                b"Content-Length: 67108864\r\n\r\n{")
         status, reply = self.server.post("/tokenize", {"prompt": "x" * (8 << 20)})
         self.assertEqual(status, 200, reply)
@@ -95,7 +96,7 @@ class LargeBodies(WithServer):
             connection.close()
 
     def test_too_many_large_bodies_are_503(self):
-        half = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n"
+        half = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 67108864\r\n\r\n"
         sent, refused = b" " * (56 << 20), 0
         connections = [self.server.connect() for _ in range(12)]
         for connection in connections:
@@ -138,7 +139,7 @@ class Overload(WithServer):
             connection.sendall(post({"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}))
             self.server.wait_load(1, count)
         with self.server.connect() as connection:
-            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
                                b"Content-Length: 67108864\r\n\r\n{")
             reply = connection.recv(4096)
             self.assertEqual(status_of(reply), 429)
@@ -232,6 +233,35 @@ class Shutdown(unittest.TestCase):
         with Server() as server, server.connect():
             server.process.send_signal(signal.SIGINT)
             self.assertEqual(server.process.wait(harness.PATIENCE), 0)
+
+class Grammars(unittest.TestCase):
+    """Compiling is the slowest work there is; nobody waits for it but who asked for it."""
+
+    def test_small_requests_do_not_wait(self):
+        def grammar(number):
+            return 'root ::= (("a"{0,40}){0,40}){0,%d}' % number
+
+        with Server() as server:
+            def ask(number, **more):
+                return server.request("/v1/completions", {
+                    "prompt": "x", "max_tokens": 1,
+                    "structured_outputs": {"grammar": grammar(number)}, **more})
+
+            # The parameter's deadline is kept while the grammar of somebody else is compiled.
+            with concurrent.futures.ThreadPoolExecutor(14) as pool:
+                slow = [pool.submit(ask, 20 + i) for i in range(12)]
+                late = pool.submit(ask, 99, deadline_ms=50)
+                server.complete(max_tokens=1)
+                status, _, _ = late.result()
+                waiting = sum(not one.done() for one in slow)
+            self.assertEqual(status, 504)
+            self.assertGreater(waiting, 0)
+            self.assertEqual({one.result()[0] for one in slow}, {400})
+            # A refusal is remembered.
+            compiled = server.metric("deltaserve_grammar_cache_misses_total")
+            self.assertEqual(ask(20)[0], 400)
+            self.assertEqual(server.metric("deltaserve_grammar_cache_misses_total"), compiled)
+
 
 if __name__ == "__main__":
     harness.main()

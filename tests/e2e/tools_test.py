@@ -100,8 +100,9 @@ class ToolCalls(unittest.TestCase):
                     self.expect(case, message, reason)
 
     def test_cuts_and_choices(self):
-        case = next(case for case in self.data["cases"] if case["id"] == "hermes/text-first")
-        with self.serve("hermes", [case], longest=3) as server:
+        case, call = (next(case for case in self.data["cases"] if case["id"] == "hermes/" + name)
+                      for name in ("text-first", "one"))
+        with self.serve("hermes", [case, call], longest=3) as server:
             ask = {"messages": [{"role": "user", "content": "s0"}], "model": server.model, "temperature": 0}
             tools = {"tools": self.tools(case)}
             create = server.client.chat.completions.create
@@ -110,7 +111,9 @@ class ToolCalls(unittest.TestCase):
                 self.assertEqual(cut.finish_reason, "length")
                 self.assertTrue(case["content"].startswith((cut.message.content or "").strip()))
             named = {"type": "function", "function": {"name": "get_weather"}}
-            forced = create(tool_choice=named, **ask, **tools).choices[0]
+            # The call is the whole answer, from its first token on.
+            forced = create(tool_choice=named, **{**ask, "messages": [{"role": "user", "content": "s1"}]},
+                            **tools).choices[0]
             self.assertEqual((forced.finish_reason, len(forced.message.tool_calls)), ("stop", 1))
             self.assertRegex(forced.message.tool_calls[0].id, "^call_[0-9A-Za-z]{24}$")
             plain = create(tool_choice="none", **ask, **tools).choices[0]

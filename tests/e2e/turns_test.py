@@ -121,7 +121,7 @@ class Turns(unittest.TestCase):
         self.assertEqual(self.respond(0, input=history).output_text, SCRIPTS[0])
 
     def test_a_response_follows_a_schema(self):
-        response = self.respond(0, max_output_tokens=400, text={"format": {
+        response = self.respond(2, max_output_tokens=400, text={"format": {
             "type": "json_schema", "name": "n", "strict": True, "schema": {"enum": ["a"]}}})
         self.assertEqual(json.loads(response.output_text), "a")
 

@@ -386,6 +386,10 @@ TEST(Parameters, ResponseFormats) {
   EXPECT_EQ(kind_of(R"("response_format":{"type":"text"})"), std::nullopt);
   EXPECT_EQ(kind_of(R"("response_format":null,"structured_outputs":null)"), std::nullopt);
   EXPECT_EQ(kind_of(R"("response_format":{"type":"json_object"})"), Kind::kJsonObject);
+  for (const char* type : {"json_object", "json_schema"}) {
+    EXPECT_EQ(kind_of(std::string(R"("response_format":{"type":")") + type + R"(","schema":{}})"),
+              Kind::kJsonSchema);
+  }
   EXPECT_EQ(kind_of(R"("response_format":{"type":"json_schema","json_schema":{"name":"n",
       "strict":true,"schema":{"type":"object"}}})"),
             Kind::kJsonSchema);
@@ -403,6 +407,8 @@ TEST(Parameters, ResponseFormats) {
       R"("response_format":{"type":"xml"})",
       R"("response_format":{"type":"text","other":1})",
       R"("response_format":{"type":"text","json_schema":{}})",
+      R"("response_format":{"type":"text","schema":{}})",
+      R"("response_format":{"type":"json_schema","schema":{},"json_schema":{"schema":{}}})",
       R"("response_format":{"type":"json_schema"})",
       R"("response_format":{"type":"json_schema","json_schema":{"name":"n"}})",
       R"("response_format":{"type":"json_schema","json_schema":{"schema":{},"x":1}})",
