@@ -43,9 +43,10 @@ struct RequestRecord {
   uint64_t bytes_before = 0;  // written on the connection
   int status = 0;             // 0: none was sent
   bool client_closed = false;
-  std::string problem;  // what a reply that failed said
-  std::string param;    // likewise
-  LogFields job;        // of a completion
+  std::string_view error_members;  // that the route's errors have
+  std::string problem;             // what a reply that failed said
+  std::string param;               // likewise
+  LogFields job;                   // of a completion
 };
 
 class Connection {
@@ -120,6 +121,7 @@ class Connection {
 
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {
     const Route route = route_request(record.head);
+    if (route.is_post()) record.error_members = route.endpoint->error_members;
     const std::optional<HttpReply> reply = reply_at_once(parser, &record, route);
     if (!reply) co_return co_await serve_post(parser, record, route);
     if (parser.is_done()) co_return co_await write_reply(record, *reply) && record.head.keep_alive;
@@ -292,6 +294,14 @@ class Connection {
   }
 
   awaitable<bool> write_reply(RequestRecord& record, const HttpReply& reply) {
+    HttpReply error;
+    const bool changed = !reply.problem.empty() && !record.error_members.empty();
+    if (changed) error = reply;
+    if (changed) error.body.insert(1, record.error_members);
+    co_return co_await write_bytes(record, changed ? error : reply);
+  }
+
+  awaitable<bool> write_bytes(RequestRecord& record, const HttpReply& reply) {
     const RequestHead& head = record.head;
     record.status = reply.status;
     record.problem = reply.problem;

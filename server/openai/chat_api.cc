@@ -27,7 +27,6 @@ constexpr ParameterRule kPromptRules[] = {
     {"separate_reasoning"},
 };
 
-
 void read_variables(FieldReader& fields, json::object& body, ChatPrompt* out) {
   constexpr std::string_view kName = "chat_template_kwargs";
   if (fields.find(kName) == nullptr) return;

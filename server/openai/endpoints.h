@@ -26,6 +26,8 @@ struct PostEndpoint {
                                                const ServerLimits& limits) = nullptr;
   std::optional<ApiError> (*action)(std::string_view body, Services& services,
                                     const PrefixOwner& owner) = nullptr;
+  // Members that the API's errors have beside `error`, in JSON with a comma behind each.
+  std::string_view error_members = {};
 
   bool generates() const { return format != nullptr || turn != nullptr; }
 };

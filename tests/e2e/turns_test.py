@@ -208,6 +208,7 @@ class Turns(unittest.TestCase):
                                ({"mcp_servers": [{}]}, "mcp_servers"), ({"nonsense": 1}, "nonsense")):
             status, reply = self.post("/v1/messages", {**self.body(0), **members})
             self.assertEqual((status, reply["error"]["param"]), (400, param), reply)
+            self.assertEqual((reply["type"], reply["error"]["type"]), ("error", "invalid_request_error"))
 
     def test_either_header_has_the_key(self):
         for headers, status in (({"x-api-key": "a-key", "Authorization": ""}, 200),
