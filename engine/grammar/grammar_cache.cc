@@ -135,6 +135,15 @@ void GrammarCache::drop_excess(Entries* excess) {
   excess->splice(excess->begin(), entries_, entry, entries_.end());
 }
 
+void GrammarCache::trim() {
+  Entries excess;  // to destroy after the lock is released
+  const std::lock_guard lock(mutex_);
+  const auto middle = std::next(entries_.begin(), static_cast<int64_t>(entries_.size() / 2));
+  for (auto dropped = middle; dropped != entries_.end(); ++dropped) by_key_.erase(dropped->key);
+  stats_.evictions += entries_.size() - entries_.size() / 2;
+  excess.splice(excess.begin(), entries_, middle, entries_.end());
+}
+
 GrammarCacheStats GrammarCache::stats() const {
   const std::lock_guard lock(mutex_);
   GrammarCacheStats stats = stats_;

@@ -55,6 +55,9 @@ class GrammarCache {
   // Returns whether get() of `key` returns at once, as far as can be known.
   bool knows(std::string_view key) const;
 
+  // Drops the least recently used half of what is kept.
+  void trim();
+
   GrammarCacheStats stats() const;
 
  private:

@@ -54,6 +54,10 @@ inline ApiError overloaded_error() {
   return {ErrorKind::kOverloaded, "the server is reading too many large requests"};
 }
 
+inline ApiError out_of_memory_error() {
+  return {ErrorKind::kOverloaded, "the server is short of memory: try again later"};
+}
+
 inline ApiError too_many_grammars_error() {
   return {ErrorKind::kOverloaded, "too many schemas, expressions and grammars wait to be compiled"};
 }

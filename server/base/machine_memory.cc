@@ -1,5 +1,7 @@
 #include "server/base/machine_memory.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
@@ -66,6 +68,26 @@ std::string group_path(const fs::path& root, const GroupFiles& files) {
   return "/";
 }
 
+// Returns the least of what /proc/meminfo says in the line of that name, and of what `of_group`
+// says of the process's groups.
+template <class OfGroup>
+std::optional<uint64_t> least_of(const std::string& root, std::string_view line,
+                                 const OfGroup& of_group) {
+  const std::optional<uint64_t> kib = number_in(fs::path(root) / "proc/meminfo", line);
+  if (!kib) return std::nullopt;
+  uint64_t least = *kib * 1024;
+  for (const GroupFiles& files : {kVersion2, kVersion1}) {
+    const fs::path top = fs::path(root) / files.folder;
+    const std::string own = group_path(root, files);
+    // A group is also bound by those around it, up to the top.
+    for (fs::path group = fs::path(own).relative_path();; group = group.parent_path()) {
+      if (const auto bytes = of_group(top / group, files)) least = std::min(least, *bytes);
+      if (group.empty()) break;
+    }
+  }
+  return least;
+}
+
 constexpr uint64_t kMaxSnapshots = 512;
 constexpr uint64_t kShare = 4;  // of what is left: one part of so many
 
@@ -77,19 +99,20 @@ int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes)
 }
 
 std::optional<uint64_t> available_memory(const std::string& root) {
-  const std::optional<uint64_t> kib = number_in(fs::path(root) / "proc/meminfo", "MemAvailable:");
-  if (!kib) return std::nullopt;
-  uint64_t least = *kib * 1024;
-  for (const GroupFiles& files : {kVersion2, kVersion1}) {
-    const fs::path top = fs::path(root) / files.folder;
-    const std::string own = group_path(root, files);
-    // A group is also bound by those around it, up to the top.
-    for (fs::path group = fs::path(own).relative_path();; group = group.parent_path()) {
-      if (const auto left = left_in_group(top / group, files)) least = std::min(least, *left);
-      if (group.empty()) break;
-    }
-  }
-  return least;
+  return least_of(root, "MemAvailable:", left_in_group);
+}
+
+std::optional<uint64_t> memory_limit(const std::string& root) {
+  return least_of(root, "MemTotal:", [](const fs::path& group, const GroupFiles& files) {
+    return number_in(group / files.limit, "");
+  });
+}
+
+uint64_t resident_memory() {
+  std::ifstream file("/proc/self/statm");
+  uint64_t all = 0, resident = 0;
+  file >> all >> resident;
+  return file ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
 }  // namespace deltaserve

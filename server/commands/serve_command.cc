@@ -16,6 +16,7 @@
 #include "engine/grammar/grammar_cache.h"
 #include "engine/loop/model_runner.h"
 #include "models/fingerprint.h"
+#include "server/base/machine_memory.h"
 #include "server/base/process.h"
 #include "server/commands/access_files.h"
 #include "server/commands/chat_templates.h"
@@ -182,6 +183,9 @@ int serve(ServeOptions options) {
   engine_settings.max_prompt_tokens = options.service.limits.prompt_tokens;
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
   options.service.version = DELTASERVE_VERSION;
+  if (options.service.memory_limit == 0) {
+    options.service.memory_limit = memory_limit().value_or(0);
+  }
   options.service.limits.default_chat_max_tokens = options.default_max_tokens;
   options.service.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
   Services services(options.service, &served, &engine, &metrics, log->get(),
@@ -199,6 +203,7 @@ int serve(ServeOptions options) {
   if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
   absl::PrintF("listening on %s\n", (*server)->url());
   std::fflush(stdout);
+  services.overload.start();
   (*server)->run();
   if (*grpc != nullptr) (*grpc)->shut_down();
   services.stop();
@@ -318,6 +323,14 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->type_name("N");
+  command
+      ->add_option(
+          "--memory-limit", options->service.memory_limit,
+          "Memory that the process may have; from 80 % of it on, large requests, then all, "
+          "then those that run are refused or ended one by one (default: that of the "
+          "control group, else of the machine)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->type_name("SIZE");
   command
       ->add_option("--served-model-name", options->name,
                    "Name of the model in the API (default: the folder's name)")

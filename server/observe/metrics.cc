@@ -66,6 +66,8 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
                 static_cast<uint64_t>(state.engine.decode_rows));
   page->counter("deltaserve_log_lines_lost_total", "Lines of the log that could not be written.",
                 state.log_lines_lost);
+  append_responses(page, "deltaserve_overload_actions_total",
+                   "Measures that were taken because memory was short.", metrics.overload_actions);
   append_responses(page, "deltaserve_http_responses_total",
                    "HTTP responses by route and status code; 499: the client closed first.",
                    metrics.http_responses);
@@ -141,6 +143,9 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
         slot_utilization(state.engine));
   gauge("deltaserve_sequence_state_bytes", "Memory of the state of one sequence.",
         state.state_bytes);
+  gauge("deltaserve_resident_memory_bytes", "Memory of the process.", state.resident_bytes);
+  gauge("deltaserve_memory_limit_bytes", "Memory that the process may have; 0: unknown.",
+        state.memory_limit_bytes);
   gauge("deltaserve_http_connections", "Open HTTP connections.", state.http_connections);
   if (state.certificate_expiry) {
     gauge("deltaserve_tls_certificate_expiry_timestamp_seconds",

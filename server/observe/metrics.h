@@ -20,6 +20,7 @@ struct Metrics {
   CounterFamily http_responses{{"route", "code"}};
   CounterFamily grpc_responses{{"method", "code"}};
   CounterFamily grpc_connections_closed{{"reason"}};  // by us, for what the client did
+  CounterFamily overload_actions{{"measure"}};
   CounterFamily read_aheads{{"result"}};
   // Times are in seconds. All but the first two are of requests that ended by stop or length.
   Histogram time_to_first_token;
@@ -44,6 +45,8 @@ struct ServerState {
   uint64_t state_bytes = 0;  // of one sequence
   int64_t http_connections = 0;
   uint64_t log_lines_lost = 0;
+  uint64_t resident_bytes = 0;
+  uint64_t memory_limit_bytes = 0;           // 0: unknown
   std::optional<double> certificate_expiry;  // Unix seconds; nullopt: connections are in the clear
   bool draining = false;
   EngineStats engine;

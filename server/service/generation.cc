@@ -107,6 +107,13 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
   }
   running_ = choices_.size();
   parameters.generate.constraint.reset();
+  constexpr uint64_t kBytesPerToken = 16;  // of a prompt: ids, keys of its beginnings
+  const uint64_t bytes =
+      arrival_.lease.bytes() + kBytesPerToken * static_cast<uint64_t>(prompt_tokens_);
+  entry_ = services_.large_requests.add(bytes, [this] {
+    ended_for_memory_ = true;
+    for (const Choice& choice : choices_) choice.stream->cancel();
+  });
   return std::nullopt;
 }
 
@@ -141,6 +148,9 @@ void Generation::follow(const TokenUpdate& update, Choice* choice) {
   choice->ended = true;
   --running_;
   error_ = error_of(update.finish);
+  if (update.finish == FinishReason::kCancelled && ended_for_memory_) {
+    error_ = out_of_memory_error();
+  }
 }
 
 void Generation::parse(Choice* choice, Part* part) {

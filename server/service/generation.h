@@ -3,6 +3,7 @@
 // end there are the usage, the error and the fields for the log. A front puts the updates into its
 // own frames.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -105,10 +106,12 @@ class Generation {
   EncodedPrompts encoded_;                    // until submit()
   std::optional<Conversation> conversation_;  // for a read-ahead, if there will be one
   std::vector<Choice> choices_;
+  std::atomic<bool> ended_for_memory_{false};
   size_t running_ = 0;  // choices that have not ended
   size_t turn_ = 0;     // the choice that is asked next
   int64_t prompt_tokens_ = 0;
   std::optional<ApiError> error_;
+  LargeRequests::Entry entry_;  // last: it ends what is above
 };
 
 }  // namespace deltaserve

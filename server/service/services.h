@@ -16,6 +16,8 @@
 #include "server/base/served_model.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
+#include "server/service/large_requests.h"
+#include "server/service/overload.h"
 #include "server/service/read_aheads.h"
 #include "server/service/workers.h"
 
@@ -27,6 +29,7 @@ struct ServiceOptions {
   int max_queue = EngineOptions().max_queued_requests;
   bool log_prompts = false;
   std::string version;
+  uint64_t memory_limit = 0;  // bytes that the process may have; 0: unknown
 };
 
 // There is one per process. It outlives the servers; what it points to outlives it. Thread-safe.
@@ -57,16 +60,21 @@ class Services {
   const int max_queue;
   const bool log_prompts;
   const std::string version;
+  const uint64_t memory_limit;
   const ServedModel& model;
   Engine& engine;
   Metrics& metrics;
   Logger& log;
   Exchangeable<const KeyRing> keys;
   MemoryBudget budget;  // of large requests: limits.total_body_bytes
+  LargeRequests large_requests;
   ReadAheads read_aheads;
   Workers workers;
+  Overload overload;
 
  private:
+  Overload::Measures measures();
+
   std::atomic<bool> draining_{false};
 };
 

@@ -234,6 +234,19 @@ class Shutdown(unittest.TestCase):
             server.process.send_signal(signal.SIGINT)
             self.assertEqual(server.process.wait(harness.PATIENCE), 0)
 
+class Memory(unittest.TestCase):
+    def test_a_server_that_has_too_much_refuses_and_says_so(self):
+        with Server("--memory-limit", "16MiB") as server:  # less than it has already
+            server.log_lines("overload measure=end_largest")
+            status, body, headers = server.request("/v1/completions", {"prompt": "x"})
+            self.assertEqual(status, 503)
+            self.assertIn("memory", json.loads(body)["error"]["message"])
+            self.assertIn("Retry-After", headers)
+            self.assertEqual(server.request("/health")[0], 200)
+            self.assertGreater(server.metric("deltaserve_resident_memory_bytes"),
+                               server.metric("deltaserve_memory_limit_bytes"))
+
+
 class Grammars(unittest.TestCase):
     """Compiling is the slowest work there is; nobody waits for it but who asked for it."""
 

@@ -81,6 +81,19 @@ TEST(GrammarCache, OtherFailuresAreNotRemembered) {
   EXPECT_TRUE(get(&cache, "ab").ok());
 }
 
+TEST(GrammarCache, TrimmingDropsTheOlderHalf) {
+  GrammarCache cache = cache_of(kRoomy);
+  for (const char* key : {"a", "b", "ab", "abc"}) ASSERT_TRUE(get(&cache, key).ok());
+  cache.trim();
+  EXPECT_FALSE(cache.knows("a"));
+  EXPECT_FALSE(cache.knows("b"));
+  EXPECT_TRUE(cache.knows("ab"));
+  EXPECT_TRUE(cache.knows("abc"));
+  EXPECT_EQ(cache.stats().evictions, 2u);
+  for (int i = 0; i < 3; ++i) cache.trim();
+  EXPECT_EQ(cache.stats().grammars, 0u);
+}
+
 TEST(GrammarCache, AnExceptionEndsTheFlight) {
   GrammarCache cache = cache_of(kRoomy);
   const auto fail = [](const auto&) -> CompiledOr { throw std::bad_alloc(); };

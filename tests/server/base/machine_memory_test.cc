@@ -54,6 +54,17 @@ TEST_F(MachineMemory, AGroupsLimitCounts) {
   EXPECT_EQ(mib(), 0u);
 }
 
+TEST_F(MachineMemory, TheLimitIsThatOfTheSmallestGroup) {
+  EXPECT_EQ(memory_limit(root_), 4096 * kMiB);
+  write("proc/self/cgroup", "0::/a/b\n");
+  write_group("a/b", "max", 10);
+  EXPECT_EQ(memory_limit(root_), 4096 * kMiB);
+  write_group("a", std::to_string(300 * kMiB), 400);
+  EXPECT_EQ(memory_limit(root_), 300 * kMiB);
+  EXPECT_FALSE(memory_limit((root_ / "nothing").string()));
+  EXPECT_GT(resident_memory(), kMiB);
+}
+
 TEST_F(MachineMemory, InsideAContainerTheGroupIsTheTop) {
   write("proc/self/cgroup", "0::/somewhere/outside\n");
   write_group("", std::to_string(256 * kMiB), 56);

@@ -226,5 +226,23 @@ TEST(Generation, AFullQueueIsCounted) {
   EXPECT_EQ(test.metrics.queue_full.value(), 1u);
 }
 
+TEST(Generation, EndsByNameWhereMemoryIsShort) {
+  TestServices test;
+  test.runner.hold();
+  const auto endless = [](Parameters* given) { given->max_tokens = 1000; };
+  Running large(test, request_of(test, {std::vector<int32_t>(200, 1)}, endless));
+  Running small(test, request_of(test, {{1, 2, 3}}));
+  EXPECT_TRUE(test.services->large_requests.end_largest());
+  test.runner.release();
+  while (large.wait()) {
+  }
+  ASSERT_TRUE(large.generation.error());
+  EXPECT_EQ(large.generation.error()->kind, ErrorKind::kOverloaded);
+  EXPECT_THAT(large.generation.error()->message, HasSubstr("memory"));
+  while (small.wait()) {
+  }
+  EXPECT_FALSE(small.generation.error());
+}
+
 }  // namespace
 }  // namespace deltaserve
