@@ -66,6 +66,24 @@ TEST(NextPrompt, OfAChatBeginsTheNextTurn) {
   }
 }
 
+// The next message of a conversation with a call is the result.
+TEST(NextPrompt, OfACallGoesOnWithItsResult) {
+  const auto question = message("user", kStory + kStory);
+  Conversation conversation = answered(chat_of({question}), kStory);
+  conversation.answer.calls = {{"call_1", "weather", "{\"city\": \"Rome\"}"}};
+  const std::vector<int32_t> next = next_of(std::move(conversation));
+  boost::json::object call = message("assistant", kStory);
+  call["tool_calls"] =
+      boost::json::parse(R"([{"id":"call_1","type":"function",)"
+                         R"("function":{"name":"weather","arguments":"{\"city\": \"Rome\"}"}}])");
+  boost::json::object result = message("tool", "sunny");
+  result["tool_call_id"] = "call_1";
+  EXPECT_TRUE(begins_with(*encode_chat(model(), chat_of({question, call, result})), next));
+  result["content"] = "";
+  const auto without = *encode_chat(model(), chat_of({question, call, result}));
+  EXPECT_EQ(next.size() + 1, without.size());
+}
+
 TEST(NextPrompt, AContinuedMessageGrows) {
   ChatPrompt prompt = chat_of({message("user", "Tell."), message("assistant", kStory)});
   prompt.continue_final_message = true;
