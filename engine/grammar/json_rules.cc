@@ -9,10 +9,13 @@ namespace deltaserve::grammar {
 namespace {
 
 constexpr std::string_view kCharacter =
-    R"re([^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u(?:[0-9A-CEFa-cef][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}|[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))re";
+    R"re([^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u(?:[0-9A-CEFa-cef][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}|)re"
+    R"re([Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))re";
 
-// The indentation of lines is bounded so that even a poor model comes to an end.
+// The indentation of lines is bounded so that even a poor model comes to an end, unless it wrote
+// the text before as it liked.
 constexpr std::string_view kSpace = "(?: {1,2}|\\r?\\n(?: {0,32}|\\t{1,8}))?";
+constexpr std::string_view kLooseSpace = "(?: {1,2}|\\r?\\n[ \\t]*)?";
 
 }  // namespace
 
@@ -27,16 +30,17 @@ ExprId JsonRules::concat(std::initializer_list<ExprId> parts) {
 }
 
 ExprId JsonRules::space() {
-  return space_ == JsonSpace::kLines ? builtin_regex(kSpace, rules_) : rules_->literal("");
+  if (space_ == JsonSpace::kCompact) return rules_->literal("");
+  return builtin_regex(space_ == JsonSpace::kLines ? kSpace : kLooseSpace, rules_);
 }
 
 ExprId JsonRules::comma() {
-  if (space_ == JsonSpace::kLines) return concat({rules_->literal(","), space()});
+  if (space_ != JsonSpace::kCompact) return concat({rules_->literal(","), space()});
   return concat({rules_->literal(","), rules_->optional(rules_->literal(" "))});
 }
 
 ExprId JsonRules::colon() {
-  const uint32_t most = space_ == JsonSpace::kLines ? 2 : 1;
+  const uint32_t most = space_ == JsonSpace::kCompact ? 1 : 2;
   return concat({rules_->literal(":"), rules_->repeat(rules_->literal(" "), 0, most)});
 }
 

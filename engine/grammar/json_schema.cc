@@ -36,10 +36,14 @@ class SchemaCompiler {
         resolver_(root),
         rules_(rules),
         json_(rules, options.space),
-        context_{&resolver_, rules, &json_, options,
+        context_{&resolver_,
+                 rules,
+                 &json_,
+                 options,
                  [this](const json::value& schema, const std::string& name) {
                    return rule_for(schema, name);
-                 }} {}
+                 },
+                 0} {}
 
   absl::StatusOr<RuleId> compile() {
     const RuleId root = rule_for(root_, "#");

@@ -57,7 +57,7 @@ class NeedFinder {
   };
   using Ready = std::pair<uint32_t, uint32_t>;  // need and state
 
-  // What is known of the members of one part.
+  // Counts the members of one part that are known.
   struct KnownMembers {
     explicit KnownMembers(const Rule& rule) {
       if (!rule.members) return;

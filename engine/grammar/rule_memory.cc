@@ -36,6 +36,9 @@ class RuleMemory::Builder {
     };
     if (std::none_of(rules_.begin(), rules_.end(), remembers)) return {};
     memory_.states_.resize(grammar_.states());
+    sources_.resize(grammar_.states());
+    missing_.resize(grammar_.states());
+    visited_.resize(grammar_.states());
     std::vector<std::vector<StateId>> states(rules_.size());
     for (size_t s = 0; s < grammar_.states(); ++s) {
       const auto state = static_cast<StateId>(s);
@@ -66,12 +69,12 @@ class RuleMemory::Builder {
         ways_.push_back({state, call.resume, grammar_.in_unique_key(call.entry), true});
       }
     }
+    for (const StateId state : states) sources_[state].clear();
+    for (const Way& way : ways_) sources_[way.to].push_back(way.from);
   }
 
   // Visits states backwards along the ways, first those from which fewer marks are passed.
   void add_count(const Rule& rule, const std::vector<StateId>& states) {
-    std::vector<std::vector<StateId>> sources(grammar_.states());
-    for (const Way& way : ways_) sources[way.to].push_back(way.from);
     std::deque<std::pair<StateId, uint32_t>> pending;
     for (const StateId state : states) {
       memory_.states_[state].distance = kFar;
@@ -85,7 +88,7 @@ class RuleMemory::Builder {
       if (distance >= known) continue;
       known = distance;
       counting.farthest = std::max(counting.farthest, distance);
-      for (const StateId source : sources[state]) {
+      for (const StateId source : sources_[state]) {
         if (marks_[state] != 0) {
           pending.emplace_back(source, distance + 1);
         } else {
@@ -104,7 +107,7 @@ class RuleMemory::Builder {
     while (!repeating.empty()) {
       const StateId state = repeating.back();
       repeating.pop_back();
-      for (const StateId source : sources[state]) repeat(source);
+      for (const StateId source : sources_[state]) repeat(source);
     }
     for (const StateId state : states) {
       memory_.states_[state].kind = Kind::kCount;
@@ -116,18 +119,14 @@ class RuleMemory::Builder {
   // Counts the keys from the last states to the first. States on a cycle, and those that lead to
   // one, have keys without end.
   void add_finite_keys(const std::vector<StateId>& states) {
-    std::vector<uint32_t> missing(grammar_.states(), 0);
-    std::vector<std::vector<StateId>> sources(grammar_.states());
     std::vector<StateId> ready;
     for (const StateId state : states) {
       memory_.states_[state].distance = kFar;
-      for (int byte = 0; byte < 256; ++byte) {
-        const StateId next = grammar_.next(state, static_cast<uint8_t>(byte));
-        if (next == kNoState) continue;
-        ++missing[state];
-        sources[next].push_back(state);
-      }
-      if (missing[state] == 0) ready.push_back(state);
+      missing_[state] = 0;
+    }
+    for (const Way& way : ways_) ++missing_[way.from];
+    for (const StateId state : states) {
+      if (missing_[state] == 0) ready.push_back(state);
     }
     while (!ready.empty()) {
       const StateId state = ready.back();
@@ -139,8 +138,8 @@ class RuleMemory::Builder {
       }
       memory_.states_[state].distance = keys;
       memory_.states_[state].kind = Kind::kFiniteKey;
-      for (const StateId source : sources[state]) {
-        if (--missing[source] == 0) ready.push_back(source);
+      for (const StateId source : sources_[state]) {
+        if (--missing_[source] == 0) ready.push_back(source);
       }
     }
   }
@@ -169,8 +168,6 @@ class RuleMemory::Builder {
         }
       }
     }
-    visited_.assign(grammar_.states(), 0);
-    visit_ = 0;
     for (const StateId state : states) look_ahead_from(state);
     for (const StateId state : states) {
       memory_.states_[state].kind = Kind::kMembers;
@@ -245,8 +242,10 @@ class RuleMemory::Builder {
   const Pushdown& grammar_;
   const std::vector<const Rule*>& rules_;
   const std::vector<uint32_t> marks_;
-  std::vector<Way> ways_;          // of the current rule, in the order of `from`
-  std::vector<uint32_t> visited_;  // by state: the last visit
+  std::vector<Way> ways_;                      // of the current rule, in the order of `from`
+  std::vector<std::vector<StateId>> sources_;  // of the ways to each of its states
+  std::vector<uint32_t> missing_;              // by state: ways whose ends are not known yet
+  std::vector<uint32_t> visited_;              // by state: the last visit
   uint32_t visit_ = 0;
   RuleMemory memory_;
 };

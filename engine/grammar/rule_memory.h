@@ -1,4 +1,4 @@
-// What a rule remembers of the text that it has read, besides the state of its automaton: how often
+// RuleMemory is what a rule remembers of the text that it has read, besides the state: how often
 // it has passed its mark, which members it has read, or its key (expression.h, Rule). A stack keeps
 // that in its note. Large counts and members in any order would need far too many states.
 #pragma once
@@ -43,7 +43,7 @@ class RuleMemory {
   Kind kind(StateId state) const { return states_.empty() ? Kind::kNone : states_[state].kind; }
   uint32_t mark(StateId state) const { return states_.empty() ? 0 : states_[state].mark; }
 
-  // ---- Of rules that count. The note is the count.
+  // ---- Rules that count; the note is the count.
 
   // Returns the note behind `state`, to which a stack with `note` has come, in *arrived; false if
   // the text of the rule could not end within the bounds any more.
@@ -52,7 +52,7 @@ class RuleMemory {
   // `note`: far from the bounds one serves for all.
   uint64_t representative(StateId state, uint64_t note, size_t longest) const;
 
-  // ---- Of rules with members. The note is the list of what has been read (stack_arena.h), and
+  // ---- Rules with members; the note is the list of what has been read (stack_arena.h), and
   // `depth` the number of open rules, the state's own included.
 
   // Returns true if `state` permits something to come whatever the list is.
@@ -69,7 +69,7 @@ class RuleMemory {
   // Returns what stands in a list for the member of a mark.
   static uint64_t entry_of(uint32_t mark) { return mark; }
 
-  // ---- Of finite keys. The note is the hash of the key so far.
+  // ---- Finite keys; the note is the hash of the key so far.
 
   // Returns true if the list lacks some key that goes on from `state`.
   bool has_key_left(const Pushdown& grammar, StateId state, uint64_t hash, uint32_t list,

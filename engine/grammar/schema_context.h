@@ -1,4 +1,4 @@
-// What the parts of a schema's compilation share.
+// SchemaContext is shared by the parts of a schema's compilation.
 #pragma once
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -24,6 +24,7 @@ struct SchemaContext {
   SchemaOptions options;
   // Returns the rule of the schema at a place, which will be compiled later.
   std::function<RuleId(const boost::json::value& schema, const std::string& name)> rule_for;
+  mutable int string_depth = 0;  // of schemas in schemas that string_dfa() is in
 };
 
 // Returns the name of a place under `name`, shortened when it would grow without end.

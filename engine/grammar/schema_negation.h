@@ -1,4 +1,4 @@
-// What holds where a schema does not: for `not` and `if`.
+// The contrary of a schema holds where the schema does not: for `not` and `if`.
 #pragma once
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>

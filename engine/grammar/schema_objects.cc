@@ -145,7 +145,7 @@ absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const s
   members.count = {(*min).value_or(0), (*max).value_or(kUnlimited)};
   const size_t fewest = std::max<size_t>(required->size(), members.count.min);
   members.is_impossible = members.is_impossible || fewest > members.count.max;
-  // What the names or the required members say already needs no count.
+  // Bounds that the names or the required members keep already need no count.
   if (members.count.min <= required->size()) members.count.min = 0;
   if (members.others == nullptr && members.count.max >= members.named.size()) {
     members.count.max = kUnlimited;
@@ -158,7 +158,7 @@ ExprOr members_expression(const ObjectMembers& members, const MemberSyntax& synt
   const auto joined = [&](std::initializer_list<ExprId> parts) {
     return rules->concat(std::vector<ExprId>(parts));
   };
-  // What a call of this rule has read is remembered, so it is a rule of its own.
+  // The members are a rule of their own, because what a call of it has read is remembered.
   const RuleId rule = rules->add_rule(name);
   std::vector<ExprId> parts;
   std::vector<bool> optional;

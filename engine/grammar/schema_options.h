@@ -4,10 +4,11 @@
 
 namespace deltaserve {
 
-// What is written between the tokens of JSON.
+// Says what is written between the tokens of JSON.
 enum class JsonSpace : uint8_t {
   kCompact,  // nothing, or one space after ',' and ':'
   kLines,    // also line breaks with indentation where programs that print JSON write them
+  kLoose,    // the same with any indentation, which takes fewer states: for models that may end
 };
 
 struct SchemaOptions {

@@ -21,7 +21,10 @@ namespace {
 
 namespace json = boost::json;
 
-// Takes away from `form` what a condition excludes, or leaves only what it permits.
+// Returns the automaton of string_dfa(), which calls it.
+absl::StatusOr<Dfa> string_dfa_of(const json::value& schema, const SchemaContext& context);
+
+// Leaves of `form` only what a condition permits.
 absl::Status narrow(absl::StatusOr<Dfa> condition, AutomatonBudget* budget,
                     std::optional<Dfa>* form) {
   if (!condition.ok()) return condition.status();
@@ -133,35 +136,7 @@ absl::StatusOr<Dfa> dfa_of_any(const json::value& branches, const json::object& 
   return rule_dfa(rules, rule, context.rules->budget());
 }
 
-}  // namespace
-
-absl::StatusOr<StringContent> string_content(const json::object& schema,
-                                             const SchemaContext& context) {
-  StringContent content;
-  absl::StatusOr<std::optional<uint32_t>> min = count_keyword(schema, "minLength");
-  if (!min.ok()) return min.status();
-  absl::StatusOr<std::optional<uint32_t>> max = count_keyword(schema, "maxLength");
-  if (!max.ok()) return max.status();
-  content.min = (*min).value_or(0);
-  content.max = (*max).value_or(kUnlimited);
-  AutomatonBudget* budget = context.rules->budget();
-  if (const std::optional<json::array> values = values_of(schema)) {
-    absl::Status status = narrow(dfa_of_strings(*values, budget), budget, &content.form);
-    if (!status.ok()) return status;
-  }
-  for (const char* keyword : {"pattern", "format"}) {
-    absl::Status status = narrow_by_text(schema, keyword, budget, &content.form);
-    if (!status.ok()) return status;
-  }
-  if (const json::value* negated = find(schema, "not")) {
-    absl::Status status = narrow_by_negation(*negated, context, &content.form);
-    if (!status.ok()) return status;
-  }
-  if (absl::Status status = settle_lengths(budget, &content); !status.ok()) return status;
-  return content;
-}
-
-absl::StatusOr<Dfa> string_dfa(const json::value& schema, const SchemaContext& context) {
+absl::StatusOr<Dfa> string_dfa_of(const json::value& schema, const SchemaContext& context) {
   AutomatonBudget* budget = context.rules->budget();
   absl::StatusOr<const json::value*> place = context.resolver->resolve(schema);
   if (!place.ok()) return place.status();
@@ -195,6 +170,50 @@ absl::StatusOr<Dfa> string_dfa(const json::value& schema, const SchemaContext& c
   absl::Status status = narrow(any_string_dfa(content->min, most, budget), budget, &content->form);
   if (!status.ok()) return status;
   return *std::move(content->form);
+}
+
+}  // namespace
+
+absl::StatusOr<StringContent> string_content(const json::object& schema,
+                                             const SchemaContext& context) {
+  StringContent content;
+  absl::StatusOr<std::optional<uint32_t>> min = count_keyword(schema, "minLength");
+  if (!min.ok()) return min.status();
+  absl::StatusOr<std::optional<uint32_t>> max = count_keyword(schema, "maxLength");
+  if (!max.ok()) return max.status();
+  content.min = (*min).value_or(0);
+  content.max = (*max).value_or(kUnlimited);
+  AutomatonBudget* budget = context.rules->budget();
+  if (const std::optional<json::array> values = values_of(schema)) {
+    absl::Status status = narrow(dfa_of_strings(*values, budget), budget, &content.form);
+    if (!status.ok()) return status;
+  }
+  for (const char* keyword : {"pattern", "format"}) {
+    absl::Status status = narrow_by_text(schema, keyword, budget, &content.form);
+    if (!status.ok()) return status;
+  }
+  if (const json::value* negated = find(schema, "not")) {
+    absl::Status status = narrow_by_negation(*negated, context, &content.form);
+    if (!status.ok()) return status;
+  }
+  if (absl::Status status = settle_lengths(budget, &content); !status.ok()) return status;
+  return content;
+}
+
+absl::StatusOr<Dfa> string_dfa(const json::value& schema, const SchemaContext& context) {
+  // Schemas that lead to themselves end here.
+  constexpr int kMostDepth = 32;
+  constexpr size_t kSteps = 1000;
+  AutomatonBudget* budget = context.rules->budget();
+  budget->spend(kSteps);
+  if (absl::Status status = budget->status(); !status.ok()) return status;
+  if (context.string_depth >= kMostDepth) {
+    return invalid_argument("conditions of strings are nested deeper than ", kMostDepth);
+  }
+  ++context.string_depth;
+  absl::StatusOr<Dfa> dfa = string_dfa_of(schema, context);
+  --context.string_depth;
+  return dfa;
 }
 
 ExprOr string_expression(const json::object& schema, const SchemaContext& context) {

@@ -62,7 +62,7 @@ class AnswerGrammar {
         markup_(*demand.markup),
         tools_(tools_of(demand.tools)),
         any_arguments_(any_arguments),
-        json_(&rules_, JsonSpace::kLines) {}
+        json_(&rules_, space_of(demand)) {}
 
   ExprOr build(const AddForm& form) {
     std::optional<ExprId> content;
@@ -102,6 +102,10 @@ class AnswerGrammar {
     Markers in_grammar;
     for (const std::string& text : markers) in_grammar.push_back(markup_.in_grammar(text));
     return grammar::add_free_text(in_grammar, &rules_);
+  }
+
+  static JsonSpace space_of(const AnswerDemand& demand) {
+    return demand.must_call ? JsonSpace::kLines : JsonSpace::kLoose;
   }
 
   // ---- Answers
@@ -157,7 +161,7 @@ class AnswerGrammar {
   bool is_lenient(const Tool& tool) const { return !demand_.must_call && !tool.strict; }
 
   SchemaOptions options_of(const Tool& tool) const {
-    return {.space = JsonSpace::kLines, .any_order = !tool.strict, .lenient = is_lenient(tool)};
+    return {.space = space_of(demand_), .any_order = !tool.strict, .lenient = is_lenient(tool)};
   }
 
   static absl::Status at_tool(size_t index, const absl::Status& status) {

@@ -1,8 +1,8 @@
 // The grammar of answers that call tools, and of answers behind a block of reasoning.
 //
-// An answer of which a call is demanded is calls, valid by construction. Where the model decides,
-// text is free until a marker begins a call, in the middle of a token perhaps; then the call is
-// bound, and behind it text is free again.
+// A demanded answer is calls, valid by construction. If the model decides, text is free until a
+// marker begins a call, in the middle of a token perhaps; then the call is bound, and behind it
+// text is free again.
 #pragma once
 #include <boost/json/array.hpp>
 #include <functional>
@@ -17,7 +17,7 @@
 
 namespace deltaserve {
 
-// Says what a request demands of its answer beside a form of the content.
+// A request's demands of its answer, beside a form of the content.
 struct AnswerDemand {
   std::shared_ptr<const AnswerMarkup> markup;
   // A block of reasoning is free text, and what is demanded begins behind it.

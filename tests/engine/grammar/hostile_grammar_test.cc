@@ -174,5 +174,17 @@ TEST(HostileGrammar, BadTextInSchemas) {
   EXPECT_THAT(error_of(compile_json_schema(key)), HasSubstr("not UTF-8"));
 }
 
+TEST(HostileGrammar, ConditionsOfStringsThatLeadToThemselvesEnd) {
+  for (const char* source :
+       {R"({"propertyNames":{"$ref":"#/$defs/a"},"additionalProperties":true,
+            "$defs":{"a":{"type":"string","not":{"$ref":"#/$defs/a"}}}})",
+        R"({"propertyNames":{"$ref":"#/$defs/a"},"additionalProperties":true,
+            "$defs":{"a":{"anyOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/a"}]}}})",
+        R"({"not":{"$ref":"#"}})", R"({"if":{"$ref":"#"},"then":{"$ref":"#"}})",
+        R"({"type":"string","not":{"anyOf":[{"not":{"$ref":"#"}},{"$ref":"#"}]}})"}) {
+    EXPECT_NE(error_of(schema(source)), "") << source;
+  }
+}
+
 }  // namespace
 }  // namespace deltaserve
