@@ -15,6 +15,7 @@
 #include "engine/loop/model_runner.h"
 #include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
+#include "server/commands/human_bytes.h"
 #include "server/commands/model_options.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
@@ -52,7 +53,7 @@ std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_
 ServedModel served_model(const LoadedModel& loaded, const std::string& name,
                          const ServerLimits& limits) {
   ServedModel model;
-  model.name = name;
+  model.name = name.empty() ? loaded.hub_name : name;
   if (model.name.empty()) {
     // The name is that of the real folder, so that "." and a link to a version have one.
     std::error_code ec;
@@ -245,7 +246,7 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->type_name("N");
   command
       ->add_option("--served-model-name", options->name,
-                   "Name of the model in the API (default: the folder's name)")
+                   "Name of the model in the API (default: owner/model, or the folder's name)")
       ->type_name("NAME");
   command
       ->add_option("--write-timeout", options->write_timeout_s,
