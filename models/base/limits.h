@@ -45,6 +45,9 @@ inline constexpr size_t kTokenizerBytes = 64 << 20;
 inline constexpr size_t kIndexBytes = 100'000'000;
 inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;  // defined by the format
 
+// A longer text that no rule cuts is refused where only the sentencepiece library can encode it.
+inline constexpr size_t kUncutTextBytes = 4 << 20;
+
 // ---- tokenizer.json
 inline constexpr size_t kTokenizerParts = 64;           // normalizers, or splits, or decoders
 inline constexpr size_t kReplacementBytes = 4096;       // of a text that a part writes
