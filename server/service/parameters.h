@@ -78,6 +78,7 @@ struct Parameters {
   std::optional<Integer> top_logprobs;  // ... with this for the most likely tokens
   std::optional<Integer> prompt_logprobs;
   std::optional<bool> echo;
+  std::optional<bool> split_special_tokens;  // special tokens in a text prompt are text
   std::optional<bool> return_token_ids;
   std::optional<bool> stream;
   std::optional<StreamOptions> stream_options;
@@ -142,6 +143,8 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   visit(ParameterNames{.chat = "top_logprobs"}, given.top_logprobs);
   visit(ParameterNames{.grpc = "prompt_logprobs"}, given.prompt_logprobs);
   visit(ParameterNames{.completions = "echo"}, given.echo);
+  visit(ParameterNames{.completions = "split_special_tokens", .grpc = "split_special_tokens"},
+        given.split_special_tokens);
   over_http("return_token_ids", given.return_token_ids);
   over_http("stream", given.stream);
   over_http("stream_options", given.stream_options);

@@ -26,6 +26,7 @@ struct GenerationParameters {
   std::optional<StructuredOutput> structured;
   std::optional<int64_t> deadline_ms;  // from the arrival of the request
   bool echo = false;
+  std::optional<bool> split_special_tokens;  // absent: the server's own setting
   bool stream = false;
   bool include_usage = false;           // a last chunk with the usage
   bool continuous_usage_stats = false;  // usage in every chunk
