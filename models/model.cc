@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/base/text.h"
+#include "models/checkpoint/finite.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/mapping/weights.h"
 #include "models/program_builder.h"
@@ -33,8 +35,13 @@ Limits backend_limits(const ModelLimits& limits) {
 
 }  // namespace
 
-Model::Model(ModelConfig config, StateLayout layout, const ModelLimits& limits, Backend* backend)
-    : config_(std::move(config)), layout_(std::move(layout)), limits_(limits), backend_(backend) {}
+Model::Model(ModelConfig config, StateLayout layout, const ModelLimits& limits, WeightFormat format,
+             Backend* backend)
+    : config_(std::move(config)),
+      layout_(std::move(layout)),
+      limits_(limits),
+      weight_format_(format),
+      backend_(backend) {}
 
 absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Backend* backend,
                                                    const ModelLimits& limits, WeightFormat format) {
@@ -51,11 +58,14 @@ absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Ba
   if (std::string refusal = backend->refusal(program.program(), room); !refusal.empty()) {
     return absl::UnimplementedError(refusal);
   }
+  status = check_finite(*checkpoint);
+  if (!status.ok()) return prefixed(folder.path, status);
   program.read_vectors();
   if (std::string error = backend->load(program.program(), room); !error.empty()) {
     return absl::ResourceExhaustedError(error);
   }
-  return std::unique_ptr<Model>(new Model(std::move(config), program.layout(), limits, backend));
+  return std::unique_ptr<Model>(
+      new Model(std::move(config), program.layout(), limits, format, backend));
 }
 
 uint64_t Model::decode_bytes(int decode_rows) const {

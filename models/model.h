@@ -17,6 +17,7 @@ struct ModelFolder {
   ModelConfig config;
   TokenizerSettings settings;
   std::unique_ptr<Tokenizer> tokenizer;  // null: the folder can serve token-id prompts only
+  std::string tokenizer_file;            // was used in place of the folder's own; empty: that
 };
 
 struct ModelFolderOptions {
@@ -46,7 +47,8 @@ class Model {
   // int8, because their errors would affect every token.
   //
   // Errors, before any weight is read: INVALID_ARGUMENT names a state format that a mixer cannot
-  // have, UNIMPLEMENTED what the backend cannot do. RESOURCE_EXHAUSTED names what does not fit.
+  // have, UNIMPLEMENTED what the backend cannot do. Then: INVALID_ARGUMENT names a tensor that is
+  // not finite, RESOURCE_EXHAUSTED what does not fit.
   static absl::StatusOr<std::unique_ptr<Model>> load(const ModelFolder& folder, Backend* backend,
                                                      const ModelLimits& limits,
                                                      WeightFormat format = WeightFormat::kAuto);
@@ -59,6 +61,7 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const StateLayout& layout() const { return layout_; }
   const ModelLimits& limits() const { return limits_; }
+  WeightFormat weight_format() const { return weight_format_; }  // that load() was asked for
   Backend& backend() { return *backend_; }
 
   // Returns the bytes that one step of `decode_rows` must read and write: weights once, states
@@ -66,11 +69,13 @@ class Model {
   uint64_t decode_bytes(int decode_rows) const;
 
  private:
-  Model(ModelConfig config, StateLayout layout, const ModelLimits& limits, Backend* backend);
+  Model(ModelConfig config, StateLayout layout, const ModelLimits& limits, WeightFormat format,
+        Backend* backend);
 
   ModelConfig config_;
   StateLayout layout_;
   ModelLimits limits_;
+  WeightFormat weight_format_;
   Backend* backend_;
 };
 

@@ -154,6 +154,7 @@ absl::StatusOr<ModelFolder> open_model_folder(const std::string& path,
                                               const ModelFolderOptions& options) {
   ModelFolder folder;
   folder.path = path;
+  folder.tokenizer_file = options.tokenizer_file;
   absl::Status status = read_config(options.ignored_config_keys, &folder);
   if (status.ok()) status = read_settings(&folder);
   if (status.ok()) status = read_tokenizer(options.tokenizer_file, &folder);

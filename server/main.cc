@@ -2,15 +2,21 @@
 #include <cstdio>
 #include <exception>
 
+#include "server/base/process.h"
 #include "server/commands/commands.h"
 
 namespace {
 
 constexpr int kUsageError = 2;
 
+// Some libraries open descriptors before main() begins, so that is too late.
+__attribute__((section(".preinit_array"),
+               used)) void (*const kBeforeLibraries)() = deltaserve::open_standard_files;
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  deltaserve::explain_bus_errors();
   CLI::App app("Inference server for linear-attention language models.", "deltaserve");
   app.require_subcommand(1);
   app.set_version_flag("--version", DELTASERVE_VERSION);

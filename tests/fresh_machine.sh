@@ -39,7 +39,7 @@ for _ in $(seq 100); do
 done
 exec 3<>/dev/tcp/127.0.0.1/8080
 body='{"model": "bundled", "prompt": "Once upon a time", "max_tokens": 24, "temperature": 0}'
-printf 'POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' \
+printf 'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' \
   "${#body}" "$body" >&3
 cat <&3
 echo

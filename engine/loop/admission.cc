@@ -19,6 +19,8 @@ void count(FinishReason finish, EngineStats* stats) {
     case FinishReason::kCancelled: ++stats->cancelled; break;
     case FinishReason::kDeadline: ++stats->deadline_exceeded; break;
     case FinishReason::kError: ++stats->errors; break;
+    case FinishReason::kUnread: ++stats->unread; break;
+    case FinishReason::kNotFinite: ++stats->not_finite; break;
   }
 }
 

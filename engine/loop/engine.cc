@@ -58,6 +58,8 @@ class Engine::Loop {
 
   void run();
   bool begin_step(SteadyTime time);
+  bool somebody_waits() const;
+  void end_unread(SteadyTime time);
   void demand_prompts(bool decoding);
   void choose_rows(SteadyTime time);
   StepInFlight* plan_step(SteadyTime time);
@@ -78,7 +80,8 @@ class Engine::Loop {
   StepRunner* const runner_;
   const Vocabulary* const vocabulary_;
   const EngineOptions options_;
-  const SequenceContext context_{vocabulary_, &options_.eos_token_ids, runner_->vocab_size()};
+  const SequenceContext context_{vocabulary_, &options_.eos_token_ids, runner_->vocab_size(),
+                                 options_.fingerprint};
   const std::shared_ptr<Doorbell> doorbell_ = std::make_shared<Doorbell>();
 
   // ---- Used by the engine thread only. Vectors keep their memory from step to step.
@@ -228,6 +231,7 @@ void Engine::Loop::run() {
 // now. Returns false if the engine must stop.
 bool Engine::Loop::begin_step(SteadyTime time) {
   for (const auto& sequence : decoding_) sequence->end_if_unwanted(time);
+  if (somebody_waits()) end_unread(time);
   choose_rows(time);
   for (const auto& group : prefills_) group->end_unwanted(time, &ended_);
   retire_ended();
@@ -240,6 +244,18 @@ bool Engine::Loop::begin_step(SteadyTime time) {
   }
   publish_ended();
   return true;
+}
+
+bool Engine::Loop::somebody_waits() const {
+  std::lock_guard lock(mutex_);
+  return !admission_.nobody_waits();
+}
+
+// Ends sequences whose readers keep slots from those who wait.
+void Engine::Loop::end_unread(SteadyTime time) {
+  const SteadyTime last = time - options_.unread;
+  for (const auto& sequence : decoding_) sequence->end_if_unread(last, time);
+  for (const auto& group : prefills_) group->end_unread(last, time, &ended_);
 }
 
 // Distributes the time for computing masks in turn, beginning with the sequences for which the last
@@ -436,6 +452,7 @@ void Engine::Loop::sleep() {
     std::lock_guard lock(mutex_);
     idle_ = decoding_.empty() && prefills_.empty() && admission_.nobody_waits();
     until = std::min(until, admission_.earliest_deadline());
+    if (!admission_.nobody_waits()) until = std::min(until, now() + options_.unread / 2);
   }
   doorbell_->wait_until(until);
 }

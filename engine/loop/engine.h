@@ -31,6 +31,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/limits.h"
 #include "engine/loop/engine_stats.h"
+#include "engine/reuse/reuse.h"
 #include "engine/sequence/request.h"
 #include "engine/sequence/token_stream.h"
 #include "engine/step/step_runner.h"
@@ -48,7 +49,10 @@ struct EngineOptions {
   int64_t max_prompt_tokens = engine_limits::kPromptTokens;
   size_t stream_capacity = engine_limits::kStreamUpdates;
   std::chrono::microseconds mask_time = engine_limits::kMaskTime;
+  // The longest time for which a reader may take nothing while others wait for a slot.
+  std::chrono::milliseconds unread = engine_limits::kUnread;
   std::vector<int32_t> eos_token_ids;
+  ModelFingerprint fingerprint = {};  // of the runner's model; part of the names of its states
 };
 
 // Thread safety: all public methods may be called from any thread.

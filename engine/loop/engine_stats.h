@@ -22,6 +22,8 @@ struct EngineStats {
   int64_t cancelled = 0;
   int64_t deadline_exceeded = 0;
   int64_t errors = 0;
+  int64_t unread = 0;
+  int64_t not_finite = 0;
 
   // ---- Reuse of prompts
 

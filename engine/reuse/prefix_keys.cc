@@ -21,11 +21,13 @@ PrefixKey hash_of(std::string_view bytes) {
 
 }  // namespace
 
-PrefixKeys prefix_keys(const PrefixReuse& reuse, std::span<const int32_t> prompt) {
+PrefixKeys prefix_keys(const ModelFingerprint& model, const PrefixReuse& reuse,
+                       std::span<const int32_t> prompt) {
   const size_t count = prompt.empty() ? 0 : (prompt.size() - 1) / kChunkTokens;
   auto keys = std::make_shared<std::vector<PrefixKey>>();
   keys->reserve(count);
-  std::string bytes(reuse.owner.begin(), reuse.owner.end());
+  std::string bytes(model.begin(), model.end());
+  bytes.append(reuse.owner.begin(), reuse.owner.end());
   bytes += reuse.salt;
   PrefixKey key = hash_of(bytes);
   for (size_t i = 0; i < count; ++i) {

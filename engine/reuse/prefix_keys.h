@@ -1,6 +1,6 @@
 // Names for the beginnings of prompts. Key i names the first 64 * (i + 1) tokens of a prompt
-// together with its owner and salt: it hashes key i - 1 and the 64 tokens behind it. So two prompts
-// share a key only if they share everything before it.
+// together with the model, the prompt's owner and its salt: it hashes key i - 1 and the 64 tokens
+// behind it. So two prompts share a key only if they share everything before it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +29,7 @@ using PrefixKeys = std::shared_ptr<const std::vector<PrefixKey>>;
 
 // Returns the keys of all grid points of the prompt that have a token behind them, because a prompt
 // computes at least its last token, for the logits.
-PrefixKeys prefix_keys(const PrefixReuse& reuse, std::span<const int32_t> prompt);
+PrefixKeys prefix_keys(const ModelFingerprint& model, const PrefixReuse& reuse,
+                       std::span<const int32_t> prompt);
 
 }  // namespace deltaserve

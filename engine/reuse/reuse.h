@@ -8,6 +8,10 @@
 
 namespace deltaserve {
 
+// Identifies the numbers that a model computes (models/fingerprint.h): states of different ones are
+// never exchanged.
+using ModelFingerprint = std::array<uint8_t, 16>;
+
 // Identifies who sends a request. Requests of different owners never share a state.
 using PrefixOwner = std::array<uint8_t, 16>;
 

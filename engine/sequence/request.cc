@@ -6,8 +6,8 @@ GenerateRequest GenerateRequest::clone() const {
   // One name is bound for every member, so that a new member does not compile until it is copied
   // here.
   const auto& [id_, prompt_, sampling_, choice_, max_tokens_, stop_, stop_token_ids_, ignore_eos_,
-               include_stop_, min_tokens_, constraint_, priority_, reuse_, deadline_, logprobs_,
-               prompt_logprobs_] = *this;
+               include_stop_, show_control_tokens_, min_tokens_, constraint_, priority_, reuse_,
+               deadline_, logprobs_, prompt_logprobs_] = *this;
   return {id_,
           prompt_,
           sampling_,
@@ -17,6 +17,7 @@ GenerateRequest GenerateRequest::clone() const {
           stop_token_ids_,
           ignore_eos_,
           include_stop_,
+          show_control_tokens_,
           min_tokens_,
           constraint_ == nullptr ? nullptr : constraint_->clone(),
           priority_,

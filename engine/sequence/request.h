@@ -42,6 +42,7 @@ struct GenerateRequest {
   bool ignore_eos = false;
   bool include_stop =
       false;  // true: the returned text includes the stop string or the stop token's text
+  bool show_control_tokens = false;  // the returned text has their names
   // For this many tokens, EOS and stop tokens are banned and no stop string may begin in the text.
   // An answer whose constraint allows only the end stops earlier.
   int64_t min_tokens = 0;
@@ -64,6 +65,8 @@ enum class FinishReason : uint8_t {
   kCancelled,  // the reader cancelled, or the engine was stopped
   kDeadline,   // the request's deadline passed, in the queue or in a slot
   kError,      // internal error: the constraint allowed no token and was not fulfilled
+  kUnread,     // the reader took nothing for long while others waited for its slot
+  kNotFinite,  // the model computed logits that are not finite: its weights overflow, most likely
 };
 
 struct TokenLogprob {

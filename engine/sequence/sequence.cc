@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <utility>
 
 #include "kernels/base/check.h"
@@ -53,6 +54,10 @@ void Sequence::end_if_unwanted(SteadyTime now) {
   } else if (request_->deadline <= now) {
     end(FinishReason::kDeadline, now);
   }
+}
+
+void Sequence::end_if_unread(SteadyTime last, SteadyTime now) {
+  if (!ended() && stream_->unread_since().value_or(now) <= last) end(FinishReason::kUnread, now);
 }
 
 void Sequence::set_durations(SteadyTime now) {
@@ -168,6 +173,8 @@ void Sequence::commit(const DrawResult& result, SteadyTime now) {
   prepared_ = false;
   may_run_ahead_ = false;
   --num_under_way_;
+  // Backends report a row of broken logits as a certain loss, and a token all the same.
+  if (!std::isfinite(result.logprob)) return end(FinishReason::kNotFinite, now);
   ++num_generated_tokens_;
   last_token_ = token;
   newest_token_ = now;
@@ -212,7 +219,8 @@ bool Sequence::is_eos(int32_t token) const {
 
 // Adds the token's text to the update. Returns true if a stop string was completed.
 bool Sequence::emit(int32_t token) {
-  const std::string_view bytes = context_.vocabulary->bytes(token);
+  std::string_view bytes = context_.vocabulary->bytes(token);
+  if (bytes.empty() && request_->show_control_tokens) bytes = context_.vocabulary->name(token);
   if (num_generated_tokens_ <= request_->min_tokens) {
     emitter_.append_unmatched(bytes, &update_.text);
     return false;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/reuse/reuse.h"
 #include "engine/sequence/penalties.h"
 #include "engine/sequence/request.h"
 #include "engine/sequence/text_emitter.h"
@@ -24,6 +25,7 @@ struct SequenceContext {
   const Vocabulary* vocabulary = nullptr;
   const std::vector<int32_t>* eos_token_ids = nullptr;
   int32_t vocab_size = 0;
+  ModelFingerprint fingerprint = {};
 };
 
 // Only this class writes its counters. Order of the calls: from start() on, it must draw from the
@@ -52,6 +54,8 @@ class Sequence {
   // Ends the sequence if its reader cancelled or its deadline has passed. Does nothing if it has
   // ended.
   void end_if_unwanted(SteadyTime now);
+  // Ends the sequence if its reader has taken nothing since `last` or longer.
+  void end_if_unread(SteadyTime last, SteadyTime now);
 
   // ---- While the prompt is read
 

@@ -11,7 +11,9 @@ namespace deltaserve {
 SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* context,
                              std::vector<std::shared_ptr<TokenStream>> streams,
                              SteadyTime submitted, uint64_t arrival)
-    : context_(*context), arrival_(arrival), keys_(prefix_keys(request.reuse, request.prompt)) {
+    : context_(*context),
+      arrival_(arrival),
+      keys_(prefix_keys(context->fingerprint, request.reuse, request.prompt)) {
   std::unique_ptr<TokenConstraint> constraint = std::move(request.constraint);
   request_ = std::make_shared<const GenerateRequest>(std::move(request));
   for (size_t i = 0; i < streams.size(); ++i) {
@@ -45,6 +47,15 @@ bool SequenceGroup::paused() const {
 
 void SequenceGroup::end_unwanted(SteadyTime now, Sequences* ended) {
   for (const auto& choice : choices_) choice->end_if_unwanted(now);
+  remove_ended(ended);
+}
+
+void SequenceGroup::end_unread(SteadyTime last, SteadyTime now, Sequences* ended) {
+  for (const auto& choice : choices_) choice->end_if_unread(last, now);
+  remove_ended(ended);
+}
+
+void SequenceGroup::remove_ended(Sequences* ended) {
   std::erase_if(members_, [](const Sequence* choice) { return choice->ended(); });
   const auto kept = std::stable_partition(choices_.begin(), choices_.end(),
                                           [](const auto& choice) { return !choice->ended(); });

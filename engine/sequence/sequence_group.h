@@ -57,6 +57,8 @@ class SequenceGroup {
   // Ends choices that were cancelled or are past their deadline, and moves them to *ended; their
   // slots are free. The others go on.
   void end_unwanted(SteadyTime now, Sequences* ended);
+  // Does the same with choices whose reader has taken nothing since `last` or longer.
+  void end_unread(SteadyTime last, SteadyTime now, Sequences* ended);
   void end_all(FinishReason finish, SteadyTime now, Sequences* ended);
 
   // Takes a slot to read the prompt in; the pool must have one. Looks up what `index` keeps of the
@@ -91,6 +93,7 @@ class SequenceGroup {
   SequenceGroup(const SequenceGroup& first, std::unique_ptr<Sequence> choice);
 
   Admission look_up(PrefixIndex* index, SteadyTime now);
+  void remove_ended(Sequences* ended);
   void release_states();
   int32_t keep_slot(int* num_tokens, PrefixIndex* index, SteadyTime now, StepPlan* plan);
   bool wants_target(int64_t position) const;

@@ -1,5 +1,6 @@
 #include "engine/sequence/token_stream.h"
 
+#include <chrono>
 #include <iterator>
 #include <utility>
 
@@ -72,6 +73,11 @@ bool TokenStream::full() const {
   return queue_.size() >= capacity_;
 }
 
+std::optional<SteadyTime> TokenStream::unread_since() const {
+  std::lock_guard lock(mutex_);
+  return queue_.empty() ? std::nullopt : std::optional(unread_since_);
+}
+
 void TokenStream::push(TokenUpdate update) {
   DS_CHECK(!finished_pushed_);
   finished_pushed_ = update.finish != FinishReason::kNone;
@@ -79,6 +85,7 @@ void TokenStream::push(TokenUpdate update) {
   {
     std::lock_guard lock(mutex_);
     was_empty = queue_.empty();
+    if (was_empty) unread_since_ = std::chrono::steady_clock::now();
     if (!was_empty && is_progress_only(update)) {
       merge(std::move(update), &queue_.back());
     } else {

@@ -45,6 +45,8 @@ class TokenStream {
   // Returns true if the reader lags: the sequence of a full stream gets no rows until it has caught
   // up.
   bool full() const;
+  // Returns since when the reader has taken nothing although there is something.
+  std::optional<SteadyTime> unread_since() const;
   // Queues an update, even beyond the capacity. Updates that only report prompt progress are merged
   // into the one before, so that they alone fill no stream. Nothing may follow a finished update.
   void push(TokenUpdate update);
@@ -61,8 +63,9 @@ class TokenStream {
   // std::mutex and not absl's: a packaged Abseil is opaque to ThreadSanitizer.
   mutable std::mutex mutex_;
   std::condition_variable ready_;
-  std::vector<TokenUpdate> queue_;  // guarded by mutex_
-  bool finished_ = false;           // guarded by mutex_: a finished update was taken
+  std::vector<TokenUpdate> queue_;  // guarded by mutex_, as the next
+  SteadyTime unread_since_;         // if the queue is not empty
+  bool finished_ = false;           // a finished update was taken
 };
 
 }  // namespace deltaserve

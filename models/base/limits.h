@@ -70,6 +70,7 @@ inline constexpr size_t kJsonValues = 4'000'000;  // limits the memory of a pars
 
 // ---- Tensors
 inline constexpr size_t kTensorRank = 8;
+inline constexpr int64_t kTensors = 200'000;  // of one file; the largest mixtures of experts fit
 inline constexpr size_t kShards = 4096;
 
 // ---- The Hub. What it sends is not trusted: beyond these a download ends with one sentence.

@@ -189,6 +189,10 @@ const char kConvertTorchWeights[] =
 
 absl::StatusOr<std::map<std::string, TensorInfo>> parse_safetensors_header(std::string_view json,
                                                                            uint64_t data_bytes) {
+  // Every tensor is an object, so that braces bound their number before anything is parsed.
+  if (std::count(json.begin(), json.end(), '{') > limits::kTensors + 2) {
+    return invalid_argument("the header has more than ", limits::kTensors, " tensors");
+  }
   absl::StatusOr<json::object> header = parse_json_object(json, "header");
   if (!header.ok()) return header.status();
   std::map<std::string, TensorInfo> tensors;

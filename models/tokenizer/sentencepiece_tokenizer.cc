@@ -150,6 +150,7 @@ struct SentencePieceParts {
   // Says whether the token marks structure and has no text when it is generated.
   bool is_silent(int32_t id) const;
   std::string text_of(int32_t id) const;
+  std::string name_of(int32_t id) const;  // as the file spells it
   Vocabulary make_vocabulary() const;
 };
 
@@ -195,10 +196,19 @@ std::string SentencePieceParts::text_of(int32_t id) const {
   return id < model().size() ? bytes_of(model(), id) : "";
 }
 
+std::string SentencePieceParts::name_of(int32_t id) const {
+  const auto token = added.find(id);
+  return token != added.end() ? token->second.text : model().piece(id);
+}
+
 Vocabulary SentencePieceParts::make_vocabulary() const {
   std::vector<std::string> bytes(static_cast<size_t>(size));
-  for (int32_t id = 0; id < size; ++id) bytes[static_cast<size_t>(id)] = text_of(id);
-  return Vocabulary(std::move(bytes));
+  std::map<int32_t, std::string> names;
+  for (int32_t id = 0; id < size; ++id) {
+    bytes[static_cast<size_t>(id)] = text_of(id);
+    if (is_silent(id)) names[id] = name_of(id);
+  }
+  return Vocabulary(std::move(bytes), std::move(names));
 }
 
 // Encodes the text between the tokens of a text.

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,18 +15,26 @@ namespace deltaserve {
 class Vocabulary {
  public:
   Vocabulary() = default;
-  explicit Vocabulary(std::vector<std::string> bytes_by_token)
-      : bytes_(std::move(bytes_by_token)) {}
+  // `names` are those of tokens without bytes that have one.
+  explicit Vocabulary(std::vector<std::string> bytes_by_token,
+                      std::map<int32_t, std::string> names = {})
+      : bytes_(std::move(bytes_by_token)), names_(std::move(names)) {}
 
   // Returns the bytes of a token; empty for control tokens and for ids the tokenizer does not have.
   std::string_view bytes(int32_t token) const {
     return token >= 0 && static_cast<size_t>(token) < bytes_.size() ? bytes_[token]
                                                                     : std::string_view();
   }
+  // Returns how the file spells a control token ("</s>"); empty for every other id.
+  std::string_view name(int32_t token) const {
+    const auto found = names_.find(token);
+    return found != names_.end() ? std::string_view(found->second) : std::string_view();
+  }
   bool empty() const { return bytes_.empty(); }
 
  private:
   std::vector<std::string> bytes_;
+  std::map<int32_t, std::string> names_;
 };
 
 }  // namespace deltaserve

@@ -18,6 +18,7 @@ enum class ErrorKind : uint8_t {
   kOverloaded,   // large requests hold too much memory: likewise
   kUnavailable,  // the server is shutting down, or grammars hold too much memory
   kDeadline,
+  kUnread,  // the client took nothing of its reply for long while others waited for its slot
   kInternal,
 };
 
@@ -55,6 +56,10 @@ inline ApiError overloaded_error() {
 
 inline ApiError queue_full_error(std::string message) {
   return {ErrorKind::kQueueFull, std::move(message)};
+}
+
+inline ApiError unread_error() {
+  return {ErrorKind::kUnread, "nothing of the reply was read for long while other requests waited"};
 }
 
 inline ApiError deadline_error() {

@@ -22,33 +22,20 @@ bool is_printable(std::string_view word) {
   return std::all_of(word.begin(), word.end(), [](char c) { return c > 0x20 && c < 0x7f; });
 }
 
-PrefixOwner owner_named(std::string_view kind, std::string_view word) {
-  const std::string text = str_cat(kind, ":", word);
+std::array<uint8_t, SHA256_DIGEST_LENGTH> sha256(std::string_view text) {
   std::array<uint8_t, SHA256_DIGEST_LENGTH> digest;
   SHA256(reinterpret_cast<const uint8_t*>(text.data()), text.size(), digest.data());
+  return digest;
+}
+
+PrefixOwner owner_named(std::string_view kind, std::string_view word) {
+  const auto digest = sha256(str_cat(kind, ":", word));
   PrefixOwner owner;
   std::copy_n(digest.begin(), owner.size(), owner.begin());
   return owner;
 }
 
-// Returns 1 if all bytes are equal, else 0, without a branch on any of them. Variables are
-// volatile: otherwise the compiler could stop at the first difference.
-template <size_t kBytes>
-uint8_t are_equal(const std::array<uint8_t, kBytes>& a, const std::array<uint8_t, kBytes>& b) {
-  volatile uint8_t difference = 0;
-  for (size_t i = 0; i < kBytes; ++i) {
-    difference = difference | static_cast<uint8_t>(a[i] ^ b[i]);
-  }
-  return static_cast<uint8_t>((difference - 1u) >> 8 & 1u);
-}
-
 }  // namespace
-
-KeyRing::PaddedKey KeyRing::padded(std::string_view key) {
-  PaddedKey out{};
-  std::copy_n(key.begin(), std::min(key.size(), kKeyBytes), out.begin());
-  return out;
-}
 
 absl::StatusOr<KeyRing> KeyRing::load(const std::string& path) {
   const absl::StatusOr<std::string> text = read_file(path, kFileBytes);
@@ -85,38 +72,24 @@ absl::Status KeyRing::add(std::string_view line) {
     return invalid_argument(
         "a line must be KEY or KEY NAME, the name printable ASCII without spaces");
   }
-  const Entry entry{padded(key),
-                    name.empty() ? owner_named("key", key) : owner_named("name", name)};
-  for (const Entry& known : entries_) {
-    if (known.key != entry.key) continue;
-    if (known.owner == entry.owner) return absl::OkStatus();
+  const PrefixOwner owner = name.empty() ? owner_named("key", key) : owner_named("name", name);
+  const auto [entry, is_new] = owners_.try_emplace(sha256(key), owner);
+  if (!is_new && entry->second != owner) {
     return invalid_argument("an earlier line gives this key to another name");
   }
-  if (entries_.size() == kKeys) return invalid_argument("more than ", kKeys, " keys");
-  entries_.push_back(entry);
+  if (owners_.size() > kKeys) return invalid_argument("more than ", kKeys, " keys");
   return absl::OkStatus();
 }
 
 std::optional<PrefixOwner> KeyRing::owner_of(std::string_view key) const {
-  if (entries_.empty()) return PrefixOwner{};
-  const PaddedKey candidate = padded(key);
-  // All keys are compared and all owners are read, so that the time reveals nothing.
-  PrefixOwner owner{};
-  volatile uint8_t found = 0;
-  for (const Entry& entry : entries_) {
-    const uint8_t same = are_equal(entry.key, candidate);
-    const auto mask = static_cast<uint8_t>(-same);
-    for (size_t i = 0; i < owner.size(); ++i) {
-      owner[i] = static_cast<uint8_t>(owner[i] | (entry.owner[i] & mask));
-    }
-    found = found | same;
-  }
-  if (found == 0 || key.size() > kKeyBytes) return std::nullopt;
-  return owner;
+  if (owners_.empty()) return PrefixOwner{};
+  if (key.size() > kKeyBytes) return std::nullopt;
+  const auto found = owners_.find(sha256(key));
+  return found == owners_.end() ? std::nullopt : std::optional(found->second);
 }
 
 std::optional<PrefixOwner> KeyRing::owner_of_authorization(std::string_view value) const {
-  if (entries_.empty()) return PrefixOwner{};
+  if (owners_.empty()) return PrefixOwner{};
   constexpr std::string_view kScheme = "bearer ";
   if (value.size() <= kScheme.size()) return std::nullopt;
   const bool bearer = std::equal(kScheme.begin(), kScheme.end(), value.begin(),

@@ -2,10 +2,10 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/reuse/reuse.h"
@@ -15,8 +15,10 @@ namespace deltaserve {
 // A key belongs to an owner: to the name beside it, so that the keys of one name can be exchanged
 // one by one, or without a name to itself.
 //
-// Constant after construction: any thread may ask. The time an answer takes depends on the number
-// of keys, and not on how much of a guess is right.
+// It holds SHA-256 digests and no key: whether a guess has one of them shows nothing of how much of
+// it is right, however that is looked up, and a flood of wrong keys costs one hash each.
+//
+// Constant after construction: any thread may ask.
 class KeyRing {
  public:
   static constexpr size_t kKeyBytes = 256;
@@ -35,7 +37,7 @@ class KeyRing {
   // Reads the same from a text; `origin` begins the messages.
   static absl::StatusOr<KeyRing> parse(std::string_view text, std::string_view origin);
 
-  bool empty() const { return entries_.empty(); }
+  bool empty() const { return owners_.empty(); }
   // Returns whose key it is; nullopt: nobody's. The owner is the SHA-256 of "name:NAME" or
   // "key:KEY", cut to 128 bits; without keys it is zero.
   std::optional<PrefixOwner> owner_of(std::string_view key) const;
@@ -44,16 +46,11 @@ class KeyRing {
   std::optional<PrefixOwner> owner_of_authorization(std::string_view value) const;
 
  private:
-  using PaddedKey = std::array<uint8_t, kKeyBytes>;  // zeros after the key
-  struct Entry {
-    PaddedKey key{};
-    PrefixOwner owner{};
-  };
+  using Digest = std::array<uint8_t, 32>;
 
-  static PaddedKey padded(std::string_view key);
   absl::Status add(std::string_view line);
 
-  std::vector<Entry> entries_;
+  std::map<Digest, PrefixOwner> owners_;  // by the digest of the key
 };
 
 }  // namespace deltaserve

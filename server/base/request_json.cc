@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
+#include <cmath>
 #include <limits>
 #include <set>
 
 #include "models/base/text.h"
+#include "server/base/shown_value.h"
 
 namespace deltaserve {
 namespace {
@@ -49,7 +51,8 @@ class BodyHandler {
   bool on_document_end(error_code&) { return true; }
 
   bool on_object_begin(error_code& ec) {
-    if (in_prompt_) return wrong_prompt(ec);
+    if (unknown_key_) return refuse_unknown(ec);
+    if (in_prompt_) return wrong_prompt("an object", ec);
     ++depth_;
     keys_.emplace_back();
     return true;
@@ -65,11 +68,12 @@ class BodyHandler {
 
   bool on_array_begin(error_code& ec) {
     if (depth_ == 0) return fail(ec, "the request body must be a JSON object");
+    if (unknown_key_) return refuse_unknown(ec);
     if (!in_prompt_) {
       ++depth_;
       return true;
     }
-    if (++prompt_depth_ > 2) return wrong_prompt(ec);
+    if (++prompt_depth_ > 2) return wrong_prompt("a list", ec);
     if (prompt_depth_ == 2) return begin_token_list(ec);
     return true;
   }
@@ -98,8 +102,7 @@ class BodyHandler {
     std::string key = std::move(text_);
     text_.clear();
     if (depth_ == 1 && !open_parameter(key)) {
-      error_ = invalid_parameter(key, str_cat("Unrecognized request argument supplied: ", key));
-      return stop(ec);
+      unknown_key_ = key;  // its value decides
     }
     if (keys_.back().contains(key)) {
       return fail(ec, str_cat("the key ", quoted(key), " appears twice"));
@@ -110,6 +113,7 @@ class BodyHandler {
   }
 
   bool on_string_part(json::string_view part, std::size_t size, error_code& ec) {
+    if (unknown_key_) return refuse_unknown(ec);
     if (in_prompt_) return prompt_text(part, false, ec);
     if (size > max_string(size_)) return too_long(ec, max_string(size_));
     stack_.push_chars(part);
@@ -117,6 +121,7 @@ class BodyHandler {
   }
 
   bool on_string(json::string_view part, std::size_t size, error_code& ec) {
+    if (unknown_key_) return refuse_unknown(ec);
     if (in_prompt_) return prompt_text(part, true, ec);
     if (size > max_string(size_)) return too_long(ec, max_string(size_));
     stack_.push_string(part);
@@ -126,31 +131,47 @@ class BodyHandler {
   bool on_number_part(json::string_view, error_code&) { return true; }
 
   bool on_int64(std::int64_t value, json::string_view, error_code& ec) {
+    if (unknown_key_) return refuse_unknown(ec);
     if (in_prompt_) return token_id(value, ec);
     stack_.push_int64(value);
     return value_done(ec);
   }
 
   bool on_uint64(std::uint64_t value, json::string_view, error_code& ec) {
-    if (in_prompt_) return token_id(std::numeric_limits<int64_t>::max(), ec);
+    if (unknown_key_) return refuse_unknown(ec);
+    if (in_prompt_) return token_id(value, ec);
     stack_.push_uint64(value);
     return value_done(ec);
   }
 
   bool on_double(double value, json::string_view, error_code& ec) {
-    if (in_prompt_) return wrong_prompt(ec);
+    if (unknown_key_) return refuse_unknown(ec);
+    if (in_prompt_) {
+      if (std::trunc(value) != value) return wrong_prompt(shown(value), ec);
+      return token_id(std::abs(value) < 1e38 ? absl::int128(value) : absl::Int128Max(), ec);
+    }
     stack_.push_double(value);
     return value_done(ec);
   }
 
   bool on_bool(bool value, error_code& ec) {
-    if (in_prompt_) return wrong_prompt(ec);
+    if (unknown_key_) return refuse_unknown(ec);
+    if (in_prompt_) return wrong_prompt(value ? "true" : "false", ec);
     stack_.push_bool(value);
     return value_done(ec);
   }
 
   bool on_null(error_code& ec) {
-    if (in_prompt_) return wrong_prompt(ec);
+    if (unknown_key_) {  // a null asks for nothing
+      unknown_key_.reset();
+      return true;
+    }
+    if (in_prompt_ && prompt_depth_ > 0) return wrong_prompt("null", ec);
+    if (in_prompt_) {
+      in_prompt_ = false;
+      body_->prompt_given = false;
+      return true;
+    }
     stack_.push_null();
     return value_done(ec);
   }
@@ -168,6 +189,12 @@ class BodyHandler {
       return true;
     }
     return count_value(ec);
+  }
+
+  bool refuse_unknown(error_code& ec) {
+    error_ = invalid_parameter(*unknown_key_,
+                               str_cat("Unrecognized request argument supplied: ", *unknown_key_));
+    return stop(ec);
   }
 
   // A key of the request itself. False: it is unknown.
@@ -199,14 +226,28 @@ class BodyHandler {
     return fail(ec, str_cat("a string is longer than ", max_bytes, " bytes"));
   }
 
-  bool wrong_prompt(error_code& ec) {
-    return fail(ec, str_cat(rules_.prompt,
+  // Returns the place in the prompt that comes next, such as "prompt[3]".
+  std::string prompt_place() const {
+    const auto& lists = body_->token_lists;
+    std::string place(rules_.prompt);
+    if (prompt_depth_ == 0) return place;
+    if (prompt_depth_ > 1)
+      return str_cat(place, "[", lists.size() - 1, "][", lists.back().size(), "]");
+    const size_t index = flat_ids_ ? lists.back().size() : body_->texts.size() + lists.size();
+    return str_cat(place, "[", index, "]");
+  }
+
+  bool wrong_prompt(std::string_view value, error_code& ec) {
+    return fail(ec, str_cat(prompt_place(), " is ", value, ": ", rules_.prompt,
                             " must be a string, a list of strings, a list of token ids or a list "
                             "of lists of token ids"));
   }
 
   bool begin_token_list(error_code& ec) {
-    if (!body_->texts.empty() || flat_ids_) return wrong_prompt(ec);
+    if (!body_->texts.empty() || flat_ids_) {
+      --prompt_depth_;
+      return wrong_prompt("a list", ec);
+    }
     if (static_cast<int>(body_->token_lists.size()) >= limits_.prompts) return too_many(ec);
     body_->token_lists.emplace_back();
     body_->prompt_nested = true;
@@ -218,7 +259,7 @@ class BodyHandler {
   }
 
   bool prompt_text(json::string_view part, bool last, error_code& ec) {
-    if (prompt_depth_ > 1 || !body_->token_lists.empty()) return wrong_prompt(ec);
+    if (prompt_depth_ > 1 || !body_->token_lists.empty()) return wrong_prompt("a string", ec);
     if (!text_open_) {
       if (static_cast<int>(body_->texts.size()) >= limits_.prompts) return too_many(ec);
       body_->texts.emplace_back();
@@ -230,21 +271,21 @@ class BodyHandler {
     return true;
   }
 
-  bool token_id(int64_t id, error_code& ec) {
-    if (prompt_depth_ == 0 || !body_->texts.empty()) return wrong_prompt(ec);
+  bool token_id(const absl::int128& id, error_code& ec) {
+    if (prompt_depth_ == 0 || !body_->texts.empty()) return wrong_prompt("a number", ec);
     if (prompt_depth_ == 1) {
       if (body_->token_lists.empty()) {
         flat_ids_ = true;
         body_->token_lists.emplace_back();
       } else if (!flat_ids_) {
-        return wrong_prompt(ec);
+        return wrong_prompt("a number", ec);
       }
     }
     if (++num_tokens_ > limits_.prompt_tokens) {
       return fail(ec, str_cat("more than ", limits_.prompt_tokens, " prompt tokens"));
     }
     if (id < 0 || id > std::numeric_limits<int32_t>::max()) {
-      return fail(ec, str_cat(rules_.prompt, " has a token id outside the vocabulary"));
+      return fail(ec, str_cat(prompt_place(), " is ", shown(id), ", which is no token id"));
     }
     body_->token_lists.back().push_back(static_cast<int32_t>(id));
     return true;
@@ -268,6 +309,7 @@ class BodyHandler {
   std::string text_;                         // the key being read
   std::vector<std::set<std::string>> keys_;  // seen so far, per open object
   std::string top_key_;
+  std::optional<std::string> unknown_key_;      // of the request itself, until its value is known
   ParameterSize size_ = ParameterSize::kSmall;  // of top_key_
   int depth_ = 0;                               // open objects and arrays outside the prompt
   int num_values_[3] = {};                      // by size

@@ -48,7 +48,8 @@ struct RequestBody {
 };
 
 // Fills `body`, or says what is wrong. Refuses invalid UTF-8, duplicate keys at any depth, unknown
-// keys, and everything beyond `limits`. Token ids stream into their vector. Thread-safe.
+// keys whose values are not null, and everything beyond `limits`. Token ids stream into their
+// vector. Thread-safe.
 [[nodiscard]] std::optional<ApiError> read_request_body(std::string_view json,
                                                         const BodyRules& rules,
                                                         const ServerLimits& limits,

@@ -17,6 +17,8 @@ class GrammarCache;
 struct ServedModel {
   std::string name;
   int64_t created = 0;  // Unix seconds
+  // "fp_" and hexadecimal digits that change whenever the bits of answers may: system_fingerprint.
+  std::string fingerprint;
   int64_t vocab_size = 0;
   const Tokenizer* tokenizer = nullptr;  // null: token-id prompts only
   int32_t bos_to_prepend = -1;           // to text prompts; -1 = none
@@ -25,6 +27,7 @@ struct ServedModel {
   int64_t snapshots = 0;                 // states of prompts that can be kept; 0: none are reused
   uint64_t state_bytes = 0;              // of one sequence
   std::vector<int32_t> eos_token_ids;
+  std::string tokenizer_info;  // what GET /tokenizer_info says; empty without a tokenizer
   // Structured outputs use it, for the tokenizer's vocabulary; null without a tokenizer.
   std::shared_ptr<GrammarCache> grammars;
   // Chat uses it; null: the model has no template, or, if chat_refusal says why, none that can be

@@ -44,6 +44,9 @@ int print_stream(TokenStream* stream, size_t prompt_tokens, bool show_progress) 
     if (update->finish == FinishReason::kError) {
       return report(absl::InternalError("the model failed to compute a step"));
     }
+    if (update->finish == FinishReason::kNotFinite) {
+      return report(absl::InternalError("the model computed numbers that are not finite"));
+    }
   }
   std::fputc('\n', stdout);
   return 0;

@@ -71,7 +71,7 @@ struct LoadedModel {
 // FAILED_PRECONDITION: there is no CUDA, and kCuda or something that only CUDA has was asked for.
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
 
-// Returns what the engine needs to know of a loaded model.
+// Returns what the engine needs to know of a loaded model, but not its fingerprint.
 EngineOptions engine_options(const LoadedModel& loaded);
 // Returns the vocabulary of the folder's tokenizer, or an empty one.
 const Vocabulary* vocabulary_of(const ModelFolder& folder);

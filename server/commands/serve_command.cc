@@ -1,6 +1,7 @@
 // deltaserve serve: a model behind the OpenAI-compatible HTTP API.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -10,13 +11,18 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/grammar/grammar_cache.h"
 #include "engine/loop/model_runner.h"
+#include "models/fingerprint.h"
+#include "server/base/process.h"
+#include "server/commands/access_files.h"
 #include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
 #include "server/commands/human_bytes.h"
 #include "server/commands/model_options.h"
+#include "server/commands/tokenizer_info.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
 #include "server/service/services.h"
@@ -33,11 +39,12 @@ struct ServeOptions {
   std::string chat_template_file;
   bool allow_chat_template = false;
   bool split_special_tokens = false;
-  std::string api_key_file;
-  std::string tls_certificate, tls_key;
+  AccessFiles access;
   std::vector<std::string> cors_origins;
+  std::string log_file;  // empty: standard error
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
+  int64_t default_max_tokens = ServerLimits().default_chat_max_tokens;
   int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
@@ -70,6 +77,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.snapshots = loaded.model->limits().max_snapshots;
   model.state_bytes = loaded.model->layout().bytes();
   model.eos_token_ids = loaded.folder.config.eos_token_ids;
+  model.tokenizer_info = tokenizer_info(loaded.folder);
   model.special_tokens = loaded.folder.settings.named_tokens;
   model.additional_special_tokens = loaded.folder.settings.additional_special_tokens;
   if (model.tokenizer != nullptr) {
@@ -95,59 +103,95 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   } else {
     absl::PrintF("prefix cache: off\n");
   }
+  absl::PrintF("fingerprint: %s\n", served.fingerprint);
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
 }
 
-// Reads the small files before the model is loaded, which takes longer.
-absl::Status read_files(ServeOptions* options, KeyRing* keys) {
-  if (!options->api_key_file.empty()) {
-    absl::StatusOr<KeyRing> loaded = KeyRing::load(options->api_key_file);
-    if (!loaded.ok()) return loaded.status();
-    *keys = *std::move(loaded);
+// Signals that have no meaning here end nothing; those that have one are handled once the server
+// listens.
+void ignore_signals() {
+  for (const int signal : {SIGPIPE, SIGXFSZ, SIGHUP, SIGUSR1, SIGUSR2}) {
+    std::signal(signal, SIG_IGN);
   }
-  if (!options->tls_certificate.empty()) {
-    absl::StatusOr<TlsContext> tls = load_tls(options->tls_certificate, options->tls_key);
-    if (!tls.ok()) return tls.status();
-    options->http.tls = *std::move(tls);
+}
+
+// Bounds the connections so that file descriptors are left for everything else: a port that has
+// none to accept with is deaf.
+void share_descriptors(ServeOptions* options) {
+  constexpr int kReserve = 64;
+  constexpr int kOfGrpc = 3;  // each connection has two more, between us and the library
+  const int half = std::max(0, raise_descriptor_limit() - kReserve) / 2;
+  int& http = options->service.limits.connections;
+  int& grpc = options->grpc.grpc.limits.connections;
+  const bool few = half < std::max(http, kOfGrpc * grpc);
+  http = std::clamp(half, 1, http);
+  grpc = std::clamp(half / kOfGrpc, 1, grpc);
+  if (!few) return;
+  absl::FPrintF(
+      stderr,
+      "deltaserve: few file descriptors (ulimit -n): at most %d connections over HTTP and "
+      "%d over gRPC\n",
+      http, grpc);
+}
+
+absl::StatusOr<std::unique_ptr<Logger>> open_log(const ServeOptions& options) {
+  if (!options.log_file.empty()) {
+    return Logger::open(options.log_format, options.log_level, options.log_file);
   }
-  absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options->cors_origins);
-  if (!cors.ok()) return cors.status();
-  options->http.cors = *std::move(cors);
-  return absl::OkStatus();
+  return std::make_unique<Logger>(options.log_format, options.log_level, STDERR_FILENO);
 }
 
 int serve(ServeOptions options) {
-  std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that goes away ends nothing
-  KeyRing keys;
-  if (const absl::Status status = read_files(&options, &keys); !status.ok()) return report(status);
+  ignore_signals();
+  share_descriptors(&options);
+  // The small files come before the model, which takes longer.
+  absl::StatusOr<Access> access = read_access(options.access);
+  if (!access.ok()) return report(access.status());
+  options.http.tls = access->http_tls;
+  options.grpc.grpc.tls = access->grpc_tls;
+  absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options.cors_origins);
+  if (!cors.ok()) return report(cors.status());
+  options.http.cors = *std::move(cors);
+  absl::StatusOr<std::unique_ptr<Logger>> log = open_log(options);
+  if (!log.ok()) return report(log.status());
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
   const absl::StatusOr<ChatTemplates> templates =
       load_chat_templates(loaded->folder.settings, options.chat_template_file);
   if (!templates.ok()) return report(templates.status());
   if (!templates->refusal.empty()) absl::FPrintF(stderr, "deltaserve: %s\n", templates->refusal);
+  const absl::StatusOr<NumericFingerprint> fingerprint =
+      numeric_fingerprint(loaded->folder, loaded->model.get());
+  if (!fingerprint.ok()) return report(fingerprint.status());
   ServedModel served = served_model(*loaded, options.name, options.service.limits);
+  served.fingerprint = absl::StrCat("fp_", to_hex(*fingerprint));
   templates->give_to(&served);
   served.allow_request_template = options.allow_chat_template;
   served.split_special_tokens = options.split_special_tokens;
   print_model(*loaded, served);
 
-  Logger log(options.log_format, options.log_level, STDERR_FILENO);
+  warn_of_expiry(access->http_tls, log->get());
   Metrics metrics;
   ModelRunner runner(loaded->model.get());
   EngineOptions engine_settings = engine_options(*loaded);
+  engine_settings.fingerprint = *fingerprint;
+  engine_settings.unread = std::chrono::seconds(options.write_timeout_s);
   engine_settings.max_queued_requests = options.service.max_queue;
   engine_settings.max_prompt_tokens = options.service.limits.prompt_tokens;
   Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
   options.service.version = DELTASERVE_VERSION;
+  options.service.limits.default_chat_max_tokens = options.default_max_tokens;
   options.service.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
-  Services services(options.service, &served, &engine, &metrics, &log, &keys);
+  Services services(options.service, &served, &engine, &metrics, log->get(),
+                    std::move(access->keys));
   options.http.drain_timeout = std::chrono::seconds(options.drain_timeout_s);
+  options.http.on_hangup = [&, files = options.access] {
+    (*log)->reopen();
+    reload_access(files, *access, &services);
+  };
   absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::listen(options.http, services);
   if (!server.ok()) return report(server.status());
   options.grpc.any_port = options.http.port == 0;
-  options.grpc.tls_certificate_path = options.tls_certificate;
-  options.grpc.tls_key_path = options.tls_key;
   absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = listen_grpc(options.grpc, services);
   if (!grpc.ok()) return report(grpc.status());
   if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
@@ -163,7 +207,7 @@ int serve(ServeOptions options) {
 void add_access_options(CLI::App* command, ServeOptions* options) {
   command
       ->add_option(
-          "--api-key-file", options->api_key_file,
+          "--api-key-file", options->access.api_keys,
           "File with one API key a line, as KEY or KEY NAME; then every route but /, "
           "/health and /ready needs one of them. Keys of one name are one owner, and owners "
           "share no snapshots")
@@ -172,13 +216,21 @@ void add_access_options(CLI::App* command, ServeOptions* options) {
       ->add_option("--cors-origin", options->cors_origins,
                    "Origin whose pages may call the server from a browser, or *; repeatable")
       ->type_name("ORIGIN");
+  command
+      ->add_option("--allowed-host", options->http.allowed_hosts,
+                   "Name under which requests may reach the server, beside the loopback's own; "
+                   "others get 403. Repeatable (default: on a loopback address without keys none "
+                   "but those, else any)")
+      ->allow_extra_args(false)
+      ->type_name("NAME");
   auto* certificate =
       command
-          ->add_option("--tls-cert", options->tls_certificate,
+          ->add_option("--tls-cert", options->access.certificate,
                        "PEM file with the certificate chain: serve HTTPS, and gRPC over TLS")
           ->type_name("FILE");
-  auto* key = command->add_option("--tls-key", options->tls_key, "PEM file with its private key")
-                  ->type_name("FILE");
+  auto* key =
+      command->add_option("--tls-key", options->access.private_key, "PEM file with its private key")
+          ->type_name("FILE");
   certificate->needs(key);
   key->needs(certificate);
 }
@@ -188,6 +240,12 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
       ->add_option("--chat-template", options->chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
       ->type_name("FILE");
+  command
+      ->add_option("--max-tokens-default", options->default_max_tokens,
+                   "Tokens that a chat may take whose request does not say how many")
+      ->check(CLI::Range(int64_t{1}, ServerLimits().max_tokens))
+      ->capture_default_str()
+      ->type_name("N");
   command->add_flag("--split-special-tokens", options->split_special_tokens,
                     "Read special tokens in text prompts (completions, tokenize) as text; in "
                     "messages of a chat they always are");
@@ -202,7 +260,11 @@ void add_log_options(CLI::App* command, ServeOptions* options) {
                                                   {"info", LogLevel::kInfo},
                                                   {"warning", LogLevel::kWarning},
                                                   {"error", LogLevel::kError}};
-  command->add_option("--log-format", options->log_format, "Format of the log on stderr")
+  command
+      ->add_option("--log-file", options->log_file,
+                   "File to which the log is appended (default: stderr); SIGHUP opens it anew")
+      ->type_name("FILE");
+  command->add_option("--log-format", options->log_format, "Format of the log")
       ->transform(CLI::Transformer(formats))
       ->default_str("text")
       ->type_name("text|json");
@@ -221,7 +283,8 @@ void add_serve_command(CLI::App* app, Run* run) {
   command->footer(
       "SIGTERM or SIGINT: new requests get 503, those that run finish within --drain-timeout, "
       "then\n"
-      "the exit code is 0. A second signal cuts them off.\n"
+      "the exit code is 0. A second signal ends the server at once.\n"
+      "SIGHUP: the key file and the certificate are read again, and the log file is opened anew.\n"
       "Beyond this machine, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<ServeOptions>();
   add_model_options(command, &options->model);
@@ -249,8 +312,10 @@ void add_serve_command(CLI::App* app, Run* run) {
                    "Name of the model in the API (default: owner/model, or the folder's name)")
       ->type_name("NAME");
   command
-      ->add_option("--write-timeout", options->write_timeout_s,
-                   "Seconds after which a client that does not read its reply is dropped")
+      ->add_option(
+          "--write-timeout", options->write_timeout_s,
+          "Seconds after which a client that does not read its reply is dropped, and one that "
+          "takes nothing of it loses its slot to those who wait")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str()
       ->type_name("S");

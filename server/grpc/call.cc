@@ -24,6 +24,7 @@ grpc::StatusCode code_of(ErrorKind kind) {
     case ErrorKind::kOverloaded: return grpc::StatusCode::RESOURCE_EXHAUSTED;
     case ErrorKind::kUnavailable: return grpc::StatusCode::UNAVAILABLE;
     case ErrorKind::kDeadline: return grpc::StatusCode::DEADLINE_EXCEEDED;
+    case ErrorKind::kUnread: return grpc::StatusCode::ABORTED;
     case ErrorKind::kInternal: break;
   }
   return grpc::StatusCode::INTERNAL;
@@ -83,6 +84,8 @@ CallRecord::CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, c
   if (!is_usable_request_id(request_id_, context_.services.limits.request_id_bytes)) {
     request_id_ = make_request_id();
   }
+  const std::string_view trace = metadata_of(*rpc, "traceparent");
+  if (is_traceparent(trace)) traceparent_ = std::string(trace);
   rpc->AddInitialMetadata(kRequestId, request_id_);
 }
 
@@ -108,6 +111,8 @@ void CallRecord::end(const grpc::Status& status, const LogFields& details) const
   if (!context_.services.log.enabled(level)) return;
   LogFields fields;
   fields.text("request_id", request_id_).text("method", method_).text("code", code);
+  if (!traceparent_.empty()) fields.text("traceparent", traceparent_);
+  if (!status.ok()) fields.text("error", status.error_message());
   fields.append(details);
   const std::chrono::duration<double> total = std::chrono::steady_clock::now() - arrival_;
   fields.seconds_as_ms("total_ms", total.count());

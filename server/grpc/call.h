@@ -42,6 +42,7 @@ class CallRecord {
   const char* const method_;
   const std::chrono::steady_clock::time_point arrival_ = std::chrono::steady_clock::now();
   std::string request_id_;
+  std::string traceparent_;  // empty = none
   PrefixOwner owner_{};
 };
 

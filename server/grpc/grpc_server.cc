@@ -1,9 +1,10 @@
 #include "server/grpc/grpc_server.h"
 
-#include <grpc/grpc_security_constants.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
+#include <grpcpp/server_posix.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
@@ -16,8 +17,8 @@
 #include <thread>
 #include <vector>
 
-#include "models/base/text.h"
 #include "server/grpc/grpc_context.h"
+#include "server/grpc/listener.h"
 #include "server/grpc/reflection.h"
 #include "server/grpc/service.h"
 
@@ -50,7 +51,6 @@ void set_limits(const GrpcLimits& limits, grpc::ServerBuilder* builder) {
   const std::pair<const char*, int> arguments[] = {
       {GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.streams_per_connection},
       {GRPC_ARG_MAX_METADATA_SIZE, limits.metadata_bytes},
-      {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, milliseconds(limits.handshake)},
       {GRPC_ARG_KEEPALIVE_TIME_MS, milliseconds(limits.keepalive_time)},
       {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, milliseconds(limits.keepalive_timeout)},
       {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
@@ -58,19 +58,11 @@ void set_limits(const GrpcLimits& limits, grpc::ServerBuilder* builder) {
        milliseconds(limits.keepalive_from_clients)},
       {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2},
       {GRPC_ARG_MAX_CONNECTION_IDLE_MS, milliseconds(limits.idle)},
-      {GRPC_ARG_ALLOW_REUSEPORT, 0},  // a second server on the port is an error, not a surprise
   };
   for (const auto& [name, value] : arguments) builder->AddChannelArgument(name, value);
   grpc::ResourceQuota quota("deltaserve");
   quota.Resize(limits.transport_bytes);
   builder->SetResourceQuota(quota);
-}
-
-std::shared_ptr<grpc::ServerCredentials> credentials(const GrpcOptions& options) {
-  if (options.tls_certificate.empty()) return grpc::InsecureServerCredentials();
-  grpc::SslServerCredentialsOptions tls(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  tls.pem_key_cert_pairs.push_back({options.tls_key, options.tls_certificate});
-  return grpc::SslServerCredentials(tls);
 }
 
 class Server final : public GrpcServer {
@@ -80,6 +72,7 @@ class Server final : public GrpcServer {
         service_(&context_),
         reflection_(&context_),
         reflection_alpha_(&context_),
+        listener_(context_, options.tls),
         signals_(context_.io),
         keep_running_(asio::make_work_guard(context_.io)) {}
 
@@ -90,23 +83,17 @@ class Server final : public GrpcServer {
   }
 
   absl::Status open(const GrpcOptions& options) {
+    if (const absl::Status status = listener_.open(options.host, options.port); !status.ok()) {
+      return status;
+    }
     set_up_library();
     grpc::ServerBuilder builder;
     set_limits(options.limits, &builder);
-    const bool v6 = options.host.find(':') != std::string::npos;
-    const std::string host = v6 ? str_cat("[", options.host, "]") : options.host;
-    int port = 0;
-    builder.AddListeningPort(str_cat(host, ":", options.port), credentials(options), &port);
     builder.RegisterService(&service_);
     builder.RegisterService(&reflection_);
     builder.RegisterService(&reflection_alpha_);
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port == 0) {
-      return absl::UnavailableError(str_cat(
-          "cannot serve gRPC on ", host, ":", options.port,
-          ": the address is in use or not this machine's, or the certificate is not valid"));
-    }
-    address_ = str_cat(host, ":", port);
+    if (server_ == nullptr) return absl::InternalError("gRPC cannot be started");
     server_->GetHealthCheckService()->SetServingStatus(true);
     server_->GetHealthCheckService()->SetServingStatus(v1::DeltaServe::service_full_name(), true);
     signals_.add(SIGTERM);
@@ -114,11 +101,12 @@ class Server final : public GrpcServer {
     signals_.async_wait([this](const boost::system::error_code& ec, int) {
       if (!ec) drain();
     });
+    listener_.start([this](int descriptor) { return take_connection(descriptor); });
     for (int i = 0; i < options.io_threads; ++i) threads_.emplace_back([this] { run_io(); });
     return absl::OkStatus();
   }
 
-  std::string address() const override { return address_; }
+  std::string address() const override { return listener_.address(); }
 
   void drain() override {
     if (draining_.exchange(true)) return;
@@ -130,12 +118,29 @@ class Server final : public GrpcServer {
     const std::lock_guard lock(shut_down_mutex_);
     if (server_ == nullptr || std::exchange(shut_down_, true)) return;
     drain();
+    listener_.close();
+    {
+      const std::lock_guard closing(closed_mutex_);
+      closed_ = true;
+    }
     const bool complete = context_.services.engine.drained();
     server_->Shutdown(std::chrono::system_clock::now() +
                       (complete ? context_.limits.flush : std::chrono::milliseconds(0)));
+    // The library has written its last bytes; they are still to be passed on.
+    listener_.wait_until_empty(context_.limits.flush);
   }
 
  private:
+  bool take_connection(int descriptor) {
+    const std::lock_guard lock(closed_mutex_);
+    if (closed_) {
+      ::close(descriptor);
+      return false;
+    }
+    grpc::AddInsecureChannelFromFd(server_.get(), descriptor);
+    return true;
+  }
+
   void run_io() {
     while (!context_.io.stopped()) {
       try {
@@ -150,13 +155,15 @@ class Server final : public GrpcServer {
   DeltaServeService service_;
   ReflectionService<grpc::reflection::v1::ServerReflection> reflection_;
   ReflectionService<grpc::reflection::v1alpha::ServerReflection> reflection_alpha_;
+  GrpcListener listener_;
   asio::signal_set signals_;
   asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
   std::unique_ptr<grpc::Server> server_;
-  std::string address_;
   std::atomic<bool> draining_{false};
   std::mutex shut_down_mutex_;
   bool shut_down_ = false;  // guarded by shut_down_mutex_
+  std::mutex closed_mutex_;
+  bool closed_ = false;  // the library takes no more connections; guarded by closed_mutex_
   std::vector<std::thread> threads_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/grpc/limits.h"
+#include "server/net/tls.h"
 #include "server/service/services.h"
 
 namespace deltaserve {
@@ -15,15 +16,12 @@ struct GrpcOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 50051;  // 0 = any free one
   int io_threads = 2;
-  // PEM texts; both or none. Without them the connections are in the clear.
-  std::string tls_certificate;
-  std::string tls_key;
+  SharedTls tls = nullptr;  // null: in the clear
   GrpcLimits limits;
 };
 
-// Nothing that clients send ends the process, but the HTTP/2 layer below (gRPC 1.51) has no bound
-// of its own on floods of resets and other frames: on a network, put an Envoy in front
-// (deploy/README.md).
+// Nothing that clients send ends the process. The HTTP/2 layer of the library (gRPC 1.51) has no
+// bound of its own on floods of resets and other frames; GrpcListener closes such connections.
 //
 // Thread safety: all public methods may be called from any thread.
 class GrpcServer {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "deltaserve.grpc.pb.h"
+#include "health.pb.h"
 #include "models/base/text.h"
 #include "server/grpc/call.h"
 #include "server/grpc/message_io.h"
@@ -80,11 +81,14 @@ reflection::ServerReflectionResponse reflect(const reflection::ServerReflectionR
   reflection::ServerReflectionResponse response;
   response.set_valid_host(request.host());
   *response.mutable_original_request() = request;
+  // The use of a message makes the linker take the file that describes the service.
+  const std::string health =
+      str_cat(grpc::health::v1::HealthCheckRequest::descriptor()->file()->package(), ".Health");
   const protobuf::DescriptorPool* pool = protobuf::DescriptorPool::generated_pool();
   const protobuf::FileDescriptor* file = nullptr;
   switch (request.message_request_case()) {
     case Request::kListServices:
-      for (const char* name : {v1::DeltaServe::service_full_name(),
+      for (const char* name : {v1::DeltaServe::service_full_name(), health.c_str(),
                                grpc::reflection::v1::ServerReflection::service_full_name(),
                                reflection::ServerReflection::service_full_name()}) {
         response.mutable_list_services_response()->add_service()->set_name(name);

@@ -1,16 +1,6 @@
 #include "server/grpc/serve_options.h"
 
-#include <utility>
-
-#include "models/checkpoint/file.h"
-
 namespace deltaserve {
-namespace {
-
-constexpr size_t kPemBytes = 1 << 20;
-
-}  // namespace
-
 void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
   const std::string group = "gRPC";
   command->add_option("--grpc-host", options->grpc.host, "Address for gRPC")
@@ -25,8 +15,7 @@ void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
             options->port_given = true;
           },
           "Port for gRPC; 0 = any free one, which is printed. Default: 50051, or 0 with "
-          "--http-port 0. The HTTP/2 of Debian's gRPC 1.51 grows without end under floods of "
-          "resets: on a network, put an Envoy in front (deploy/)")
+          "--http-port 0")
       ->type_name("PORT")
       ->group(group);
   command->add_flag("--no-grpc", options->off, "Serve no gRPC")->group(group);
@@ -37,14 +26,6 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcServeOptions options
   if (options.off) return std::unique_ptr<GrpcServer>();
   if (!options.port_given && options.any_port) options.grpc.port = 0;
   options.grpc.limits.write_stall = services.limits.write_stall;
-  if (!options.tls_certificate_path.empty()) {
-    absl::StatusOr<std::string> certificate = read_file(options.tls_certificate_path, kPemBytes);
-    if (!certificate.ok()) return certificate.status();
-    absl::StatusOr<std::string> key = read_file(options.tls_key_path, kPemBytes);
-    if (!key.ok()) return key.status();
-    options.grpc.tls_certificate = *std::move(certificate);
-    options.grpc.tls_key = *std::move(key);
-  }
   return GrpcServer::listen(options.grpc, services);
 }
 

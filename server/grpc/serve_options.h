@@ -14,8 +14,6 @@ struct GrpcServeOptions {
   bool off = false;
   bool port_given = false;
   bool any_port = false;  // without --grpc-port: take any free port
-  // Files with PEM texts; both or none.
-  std::string tls_certificate_path, tls_key_path;
 };
 
 // `options` must outlive the parsing.

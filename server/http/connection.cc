@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "models/base/text.h"
 #include "server/base/sse.h"
 #include "server/http/exchange.h"
 #include "server/http/reader.h"
@@ -42,7 +43,9 @@ struct RequestRecord {
   uint64_t bytes_before = 0;  // written on the connection
   int status = 0;             // 0: none was sent
   bool client_closed = false;
-  LogFields job;  // of a completion
+  std::string problem;  // what a reply that failed said
+  std::string param;    // likewise
+  LogFields job;        // of a completion
 };
 
 class Connection {
@@ -51,7 +54,7 @@ class Connection {
       : context_(context),
         services_(context.services),
         limits_(context.services.limits),
-        stream_(std::move(socket), context.tls),
+        stream_(std::move(socket), context.tls != nullptr ? context.tls->get() : nullptr),
         reader_(&stream_, limits_) {}
 
   awaitable<void> run() {
@@ -85,6 +88,7 @@ class Connection {
     if (!understood && !error) co_return false;
     if (record.head.request_id.empty()) record.head.request_id = make_request_id();
     record.head.cors_headers = context_.cors.reply_headers(parser.get()[http::field::origin]);
+    if (understood) error = foreign(parser);
     if (services_.draining()) record.head.keep_alive = false;
     bool goes_on = false;
     if (error) {
@@ -96,8 +100,26 @@ class Connection {
     co_return goes_on;
   }
 
+  // Returns the reply to a request under a name that is not this server's, or from a page that may
+  // not call it. Clients that are no browsers send no origin.
+  std::optional<HttpReply> foreign(const HttpParser& parser) const {
+    const auto& request = parser.get();
+    const std::string_view host = request[http::field::host];
+    const std::string_view origin = request[http::field::origin];
+    if (request.count(http::field::host) > 0 && !context_.hosts.allows(host)) {
+      return http_error(403, str_cat("the host ", quoted(host),
+                                     " is not one of this server's names: see --allowed-host"));
+    }
+    if (request.count(http::field::origin) == 0 || context_.cors.allows(origin) ||
+        is_own_origin(origin, host)) {
+      return std::nullopt;
+    }
+    return http_error(403, str_cat("pages of the origin ", quoted(origin),
+                                   " may not call this server: see --cors-origin"));
+  }
+
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {
-    const Route route = route_request(record.head, context_.cors.enabled());
+    const Route route = route_request(record.head);
     const std::optional<HttpReply> reply = reply_at_once(parser, &record, route);
     if (!reply) co_return co_await serve_post(parser, record, route);
     if (parser.is_done()) co_return co_await write_reply(record, *reply) && record.head.keep_alive;
@@ -234,6 +256,7 @@ class Connection {
       if (record.status == 0) out = stream_head(record.head, keep);
       record.status = 200;
       chunked ? append_http_chunk(&out, events) : void(out.append(events));
+      if (state == State::kFailed) record.problem = job.error().message;
       const bool last = state != State::kRunning;
       if (last && chunked) out.append(kLastHttpChunk);
       if (!co_await write_all(out)) co_return false;
@@ -257,6 +280,8 @@ class Connection {
   awaitable<bool> write_reply(RequestRecord& record, const HttpReply& reply) {
     const RequestHead& head = record.head;
     record.status = reply.status;
+    record.problem = reply.problem;
+    record.param = reply.param;
     std::string text = reply_head(head, reply);
     // A small body goes out in one segment with the head; a large one is not copied.
     const bool small = reply.body.size() <= limits_.write_piece_bytes;
@@ -284,7 +309,7 @@ class Connection {
     const RequestHead& head = record.head;
     const bool closed = record.client_closed || record.status == 0;
     const int status = closed && record.status == 0 ? kClientClosed : record.status;
-    const std::string_view route = head.target.empty() ? "other" : route_name(head);
+    const std::string_view route = route_name(head);
     services_.metrics.http_responses.add({route, std::to_string(status)});
     // Probes and scrapes repeat for ever and would fill the log.
     const bool routine = route == "/health" || route == "/ready" || route == "/metrics";
@@ -296,6 +321,10 @@ class Connection {
         .text("route", route)
         .integer("status", status)
         .integer("bytes", static_cast<int64_t>(stream_.bytes_written() - record.bytes_before));
+    if (route == "other") fields.text("path", head.path);
+    if (!head.traceparent.empty()) fields.text("traceparent", head.traceparent);
+    if (!record.problem.empty()) fields.text("error", record.problem);
+    if (!record.param.empty()) fields.text("param", record.param);
     fields.append(record.job);
     const std::chrono::duration<double> total = ByteStream::Clock::now() - record.arrival;
     fields.seconds_as_ms("total_ms", total.count());

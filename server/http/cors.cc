@@ -34,16 +34,15 @@ absl::StatusOr<CorsPolicy> CorsPolicy::parse(const std::vector<std::string>& ori
   return policy;
 }
 
+bool CorsPolicy::allows(std::string_view origin) const {
+  return any_ || std::find(origins_.begin(), origins_.end(), origin) != origins_.end();
+}
+
 std::string CorsPolicy::reply_headers(std::string_view origin) const {
   if (!enabled()) return {};
-  std::string allowed;
-  if (any_) {
-    allowed = "*";
-  } else if (std::find(origins_.begin(), origins_.end(), origin) != origins_.end()) {
-    allowed = origin;
-  }
-  std::string out = any_ ? "" : "Vary: Origin\r\n";
-  if (allowed.empty()) return out;
+  const std::string out = any_ ? "" : "Vary: Origin\r\n";
+  if (!allows(origin)) return out;
+  const std::string_view allowed = any_ ? "*" : origin;
   return str_cat(out, "Access-Control-Allow-Origin: ", allowed,
                  "\r\nAccess-Control-Expose-Headers: x-request-id, Retry-After\r\n");
 }

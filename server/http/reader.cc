@@ -4,7 +4,9 @@
 #include <charconv>
 #include <memory>
 
+#include "absl/strings/ascii.h"
 #include "models/base/text.h"
+#include "server/http/request_target.h"
 #include "server/service/request_id.h"
 
 namespace deltaserve {
@@ -18,6 +20,15 @@ using ErrorCode = ByteStream::ErrorCode;
 
 constexpr size_t kBodyPieceBytes = 64 * 1024;
 
+// The characters of uri-host and port in RFC 3986; a host may be empty.
+bool is_host(std::string_view text) {
+  constexpr std::string_view kOthers = "-._~!$&'()*+,;=:[]%";
+  return std::all_of(text.begin(), text.end(), [&](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           kOthers.find(c) != std::string_view::npos;
+  });
+}
+
 bool is_http_error(const ErrorCode& ec) {
   return ec.category() == http::make_error_code(http::error::bad_method).category();
 }
@@ -30,12 +41,25 @@ HttpReader::HttpReader(ByteStream* stream, const ServerLimits& limits)
       buffer_(limits.header_bytes + limits.pipelined_bytes + kReadAheadBytes) {}
 
 awaitable<bool> HttpReader::wait_for_request() {
-  if (buffer_.size() > 0) co_return true;
   stream_->expires_after(limits_.idle);
-  const auto [ec, size] = co_await stream_->read_some(buffer_.prepare(kReadAheadBytes));
-  if (ec) co_return false;
-  buffer_.commit(size);
+  while (!skip_empty_lines()) {
+    const auto [ec, size] = co_await stream_->read_some(buffer_.prepare(kReadAheadBytes));
+    if (ec) co_return false;
+    buffer_.commit(size);
+  }
   co_return true;
+}
+
+// Drops line breaks before a request, which RFC 9112 (2.2) wants ignored. Returns whether the first
+// byte of a request is there.
+bool HttpReader::skip_empty_lines() {
+  const auto* const bytes = static_cast<const char*>(buffer_.data().data());
+  const std::string_view text(bytes, buffer_.size());
+  size_t empty = 0;
+  while (text.substr(empty).starts_with("\r\n")) empty += 2;
+  const bool begins = empty < text.size() && text.substr(empty) != "\r";
+  buffer_.consume(empty);
+  return begins;
 }
 
 // Lets the parser read the buffered bytes, and receives more if there are none or too few.
@@ -85,12 +109,30 @@ void HttpReader::take_head(const HttpParser& parser, RequestHead* head) const {
   const auto& request = parser.get();
   head->method = std::string(request.method_string());
   head->target = std::string(request.target());
+  head->path = path_of_target(head->target);
   head->http_minor = request.version() == 10 ? 0 : 1;
   head->keep_alive = request.keep_alive();
   head->request_id = std::string(request["x-request-id"]);
   if (!is_usable_request_id(head->request_id, limits_.request_id_bytes)) {
     head->request_id = make_request_id();
   }
+  const std::string_view trace = request["traceparent"];
+  if (is_traceparent(trace)) head->traceparent = std::string(trace);
+}
+
+// Refuses what RFC 9112 (3.2, 6.1) wants refused of the host and of transfer codings.
+std::optional<HttpReply> HttpReader::check_framing(const HttpParser& parser, int http_minor) const {
+  const auto& request = parser.get();
+  if (http_minor == 1 && request.count(http::field::host) != 1) {
+    return http_error(400, "an HTTP/1.1 request needs one Host header");
+  }
+  if (!is_host(request[http::field::host])) return http_error(400, "the Host header is no host");
+  const auto coding = request[http::field::transfer_encoding];
+  if (coding.empty()) return std::nullopt;
+  if (http_minor == 0) return http_error(400, "HTTP/1.0 has no transfer codings");
+  if (beast::iequals(coding, "chunked")) return std::nullopt;
+  if (!parser.chunked()) return http_error(400, "the last transfer coding must be chunked");
+  return http_error(501, "the only transfer coding that is supported is chunked");
 }
 
 // Refuses heads that HTTP allows and this server does not serve.
@@ -102,12 +144,12 @@ std::optional<HttpReply> HttpReader::check_head(const HttpParser& parser, Reques
   if (request.version() != 10 && request.version() != 11) {
     return http_error(505, "this server speaks HTTP/1.0 and HTTP/1.1");
   }
-  if (head->http_minor == 1 && request.count(http::field::host) != 1) {
-    return http_error(400, "an HTTP/1.1 request needs one Host header");
-  }
+  if (auto error = check_framing(parser, head->http_minor)) return error;
   const auto encoding = request[http::field::content_encoding];
   if (!encoding.empty() && !beast::iequals(encoding, "identity")) {
-    return http_error(415, "compressed bodies are not supported");
+    HttpReply reply = http_error(415, "compressed bodies are not supported");
+    reply.headers = "Accept-Encoding: identity\r\n";
+    return reply;
   }
   const auto expect = request[http::field::expect];
   if (!expect.empty() && !beast::iequals(expect, "100-continue")) {
@@ -135,6 +177,9 @@ std::optional<HttpReply> HttpReader::error_of_head(const ErrorCode& ec) const {
         431, str_cat("the request's head is larger than ", limits_.header_bytes, " bytes"));
   }
   if (ec == http::error::end_of_stream) return std::nullopt;
+  if (ec == http::error::bad_version) {
+    return http_error(505, "this server speaks HTTP/1.0 and HTTP/1.1");
+  }
   if (is_http_error(ec)) return http_error(400, "this is not a well-formed HTTP/1.1 request");
   return std::nullopt;
 }

@@ -9,8 +9,8 @@
 
 #include "server/base/limits.h"
 #include "server/base/memory_budget.h"
-#include "server/http/byte_stream.h"
 #include "server/http/reply.h"
+#include "server/net/byte_stream.h"
 
 namespace deltaserve {
 
@@ -44,8 +44,10 @@ class HttpReader {
   static constexpr size_t kReadAheadBytes = 4096;
 
   boost::asio::awaitable<ByteStream::ErrorCode> parse_some(HttpParser* parser);
+  bool skip_empty_lines();
   void take_head(const HttpParser& parser, RequestHead* head) const;
   std::optional<HttpReply> check_head(const HttpParser& parser, RequestHead* head) const;
+  std::optional<HttpReply> check_framing(const HttpParser& parser, int http_minor) const;
   std::optional<HttpReply> error_of_head(const ByteStream::ErrorCode& ec) const;
   HttpReply body_too_large() const;
   HttpReply body_too_slow() const;

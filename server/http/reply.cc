@@ -22,6 +22,7 @@ std::string_view reason_phrase(int status) {
     case 417: return "Expectation Failed";
     case 429: return "Too Many Requests";
     case 431: return "Request Header Fields Too Large";
+    case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
     case 504: return "Gateway Timeout";
     case 505: return "HTTP Version Not Supported";
@@ -44,6 +45,8 @@ HttpReply error_reply(const ApiError& error) {
   HttpReply reply;
   reply.status = http_status(error.kind);
   reply.body = error_json(error);
+  reply.problem = error.message;
+  reply.param = error.param;
   if (reply.status == 429 || reply.status == 503) reply.headers = "Retry-After: 1\r\n";
   if (reply.status == 401) reply.headers = "WWW-Authenticate: Bearer\r\n";
   return reply;

@@ -11,10 +11,12 @@ namespace deltaserve {
 struct RequestHead {
   std::string method = "GET";
   std::string target;
+  std::string path;  // of the target, decoded; empty: the head was not understood
   int http_minor = 1;
   bool keep_alive = false;
   std::string request_id;
   int64_t timeout_ms = 0;    // x-request-timeout-ms; 0 = none
+  std::string traceparent;   // of W3C's Trace Context, for the log; empty = none
   std::string cors_headers;  // for every reply to this request
 };
 
@@ -23,6 +25,9 @@ struct HttpReply {
   std::string body;
   std::string_view content_type = "application/json";
   std::string headers;  // more lines, each with its line break
+  // The log says these of a request that failed.
+  std::string problem = {};
+  std::string param = {};
 };
 
 HttpReply error_reply(const ApiError& error);

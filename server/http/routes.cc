@@ -1,14 +1,18 @@
 #include "server/http/routes.h"
 
+#include <algorithm>
+
 #include "models/base/text.h"
 #include "server/http/page.h"
 #include "server/http/server_context.h"
+#include "server/openai/openapi.h"
 #include "server/openai/response.h"
 
 namespace deltaserve {
 namespace {
 
 constexpr std::string_view kModelPrefix = "/v1/models/";
+constexpr std::string_view kWholeServer = "*";  // of OPTIONS
 
 struct Path {
   std::string_view path;
@@ -18,15 +22,14 @@ struct Path {
 // The paths that GET takes.
 constexpr Path kPaths[] = {
     {"/v1/models", {Route::Kind::kModels}},
+    {"/version", {Route::Kind::kVersion}},
+    {"/tokenizer_info", {Route::Kind::kTokenizerInfo}},
+    {"/openapi.json", {Route::Kind::kOpenApi}},
     {"/metrics", {Route::Kind::kMetrics}},
     {"/health", {Route::Kind::kHealth}},
     {"/ready", {Route::Kind::kReady}},
     {"/", {Route::Kind::kPage}},
 };
-
-std::string_view path_of(const RequestHead& head) {
-  return std::string_view(head.target).substr(0, head.target.find('?'));
-}
 
 // Returns nullopt for an unknown path.
 std::optional<Path> find_path(std::string_view path) {
@@ -42,6 +45,20 @@ std::optional<Path> find_path(std::string_view path) {
   return std::nullopt;
 }
 
+// Returns the methods that RFC 9110 and RFC 5789 define. A server that does not even know a method
+// says so with another status.
+bool is_known_method(std::string_view method) {
+  static constexpr std::string_view kMethods[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
+                                                  "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+  return std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods);
+}
+
+std::string_view allow_header(const RequestHead& head) {
+  const std::optional<Path> path = find_path(head.path);
+  if (!path) return "Allow: GET, HEAD, POST, OPTIONS\r\n";
+  return path->route.is_post() ? "Allow: POST, OPTIONS\r\n" : "Allow: GET, HEAD, OPTIONS\r\n";
+}
+
 HttpReply ready_reply(const ServerContext& context) {
   const EngineStats stats = context.services.engine.stats();
   const bool draining = context.services.draining();
@@ -54,7 +71,7 @@ HttpReply ready_reply(const ServerContext& context) {
 }
 
 HttpReply model_reply(const ServerContext& context, const RequestHead& head) {
-  const std::string_view name = path_of(head).substr(kModelPrefix.size());
+  const std::string_view name = std::string_view(head.path).substr(kModelPrefix.size());
   if (name != context.services.model.name) {
     return error_reply({ErrorKind::kModelNotFound,
                         str_cat("The model ", quoted(name), " does not exist."), "model"});
@@ -71,6 +88,11 @@ HttpReply metrics_reply(const ServerContext& context) {
   state.model_name = services.model.name;
   state.state_bytes = services.model.state_bytes;
   state.http_connections = context.connections;
+  state.log_lines_lost = services.log.lost_lines();
+  if (context.tls != nullptr) {
+    state.certificate_expiry =
+        absl::ToDoubleSeconds(certificate_expiry(*context.tls->get()) - absl::UnixEpoch());
+  }
   state.draining = services.draining();
   state.engine = services.engine.stats();
   if (services.model.grammars != nullptr) state.grammars = services.model.grammars->stats();
@@ -89,25 +111,60 @@ HttpReply page_reply() {
 }
 
 HttpReply method_reply(const RequestHead& head) {
-  HttpReply reply = http_error(405, "this path does not take that method");
-  const bool post = find_path(path_of(head))->route.is_post();
-  reply.headers = post ? "Allow: POST\r\n" : "Allow: GET, HEAD\r\n";
+  HttpReply reply = http_error(
+      405, str_cat(quoted(head.path), " does not take the method ", quoted(head.method)));
+  reply.headers = allow_header(head);
+  return reply;
+}
+
+HttpReply options_reply(const ServerContext& context, const RequestHead& head) {
+  HttpReply reply;
+  reply.status = 204;
+  reply.headers = str_cat(allow_header(head), context.cors.preflight_headers());
+  return reply;
+}
+
+HttpReply version_reply(const ServerContext& context) {
+  HttpReply reply;
+  reply.body = "{\"version\":";
+  append_json_string(&reply.body, context.services.version);
+  reply.body.push_back('}');
+  return reply;
+}
+
+HttpReply openapi_reply(const ServerContext& context) {
+  const Services& services = context.services;
+  HttpReply reply;
+  reply.body =
+      openapi_json(services.model, services.limits,
+                   {.version = services.version, .needs_key = !services.keys.get()->empty()});
+  return reply;
+}
+
+HttpReply tokenizer_reply(const ServerContext& context) {
+  const std::string& info = context.services.model.tokenizer_info;
+  if (info.empty()) return http_error(404, "the model has no tokenizer");
+  HttpReply reply;
+  reply.body = info;
   return reply;
 }
 
 }  // namespace
 
-Route route_request(const RequestHead& head, bool preflights) {
-  const std::optional<Path> path = find_path(path_of(head));
+Route route_request(const RequestHead& head) {
+  if (!is_known_method(head.method)) return {Route::Kind::kMethodUnknown};
+  const bool asks_options = head.method == "OPTIONS";
+  if (asks_options && head.path == kWholeServer) return {Route::Kind::kOptions};
+  const std::optional<Path> path = find_path(head.path);
   if (!path) return {Route::Kind::kNotFound};
-  if (preflights && head.method == "OPTIONS") return {Route::Kind::kPreflight};
+  if (asks_options) return {Route::Kind::kOptions};
   const bool read_only = head.method == "GET" || head.method == "HEAD";
   const bool allowed = path->route.is_post() ? head.method == "POST" : read_only;
   return allowed ? path->route : Route{Route::Kind::kMethodNotAllowed};
 }
 
 std::string_view route_name(const RequestHead& head) {
-  const std::optional<Path> path = find_path(path_of(head));
+  const std::optional<Path> path = find_path(head.path);
   return path ? path->path : "other";
 }
 
@@ -117,16 +174,19 @@ HttpReply answer(const ServerContext& context, Route route, const RequestHead& h
     case Route::Kind::kPost: break;  // its reply needs the body
     case Route::Kind::kModels: reply.body = model_list_json(context.services.model); break;
     case Route::Kind::kModel: return model_reply(context, head);
+    case Route::Kind::kVersion: return version_reply(context);
+    case Route::Kind::kTokenizerInfo: return tokenizer_reply(context);
+    case Route::Kind::kOpenApi: return openapi_reply(context);
     case Route::Kind::kMetrics: return metrics_reply(context);
     case Route::Kind::kHealth: reply.body = "{\"status\":\"ok\"}"; break;
     case Route::Kind::kReady: return ready_reply(context);
     case Route::Kind::kPage: return page_reply();
-    case Route::Kind::kPreflight:
-      reply.status = 204;
-      reply.headers = context.cors.preflight_headers();
-      break;
-    case Route::Kind::kNotFound: return http_error(404, "this server has no such path");
+    case Route::Kind::kOptions: return options_reply(context, head);
+    case Route::Kind::kNotFound:
+      return http_error(404, str_cat("No such endpoint: ", head.method, " ", quoted(head.path)));
     case Route::Kind::kMethodNotAllowed: return method_reply(head);
+    case Route::Kind::kMethodUnknown:
+      return http_error(501, str_cat("this server does not know the method ", quoted(head.method)));
   }
   return reply;
 }

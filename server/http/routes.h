@@ -1,6 +1,7 @@
 // The table of paths, and the replies that come from memory.
 #pragma once
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "server/http/reply.h"
@@ -16,13 +17,17 @@ struct Route {
     kPost,  // takes a body and needs a worker
     kModels,
     kModel,
+    kVersion,
+    kTokenizerInfo,
+    kOpenApi,
     kMetrics,
     kHealth,
     kReady,
     kPage,
-    kPreflight,
+    kOptions,
     kNotFound,
     kMethodNotAllowed,
+    kMethodUnknown,
   };
   Kind kind = Kind::kNotFound;
   const PostEndpoint* endpoint = nullptr;  // kPost
@@ -30,15 +35,15 @@ struct Route {
   bool is_post() const { return kind == Kind::kPost; }
   // Whether the route submits to the engine.
   bool generates() const { return is_post() && endpoint->generates(); }
-  // Whether it needs no key: probes, preflights, and the page, which only asks for one.
+  // Whether it needs no key: probes, OPTIONS, which browsers send without one, and the page, which
+  // only asks for one.
   bool is_public() const {
-    return kind == Kind::kHealth || kind == Kind::kReady || kind == Kind::kPreflight ||
+    return kind == Kind::kHealth || kind == Kind::kReady || kind == Kind::kOptions ||
            kind == Kind::kPage;
   }
 };
 
-// Ignores the target's query. kPreflight: OPTIONS on a known path, if `preflights`.
-Route route_request(const RequestHead& head, bool preflights);
+Route route_request(const RequestHead& head);
 
 // Returns the path, with {model} for a name, or "other"; for logs and metrics.
 std::string_view route_name(const RequestHead& head);

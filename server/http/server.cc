@@ -1,7 +1,5 @@
 #include "server/http/server.h"
 
-#include <sys/resource.h>
-
 #include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -13,13 +11,15 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <csignal>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/http/byte_stream.h"
+#include "server/base/process.h"
 #include "server/http/connection.h"
 #include "server/http/reply.h"
+#include "server/net/byte_stream.h"
 #include "server/service/request_id.h"
 
 namespace deltaserve {
@@ -30,15 +30,8 @@ using asio::ip::tcp;
 using error_code = boost::system::error_code;
 
 constexpr auto kDrainPoll = std::chrono::milliseconds(10);
+constexpr auto kLastMoment = std::chrono::milliseconds(500);
 constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
-
-// A connection is a file descriptor; the usual soft limit of 1,024 is below what we accept.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 class ConnectionCount {
  public:
@@ -62,7 +55,7 @@ class Server : public HttpServer {
   Server(const HttpOptions& options, Services& services)
       : options_(options),
         services_(services),
-        context_{services, options.cors, options.tls},
+        context_{services, options.cors, {}, options.tls},
         io_(options.io_threads),
         acceptor_(io_),
         signals_(io_) {}
@@ -78,9 +71,16 @@ class Server : public HttpServer {
     };
     if (ec || found.empty()) return failed();
     const tcp::endpoint endpoint = found.begin()->endpoint();
+    const bool private_and_open = endpoint.address().is_loopback() && services_.keys.get()->empty();
+    if (!options_.allowed_hosts.empty() || private_and_open) {
+      absl::StatusOr<HostPolicy> hosts = HostPolicy::only(options_.allowed_hosts);
+      if (!hosts.ok()) return hosts.status();
+      context_.hosts = *std::move(hosts);
+    }
     // Signals are handled before anyone can learn the address and send one.
     signals_.add(SIGTERM);
     signals_.add(SIGINT);
+    signals_.add(SIGHUP);
     wait_for_signal();
     acceptor_.open(endpoint.protocol(), ec);
     if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
@@ -96,7 +96,6 @@ class Server : public HttpServer {
   std::string url() const override { return url_; }
 
   void run() override {
-    raise_descriptor_limit();
     asio::co_spawn(io_, accept_connections(), asio::detached);
     std::vector<std::thread> threads;
     for (int i = 1; i < options_.io_threads; ++i) {
@@ -129,10 +128,16 @@ class Server : public HttpServer {
   }
 
   void wait_for_signal() {
-    signals_.async_wait([this](const error_code& ec, int) {
+    signals_.async_wait([this](const error_code& ec, int signal) {
       if (ec) return;
-      if (draining_) return stop();
-      drain();
+      if (signal == SIGHUP) {
+        if (options_.on_hangup) options_.on_hangup();
+      } else if (draining_) {
+        exit_after(kLastMoment, EXIT_FAILURE);
+        return stop();
+      } else {
+        drain();
+      }
       wait_for_signal();
     });
   }

@@ -2,12 +2,14 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/http/byte_stream.h"
 #include "server/http/cors.h"
+#include "server/net/tls.h"
 #include "server/service/services.h"
 
 namespace deltaserve {
@@ -19,7 +21,11 @@ struct HttpOptions {
   // From the beginning of a drain; then running requests are cut off, with an error in the stream.
   std::chrono::seconds drain_timeout{30};  // 0 = no end
   CorsPolicy cors;
-  TlsContext tls;  // null: in the clear
+  // Names that requests may have for this server. Empty: on a loopback address without keys only
+  // those of the loopback, else any.
+  std::vector<std::string> allowed_hosts = {};
+  SharedTls tls = nullptr;               // null: in the clear
+  std::function<void()> on_hangup = {};  // is called on an I/O thread for each SIGHUP
 };
 
 // A client that closes its side of the connection, even half of it, is gone: its requests are
@@ -36,8 +42,8 @@ class HttpServer {
 
   virtual std::string url() const = 0;  // with the real port
 
-  // Serves until stop(), or until drain() has nothing left to wait for. SIGTERM and SIGINT drain;
-  // a second one stops.
+  // Serves until stop(), or until drain() has nothing left to wait for. SIGTERM and SIGINT drain; a
+  // second one stops, and ends the process shortly after, whatever its other threads do.
   virtual void run() = 0;
 
   // Refuses new work with 503 and turns /ready to 503; what runs goes on, for drain_timeout.

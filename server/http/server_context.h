@@ -2,8 +2,9 @@
 #pragma once
 #include <atomic>
 
-#include "server/http/byte_stream.h"
 #include "server/http/cors.h"
+#include "server/http/host_policy.h"
+#include "server/net/tls.h"
 #include "server/service/services.h"
 
 namespace deltaserve {
@@ -12,7 +13,8 @@ namespace deltaserve {
 struct ServerContext {
   Services& services;
   const CorsPolicy cors;
-  const TlsContext tls = nullptr;     // null: in the clear
+  HostPolicy hosts = {};              // set before the first connection
+  const SharedTls tls = nullptr;      // null: in the clear
   std::atomic<bool> stopping{false};  // workers finish without doing what waits
   std::atomic<int> connections{0};
   std::atomic<int> requests{0};  // from a complete head to the last byte of the reply

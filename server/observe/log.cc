@@ -1,5 +1,6 @@
 #include "server/observe/log.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -17,6 +18,11 @@ namespace {
 
 constexpr int kPollMs = 200;
 constexpr size_t kAtomicWrite = 4096;  // a pipe that polls as writable takes this much at once
+constexpr mode_t kFileMode = 0640;     // lines may show what clients sent
+
+int open_log(const std::string& path) {
+  return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, kFileMode);
+}
 
 std::string_view level_name(LogLevel level) {
   switch (level) {
@@ -72,6 +78,15 @@ Logger::Logger(LogFormat format, LogLevel least, int file_descriptor)
   writer_ = std::thread([this] { run(); });
 }
 
+absl::StatusOr<std::unique_ptr<Logger>> Logger::open(LogFormat format, LogLevel least,
+                                                     const std::string& path) {
+  const int file = open_log(path);
+  if (file < 0) return absl::ErrnoToStatus(errno, str_cat("cannot open the log ", path));
+  auto logger = std::make_unique<Logger>(format, least, file);
+  logger->path_ = path;
+  return logger;
+}
+
 Logger::~Logger() {
   {
     const std::lock_guard lock(mutex_);
@@ -79,6 +94,7 @@ Logger::~Logger() {
   }
   more_.notify_one();
   writer_.join();
+  if (!path_.empty()) ::close(file_descriptor_);
 }
 
 void Logger::write(LogLevel level, std::string_view event, const LogFields& fields) {
@@ -87,7 +103,7 @@ void Logger::write(LogLevel level, std::string_view event, const LogFields& fiel
   {
     const std::lock_guard lock(mutex_);
     if (lines_.size() >= kMaxQueuedLines) {
-      ++dropped_;
+      ++lost_;
       return;
     }
     lines_.push_back(std::move(line));
@@ -121,41 +137,78 @@ std::string Logger::line_of(LogLevel level, std::string_view event, const LogFie
 }
 
 void Logger::run() {
-  for (;;) {
-    std::string line;
-    {
-      std::unique_lock lock(mutex_);
-      more_.wait(lock, [this] { return closing_ || !lines_.empty(); });
-      if (lines_.empty()) return;
-      line = std::move(lines_.front());
-      lines_.pop_front();
-      if (lines_.empty() && dropped_ > 0) {
-        line.append(line_of(LogLevel::kWarning, "log_lines_dropped",
-                            LogFields().integer("count", static_cast<int64_t>(dropped_))));
-        dropped_ = 0;
-      }
-    }
-    if (!write_all(line)) return;
+  std::string line;
+  bool last = false;
+  while (take_line(&line, &last)) {
+    if (reopen_.exchange(false)) open_again();
+    const Written written = write_line(line);
+    if (written == Written::kNobodyReads) return;
+    if (written == Written::kWhole && last) tell_lost();
   }
 }
 
-// Returns false where nobody reads: the descriptor is broken, or the reader stalls at the end.
-bool Logger::write_all(std::string_view line) {
-  while (!line.empty()) {
+// Waits for a line; `*last`: there is none behind it yet. Returns false at the end.
+bool Logger::take_line(std::string* line, bool* last) {
+  std::unique_lock lock(mutex_);
+  more_.wait(lock, [this] { return closing_ || !lines_.empty(); });
+  if (lines_.empty()) return false;
+  *line = std::move(lines_.front());
+  lines_.pop_front();
+  *last = lines_.empty();
+  return true;
+}
+
+void Logger::open_again() {
+  if (path_.empty()) return;
+  const int file = open_log(path_);
+  if (file < 0) {
+    const std::string why = absl::ErrnoToStatus(errno, "").ToString();
+    write_line(line_of(LogLevel::kError, "log_not_reopened",
+                       LogFields().text("file", path_).text("error", why)));
+    return;
+  }
+  ::close(file_descriptor_);
+  file_descriptor_ = file;
+  torn_ = false;
+}
+
+void Logger::tell_lost() {
+  const uint64_t lost = lost_;
+  if (lost == told_lost_) return;
+  const auto count = static_cast<int64_t>(lost - told_lost_);
+  const std::string line =
+      line_of(LogLevel::kWarning, "log_lines_dropped", LogFields().integer("count", count));
+  if (write_all(line) == Written::kWhole) told_lost_ = lost;
+}
+
+Logger::Written Logger::write_line(std::string_view line) {
+  const Written written = torn_ ? write_all(str_cat("\n", line)) : write_all(line);
+  if (written == Written::kLost) ++lost_;
+  return written;
+}
+
+// kNobodyReads: the reader stalls, and the logger is about to be destroyed.
+Logger::Written Logger::write_all(std::string_view text) {
+  const size_t size = text.size();
+  while (!text.empty()) {
     pollfd ready{file_descriptor_, POLLOUT, 0};
     const int count = poll(&ready, 1, kPollMs);
-    if (count < 0 && errno != EINTR) return false;
+    if (count < 0 && errno != EINTR) return Written::kLost;
     if (count <= 0) {
       const std::lock_guard lock(mutex_);
-      if (closing_) return false;
+      if (closing_) return Written::kNobodyReads;
       continue;
     }
     const ssize_t written =
-        ::write(file_descriptor_, line.data(), std::min(line.size(), kAtomicWrite));
-    if (written < 0 && errno != EINTR && errno != EAGAIN) return false;
-    if (written > 0) line.remove_prefix(static_cast<size_t>(written));
+        ::write(file_descriptor_, text.data(), std::min(text.size(), kAtomicWrite));
+    if (written < 0 && errno != EINTR && errno != EAGAIN) {
+      torn_ = torn_ || text.size() < size;
+      return Written::kLost;
+    }
+    if (written > 0) text.remove_prefix(static_cast<size_t>(written));
   }
-  return true;
+  torn_ = false;
+  return Written::kWhole;
 }
 
 }  // namespace deltaserve

@@ -12,6 +12,12 @@ constexpr double kRequestBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
                                      0.25,  0.5,    1,     2.5,  5,     10,   25,
                                      50,    100,    250,   500,  1000,  2500, 10000};
 
+// These are tokens.
+constexpr double kLengthBounds[] = {1,     2,      5,      10,     20,   50,    100,
+                                    200,   500,    1000,   2000,   5000, 10000, 20000,
+                                    50000, 100000, 200000, 500000, 1e6};
+constexpr double kChoiceBounds[] = {1, 2, 5, 10, 20, 50, 100, 200};
+
 constexpr int64_t kBlockTokens = 64;
 
 double seconds_between(RequestMetrics::Clock::time_point from,
@@ -50,17 +56,24 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   finished(FinishReason::kCancelled, state.engine.cancelled);
   finished(FinishReason::kDeadline, state.engine.deadline_exceeded);
   finished(FinishReason::kError, state.engine.errors);
+  finished(FinishReason::kUnread, state.engine.unread);
+  finished(FinishReason::kNotFinite, state.engine.not_finite);
   page->counter("deltaserve_queue_full_total", "Requests refused because the queue was full.",
                 metrics.queue_full.value());
   page->family("deltaserve_step_busy_seconds_total", "Time spent in steps.", "counter");
   page->sample("deltaserve_step_busy_seconds_total", {}, state.engine.busy_seconds);
   page->counter("deltaserve_decode_rows_total", "Decode rows of all steps.",
                 static_cast<uint64_t>(state.engine.decode_rows));
+  page->counter("deltaserve_log_lines_lost_total", "Lines of the log that could not be written.",
+                state.log_lines_lost);
   append_responses(page, "deltaserve_http_responses_total",
                    "HTTP responses by route and status code; 499: the client closed first.",
                    metrics.http_responses);
   append_responses(page, "deltaserve_grpc_responses_total", "gRPC calls ended, by method and code.",
                    metrics.grpc_responses);
+  append_responses(page, "deltaserve_grpc_connections_closed_total",
+                   "gRPC connections that were closed because of what the client did.",
+                   metrics.grpc_connections_closed);
 }
 
 void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerState& state) {
@@ -129,6 +142,10 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
   gauge("deltaserve_sequence_state_bytes", "Memory of the state of one sequence.",
         state.state_bytes);
   gauge("deltaserve_http_connections", "Open HTTP connections.", state.http_connections);
+  if (state.certificate_expiry) {
+    gauge("deltaserve_tls_certificate_expiry_timestamp_seconds",
+          "When the certificate is no longer valid, in Unix seconds.", *state.certificate_expiry);
+  }
   gauge("deltaserve_draining", "1 while the server refuses new requests and finishes the others.",
         state.draining ? 1 : 0);
   page->gauge("deltaserve_build_info", "Always 1; version and model are labels.", 1,
@@ -153,6 +170,14 @@ void append_histograms(MetricsPage* page, const Metrics& metrics, std::string_vi
       {"request_queue_time_seconds", "From submit to a slot.", &metrics.queue_time},
       {"request_prefill_time_seconds", "From the slot to the first token.", &metrics.prefill_time},
       {"request_decode_time_seconds", "From the first token to the last.", &metrics.decode_time},
+      {"request_inference_time_seconds", "From the slot to the last token.",
+       &metrics.inference_time},
+      {"request_time_per_output_token_seconds", "Decode time of a request by its tokens.",
+       &metrics.time_per_output_token},
+      {"request_prompt_tokens", "Tokens of a prompt.", &metrics.prompt_length},
+      {"request_generation_tokens", "Tokens of an answer.", &metrics.answer_length},
+      {"request_params_max_tokens", "Tokens that an answer may take.", &metrics.max_tokens},
+      {"request_params_n", "Choices of a prompt.", &metrics.choices},
   };
   for (const NamedHistogram& row : kAll) {
     page->histogram(str_cat(prefix, row.name), row.help, *row.histogram, labels);
@@ -170,6 +195,10 @@ void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const Server
               static_cast<double>(state.engine.running), model);
   page->gauge("vllm:kv_cache_usage_perc", "As deltaserve_slot_utilization_ratio.",
               slot_utilization(state.engine), model);
+  page->gauge("vllm:gpu_cache_usage_perc", "As vllm:kv_cache_usage_perc.",
+              slot_utilization(state.engine), model);
+  page->gauge("vllm:num_requests_swapped", "Always 0: nothing is ever swapped out.", 0, model);
+  page->counter("vllm:num_preemptions_total", "Always 0: a sequence keeps its slot.", 0, model);
   const int64_t blocks = kBlockTokens * state.engine.snapshot_slots;
   page->gauge("vllm:cache_config_info", "Always 1; the blocks are 64 for each snapshot that fits.",
               1,
@@ -195,6 +224,10 @@ void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const Server
   ended("abort", state.engine.cancelled + state.engine.deadline_exceeded);
   ended("error", state.engine.errors);
   append_histograms(page, metrics, "vllm:", model);
+  page->histogram("vllm:time_per_output_token_seconds", "As vllm:inter_token_latency_seconds.",
+                  metrics.inter_token_latency, model);
+  page->histogram("vllm:request_max_num_generation_tokens", "As vllm:request_generation_tokens.",
+                  metrics.answer_length, model);
 }
 
 }  // namespace
@@ -205,7 +238,13 @@ Metrics::Metrics()
       request_latency(kRequestBounds),
       queue_time(kRequestBounds),
       prefill_time(kRequestBounds),
-      decode_time(kRequestBounds) {}
+      decode_time(kRequestBounds),
+      inference_time(kRequestBounds),
+      time_per_output_token(kTokenBounds),
+      prompt_length(kLengthBounds),
+      answer_length(kLengthBounds),
+      max_tokens(kLengthBounds),
+      choices(kChoiceBounds) {}
 
 std::string metrics_page(const Metrics& metrics, const ServerState& state) {
   MetricsPage page;
@@ -226,6 +265,8 @@ std::string_view finish_reason_name(FinishReason reason) {
     case FinishReason::kCancelled: return "cancelled";
     case FinishReason::kDeadline: return "deadline";
     case FinishReason::kError: return "error";
+    case FinishReason::kUnread: return "unread";
+    case FinishReason::kNotFinite: return "not_finite";
   }
   return "none";
 }
@@ -255,6 +296,13 @@ void RequestMetrics::count_finish(const TokenUpdate& update, Clock::time_point n
   metrics_->queue_time.observe(update.queue_seconds);
   metrics_->prefill_time.observe(update.prefill_seconds);
   metrics_->decode_time.observe(update.decode_seconds);
+  metrics_->inference_time.observe(update.prefill_seconds + update.decode_seconds);
+  if (tokens_ > 1) {
+    metrics_->time_per_output_token.observe(update.decode_seconds /
+                                            static_cast<double>(tokens_ - 1));
+  }
+  metrics_->prompt_length.observe(static_cast<double>(update.prompt_tokens_read));
+  metrics_->answer_length.observe(static_cast<double>(tokens_));
 }
 
 }  // namespace deltaserve

@@ -1,6 +1,8 @@
 // The server's counters, for both fronts, and the page that GET /metrics shows.
 #pragma once
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "engine/grammar/grammar_cache.h"
@@ -17,14 +19,22 @@ struct Metrics {
   Counter queue_full;  // requests refused because too many wait
   CounterFamily http_responses{{"route", "code"}};
   CounterFamily grpc_responses{{"method", "code"}};
+  CounterFamily grpc_connections_closed{{"reason"}};  // by us, for what the client did
   CounterFamily read_aheads{{"result"}};
-  // Times are in seconds. The last five are of requests that ended by stop or length.
+  // Times are in seconds. All but the first two are of requests that ended by stop or length.
   Histogram time_to_first_token;
   Histogram inter_token_latency;
   Histogram request_latency;
   Histogram queue_time;
   Histogram prefill_time;
   Histogram decode_time;
+  Histogram inference_time;         // prefill and decode
+  Histogram time_per_output_token;  // of a request on average, from its second token on
+  // These count tokens and choices, not seconds; the first two are of requests that ended as above.
+  Histogram prompt_length;
+  Histogram answer_length;
+  Histogram max_tokens;
+  Histogram choices;
 };
 
 // The state of the server while the page is written.
@@ -33,6 +43,8 @@ struct ServerState {
   std::string model_name;
   uint64_t state_bytes = 0;  // of one sequence
   int64_t http_connections = 0;
+  uint64_t log_lines_lost = 0;
+  std::optional<double> certificate_expiry;  // Unix seconds; nullopt: connections are in the clear
   bool draining = false;
   EngineStats engine;
   GrammarCacheStats grammars;
@@ -42,7 +54,8 @@ struct ServerState {
 // and dashboards made for vLLM read.
 std::string metrics_page(const Metrics& metrics, const ServerState& state);
 
-// Returns "stop", "length", "cancelled", "deadline", "error", or "none" while it goes on.
+// Returns "stop", "length", "cancelled", "deadline", "error", "unread", "not_finite", or "none"
+// while it goes on.
 std::string_view finish_reason_name(FinishReason reason);
 
 // Follows one sequence from submit to its end, as its reader sees it.

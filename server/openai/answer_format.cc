@@ -17,6 +17,7 @@ class CompletionsFormat final : public AnswerFormat {
   }
   std::string_view id_prefix() const override { return "cmpl"; }
   std::string_view object(bool) const override { return "text_completion"; }
+  bool is_chat() const override { return false; }
   std::unique_ptr<LogprobsBuilder> logprobs() const override {
     return std::make_unique<CompletionLogprobs>();
   }
@@ -41,6 +42,7 @@ class ChatFormat final : public AnswerFormat {
   std::string_view object(bool stream) const override {
     return stream ? "chat.completion.chunk" : "chat.completion";
   }
+  bool is_chat() const override { return true; }
   std::unique_ptr<LogprobsBuilder> logprobs() const override {
     return std::make_unique<ChatLogprobs>();
   }
@@ -55,11 +57,7 @@ class ChatFormat final : public AnswerFormat {
     };
     ChoicePart rest;
     rest.index = part.content.index;
-    if (part.first) {
-      rest.prompt_token_ids = std::exchange(part.content.prompt_token_ids, {});
-      append(rest, /*first=*/true);
-      rest.prompt_token_ids = {};
-    }
+    if (part.first) append(rest, /*first=*/true);
     rest.finish = std::exchange(part.content.finish, FinishReason::kNone);
     rest.stop_reason = std::exchange(part.content.stop_reason, {});
     if (!part.empty) append(part.content, false);

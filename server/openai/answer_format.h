@@ -36,6 +36,9 @@ class AnswerFormat {
   virtual std::string_view id_prefix() const = 0;
   // Returns the member `object` of a reply, or of the chunks of a stream.
   virtual std::string_view object(bool stream) const = 0;
+  // A chat has one prompt, of which its reply tells at the top, and its streams begin with a chunk
+  // that has the role and nothing of the answer.
+  virtual bool is_chat() const = 0;
   virtual std::unique_ptr<LogprobsBuilder> logprobs() const = 0;
   // Appends the JSON of a whole choice.
   virtual void append_choice(std::string* out, const ChoicePart& choice) const = 0;

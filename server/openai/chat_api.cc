@@ -23,21 +23,6 @@ constexpr ParameterRule kPromptRules[] = {
     {"continue_final_message"},
 };
 
-constexpr UnservedParameter kUnservedByChat[] = {
-    {"tool_choice", R"("none")", ParameterSize::kNested},  // answers are not parsed for calls
-    {"parallel_tool_calls"},
-    {"functions", "null", ParameterSize::kNested},
-    {"function_call", "null", ParameterSize::kNested},
-    {"modalities", R"(["text"])"},
-    {"audio"},
-    {"prediction", "null", ParameterSize::kNested},
-    {"reasoning_effort"},
-    {"service_tier", R"("auto")"},
-    {"store", "false"},
-    {"verbosity"},
-    {"web_search_options"},
-};
-
 // Variables that the request sets by parameters of their own, or that the model sets.
 constexpr std::array<std::string_view, 5> kReservedVariables = {
     "messages", "tools", "add_generation_prompt", "bos_token", "eos_token"};
@@ -91,14 +76,14 @@ void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) 
 std::optional<ApiError> parse_chat_request(std::string_view text, const ServedModel& model,
                                            const ServerLimits& limits, GenerationRequest* request) {
   static const std::vector<ParameterRule> kRules =
-      parameter_rules(Interface::kChat, kUnservedByChat);
+      parameter_rules(Interface::kChat, unserved_parameters(Interface::kChat));
   RequestBody body;
   const BodyRules rules{kRules, kPromptRules, ""};
   if (auto error = read_request_body(text, rules, limits, &body)) return error;
 
   FieldReader fields(body.fields, limits);
   Parameters given;
-  read_parameters(fields, Interface::kChat, kUnservedByChat, &given);
+  read_parameters(fields, Interface::kChat, unserved_parameters(Interface::kChat), &given);
   request->interface = Interface::kChat;
   read_chat_prompt(fields, body.fields, &request->chat.emplace());
   if (fields.error()) return fields.error();

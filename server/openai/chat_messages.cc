@@ -33,11 +33,7 @@ class MessageReader {
     remove_empty();
     const json::value* parts = message_.if_contains("content");
     if (parts != nullptr && parts->is_array()) join_parts(&message_.at("content"));
-    for (const auto& [key, value] : message_) {
-      if (std::find(kKnown.begin(), kKnown.end(), std::string_view(key)) == kKnown.end()) {
-        return fail("", str_cat("has an unknown member: ", quoted(std::string_view(key))));
-      }
-    }
+    remove_unknown();
     read_role();
     read_content();
     for (const std::string_view name : {"name", "tool_call_id", "reasoning_content"}) {
@@ -57,6 +53,18 @@ class MessageReader {
       const bool empty_list = it->value().is_array() && it->value().get_array().empty();
       const bool nothing = it->value().is_null() || (empty_list && it->key() != "content");
       it = nothing ? message_.stable_erase(it) : it + 1;
+    }
+  }
+
+  // Clients add members of their own, or send back what another server put into its answer.
+  void remove_unknown() {
+    for (auto it = message_.begin(); it != message_.end();) {
+      const std::string_view key = it->key();
+      // These two say something.
+      if (key == "audio" || key == "function_call")
+        return fail(str_cat(".", key), "is not supported");
+      const bool known = std::find(kKnown.begin(), kKnown.end(), key) != kKnown.end();
+      it = known ? it + 1 : message_.stable_erase(it);
     }
   }
 
@@ -97,7 +105,6 @@ class MessageReader {
       joined.append(text->get_string());
       const ChatMark mark{.messages = index_ + 1, .content_bytes = joined.size()};
       take_cache_control(fields_, kParam, where_ + place, mark, &part.get_object(), marks_);
-      if (part.get_object().size() != 2) return fail(place, "has members beside type and text");
     }
     *content = std::move(joined);
   }

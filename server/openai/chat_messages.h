@@ -14,9 +14,9 @@ namespace deltaserve {
 //   tool_calls    function calls, their arguments as an object instead of JSON text
 //   name, tool_call_id, reasoning_content   strings
 // The cache_control of messages and parts is taken out and added to `marks`.
-// Members that are null, and what the API itself puts into a message that it returns (refusal,
-// annotations and the like), are removed; other members and parts other than text are refused by
-// name.
+// Members that are null, and all others, are removed: clients send back what a server put into its
+// answer, and add members of their own. Parts other than text, audio and function_call are refused
+// by name.
 void normalize_messages(FieldReader& fields, boost::json::array* messages,
                         std::vector<ChatMark>* marks);
 

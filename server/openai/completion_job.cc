@@ -1,5 +1,6 @@
 #include "server/openai/completion_job.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -27,6 +28,9 @@ struct CompletionJob::Choice {
   std::unique_ptr<LogprobsBuilder> logprobs;  // pending
   std::string token_ids;                      // pending
   std::string prompt_token_ids;               // pending until the first part
+  std::string prompt_logprobs;                // likewise; a list without its end
+  int64_t tokens_taken = 0;                   // from the generation
+  int64_t tokens_sent = 0;                    // with the chunks so far
   FinishReason finish = FinishReason::kNone;
   std::string stop_reason;  // JSON
   bool opened = false;      // its first chunk was sent
@@ -40,7 +44,9 @@ CompletionJob::CompletionJob(Services& services, const AnswerFormat& format,
     : model_(services.model),
       format_(format),
       id_(arrival.id),
-      generation_(services, std::move(request), std::move(arrival)) {}
+      generation_(services, std::move(request), std::move(arrival)),
+      names_{services.model, !generation_.parameters().skip_special_tokens,
+             generation_.parameters().tokens_as_ids} {}
 
 CompletionJob::~CompletionJob() = default;
 
@@ -58,7 +64,7 @@ std::variant<std::unique_ptr<CompletionJob>, ApiError> CompletionJob::start(
       new CompletionJob(services, format, std::move(request), std::move(arrival)));
   if (auto error = job->generation_.encode()) return *std::move(error);
   job->prefix_ =
-      reply_prefix(job->id_, format.object(job->streaming()), unix_seconds(), services.model.name);
+      reply_prefix(job->id_, format.object(job->streaming()), unix_seconds(), services.model);
   if (auto error = job->open_choices()) return *std::move(error);
   if (auto error = job->generation_.submit(notify)) return *std::move(error);
   return job;
@@ -73,7 +79,11 @@ std::optional<ApiError> CompletionJob::open_choices() {
     Choice& choice = choices_[i];
     choice.index = static_cast<int>(i);
     choice.logprobs = format_.logprobs();
-    if (parameters.return_token_ids) append_json_ids(&choice.prompt_token_ids, prompts[i / n]);
+    if (parameters.prompt_logprobs >= 0) choice.prompt_logprobs = "[null";
+    if (parameters.return_token_ids) {
+      std::string& ids = format_.is_chat() ? prompt_token_ids_ : choice.prompt_token_ids;
+      if (ids.empty()) append_json_ids(&ids, prompts[i / n]);
+    }
     if (!parameters.echo) continue;
     if (auto error = echo_prompt(&choice, i / n)) return error;
   }
@@ -82,24 +92,24 @@ std::optional<ApiError> CompletionJob::open_choices() {
 
 std::optional<ApiError> CompletionJob::echo_prompt(Choice* choice, size_t prompt) {
   const std::vector<int32_t>& ids = generation_.prompts()[prompt];
+  const bool scored = generation_.parameters().generate.logprobs >= 0;
+  EchoedPrompt echoed;
   if (!generation_.texts().empty()) {
-    choice->text = generation_.texts()[prompt];
+    echoed.text = generation_.texts()[prompt];
+    if (scored) echoed.offsets = offsets_in_text(echoed.text, ids, *model_.tokenizer);
   } else if (model_.tokenizer != nullptr) {
-    absl::StatusOr<std::string> text = model_.tokenizer->decode(ids, SpecialTokens::kSkip);
-    if (!text.ok()) return api_error_from(text.status(), "prompt");
-    choice->text = *std::move(text);
+    const auto special = names_.show_control_tokens ? SpecialTokens::kKeep : SpecialTokens::kSkip;
+    absl::StatusOr<EchoedPrompt> made = echo_ids(ids, special, *model_.tokenizer);
+    if (!made.ok()) return api_error_from(made.status(), "prompt");
+    echoed = *std::move(made);
   }
-  if (generation_.parameters().generate.prompt_logprobs < 0) return std::nullopt;
+  choice->text = echoed.text;
+  if (!scored) return std::nullopt;
   auto logprobs = std::make_unique<CompletionLogprobs>();
-  if (model_.tokenizer != nullptr) {
-    // A tokenizer may put a space in front of a text. Offsets are those of the text.
-    size_t bytes = 0;
-    for (const int32_t id : ids) bytes += model_.tokenizer->vocabulary().bytes(id).size();
-    if (bytes > choice->text.size()) logprobs->set_skip(1);
-  }
+  logprobs->set_prompt(echoed);
   TokenLogprob first;
   first.token = ids.front();
-  logprobs->add(model_, first, /*known=*/false);
+  logprobs->add(names_, first, /*known=*/false);
   choice->logprobs = std::move(logprobs);
   return std::nullopt;
 }
@@ -108,12 +118,11 @@ void CompletionJob::absorb(Generation::Part part) {
   Choice& choice = choices_[part.choice];
   const TokenUpdate& update = part.update;
   choice.text.append(update.text);
-  for (const TokenLogprob& token : update.prompt_logprobs) {
-    choice.logprobs->add(model_, token, /*known=*/true);
-  }
+  absorb_prompt_logprobs(update.prompt_logprobs, &choice);
   if (generation_.parameters().generate.logprobs >= 0) {
-    for (const TokenLogprob& token : update.logprobs) choice.logprobs->add(model_, token, true);
+    for (const TokenLogprob& token : update.logprobs) choice.logprobs->add(names_, token, true);
   }
+  choice.tokens_taken = update.tokens_generated;
   if (generation_.parameters().return_token_ids) {
     append_json_ids(&choice.token_ids, update.tokens);
   }
@@ -122,6 +131,24 @@ void CompletionJob::absorb(Generation::Part part) {
     append_json_string(&choice.stop_reason, update.stop_string);
   } else if (update.stop_token >= 0) {
     choice.stop_reason = absl::StrCat(update.stop_token);
+  }
+}
+
+// An echo and the parameter prompt_logprobs report the same, each as many of the likely tokens as
+// it was asked for.
+void CompletionJob::absorb_prompt_logprobs(const std::vector<TokenLogprob>& tokens,
+                                           Choice* choice) {
+  const GenerationParameters& parameters = generation_.parameters();
+  const int32_t echoed = parameters.echo ? parameters.generate.logprobs : -1;
+  for (const TokenLogprob& token : tokens) {
+    if (echoed >= 0) {
+      TokenLogprob cut = token;
+      cut.top.resize(std::min(cut.top.size(), static_cast<size_t>(echoed)));
+      choice->logprobs->add(names_, cut, /*known=*/true);
+    }
+    if (parameters.prompt_logprobs < 0) continue;
+    choice->prompt_logprobs.push_back(',');
+    append_prompt_logprob(&choice->prompt_logprobs, names_, token, parameters.prompt_logprobs);
   }
 }
 
@@ -147,7 +174,7 @@ CompletionJob::State CompletionJob::poll(std::string* out) {
 // Takes the pending part of a choice, which is empty afterwards. The views point into `storage`.
 ChoicePart CompletionJob::take_part(Choice* choice, std::vector<std::string>* storage) {
   storage->clear();
-  storage->reserve(4);
+  storage->reserve(5);
   const auto keep = [&](std::string text) -> std::string_view {
     storage->push_back(std::move(text));
     return storage->back();
@@ -165,6 +192,9 @@ ChoicePart CompletionJob::take_part(Choice* choice, std::vector<std::string>* st
       part.prompt_token_ids = keep(str_cat("[", std::exchange(choice->prompt_token_ids, {}), "]"));
     }
   }
+  if (!choice->prompt_logprobs.empty() && !format_.is_chat()) {
+    part.prompt_logprobs = keep(std::exchange(choice->prompt_logprobs, {}) + "]");
+  }
   part.finish = choice->finish;
   part.stop_reason = choice->stop_reason;
   return part;
@@ -180,14 +210,39 @@ void CompletionJob::append_events(Choice* choice, std::string* out) {
   part.first = !std::exchange(choice->opened, true);
   std::vector<std::string> storage;
   part.content = take_part(choice, &storage);
-  for (const std::string& json : format_.chunks(part)) append_chunk(json, out);
+  bool has_role_only = part.first && format_.is_chat();
+  for (const std::string& json : format_.chunks(part)) {
+    if (!std::exchange(has_role_only, false)) choice->tokens_sent = choice->tokens_taken;
+    append_chunk(json, out);
+  }
+}
+
+// Counts what was sent, not what was generated: a chunk that is being written is sent.
+Usage CompletionJob::usage_sent() const {
+  Usage usage = generation_.usage();
+  usage.completion_tokens = 0;
+  for (const Choice& choice : choices_) usage.completion_tokens += choice.tokens_sent;
+  return usage;
+}
+
+// Returns what the first object of a chat's reply says of the prompt.
+std::string CompletionJob::prompt_members() {
+  std::string members;
+  if (!prompt_token_ids_.empty()) {
+    members = str_cat(",\"prompt_token_ids\":[", std::exchange(prompt_token_ids_, {}), "]");
+  }
+  std::string& logprobs = choices_.front().prompt_logprobs;
+  if (format_.is_chat() && !logprobs.empty()) {
+    members.append(str_cat(",\"prompt_logprobs\":", std::exchange(logprobs, {}), "]"));
+  }
+  return members;
 }
 
 void CompletionJob::append_chunk(std::string_view choice, std::string* out) {
-  std::string json = str_cat(prefix_, choice, "]");
+  std::string json = str_cat(prefix_, choice, "]", prompt_members());
   if (generation_.parameters().continuous_usage_stats) {
     json.append(",\"usage\":");
-    append_usage(&json, generation_.usage());
+    append_usage(&json, usage_sent());
   } else if (generation_.parameters().include_usage) {
     json.append(",\"usage\":null");
   }
@@ -211,7 +266,7 @@ void CompletionJob::append_reply(std::string* out) {
     if (choice.index > 0) out->push_back(',');
     format_.append_choice(out, take_part(&choice, &storage));
   }
-  out->append("],\"usage\":");
+  out->append("]").append(prompt_members()).append(",\"usage\":");
   append_figures(out);
 }
 

@@ -47,9 +47,12 @@ class CompletionJob {
   std::optional<ApiError> open_choices();
   std::optional<ApiError> echo_prompt(Choice* choice, size_t prompt);
   void absorb(Generation::Part part);
+  void absorb_prompt_logprobs(const std::vector<TokenLogprob>& tokens, Choice* choice);
   ChoicePart take_part(Choice* choice, std::vector<std::string>* storage);
   void append_events(Choice* choice, std::string* out);
   void append_chunk(std::string_view choice, std::string* out);
+  std::string prompt_members();
+  Usage usage_sent() const;
   void append_reply(std::string* out);
   void append_figures(std::string* out);
   void append_last_events(std::string* out);
@@ -58,7 +61,10 @@ class CompletionJob {
   const AnswerFormat& format_;
   const std::string id_;
   Generation generation_;
+  const TokenNames names_;
   std::string prefix_;  // of the reply and of every chunk
+  // A chat tells these once. JSON, empty: they are not wanted, or told.
+  std::string prompt_token_ids_;
   std::vector<Choice> choices_;
 };
 

@@ -1,6 +1,7 @@
 // Typed access to the members of a request in JSON. What a value must be beyond its type is not
 // judged here but in service/rules.h.
 #pragma once
+#include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/string.hpp>
 #include <optional>
@@ -12,6 +13,10 @@
 #include "server/service/parameters.h"
 
 namespace deltaserve {
+
+// Returns the integer that a number is, however it is spelled (2, 2.0, 2e0); nullopt for every
+// other value. A number too large for the type becomes its largest.
+std::optional<Integer> integer_of(const boost::json::value& value);
 
 inline std::string_view view(const boost::json::string& text) {
   return {text.data(), text.size()};
@@ -30,6 +35,8 @@ class FieldReader {
   // Reports "<name> <what>"; without the space for a `what` such as ".schema is missing". The first
   // error stays.
   void fail(std::string_view name, std::string_view what);
+  // Reports "<name> <what>, not <value>".
+  void fail_value(std::string_view name, std::string_view what, const boost::json::value& value);
   // Returns nullptr if the member is absent or null, or after an error.
   const boost::json::value* find(std::string_view name) const;
 
@@ -42,8 +49,8 @@ class FieldReader {
   void read_bool(std::string_view param, std::string_view what, const boost::json::value* value,
                  std::optional<bool>* out);
   void string(std::string_view name, std::optional<std::string>* out);
-  // The parameter is one of the API that is not served: clients may send its neutral value.
-  void only_neutral(std::string_view name, const boost::json::value& neutral);
+  // The parameter is one of an API that is not served: clients may send one of its neutral values.
+  void only_neutral(std::string_view name, const boost::json::array& neutral);
 
  private:
   const boost::json::object& fields_;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "models/base/text.h"
+#include "server/base/shown_value.h"
 
 namespace deltaserve {
 namespace {
@@ -19,16 +20,17 @@ const json::value* member(const json::value& object, std::string_view key) {
   return value != nullptr && !value->is_null() ? value : nullptr;
 }
 
-// `value` must be an object with no other keys than these.
+// `value` must be an object with no other keys than these, unless they are null.
 bool is_object_of(FieldReader& fields, std::string_view param, std::string_view what,
                   const json::value* value, std::span<const std::string_view> keys) {
   if (value == nullptr || !value->is_object()) {
-    fields.fail(param, str_cat(what, "must be an object"));
+    fields.fail(param, str_cat(what, "must be an object",
+                               value == nullptr ? "" : str_cat(", not ", shown(*value))));
     return false;
   }
   for (const auto& [key, ignored] : value->get_object()) {
     const bool known = std::find(keys.begin(), keys.end(), std::string_view(key)) != keys.end();
-    if (known) continue;
+    if (known || ignored.is_null()) continue;
     fields.fail(param, str_cat(what, "has an unknown key: ", quoted(std::string_view(key))));
     return false;
   }
@@ -63,9 +65,11 @@ void read(FieldReader& fields, std::string_view name,
     texts.emplace_back(view(value->get_string()));
     return;
   }
-  if (!value->is_array()) return fields.fail(name, kType);
+  if (!value->is_array()) return fields.fail_value(name, kType, *value);
   for (const json::value& item : value->get_array()) {
-    if (!item.is_string()) return fields.fail(name, kType);
+    if (!item.is_string()) {
+      return fields.fail_value(name, str_cat("[", texts.size(), "] must be a string"), item);
+    }
     texts.emplace_back(view(item.get_string()));
   }
 }
@@ -73,32 +77,50 @@ void read(FieldReader& fields, std::string_view name,
 void read(FieldReader& fields, std::string_view name, std::optional<std::vector<Integer>>* out) {
   const json::value* value = fields.find(name);
   if (value == nullptr) return;
-  if (!value->is_array()) return fields.fail(name, "must be a list of token ids");
+  if (!value->is_array()) return fields.fail_value(name, "must be a list of token ids", *value);
   std::vector<Integer>& ids = out->emplace();
   for (const json::value& item : value->get_array()) {
-    ids.push_back(item.is_int64() ? item.get_int64() : -1);
+    const std::optional<Integer> id = integer_of(item);
+    if (!id) return fields.fail_value(name, str_cat("[", ids.size(), "] must be a token id"), item);
+    ids.push_back(*id);
   }
+}
+
+// Returns the number that a key spells in decimal digits; one too large for the type becomes its
+// largest.
+std::optional<Integer> number_of_key(std::string_view key) {
+  int64_t number = 0;
+  const auto [last, ec] = std::from_chars(key.data(), key.data() + key.size(), number);
+  if (last != key.data() + key.size() || ec == std::errc::invalid_argument) return std::nullopt;
+  if (ec == std::errc()) return number;
+  using Limits = std::numeric_limits<Integer>;
+  return key.starts_with('-') ? Limits::min() : Limits::max();
 }
 
 // {"token id": number}
 void read(FieldReader& fields, std::string_view name, std::optional<LogitBias>* out) {
   const json::value* value = fields.find(name);
   if (value == nullptr) return;
-  if (!value->is_object()) return fields.fail(name, "must be an object of token ids and numbers");
+  if (!value->is_object()) {
+    return fields.fail_value(name, "must be an object of token ids and numbers", *value);
+  }
   LogitBias& biases = out->emplace();
   for (const auto& [key, bias] : value->get_object()) {
-    int32_t token = -1;
-    const char* const end = key.data() + key.size();
-    const auto [last, ec] = std::from_chars(key.data(), end, token);
-    const bool is_number = ec == std::errc() && last == end;
-    biases.emplace_back(is_number ? token : -1, bias.is_number()
-                                                    ? bias.to_number<double>()
-                                                    : std::numeric_limits<double>::quiet_NaN());
+    const std::optional<Integer> token = number_of_key(key);
+    const std::string quoted_key = shown(std::string_view(key));
+    if (!token) {
+      return fields.fail(name, str_cat("has the key ", quoted_key, ", which is no token id"));
+    }
+    if (!bias.is_number()) {
+      return fields.fail_value(name, str_cat("[", quoted_key, "] must be a number"), bias);
+    }
+    biases.emplace_back(*token, bias.to_number<double>());
   }
 }
 
 void read(FieldReader& fields, std::string_view name, std::optional<StreamOptions>* out) {
-  static constexpr std::string_view kKeys[] = {"include_usage", "continuous_usage_stats"};
+  static constexpr std::string_view kKeys[] = {"include_usage", "continuous_usage_stats",
+                                               "include_obfuscation"};
   const json::value* value = fields.find(name);
   if (value == nullptr || !is_object_of(fields, name, "", value, kKeys)) return;
   StreamOptions& options = out->emplace();
@@ -106,15 +128,20 @@ void read(FieldReader& fields, std::string_view name, std::optional<StreamOption
                    &options.include_usage);
   fields.read_bool(name, str_cat(name, ".", kKeys[1]), member(*value, kKeys[1]),
                    &options.continuous_usage_stats);
+  std::optional<bool> obfuscation;  // nothing needs to be done for it
+  fields.read_bool(name, str_cat(name, ".", kKeys[2]), member(*value, kKeys[2]), &obfuscation);
 }
 
 void read(FieldReader& fields, std::string_view name, std::optional<Metadata>* out) {
   const json::value* value = fields.find(name);
   if (value == nullptr) return;
-  if (!value->is_object()) return fields.fail(name, "must be an object of strings");
+  if (!value->is_object()) return fields.fail_value(name, "must be an object of strings", *value);
   Metadata& pairs = out->emplace();
   for (const auto& [key, text] : value->get_object()) {
-    if (!text.is_string()) return fields.fail(name, "must have strings as its values");
+    if (!text.is_string()) {
+      const std::string place = str_cat("[", shown(std::string_view(key)), "]");
+      return fields.fail_value(name, str_cat(place, " must be a string"), text);
+    }
     pairs.emplace_back(std::string_view(key), view(text.get_string()));
   }
 }
@@ -157,31 +184,98 @@ void read(FieldReader& fields, std::string_view name, std::optional<ResponseForm
   }
 }
 
-std::vector<std::string> choices_of(const json::value& value) {
-  std::vector<std::string> texts;
-  if (!value.is_array()) return texts;
-  for (const json::value& item : value.get_array()) {
-    texts.emplace_back(item.is_string() ? view(item.get_string()) : std::string_view());
+// Reads a list of strings; rules.h says which.
+void read_choices(FieldReader& fields, std::string_view name, std::string_view place,
+                  const json::value& value, std::vector<std::string>* out) {
+  if (!value.is_array()) {
+    return fields.fail_value(name, str_cat(place, " must be a list of strings"), value);
   }
-  return texts;
+  for (const json::value& item : value.get_array()) {
+    if (!item.is_string()) {
+      return fields.fail_value(name, str_cat(place, "[", out->size(), "] must be a string"), item);
+    }
+    out->emplace_back(view(item.get_string()));
+  }
+}
+
+// A schema may also come as its text, in which case it is read here.
+void read_schema(FieldReader& fields, std::string_view name, std::string_view place,
+                 const json::value& value, json::value* out) {
+  if (!value.is_string()) {
+    *out = value;
+    return;
+  }
+  const auto error = read_json_value(view(value.get_string()), name, fields.limits(), out);
+  if (error)
+    return fields.fail(name, str_cat(place, " has a text that is no schema: ", error->message));
+  if (out->is_string() || out->is_null()) {
+    fields.fail_value(name, str_cat(place, " must be a schema or its text"), value);
+  }
+}
+
+// Reads the form `form` from `value`, which stands at `place` in the parameter `name`.
+void read_form(FieldReader& fields, std::string_view name, std::string_view place,
+               std::string_view form, const json::value& value, StructuredForms* out) {
+  if (form == "json") return read_schema(fields, name, place, value, &out->json.emplace());
+  if (form == "choice") return read_choices(fields, name, place, value, &out->choice.emplace());
+  if (form == "json_object") {
+    return fields.read_bool(name, str_cat(name, place), &value, &out->json_object);
+  }
+  if (!value.is_string()) {
+    return fields.fail_value(name, str_cat(place, " must be a string"), value);
+  }
+  (form == "regex" ? out->regex : out->grammar).emplace(view(value.get_string()));
 }
 
 void read(FieldReader& fields, std::string_view name, std::optional<StructuredForms>* out) {
   static constexpr std::string_view kForms[] = {"json", "regex", "choice", "grammar",
                                                 "json_object"};
+  // vLLM has more members, which change nothing where they are false.
+  static constexpr std::string_view kKeys[] = {kForms[0],
+                                               kForms[1],
+                                               kForms[2],
+                                               kForms[3],
+                                               kForms[4],
+                                               "disable_fallback",
+                                               "disable_any_whitespace",
+                                               "disable_additional_properties"};
   const json::value* value = fields.find(name);
-  if (value == nullptr || !is_object_of(fields, name, "", value, kForms)) return;
+  if (value == nullptr || !is_object_of(fields, name, "", value, kKeys)) return;
   StructuredForms& forms = out->emplace();
-  if (const json::value* schema = member(*value, "json")) forms.json = *schema;
-  if (const json::value* choice = member(*value, "choice")) forms.choice = choices_of(*choice);
-  if (const json::value* object = member(*value, "json_object")) {
-    forms.json_object = object->is_bool() && object->get_bool();
+  for (const std::string_view form : kForms) {
+    const json::value* given = member(*value, form);
+    if (given != nullptr) read_form(fields, name, str_cat(".", form), form, *given, &forms);
   }
-  for (auto& [key, text] : {std::pair{"regex", &forms.regex}, {"grammar", &forms.grammar}}) {
-    const json::value* form = member(*value, key);
-    if (form == nullptr) continue;
-    if (!form->is_string()) return fields.fail(name, str_cat(".", key, " must be a string"));
-    text->emplace(view(form->get_string()));
+  for (const std::string_view key : std::span(kKeys).subspan(std::size(kForms))) {
+    const json::value* given = member(*value, key);
+    if (given == nullptr || *given == false) continue;
+    fields.fail_value(name, str_cat(".", key, " is not supported: only false is accepted"), *given);
+  }
+}
+
+// The forms have names of their own, too: vLLM's before 0.12, and SGLang's.
+struct FormName {
+  std::string_view name;
+  std::string_view form;
+};
+constexpr FormName kFormNames[] = {
+    {"guided_json", "json"},     {"guided_regex", "regex"},
+    {"guided_choice", "choice"}, {"guided_grammar", "grammar"},
+    {"json_schema", "json"},     {"regex", "regex"},
+    {"ebnf", "grammar"},         {"guided_json_object", "json_object"},
+};
+
+void read_form_names(FieldReader& fields, std::optional<StructuredForms>* out) {
+  for (const FormName& one : kFormNames) {
+    const json::value* value = fields.find(one.name);
+    if (value == nullptr) continue;
+    if (one.form == "json_object" && *value == false) continue;
+    if (*out) {
+      const std::string_view other = (*out)->name.empty() ? "structured_outputs" : (*out)->name;
+      return fields.fail(one.name, str_cat("and ", other, " cannot be combined"));
+    }
+    (*out).emplace().name = one.name;
+    read_form(fields, one.name, "", one.form, *value, &**out);
   }
 }
 
@@ -200,8 +294,15 @@ std::vector<ParameterRule> parameter_rules(Interface interface,
     if (name.empty()) return;
     rules.push_back({name, is_nested(name) ? ParameterSize::kNested : ParameterSize::kSmall});
   });
+  for (const FormName& one : kFormNames) rules.push_back({one.name, ParameterSize::kNested});
   for (const UnservedParameter& one : unserved) rules.push_back({one.name, one.size});
   return rules;
+}
+
+std::vector<std::string_view> form_names() {
+  std::vector<std::string_view> names;
+  for (const FormName& one : kFormNames) names.push_back(one.name);
+  return names;
 }
 
 void read_parameters(FieldReader& fields, Interface interface,
@@ -210,8 +311,10 @@ void read_parameters(FieldReader& fields, Interface interface,
     const std::string_view name = names.of(interface);
     if (!name.empty()) read(fields, name, &member_of_out);
   });
+  read_form_names(fields, &out->structured_outputs);
   for (const UnservedParameter& one : unserved) {
-    if (fields.find(one.name) != nullptr) fields.only_neutral(one.name, json::parse(one.neutral));
+    if (fields.find(one.name) == nullptr || one.neutral == kAnyValue) continue;
+    fields.only_neutral(one.name, json::parse(one.neutral).get_array());
   }
 }
 

@@ -6,20 +6,18 @@
 
 #include "server/base/request_json.h"
 #include "server/openai/field_reader.h"
+#include "server/openai/unserved_parameters.h"
 #include "server/service/parameters.h"
 
 namespace deltaserve {
 
-// A parameter of the OpenAI API that is not served: it is refused unless it has its neutral value.
-struct UnservedParameter {
-  std::string_view name;
-  std::string_view neutral = "null";  // JSON
-  ParameterSize size = ParameterSize::kSmall;
-};
-
-// Lists what a body may have: the parameters of `interface`, and those that are not served.
+// Lists what a body may have: the parameters of `interface`, the other names of structured outputs
+// ("guided_json"), and those that are not served.
 std::vector<ParameterRule> parameter_rules(Interface interface,
                                            std::span<const UnservedParameter> unserved);
+
+// Returns the other names of structured outputs.
+std::vector<std::string_view> form_names();
 
 // Reads them. Types are judged; ranges are not.
 void read_parameters(FieldReader& fields, Interface interface,

@@ -26,6 +26,7 @@ ErrorForm form_of(ErrorKind kind) {
     case ErrorKind::kOverloaded:
     case ErrorKind::kUnavailable: return {503, "service_unavailable_error", ""};
     case ErrorKind::kDeadline: return {504, "timeout_error", "deadline_exceeded"};
+    case ErrorKind::kUnread: return {408, "timeout_error", "reply_not_read"};
     case ErrorKind::kInternal: break;
   }
   return {500, "server_error", ""};
@@ -41,7 +42,7 @@ std::string_view or_null(std::string_view json) {
 
 // {"label": logprob, ..}: the most likely tokens and the chosen one. Different tokens may share a
 // label; the more likely one keeps it.
-void append_top(std::string* out, const ServedModel& model, const TokenLogprob& token,
+void append_top(std::string* out, const TokenNames& names, const TokenLogprob& token,
                 std::string_view label) {
   std::vector<std::string> labels;
   const auto append = [&](std::string_view name, float logprob) {
@@ -55,20 +56,27 @@ void append_top(std::string* out, const ServedModel& model, const TokenLogprob& 
     labels.emplace_back(name);
   };
   out->push_back('{');
-  for (const auto& [id, logprob] : token.top) append(token_label(model, id), logprob);
+  for (const auto& [id, logprob] : token.top) append(token_label(names, id), logprob);
   append(label, token.logprob);
   out->push_back('}');
 }
 
+// Returns the bytes that a token adds to the text.
+std::string_view bytes_of_token(const TokenNames& names, int32_t token) {
+  if (names.model.tokenizer == nullptr) return {};
+  const Vocabulary& vocabulary = names.model.tokenizer->vocabulary();
+  const std::string_view bytes = vocabulary.bytes(token);
+  return bytes.empty() && names.show_control_tokens ? vocabulary.name(token) : bytes;
+}
+
 // "token":..,"logprob":..,"bytes":[..] or null
-void append_token(std::string* out, const ServedModel& model, int32_t token, float logprob) {
+void append_token(std::string* out, const TokenNames& names, int32_t token, float logprob) {
   out->append("\"token\":");
-  append_json_string(out, token_label(model, token));
+  append_json_string(out, token_label(names, token));
   out->append(",\"logprob\":");
   append_json_number(out, logprob);
   out->append(",\"bytes\":");
-  const std::string_view bytes =
-      model.tokenizer != nullptr ? model.tokenizer->vocabulary().bytes(token) : std::string_view();
+  const std::string_view bytes = bytes_of_token(names, token);
   if (bytes.empty()) {
     out->append("null");
     return;
@@ -94,18 +102,19 @@ void append_rest(std::string* out, const ChoicePart& choice) {
   if (!choice.prompt_token_ids.empty()) {
     out->append(",\"prompt_token_ids\":").append(choice.prompt_token_ids);
   }
+  if (!choice.prompt_logprobs.empty()) {
+    out->append(",\"prompt_logprobs\":").append(choice.prompt_logprobs);
+  }
   out->push_back('}');
 }
 
 }  // namespace
 
-std::string token_label(const ServedModel& model, int32_t token) {
-  if (model.tokenizer == nullptr) return absl::StrCat("token_id:", token);
-  const std::string_view bytes = model.tokenizer->vocabulary().bytes(token);
-  if (bytes.empty()) {
-    return token >= 0 && token < model.tokenizer->size() ? model.tokenizer->piece(token)
-                                                         : absl::StrCat("token_id:", token);
-  }
+std::string token_label(const TokenNames& names, int32_t token) {
+  const Tokenizer* tokenizer = names.model.tokenizer;
+  const bool has_name = tokenizer != nullptr && token >= 0 && token < tokenizer->size();
+  if (names.ids || !has_name) return absl::StrCat("token_id:", token);
+  const std::string_view bytes = bytes_of_token(names, token);
   if (is_valid_utf8(bytes)) return std::string(bytes);
   std::string label = "bytes:";
   for (const char c : bytes) {
@@ -134,23 +143,53 @@ void append_timings(std::string* out, const Timings& timings) {
   out->push_back('}');
 }
 
-void CompletionLogprobs::add(const ServedModel& model, const TokenLogprob& token, bool known) {
-  const std::string label = token_label(model, token.token);
+void append_prompt_logprob(std::string* out, const TokenNames& names, const TokenLogprob& token,
+                           int32_t most) {
+  const auto append = [&](int32_t id, float logprob, std::string_view rank) {
+    out->append(str_cat("\"", id, "\":{\"logprob\":"));
+    append_json_number(out, logprob);
+    out->append(str_cat(",\"rank\":", rank, ",\"decoded_token\":"));
+    append_json_string(out, token_label(names, id));
+    out->push_back('}');
+  };
+  std::string own_rank = "null";
+  for (size_t i = 0; i < token.top.size(); ++i) {
+    if (token.top[i].first == token.token) own_rank = absl::StrCat(i + 1);
+  }
+  out->push_back('{');
+  append(token.token, token.logprob, own_rank);
+  const size_t count = std::min(token.top.size(), static_cast<size_t>(std::max(most, 0)));
+  for (size_t i = 0; i < count; ++i) {
+    if (token.top[i].first == token.token) continue;
+    out->push_back(',');
+    append(token.top[i].first, token.top[i].second, absl::StrCat(i + 1));
+  }
+  out->push_back('}');
+}
+
+void CompletionLogprobs::set_prompt(const EchoedPrompt& prompt) {
+  prompt_offsets_ = prompt.offsets;
+  answer_ = OffsetCounter(utf8_characters(prompt.text));
+}
+
+void CompletionLogprobs::add(const TokenNames& names, const TokenLogprob& token, bool known) {
+  const std::string label = token_label(names, token.token);
   append_comma(&tokens_);
   append_comma(&token_logprobs_);
   append_comma(&top_logprobs_);
   append_comma(&text_offsets_);
   append_json_string(&tokens_, label);
-  text_offsets_.append(absl::StrCat(std::max<int64_t>(offset_, 0)));
+  const int64_t offset = num_added_ < prompt_offsets_.size()
+                             ? prompt_offsets_[num_added_]
+                             : answer_.next(bytes_of_token(names, token.token));
+  ++num_added_;
+  text_offsets_.append(absl::StrCat(offset));
   if (known) {
     append_json_number(&token_logprobs_, token.logprob);
-    append_top(&top_logprobs_, model, token, label);
+    append_top(&top_logprobs_, names, token, label);
   } else {
     token_logprobs_.append("null");
     top_logprobs_.append("null");
-  }
-  if (model.tokenizer != nullptr) {
-    offset_ += utf8_characters(model.tokenizer->vocabulary().bytes(token.token));
   }
 }
 
@@ -168,15 +207,15 @@ std::string CompletionLogprobs::take() {
   return out;
 }
 
-void ChatLogprobs::add(const ServedModel& model, const TokenLogprob& token, bool known) {
+void ChatLogprobs::add(const TokenNames& names, const TokenLogprob& token, bool known) {
   if (!known) return;
   append_comma(&content_);
   content_.push_back('{');
-  append_token(&content_, model, token.token, token.logprob);
+  append_token(&content_, names, token.token, token.logprob);
   content_.append(",\"top_logprobs\":[");
   for (size_t i = 0; i < token.top.size(); ++i) {
     content_.append(i == 0 ? "{" : ",{");
-    append_token(&content_, model, token.top[i].first, token.top[i].second);
+    append_token(&content_, names, token.top[i].first, token.top[i].second);
     content_.push_back('}');
   }
   content_.append("]}");
@@ -214,11 +253,13 @@ void append_chat_delta(std::string* out, const ChoicePart& choice, bool first) {
 }
 
 std::string reply_prefix(std::string_view id, std::string_view object, int64_t created,
-                         std::string_view model) {
+                         const ServedModel& model) {
   std::string out = "{\"id\":";
   append_json_string(&out, id);
   out.append(str_cat(",\"object\":\"", object, "\",\"created\":", created, ",\"model\":"));
-  append_json_string(&out, model);
+  append_json_string(&out, model.name);
+  out.append(",\"system_fingerprint\":");
+  append_nullable_string(&out, model.fingerprint);
   out.append(",\"choices\":[");
   return out;
 }

@@ -4,18 +4,27 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/sequence/request.h"
 #include "server/base/api_error.h"
 #include "server/base/json_text.h"
 #include "server/base/served_model.h"
+#include "server/openai/text_offsets.h"
 #include "server/service/usage.h"
 
 namespace deltaserve {
 
-// Returns how a token is shown: its text, "bytes:\xNN.." for part of a character, the piece's name
-// for a control token, "token_id:N" without a tokenizer.
-std::string token_label(const ServedModel& model, int32_t token);
+// Says how log-probabilities name tokens.
+struct TokenNames {
+  const ServedModel& model;
+  bool show_control_tokens = false;
+  bool ids = false;  // "token_id:N" for all
+};
+
+// Returns how a token is shown: its text, "bytes:\xNN.." for part of a character, nothing or the
+// piece's name for a control token, "token_id:N" without a tokenizer.
+std::string token_label(const TokenNames& names, int32_t token);
 
 // {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
 //  "prompt_tokens_details":{"cached_tokens":..}}
@@ -28,7 +37,7 @@ class LogprobsBuilder {
  public:
   virtual ~LogprobsBuilder() = default;
   // `known` is false for the first prompt token, which has no logprob.
-  virtual void add(const ServedModel& model, const TokenLogprob& token, bool known) = 0;
+  virtual void add(const TokenNames& names, const TokenLogprob& token, bool known) = 0;
   virtual bool empty() const = 0;
   virtual std::string take() = 0;
 };
@@ -37,28 +46,35 @@ class LogprobsBuilder {
 // of the choice's text; an unknown logprob prints null twice.
 class CompletionLogprobs : public LogprobsBuilder {
  public:
-  // `skip_characters` is how many characters the tokens begin with that the text lacks (a space).
-  void set_skip(int64_t skip_characters) { offset_ = -skip_characters; }
-  void add(const ServedModel& model, const TokenLogprob& token, bool known) override;
+  // The first tokens are those of a prompt, whose text comes before the answer.
+  void set_prompt(const EchoedPrompt& prompt);
+  void add(const TokenNames& names, const TokenLogprob& token, bool known) override;
   bool empty() const override { return tokens_.empty(); }
   std::string take() override;
 
  private:
   std::string tokens_, token_logprobs_, top_logprobs_, text_offsets_;
-  int64_t offset_ = 0;
+  std::vector<int64_t> prompt_offsets_;
+  size_t num_added_ = 0;
+  OffsetCounter answer_;
 };
 
 // Builds the object of chat completions: {"content":[{token, logprob, bytes, top_logprobs}],
 // "refusal":null}. `bytes` is null for a control token.
 class ChatLogprobs : public LogprobsBuilder {
  public:
-  void add(const ServedModel& model, const TokenLogprob& token, bool known) override;
+  void add(const TokenNames& names, const TokenLogprob& token, bool known) override;
   bool empty() const override { return content_.empty(); }
   std::string take() override;
 
  private:
   std::string content_;
 };
+
+// Appends an entry of the list prompt_logprobs of vLLM: {"id":{"logprob","rank","decoded_token"}}
+// of the token and the `most` most likely ones. The rank is null where nobody counted it.
+void append_prompt_logprob(std::string* out, const TokenNames& names, const TokenLogprob& token,
+                           int32_t most);
 
 // One choice of a reply or of a chunk. Lists are JSON, ready to be copied.
 struct ChoicePart {
@@ -69,6 +85,7 @@ struct ChoicePart {
   std::string_view stop_reason;  // empty = null
   std::string_view token_ids;    // empty = left out, as the next
   std::string_view prompt_token_ids;
+  std::string_view prompt_logprobs;
 };
 
 // Appends a choice of a completion, whole or as part of a chunk.
@@ -79,9 +96,9 @@ void append_chat_choice(std::string* out, const ChoicePart& choice);
 // unless that is empty and the choice is not at its first chunk.
 void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
 
-// {"id":..,"object":<object>,"created":..,"model":..,"choices":[
+// {"id":..,"object":<object>,"created":..,"model":..,"system_fingerprint":..,"choices":[
 std::string reply_prefix(std::string_view id, std::string_view object, int64_t created,
-                         std::string_view model);
+                         const ServedModel& model);
 
 int http_status(ErrorKind kind);
 // {"error":{"message":..,"type":..,"param":..,"code":..}}

@@ -15,6 +15,19 @@ constexpr ParameterRule kTokenizeParameters[] = {
     {"model"}, {"add_special_tokens"}, {"return_token_strs"}, {"split_special_tokens"}};
 constexpr ParameterRule kDetokenizeParameters[] = {{"model"}, {"skip_special_tokens"}};
 
+// The parameters of a chat mean nothing beside a prompt. Returns whether there is one that is more
+// than its default.
+bool refuse_chat_members(FieldReader& fields) {
+  for (const ParameterRule& rule : chat_prompt_rules()) {
+    const boost::json::value* value = fields.find(rule.name);
+    if (value == nullptr) continue;
+    const bool is_default = (rule.name == "add_generation_prompt" && *value == true) ||
+                            (rule.name == "continue_final_message" && *value == false);
+    if (!is_default) fields.fail(rule.name, "needs messages");
+  }
+  return fields.error().has_value();
+}
+
 std::string tokens_json(const ServedModel& model, const std::vector<int32_t>& ids, bool strings) {
   std::string out = str_cat("{\"count\":", ids.size(), ",\"max_model_len\":null,\"tokens\":[");
   std::string list;
@@ -57,6 +70,8 @@ std::variant<std::string, ApiError> tokenize(std::string_view text, const Served
   if (chat) {
     read_chat_prompt(fields, body.fields, &request.chat.emplace());
     if (fields.error()) return *fields.error();
+  } else if (refuse_chat_members(fields)) {
+    return *fields.error();
   } else if (body.prompt_nested || body.texts.size() != 1) {
     return invalid_parameter("prompt", "prompt must be a string");
   } else {

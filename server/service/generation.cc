@@ -18,6 +18,9 @@ std::optional<ApiError> error_of(FinishReason reason) {
     case FinishReason::kCancelled: return shutting_down_error();
     case FinishReason::kError:
       return server_error("the model failed to compute a step of this request");
+    case FinishReason::kUnread: return unread_error();
+    case FinishReason::kNotFinite:
+      return server_error("the model computed numbers that are not finite for this request");
     default: return std::nullopt;
   }
 }
@@ -82,6 +85,8 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
       if (absl::IsResourceExhausted(streams.status())) services_.metrics.queue_full.add();
       return api_error_from(streams.status(), "");
     }
+    services_.metrics.max_tokens.observe(static_cast<double>(parameters.generate.max_tokens));
+    services_.metrics.choices.observe(parameters.n);
     const size_t first = choices_.size();
     for (std::shared_ptr<TokenStream>& stream : *streams) {
       choices_.push_back({std::move(stream), RequestMetrics(&services_.metrics, arrival_.time)});
@@ -132,7 +137,7 @@ void Generation::begin_conversation() {
   const GenerationParameters& parameters = request_.parameters;
   const GenerateRequest& generate = parameters.generate;
   if (services_.model.snapshots == 0 || encoded_.ids.size() != 1 || parameters.n != 1) return;
-  if (generate.max_tokens == 0 || generate.prompt_logprobs >= 0) return;
+  if (generate.max_tokens == 0 || generate.prompt_logprobs >= 0 || encoded_.truncated) return;
   conversation_.emplace();
   conversation_->prompt = encoded_.ids.front();
   conversation_->chat = std::move(encoded_.chat);

@@ -1,5 +1,6 @@
 #include "server/service/generation_request.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "models/base/text.h"
@@ -15,11 +16,14 @@ std::optional<ApiError> check_prompts(const ServedModel& model, const ServerLimi
     return invalid_parameter(std::string(request.text_name),
                              "the model has no tokenizer: the prompt must be a list of token ids");
   }
-  for (const std::vector<int32_t>& ids : request.token_prompts) {
+  for (size_t i = 0; i < request.token_prompts.size(); ++i) {
+    const std::vector<int32_t>& ids = request.token_prompts[i];
     if (ids.empty()) {
       return invalid_parameter(std::string(request.text_name), "a prompt must not be empty");
     }
-    if (auto error = check_token_ids(request.ids_name, ids, model)) return error;
+    const std::string place = request.prompts_are_listed ? str_cat(request.ids_name, "[", i, "]")
+                                                         : std::string(request.ids_name);
+    if (auto error = check_token_ids(request.ids_name, place, ids, model)) return error;
   }
   const size_t n = static_cast<size_t>(request.parameters.n);
   if (request.num_prompts() * n > static_cast<size_t>(limits.choices)) {
@@ -53,18 +57,37 @@ std::optional<ApiError> check_logprob_entries(const GenerationRequest& request,
                                               const ServerLimits& limits,
                                               const std::vector<std::vector<int32_t>>& prompts) {
   const GenerateRequest& generate = request.parameters.generate;
-  if (!request.answer_is_held || generate.logprobs < 0) return std::nullopt;
+  const int32_t most = std::max(generate.logprobs, generate.prompt_logprobs);
+  if (!request.answer_is_held || most < 0) return std::nullopt;
   int64_t entries = 0;
   for (const std::vector<int32_t>& ids : prompts) {
-    entries += request.parameters.n * generate.max_tokens;
-    if (request.parameters.echo) {
+    if (generate.logprobs >= 0) entries += request.parameters.n * generate.max_tokens;
+    if (generate.prompt_logprobs >= 0) {
       entries += request.parameters.n * static_cast<int64_t>(ids.size());
     }
   }
-  if (entries <= limits.logprob_entries / (1 + generate.logprobs)) return std::nullopt;
+  if (entries <= limits.logprob_entries / (1 + most)) return std::nullopt;
   return invalid_parameter(
-      "logprobs", str_cat("choices x tokens x (1 + logprobs) is above ", limits.logprob_entries,
-                          ": ask for fewer logprobs or tokens, or send several requests"));
+      generate.logprobs < 0 ? "prompt_logprobs" : "logprobs",
+      str_cat("choices x tokens x (1 + logprobs) is above ", limits.logprob_entries,
+              ": ask for fewer logprobs or tokens, or send several requests"));
+}
+
+// Cuts the prompts to the tokens that the client wants of them. The texts of such prompts are gone.
+void truncate(GenerationRequest* request, EncodedPrompts* prompts) {
+  const auto most = static_cast<size_t>(request->parameters.truncate_prompt_tokens);
+  if (most == 0) return;
+  for (std::vector<int32_t>& ids : prompts->ids) {
+    if (ids.size() <= most) continue;
+    prompts->truncated = true;
+    if (request->parameters.truncate_left)
+      ids.erase(ids.begin(), ids.end() - static_cast<ptrdiff_t>(most));
+    ids.resize(most);
+  }
+  if (!prompts->truncated) return;
+  prompts->marks.clear();
+  prompts->chat.reset();
+  request->text_prompts.clear();
 }
 
 }  // namespace
@@ -87,13 +110,15 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     ChatPrompt chat = *std::move(request->chat);
     request->chat.reset();
     if (auto error = encode_messages(model, limits, std::move(chat), prompts)) return error;
+    truncate(request, prompts);
     return check_logprob_entries(*request, limits, prompts->ids);
   }
   const std::string name(request->text_name);
   int64_t num_tokens = 0;
   for (const std::string& text : request->text_prompts) {
     absl::StatusOr<std::vector<int32_t>> ids =
-        encode_text(model, text, /*bos=*/true, request->parameters.split_special_tokens);
+        encode_text(model, text, request->parameters.add_special_tokens,
+                    request->parameters.split_special_tokens);
     if (!ids.ok()) return api_error_from(ids.status(), name);
     if (ids->empty()) return invalid_parameter(name, "a prompt has no tokens");
     num_tokens += static_cast<int64_t>(ids->size());
@@ -102,6 +127,7 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     }
     prompts->ids.push_back(*std::move(ids));
   }
+  truncate(request, prompts);
   return check_logprob_entries(*request, limits, prompts->ids);
 }
 

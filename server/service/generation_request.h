@@ -23,6 +23,7 @@ struct GenerationRequest {
   // Errors name the prompt as the front spells it, as text and as token ids.
   std::string_view text_name = "prompt";
   std::string_view ids_name = "prompt";
+  bool prompts_are_listed = false;  // "prompt[2]" is a prompt, though there may be one only
   // Whether the answer is held until its reply is written: that bounds its log-probabilities.
   bool answer_is_held = true;
   // Exactly one of the three is given.
@@ -48,11 +49,12 @@ struct EncodedPrompts {
   // A chat has one prompt, and these. There are no marks where the server keeps no snapshots.
   std::vector<PrefixMark> marks;
   std::unique_ptr<ChatRenderer> chat;
+  bool truncated = false;  // a prompt is not all that was sent
 };
 
 // Turns the prompts into token ids: texts are encoded with BOS in front if the model wants it, ids
-// and messages are moved out of `request`. The texts stay, for echo. Refuses too many tokens, and
-// more log-probabilities than may be held.
+// and messages are moved out of `request`. The texts stay, for echo, unless one of them is
+// truncated. Refuses too many tokens, and more log-probabilities than may be held.
 [[nodiscard]] std::optional<ApiError> encode_prompts(const ServedModel& model,
                                                      const ServerLimits& limits,
                                                      GenerationRequest* request,

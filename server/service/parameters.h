@@ -43,12 +43,12 @@ struct StructuredForms {
   std::optional<std::vector<std::string>> choice;
   std::optional<std::string> grammar;
   std::optional<bool> json_object;
+  std::string_view name = {};  // of the parameter, if the form has one of its own (guided_json)
 
   bool operator==(const StructuredForms&) const = default;
 };
 
-// An absent member, null and an unset field are one thing: nullopt. A reader judges types only. An
-// element of a list that has the wrong type becomes a value that validate() refuses.
+// An absent member, null and an unset field are one thing: nullopt. A reader judges types only.
 struct Parameters {
   std::optional<std::string> model;
 
@@ -58,7 +58,12 @@ struct Parameters {
   std::optional<std::vector<std::string>> stop;
   std::optional<std::vector<Integer>> stop_token_ids;
   std::optional<bool> include_stop_str_in_output;
+  std::optional<bool> no_stop_trim;  // another name of include_stop_str_in_output
   std::optional<bool> ignore_eos;
+
+  std::optional<bool> add_special_tokens;  // to a text prompt: what the tokenizer wants there
+  std::optional<Integer> truncate_prompt_tokens;  // to so many; -1: to what the model takes, all
+  std::optional<std::string> truncation_side;     // that is cut off
 
   std::optional<Integer> n;
   std::optional<double> temperature;
@@ -78,7 +83,9 @@ struct Parameters {
   std::optional<Integer> top_logprobs;  // ... with this for the most likely tokens
   std::optional<Integer> prompt_logprobs;
   std::optional<bool> echo;
-  std::optional<bool> split_special_tokens;  // special tokens in a text prompt are text
+  std::optional<bool> split_special_tokens;        // special tokens in a text prompt are text
+  std::optional<bool> skip_special_tokens;         // in the text of the answer
+  std::optional<bool> return_tokens_as_token_ids;  // in logprobs
   std::optional<bool> return_token_ids;
   std::optional<bool> stream;
   std::optional<StreamOptions> stream_options;
@@ -125,7 +132,11 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   everywhere("stop", given.stop);
   everywhere("stop_token_ids", given.stop_token_ids);
   everywhere("include_stop_str_in_output", given.include_stop_str_in_output);
+  over_http("no_stop_trim", given.no_stop_trim);
   everywhere("ignore_eos", given.ignore_eos);
+  visit(ParameterNames{.completions = "add_special_tokens"}, given.add_special_tokens);
+  over_http("truncate_prompt_tokens", given.truncate_prompt_tokens);
+  over_http("truncation_side", given.truncation_side);
   everywhere("n", given.n);
   everywhere("temperature", given.temperature);
   everywhere("top_p", given.top_p);
@@ -141,10 +152,12 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   visit(ParameterNames{.completions = "logprobs", .grpc = "logprobs"}, given.logprobs);
   visit(ParameterNames{.chat = "logprobs"}, given.report_logprobs);
   visit(ParameterNames{.chat = "top_logprobs"}, given.top_logprobs);
-  visit(ParameterNames{.grpc = "prompt_logprobs"}, given.prompt_logprobs);
+  everywhere("prompt_logprobs", given.prompt_logprobs);
   visit(ParameterNames{.completions = "echo"}, given.echo);
   visit(ParameterNames{.completions = "split_special_tokens", .grpc = "split_special_tokens"},
         given.split_special_tokens);
+  over_http("skip_special_tokens", given.skip_special_tokens);
+  over_http("return_tokens_as_token_ids", given.return_tokens_as_token_ids);
   over_http("return_token_ids", given.return_token_ids);
   over_http("stream", given.stream);
   over_http("stream_options", given.stream_options);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
 #include "server/base/random.h"
 
@@ -14,6 +15,17 @@ bool is_usable_request_id(std::string_view id, size_t max_bytes) {
 
 std::string make_request_id() {
   return absl::StrFormat("req-%016x%016x", random_bits(), random_bits());
+}
+
+bool is_traceparent(std::string_view text) {
+  constexpr std::string_view kForm = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+  constexpr size_t kMost = 128;
+  if (text.size() < kForm.size() || text.size() > kMost) return false;
+  for (size_t i = 0; i < kForm.size(); ++i) {
+    const bool digit = absl::ascii_isxdigit(static_cast<unsigned char>(text[i]));
+    if (kForm[i] == 'x' ? !digit : text[i] != '-') return false;
+  }
+  return text.size() == kForm.size() || text[kForm.size()] == '-';
 }
 
 }  // namespace deltaserve

@@ -9,4 +9,8 @@ namespace deltaserve {
 bool is_usable_request_id(std::string_view id, size_t max_bytes);
 std::string make_request_id();
 
+// Whether it is a header traceparent of W3C's Trace Context: "00-<32 hexadecimal digits>-<16>-<2>",
+// and what later versions put behind it.
+bool is_traceparent(std::string_view text);
+
 }  // namespace deltaserve

@@ -5,13 +5,17 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/base/check.h"
 #include "models/base/text.h"
 #include "server/base/json_text.h"
+#include "server/base/shown_value.h"
+#include "server/service/ranges.h"
 
 namespace deltaserve {
 namespace {
 
 constexpr double kMostBias = 100;
+constexpr std::string_view kAnyModel = "default";  // SGLang's default: the one that is served
 
 int64_t max_tokens_of(const Parameters& given, Interface interface, const ServerLimits& limits) {
   if (given.max_completion_tokens) return static_cast<int64_t>(*given.max_completion_tokens);
@@ -33,14 +37,6 @@ std::string_view name_of(const Parameters& given, const void* member, Interface 
   return found;
 }
 
-// The lower bound of a number.
-struct Above {
-  double bound;
-};
-struct AtLeast {
-  double bound;
-};
-
 // Runs the rules; the first one that is broken stays. Rules are given members of `given`.
 class Rules {
  public:
@@ -50,6 +46,7 @@ class Rules {
 
   std::optional<ApiError> run() {
     error_ = check_model_name(given_.model, model_, limits_);
+    ranges();
     lengths();
     stops();
     sampling();
@@ -69,34 +66,42 @@ class Rules {
   template <class Member>
   void fail(const Member& member, std::string_view what) {
     if (error_) return;
-    const bool inside = what.starts_with('.');
+    const bool inside = what.starts_with('.') || what.starts_with('[');
     error_ = invalid_parameter(std::string(name(member)),
                                str_cat(name(member), inside ? "" : " ", what));
   }
 
-  void integer(const std::optional<Integer>& member, int64_t low, int64_t high) {
-    if (!member || (*member >= low && *member <= high)) return;
-    fail(member, str_cat("must be between ", low, " and ", high));
+  void ranges() {
+    for_each_parameter(given_, [&](const ParameterNames& names, const auto& member) {
+      range(names.of(interface_), member);
+    });
   }
 
-  // The comparison is written so that NaN fails.
-  void number(const std::optional<double>& member, AtLeast low, double high) {
-    if (!member || (*member >= low.bound && *member <= high)) return;
-    fail(member, str_cat("must be at least ", low.bound, " and at most ", high));
-  }
+  template <class Member>
+  void range(std::string_view, const Member&) {}  // the parameter is no number
 
-  // A number above the bound must not round to it.
-  void number(const std::optional<double>& member, Above low, double high) {
+  void range(std::string_view parameter, const std::optional<Integer>& member) {
     if (!member) return;
-    const bool inside = *member > low.bound && *member <= high;
-    if (inside && static_cast<float>(*member) > low.bound) return;
-    fail(member, str_cat("must be above ", low.bound, " and at most ", high));
+    const std::optional<IntegerRange> range = integer_range(parameter, model_, limits_);
+    DS_CHECK(range.has_value());
+    if (*member >= range->low && *member <= range->high) return;
+    fail(member,
+         str_cat("must be between ", range->low, " and ", range->high, ", not ", shown(*member)));
+  }
+
+  // The comparisons are written so that NaN fails. A number above a bound must not round to it.
+  void range(std::string_view parameter, const std::optional<double>& member) {
+    if (!member) return;
+    const std::optional<RealRange> range = real_range(parameter);
+    DS_CHECK(range.has_value());
+    const bool high_enough =
+        range->low_is_outside ? static_cast<float>(*member) > range->low : *member >= range->low;
+    if (high_enough && *member <= range->high) return;
+    fail(member, str_cat("must be ", range->low_is_outside ? "above " : "at least ", range->low,
+                         " and at most ", range->high, ", not ", shown(*member)));
   }
 
   void lengths() {
-    integer(given_.max_tokens, 0, limits_.max_tokens);
-    integer(given_.max_completion_tokens, 0, limits_.max_tokens);
-    integer(given_.min_tokens, 0, limits_.max_tokens);
     if (error_) return;
     if (given_.max_tokens && given_.max_completion_tokens &&
         *given_.max_tokens != *given_.max_completion_tokens) {
@@ -105,8 +110,15 @@ class Rules {
     }
     const int64_t most = max_tokens_of(given_, interface_, limits_);
     if (given_.min_tokens && *given_.min_tokens > most) {
-      fail(given_.min_tokens,
-           str_cat("must not be above ", name(given_.max_tokens), ", which is ", most));
+      fail(given_.min_tokens, str_cat("must not be above ", name(given_.max_tokens), ", which is ",
+                                      most, ", but is ", shown(*given_.min_tokens)));
+    }
+    if (given_.truncate_prompt_tokens == 0) {
+      fail(given_.truncate_prompt_tokens, "must not be 0: a prompt has tokens");
+    }
+    const std::optional<std::string>& side = given_.truncation_side;
+    if (side && *side != "left" && *side != "right") {
+      fail(side, str_cat("must be left or right, not ", shown(std::string_view(*side))));
     }
   }
 
@@ -115,11 +127,12 @@ class Rules {
       if (given_.stop->size() > static_cast<size_t>(limits_.stop_strings)) {
         fail(given_.stop, str_cat("has more than ", limits_.stop_strings, " strings"));
       }
-      for (const std::string& text : *given_.stop) {
-        if (text.empty()) fail(given_.stop, "must not hold an empty string");
+      for (size_t i = 0; i < given_.stop->size(); ++i) {
+        const std::string& text = (*given_.stop)[i];
+        if (text.empty()) fail(given_.stop, str_cat("[", i, "] must not be empty"));
         if (text.size() > limits_.stop_string_bytes) {
           fail(given_.stop,
-               str_cat("has a string longer than ", limits_.stop_string_bytes, " bytes"));
+               str_cat("[", i, "] is longer than ", limits_.stop_string_bytes, " bytes"));
         }
       }
       if (!given_.stop->empty() && model_.tokenizer == nullptr) {
@@ -131,22 +144,15 @@ class Rules {
     if (given_.stop_token_ids->size() > static_cast<size_t>(limits_.stop_token_ids)) {
       fail(given_.stop_token_ids, str_cat("has more than ", limits_.stop_token_ids, " ids"));
     }
-    for (const Integer& id : *given_.stop_token_ids) {
+    for (size_t i = 0; i < given_.stop_token_ids->size(); ++i) {
+      const Integer& id = (*given_.stop_token_ids)[i];
       if (is_token(id)) continue;
-      fail(given_.stop_token_ids, str_cat("must hold token ids from 0 to ", model_.vocab_size - 1));
+      fail(given_.stop_token_ids, str_cat("[", i, "] must be a token id from 0 to ",
+                                          model_.vocab_size - 1, ", not ", shown(id)));
     }
   }
 
   void sampling() {
-    integer(given_.n, 1, limits_.choices_per_prompt);
-    number(given_.temperature, AtLeast{0}, 2);
-    number(given_.top_p, Above{0}, 1);
-    integer(given_.top_k, -1, model_.vocab_size);
-    number(given_.min_p, AtLeast{0}, 1);
-    integer(given_.seed, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max());
-    number(given_.presence_penalty, AtLeast{-2}, 2);
-    number(given_.frequency_penalty, AtLeast{-2}, 2);
-    number(given_.repetition_penalty, Above{0}, 10);
     if (given_.logit_bias) logit_bias(*given_.logit_bias);
   }
 
@@ -157,13 +163,14 @@ class Rules {
     }
     std::vector<Integer> tokens;
     for (const auto& [token, bias] : biases) {
+      const std::string key = str_cat("[\"", shown(token), "\"]");
       if (!is_token(token)) {
-        return fail(given_.logit_bias, str_cat("must have token ids from 0 to ",
-                                               model_.vocab_size - 1, " as its keys"));
+        return fail(given_.logit_bias,
+                    str_cat(key, ": the key must be a token id from 0 to ", model_.vocab_size - 1));
       }
       if (!(std::abs(bias) <= kMostBias)) {
-        return fail(given_.logit_bias, str_cat("must have numbers from ", -kMostBias, " to ",
-                                               kMostBias, " as its values"));
+        return fail(given_.logit_bias, str_cat(key, " must be at least ", -kMostBias,
+                                               " and at most ", kMostBias, ", not ", shown(bias)));
       }
       tokens.push_back(token);
     }
@@ -179,7 +186,7 @@ class Rules {
     const StructuredForms& forms = *given_.structured_outputs;
     if (forms.choice) choices(*forms.choice);
     if (forms.json_object && !*forms.json_object) {
-      fail(given_.structured_outputs, ".json_object must be true or null");
+      fail_form(".json_object", " must be true or null");
     }
     const int count = forms.json.has_value() + forms.regex.has_value() + forms.choice.has_value() +
                       forms.grammar.has_value() + forms.json_object.has_value();
@@ -188,39 +195,43 @@ class Rules {
            "must have one of json, regex, choice, grammar and json_object");
     }
     if (has_form(given_.response_format)) {
-      fail(given_.structured_outputs,
-           str_cat("and ", name(given_.response_format), " cannot be combined"));
+      fail_form("", str_cat(" and ", name(given_.response_format), " cannot be combined"));
     }
   }
 
   void choices(const std::vector<std::string>& texts) {
     if (texts.size() > static_cast<size_t>(limits_.structured_choices)) {
-      fail(given_.structured_outputs,
-           str_cat(".choice has more than ", limits_.structured_choices, " strings"));
+      fail_form(".choice", str_cat(" has more than ", limits_.structured_choices, " strings"));
     }
-    const bool has_empty =
-        std::any_of(texts.begin(), texts.end(), [](const std::string& t) { return t.empty(); });
-    if (texts.empty() || has_empty) {
-      fail(given_.structured_outputs, ".choice must be a list of strings, none of them empty");
+    if (texts.empty()) fail_form(".choice", " must not be empty");
+    for (size_t i = 0; i < texts.size(); ++i) {
+      if (texts[i].empty()) fail_form(".choice", str_cat("[", i, "] must not be empty"));
     }
   }
 
+  // `place` is that of the form in structured_outputs. A form with a name of its own has none.
+  void fail_form(std::string_view place, std::string_view what) {
+    const std::string_view own = given_.structured_outputs->name;
+    if (error_) return;
+    const std::string spelled =
+        own.empty() ? str_cat(name(given_.structured_outputs), place) : std::string(own);
+    error_ = invalid_parameter(std::string(own.empty() ? name(given_.structured_outputs) : own),
+                               str_cat(spelled, what));
+  }
+
   void reports() {
-    integer(given_.logprobs, 0, limits_.logprobs);
-    integer(given_.top_logprobs, 0, limits_.logprobs);
-    integer(given_.prompt_logprobs, 0, limits_.logprobs);
     if (given_.top_logprobs.value_or(0) > 0 && !given_.report_logprobs.value_or(false)) {
       fail(given_.top_logprobs, str_cat("needs ", name(given_.report_logprobs), " to be true"));
     }
     if (given_.stream_options && !given_.stream.value_or(false)) {
       fail(given_.stream_options, str_cat("needs ", name(given_.stream), " to be true"));
     }
+    if (given_.prompt_logprobs && given_.stream.value_or(false)) {
+      fail(given_.prompt_logprobs, str_cat("needs ", name(given_.stream), " to be false"));
+    }
   }
 
   void service() {
-    integer(given_.priority, std::numeric_limits<int32_t>::min(),
-            std::numeric_limits<int32_t>::max());
-    integer(given_.deadline_ms, 1, limits_.request_timeout_ms);
     if (given_.cache_salt) cache_salt(given_.cache_salt->size());
     if (given_.user && given_.user->size() > limits_.user_bytes) {
       fail(given_.user, str_cat("is longer than ", limits_.user_bytes, " bytes"));
@@ -297,8 +308,9 @@ std::optional<StructuredOutput> structured_of(Parameters* given, Interface inter
     return output;
   }
   if (!given->structured_outputs) return std::nullopt;
-  output.param = name_of(*given, &given->structured_outputs, interface);
   StructuredForms& forms = *given->structured_outputs;
+  output.param =
+      forms.name.empty() ? name_of(*given, &given->structured_outputs, interface) : forms.name;
   if (forms.json) {
     output.kind = Kind::kJsonSchema;
     output.schema = *std::move(forms.json);
@@ -341,6 +353,7 @@ GenerationParameters with_defaults(Parameters given, Interface interface,
     generate.stop_token_ids.push_back(static_cast<int32_t>(id));
   }
   take(given.include_stop_str_in_output, &generate.include_stop);
+  generate.include_stop = generate.include_stop || given.no_stop_trim.value_or(false);
   take(given.ignore_eos, &generate.ignore_eos);
   out.split_special_tokens = given.split_special_tokens;
   take_sampling(given, &generate.sampling);
@@ -351,8 +364,16 @@ GenerationParameters with_defaults(Parameters given, Interface interface,
 
   take(given.echo, &out.echo);
   generate.logprobs = logprobs_of(given);
-  generate.prompt_logprobs = out.echo ? generate.logprobs : -1;
-  take(given.prompt_logprobs, &generate.prompt_logprobs);
+  take(given.prompt_logprobs, &out.prompt_logprobs);
+  generate.prompt_logprobs = std::max(out.echo ? generate.logprobs : -1, out.prompt_logprobs);
+  take(given.skip_special_tokens, &out.skip_special_tokens);
+  generate.show_control_tokens = !out.skip_special_tokens;
+  take(given.return_tokens_as_token_ids, &out.tokens_as_ids);
+  take(given.add_special_tokens, &out.add_special_tokens);
+  if (given.truncate_prompt_tokens.value_or(-1) > 0) {
+    take(given.truncate_prompt_tokens, &out.truncate_prompt_tokens);
+  }
+  out.truncate_left = given.truncation_side.value_or("left") == "left";
   take(given.return_token_ids, &out.return_token_ids);
   take(given.stream, &out.stream);
   if (given.stream_options) {
@@ -368,7 +389,7 @@ GenerationParameters with_defaults(Parameters given, Interface interface,
 
 std::optional<ApiError> check_model_name(const std::optional<std::string>& name,
                                          const ServedModel& model, const ServerLimits& limits) {
-  if (!name || *name == model.name) return std::nullopt;
+  if (!name || *name == model.name || *name == kAnyModel) return std::nullopt;
   if (name->size() > limits.model_name_bytes) {
     return invalid_parameter("model",
                              str_cat("model is longer than ", limits.model_name_bytes, " bytes"));
@@ -377,14 +398,14 @@ std::optional<ApiError> check_model_name(const std::optional<std::string>& name,
                   "model"};
 }
 
-std::optional<ApiError> check_token_ids(std::string_view param, const std::vector<int32_t>& ids,
-                                        const ServedModel& model) {
-  const bool inside = std::all_of(ids.begin(), ids.end(),
-                                  [&](int32_t id) { return id >= 0 && id < model.vocab_size; });
-  if (inside) return std::nullopt;
-  return invalid_parameter(
-      std::string(param),
-      str_cat(param, " has a token id outside the vocabulary of ", model.vocab_size, " tokens"));
+std::optional<ApiError> check_token_ids(std::string_view param, std::string_view place,
+                                        const std::vector<int32_t>& ids, const ServedModel& model) {
+  const auto outside = std::find_if(ids.begin(), ids.end(),
+                                    [&](int32_t id) { return id < 0 || id >= model.vocab_size; });
+  if (outside == ids.end()) return std::nullopt;
+  return invalid_parameter(std::string(param),
+                           str_cat(place, "[", outside - ids.begin(), "] is ", *outside,
+                                   ": token ids are from 0 to ", model.vocab_size - 1));
 }
 
 }  // namespace deltaserve

@@ -25,8 +25,14 @@ struct GenerationParameters {
   int n = 1;                     // choices per prompt
   std::optional<StructuredOutput> structured;
   std::optional<int64_t> deadline_ms;  // from the arrival of the request
+  bool add_special_tokens = true;      // around a text prompt
+  int64_t truncate_prompt_tokens = 0;  // to so many; 0: the prompt is not cut
+  bool truncate_left = true;           // the last tokens stay
   bool echo = false;
   std::optional<bool> split_special_tokens;  // absent: the server's own setting
+  int32_t prompt_logprobs = -1;              // reported beside the answer; an echo has its own
+  bool skip_special_tokens = true;
+  bool tokens_as_ids = false;  // log-probabilities name tokens "token_id:N"
   bool stream = false;
   bool include_usage = false;           // a last chunk with the usage
   bool continuous_usage_stats = false;  // usage in every chunk
@@ -50,8 +56,9 @@ GenerationParameters with_defaults(Parameters given, Interface interface,
                                                        const ServedModel& model,
                                                        const ServerLimits& limits);
 
-// Refuses ids outside the vocabulary; `param` has them.
+// Refuses ids outside the vocabulary. They are the list `place` ("prompt[2]") of `param`.
 [[nodiscard]] std::optional<ApiError> check_token_ids(std::string_view param,
+                                                      std::string_view place,
                                                       const std::vector<int32_t>& ids,
                                                       const ServedModel& model);
 

@@ -1,11 +1,12 @@
 #include "server/service/services.h"
 
+#include <memory>
 #include <utility>
 
 namespace deltaserve {
 
 Services::Services(ServiceOptions options, const ServedModel* served, Engine* the_engine,
-                   Metrics* the_metrics, Logger* the_log, const KeyRing* the_keys)
+                   Metrics* the_metrics, Logger* the_log, KeyRing the_keys)
     : limits(options.limits),
       max_queue(options.max_queue),
       log_prompts(options.log_prompts),
@@ -14,13 +15,13 @@ Services::Services(ServiceOptions options, const ServedModel* served, Engine* th
       engine(*the_engine),
       metrics(*the_metrics),
       log(*the_log),
-      keys(*the_keys),
+      keys(std::make_shared<const KeyRing>(std::move(the_keys))),
       budget(limits.total_body_bytes),
       read_aheads(model, limits, engine, workers, metrics, log),
       workers(limits.large_body_bytes) {}
 
 std::variant<PrefixOwner, ApiError> Services::owner_of(std::string_view authorization) const {
-  const std::optional<PrefixOwner> owner = keys.owner_of_authorization(authorization);
+  const std::optional<PrefixOwner> owner = keys.get()->owner_of_authorization(authorization);
   if (owner) return *owner;
   return unauthenticated_error();
 }

@@ -9,6 +9,7 @@
 
 #include "engine/loop/engine.h"
 #include "server/base/api_error.h"
+#include "server/base/exchangeable.h"
 #include "server/base/key_ring.h"
 #include "server/base/limits.h"
 #include "server/base/memory_budget.h"
@@ -32,7 +33,7 @@ struct ServiceOptions {
 class Services {
  public:
   Services(ServiceOptions options, const ServedModel* served, Engine* the_engine,
-           Metrics* the_metrics, Logger* the_log, const KeyRing* the_keys);
+           Metrics* the_metrics, Logger* the_log, KeyRing the_keys);
 
   // Returns whose key `authorization` ("Bearer KEY") has, or the error that it has none of the
   // server's; without keys everybody is one owner.
@@ -60,7 +61,7 @@ class Services {
   Engine& engine;
   Metrics& metrics;
   Logger& log;
-  const KeyRing& keys;
+  Exchangeable<const KeyRing> keys;
   MemoryBudget budget;  // of large requests: limits.total_body_bytes
   ReadAheads read_aheads;
   Workers workers;

@@ -39,7 +39,8 @@ std::variant<std::string, ApiError> detokenize(const DetokenizeRequest& request,
                                                const ServerLimits& limits) {
   if (auto error = check_model_name(request.model, model, limits)) return *std::move(error);
   if (model.tokenizer == nullptr) return no_tokenizer("tokens");
-  if (auto error = check_token_ids("tokens", request.tokens, model)) return *std::move(error);
+  if (auto error = check_token_ids("tokens", "tokens", request.tokens, model))
+    return *std::move(error);
   absl::StatusOr<std::string> text = model.tokenizer->decode(
       request.tokens, request.skip_special_tokens ? SpecialTokens::kSkip : SpecialTokens::kKeep);
   if (!text.ok()) return api_error_from(text.status(), "tokens");

@@ -52,7 +52,7 @@ class Keys(unittest.TestCase):
             self.assertEqual(status_of(self.server.raw(get(path, "Connection: close\r\n"))), 200)
 
     def test_a_body_is_not_read_without_a_key(self):
-        head = (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n"
+        head = (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n"
                 b"Expect: 100-continue\r\n\r\n")
         with self.server.connect() as connection:
             connection.sendall(head)
@@ -82,13 +82,24 @@ class Keys(unittest.TestCase):
 
 class ForeignPages(unittest.TestCase):
     def ask(self, server, origin, method="GET", more=""):
-        return server.raw(f"{method} /v1/models HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n{more}"
+        return server.raw(f"{method} /v1/models HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n{more}"
                           "Connection: close\r\n\r\n".encode())
 
     def test_off_by_default(self):
         with Server() as server:
-            self.assertNotIn(b"Access-Control", self.ask(server, "https://a.example"))
-            self.assertEqual(status_of(self.ask(server, "https://a.example", "OPTIONS")), 405)
+            for method in ("GET", "OPTIONS"):
+                reply = self.ask(server, "https://a.example", method)
+                self.assertEqual(status_of(reply), 403)
+                self.assertIn(b"https://a.example", reply)
+                self.assertNotIn(b"Access-Control", reply)
+            # A form of a page needs no preflight; neither does curl, which is no page.
+            form = post({"prompt": "x", "max_tokens": 1}, "Connection: close\r\n").replace(
+                b"application/json", b"text/plain")
+            foreign = form.replace(b"Connection:", b"Origin: null\r\nConnection:")
+            self.assertEqual(status_of(server.raw(form)), 200)
+            self.assertEqual(status_of(server.raw(foreign)), 403)
+            own = b"Origin: http://localhost\r\nConnection:"
+            self.assertEqual(status_of(server.raw(form.replace(b"Connection:", own))), 200)
 
     def test_a_list(self):
         with Server("--cors-origin", "https://a.example", "--cors-origin",
@@ -97,7 +108,7 @@ class ForeignPages(unittest.TestCase):
             self.assertIn(b"\r\nAccess-Control-Allow-Origin: https://a.example\r\n", reply)
             self.assertIn(b"\r\nVary: Origin\r\n", reply)
             for other in ("https://b.example", "null", "https://a.example.evil"):
-                self.assertNotIn(b"Allow-Origin", self.ask(server, other))
+                self.assertEqual(status_of(self.ask(server, other)), 403)
             reply = self.ask(server, "http://localhost:3000", "OPTIONS",
                              "Access-Control-Request-Method: POST\r\n")
             self.assertEqual((status_of(reply), body_of(reply)), (204, b""))
@@ -110,6 +121,37 @@ class ForeignPages(unittest.TestCase):
     def test_all(self):
         with Server("--cors-origin", "*") as server:
             self.assertIn(b"Allow-Origin: *\r\n", self.ask(server, "https://b.example"))
+
+
+class Names(unittest.TestCase):
+    def status(self, server, host, version="1.1"):
+        head = f"GET /health HTTP/{version}\r\n"
+        head += "" if host is None else f"Host: {host}\r\n"
+        return status_of(server.raw((head + "Connection: close\r\n\r\n").encode()))
+
+    def test_the_loopback_has_only_its_own(self):
+        with Server() as server:
+            for host in ("localhost", "LOCALHOST:99", "127.0.0.1:8080", "127.9.9.9", "[::1]:1"):
+                self.assertEqual(self.status(server, host), 200, host)
+            for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""):
+                self.assertEqual(self.status(server, host), 403, host)
+            self.assertEqual(self.status(server, None, "1.0"), 200)
+            self.assertEqual(self.status(server, None), 400)
+
+    def test_more_names(self):
+        with Server("--allowed-host", "api.example", "--allowed-host", "[fd00::1]") as server:
+            for host in ("api.example", "Api.Example:443", "[fd00::1]:80", "localhost"):
+                self.assertEqual(self.status(server, host), 200, host)
+            self.assertEqual(self.status(server, "evil.example"), 403)
+        with self.assertRaisesRegex(RuntimeError, "--allowed-host"):
+            Server("--allowed-host", "http://api.example")
+
+    def test_keys_take_any_name(self):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("a-key\n")
+            file.flush()
+            with Server("--api-key-file", file.name, key="a-key") as server:
+                self.assertEqual(self.status(server, "proxy.example"), 200)
 
 
 class Page(WithServer):

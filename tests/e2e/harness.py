@@ -40,10 +40,10 @@ def eventually(condition, complaint):
 
 
 class Server:
-    """A server process; a context manager."""
+    """A server process; a context manager. `wrapper` is a command that runs the one behind it."""
 
-    def __init__(self, *options, key=None, model=None):
-        command = [BINARY, "serve", "--model", model or MODEL, "--http-port", "0", *options]
+    def __init__(self, *options, key=None, model=None, wrapper=()):
+        command = [*wrapper, BINARY, "serve", "--model", model or MODEL, "--http-port", "0", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, errors="replace")
         self.log = []  # lines of stderr
@@ -175,7 +175,7 @@ class Server:
 
 def post(body, headers="", version="1.1", path="/v1/completions"):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = (f"POST {path} HTTP/{version}\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = (f"POST {path} HTTP/{version}\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(data)}\r\n{headers}\r\n")
     return head.encode() + data
 
@@ -189,7 +189,7 @@ def body_of(reply):
 
 
 def get(path, headers="", version="1.1"):
-    return f"GET {path} HTTP/{version}\r\nHost: x\r\n{headers}\r\n".encode()
+    return f"GET {path} HTTP/{version}\r\nHost: localhost\r\n{headers}\r\n".encode()
 
 
 def events_of(reply):

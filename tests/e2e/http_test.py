@@ -28,11 +28,11 @@ class Http(WithServer):
         status, error = self.server.get("/v2/nothing")
         self.assertEqual(status, 404)
         self.assertIn("message", error["error"])
-        reply = self.server.raw(b"DELETE /v1/completions HTTP/1.1\r\nHost: x\r\n"
+        reply = self.server.raw(b"DELETE /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
                                 b"Connection: close\r\n\r\n")
         self.assertEqual(status_of(reply), 405)
-        self.assertIn(b"\r\nAllow: POST\r\n", reply)
-        reply = self.server.raw(b"HEAD /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        self.assertIn(b"\r\nAllow: POST, OPTIONS\r\n", reply)
+        reply = self.server.raw(b"HEAD /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         self.assertEqual((status_of(reply), body_of(reply)), (200, b""))
 
     @unittest.skipUnless(shutil.which("curl"), "no curl")
@@ -75,7 +75,7 @@ class Http(WithServer):
 
     def test_chunked_request(self):
         data = json.dumps(self.SMALL).encode()
-        head = (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        head = (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
                 b"Connection: close\r\n\r\n")
         chunks = b"".join(b"1\r\n" + data[i:i + 1] + b"\r\n" for i in range(len(data)))
         self.assertEqual(status_of(self.server.raw(head + chunks + b"0\r\n\r\n")), 200)
@@ -89,31 +89,31 @@ class Http(WithServer):
             self.assertEqual(connection.recv(1000), b"HTTP/1.1 100 Continue\r\n\r\n")
             connection.sendall(body)
             self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 200"))
-        reply = self.server.raw(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+        reply = self.server.raw(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
                                 b"Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
         self.assertEqual(status_of(reply), 413)
 
     def test_too_large(self):
-        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
         reply = self.server.raw(head + b"Content-Length: 67108865\r\n\r\n")
         self.assertEqual(status_of(reply), 413)
         self.assertIn("message", json.loads(body_of(reply))["error"])
         chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
         reply = self.server.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 65)
         self.assertEqual(status_of(reply), 413)
-        reply = self.server.raw(b"GET /health HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 200000)
+        reply = self.server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 200000)
         self.assertEqual(status_of(reply), 431)
-        reply = self.server.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 200 +
+        reply = self.server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 200 +
                                 b"\r\n")
         self.assertEqual(status_of(reply), 431)
 
     def test_slow_bodies(self):
         """A body that stops, and ones that drip or that nobody will read: all at the same time."""
-        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
         stopped, dripping, unwanted = (self.server.connect() for _ in range(3))
         stopped.sendall(head + b"x-request-id: slow-1\r\nContent-Length: 100\r\n\r\n{")
         dripping.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
-        unwanted.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        unwanted.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
         start = time.monotonic()
         dripping.settimeout(0.2)
         received = b""
@@ -135,13 +135,13 @@ class Http(WithServer):
         self.server.log_lines("request_id=slow-1 .*status=408")
 
     def test_smuggling_and_garbage(self):
-        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
         for data in (head + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
                      head + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
                      head + b"Content-Length: -1\r\n\r\n",
                      head + b"Content-Length: 99999999999999999999999\r\n\r\n",
                      b"POST /v1/completions HTTP/1.1\r\n\r\n",
-                     b"GET / HTTP/3.7\r\nHost: x\r\n\r\n",
+                     b"GET / HTTP/3.7\r\nHost: localhost\r\n\r\n",
                      b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
                      b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 200,
                      b"\0" * 1000, b"hello\r\n\r\n"):

@@ -87,7 +87,7 @@ class LargeBodies(WithServer):
         """Lengths that are announced and not sent take none of the memory for large bodies."""
         idle = [self.server.connect() for _ in range(16)]
         for connection in idle:
-            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
                                b"Content-Length: 67108864\r\n\r\n{")
         status, reply = self.server.post("/tokenize", {"prompt": "x" * (8 << 20)})
         self.assertEqual(status, 200, reply)
@@ -95,7 +95,7 @@ class LargeBodies(WithServer):
             connection.close()
 
     def test_too_many_large_bodies_are_503(self):
-        half = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n"
+        half = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 67108864\r\n\r\n"
         sent, refused = b" " * (56 << 20), 0
         connections = [self.server.connect() for _ in range(12)]
         for connection in connections:
@@ -138,7 +138,7 @@ class Overload(WithServer):
             connection.sendall(post({"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}))
             self.server.wait_load(1, count)
         with self.server.connect() as connection:
-            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
                                b"Content-Length: 67108864\r\n\r\n{")
             reply = connection.recv(4096)
             self.assertEqual(status_of(reply), 429)

@@ -84,6 +84,10 @@ for layout in ("mamba_ssm", "mistral"):
 FAMILIES["mistral"].update({"head_dim": [64], "state_size": [128], "expand": [2], "conv_kernel": [4],
                             "hidden_size": [64, 128]})
 
+# How the folder is written: as the library does, as its revisions before `up_proj` did, or as a base model
+# that was saved alone, which has no head of its own.
+LAYOUTS = ["library", "library", "fused_mlp", "base_alone"]
+HAS_MLP = ("gla", "delta_net", "gated_deltanet", "kda", "linear_attn", "precond_gated_deltanet", "precond_kda")
 DTYPES = ["float32", "float32", "bfloat16", "float16"]
 SHARDS = [None, None, 40_000]
 
@@ -106,15 +110,19 @@ def settle(family, config):
 
 
 def recipes(family, count, seed):
-    """Yields (name, config, dtype, shard size): the defaults, each other value alone, then random mixtures."""
+    """Yields (name, config, dtype, shard size, layout): the defaults, each other value alone, then random mixtures."""
     options = FAMILIES[family]
     defaults = {key: values[0] for key, values in options.items()}
-    yield family + " defaults", settle(family, dict(defaults)), "float32", None
+    yield family + " defaults", settle(family, dict(defaults)), "float32", None, "library"
     for key, values in options.items():
         for value in values[1:]:
-            yield f"{family} {key}={value}", settle(family, {**defaults, key: value}), "float32", None
+            yield f"{family} {key}={value}", settle(family, {**defaults, key: value}), "float32", None, "library"
     draw = random.Random(f"{family} {seed}")
     for number in range(count):
         config = {key: draw.choice(values) if draw.random() < 0.6 else values[0]
                   for key, values in options.items()}
-        yield f"{family} {number}", settle(family, config), draw.choice(DTYPES), draw.choice(SHARDS)
+        dtype, shard = draw.choice(DTYPES), draw.choice(SHARDS)
+        layout = draw.choice(LAYOUTS) if family in HAS_MLP else "library"
+        if layout == "base_alone":
+            config["tie_word_embeddings"] = True
+        yield f"{family} {number} {layout}", settle(family, config), dtype, shard, layout

@@ -79,12 +79,41 @@ def random_weights(model, seed):
     model.tie_weights()
 
 
+def take_tensors(folder):
+    """Removes the files of the weights, and returns the tensors."""
+    tensors = {}
+    for name in sorted(os.listdir(folder)):
+        if ".safetensors" not in name:
+            continue
+        if name.endswith(".safetensors"):
+            tensors.update(load_file(os.path.join(folder, name)))
+        os.remove(os.path.join(folder, name))
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def write_fused_mlp(folder):
+    """Writes the folder as fla did before its MLPs had an `up_proj`."""
+    tensors = take_tensors(folder)
+    for name in [name for name in tensors if name.endswith("mlp.up_proj.weight")]:
+        gate = name.replace("up_proj", "gate_proj")
+        tensors[gate] = torch.cat([tensors[gate], tensors.pop(name)])
+    save_file(tensors, os.path.join(folder, "model.safetensors"))
+    with open(os.path.join(folder, "config.json")) as file:
+        config = json.load(file)
+    config.pop("fuse_swiglu", None)
+    write_json(folder, "config.json", {**config, "share_conv_kernel": True, "torch_dtype": config.pop("dtype", None)})
+
+
+def write_base_alone(folder):
+    tensors = take_tensors(folder)
+    tensors.pop("lm_head.weight", None)
+    save_file({name.removeprefix("model."): tensor for name, tensor in tensors.items()},
+              os.path.join(folder, "model.safetensors"))
+
+
 def rename_tensors(folder, prefix, file):
     """Writes transformers' tensors under mamba_ssm's names."""
-    tensors = {}
-    for shard in sorted(os.listdir(folder)):
-        if shard.endswith(".safetensors"):
-            tensors.update(load_file(os.path.join(folder, shard)))
+    tensors = take_tensors(folder)
     renamed = {prefix + name.replace("backbone.embeddings.", "backbone.embedding."): tensor
                for name, tensor in tensors.items()}
     shutil.rmtree(folder)
@@ -126,7 +155,7 @@ def write_json(folder, name, value):
         json.dump(value, file)
 
 
-def make_folder(family, config, dtype, shard, folder, seed):
+def make_folder(family, config, dtype, shard, layout, folder, seed):
     """Returns the model, with the weights that the folder has, in f32."""
     make_config, make_model = CLASSES[family]
     model_config = dict(config)
@@ -141,6 +170,10 @@ def make_folder(family, config, dtype, shard, folder, seed):
         write_mamba_ssm(folder, config)
     if family == "mistral":
         write_mistral(folder, config)
+    if layout == "fused_mlp":
+        write_fused_mlp(folder)
+    if layout == "base_alone":
+        write_base_alone(folder)
     return model.float()
 
 
@@ -191,10 +224,10 @@ def served(binary, folder, prompt):
     return np.array(echo["logprobs"]["token_logprobs"][1:]), more["token_ids"]
 
 
-def compare(binary, family, config, dtype, shard, seed):
+def compare(binary, family, config, dtype, shard, layout, seed):
     """Returns the largest difference between log-probabilities."""
     with tempfile.TemporaryDirectory() as folder:
-        model = make_folder(family, config, dtype, shard, folder, seed)
+        model = make_folder(family, config, dtype, shard, layout, folder, seed)
         prompt = np.random.default_rng(seed).integers(0, config["vocab_size"], PROMPT_TOKENS).tolist()
         ours, continued = served(binary, folder, prompt)
     logprobs, missed = reference(model, prompt, continued)
@@ -213,12 +246,12 @@ def main():
     transformers.logging.disable_progress_bar()
     same = wrong = refused = skipped = 0
     for family in arguments.family or CLASSES:
-        for number, (name, config, dtype, shard) in enumerate(
+        for number, (name, config, dtype, shard, layout) in enumerate(
                 folder_recipes.recipes(family, arguments.count, arguments.seed)):
             if not re.search(arguments.only, name):
                 continue
             try:
-                difference = compare(arguments.binary, family, config, dtype, shard, number)
+                difference = compare(arguments.binary, family, config, dtype, shard, layout, number)
             except Refused as refusal:
                 refused += 1
                 print(f"refused  {name}: {refusal}", flush=True)

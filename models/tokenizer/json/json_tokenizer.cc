@@ -76,12 +76,14 @@ class JsonTokenizer final : public Tokenizer {
     ids_after_ = parts_.around.after;
     warnings_ = parts_.added.warnings();
     std::vector<std::string> bytes(static_cast<size_t>(size_));
+    std::map<int32_t, std::string> names;
     for (int32_t id = 0; id < size_; ++id) {
       const tokenizer_json::AddedToken* added = parts_.added.with_id(id);
       const bool silent = added != nullptr ? added->special : !parts_.model->vocabulary().has(id);
       if (!silent) bytes[static_cast<size_t>(id)] = parts_.decoder.middle(content(id));
+      if (silent && added != nullptr) names[id] = std::string(content(id));
     }
-    vocabulary_ = Vocabulary(std::move(bytes));
+    vocabulary_ = Vocabulary(std::move(bytes), std::move(names));
   }
 
   absl::StatusOr<std::vector<int32_t>> encode(std::string_view text) const override {

@@ -173,7 +173,7 @@ TEST_P(EngineModes, GiveTheSameStreams) {
   std::vector<Asked> undisturbed = random_requests(GetParam());
   for (Asked& asked : undisturbed) asked.cancel_after = -1;
   const std::vector<TokenUpdate> expected = run(undisturbed, {});
-  int finished[7] = {};
+  int finished[9] = {};
   for (const TokenUpdate& update : expected) ++finished[static_cast<size_t>(update.finish)];
   for (const FinishReason reason :
        {FinishReason::kStop, FinishReason::kLength, FinishReason::kError}) {

@@ -330,6 +330,28 @@ TEST_P(EngineTest, AFullStreamCanBeCancelled) {
   EXPECT_EQ(engine.stats().cancelled, 1);
 }
 
+// The reader of the first request takes nothing. Its slot is its own until somebody waits for it.
+TEST_P(EngineTest, AnUnreadStreamEndsWhenOthersWait) {
+  FakeRunner runner(steps_ahead(), 512, 2);
+  EngineOptions strict = options();
+  strict.stream_capacity = 2;
+  strict.unread = std::chrono::seconds(1);
+  Engine engine(&runner, &vocabulary(), strict);
+  const Stream unread = *engine.submit(request(10, 100));
+  ASSERT_TRUE(eventually([&] { return unread->full(); }));
+  EXPECT_EQ(run(engine, request(5, 3)).finish, FinishReason::kLength);  // in the other slot
+  const Stream busy = *engine.submit(request(20, 1 << 20));
+  const Stream waiting = *engine.submit(request(5, 1));
+  TokenUpdate last;
+  while (engine.stats().unread == 0) {
+    if (std::optional<TokenUpdate> update = busy->take()) last = *std::move(update);
+  }
+  EXPECT_EQ(read_all(*waiting).finish, FinishReason::kLength);
+  EXPECT_EQ(read_all(*unread).finish, FinishReason::kUnread);
+  EXPECT_EQ(last.finish, FinishReason::kNone);  // who reads goes on
+  busy->cancel();
+}
+
 TEST_P(EngineTest, CancelFreesTheSlotWithinAStep) {
   FakeRunner runner(steps_ahead(), 512, 1);
   Engine engine(&runner, &vocabulary(), options());

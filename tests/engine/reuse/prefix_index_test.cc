@@ -28,7 +28,7 @@ std::vector<int32_t> prompt(int64_t tokens, int32_t first = 0) {
 }
 
 PrefixKeys keys(const std::vector<int32_t>& tokens, const PrefixReuse& reuse = {}) {
-  return prefix_keys(reuse, tokens);
+  return prefix_keys({}, reuse, tokens);
 }
 
 // Keeps a state and says whether there was room for it.
@@ -40,6 +40,12 @@ bool keep(PrefixIndex& index, const PrefixKeys& keys, int64_t position, Snapshot
 int64_t found(PrefixIndex& index, const PrefixKeys& keys, PrefixIndex::Time now = kNow) {
   const PrefixIndex::Found found = index.find(keys, now);
   return found.pin ? found.pin.position() : 0;
+}
+
+TEST(PrefixKeys, TwoModelsShareNone) {
+  ModelFingerprint other{};
+  other[15] = 1;
+  EXPECT_NE(prefix_keys(other, {}, prompt(65))->front(), keys(prompt(65))->front());
 }
 
 TEST(PrefixKeys, OneForEachGridPointWithATokenBehindIt) {

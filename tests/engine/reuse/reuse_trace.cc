@@ -125,7 +125,7 @@ class Unlimited {
 
 int64_t read(PrefixIndex& index, const std::vector<int32_t>& tokens,
              const std::vector<PrefixMark>& marks, bool read_ahead, Time now) {
-  const PrefixKeys keys = prefix_keys({}, tokens);
+  const PrefixKeys keys = prefix_keys({}, {}, tokens);
   PrefixIndex::Found found = index.find(keys, now);
   index.see(keys);
   const int64_t begin = found.pin ? found.pin.position() : 0;
@@ -149,10 +149,10 @@ int run(int snapshots, int requests, int conversations, uint32_t seed, double le
     tokens += static_cast<int64_t>(prompt.tokens.size());
     reused += read(index, prompt.tokens, prompt.marks, false, now);
     read(index, prompt.read_ahead, {}, true, now);
-    const PrefixKeys keys = prefix_keys({}, prompt.tokens);
+    const PrefixKeys keys = prefix_keys({}, {}, prompt.tokens);
     most += unlimited.reused(keys);
     unlimited.compute(keys);
-    unlimited.compute(prefix_keys({}, prompt.read_ahead));
+    unlimited.compute(prefix_keys({}, {}, prompt.read_ahead));
   }
   const double share = static_cast<double>(reused) / static_cast<double>(most);
   std::printf(

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -471,6 +472,21 @@ TEST_F(SequenceTest, AConstraintWithoutAWayOnIsAnError) {
   const TokenUpdate update = published();
   EXPECT_EQ(update.finish, FinishReason::kError);
   EXPECT_EQ(update.text, "a");
+}
+
+TEST_F(SequenceTest, BrokenLogitsEndTheAnswerByName) {
+  start();
+  next_draw();
+  commit('a');
+  next_draw();
+  DrawResult broken;
+  broken.token = 'b';
+  broken.logprob = -std::numeric_limits<float>::infinity();
+  sequence_->commit(broken, after(3));
+  const TokenUpdate update = published();
+  EXPECT_EQ(update.finish, FinishReason::kNotFinite);
+  EXPECT_EQ(update.text, "a");
+  EXPECT_EQ(update.tokens.size(), 1u);
 }
 
 // ---- Ends from outside

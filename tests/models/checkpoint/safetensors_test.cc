@@ -31,6 +31,13 @@ TEST(SafetensorsHeader, ReadsShapesAndDtypes) {
   EXPECT_EQ(tensors->at("c").num_elements(), 0);
 }
 
+TEST(SafetensorsHeader, ManyTensorsAreRefusedBeforeTheyAreParsed) {
+  std::string header = "{";
+  for (int i = 0; i < 600'000; ++i) header += "\"t\":{},";
+  const auto tensors = parse_safetensors_header(header, 0);  // it has no end: no parser saw it
+  EXPECT_NE(text_of(tensors.status()).find("200000 tensors"), std::string::npos);
+}
+
 struct Attack {
   const char* what;
   const char* header;

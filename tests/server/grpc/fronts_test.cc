@@ -105,6 +105,7 @@ constexpr Row kGood[] = {
     {"structured_outputs", R"({"json_object":true})", "structured_outputs { json_object: true }"},
     {"logprobs", "20", "logprobs: 20"},
     {"split_special_tokens", "false", "split_special_tokens: false"},
+    {"prompt_logprobs", "20", "prompt_logprobs: 20"},
     {"priority", "-2147483648", "priority: -2147483648"},
     {"cache_salt", R"("s")", R"(cache_salt: "s")"},
     {"user", R"("me")", R"(user: "me")"},
@@ -163,6 +164,7 @@ constexpr Row kBad[] = {
     {"structured_outputs", R"({"json_object":false})", "structured_outputs { json_object: false }"},
     {"logprobs", "-1", "logprobs: -1"},
     {"logprobs", "21", "logprobs: 21"},
+    {"prompt_logprobs", "21", "prompt_logprobs: 21"},
     {"cache_salt", R"("")", R"(cache_salt: "")"},
 };
 

@@ -13,6 +13,7 @@ import itertools
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -377,6 +378,27 @@ class SharedServerTest(GrpcTest):
             list(pool.map(one, range(50 if SANITIZED else 400)))
         self.server.wait_idle()
         self.server.answer(max_tokens=1)
+
+    def test_floods_are_closed(self):
+        """A connection that sends frames without end ends, and nobody else notices."""
+        def frame(kind, payload=b"", stream=0):
+            return (len(payload).to_bytes(3, "big") + bytes([kind, 0]) +
+                    stream.to_bytes(4, "big") + payload)
+
+        host, port = self.server.grpc_address.rsplit(":", 1)
+        for flood in (frame(3, b"\0\0\0\x08", 1), frame(4), frame(6, b"12345678")):
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+                connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4))
+                with self.assertRaises(OSError):
+                    for _ in range(10000):
+                        connection.sendall(flood * 100)
+            self.server.answer(max_tokens=1)
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            self.assertEqual(connection.recv(100), b"")
+        page = urllib.request.urlopen(self.server.url + "/metrics").read().decode()
+        for reason in ("too many resets", "too many settings", "too many pings", "not HTTP/2"):
+            self.assertIn('deltaserve_grpc_connections_closed_total{reason="%s"} 1' % reason, page)
 
     def test_a_dead_connection_frees_its_slots(self):
         code = ("import grpc, sys, os; sys.path.insert(0, %r); import deltaserve_pb2 as p, "

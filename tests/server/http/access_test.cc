@@ -5,6 +5,7 @@
 
 #include "server/base/key_ring.h"
 #include "server/http/cors.h"
+#include "server/http/host_policy.h"
 #include "server/http/page.h"
 
 namespace deltaserve {
@@ -117,6 +118,47 @@ TEST(Cors, BadOrigins) {
                           "https://a\r\nX: y", "https://*.a"}) {
     EXPECT_FALSE(CorsPolicy::parse({bad}).ok()) << bad;
   }
+}
+
+TEST(HostPolicy, TakesEveryNameUnlessToldOtherwise) {
+  for (const char* host : {"evil.example", "", "localhost:80"}) {
+    EXPECT_TRUE(HostPolicy().allows(host)) << host;
+  }
+}
+
+TEST(HostPolicy, TakesTheLoopbackAndItsNames) {
+  const auto policy = HostPolicy::only({"api.example", "[fd00::1]", "10.0.0.7"});
+  ASSERT_TRUE(policy.ok()) << policy.status();
+  for (const char* host : {"localhost", "LocalHost:8080", "localhost.", "127.0.0.1",
+                           "127.255.3.4:1", "[::1]", "[::1]:8080", "api.example", "API.Example:443",
+                           "api.example.", "[fd00::1]:8080", "10.0.0.7:80"}) {
+    EXPECT_TRUE(policy->allows(host)) << host;
+  }
+  for (const char* host :
+       {"", "evil.example", "api.example.evil", "localhost.evil.example", "127.0.0.1.evil.example",
+        "evil.example:80", "128.0.0.1", "[::2]", "[::1", "::1:8080", "10.0.0.70", "user@localhost",
+        "localhost/", "127.0.0.1@evil.example"}) {
+    EXPECT_FALSE(policy->allows(host)) << host;
+  }
+  EXPECT_TRUE(HostPolicy::only({})->allows("127.0.0.1"));
+  EXPECT_FALSE(HostPolicy::only({})->allows("a.example"));
+}
+
+TEST(HostPolicy, RefusesWhatIsNoName) {
+  for (const char* bad : {"", "a b", "a.example:80", "http://a.example", "[::1]:80", "*", "a,b"}) {
+    EXPECT_FALSE(HostPolicy::only({bad}).ok()) << bad;
+  }
+}
+
+TEST(HostPolicy, KnowsItsOwnOrigin) {
+  EXPECT_TRUE(is_own_origin("http://localhost:8080", "localhost:8080"));
+  EXPECT_TRUE(is_own_origin("https://API.example", "api.example"));
+  for (const char* other :
+       {"http://localhost:8081", "http://localhost", "null", "", "localhost:8080",
+        "http://evil.example:8080", "http://localhost:8080.evil.example"}) {
+    EXPECT_FALSE(is_own_origin(other, "localhost:8080")) << other;
+  }
+  EXPECT_FALSE(is_own_origin("http://", ""));
 }
 
 TEST(Page, ItsPolicyKnowsItsStyles) {

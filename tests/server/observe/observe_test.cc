@@ -1,10 +1,14 @@
 // What the server tells about itself: metrics and the log.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <boost/json/parse.hpp>
+#include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <thread>
 
@@ -243,6 +247,81 @@ TEST_F(LogTest, AReaderThatStallsDelaysNobody) {
   }  // ends although nobody has read anything
   close(ends[0]);
   close(ends[1]);
+}
+
+// A limit on the size of files stands for a full disk.
+class FullDisk {
+ public:
+  FullDisk() {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    old_ = std::signal(SIGXFSZ, SIG_IGN);
+  }
+  ~FullDisk() {
+    set(before_.rlim_cur);
+    std::signal(SIGXFSZ, old_);
+  }
+  void set(rlim_t bytes) {
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+
+ private:
+  rlimit before_{};
+  void (*old_)(int);
+};
+
+std::string read_whole(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+void wait_for(const std::function<bool()>& condition) {
+  for (int i = 0; i < 1000 && !condition(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_TRUE(condition());
+}
+
+TEST_F(LogTest, AFullDiskLosesLinesOnlyWhileItIsFull) {
+  const std::string path = testing::TempDir() + "deltaserve-full-disk.log";
+  std::filesystem::remove(path);
+  FullDisk disk;
+  auto log = Logger::open(LogFormat::kText, LogLevel::kInfo, path);
+  ASSERT_TRUE(log.ok()) << log.status();
+  (*log)->write(LogLevel::kInfo, "first");
+  wait_for([&] { return !read_whole(path).empty(); });
+  disk.set(std::filesystem::file_size(path) + 10);  // a part of the next line fits
+  (*log)->write(LogLevel::kInfo, "second");
+  (*log)->write(LogLevel::kInfo, "third");
+  wait_for([&] { return (*log)->lost_lines() == 2; });
+  disk.set(RLIM_INFINITY);
+  (*log)->write(LogLevel::kInfo, "fourth");
+  wait_for([&] { return read_whole(path).find("count=2") != std::string::npos; });
+  const std::string text = read_whole(path);
+  EXPECT_NE(text.find(" info first\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("third"), std::string::npos) << text;
+  EXPECT_NE(text.find(" info fourth\n"), std::string::npos) << text;
+  EXPECT_NE(text.find(" warning log_lines_dropped count=2\n"), std::string::npos) << text;
+  std::filesystem::remove(path);
+}
+
+TEST_F(LogTest, ARenamedFileIsOpenedAnew) {
+  const std::string path = testing::TempDir() + "deltaserve-rotated.log";
+  std::filesystem::remove(path);
+  auto log = Logger::open(LogFormat::kText, LogLevel::kInfo, path);
+  ASSERT_TRUE(log.ok()) << log.status();
+  (*log)->write(LogLevel::kInfo, "old");
+  wait_for([&] { return !read_whole(path).empty(); });
+  std::filesystem::rename(path, path + ".1");
+  (*log)->reopen();
+  (*log)->write(LogLevel::kInfo, "new");
+  wait_for([&] { return std::filesystem::exists(path) && !read_whole(path).empty(); });
+  EXPECT_NE(read_whole(path).find(" new\n"), std::string::npos);
+  EXPECT_EQ(read_whole(path + ".1").find(" new\n"), std::string::npos);
+  EXPECT_FALSE(Logger::open(LogFormat::kText, LogLevel::kInfo, "/nonexistent/log").ok());
+  std::filesystem::remove(path);
+  std::filesystem::remove(path + ".1");
 }
 
 TEST_F(LogTest, LongValuesAreCut) {

@@ -163,7 +163,7 @@ TEST(OpenAiApi, BadBodies) {
       {R"({"prompt":[["a"]]})", 400, "prompt"},
       {R"({"prompt":[null]})", 400, "prompt"},
       {R"({"prompt":[{}]})", 400, "prompt"},
-      {R"({"prompt":[1.0]})", 400, "prompt"},
+      {R"({"prompt":[1.5]})", 400, "prompt"},
       {R"({"prompt":[-1]})", 400, "prompt"},
       {R"({"prompt":[100]})", 400, "prompt"},
       {R"({"prompt":[2147483648]})", 400, "prompt"},
@@ -200,7 +200,7 @@ TEST(OpenAiApi, BadBodies) {
       {R"({"prompt":[1],"messages":[]})", 400, "messages"},
       {R"({"prompt":[1],"max_completion_tokens":3})", 400, "max_completion_tokens"},
       {R"({"prompt":[1],"presence_penalty":"0"})", 400, "presence_penalty"},
-      {R"({"prompt":[1],"prompt_logprobs":1})", 400, "prompt_logprobs"},
+      {R"({"prompt":[1],"prompt_logprobs":21})", 400, "prompt_logprobs"},
       {R"({"prompt":[1],"stop":"x"})", 400, "stop"},  // no tokenizer
       {R"({"prompt":[1],"stop":""})", 400, "stop"},
       {R"({"prompt":[1],"stop":[1]})", 400, "stop"},

@@ -56,8 +56,8 @@ TEST(OpenAiResponse, FloatsReadBackExactly) {
 TEST(OpenAiResponse, Logprobs) {
   const ServedModel model;  // no tokenizer
   CompletionLogprobs builder;
-  builder.add(model, {.token = 5, .logprob = 0, .top = {}}, /*known=*/false);
-  builder.add(model, {.token = 7, .logprob = -2, .top = {{8, -0.5f}, {9, -1.0f}}}, true);
+  builder.add({model}, {.token = 5, .logprob = 0, .top = {}}, /*known=*/false);
+  builder.add({model}, {.token = 7, .logprob = -2, .top = {{8, -0.5f}, {9, -1.0f}}}, true);
   const json::value value = json::parse(builder.take());
   EXPECT_EQ(json::serialize(value.at("tokens")), R"(["token_id:5","token_id:7"])");
   EXPECT_TRUE(value.at("token_logprobs").at(0).is_null());
@@ -75,18 +75,20 @@ TEST(OpenAiResponse, LogprobsWithATokenizer) {
   ASSERT_TRUE(tokenizer.ok());
   ServedModel model;
   model.tokenizer = tokenizer->get();
-  EXPECT_EQ(token_label(model, 1), "<s>");
-  EXPECT_EQ(token_label(model, 1 << 20), "token_id:1048576");
+  EXPECT_EQ(token_label({model}, 1), "");
+  EXPECT_EQ(token_label({model, /*show_control_tokens=*/true}, 1), "<s>");
+  EXPECT_EQ(token_label({model, true, /*ids=*/true}, 1), "token_id:1");
+  EXPECT_EQ(token_label({model}, 1 << 20), "token_id:1048576");
   const int32_t byte = (*tokenizer)->piece_id("<0xE2>");
   ASSERT_GE(byte, 0);
-  EXPECT_EQ(token_label(model, byte), "bytes:\\xe2");
+  EXPECT_EQ(token_label({model}, byte), "bytes:\\xe2");
 
   // Offsets count characters and go on from one take to the next.
   CompletionLogprobs builder;
   const std::vector<int32_t> ids = (*tokenizer)->encode("Once upon a time").value();
   int64_t total = 0;
   for (const int32_t id : ids) {
-    builder.add(model, {.token = id, .logprob = -1, .top = {}}, true);
+    builder.add({model}, {.token = id, .logprob = -1, .top = {}}, true);
     const json::value value = json::parse(builder.take());
     EXPECT_EQ(value.at("text_offset").at(0).as_int64(), total);
     total += static_cast<int64_t>((*tokenizer)->vocabulary().bytes(id).size());
@@ -94,7 +96,10 @@ TEST(OpenAiResponse, LogprobsWithATokenizer) {
 }
 
 TEST(OpenAiResponse, ChoiceAndError) {
-  std::string out = reply_prefix("cmpl-1", "text_completion", 3, "m\"x");
+  ServedModel model;
+  model.name = "m\"x";
+  model.fingerprint = "fp_1";
+  std::string out = reply_prefix("cmpl-1", "text_completion", 3, model);
   ChoicePart part;
   part.index = 2;
   part.text = "hi";
@@ -105,6 +110,7 @@ TEST(OpenAiResponse, ChoiceAndError) {
   const json::value value = json::parse(out);
   const json::value& choice = value.at("choices").at(0);
   EXPECT_EQ(value.at("model").as_string(), "m\"x");
+  EXPECT_EQ(value.at("system_fingerprint").as_string(), "fp_1");
   EXPECT_EQ(choice.at("index").as_int64(), 2);
   EXPECT_EQ(choice.at("finish_reason").as_string(), "stop");
   EXPECT_EQ(choice.at("stop_reason").as_int64(), 7);
@@ -124,8 +130,8 @@ TEST(OpenAiResponse, ChatLogprobs) {
   model.tokenizer = tokenizer->get();
   const int32_t byte = (*tokenizer)->piece_id("<0xE2>");
   ChatLogprobs builder;
-  builder.add(model, {.token = byte, .logprob = -2, .top = {{byte, -2.0f}, {1, -3.0f}}}, true);
-  builder.add(model, {.token = 1, .logprob = -1, .top = {}}, true);
+  builder.add({model}, {.token = byte, .logprob = -2, .top = {{byte, -2.0f}, {1, -3.0f}}}, true);
+  builder.add({model}, {.token = 1, .logprob = -1, .top = {}}, true);
   const json::value value = json::parse(builder.take());
   ASSERT_EQ(value.at("content").as_array().size(), 2u);
   EXPECT_TRUE(value.at("refusal").is_null());
@@ -134,7 +140,7 @@ TEST(OpenAiResponse, ChatLogprobs) {
   EXPECT_EQ(json::serialize(first.at("bytes")), "[226]");
   EXPECT_EQ(first.at("logprob").to_number<double>(), -2);
   ASSERT_EQ(first.at("top_logprobs").as_array().size(), 2u);
-  EXPECT_EQ(first.at("top_logprobs").at(1).at("token").as_string(), "<s>");
+  EXPECT_EQ(first.at("top_logprobs").at(1).at("token").as_string(), "");
   EXPECT_TRUE(first.at("top_logprobs").at(1).at("bytes").is_null());
   EXPECT_EQ(json::serialize(value.at("content").at(1).at("top_logprobs")), "[]");
   EXPECT_TRUE(builder.empty());

@@ -81,7 +81,7 @@ void try_field(const NumericField& field,
   }
   std::vector<std::string> bad = {"9223372036854775808", "1e400", "\"x\"", "[]", "{}", "true",
                                   "-9223372036854775809"};
-  if (field.integer) bad.insert(bad.end(), {"1.5", "1e0"});
+  if (field.integer) bad.insert(bad.end(), {"1.5", "1e-1"});
   bad.insert(bad.end(), field.beyond.begin(), field.beyond.end());
   for (const std::string& value : bad) {
     const Outcome outcome = parse_with(key + value);
@@ -89,6 +89,9 @@ void try_field(const NumericField& field,
     EXPECT_EQ(outcome.status, 400) << key << value;
     EXPECT_EQ(outcome.param, field.name) << key << value << " " << outcome.message;
     EXPECT_NE(outcome.message.find(field.name), std::string::npos) << outcome.message;
+  }
+  for (const std::string& value : {std::string("9223372036854775808"), std::string("1e400")}) {
+    EXPECT_EQ(parse_with(key + value).message.find("integer"), std::string::npos) << key << value;
   }
 }
 
@@ -99,6 +102,173 @@ TEST(Parameters, NumericFieldsAtTheirBounds) {
   }
   for (const NumericField& field : kCompletionFields) try_field(field, complete_with);
   for (const NumericField& field : kChatFields) try_field(field, chat_with);
+}
+
+// A number without a fraction is an integer, however it is spelled.
+TEST(Parameters, IntegersHaveManySpellings) {
+  for (const char* members : {R"("max_tokens":2.0)", R"("max_tokens":2e0)", R"("max_tokens":0.2E1)",
+                              R"("max_tokens":20e-1)"}) {
+    GenerationRequest request;
+    const auto error =
+        parse_completion_request(std::string(R"({"prompt":[1.0,2e1],)") + members + "}",
+                                 test_chat_model().served, {}, &request);
+    ASSERT_FALSE(error) << members << " " << error->message;
+    EXPECT_EQ(request.parameters.generate.max_tokens, 2) << members;
+    EXPECT_EQ(request.token_prompts, (std::vector<std::vector<int32_t>>{{1, 20}}));
+  }
+  EXPECT_TRUE(complete_with(R"("stop_token_ids":[1.0,2e1],"seed":-0.0,"n":1E0)").accepted);
+}
+
+struct Quote {
+  const char* members;
+  const char* message;
+};
+
+// An error about a value quotes it, and its place in a list or map.
+TEST(Parameters, ErrorsQuoteTheValueAndItsPlace) {
+  const Quote kQuotes[] = {
+      {R"("max_tokens":-1)", "max_tokens must be between 0 and 16777216, not -1"},
+      {R"("max_tokens":1.5)", "max_tokens must be an integer, not 1.5"},
+      {R"("max_tokens":"7")", "max_tokens must be an integer, not \"7\""},
+      {R"("max_tokens":18446744073709551616)",
+       "max_tokens must be between 0 and 16777216, not 18446744073709551616"},
+      {R"("temperature":3)", "temperature must be at least 0 and at most 2, not 3"},
+      {R"("top_p":0)", "top_p must be above 0 and at most 1, not 0"},
+      {R"("temperature":[])", "temperature must be a number, not []"},
+      {R"("stream":1)", "stream must be true or false, not 1"},
+      {R"("user":{"a":1})", "user must be a string, not {\"a\":1}"},
+      {R"("logit_bias":{"7":1,"abc":1})", "logit_bias has the key \"abc\", which is no token id"},
+      {R"("logit_bias":{"4097":1})",
+       "logit_bias[\"4097\"]: the key must be a token id from 0 to 4095"},
+      {R"("logit_bias":{"7":101})",
+       "logit_bias[\"7\"] must be at least -100 and at most 100, not 101"},
+      {R"("logit_bias":{"7":null})", "logit_bias[\"7\"] must be a number, not null"},
+      {R"("stop":["a",3])", "stop[1] must be a string, not 3"},
+      {R"("stop":["a",""])", "stop[1] must not be empty"},
+      {R"("stop_token_ids":[1,"x"])", "stop_token_ids[1] must be a token id, not \"x\""},
+      {R"("stop_token_ids":[1,5000])",
+       "stop_token_ids[1] must be a token id from 0 to 4095, not 5000"},
+      {R"("metadata":{"a":"b","c":1})", "metadata[\"c\"] must be a string, not 1"},
+      {R"("guided_choice":["a",1])", "guided_choice[1] must be a string, not 1"},
+      {R"("guided_choice":["a",""])", "guided_choice[1] must not be empty"},
+      {R"("structured_outputs":{"choice":["a",1]})",
+       "structured_outputs.choice[1] must be a string, not 1"},
+      {R"("truncation_side":"top")", "truncation_side must be left or right, not \"top\""},
+      {R"("use_beam_search":true)",
+       "use_beam_search is not supported: only false or null is accepted, not true"},
+  };
+  for (const Quote& row : kQuotes) {
+    EXPECT_EQ(complete_with(row.members).message, row.message);
+    EXPECT_EQ(chat_with(row.members).message, row.message);
+  }
+  const auto prompt_error = [](const std::string& prompt) {
+    GenerationRequest request;
+    const auto error = parse_completion_request("{\"prompt\":" + prompt + "}",
+                                                test_chat_model().served, {}, &request);
+    return error ? error->message : "accepted";
+  };
+  EXPECT_EQ(prompt_error("[1,5000]"), "prompt[1] is 5000: token ids are from 0 to 4095");
+  EXPECT_EQ(prompt_error("[[1],[2,5000]]"), "prompt[1][1] is 5000: token ids are from 0 to 4095");
+  EXPECT_EQ(prompt_error("[[1],[2,-1]]"), "prompt[1][1] is -1, which is no token id");
+  EXPECT_EQ(prompt_error("[1,1e400]").find("prompt[1] is "), 0u) << prompt_error("[1,1e400]");
+  EXPECT_EQ(prompt_error("[1,1.5]").find("prompt[1] is 1.5: "), 0u) << prompt_error("[1,1.5]");
+  EXPECT_EQ(prompt_error("[\"a\",{}]").find("prompt[1] is an object: "), 0u);
+}
+
+// A value that asks for nothing is accepted, whoever knows the parameter.
+TEST(Parameters, NullsAndOthersDefaultsChangeNothing) {
+  const char* const kEverywhere[] = {
+      R"("nonsense":null)",
+      R"("":null)",
+      R"("use_beam_search":false)",
+      R"("length_penalty":1)",
+      R"("length_penalty":1.0)",
+      R"("bad_words":[])",
+      R"("spaces_between_special_tokens":true)",
+      R"("truncate_prompt_tokens":-1)",
+      R"("allowed_token_ids":null)",
+      R"("vllm_xargs":{})",
+      R"("request_id":"a")",
+      R"("rid":["a","b"])",
+      R"("no_stop_trim":false)",
+      R"("stop_regex":null)",
+      R"("return_hidden_states":false)",
+      R"("session_params":null)",
+      R"("top_k":-1)",
+      R"("skip_special_tokens":true)",
+      R"("prompt_cache_key":"k")",
+      R"("model":"default")",
+      R"("prompt_cache_retention":"24h")",
+      R"("safety_identifier":"u")",
+      R"("store":false)",
+      R"("prompt_cache_options":{"mode":"x"})",
+      R"("service_tier":"auto")",
+      R"("service_tier":"default")",
+      R"("guided_decoding_backend":"xgrammar")",
+      R"("stream":true,"stream_options":{"include_obfuscation":false,"other":null})",
+      R"("response_format":{"type":"text","json_schema":null,"other":null})",
+      R"("structured_outputs":{"regex":"a","json":null,"disable_any_whitespace":false,"x":null})"};
+  for (const char* members : kEverywhere) {
+    EXPECT_TRUE(complete_with(members).accepted) << complete_with(members).message;
+    EXPECT_TRUE(chat_with(members).accepted) << chat_with(members).message;
+  }
+  for (const char* members :
+       {R"("echo":false)", R"("add_special_tokens":false)", R"("separate_reasoning":true)",
+        R"("include_reasoning":true)", R"("stream_reasoning":true)", R"("verbosity":"medium")",
+        R"("documents":[])", R"("parallel_tool_calls":true)", R"("mm_processor_kwargs":null)"}) {
+    EXPECT_TRUE(chat_with(members).accepted) << chat_with(members).message;
+  }
+  for (const char* members : {R"("add_special_tokens":true)", R"("best_of":1)"}) {
+    EXPECT_TRUE(complete_with(members).accepted) << complete_with(members).message;
+  }
+  for (const char* members :
+       {R"("nonsense":false)", R"("nonsense":{})", R"("nonsense":[])", R"("nonsense":"")",
+        R"("length_penalty":1.1)", R"("bad_words":["a"])", R"("vllm_xargs":{"a":1})"}) {
+    EXPECT_FALSE(complete_with(members).accepted) << members;
+    EXPECT_FALSE(chat_with(members).accepted) << members;
+  }
+}
+
+TEST(Parameters, FormsHaveOtherNames) {
+  using Kind = StructuredOutput::Kind;
+  struct Row {
+    const char* members;
+    Kind kind;
+    const char* param;
+  };
+  const Row kRows[] = {
+      {R"("guided_json":{"type":"object"})", Kind::kJsonSchema, "guided_json"},
+      {R"("guided_json":"{\"type\":\"object\"}")", Kind::kJsonSchema, "guided_json"},
+      {R"("json_schema":"{\"type\":\"object\"}")", Kind::kJsonSchema, "json_schema"},
+      {R"("guided_regex":"a+")", Kind::kRegex, "guided_regex"},
+      {R"("regex":"a+")", Kind::kRegex, "regex"},
+      {R"("guided_choice":["a","b"])", Kind::kChoice, "guided_choice"},
+      {R"("guided_grammar":"root ::= \"a\"")", Kind::kGrammar, "guided_grammar"},
+      {R"("ebnf":"root ::= \"a\"")", Kind::kGrammar, "ebnf"},
+      {R"("structured_outputs":{"json":"{\"type\":\"object\"}"})", Kind::kJsonSchema,
+       "structured_outputs"},
+  };
+  for (const Row& row : kRows) {
+    GenerationRequest request;
+    const auto error = parse_completion_request("{\"prompt\":[1]," + std::string(row.members) + "}",
+                                                test_chat_model().served, {}, &request);
+    ASSERT_FALSE(error) << row.members << " " << error->message;
+    ASSERT_TRUE(request.parameters.structured) << row.members;
+    EXPECT_EQ(request.parameters.structured->kind, row.kind) << row.members;
+    EXPECT_EQ(request.parameters.structured->param, row.param);
+    if (row.kind == Kind::kJsonSchema) {
+      EXPECT_TRUE(request.parameters.structured->schema.is_object()) << row.members;
+    }
+  }
+  for (const auto& [members, param] : std::vector<std::pair<std::string, std::string>>{
+           {R"("regex":"a","ebnf":"b")", "ebnf"},
+           {R"("regex":"a","structured_outputs":{"regex":"a"})", "regex"},
+           {R"("regex":"a","response_format":{"type":"json_object"})", "regex"},
+           {R"("guided_json":"{")", "guided_json"},
+           {R"("guided_json":"\"x\"")", "guided_json"},
+           {R"("guided_regex":3)", "guided_regex"}}) {
+    EXPECT_EQ(complete_with(members).param, param) << complete_with(members).message;
+  }
 }
 
 TEST(Parameters, BooleansTakeNothingElse) {
@@ -140,14 +310,14 @@ TEST(Parameters, ACacheSaltHasALength) {
 
 TEST(Parameters, WhatIsNotServedIsRefusedByName) {
   for (const char* members : {R"("best_of":2)", R"("best_of":0)", R"("best_of":"1")",
-                              R"("suffix":"x")", R"("prompt_logprobs":1)"}) {
+                              R"("suffix":"x")", R"("prompt_logprobs":1,"stream":true)"}) {
     const Outcome outcome = complete_with(members);
     EXPECT_FALSE(outcome.accepted) << members;
     EXPECT_NE(std::string(members).find("\"" + outcome.param + "\""), std::string::npos);
   }
   const char* const kChat[] = {R"("tool_choice":"auto")",
                                R"("tool_choice":{"type":"function","function":{"name":"f"}})",
-                               R"("parallel_tool_calls":true)",
+                               R"("parallel_tool_calls":false)",
                                R"("functions":[])",
                                R"("function_call":"none")",
                                R"("modalities":["text","audio"])",

@@ -10,9 +10,7 @@ namespace deltaserve {
 struct TestServices {
   // `slots` sequences run at once, `max_queue` more may wait.
   explicit TestServices(int slots = 4, int max_queue = 8, KeyRing the_keys = KeyRing())
-      : runner(/*steps_ahead=*/0, 256, slots),
-        keys(std::move(the_keys)),
-        engine(&runner, &vocabulary(), [&] {
+      : runner(/*steps_ahead=*/0, 256, slots), engine(&runner, &vocabulary(), [&] {
           EngineOptions made = options();
           made.max_queued_requests = max_queue;
           return made;
@@ -23,7 +21,7 @@ struct TestServices {
     model.eos_token_ids = {kTestEos};
     ServiceOptions service_options;
     service_options.max_queue = max_queue;
-    services.emplace(service_options, &model, &engine, &metrics, &log, &keys);
+    services.emplace(service_options, &model, &engine, &metrics, &log, std::move(the_keys));
   }
   ~TestServices() {
     runner.release();
@@ -31,7 +29,6 @@ struct TestServices {
   }
 
   FakeRunner runner;
-  KeyRing keys;
   ServedModel model;
   Metrics metrics;
   Logger log{LogFormat::kText, LogLevel::kError, STDERR_FILENO};

@@ -1,4 +1,4 @@
-#include "server/http/byte_stream.h"
+#include "server/net/byte_stream.h"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -7,9 +7,6 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <optional>
-#include <string>
-
-#include "models/base/text.h"
 
 namespace deltaserve {
 
@@ -22,35 +19,7 @@ namespace {
 
 constexpr size_t kDrainBytes = 16 * 1024;
 
-// HTTP/1.1, whatever else the client offers.
-int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
-                    unsigned int in_size, void*) {
-  static constexpr unsigned char kOurs[] = "\x08http/1.1";
-  unsigned char* chosen = nullptr;
-  const int found = SSL_select_next_proto(&chosen, size, kOurs, sizeof kOurs - 1, in, in_size);
-  *out = chosen;
-  return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
-}
-
 }  // namespace
-
-absl::StatusOr<TlsContext> load_tls(const std::string& certificate_path,
-                                    const std::string& key_path) {
-  auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
-  boost::system::error_code ec;
-  context->set_options(ssl::context::default_workarounds | ssl::context::no_sslv2 |
-                           ssl::context::no_sslv3 | ssl::context::no_tlsv1 |
-                           ssl::context::no_tlsv1_1 | ssl::context::no_compression,
-                       ec);
-  // A client must not make the server compute key after key on one connection.
-  SSL_CTX_set_options(context->native_handle(), SSL_OP_NO_RENEGOTIATION);
-  SSL_CTX_set_alpn_select_cb(context->native_handle(), choose_protocol, nullptr);
-  if (!ec) context->use_certificate_chain_file(certificate_path, ec);
-  if (ec) return invalid_argument("--tls-cert ", certificate_path, ": ", ec.message());
-  context->use_private_key_file(key_path, ssl::context::pem, ec);
-  if (ec) return invalid_argument("--tls-key ", key_path, ": ", ec.message());
-  return context;
-}
 
 struct ByteStream::Impl : std::enable_shared_from_this<Impl> {
   Impl(tcp::socket s, const TlsContext& context)

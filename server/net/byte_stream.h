@@ -10,23 +10,12 @@
 #include <cstddef>
 #include <memory>
 
-#include "absl/status/statusor.h"
-
-namespace boost::asio::ssl {
-class context;
-}
+#include "server/net/tls.h"
 
 namespace deltaserve {
 
 // Errors are returned, not thrown.
 inline constexpr auto kAsTuple = boost::asio::as_tuple(boost::asio::use_awaitable);
-
-using TlsContext = std::shared_ptr<boost::asio::ssl::context>;
-
-// TLS 1.2 and 1.3 with a certificate chain and its key, both PEM files. INVALID_ARGUMENT names the
-// file that cannot be used.
-absl::StatusOr<TlsContext> load_tls(const std::string& certificate_path,
-                                    const std::string& key_path);
 
 // Thread safety: call everything on the socket's executor, a strand. One read and one write may be
 // under way at a time; both may be cancelled.

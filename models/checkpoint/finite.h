@@ -1,0 +1,18 @@
+// Finds numbers that no weight may be.
+#pragma once
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "models/checkpoint/safetensors.h"
+
+namespace deltaserve {
+
+// Returns the index of the first element that is infinite or not a number.
+std::optional<int64_t> first_not_finite(const Tensor& tensor);
+
+// INVALID_ARGUMENT names the first tensor with such an element, which one it is, and its value.
+// Reads all weights.
+absl::Status check_finite(const Checkpoint& checkpoint);
+
+}  // namespace deltaserve

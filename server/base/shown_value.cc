@@ -1,0 +1,50 @@
+#include "server/base/shown_value.h"
+
+#include <boost/json/serializer.hpp>
+#include <charconv>
+#include <sstream>
+
+#include "server/base/json_text.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr size_t kShownBytes = 64;
+
+}  // namespace
+
+std::string shown(double number) {
+  char digits[40];
+  return {digits, std::to_chars(digits, digits + sizeof digits, number).ptr};
+}
+
+std::string shown(const absl::int128& number) {
+  // Readers give larger numbers these values.
+  if (number == absl::Int128Max()) return "a number above 1e38";
+  if (number == absl::Int128Min()) return "a number below -1e38";
+  std::ostringstream out;
+  out << number;
+  return out.str();
+}
+
+std::string shown(std::string_view text) {
+  std::string out;
+  append_json_string(&out, text.substr(0, kShownBytes));
+  return text.size() > kShownBytes ? out + "..." : out;
+}
+
+std::string shown(const boost::json::value& value) {
+  if (value.is_double()) return shown(value.get_double());
+  if (value.is_string()) {
+    return shown(std::string_view(value.get_string().data(), value.get_string().size()));
+  }
+  // Only the beginning of a large value is written.
+  boost::json::serializer serializer;
+  serializer.reset(&value);
+  char buffer[kShownBytes];
+  const boost::json::string_view text = serializer.read(buffer, sizeof buffer);
+  const std::string out(text.data(), text.size());
+  return serializer.done() ? out : out + "...";
+}
+
+}  // namespace deltaserve

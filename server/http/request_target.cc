@@ -1,0 +1,42 @@
+#include "server/http/request_target.h"
+
+#include <boost/beast/core/string.hpp>
+#include <charconv>
+
+namespace deltaserve {
+namespace {
+
+// Removes the scheme and the host of the absolute form.
+std::string_view without_authority(std::string_view target) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!boost::beast::iequals(target.substr(0, scheme.size()), scheme)) continue;
+    const size_t end = target.find_first_of("/?", scheme.size());
+    return end == std::string_view::npos ? std::string_view() : target.substr(end);
+  }
+  return target;
+}
+
+}  // namespace
+
+std::string path_of_target(std::string_view target) {
+  const std::string_view rest = without_authority(target);
+  const std::string_view path = rest.substr(0, rest.find('?'));
+  if (path.empty()) return "/";
+  std::string out;
+  for (size_t i = 0; i < path.size(); ++i) {
+    if (path[i] != '%') {
+      out.push_back(path[i]);
+      continue;
+    }
+    const std::string_view digits = path.substr(i + 1, 2);
+    unsigned value = 0;
+    const auto [last, ec] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+    if (ec != std::errc() || last != digits.data() + 2) return std::string(path);
+    out.push_back(static_cast<char>(value));
+    i += 2;
+  }
+  return out;
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,235 @@
+#include "server/openai/request_schemas.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <string_view>
+#include <utility>
+
+#include "server/openai/chat_api.h"
+#include "server/openai/json_parameters.h"
+#include "server/service/ranges.h"
+
+namespace deltaserve {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kMessages = R"({"type": "array", "minItems": 1, "items": {
+  "type": "object", "required": ["role"], "properties": {
+    "role": {"type": "string", "minLength": 1},
+    "content": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {
+      "type": "object", "required": ["type", "text"], "properties": {
+        "type": {"const": "text"}, "text": {"type": "string"},
+        "cache_control": {"$ref": "#/components/schemas/CacheControl"}}}}]},
+    "name": {"type": ["string", "null"]},
+    "tool_call_id": {"type": ["string", "null"]},
+    "tool_calls": {"type": ["array", "null"], "items": {"type": "object"}},
+    "reasoning_content": {"type": ["string", "null"]},
+    "cache_control": {"$ref": "#/components/schemas/CacheControl"}}}})";
+
+constexpr std::string_view kResponseFormat = R"({"type": ["object", "null"],
+  "required": ["type"], "properties": {
+    "type": {"enum": ["text", "json_object", "json_schema"]},
+    "json_schema": {"type": ["object", "null"], "required": ["schema"], "properties": {
+      "name": {"type": ["string", "null"]}, "description": true, "schema": true,
+      "strict": {"type": ["boolean", "null"]}}}}})";
+
+constexpr std::string_view kForms = R"({"type": ["object", "null"], "properties": {
+    "json": true, "regex": {"type": ["string", "null"]}, "grammar": {"type": ["string", "null"]},
+    "choice": {"type": ["array", "null"], "minItems": 1,
+      "items": {"type": "string", "minLength": 1}},
+    "json_object": {"enum": [true, null]}}})";
+
+// Makes schemas of the values that parameters take. Each of them may be null.
+class Schemas {
+ public:
+  Schemas(const ServedModel& model, const ServerLimits& limits) : model_(model), limits_(limits) {}
+
+  json::object of(std::string_view name, const std::optional<Integer>&) const {
+    json::object schema = nullable("integer");
+    const std::optional<IntegerRange> range = integer_range(name, model_, limits_);
+    if (range) {
+      schema["minimum"] = range->low;
+      schema["maximum"] = range->high;
+    }
+    return schema;
+  }
+
+  json::object of(std::string_view name, const std::optional<double>&) const {
+    json::object schema = nullable("number");
+    const std::optional<RealRange> range = real_range(name);
+    if (range) {
+      schema[range->low_is_outside ? "exclusiveMinimum" : "minimum"] = range->low;
+      schema["maximum"] = range->high;
+    }
+    return schema;
+  }
+
+  json::object of(std::string_view, const std::optional<bool>&) const {
+    return nullable("boolean");
+  }
+
+  json::object of(std::string_view name, const std::optional<std::string>&) const {
+    json::object schema = nullable("string");
+    if (name == "truncation_side") schema = {{"enum", json::array{"left", "right", nullptr}}};
+    if (name == "cache_salt") schema["minLength"] = 1;
+    return schema;
+  }
+
+  json::object of(std::string_view, const std::optional<std::vector<std::string>>&) const {
+    const json::object text = {{"type", "string"}, {"minLength", 1}};
+    json::object list = nullable("array");
+    list["items"] = text;
+    list["maxItems"] = limits_.stop_strings;
+    return {{"anyOf", json::array{text, list}}};
+  }
+
+  json::object of(std::string_view, const std::optional<std::vector<Integer>>&) const {
+    json::object schema = nullable("array");
+    schema["items"] = token_id();
+    schema["maxItems"] = limits_.stop_token_ids;
+    return schema;
+  }
+
+  json::object of(std::string_view, const std::optional<LogitBias>&) const {
+    json::object schema = nullable("object");
+    schema["propertyNames"] = {{"pattern", "^[0-9]+$"}};
+    schema["additionalProperties"] = {{"type", "number"}, {"minimum", -100}, {"maximum", 100}};
+    schema["maxProperties"] = limits_.logit_bias_entries;
+    return schema;
+  }
+
+  json::object of(std::string_view, const std::optional<StreamOptions>&) const {
+    json::object members;
+    for (const char* name : {"include_usage", "continuous_usage_stats", "include_obfuscation"}) {
+      members[name] = nullable("boolean");
+    }
+    json::object schema = nullable("object");
+    schema["properties"] = std::move(members);
+    return schema;
+  }
+
+  json::object of(std::string_view, const std::optional<Metadata>&) const {
+    json::object schema = nullable("object");
+    schema["additionalProperties"] = {{"type", "string"}};
+    schema["maxProperties"] = limits_.metadata_pairs;
+    return schema;
+  }
+
+  json::object of(std::string_view, const std::optional<ResponseFormat>&) const {
+    return json::parse(kResponseFormat).get_object();
+  }
+
+  json::object of(std::string_view, const std::optional<StructuredForms>&) const {
+    return json::parse(kForms).get_object();
+  }
+
+  static json::object nullable(std::string_view type) {
+    return {{"type", json::array{type, "null"}}};
+  }
+
+  json::object token_id() const {
+    return {{"type", "integer"}, {"minimum", 0}, {"maximum", model_.vocab_size - 1}};
+  }
+
+  // Returns the schema of a prompt: a text, token ids, or a list of either.
+  json::object prompt() const {
+    const json::object text = {{"type", "string"}};
+    const json::object ids = {{"type", "array"}, {"minItems", 1}, {"items", token_id()}};
+    const auto list_of = [&](const json::object& items) {
+      return json::object{
+          {"type", "array"}, {"minItems", 1}, {"maxItems", limits_.prompts}, {"items", items}};
+    };
+    return {{"anyOf", json::array{text, list_of(text), ids, list_of(ids)}}};
+  }
+
+ private:
+  const ServedModel& model_;
+  const ServerLimits& limits_;
+};
+
+// A member that is not described may only be null.
+json::object object_of(json::object properties, json::array required) {
+  return {{"type", "object"},
+          {"required", std::move(required)},
+          {"properties", std::move(properties)},
+          {"additionalProperties", {{"type", "null"}}}};
+}
+
+// Adds the parameters that only some values of are taken.
+void add_unserved(Interface interface, json::object* properties) {
+  for (const UnservedParameter& one : unserved_parameters(interface)) {
+    if (one.neutral == kAnyValue) {
+      (*properties)[one.name] = json::object{};
+      continue;
+    }
+    json::array values = json::parse(one.neutral).get_array();
+    values.emplace_back(nullptr);
+    (*properties)[one.name] = {{"enum", std::move(values)}};
+  }
+}
+
+void add_chat(json::object* properties) {
+  for (const ParameterRule& rule : chat_prompt_rules()) {
+    const bool is_flag =
+        rule.name == "add_generation_prompt" || rule.name == "continue_final_message";
+    json::object schema = Schemas::nullable("boolean");
+    if (rule.name == "messages") schema = json::parse(kMessages).get_object();
+    if (rule.name == "tools") schema = Schemas::nullable("array");
+    if (rule.name == "tools") schema["items"] = {{"type", "object"}};
+    if (rule.name == "chat_template_kwargs") schema = Schemas::nullable("object");
+    if (rule.name == "chat_template") schema = Schemas::nullable("string");
+    if (rule.name != "messages" && !is_flag && schema == Schemas::nullable("boolean")) schema = {};
+    (*properties)[rule.name] = std::move(schema);
+  }
+}
+
+}  // namespace
+
+json::object generation_schema(Interface interface, const ServedModel& model,
+                               const ServerLimits& limits) {
+  const Schemas schemas(model, limits);
+  json::object properties;
+  const bool chat = interface == Interface::kChat;
+  if (chat) {
+    add_chat(&properties);
+  } else {
+    properties["prompt"] = schemas.prompt();
+  }
+  const Parameters parameters;
+  for_each_parameter(parameters, [&](const ParameterNames& names, const auto& member) {
+    const std::string_view name = names.of(interface);
+    if (!name.empty()) properties[name] = schemas.of(name, member);
+  });
+  for (const std::string_view name : form_names()) properties[name] = json::object{};
+  add_unserved(interface, &properties);
+  return object_of(std::move(properties), {chat ? "messages" : "prompt"});
+}
+
+json::object tokenize_schema(const ServedModel&, const ServerLimits&) {
+  json::object properties;
+  add_chat(&properties);
+  properties["model"] = Schemas::nullable("string");
+  properties["prompt"] = Schemas::nullable("string");
+  properties["add_special_tokens"] = Schemas::nullable("boolean");
+  properties["return_token_strs"] = Schemas::nullable("boolean");
+  json::object schema = object_of(std::move(properties), {});
+  schema["oneOf"] =
+      json::array{{{"required", json::array{"prompt"}}}, {{"required", json::array{"messages"}}}};
+  return schema;
+}
+
+json::object detokenize_schema(const ServedModel& model, const ServerLimits& limits) {
+  const Schemas schemas(model, limits);
+  json::object properties;
+  properties["model"] = Schemas::nullable("string");
+  properties["tokens"] = {{"type", "array"}, {"items", schemas.token_id()}};
+  properties["skip_special_tokens"] = Schemas::nullable("boolean");
+  return object_of(std::move(properties), {"tokens"});
+}
+
+json::object empty_schema(const ServedModel&, const ServerLimits&) {
+  return object_of({}, {});
+}
+
+}  // namespace deltaserve

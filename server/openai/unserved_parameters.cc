@@ -1,0 +1,116 @@
+#include "server/openai/unserved_parameters.h"
+
+#include <vector>
+
+namespace deltaserve {
+namespace {
+
+constexpr ParameterSize kNested = ParameterSize::kNested;
+
+constexpr UnservedParameter kEverywhere[] = {
+    // OpenAI's. Nothing needs to be done for the first four.
+    {"prompt_cache_key", kAnyValue},
+    {"prompt_cache_retention", kAnyValue},
+    {"prompt_cache_options", kAnyValue},
+    {"safety_identifier", kAnyValue},
+    {"service_tier", R"(["auto","default"])"},
+    {"store", "[false]"},
+    // vLLM's. A request may bring an id, and name the library that would compile its grammar.
+    {"request_id", kAnyValue},
+    {"session_id", kAnyValue},
+    {"guided_decoding_backend", kAnyValue},
+    {"spaces_between_special_tokens", "[true,false]"},
+    {"allowed_token_ids"},
+    {"bad_words", "[[]]"},
+    {"ec_transfer_params", "[]", kNested},
+    {"guided_whitespace_pattern"},
+    {"kv_transfer_params", "[]", kNested},
+    {"length_penalty", "[1]"},
+    {"logits_processors", "[[]]", kNested},
+    {"logprob_token_ids"},
+    {"repetition_detection"},
+    {"return_mm_kwargs", "[true]"},
+    {"return_token_offsets", "[false]"},
+    {"routed_experts_prompt_start", "[0]"},
+    {"stream_interval", "[1]"},
+    {"structural_tag"},
+    {"thinking_token_budget", "[-1]"},
+    {"use_beam_search", "[false]"},
+    {"vllm_xargs", "[{}]", kNested},
+    {"watermarking", "[false]"},
+    // SGLang's.
+    {"rid", kAnyValue},
+    {"bootstrap_host"},
+    {"bootstrap_port"},
+    {"bootstrap_room"},
+    {"custom_labels", "[{}]"},
+    {"custom_logit_processor"},
+    {"custom_params", "[{}]", kNested},
+    {"data_parallel_rank"},
+    {"disagg_prefill_dp_rank"},
+    {"extra_key"},
+    {"images_config", "[]", kNested},
+    {"lora_path"},
+    {"ngram_corpus_id"},
+    {"return_cached_tokens_details", "[false]"},
+    {"return_hidden_states", "[false]"},
+    {"return_routed_experts", "[false]"},
+    {"routed_dp_rank"},
+    {"routed_experts_start_len", "[0]"},
+    {"session_params", "[]", kNested},
+    {"stop_regex", "[[]]"},
+};
+
+constexpr UnservedParameter kOfCompletions[] = {
+    {"best_of", "[1]"},
+    {"suffix"},
+    {"prompt_embeds"},
+};
+
+constexpr UnservedParameter kOfChats[] = {
+    // OpenAI's.
+    {"audio"},
+    {"function_call", "[]", kNested},
+    {"functions", "[]", kNested},
+    {"modalities", R"([["text"]])"},
+    {"parallel_tool_calls", "[true]"},
+    {"prediction", "[]", kNested},
+    {"reasoning_effort"},
+    {"tool_choice", R"(["none"])", kNested},  // answers are not parsed for calls
+    {"verbosity", R"(["medium"])"},
+    {"web_search_options"},
+    // vLLM's.
+    {"add_special_tokens", "[false]"},
+    {"documents", "[[]]", kNested},
+    {"echo", "[false]"},
+    {"include_reasoning", "[true]"},
+    {"media_io_kwargs", "[{}]"},
+    {"mm_processor_kwargs", "[{}]"},
+    {"return_prompt_text", "[false]"},
+    // SGLang's.
+    {"input_ids"},
+    {"max_dynamic_patch"},
+    {"min_dynamic_patch"},
+    {"return_meta_info", "[false]"},
+    {"return_prompt_token_ids", "[false]"},
+    {"separate_reasoning", "[true]"},
+    {"stream_reasoning", "[true]"},
+    {"task"},
+    {"use_audio_in_video", "[false]"},
+};
+
+std::vector<UnservedParameter> joined(std::span<const UnservedParameter> own) {
+  std::vector<UnservedParameter> all(std::begin(kEverywhere), std::end(kEverywhere));
+  all.insert(all.end(), own.begin(), own.end());
+  return all;
+}
+
+}  // namespace
+
+std::span<const UnservedParameter> unserved_parameters(Interface interface) {
+  static const std::vector<UnservedParameter> kCompletions = joined(kOfCompletions);
+  static const std::vector<UnservedParameter> kChats = joined(kOfChats);
+  return interface == Interface::kChat ? kChats : kCompletions;
+}
+
+}  // namespace deltaserve

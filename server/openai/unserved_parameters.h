@@ -1,0 +1,26 @@
+// The parameters of OpenAI, vLLM and SGLang that this server does not have. A client may send one
+// with a value that changes nothing, above all its default: many clients send every member that
+// they know.
+#pragma once
+#include <span>
+#include <string_view>
+
+#include "server/base/request_json.h"
+#include "server/service/parameters.h"
+
+namespace deltaserve {
+
+struct UnservedParameter {
+  std::string_view name;
+  // The values that change nothing, as a list in JSON, beside null. kAnyValue: whatever it is,
+  // nothing needs to be done.
+  std::string_view neutral = "[]";
+  ParameterSize size = ParameterSize::kSmall;
+};
+
+inline constexpr std::string_view kAnyValue = "any";
+
+// Returns those of a chat or of completions.
+std::span<const UnservedParameter> unserved_parameters(Interface interface);
+
+}  // namespace deltaserve

@@ -1,0 +1,117 @@
+"""GET /openapi.json is an OpenAPI document, and the server does what it says."""
+
+import json
+import random
+import re
+import tempfile
+
+import jsonschema
+import openapi_spec_validator
+
+import harness
+from harness import PROMPT, WithServer
+
+CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+
+# A request to each path that takes a body, and what else it may have.
+GOOD = {
+    "/v1/completions": {"prompt": PROMPT, "max_tokens": 2, "logprobs": 1, "return_token_ids": True,
+                        "prompt_logprobs": 1},
+    "/v1/chat/completions": {**CHAT, "logprobs": True, "return_token_ids": True,
+                             "prompt_logprobs": 1, "stop": None, "use_beam_search": False},
+    "/tokenize": {"prompt": PROMPT, "return_token_strs": True},
+    "/detokenize": {"tokens": [1, 690]},
+    "/cache/clear": {},
+}
+VALUES = (None, True, False, -1, 0, 1, 1.0, 2.5, 1e9, 10 ** 30, "", "a", [], [1], ["a"], [""], [None],
+          {}, {"a": 1}, {"1": 2}, {"type": "text"}, {"type": "x"}, {"include_usage": True})
+
+
+class OpenApi(WithServer):
+    OPTIONS = ("--max-sequences", "4", "--max-tokens-default", "8")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.document = cls.server.get("/openapi.json")[1]
+
+    def schema(self, schema):
+        return jsonschema.Draft202012Validator({**schema, "components": self.document["components"]})
+
+    def answer_schema(self, path, method, status):
+        content = self.document["paths"][path][method]["responses"][str(status)]["content"]
+        return self.schema(content["application/json"]["schema"])
+
+    def test_it_is_valid(self):
+        openapi_spec_validator.validate(self.document)
+        self.assertEqual(self.document["info"]["version"], self.server.get("/version")[1]["version"])
+
+    def test_the_methods_are_those_that_the_server_allows(self):
+        for path, item in self.document["paths"].items():
+            reply = self.server.raw(f"OPTIONS {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                                    .encode())
+            allowed = re.search(rb"\r\nAllow: ([^\r]*)\r\n", reply)[1].decode().lower().split(", ")
+            self.assertEqual(set(item) - {"parameters"}, set(allowed) - {"head", "options"}, path)
+
+    def test_answers_are_as_described(self):
+        for path, item in self.document["paths"].items():
+            if "get" not in item:
+                continue
+            status, body, headers = self.server.request(path.replace("{model}", self.server.model))
+            self.assertEqual(status, 200, path)
+            content = item["get"]["responses"]["200"]["content"]
+            kind, = content
+            self.assertEqual(headers.get_content_type(), kind)
+            if kind == "application/json":
+                self.answer_schema(path, "get", 200).validate(json.loads(body))
+        posts = {path for path, item in self.document["paths"].items() if "post" in item}
+        self.assertEqual(posts, set(GOOD))
+        for path, body in GOOD.items():
+            self.request_schema(path).validate(body)
+            status, reply, _ = self.server.request(path, body)
+            if status == 204:
+                self.assertIn("204", self.document["paths"][path]["post"]["responses"])
+                continue
+            self.assertEqual(status, 200, (path, reply))
+            self.answer_schema(path, "post", 200).validate(json.loads(reply))
+
+    def request_schema(self, path):
+        body = self.document["paths"][path]["post"]["requestBody"]
+        return self.schema(body["content"]["application/json"]["schema"])
+
+    def test_what_the_schema_refuses_is_refused(self):
+        """Each known member, and one that is not, with many values: the server takes no value that the
+        schema refuses, and answers nothing that is not described."""
+        generator = random.Random(5)
+        for path, good in GOOD.items():
+            schema = self.request_schema(path)
+            described = self.document["paths"][path]["post"]["responses"]
+            names = list(schema.schema.get("properties", {})) + ["nonsense"]
+            for name in names:
+                for value in generator.sample(VALUES, 5):
+                    body = {**good, name: value}
+                    status, reply, _ = self.server.request(path, body)
+                    self.assertIn(str(status), described, (path, body, reply))
+                    self.assertLess(status, 500, (path, body, reply))
+                    if not schema.is_valid(body):
+                        self.assertEqual(status, 400, (path, name, value, reply))
+                        self.answer_schema(path, "post", status).validate(json.loads(reply))
+
+    def test_a_key_is_described(self):
+        with harness.Server("--api-key-file", self.key_file(), key="alpha-key") as server:
+            document = json.loads(server.request("/openapi.json")[1])
+            openapi_spec_validator.validate(document)
+            self.assertEqual(document["security"], [{"key": []}])
+            self.assertEqual(document["paths"]["/health"]["get"]["security"], [])
+            self.assertIn("401", document["paths"]["/v1/models"]["get"]["responses"])
+
+    def key_file(self):
+        file = tempfile.NamedTemporaryFile("w", suffix=".txt")
+        self.addCleanup(file.close)
+        file.write("alpha-key\n")
+        file.flush()
+        return file.name
+
+
+if __name__ == "__main__":
+    harness.main()
