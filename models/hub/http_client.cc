@@ -109,8 +109,10 @@ std::string HttpAnswer::header(const std::string& name) const {
   return entry == headers.end() ? "" : entry->second;
 }
 
-HttpClient::HttpClient(const std::string& endpoint, std::string token)
-    : origin_(origin_of(endpoint)), token_(std::move(token)) {
+HttpClient::HttpClient(const HubSettings& settings)
+    : origin_(origin_of(settings.endpoint)),
+      token_(settings.token),
+      certificates_(settings.certificates) {
   static const CURLcode initialized = curl_global_init(CURL_GLOBAL_DEFAULT);
   curl_ = initialized == CURLE_OK ? curl_easy_init() : nullptr;
 }
@@ -173,6 +175,7 @@ absl::StatusOr<HttpAnswer> HttpClient::get_once(const HttpRequest& request,
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "deltaserve");
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  if (!certificates_.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, certificates_.c_str());
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
   curl_easy_setopt(curl, CURLOPT_NOBODY, request.only_head ? 1L : 0L);
@@ -189,8 +192,12 @@ absl::StatusOr<HttpAnswer> HttpClient::get_once(const HttpRequest& request,
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
   if (!transfer.status.ok()) return transfer.status;
   if (code != CURLE_OK) {
-    return absl::UnavailableError(
-        str_cat(shown(url), ": ", message[0] != '\0' ? message : curl_easy_strerror(code)));
+    const std::string sentence =
+        str_cat(shown(url), ": ", message[0] != '\0' ? message : curl_easy_strerror(code));
+    const bool is_of_certificates =
+        code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
+    return is_of_certificates ? absl::FailedPreconditionError(sentence)
+                              : absl::UnavailableError(sentence);
   }
   long status = 0;
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);

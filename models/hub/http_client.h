@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "models/hub/hub_settings.h"
 
 namespace deltaserve {
 
@@ -33,15 +34,16 @@ struct HttpRequest {
 // Thread safety: one thread at a time.
 class HttpClient {
  public:
-  // The token goes to the host and port of `endpoint` only, over the same scheme. Where the
+  // The token goes to the host and port of the endpoint only, over the same scheme. Where the
   // endpoint is https, no request leaves it for http.
-  HttpClient(const std::string& endpoint, std::string token);
+  explicit HttpClient(const HubSettings& settings);
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
   // Returns the answer behind redirects, whatever its status. UNAVAILABLE: the connection failed
-  // or stalled, and trying again may help. INVALID_ARGUMENT: the answer breaks a limit.
+  // or stalled, and trying again may help. FAILED_PRECONDITION: the certificate is not trusted.
+  // INVALID_ARGUMENT: the answer breaks a limit.
   absl::StatusOr<HttpAnswer> get(const HttpRequest& request);
 
   // Returns a segment of a path percent-encoded.
@@ -54,8 +56,9 @@ class HttpClient {
   absl::StatusOr<HttpAnswer> get_once(const HttpRequest& request, const std::string& url);
 
   void* curl_;  // a CURL, whose connections are used again
-  std::string origin_;
-  std::string token_;
+  const std::string origin_;
+  const std::string token_;
+  const std::string certificates_;
 };
 
 }  // namespace deltaserve

@@ -45,7 +45,7 @@ class Pull {
         settings_(settings),
         progress_(progress),
         cache_(settings.cache, model.name),
-        client_(settings.endpoint, settings.token) {}
+        client_(settings) {}
 
   absl::StatusOr<std::string> run(const CheckModel& check) {
     absl::StatusOr<HubListing> listing = list_hub_files(&client_, settings_, model_);

@@ -147,6 +147,9 @@ absl::StatusOr<HubSettings> read_hub_settings(const Variable& variable) {
   absl::StatusOr<std::string> token = read_token(variable, home, hub);
   if (!token.ok()) return token.status();
   settings.token = *std::move(token);
+  for (const char* name : {"CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}) {
+    if (settings.certificates.empty()) settings.certificates = value_of(variable, name);
+  }
   return settings;
 }
 

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import re
+import ssl
 import threading
 import urllib.parse
 
@@ -150,10 +151,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Listener(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, hub, name):
+    def __init__(self, hub, name, certificate=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.hub, self.name = hub, name
-        self.url = "http://127.0.0.1:%d" % self.server_address[1]
+        self.url = "%s://127.0.0.1:%d" % ("https" if certificate else "http", self.server_address[1])
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, *_):
@@ -161,14 +166,16 @@ class Listener(http.server.ThreadingHTTPServer):
 
 
 class HubStandIn:
-    """The Hub, and beside it the server that keeps large files, to which it redirects. A context manager."""
+    """The Hub, and beside it the server that keeps large files, to which it redirects. A context manager.
 
-    def __init__(self, **models):
+    `certificate` is a file with a certificate and its key, with which the Hub speaks HTTPS."""
+
+    def __init__(self, certificate=None, **models):
         self.models = {name.replace("__", "/"): model for name, model in models.items()}
         self.faults = []  # (an expression for the path, a function that answers), the first that matches
         self.log = []
         self.cdn_files = {}
-        self.hub, self.cdn = Listener(self, "hub"), Listener(self, "cdn")
+        self.hub, self.cdn = Listener(self, "hub", certificate), Listener(self, "cdn")
         self.url = self.hub.url
 
     def __enter__(self):

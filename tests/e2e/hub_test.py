@@ -47,7 +47,8 @@ class Hub(unittest.TestCase):
     # -- what the tests do
 
     def environment(self, **variables):
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        others = ("HF_", "HUGGING", "CURL_CA", "SSL_CERT", "REQUESTS_CA")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         return {**kept, "HF_HOME": self.home, "HF_ENDPOINT": self.hub.url, **variables}
 
     def run_binary(self, *arguments, cwd=None, **variables):
@@ -342,6 +343,22 @@ class Hub(unittest.TestCase):
         for address in ("file:///etc/passwd", "ftp://127.0.0.1/x", ""):
             self.hub.fault("/cdn/", lambda handler: handler.send(302, b"", {"Location": address}), times=1)
             self.refused("redirects to")
+
+    def test_https(self):
+        pem = os.path.join(self.home, "hub.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                        "-nodes", "-keyout", pem, "-out", pem + ".crt", "-subj", "/CN=hub", "-days", "2",
+                        "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+        with open(pem, "a") as both, open(pem + ".crt") as certificate:
+            both.write(certificate.read())
+        with HubStandIn(pem, org__tiny=self.model) as hub:
+            self.refused("certificate", HF_ENDPOINT=hub.url)
+            self.assertEqual(hub.log, [])
+            # It does not leave HTTPS for the server of the large files, which has none.
+            self.refused("redirects to 'http://", HF_ENDPOINT=hub.url, SSL_CERT_FILE=pem + ".crt")
+            self.assertEqual([request.server for request in hub.requests("/cdn/")], [])
+            hub.fault("/resolve/.*safetensors", lambda handler: handler.send_file(self.model.files[WEIGHTS]))
+            self.pull(HF_ENDPOINT=hub.url, SSL_CERT_FILE=pem + ".crt")
 
     def test_files_that_are_not_what_the_list_says(self):
         data = self.model.files[WEIGHTS]
