@@ -197,9 +197,8 @@ void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::str
 }  // namespace
 
 absl::StatusOr<std::string> describe_model(const std::string& folder,
-                                           std::span<const std::string> ignored_config_keys) {
-  absl::StatusOr<ModelFolder> model = open_model_folder(
-      folder, {.ignored_config_keys = {ignored_config_keys.begin(), ignored_config_keys.end()}});
+                                           const ModelFolderOptions& options) {
+  absl::StatusOr<ModelFolder> model = open_model_folder(folder, options);
   if (!model.ok()) return model.status();
   const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder);
   if (!checkpoint.ok()) return checkpoint.status();

@@ -1,9 +1,9 @@
 // Makes the report of `deltaserve inspect`.
 #pragma once
-#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "models/model.h"
 
 namespace deltaserve {
 
@@ -11,6 +11,6 @@ namespace deltaserve {
 // newline. It reads the folder like the server and checks every tensor's name and shape, so that it
 // fails with the error that serving would give.
 absl::StatusOr<std::string> describe_model(const std::string& folder,
-                                           std::span<const std::string> ignored_config_keys = {});
+                                           const ModelFolderOptions& options = {});
 
 }  // namespace deltaserve

@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   deltaserve::add_serve_command(&app, &run);
   deltaserve::add_generate_command(&app, &run);
   deltaserve::add_inspect_command(&app, &run);
+  deltaserve::add_pull_command(&app, &run);
   deltaserve::add_random_model_command(&app, &run);
   deltaserve::add_bench_command(&app, &run);
   deltaserve::add_bench_serve_command(&app, &run);

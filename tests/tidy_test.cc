@@ -56,7 +56,7 @@ const std::vector<Floors>& all_floors() {
       {"kernels/cpu/", {{"base"}, {"matmul", "rule"}, {"layer"}, {"draw"}, {"program"}}},
       {"kernels/cuda/",
        {{"device"}, {"matmul", "rule"}, {"draw", "layer"}, {"self_test"}, {"program"}, {"module"}}},
-      {"models/", {{"base"}, {"checkpoint"}, {"mapping", "tokenizer"}, {""}}},
+      {"models/", {{"base"}, {"checkpoint"}, {"hub", "mapping", "tokenizer"}, {""}}},
       {"engine/", {{"base"}, {"reuse"}, {"step"}, {"sequence"}, {"grammar", "loop"}}},
       {"server/",
        {{"base", "template"},

@@ -45,6 +45,9 @@ inline constexpr size_t kTokenizerBytes = 64 << 20;
 inline constexpr size_t kIndexBytes = 100'000'000;
 inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;  // defined by the format
 
+// A longer text that no rule cuts is refused where only the sentencepiece library can encode it.
+inline constexpr size_t kUncutTextBytes = 4 << 20;
+
 // ---- tokenizer.json
 inline constexpr size_t kTokenizerParts = 64;           // normalizers, or splits, or decoders
 inline constexpr size_t kReplacementBytes = 4096;       // of a text that a part writes
@@ -69,5 +72,18 @@ inline constexpr size_t kJsonValues = 4'000'000;  // limits the memory of a pars
 inline constexpr size_t kTensorRank = 8;
 inline constexpr int64_t kTensors = 200'000;  // of one file; the largest mixtures of experts fit
 inline constexpr size_t kShards = 4096;
+
+// ---- The Hub. What it sends is not trusted: beyond these a download ends with one sentence.
+inline constexpr size_t kHubAnswerBytes = 16 << 20;   // of one answer of the API
+inline constexpr size_t kHubHeaderBytes = 256 << 10;  // of all headers of one answer
+inline constexpr int kHubPages = 256;                 // of a list of files
+inline constexpr size_t kHubFiles = 100'000;          // in a list of files
+inline constexpr size_t kHubPathBytes = 1024;         // of a file in it
+inline constexpr IntRange kHubFileBytes{0, int64_t{1} << 42};
+inline constexpr int kHubRedirects = 8;  // of one request
+inline constexpr int kHubTries = 5;      // that bring no byte, one after the other
+inline constexpr size_t kHubTokenBytes = 4096;
+inline constexpr size_t kHubNameBytes = 96;  // of the owner, and of the model
+inline constexpr size_t kHubRevisionBytes = 255;
 
 }  // namespace deltaserve::limits

@@ -176,7 +176,7 @@ void read_unusual_numbers(json::value* value) {
   for (auto& member : *object) read_unusual_numbers(&member.value());
 }
 
-absl::StatusOr<boost::json::object> parse(std::string_view text, std::string_view origin) {
+absl::StatusOr<json::value> parse(std::string_view text, std::string_view origin) {
   json::parse_options options;
   options.max_depth = limits::kJsonDepth;
   json::basic_parser<Handler> parser(options);
@@ -193,21 +193,24 @@ absl::StatusOr<boost::json::object> parse(std::string_view text, std::string_vie
   }
   json::value value = parser.handler().release();
   read_unusual_numbers(&value);
-  if (!value.is_object()) {
-    return invalid_argument(origin, ": must hold a JSON object");
-  }
-  return std::move(value.get_object());
+  return value;
 }
 
 }  // namespace
 
-absl::StatusOr<boost::json::object> parse_json_object(std::string_view text,
-                                                      std::string_view origin) {
+absl::StatusOr<json::value> parse_json(std::string_view text, std::string_view origin) {
   try {
     return parse(as_json(text), origin);
   } catch (const std::exception& failure) {  // the library throws if there is not enough memory
     return absl::ResourceExhaustedError(str_cat(origin, ": ", failure.what()));
   }
+}
+
+absl::StatusOr<json::object> parse_json_object(std::string_view text, std::string_view origin) {
+  absl::StatusOr<json::value> value = parse_json(text, origin);
+  if (!value.ok()) return value.status();
+  if (!value->is_object()) return invalid_argument(origin, ": must hold a JSON object");
+  return std::move(value->get_object());
 }
 
 std::string json_text(const boost::json::value& value) {

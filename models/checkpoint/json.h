@@ -6,6 +6,7 @@
 // fla 0.6 put in their place.
 #pragma once
 #include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 #include <string>
 #include <string_view>
 
@@ -13,8 +14,11 @@
 
 namespace deltaserve {
 
-// Parses `text`, which must hold one JSON object. `origin` begins the message of an error, whose
+// Parses `text`, which must hold one JSON value. `origin` begins the message of an error, whose
 // byte counts after replacing those words.
+absl::StatusOr<boost::json::value> parse_json(std::string_view text, std::string_view origin);
+
+// Does the same with text that must hold an object.
 absl::StatusOr<boost::json::object> parse_json_object(std::string_view text,
                                                       std::string_view origin);
 

@@ -7,7 +7,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <set>
 
 #include "models/base/limits.h"
 #include "models/base/text.h"
@@ -20,13 +19,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 
 namespace json = boost::json;
-
-// PyTorch's own format is a program for an interpreter (pickle), which is not run here.
-constexpr char kConvertTorchWeights[] =
-    "pytorch_model.bin must become safetensors: python -c \"from glob import*;from "
-    "safetensors.torch "
-    "import*;save_file({k:v+0 for f in glob('p*.bin')for k,v in torch.load(f).items()},"
-    "'model.safetensors')\"";
 
 bool has_torch_weights(const std::string& folder) {
   for (const char* name : {"/pytorch_model.bin", "/pytorch_model.bin.index.json"}) {
@@ -172,6 +164,14 @@ absl::StatusOr<std::map<std::string, std::string>> parse_index(std::string_view 
   return file_of;
 }
 
+// Returns the files of a weight_map.
+absl::StatusOr<std::set<std::string>> shards_of(const std::map<std::string, std::string>& file_of) {
+  std::set<std::string> files;
+  for (const auto& [tensor, file] : file_of) files.insert(file);
+  if (files.size() <= limits::kShards) return files;
+  return invalid_argument(files.size(), " shards, at most ", limits::kShards, " are allowed");
+}
+
 }  // namespace
 
 int64_t TensorInfo::num_elements() const {
@@ -179,6 +179,13 @@ int64_t TensorInfo::num_elements() const {
   for (const int64_t size : shape) elements *= size;
   return elements;
 }
+
+// PyTorch's own format is a program for an interpreter (pickle), which is not run here.
+const char kConvertTorchWeights[] =
+    "pytorch_model.bin must become safetensors: python -c \"from glob import*;from "
+    "safetensors.torch "
+    "import*;save_file({k:v+0 for f in glob('p*.bin')for k,v in torch.load(f).items()},"
+    "'model.safetensors')\"";
 
 absl::StatusOr<std::map<std::string, TensorInfo>> parse_safetensors_header(std::string_view json,
                                                                            uint64_t data_bytes) {
@@ -199,6 +206,12 @@ absl::StatusOr<std::map<std::string, TensorInfo>> parse_safetensors_header(std::
   absl::Status status = check_layout(tensors, data_bytes);
   if (!status.ok()) return status;
   return tensors;
+}
+
+absl::StatusOr<std::set<std::string>> parse_shard_names(std::string_view index) {
+  const auto file_of = parse_index(index);
+  if (!file_of.ok()) return file_of.status();
+  return shards_of(*file_of);
 }
 
 // Maps a whole file read-only.
@@ -291,14 +304,10 @@ absl::Status Checkpoint::add_shards(const std::string& folder, const std::string
   if (!text.ok()) return text.status();
   const auto file_of = parse_index(*text);
   if (!file_of.ok()) return prefixed(index_path, file_of.status());
-  std::set<std::string> files;
-  for (const auto& [tensor, file] : *file_of) files.insert(file);
-  if (files.size() > limits::kShards) {
-    return prefixed(index_path, invalid_argument(files.size(), " shards, at most ", limits::kShards,
-                                                 " are allowed"));
-  }
+  const absl::StatusOr<std::set<std::string>> files = shards_of(*file_of);
+  if (!files.ok()) return prefixed(index_path, files.status());
   size_t found = 0;
-  for (const std::string& file : files) {
+  for (const std::string& file : *files) {
     std::vector<std::string> names;
     absl::Status status = add_file(str_cat(folder, "/", file), &names);
     if (!status.ok()) return status;

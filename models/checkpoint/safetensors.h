@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,13 @@ struct TensorInfo {
 // the data, overlaps and holes. It is a pure function, for tests and fuzzers.
 absl::StatusOr<std::map<std::string, TensorInfo>> parse_safetensors_header(std::string_view json,
                                                                            uint64_t data_bytes);
+
+// Returns the names of the shards in the text of a model.safetensors.index.json. Each is the name
+// of a file and never a path.
+absl::StatusOr<std::set<std::string>> parse_shard_names(std::string_view index);
+
+// Says how weights in PyTorch's own format, which is not read, become safetensors.
+extern const char kConvertTorchWeights[];
 
 struct Tensor {
   TensorInfo info;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <mutex>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -11,6 +12,7 @@
 #include "models/base/text.h"
 #include "models/tokenizer/json/utf8.h"
 #include "models/tokenizer/plain_model.h"
+#include "models/tokenizer/sentencepiece_bpe.h"
 #include "models/tokenizer/sentencepiece_wrapper.h"
 #include "models/tokenizer/text_splitter.h"
 #include "models/tokenizer/token_finder.h"
@@ -21,6 +23,8 @@ namespace {
 
 // Longer texts are encoded in parts of about this size, at which sentencepiece is fastest.
 constexpr size_t kPartBytes = 8192;
+// Parts that cannot be cut to this size are not given to the library if that can be avoided.
+constexpr size_t kLongPartBytes = size_t{128} << 10;
 
 // Returns the byte of a piece such as "<0x0A>".
 std::string byte_of(std::string_view piece) {
@@ -41,16 +45,49 @@ std::string bytes_of(const SentencePieceModel& model, int32_t id) {
 }
 
 // Encodes a text of any length.
-struct Encoder {
-  std::unique_ptr<SentencePieceModel> model;
-  TextSplitter splitter;
+class Encoder {
+ public:
+  Encoder(std::string bytes, std::unique_ptr<SentencePieceModel> model)
+      : bytes_(std::move(bytes)), model_(std::move(model)), splitter_(bytes_, *model_) {}
 
-  void encode(std::string_view text, std::vector<int32_t>* ids) const {
-    for (const std::string_view part : splitter.split(text, kPartBytes)) {
-      const std::vector<int32_t> more = model->encode(part);
-      ids->insert(ids->end(), more.begin(), more.end());
+  const SentencePieceModel& model() const { return *model_; }
+  const TextSplitter& splitter() const { return splitter_; }
+
+  // Appends the ids. RESOURCE_EXHAUSTED: a part of the text cannot be cut and is too long.
+  absl::Status encode(std::string_view text, std::vector<int32_t>* ids) const {
+    for (const std::string_view part : splitter_.split(text, kPartBytes)) {
+      const absl::Status status = encode_part(part, ids);
+      if (!status.ok()) return status;
     }
+    return absl::OkStatus();
   }
+
+ private:
+  absl::Status encode_part(std::string_view part, std::vector<int32_t>* ids) const {
+    if (part.size() > kLongPartBytes && tokenizer_json::is_utf8(part)) {
+      // Most servers never see such a text, so what encodes it is made for the first one.
+      std::call_once(long_parts_made_,
+                     [this] { long_parts_ = SentencePieceBpe::make(bytes_, *model_); });
+      if (long_parts_ != nullptr) {
+        long_parts_->encode(part, ids);
+        return absl::OkStatus();
+      }
+    }
+    if (part.size() > limits::kUncutTextBytes) {
+      return absl::ResourceExhaustedError(str_cat("the tokenizer can encode at most ",
+                                                  limits::kUncutTextBytes, " bytes at once, and ",
+                                                  part.size(), " of the text cannot be cut"));
+    }
+    const std::vector<int32_t> more = model_->encode(part);
+    ids->insert(ids->end(), more.begin(), more.end());
+    return absl::OkStatus();
+  }
+
+  const std::string bytes_;  // of the model's file
+  const std::unique_ptr<SentencePieceModel> model_;
+  const TextSplitter splitter_;
+  mutable std::once_flag long_parts_made_;
+  mutable std::unique_ptr<const SentencePieceBpe> long_parts_;  // null: the library alone can do it
 };
 
 absl::StatusOr<std::unique_ptr<const Encoder>> make_encoder(const std::string& bytes,
@@ -60,8 +97,7 @@ absl::StatusOr<std::unique_ptr<const Encoder>> make_encoder(const std::string& b
   if (model == nullptr) {
     return invalid_argument(path, " is not a sentencepiece model: ", error);
   }
-  const TextSplitter splitter(bytes, *model);
-  return std::unique_ptr<const Encoder>(new Encoder{std::move(model), splitter});
+  return std::make_unique<const Encoder>(bytes, std::move(model));
 }
 
 // Encoders for the text at the beginning and for that after a special token, which may begin
@@ -102,7 +138,7 @@ struct SentencePieceParts {
   absl::flat_hash_map<std::string, int32_t> added_ids;
   int32_t size = 0;
 
-  const SentencePieceModel& model() const { return *whole.first->model; }
+  const SentencePieceModel& model() const { return whole.first->model(); }
   const EncoderPair& encoders_of_parts() const { return plain.first != nullptr ? plain : whole; }
   bool has_piece(const AddedToken& token) const {
     return token.id < model().size() && model().piece(token.id) == token.text;
@@ -193,28 +229,34 @@ class Between {
   void take_rest_that_goes_on(size_t end) {
     if (end <= done_) return;
     const std::string_view rest = text_.substr(done_, end - done_);
-    const size_t cut = encoders_.at(done_).splitter.last_cut(rest);
+    const size_t cut = encoders_.at(done_).splitter().last_cut(rest);
     encode_to(done_ + cut, false);
   }
-  std::vector<int32_t> ids() && { return std::move(ids_); }
+  // Returns the ids, or the first error.
+  absl::StatusOr<std::vector<int32_t>> ids() && {
+    if (!status_.ok()) return status_;
+    return std::move(ids_);
+  }
 
  private:
   void encode_to(size_t end, bool strip_right) {
     std::string_view part = text_.substr(done_, end - done_);
     if (strip_left_) part = without_leading_space(part);
     if (strip_right) part = without_trailing_space(part);
-    if (!part.empty()) encoders_.at(done_).encode(part, &ids_);
+    if (!part.empty() && status_.ok()) status_ = encoders_.at(done_).encode(part, &ids_);
   }
 
   std::string_view text_;
   const EncoderPair& encoders_;
   std::vector<int32_t> ids_;
+  absl::Status status_;
   size_t done_ = 0;
   bool strip_left_ = false;
 };
 
-std::vector<int32_t> encode_between(std::string_view text, const EncoderPair& encoders,
-                                    TokenSearch search) {
+absl::StatusOr<std::vector<int32_t>> encode_between(std::string_view text,
+                                                    const EncoderPair& encoders,
+                                                    TokenSearch search) {
   Between between(text, encoders);
   size_t at = 0;
   while (const AddedToken* token = search.next(&at)) {
@@ -226,7 +268,8 @@ std::vector<int32_t> encode_between(std::string_view text, const EncoderPair& en
 }
 
 // Counts the ids that no text behind a text can change, where `finder` finds its tokens.
-size_t count_final(std::string_view text, const EncoderPair& encoders, const TokenFinder& finder) {
+absl::StatusOr<size_t> count_final(std::string_view text, const EncoderPair& encoders,
+                                   const TokenFinder& finder) {
   const TextPart part{text, false};
   const JoinedText joined({&part, 1});
   TokenSearch search(joined, finder, finder);
@@ -239,7 +282,9 @@ size_t count_final(std::string_view text, const EncoderPair& encoders, const Tok
     at += token->text.size();
   }
   between.take_rest_that_goes_on(settled);
-  return std::move(between).ids().size();
+  const absl::StatusOr<std::vector<int32_t>> ids = std::move(between).ids();
+  if (!ids.ok()) return ids.status();
+  return ids->size();
 }
 
 class SentencePieceTokenizer final : public Tokenizer {
@@ -326,7 +371,9 @@ absl::StatusOr<std::string> SentencePieceTokenizer::decode(const std::vector<int
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece_tokenizer(
-    const std::string& bytes, const std::string& path, const TokenizerSettings& settings) {
+    const std::string& file, const std::string& path, const TokenizerSettings& settings) {
+  const bool no_space = !settings.legacy && !settings.add_prefix_space;
+  const std::string bytes = no_space ? without_space_before(file) : file;
   const bool only_first_has_space = !settings.legacy && puts_space_before(bytes);
   absl::StatusOr<EncoderPair> whole = make_encoders(bytes, only_first_has_space, path);
   if (!whole.ok()) return whole.status();

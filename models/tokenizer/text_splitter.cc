@@ -1,55 +1,13 @@
 #include "models/tokenizer/text_splitter.h"
 
-#include <cstdint>
 #include <optional>
 
-#include "models/tokenizer/proto_fields.h"
+#include "models/tokenizer/model_flags.h"
 
 namespace deltaserve {
 namespace {
 
 constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581, a space inside pieces
-
-// The fields of sentencepiece_model.proto that affect where a text may be cut, with the schema's
-// defaults.
-struct ModelFlags {
-  bool bpe = false;
-  bool suffix_spaces = false;
-  bool character_map = false;
-  bool add_dummy_prefix = true;
-  bool remove_extra_spaces = true;
-  bool mark_spaces = true;
-};
-
-bool read_trainer(std::string_view message, ModelFlags* flags) {
-  ProtoFields field(message);
-  while (field.next()) {
-    if (field.number() == 3) flags->bpe = field.integer() == 2;
-    if (field.number() == 24) flags->suffix_spaces = field.integer() != 0;
-  }
-  return field.ok();
-}
-
-bool read_normalizer(std::string_view message, ModelFlags* flags) {
-  ProtoFields field(message);
-  while (field.next()) {
-    if (field.number() == 2) flags->character_map = !field.bytes().empty();
-    if (field.number() == 3) flags->add_dummy_prefix = field.integer() != 0;
-    if (field.number() == 4) flags->remove_extra_spaces = field.integer() != 0;
-    if (field.number() == 5) flags->mark_spaces = field.integer() != 0;
-  }
-  return field.ok();
-}
-
-std::optional<ModelFlags> read_flags(std::string_view message) {
-  ModelFlags flags;
-  ProtoFields field(message);
-  while (field.next()) {
-    if (field.number() == 2 && !read_trainer(field.bytes(), &flags)) return std::nullopt;
-    if (field.number() == 3 && !read_normalizer(field.bytes(), &flags)) return std::nullopt;
-  }
-  return field.ok() ? std::optional(flags) : std::nullopt;
-}
 
 // Returns true if all spaces of a piece (U+2581) are at its beginning.
 bool begins_with_its_spaces(std::string_view piece) {
@@ -65,9 +23,8 @@ bool is_plain(char c) {
 }  // namespace
 
 TextSplitter::TextSplitter(std::string_view model_bytes, const SentencePieceModel& model) {
-  const std::optional<ModelFlags> flags = read_flags(model_bytes);
-  if (!flags.has_value() || !flags->bpe || flags->suffix_spaces || flags->character_map ||
-      flags->remove_extra_spaces || !flags->mark_spaces) {
+  const std::optional<ModelFlags> flags = read_model_flags(model_bytes);
+  if (!flags.has_value() || !flags->bpe || flags->suffix_spaces || !flags->only_marks_spaces()) {
     return;
   }
   // An unknown space could join with an unknown character before it.

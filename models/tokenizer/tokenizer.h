@@ -47,8 +47,9 @@ class Tokenizer {
   // transformers; other control pieces are plain text, and user-defined pieces match as single
   // tokens. A tokenizer.json finds all its added tokens.
   //
-  // Errors, of a tokenizer.json only: INVALID_ARGUMENT if it has no token for a part of the text,
-  // nor one for the unknown; RESOURCE_EXHAUSTED if an expression of it takes too long on the text.
+  // Errors: INVALID_ARGUMENT if a tokenizer.json has no token for a part of the text, nor one for
+  // the unknown; RESOURCE_EXHAUSTED if an expression of it takes too long on the text, or if a
+  // sentencepiece model needs too much memory for a text that cannot be cut.
   virtual absl::StatusOr<std::vector<int32_t>> encode(std::string_view text) const = 0;
   // Works like encode(), but special tokens in the text are text, too.
   absl::StatusOr<std::vector<int32_t>> encode_as_text(std::string_view text) const;

@@ -156,7 +156,10 @@ void SettingsReader::read_templates(ConfigReader& reader, const json::object& ob
     if (name->get_string() == "default") settings_.chat_template = view(text->get_string());
     if (name->get_string() == "tool_use") settings_.tool_chat_template = view(text->get_string());
   }
-  if (!has_default) reader.fail(kKey, "is a list without an entry named 'default'");
+  if (!has_default) {
+    settings_.no_chat_template =
+        str_cat(settings_.chat_template_origin, " is a list without an entry named 'default'");
+  }
 }
 
 absl::Status SettingsReader::read_config(const std::string& text) {
@@ -168,6 +171,7 @@ absl::Status SettingsReader::read_config(const std::string& text) {
   const bool adds_bos = known != nullptr && known->adds_bos;
   settings_.add_bos_token = reader.optional_boolean("add_bos_token").value_or(adds_bos);
   settings_.legacy = reader.optional_boolean("legacy").value_or(true);
+  settings_.add_prefix_space = reader.optional_boolean("add_prefix_space").value_or(true);
   read_templates(reader, *object);
   read_tokens(reader, *object, true);
   if (const json::object* decoder = reader.object("added_tokens_decoder")) {
@@ -259,6 +263,7 @@ absl::StatusOr<TokenizerSettings> parse_tokenizer_settings(const TokenizerFiles&
   if (!files.chat_template.empty()) {
     settings.chat_template = files.chat_template;
     settings.tool_chat_template.clear();
+    settings.no_chat_template.clear();
     settings.chat_template_origin = "chat_template.jinja";
   }
   if (!files.tool_chat_template.empty()) settings.tool_chat_template = files.tool_chat_template;

@@ -29,6 +29,8 @@ struct TokenizerSettings {
   // True: each text between special tokens begins with a space of its own, where the model puts one
   // before a text. False: only the first one does.
   bool legacy = true;
+  // False, and without legacy: not even the first one does.
+  bool add_prefix_space = true;
   // The special tokens that have a name: "bos_token", "eos_token", "unk_token", ..., and the names
   // of a model's own ones ("image_token"). Those that the files do not set are not there.
   std::map<std::string, std::string> named_tokens;
@@ -38,6 +40,7 @@ struct TokenizerSettings {
   std::string chat_template;                           // empty = none
   std::string tool_chat_template;    // for chats with tools; empty = as for others
   std::string chat_template_origin;  // the file and key, for messages
+  std::string no_chat_template;      // says why there is none although the key is there; or empty
 
   // The number of ids that the model has rows for. Special tokens without an id get none beyond it,
   // and a tokenizer.json has no added tokens there.
@@ -64,7 +67,8 @@ struct TokenizerFiles {
 // Reads them as transformers does: tokenizer_config.json wins, unless it has no
 // added_tokens_decoder and special_tokens_map.json sets the same token; what neither sets is the
 // default of tokenizer_class. From a list of named chat templates the ones called "default" and
-// "tool_use" are taken. INVALID_ARGUMENT names file and key.
+// "tool_use" are taken; without the first there are no chats without tools. INVALID_ARGUMENT names
+// file and key.
 absl::StatusOr<TokenizerSettings> parse_tokenizer_settings(const TokenizerFiles& files);
 
 }  // namespace deltaserve

@@ -32,7 +32,7 @@ struct ServedModel {
   // Structured outputs use it, for the tokenizer's vocabulary; null without a tokenizer.
   std::shared_ptr<GrammarCache> grammars;
   // Chat uses it; null: the model has no template, or, if chat_refusal says why, none that can be
-  // used.
+  // used. There may be one for chats with tools alone.
   const ChatTemplate* chat_template = nullptr;
   const ChatTemplate* tool_chat_template = nullptr;  // for chats with tools; null: the same
   std::string chat_refusal;

@@ -51,6 +51,10 @@ absl::StatusOr<ChatTemplates> load_chat_templates(const TokenizerSettings& setti
     if (!templates.refusal.empty()) {
       templates.of_chats = nullptr;
       templates.of_tools = nullptr;
+    } else if (!settings.no_chat_template.empty()) {
+      const bool none = templates.of_tools == nullptr;
+      templates.refusal = str_cat(none ? "chat is off: " : "chat without tools is off: ",
+                                  settings.no_chat_template);
     }
     return templates;
   }

@@ -27,7 +27,8 @@ struct ChatTemplates {
 };
 
 // Compiles the model's templates, or that of `file` if it is not empty. A template of the model
-// that cannot be compiled turns off chat only; one of the user is an error.
+// that cannot be compiled turns off chat only; one of the user is an error. A model may have a
+// template for chats with tools alone.
 absl::StatusOr<ChatTemplates> load_chat_templates(const TokenizerSettings& settings,
                                                   const std::string& file);
 

@@ -11,6 +11,7 @@ using Run = std::function<int()>;
 void add_serve_command(CLI::App* app, Run* run);
 void add_generate_command(CLI::App* app, Run* run);
 void add_inspect_command(CLI::App* app, Run* run);
+void add_pull_command(CLI::App* app, Run* run);
 void add_random_model_command(CLI::App* app, Run* run);
 void add_bench_command(CLI::App* app, Run* run);
 void add_bench_serve_command(CLI::App* app, Run* run);

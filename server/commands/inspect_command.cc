@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "models/inspect.h"
 #include "server/commands/commands.h"
+#include "server/commands/hub_options.h"
 #include "server/commands/model_options.h"
 
 namespace deltaserve {
@@ -13,9 +14,8 @@ namespace deltaserve {
 namespace {
 
 // Prints what `serve` would keep of prompts on this machine.
-int print_snapshots(const ModelOptions& options) {
-  const absl::StatusOr<ModelFolder> model =
-      open_model_folder(options.folder, {.ignored_config_keys = options.ignored_config_keys});
+int print_snapshots(const std::string& folder, const ModelFolderOptions& opening) {
+  const absl::StatusOr<ModelFolder> model = open_model_folder(folder, opening);
   if (!model.ok()) return report(model.status());
   const absl::StatusOr<int> snapshots = default_snapshots(*model, ModelOptions());
   if (!snapshots.ok()) return report(snapshots.status());
@@ -25,23 +25,29 @@ int print_snapshots(const ModelOptions& options) {
   return 0;
 }
 
+int inspect(const ModelOptions& options) {
+  const ModelFolderOptions opening{.ignored_config_keys = options.ignored_config_keys,
+                                   .tokenizer_file = options.tokenizer};
+  const absl::StatusOr<FoundModel> found = locate_model(options.folder, options.offline, opening);
+  if (!found.ok()) return report(found.status());
+  const absl::StatusOr<std::string> text = describe_model(found->folder, opening);
+  if (!text.ok()) return report(text.status());
+  std::fputs(text->c_str(), stdout);
+  return print_snapshots(found->folder, opening);
+}
+
 }  // namespace
 
 void add_inspect_command(CLI::App* app, Run* run) {
   CLI::App* command = app->add_subcommand(
       "inspect", "Describe a model folder: layers, tensors, bytes of weights and of a sequence");
   auto options = std::make_shared<ModelOptions>();
-  command->add_option("DIR", options->folder, "Model folder")->required();
+  command->add_option("DIR|NAME", options->folder, "Model folder, or owner/model[@revision]")
+      ->required();
+  add_offline_option(command, &options->offline);
   add_ignored_keys_option(command, &options->ignored_config_keys);
-  command->callback([run, options] {
-    *run = [options] {
-      const absl::StatusOr<std::string> text =
-          describe_model(options->folder, options->ignored_config_keys);
-      if (!text.ok()) return report(text.status());
-      std::fputs(text->c_str(), stdout);
-      return print_snapshots(*options);
-    };
-  });
+  add_tokenizer_option(command, &options->tokenizer);
+  command->callback([run, options] { *run = [options] { return inspect(*options); }; });
 }
 
 }  // namespace deltaserve

@@ -9,6 +9,8 @@
 #include "models/checkpoint/safetensors.h"
 #include "server/base/machine_memory.h"
 #include "server/commands/choice_option.h"
+#include "server/commands/hub_options.h"
+#include "server/commands/human_bytes.h"
 
 namespace deltaserve {
 namespace {
@@ -116,18 +118,24 @@ void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys) 
       ->type_name("KEY");
 }
 
+void add_tokenizer_option(CLI::App* command, std::string* file) {
+  command
+      ->add_option("--tokenizer", *file,
+                   "A tokenizer.json or a sentencepiece model to use instead of the folder's")
+      ->type_name("FILE");
+}
+
 void add_model_options(CLI::App* command, ModelOptions* options) {
   command
       ->add_option("--model", options->folder,
                    "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
-                   "tokenizer.model")
+                   "tokenizer.model; or owner/model[@revision] on the Hub, which is taken from its "
+                   "cache on this machine or fetched")
       ->required()
-      ->type_name("DIR");
+      ->type_name("DIR|NAME");
+  add_offline_option(command, &options->offline);
   add_ignored_keys_option(command, &options->ignored_config_keys);
-  command
-      ->add_option("--tokenizer", options->tokenizer,
-                   "A tokenizer.json or a sentencepiece model to use instead of the folder's")
-      ->type_name("FILE");
+  add_tokenizer_option(command, &options->tokenizer);
   take_one_of<Device>(
       command->add_option(
           "--device", options->device,
@@ -210,9 +218,12 @@ absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOpti
 
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
   LoadedModel loaded;
-  absl::StatusOr<ModelFolder> folder = open_model_folder(
-      options.folder,
-      {.ignored_config_keys = options.ignored_config_keys, .tokenizer_file = options.tokenizer});
+  const ModelFolderOptions opening{.ignored_config_keys = options.ignored_config_keys,
+                                   .tokenizer_file = options.tokenizer};
+  absl::StatusOr<FoundModel> found = locate_model(options.folder, options.offline, opening);
+  if (!found.ok()) return found.status();
+  loaded.hub_name = std::move(found->name);
+  absl::StatusOr<ModelFolder> folder = open_model_folder(found->folder, opening);
   if (!folder.ok()) return folder.status();
   loaded.folder = *std::move(folder);
   for (const std::string& warning : loaded.folder.config.warnings) {
@@ -256,17 +267,6 @@ int32_t bos_to_prepend(const ModelFolder& folder) {
   if (folder.tokenizer->decides_surroundings()) return -1;
   return folder.config.bos_token_id >= 0 ? folder.config.bos_token_id
                                          : folder.tokenizer->piece_id("<s>");
-}
-
-std::string human_bytes(uint64_t bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
-    value /= 1024;
-    ++unit;
-  }
-  return absl::StrFormat("%.*f %s", unit == 0 ? 0 : 1, value, kUnits[unit]);
 }
 
 int report(const absl::Status& status) {

@@ -23,7 +23,8 @@ enum class Device : uint8_t {
 };
 
 struct ModelOptions {
-  std::string folder;
+  std::string folder;    // or the name of a model on the Hub
+  bool offline = false;  // such a model is not fetched
   std::vector<std::string> ignored_config_keys;
   std::string tokenizer;  // a file; empty: the folder's
   Device device = Device::kAuto;
@@ -40,7 +41,9 @@ struct ModelOptions {
 
 // Adds --ignore-config-key.
 void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys);
-// Adds --model, --ignore-config-key, --tokenizer, --device, --cuda-products, --weights,
+// Adds --tokenizer.
+void add_tokenizer_option(CLI::App* command, std::string* file);
+// Adds --model, --offline, --ignore-config-key, --tokenizer, --device, --cuda-products, --weights,
 // --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
@@ -55,6 +58,7 @@ absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOpti
 
 // A LoadedModel is ready to run. Its members depend on those above them.
 struct LoadedModel {
+  std::string hub_name;  // owner/model; empty: the model is a folder
   ModelFolder folder;
   std::unique_ptr<ThreadPool> threads;  // null on CUDA
   std::unique_ptr<Backend> backend;
@@ -63,7 +67,7 @@ struct LoadedModel {
   bool cuda_is_unusable = false;  // although its module is there
 };
 
-// Opens the folder, prints its warnings on stderr, and loads the weights onto the device.
+// Finds the folder, opens it, prints its warnings on stderr, and loads the weights onto the device.
 // FAILED_PRECONDITION: there is no CUDA, and kCuda or something that only CUDA has was asked for.
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
 
@@ -73,9 +77,6 @@ EngineOptions engine_options(const LoadedModel& loaded);
 const Vocabulary* vocabulary_of(const ModelFolder& folder);
 // Returns the token that goes in front of text prompts, -1 = none.
 int32_t bos_to_prepend(const ModelFolder& folder);
-
-// Returns a text such as "4.2 GiB".
-std::string human_bytes(uint64_t bytes);
 
 // Prints "deltaserve: message" on stderr and returns the exit code for it.
 int report(const absl::Status& status);

@@ -21,6 +21,7 @@
 #include "server/commands/access_files.h"
 #include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
+#include "server/commands/human_bytes.h"
 #include "server/commands/model_options.h"
 #include "server/commands/tokenizer_info.h"
 #include "server/grpc/serve_options.h"
@@ -62,7 +63,7 @@ std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_
 ServedModel served_model(const LoadedModel& loaded, const std::string& name,
                          const ServerLimits& limits) {
   ServedModel model;
-  model.name = name;
+  model.name = name.empty() ? loaded.hub_name : name;
   if (model.name.empty()) {
     // The name is that of the real folder, so that "." and a link to a version have one.
     std::error_code ec;
@@ -333,7 +334,7 @@ void add_serve_command(CLI::App* app, Run* run) {
       ->type_name("SIZE");
   command
       ->add_option("--served-model-name", options->name,
-                   "Name of the model in the API (default: the folder's name)")
+                   "Name of the model in the API (default: owner/model, or the folder's name)")
       ->type_name("NAME");
   command
       ->add_option(

@@ -203,6 +203,9 @@ TokenizeRequest convert_request(v1::TokenizeRequest* message) {
   request.model = model_name(message->model());
   request.prompt = std::move(*message->mutable_prompt());
   if (message->has_add_special_tokens()) request.add_special_tokens = message->add_special_tokens();
+  if (message->has_split_special_tokens()) {
+    request.split_special_tokens = message->split_special_tokens();
+  }
   return request;
 }
 

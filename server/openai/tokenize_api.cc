@@ -12,7 +12,7 @@ namespace deltaserve {
 namespace {
 
 constexpr ParameterRule kTokenizeParameters[] = {
-    {"model"}, {"add_special_tokens"}, {"return_token_strs"}};
+    {"model"}, {"add_special_tokens"}, {"return_token_strs"}, {"split_special_tokens"}};
 constexpr ParameterRule kDetokenizeParameters[] = {{"model"}, {"skip_special_tokens"}};
 
 // The parameters of a chat mean nothing beside a prompt. Returns whether there is one that is more
@@ -61,7 +61,12 @@ std::variant<std::string, ApiError> tokenize(std::string_view text, const Served
   }
   fields.boolean("add_special_tokens", &request.add_special_tokens);
   fields.boolean("return_token_strs", &strings);
+  fields.boolean("split_special_tokens", &request.split_special_tokens);
   if (fields.error()) return *fields.error();
+  if (chat && request.split_special_tokens.has_value()) {
+    return invalid_parameter("split_special_tokens",
+                             "split_special_tokens is for a prompt: in messages they always are");
+  }
   if (chat) {
     read_chat_prompt(fields, body.fields, &request.chat.emplace());
     if (fields.error()) return *fields.error();

@@ -96,7 +96,10 @@ std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& mo
   if (model.tokenizer == nullptr) {
     return invalid_parameter("messages", "messages need a tokenizer, and the model has none");
   }
-  if (model.chat_template != nullptr || prompt.has_template()) return std::nullopt;
+  const bool has_tool_template = model.tool_chat_template != nullptr && !prompt.tools.is_null();
+  if (model.chat_template != nullptr || prompt.has_template() || has_tool_template) {
+    return std::nullopt;
+  }
   if (!model.chat_refusal.empty()) return invalid_parameter("messages", model.chat_refusal);
   return invalid_parameter("messages",
                            "messages need a chat template, and the model has none: use "

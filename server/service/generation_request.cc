@@ -123,7 +123,8 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
   int64_t num_tokens = 0;
   for (const std::string& text : request->text_prompts) {
     absl::StatusOr<std::vector<int32_t>> ids =
-        encode_text(model, text, request->parameters.add_special_tokens);
+        encode_text(model, text, request->parameters.add_special_tokens,
+                    request->parameters.split_special_tokens);
     if (!ids.ok()) return api_error_from(ids.status(), name);
     if (ids->empty()) return invalid_parameter(name, "a prompt has no tokens");
     num_tokens += static_cast<int64_t>(ids->size());
@@ -137,8 +138,8 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
 }
 
 absl::StatusOr<std::vector<int32_t>> encode_text(const ServedModel& model, const std::string& text,
-                                                 bool bos) {
-  absl::StatusOr<std::vector<int32_t>> ids = model.split_special_tokens
+                                                 bool bos, const std::optional<bool>& split) {
+  absl::StatusOr<std::vector<int32_t>> ids = split.value_or(model.split_special_tokens)
                                                  ? model.tokenizer->encode_as_text(text)
                                                  : model.tokenizer->encode(text);
   if (ids.ok() && bos) surround(*model.tokenizer, model.bos_to_prepend, &*ids);

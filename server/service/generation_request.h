@@ -63,8 +63,9 @@ struct EncodedPrompts {
                                                      EncodedPrompts* prompts);
 
 // Returns the ids of a text. `bos`: what the model wants around a prompt, such as its BOS, is
-// there. INVALID_ARGUMENT or RESOURCE_EXHAUSTED: the tokenizer cannot encode the text.
+// there. `split`: special tokens in it are text; absent: as the server is set. INVALID_ARGUMENT or
+// RESOURCE_EXHAUSTED: the tokenizer cannot encode the text.
 absl::StatusOr<std::vector<int32_t>> encode_text(const ServedModel& model, const std::string& text,
-                                                 bool bos);
+                                                 bool bos, const std::optional<bool>& split = {});
 
 }  // namespace deltaserve

@@ -34,9 +34,10 @@ std::vector<int32_t> after_chat(const ServedModel& model, const ServerLimits& li
 std::vector<int32_t> after_text(const ServedModel& model, const Conversation& conversation) {
   const Tokenizer& tokenizer = *model.tokenizer;
   const std::string text = *conversation.text + conversation.answer.content;
+  const bool split = conversation.split_special_tokens.value_or(model.split_special_tokens);
   const absl::StatusOr<size_t> count =
-      model.split_special_tokens ? tokenizer.final_ids_as_text(text) : tokenizer.final_ids(text);
-  absl::StatusOr<std::vector<int32_t>> ids = encode_text(model, text, /*bos=*/false);
+      split ? tokenizer.final_ids_as_text(text) : tokenizer.final_ids(text);
+  absl::StatusOr<std::vector<int32_t>> ids = encode_text(model, text, /*bos=*/false, split);
   if (!count.ok() || !ids.ok()) return {};
   ids->resize(*count);
   ids->insert(ids->begin(), tokenizer.ids_before().begin(), tokenizer.ids_before().end());

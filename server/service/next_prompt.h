@@ -21,7 +21,8 @@ struct Conversation {
   // A chat has a renderer, a prompt of text its text, and one of token ids neither.
   std::unique_ptr<ChatRenderer> chat;
   std::optional<std::string> text;
-  ParsedAnswer answer;  // as the client was told it
+  std::optional<bool> split_special_tokens;  // how the text was encoded
+  ParsedAnswer answer;                       // as the client was told it, as the next
   std::vector<int32_t> answer_tokens;
 
   // Returns about how much memory it holds.

@@ -83,6 +83,7 @@ struct Parameters {
   std::optional<Integer> top_logprobs;  // ... with this for the most likely tokens
   std::optional<Integer> prompt_logprobs;
   std::optional<bool> echo;
+  std::optional<bool> split_special_tokens;        // special tokens in a text prompt are text
   std::optional<bool> skip_special_tokens;         // in the text of the answer
   std::optional<bool> return_tokens_as_token_ids;  // in logprobs
   std::optional<bool> return_token_ids;
@@ -154,6 +155,8 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   visit(ParameterNames{.chat = "top_logprobs"}, given.top_logprobs);
   everywhere("prompt_logprobs", given.prompt_logprobs);
   visit(ParameterNames{.completions = "echo"}, given.echo);
+  visit(ParameterNames{.completions = "split_special_tokens", .grpc = "split_special_tokens"},
+        given.split_special_tokens);
   over_http("skip_special_tokens", given.skip_special_tokens);
   over_http("return_tokens_as_token_ids", given.return_tokens_as_token_ids);
   over_http("return_token_ids", given.return_token_ids);

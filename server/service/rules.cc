@@ -356,6 +356,7 @@ GenerationParameters with_defaults(Parameters given, Interface interface,
   take(given.include_stop_str_in_output, &generate.include_stop);
   generate.include_stop = generate.include_stop || given.no_stop_trim.value_or(false);
   take(given.ignore_eos, &generate.ignore_eos);
+  out.split_special_tokens = given.split_special_tokens;
   take_sampling(given, &generate.sampling);
   take(given.priority, &generate.priority);
   take(given.n, &out.n);

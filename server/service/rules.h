@@ -29,7 +29,8 @@ struct GenerationParameters {
   int64_t truncate_prompt_tokens = 0;  // to so many; 0: the prompt is not cut
   bool truncate_left = true;           // the last tokens stay
   bool echo = false;
-  int32_t prompt_logprobs = -1;  // reported beside the answer; an echo has its own
+  std::optional<bool> split_special_tokens;  // absent: the server's own setting
+  int32_t prompt_logprobs = -1;              // reported beside the answer; an echo has its own
   bool skip_special_tokens = true;
   bool tokens_as_ids = false;  // log-probabilities name tokens "token_id:N"
   bool stream = false;

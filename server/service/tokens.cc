@@ -22,7 +22,8 @@ std::variant<std::vector<int32_t>, ApiError> tokenize(TokenizeRequest request,
   const bool bos = request.add_special_tokens.value_or(!request.chat.has_value());
   if (!request.chat) {
     if (model.tokenizer == nullptr) return no_tokenizer("prompt");
-    absl::StatusOr<std::vector<int32_t>> ids = encode_text(model, request.prompt.value_or(""), bos);
+    absl::StatusOr<std::vector<int32_t>> ids =
+        encode_text(model, request.prompt.value_or(""), bos, request.split_special_tokens);
     if (!ids.ok()) return api_error_from(ids.status(), "prompt");
     return *std::move(ids);
   }

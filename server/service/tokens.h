@@ -21,6 +21,8 @@ struct TokenizeRequest {
   // Puts BOS in front, as completions do. Default: true for a prompt, false for messages, whose
   // template writes it.
   std::optional<bool> add_special_tokens;
+  // Special tokens in the prompt are text. Default: as the server is set.
+  std::optional<bool> split_special_tokens;
 };
 
 struct DetokenizeRequest {

@@ -90,10 +90,28 @@ BpeMerges::Slot* BpeMerges::slot_of(uint64_t key) {
   return &slots_[i];
 }
 
-void BpeMerges::add(int32_t left, int32_t right, int32_t result) {
+void BpeMerges::set_rank(int32_t left, int32_t right, size_t rank) {
+  if (used_ * 2 >= slots_.size()) {
+    std::vector<Slot> old(slots_.size() * 2, {kNoKey, kNone});
+    old.swap(slots_);
+    --shift_;
+    for (const Slot& slot : old) {
+      if (slot.key != kNoKey) *slot_of(slot.key) = slot;
+    }
+  }
   const uint64_t key = pair_key(left, right);
-  *slot_of(key) = {key, static_cast<uint32_t>(results_.size())};
+  Slot* slot = slot_of(key);
+  if (slot->key == kNoKey) ++used_;
+  *slot = {key, static_cast<uint32_t>(rank)};
+}
+
+void BpeMerges::add(int32_t left, int32_t right, int32_t result) {
+  set_rank(left, right, results_.size());
   results_.push_back(result);
+}
+
+void BpeMerges::add_equal(int32_t left, int32_t right) {
+  set_rank(left, right, results_.size() - 1);
 }
 
 uint32_t BpeMerges::rank(int32_t left, int32_t right, const std::vector<bool>& banned) const {

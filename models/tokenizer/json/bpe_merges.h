@@ -17,6 +17,8 @@ class BpeMerges {
   explicit BpeMerges(size_t count);
   // Adds the merge of the next rank. A pair that comes twice has its last rank.
   void add(int32_t left, int32_t right, int32_t result);
+  // Adds another pair that has the last added rank and result.
+  void add_equal(int32_t left, int32_t right);
   // Says that two symbols of a row may stand side by side inside a result. Rows are cut between
   // symbols that may not.
   void add_neighbours(int32_t left, int32_t right) { neighbours_.insert(pair_key(left, right)); }
@@ -43,6 +45,7 @@ class BpeMerges {
     return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
   }
   Slot* slot_of(uint64_t key);
+  void set_rank(int32_t left, int32_t right, size_t rank);
   uint32_t rank(int32_t left, int32_t right, const std::vector<bool>& banned) const;
   void merge_short(std::span<const int32_t> row, const std::vector<bool>& banned,
                    std::vector<int32_t>* out) const;
@@ -50,6 +53,7 @@ class BpeMerges {
                   std::vector<int32_t>* out) const;
 
   std::vector<Slot> slots_;  // a hash table with open addressing; its size is a power of two
+  size_t used_ = 0;
   int shift_ = 0;
   std::vector<int32_t> results_;  // by rank
   absl::flat_hash_set<uint64_t> neighbours_;

@@ -114,6 +114,19 @@ TEST(TokenizerSettings, ChatTemplates) {
   EXPECT_EQ(parse_tokenizer_settings(files)->tool_chat_template, "with tools");
 }
 
+TEST(TokenizerSettings, ChatTemplatesWithoutADefault) {
+  TokenizerFiles files;
+  files.tokenizer_config = R"({"chat_template": [{"name": "tool_use", "template": "a"},
+                                {"name": "rag", "template": "b"}]})";
+  const auto named = parse_tokenizer_settings(files);
+  ASSERT_TRUE(named.ok()) << named.status();
+  EXPECT_EQ(named->chat_template, "");
+  EXPECT_EQ(named->tool_chat_template, "a");
+  EXPECT_NE(named->no_chat_template.find("'default'"), std::string::npos);
+  files.chat_template = "own file";
+  EXPECT_EQ(parse_tokenizer_settings(files)->no_chat_template, "");
+}
+
 TEST(TokenizerSettings, Refusals) {
   const std::pair<const char*, const char*> texts[] = {
       {R"({"add_bos_token": 1})", "add_bos_token"},
@@ -127,7 +140,6 @@ TEST(TokenizerSettings, Refusals) {
       {R"({"added_tokens_decoder": {"9999999": {"content": "a"}}})", "9999999"},
       {R"({"added_tokens_decoder": {"1": "a"}})", "added_tokens_decoder: '1'"},
       {R"({"chat_template": 3})", "chat_template"},
-      {R"({"chat_template": [{"name": "tools", "template": "a"}]})", "'default'"},
       {R"({"chat_template": [4]})", "chat_template"}};
   for (const auto& [text, what] : texts) {
     const auto settings = parse(text);

@@ -289,6 +289,19 @@ TEST_F(TokenizerTest, SpaceBeforeTextOnlyAtTheBeginning) {
   EXPECT_EQ((*spaced)->encode_parts(typed).value().front(), tokenizer_->encode(" <").front());
 }
 
+TEST_F(TokenizerTest, NoSpaceWithoutAPrefixSpace) {
+  TempFolder temp;
+  temp.write("t.model", model_bytes() + std::string("\x1a\x02\x18\x01", 4));
+  TokenizerSettings settings;
+  settings.add_prefix_space = false;
+  const auto encoded = [&](const TokenizerSettings& with) {
+    return (*Tokenizer::load(temp.file("t.model"), with))->encode("the girl").value();
+  };
+  EXPECT_EQ(encoded(settings), tokenizer_->encode(" the girl"));  // legacy does not look at it
+  settings.legacy = false;
+  EXPECT_EQ(encoded(settings), tokenizer_->encode("the girl"));
+}
+
 AddedToken added(int32_t id, const std::string& text, bool special) {
   AddedToken token;
   token.id = id;

@@ -27,7 +27,7 @@ std::string refusal_of(v1::ChatRequest request) {
 }
 
 TEST(ChatConvert, EveryParameterOfGenerateIsOneOfChat) {
-  const std::set<std::string> kOfGenerate = {"prompt", "prompt_token_ids"};
+  const std::set<std::string> kOfGenerate = {"prompt", "prompt_token_ids", "split_special_tokens"};
   const google::protobuf::Descriptor* generate = v1::GenerateRequest::descriptor();
   const google::protobuf::Descriptor* chat = v1::ChatRequest::descriptor();
   for (int i = 0; i < generate->field_count(); ++i) {

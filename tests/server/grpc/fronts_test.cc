@@ -104,6 +104,7 @@ constexpr Row kGood[] = {
      R"(structured_outputs { grammar: "root ::= \"a\"" })"},
     {"structured_outputs", R"({"json_object":true})", "structured_outputs { json_object: true }"},
     {"logprobs", "20", "logprobs: 20"},
+    {"split_special_tokens", "false", "split_special_tokens: false"},
     {"prompt_logprobs", "20", "prompt_logprobs: 20"},
     {"priority", "-2147483648", "priority: -2147483648"},
     {"cache_salt", R"("s")", R"(cache_salt: "s")"},

@@ -287,6 +287,7 @@ TEST(Parameters, BooleansTakeNothingElse) {
     try_boolean(name, chat_with);
   }
   try_boolean("echo", complete_with);
+  try_boolean("split_special_tokens", complete_with);
   try_boolean("logprobs", chat_with);
   try_boolean("add_generation_prompt", chat_with);
 }

@@ -5,6 +5,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "models/base/text.h"
 #include "server/openai/response.h"
 #include "tests/server/service/chat_model.h"
 
@@ -50,6 +51,17 @@ TEST(TokenizeApi, ThereAndBack) {
   EXPECT_EQ(detokenized(R"({"tokens":[]})").at("prompt").as_string(), "");
 }
 
+TEST(TokenizeApi, SpecialTokensAreSplitWhereTheRequestSaysSo) {
+  const auto count = [](std::string_view more) {
+    return tokenized(str_cat(R"({"prompt":"<|user|>","add_special_tokens":false)", more, "}"))
+        .at("count")
+        .as_int64();
+  };
+  EXPECT_EQ(count(""), 1);
+  EXPECT_EQ(count(R"(,"split_special_tokens":false)"), 1);
+  EXPECT_GT(count(R"(,"split_special_tokens":true)"), 1);
+}
+
 TEST(TokenizeApi, MessagesAsAChatWouldReadThem) {
   const json::value made =
       tokenized(R"({"messages":[{"role":"user","content":"Hi"}],"return_token_strs":true})");
@@ -69,6 +81,9 @@ TEST(TokenizeApi, BadBodies) {
       {R"({"messages":[]})", "messages"},
       {R"({"messages":[{"role":"bad","content":"x"}]})", "messages"},
       {R"({"prompt":"a","add_special_tokens":1})", "add_special_tokens"},
+      {R"({"prompt":"a","split_special_tokens":1})", "split_special_tokens"},
+      {R"({"messages":[{"role":"user","content":"x"}],"split_special_tokens":true})",
+       "split_special_tokens"},
       {R"({"prompt":"a","temperature":1})", "temperature"},
       {"[", ""},
   };

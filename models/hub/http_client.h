@@ -1,0 +1,64 @@
+// GET and HEAD over HTTP(S), by libcurl, from a server that is not trusted. Private to models/hub.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "models/hub/hub_settings.h"
+
+namespace deltaserve {
+
+struct HttpAnswer {
+  int status = 0;
+  std::string url;                             // behind redirects
+  std::map<std::string, std::string> headers;  // names in small letters
+
+  // Returns the value of a header; empty if there is none.
+  std::string header(const std::string& name) const;
+};
+
+struct HttpRequest {
+  std::string url;
+  bool only_head = false;   // HEAD, which follows no redirect to another host
+  uint64_t first_byte = 0;  // more than 0: the rest of the file from there on
+  // The time limit of the whole request in seconds. 0: only a body that stalls ends it.
+  int time_limit = 0;
+  // Receives the body of a 200 or 206 piece by piece. An error ends the request and is returned.
+  std::function<absl::Status(const HttpAnswer& answer, std::string_view piece)> take = {};
+};
+
+// Thread safety: one thread at a time.
+class HttpClient {
+ public:
+  // The token goes to the host and port of the endpoint only, over the same scheme. Where the
+  // endpoint is https, no request leaves it for http.
+  explicit HttpClient(const HubSettings& settings);
+  ~HttpClient();
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
+
+  // Returns the answer behind redirects, whatever its status. UNAVAILABLE: the connection failed
+  // or stalled, and trying again may help. FAILED_PRECONDITION: the certificate is not trusted.
+  // INVALID_ARGUMENT: the answer breaks a limit.
+  absl::StatusOr<HttpAnswer> get(const HttpRequest& request);
+
+  // Returns a segment of a path percent-encoded.
+  static std::string escaped(std::string_view segment);
+  // Returns the absolute address of `reference` in a document at `base`; empty if it is malformed.
+  static std::string resolved(const std::string& base, const std::string& reference);
+
+ private:
+  struct Transfer;
+  absl::StatusOr<HttpAnswer> get_once(const HttpRequest& request, const std::string& url);
+
+  void* curl_;  // a CURL, whose connections are used again
+  const std::string origin_;
+  const std::string token_;
+  const std::string certificates_;
+};
+
+}  // namespace deltaserve

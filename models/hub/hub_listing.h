@@ -1,0 +1,40 @@
+// The Hub's API: which commit a revision is, and which files it has. Private to models/hub.
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/hub/http_client.h"
+#include "models/hub/hub_cache.h"
+
+namespace deltaserve {
+
+struct HubListing {
+  std::string commit;
+  // The files in the model's own folder and the templates beside it. Where the Hub did not say what
+  // is in a file, `blob` is empty: see complete_hub_file().
+  std::vector<HubFile> files;
+
+  // Returns null if the listing has no such file.
+  const HubFile* find(std::string_view path) const;
+};
+
+// Asks the Hub which files a revision has. NOT_FOUND, PERMISSION_DENIED and UNAUTHENTICATED say why
+// it does not tell; INVALID_ARGUMENT names what it must not send.
+absl::StatusOr<HubListing> list_hub_files(HttpClient* client, const HubSettings& settings,
+                                          const HubModel& model);
+
+// Asks for the size and the hash of a file that was listed without them.
+absl::Status complete_hub_file(HttpClient* client, const HubSettings& settings,
+                               const HubModel& model, const std::string& commit, HubFile* file);
+
+// Returns the address of a file at a commit.
+std::string hub_file_url(const HubSettings& settings, const HubModel& model,
+                         const std::string& commit, std::string_view path);
+
+// Returns what an answer other than success means.
+absl::Status hub_refusal(const HttpAnswer& answer, const HubSettings& settings,
+                         const HubModel& model);
+
+}  // namespace deltaserve

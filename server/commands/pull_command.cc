@@ -1,0 +1,55 @@
+// deltaserve pull: fetches a model of the Hub.
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "models/base/text.h"
+#include "server/commands/commands.h"
+#include "server/commands/download_progress.h"
+#include "server/commands/hub_options.h"
+#include "server/commands/model_options.h"
+
+namespace deltaserve {
+namespace {
+
+struct PullOptions {
+  std::string name;
+  std::vector<std::string> ignored_config_keys;
+};
+
+int pull(const PullOptions& options) {
+  const std::optional<HubModel> model = parse_hub_model(options.name);
+  if (!model) {
+    return report(
+        invalid_argument(quoted(options.name), " is not owner/model or owner/model@revision"));
+  }
+  const absl::StatusOr<HubSettings> settings = hub_settings();
+  if (!settings.ok()) return report(settings.status());
+  DownloadProgress progress;
+  const CheckModel check = [&](const std::string& folder) {
+    return open_model_folder(folder, {.ignored_config_keys = options.ignored_config_keys}).status();
+  };
+  const absl::StatusOr<std::string> folder = pull_model(*model, *settings, check, &progress);
+  if (!folder.ok()) return report(folder.status());
+  absl::PrintF("%s\n", *folder);
+  return 0;
+}
+
+}  // namespace
+
+void add_pull_command(CLI::App* app, Run* run) {
+  CLI::App* command = app->add_subcommand(
+      "pull", "Fetch a model from the Hub, or what is new of it, and print its folder");
+  command->footer(
+      "HF_ENDPOINT, HF_HUB_CACHE, HF_HOME and HF_TOKEN mean what they mean to the Hub's own "
+      "tools,\n"
+      "and the folder is one that they find. What was interrupted goes on where it ended.");
+  auto options = std::make_shared<PullOptions>();
+  command->add_option("NAME", options->name, "owner/model or owner/model@revision")->required();
+  add_ignored_keys_option(command, &options->ignored_config_keys);
+  command->callback([run, options] { *run = [options] { return pull(*options); }; });
+}
+
+}  // namespace deltaserve
