@@ -28,7 +28,10 @@ class ParameterReader {
     if constexpr (requires(const Field* field, Value* value) { read(field, value); }) {
       if (names.grpc.empty() || error_) return;
       const Field* field = message_.GetDescriptor()->FindFieldByName(std::string(names.grpc));
-      DS_CHECK(field != nullptr);
+      if (field == nullptr) {
+        DS_CHECK(names.chat.empty());  // a chat has no such parameter over HTTP either
+        return;
+      }
       if (is_set(field)) read(field, &out.emplace());
     } else {
       DS_CHECK(names.grpc.empty());  // messages have no parameter of this type

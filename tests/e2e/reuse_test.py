@@ -20,7 +20,7 @@ STORY = ("Once upon a time there was a little dog who lived in a big house with 
 # Writes an answer's reasoning only while nothing follows it.
 DROPS_REASONING = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}<|assistant|>"
-    "{% if loop.last %}{{ m['content'] }}{% else %}{{ m['content'].split('</think>')[-1] }}{% endif %}"
+    "{% if loop.last %}{{ m['content'] }}{% else %}{{ m['content'].split(']]')[-1] }}{% endif %}"
     "<|end|>{% else %}<|user|>{{ m['content'] }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}")
 
@@ -94,7 +94,7 @@ class Conversations(unittest.TestCase):
             options = ("--chat-template", template.name)
             with Server(*options) as server, Server(*options, "--prefix-cache-memory", "0") as cold:
                 self.converse(server, cold, structured_outputs={
-                    "regex": "<think>[a-z ]{100,120}</think>[a-z ]{60,80}"})
+                    "regex": r"\[\[[a-z ]{100,120}\]\][a-z ]{60,80}"})
 
 
 class Prompts(WithServer):

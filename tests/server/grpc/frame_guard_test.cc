@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <random>
 #include <string>
 
@@ -32,6 +33,10 @@ struct Flood {
   std::string frame;
   const char* reason;
 };
+
+void PrintTo(const Flood& flood, std::ostream* out) {
+  *out << flood.name;
+}
 
 class FloodTest : public testing::TestWithParam<Flood> {};
 
