@@ -89,6 +89,7 @@ class Generation {
     int64_t reused_tokens = 0;
     int64_t generated_tokens = 0;
     std::unique_ptr<AnswerParser> parser = nullptr;  // null: all is content
+    std::string held_reasoning = {};                 // is told when it is complete
     double queue_seconds = 0;
     bool ended = false;
   };
@@ -107,6 +108,7 @@ class Generation {
   std::vector<Choice> choices_;
   size_t running_ = 0;  // choices that have not ended
   size_t turn_ = 0;     // the choice that is asked next
+  bool holds_reasoning_ = false;
   int64_t prompt_tokens_ = 0;
   std::optional<ApiError> error_;
 };
