@@ -166,7 +166,7 @@ std::optional<HttpReply> HttpReader::check_head(const HttpParser& parser, Reques
   return error_reply(
       invalid_parameter("x-request-timeout-ms",
                         str_cat("the header x-request-timeout-ms must be an integer from 1 to ",
-                                limits_.request_timeout_ms)));
+                                limits_.request_timeout_ms, ", not ", quoted(timeout))));
 }
 
 // Returns nullopt if the client is gone or too slow, so that there is nobody to tell.

@@ -24,6 +24,8 @@ constexpr ParameterRule kPromptRules[] = {
     {"parallel_tool_calls"},
     {"reasoning_effort"},
     {"include_reasoning"},
+    {"stream_reasoning"},
+    {"verbosity"},
     {"separate_reasoning"},
 };
 
@@ -115,6 +117,8 @@ void read_answer_options(FieldReader& fields, ChatPrompt* out) {
   };
   read("parallel_tool_calls", &out->parallel_tool_calls);
   read("include_reasoning", &out->include_reasoning);
+  read("stream_reasoning", &out->stream_reasoning);
+  fields.string("verbosity", &out->verbosity);
   read("separate_reasoning", &out->separate_reasoning);
   fields.string("reasoning_effort", &out->reasoning_effort);
 }

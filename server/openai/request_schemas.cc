@@ -217,6 +217,8 @@ void add_chat(json::object* properties) {
       {"continue_final_message", "boolean"},
       {"parallel_tool_calls", "boolean"},
       {"include_reasoning", "boolean"},
+      {"stream_reasoning", "boolean"},
+      {"verbosity", "string"},
       {"separate_reasoning", "boolean"},
   };
   for (const ParameterRule& rule : chat_prompt_rules()) (*properties)[rule.name] = json::object{};

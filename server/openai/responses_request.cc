@@ -39,10 +39,9 @@ constexpr UnservedParameter kResponseUnserved[] = {
 };
 
 constexpr RenamedMember kResponseNames[] = {
-    {"messages", "input"},
-    {"max_completion_tokens", "max_output_tokens"},
-    {"response_format", "text"},
-    {"reasoning_effort", "reasoning"},
+    {"messages", "input"},       {"max_completion_tokens", "max_output_tokens"},
+    {"response_format", "text"}, {"reasoning_effort", "reasoning"},
+    {"verbosity", "text"},
 };
 
 // Translates the items of `input` to messages.

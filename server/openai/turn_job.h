@@ -26,6 +26,7 @@ struct Turn {
   int64_t created = 0;  // Unix seconds
   std::vector<TurnBlock> blocks = {};
   Usage usage = {};
+  int64_t reasoning_tokens = 0;  // of the answer, up to the end of its reasoning
   FinishReason finish = FinishReason::kNone;
   std::string stop_string = {};  // that ended it
 };

@@ -75,7 +75,6 @@ constexpr UnservedParameter kOfChats[] = {
     {"functions", "[]", kNested},
     {"modalities", R"([["text"]])"},
     {"prediction", "[]", kNested},
-    {"verbosity", R"(["medium"])"},
     {"web_search_options"},
     // vLLM's.
     {"add_special_tokens", "[false]"},
@@ -90,7 +89,6 @@ constexpr UnservedParameter kOfChats[] = {
     {"min_dynamic_patch"},
     {"return_meta_info", "[false]"},
     {"return_prompt_token_ids", "[false]"},
-    {"stream_reasoning", "[true]"},
     {"task"},
     {"use_audio_in_video", "[false]"},
 };

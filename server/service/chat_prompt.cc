@@ -75,6 +75,20 @@ std::optional<ApiError> check_reasoning_effort(const ChatPrompt& prompt, const S
                                           ": the model's chat template has no switch for it"));
 }
 
+std::optional<ApiError> check_verbosity(const ChatPrompt& prompt, const ServedModel& model) {
+  constexpr const char* kName = "verbosity";
+  if (!prompt.verbosity || *prompt.verbosity == "medium") return std::nullopt;
+  const std::string& verbosity = *prompt.verbosity;
+  if (verbosity != "low" && verbosity != "high") {
+    return invalid_parameter(
+        kName, str_cat("verbosity must be low, medium or high, not ", quoted(verbosity)));
+  }
+  const ChatConventions* conventions = conventions_of(prompt, model);
+  if (conventions == nullptr || conventions->knows_verbosity) return std::nullopt;
+  return invalid_parameter(kName, str_cat("verbosity ", quoted(verbosity),
+                                          ": the model's chat template has no switch for it"));
+}
+
 }  // namespace
 
 const ChatConventions* conventions_of(const ChatPrompt& prompt, const ServedModel& model) {
@@ -93,6 +107,7 @@ std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& mo
   if (std::optional<ApiError> error = check_variables(prompt)) return error;
   if (std::optional<ApiError> error = check_tools(prompt, model)) return error;
   if (std::optional<ApiError> error = check_reasoning_effort(prompt, model)) return error;
+  if (std::optional<ApiError> error = check_verbosity(prompt, model)) return error;
   if (model.tokenizer == nullptr) {
     return invalid_parameter("messages", "messages need a tokenizer, and the model has none");
   }

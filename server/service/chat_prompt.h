@@ -33,9 +33,11 @@ struct ChatPrompt {
   std::vector<ChatMark> marks;
   // How the answer is read.
   ToolChoice tool_choice;
-  bool parallel_tool_calls = true;  // false: only the first call counts
-  bool separate_reasoning = true;   // false: it is a part of the content, with its marks
-  bool include_reasoning = true;    // false: clients are not told of it
+  bool parallel_tool_calls = true;       // false: only the first call counts
+  bool separate_reasoning = true;        // false: it is a part of the content, with its marks
+  bool include_reasoning = true;         // false: clients are not told of it
+  bool stream_reasoning = true;          // false: they are told of all of it at once
+  std::optional<std::string> verbosity;  // a switch of some templates, as the next
   std::optional<std::string> reasoning_effort;  // a switch of some templates
 
   bool has_template() const { return chat_template && !chat_template->empty(); }

@@ -89,7 +89,7 @@ absl::StatusOr<std::unique_ptr<ChatRenderer>> ChatRenderer::make(const ServedMod
   std::unique_ptr<ChatRenderer> made(new ChatRenderer(model));
   if (absl::Status status = made->find_template(prompt); !status.ok()) return status;
   made->answer_ = {std::move(prompt.tool_choice), !prompt.parallel_tool_calls,
-                   prompt.separate_reasoning, prompt.include_reasoning};
+                   prompt.separate_reasoning, prompt.include_reasoning, prompt.stream_reasoning};
   made->continues_ = prompt.continues();
   made->generation_prompt_ = !prompt.continues() && prompt.add_generation_prompt.value_or(true);
   made->variables_ = std::move(prompt.variables);
@@ -101,6 +101,7 @@ absl::StatusOr<std::unique_ptr<ChatRenderer>> ChatRenderer::make(const ServedMod
   made->variables_["tools"] = std::move(prompt.tools);
   if (!made->variables_.contains("documents")) made->variables_["documents"] = nullptr;
   made->set_reasoning_effort(prompt.reasoning_effort);
+  made->set_verbosity(prompt.verbosity);
   return made;
 }
 
@@ -131,6 +132,12 @@ void ChatRenderer::set_reasoning_effort(const std::optional<std::string>& effort
   set(conventions_->knows_thinking, "thinking", thinks);
 }
 
+void ChatRenderer::set_verbosity(const std::optional<std::string>& verbosity) {
+  constexpr const char* kName = "verbosity";
+  if (!verbosity || !conventions_->knows_verbosity || variables_.contains(kName)) return;
+  variables_[kName] = json::string(*verbosity);
+}
+
 std::shared_ptr<const AnswerRules> ChatRenderer::answer_rules(const Parts& prompt) const {
   const AnswerMarkup& markup = *conventions_->markup;
   auto rules = std::make_shared<AnswerRules>();
@@ -140,6 +147,7 @@ std::shared_ptr<const AnswerRules> ChatRenderer::answer_rules(const Parts& promp
   rules->reads_reasoning = markup.reasoning() && answer_.separate_reasoning;
   if (!rules->reads_calls && !rules->reads_reasoning) return nullptr;
   rules->tells_reasoning = answer_.include_reasoning;
+  rules->streams_reasoning = answer_.stream_reasoning;
   rules->only_first_call = answer_.only_first_call;
   rules->calls_decide_finish = answer_.tool_choice.mode != ToolChoice::Mode::kNamed;
   rules->calls_before = shaper_->num_calls();

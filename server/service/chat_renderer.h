@@ -68,11 +68,13 @@ class ChatRenderer {
     bool only_first_call = false;
     bool separate_reasoning = true;
     bool include_reasoning = true;
+    bool stream_reasoning = true;
   };
 
   explicit ChatRenderer(const ServedModel& model) : model_(model) {}
   absl::Status find_template(const ChatPrompt& prompt);
   void set_reasoning_effort(const std::optional<std::string>& effort);
+  void set_verbosity(const std::optional<std::string>& verbosity);
   const ChatTemplate& chat_template() const;
   absl::StatusOr<Parts> render_variables(bool generation_prompt);
   boost::json::array& messages() { return variables_.at("messages").get_array(); }

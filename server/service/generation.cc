@@ -26,6 +26,24 @@ std::optional<ApiError> error_of(FinishReason reason) {
   }
 }
 
+// Moves reasoning from the deltas to `held`, and back as one delta once something else follows it.
+void hold_reasoning(bool ended, std::string* held, std::vector<AnswerDelta>* deltas) {
+  std::vector<AnswerDelta> out;
+  const auto release = [&] {
+    append_delta({AnswerDelta::Kind::kReasoning, std::exchange(*held, {})}, &out);
+  };
+  for (AnswerDelta& delta : *deltas) {
+    if (delta.kind == AnswerDelta::Kind::kReasoning) {
+      held->append(delta.text);
+      continue;
+    }
+    release();
+    append_delta(std::move(delta), &out);
+  }
+  if (ended) release();
+  *deltas = std::move(out);
+}
+
 }  // namespace
 
 Generation::Generation(Services& services, GenerationRequest request, Arrival arrival)
@@ -103,6 +121,7 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
     choices_[first].prompt_tokens = prompt_tokens;
   }
   if (answer_rules != nullptr) {
+    holds_reasoning_ = !answer_rules->streams_reasoning;
     for (Choice& choice : choices_) choice.parser = std::make_unique<AnswerParser>(answer_rules);
   }
   running_ = choices_.size();
@@ -162,6 +181,8 @@ void Generation::parse(Choice* choice, Part* part) {
     if (update.finish != FinishReason::kNone) {
       choice->parser->finish(update.finish == FinishReason::kLength, &part->deltas);
     }
+    const bool ended = update.finish != FinishReason::kNone;
+    if (holds_reasoning_) hold_reasoning(ended, &choice->held_reasoning, &part->deltas);
     part->stopped_for_calls =
         update.finish == FinishReason::kStop && choice->parser->finishes_for_calls();
   }

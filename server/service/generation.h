@@ -90,6 +90,7 @@ class Generation {
     int64_t reused_tokens = 0;
     int64_t generated_tokens = 0;
     std::unique_ptr<AnswerParser> parser = nullptr;  // null: all is content
+    std::string held_reasoning = {};                 // is told when it is complete
     double queue_seconds = 0;
     bool ended = false;
   };
@@ -109,6 +110,7 @@ class Generation {
   std::atomic<bool> ended_for_memory_{false};
   size_t running_ = 0;  // choices that have not ended
   size_t turn_ = 0;     // the choice that is asked next
+  bool holds_reasoning_ = false;
   int64_t prompt_tokens_ = 0;
   std::optional<ApiError> error_;
   LargeRequests::Entry entry_;  // last: it ends what is above

@@ -23,9 +23,10 @@ namespace deltaserve {
 // The parser knows this of a request.
 struct AnswerRules {
   std::shared_ptr<const AnswerMarkup> markup;
-  bool reads_calls = false;      // else all markers of calls are content
-  bool reads_reasoning = false;  // else all markers of reasoning are content
-  bool tells_reasoning = true;   // false: the reasoning is read, and dropped
+  bool reads_calls = false;       // else all markers of calls are content
+  bool reads_reasoning = false;   // else all markers of reasoning are content
+  bool tells_reasoning = true;    // false: the reasoning is read, and dropped
+  bool streams_reasoning = true;  // false: it is told at once, when it is complete
   bool only_first_call = false;
   bool calls_decide_finish = true;  // false: an answer with calls ends like another
   ReasoningStart start = ReasoningStart::kByModel;

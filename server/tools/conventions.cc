@@ -36,6 +36,7 @@ ChatConventions find_conventions(std::string_view source, const ChatTemplate& ch
   conventions.knows_reasoning_effort = has_word(source, "reasoning_effort");
   conventions.knows_enable_thinking = has_word(source, "enable_thinking");
   conventions.knows_thinking = has_word(source, "thinking");
+  conventions.knows_verbosity = has_word(source, "verbosity");
   return conventions;
 }
 

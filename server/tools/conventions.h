@@ -23,6 +23,7 @@ struct ChatConventions {
   bool knows_reasoning_effort = false;
   bool knows_enable_thinking = false;
   bool knows_thinking = false;
+  bool knows_verbosity = false;
 
   // Returns true if reasoning_effort changes anything.
   bool knows_effort() const {

@@ -115,6 +115,8 @@ class Turns(unittest.TestCase):
         response = self.respond(2)
         self.assertEqual([item.type for item in response.output], ["reasoning", "message"])
         self.assertEqual(response.output[0].content[0].text, "Rain?")
+        details = response.usage.output_tokens_details
+        self.assertTrue(0 < details.reasoning_tokens < response.usage.output_tokens, response.usage)
         self.assertEqual(response.output_text, "No, sun.")
         history = [{"role": "user", "content": "x"}, *[item.model_dump() for item in response.output],
                    {"role": "user", "content": "s0"}]
@@ -138,6 +140,14 @@ class Turns(unittest.TestCase):
                                ({"temperature": 3}, "temperature"), ({"nonsense": 1}, "nonsense")):
             status, reply = self.post("/v1/responses", {"input": "s0", **members})
             self.assertEqual((status, reply["error"]["param"]), (400, param), reply)
+
+    def test_reasoning_may_be_told_at_once(self):
+        chunks = self.openai.chat.completions.create(
+            model=self.server.model, messages=[{"role": "user", "content": "s2"}], temperature=0, stream=True,
+            extra_body={"stream_reasoning": False})
+        told = [chunk.choices[0].delta.model_dump(exclude_none=True) for chunk in chunks]
+        self.assertEqual([delta["reasoning"] for delta in told if "reasoning" in delta], ["Rain?"])
+        self.assertEqual("".join(delta.get("content", "") for delta in told), "No, sun.")
 
     # ---- /v1/messages
 

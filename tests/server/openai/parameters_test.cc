@@ -229,6 +229,55 @@ TEST(Parameters, NullsAndOthersDefaultsChangeNothing) {
   }
 }
 
+// Clients that serialise all that they know send these.
+TEST(Parameters, WholeRequestsOfOtherServersAreAccepted) {
+  constexpr std::string_view kVllm = R"("frequency_penalty":0.0,"logit_bias":null,"n":1,
+      "presence_penalty":0.0,"seed":null,"stop":[],"stream":false,"stream_options":null,
+      "temperature":null,"top_p":null,"user":null,"use_beam_search":false,"top_k":null,
+      "min_p":null,"repetition_penalty":null,"watermarking":null,"length_penalty":1.0,
+      "stop_token_ids":[],"include_stop_str_in_output":false,"ignore_eos":false,"min_tokens":0,
+      "skip_special_tokens":true,"spaces_between_special_tokens":true,
+      "truncate_prompt_tokens":null,"truncation_side":null,"prompt_logprobs":null,
+      "logprob_token_ids":null,"allowed_token_ids":null,"bad_words":[],"response_format":null,
+      "structured_outputs":null,"priority":0,"request_id":"0123","session_id":null,
+      "return_tokens_as_token_ids":null,"return_token_ids":null,"routed_experts_prompt_start":0,
+      "return_token_offsets":false,"return_mm_kwargs":true,"cache_salt":null,
+      "kv_transfer_params":null,"ec_transfer_params":null,"vllm_xargs":null,
+      "repetition_detection":null,"thinking_token_budget":null,"stream_interval":null,
+      "guided_json":null,"guided_regex":null,"guided_choice":null,"guided_grammar":null,
+      "structural_tag":null,"guided_decoding_backend":null,"guided_whitespace_pattern":null)";
+  constexpr std::string_view kSglang = R"("model":"default","frequency_penalty":0.0,"n":1,
+      "presence_penalty":0.0,"seed":null,"stop":null,"stream":false,"temperature":1.0,"top_p":1.0,
+      "return_hidden_states":false,"return_routed_experts":false,"routed_experts_start_len":0,
+      "return_cached_tokens_details":false,"return_token_ids":false,"top_k":-1,"min_p":0.0,
+      "min_tokens":0,"regex":null,"ebnf":null,"repetition_penalty":1.0,"stop_token_ids":null,
+      "stop_regex":null,"no_stop_trim":false,"ignore_eos":false,"skip_special_tokens":true,
+      "lora_path":null,"session_params":null,"custom_params":null,"custom_logit_processor":null,
+      "images_config":null,"bootstrap_host":null,"bootstrap_port":null,"bootstrap_room":null,
+      "routed_dp_rank":null,"disagg_prefill_dp_rank":null,"data_parallel_rank":null,"rid":null,
+      "extra_key":null,"cache_salt":null,"ngram_corpus_id":null,"priority":null,
+      "custom_labels":null)";
+  const auto accepted = [](const Outcome& outcome) {
+    EXPECT_TRUE(outcome.accepted) << outcome.message;
+  };
+  accepted(complete_with(std::string(kVllm) + R"(,"echo":false,"logprobs":null,"max_tokens":16,
+      "suffix":null,"prompt_embeds":null,"add_special_tokens":true)"));
+  accepted(complete_with(std::string(kSglang) + R"(,"echo":false,"logprobs":null,"max_tokens":16,
+      "suffix":null,"best_of":null,"json_schema":null)"));
+  accepted(chat_with(std::string(kVllm) + R"(,"logprobs":false,"top_logprobs":0,"max_tokens":null,
+      "max_completion_tokens":null,"tools":null,"tool_choice":"none","reasoning_effort":null,
+      "include_reasoning":true,"parallel_tool_calls":true,"echo":false,
+      "add_generation_prompt":true,"continue_final_message":false,"add_special_tokens":false,
+      "documents":null,"chat_template":null,"chat_template_kwargs":null,"media_io_kwargs":null,
+      "mm_processor_kwargs":null,"return_prompt_text":null)"));
+  accepted(chat_with(std::string(kSglang) + R"(,"logprobs":false,"top_logprobs":null,
+      "tools":null,"tool_choice":"auto","parallel_tool_calls":true,"return_meta_info":false,
+      "return_prompt_token_ids":false,"reasoning_effort":null,"task":null,
+      "continue_final_message":false,"separate_reasoning":true,"stream_reasoning":true,
+      "chat_template_kwargs":null,"max_dynamic_patch":null,"min_dynamic_patch":null,
+      "use_audio_in_video":false,"input_ids":null)"));
+}
+
 TEST(Parameters, FormsHaveOtherNames) {
   using Kind = StructuredOutput::Kind;
   struct Row {
@@ -329,6 +378,7 @@ TEST(Parameters, WhatIsNotServedIsRefusedByName) {
                                R"("service_tier":"flex")",
                                R"("store":true)",
                                R"("verbosity":"low")",
+                               R"("verbosity":"x")",
                                R"("web_search_options":{})",
                                R"("echo":true)",
                                R"("nonsense":1)"};
