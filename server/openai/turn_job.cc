@@ -1,5 +1,6 @@
 #include "server/openai/turn_job.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -21,7 +22,8 @@ class TurnJob final : public AnswerJob {
  public:
   TurnJob(Services& services, TurnRequest request, Arrival arrival)
       : AnswerJob(services, std::move(request.generation), std::move(arrival)),
-        format_(std::move(request.format)) {
+        format_(std::move(request.format)),
+        tokenizer_(services.model.tokenizer) {
     turn_.id = id_;
     turn_.created = std::chrono::duration_cast<std::chrono::seconds>(
                         std::chrono::system_clock::now().time_since_epoch())
@@ -54,13 +56,6 @@ class TurnJob final : public AnswerJob {
 
   void take(const Generation::Part& part, std::string* out) {
     for (const AnswerDelta& delta : part.deltas) take(delta, out);
-    // Text is held back while it may be the beginning of a marker: its tokens belong to what comes.
-    untold_tokens_ += static_cast<int64_t>(part.update.tokens.size());
-    if (!turn_.blocks.empty()) {
-      const bool reasons = turn_.blocks.back().kind == TurnBlock::Kind::kReasoning;
-      const int64_t tokens = std::exchange(untold_tokens_, 0);
-      if (reasons) turn_.reasoning_tokens += tokens;
-    }
     turn_.finish = part.update.finish;
     turn_.stop_string = part.update.stop_string;
   }
@@ -92,10 +87,22 @@ class TurnJob final : public AnswerJob {
     tell(out, [&] { format_->end_block(turn_, turn_.blocks.size() - 1, out); });
   }
 
+  // Tokens come several at a time, with text of more than one block perhaps. So the text is encoded
+  // again, which gives the same number however they came.
+  void count_reasoning() {
+    for (const TurnBlock& block : turn_.blocks) {
+      if (block.kind != TurnBlock::Kind::kReasoning || tokenizer_ == nullptr) continue;
+      const absl::StatusOr<std::vector<int32_t>> ids = tokenizer_->encode_as_text(block.text);
+      if (ids.ok()) turn_.reasoning_tokens += static_cast<int64_t>(ids->size());
+    }
+    turn_.reasoning_tokens = std::min(turn_.reasoning_tokens, turn_.usage.completion_tokens);
+  }
+
   // An answer without anything is a text without anything.
   void finish(std::string* out) {
     if (turn_.blocks.empty()) take(AnswerDelta{AnswerDelta::Kind::kContent}, out);
     close(out);
+    count_reasoning();
     if (streaming()) {
       tell(out, [&] { format_->end(turn_, out); });
     } else {
@@ -104,8 +111,8 @@ class TurnJob final : public AnswerJob {
   }
 
   const std::unique_ptr<TurnFormat> format_;
+  const Tokenizer* const tokenizer_;  // null: there is none
   Turn turn_;
-  int64_t untold_tokens_ = 0;
   bool open_ = false;   // the last block may grow
   bool begun_ = false;  // the first events were told
 };
