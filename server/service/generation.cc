@@ -137,7 +137,8 @@ void Generation::parse(Choice* choice, Part* part) {
   } else {
     choice->parser->append(update.text, update.controls, &part->deltas);
     if (update.finish != FinishReason::kNone) {
-      choice->parser->finish(update.finish == FinishReason::kLength, &part->deltas);
+      const bool cut = update.finish == FinishReason::kLength || !update.stop_string.empty();
+      choice->parser->finish(cut, &part->deltas);
     }
     part->stopped_for_calls =
         update.finish == FinishReason::kStop && choice->parser->finishes_for_calls();
