@@ -70,12 +70,13 @@ std::optional<int64_t> first_not_finite(const Tensor& tensor) {
 }
 
 absl::Status check_finite(const Checkpoint& checkpoint) {
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
+  for (const auto& entry : checkpoint.tensors()) {
+    const Tensor& tensor = entry.second;
     const std::optional<int64_t> found = first_not_finite(tensor);
     if (!found) continue;
     const char* value =
         with_format(tensor, [&](auto format) { return name_of(tensor, *found, format); });
-    return invalid_argument("tensor ", quoted(name), ": element ", *found, " of ",
+    return invalid_argument("tensor ", quoted(entry.first), ": element ", *found, " of ",
                             shape_text(tensor.info.shape), " is ", value,
                             ": the weights of a model must be finite");
   }

@@ -179,7 +179,8 @@ void Generation::parse(Choice* choice, Part* part) {
   } else {
     choice->parser->append(update.text, update.controls, &part->deltas);
     if (update.finish != FinishReason::kNone) {
-      choice->parser->finish(update.finish == FinishReason::kLength, &part->deltas);
+      const bool cut = update.finish == FinishReason::kLength || !update.stop_string.empty();
+      choice->parser->finish(cut, &part->deltas);
     }
     const bool ended = update.finish != FinishReason::kNone;
     if (holds_reasoning_) hold_reasoning(ended, &choice->held_reasoning, &part->deltas);

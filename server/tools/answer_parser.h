@@ -45,8 +45,8 @@ class AnswerParser {
   // in the text of the whole answer.
   void append(std::string_view text, std::span<const ControlToken> controls,
               std::vector<AnswerDelta>* out);
-  // Ends the answer. `cut`: it reached its length, and markup that it was in the middle of is
-  // dropped; otherwise it was none and is shown.
+  // Ends the answer. `cut`: its length or a stop string ended it, and markup that it was in the
+  // middle of is dropped; otherwise it was none and is shown.
   void finish(bool cut, std::vector<AnswerDelta>* out);
 
   // Returns true if a tool was called.

@@ -53,7 +53,10 @@ class Probe {
     json::array messages = {{{"role", "user"}, {"content", "Hi"}}, call_of(id), result_of(id)};
     HistoryShaper shaper(rules);
     for (json::value& message : messages) shaper.shape(&message.get_object());
-    const json::object parameters = {{"type", "object"}, {"properties", json::object()}};
+    const json::object key = {{"type", "string"}, {"description", "Key"}};
+    const json::object parameters = {{"type", "object"},
+                                     {"properties", json::object{{"key", key}}},
+                                     {"required", json::array{"key"}}};
     const json::object function = {
         {"name", "probe"}, {"description", "Probes"}, {"parameters", parameters}};
     const json::object variables = {
