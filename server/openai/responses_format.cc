@@ -171,7 +171,7 @@ class ResponsesFormat final : public TurnFormat {
         const bool is_last = i + 1 == turn.blocks.size();
         output.push_back(item(turn, turn.blocks[i], i, is_last ? status : "completed"));
       }
-      out["usage"] = usage(turn);
+      out["usage"] = usage(turn.usage);
     }
     out["output"] = std::move(output);
     if (turn.finish == FinishReason::kLength && ended) {
@@ -180,12 +180,11 @@ class ResponsesFormat final : public TurnFormat {
     return out;
   }
 
-  static json::object usage(const Turn& turn) {
-    const Usage& usage = turn.usage;
+  static json::object usage(const Usage& usage) {
     return {{"input_tokens", usage.prompt_tokens},
             {"input_tokens_details", {{"cached_tokens", usage.cached_prompt_tokens}}},
             {"output_tokens", usage.completion_tokens},
-            {"output_tokens_details", {{"reasoning_tokens", turn.reasoning_tokens}}},
+            {"output_tokens_details", {{"reasoning_tokens", 0}}},
             {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
   }
 

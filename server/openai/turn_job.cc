@@ -54,13 +54,6 @@ class TurnJob final : public AnswerJob {
 
   void take(const Generation::Part& part, std::string* out) {
     for (const AnswerDelta& delta : part.deltas) take(delta, out);
-    // Text is held back while it may be the beginning of a marker: its tokens belong to what comes.
-    untold_tokens_ += static_cast<int64_t>(part.update.tokens.size());
-    if (!turn_.blocks.empty()) {
-      const bool reasons = turn_.blocks.back().kind == TurnBlock::Kind::kReasoning;
-      const int64_t tokens = std::exchange(untold_tokens_, 0);
-      if (reasons) turn_.reasoning_tokens += tokens;
-    }
     turn_.finish = part.update.finish;
     turn_.stop_string = part.update.stop_string;
   }
@@ -105,7 +98,6 @@ class TurnJob final : public AnswerJob {
 
   const std::unique_ptr<TurnFormat> format_;
   Turn turn_;
-  int64_t untold_tokens_ = 0;
   bool open_ = false;   // the last block may grow
   bool begun_ = false;  // the first events were told
 };
