@@ -376,7 +376,6 @@ TEST(Parameters, WhatIsNotServedIsRefusedByName) {
                                R"("include_reasoning":"no")",
                                R"("service_tier":"flex")",
                                R"("store":true)",
-                               R"("verbosity":"low")",
                                R"("verbosity":"x")",
                                R"("web_search_options":{})",
                                R"("echo":true)",
