@@ -60,7 +60,7 @@ const std::vector<Floors>& all_floors() {
       {"engine/", {{"base"}, {"reuse"}, {"step"}, {"sequence"}, {"grammar", "loop"}}},
       {"server/",
        {{"base", "template"},
-        {"net", "observe"},
+        {"net", "observe", "tools"},
         {"service"},
         {"openai", "grpc"},
         {"http"},

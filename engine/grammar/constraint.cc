@@ -59,7 +59,7 @@ class GrammarConstraint : public TokenConstraint {
     for (const Stack& stack : stacks_) {
       std::unique_ptr<StateMask> own;
       const uint32_t depth = arena_.depth(stack.parent);
-      const StateMask& mask = masks_.mask(stack.state, depth, &own);
+      const StateMask& mask = masks_.mask(stack, depth, &own);
       add_sure_tokens(mask, words);
       if (stack.parent != StackArena::kBottom) add_suffix_tokens(mask, stack.parent, words);
       add_unsure_tokens(mask, stack, words);

@@ -57,7 +57,7 @@ Determinizer::StateSet Determinizer::closure(const StateSet& from, bool at_text_
   while (!pending.empty()) {
     const uint32_t state = pending.back();
     pending.pop_back();
-    bool keep = state == final_;
+    bool keep = state == final_ || nfa_.mark(state) != 0;
     for (const Nfa::Edge& edge : nfa_.edges(state)) {
       budget_->spend(1);
       const bool free =
@@ -130,6 +130,9 @@ void Determinizer::expand(uint32_t id) {
   }
   budget_->spend(targets_.size() + calls_.size() * calls_.size());
   dfa_.states[id].accepting = accepts(*sets_[id], id == 0);
+  for (const uint32_t state : *sets_[id]) {
+    dfa_.states[id].mark = std::max(dfa_.states[id].mark, nfa_.mark(state));
+  }
   std::vector<Dfa::ByteEdge> bytes;
   for (int c = 0; c < nfa_.byte_classes(); ++c) {
     if (targets_[c].empty()) continue;

@@ -3,6 +3,8 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -26,6 +28,7 @@ struct Dfa {
   struct State {
     std::vector<ByteEdge> bytes;  // ascending and disjoint
     std::vector<CallEdge> calls;  // one per rule
+    uint32_t mark = 0;            // of the place in the rule, see Expression::Op::kMark
     bool accepting = false;
   };
   std::vector<State> states;  // states[0] is the start; never empty
@@ -52,7 +55,8 @@ class Determinizer {
   absl::StatusOr<Dfa> run(uint32_t start, uint32_t final);
 
  private:
-  using StateSet = std::vector<uint32_t>;  // ascending; only states that more than epsilon leaves
+  // Ascending; only states that have a mark or that more than epsilon leaves.
+  using StateSet = std::vector<uint32_t>;
   struct StateSetHash {
     size_t operator()(const StateSet& set) const;
   };
@@ -91,7 +95,14 @@ absl::StatusOr<Dfa> intersect(const Dfa& a, const Dfa& b, AutomatonBudget* budge
 // Returns an automaton of the texts that `a` accepts and `b` does not.
 absl::StatusOr<Dfa> subtract(const Dfa& a, const Dfa& b, AutomatonBudget* budget);
 // Returns an automaton of the texts of `content`, which are UTF-8, as they are written between the
-// quotes of a JSON string. Each has one spelling, with escapes only where JSON demands them.
+// quotes of a JSON string. Each has one spelling, with escapes only where JSON demands them. Marks
+// stay.
 Dfa json_escaped(const Dfa& content);
+// Gives `mark` to every state that is between two characters of a text, which is UTF-8.
+void mark_characters(uint32_t mark, Dfa* dfa);
+// Returns the number of characters of the longest text; nullopt if there is no longest one.
+std::optional<size_t> longest_text(const Dfa& dfa);
+// Returns an automaton of all strings of bytes that contain none of `markers`, which are not empty.
+Dfa bytes_without(const std::vector<std::string>& markers);
 
 }  // namespace deltaserve::grammar

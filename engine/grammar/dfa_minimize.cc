@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <utility>
 
 #include "engine/grammar/dfa.h"
 
@@ -142,6 +143,7 @@ Dfa merge_blocks(const Dfa& dfa, const Partition& blocks) {
     Dfa::State& merged = result.states[id(s)];
     if (!merged.bytes.empty() || !merged.calls.empty()) continue;  // already filled
     merged.accepting = dfa.states[s].accepting;
+    merged.mark = dfa.states[s].mark;
     for (const Dfa::ByteEdge& edge : dfa.states[s].bytes) {
       const uint32_t target = id(edge.target);
       const bool joins = !merged.bytes.empty() && merged.bytes.back().target == target &&
@@ -174,7 +176,8 @@ Dfa minimize(const Dfa& dfa, AutomatonBudget* budget) {
   std::vector<uint32_t> next(incoming.begin(), incoming.end() - 1);
   for (uint32_t i = 0; i < count; ++i) by_target[next[transitions[i].target]++] = i;
 
-  Partition blocks(states, [&](uint32_t s) { return dfa.states[s].accepting; });
+  Partition blocks(
+      states, [&](uint32_t s) { return std::pair(dfa.states[s].accepting, dfa.states[s].mark); });
   Partition cords(count, [&](uint32_t t) { return transitions[t].label; });
   uint32_t block = 1;
   for (uint32_t cord = 0; cord < cords.sets(); ++cord) {

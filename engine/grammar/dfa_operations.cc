@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <unordered_map>
@@ -153,10 +154,98 @@ Dfa json_escaped(const Dfa& content) {
   for (uint32_t s = 0; s < content.states.size(); ++s) {
     const Row row = row_of(content, s);
     result.states[s].accepting = content.states[s].accepting;
+    result.states[s].mark = content.states[s].mark;
     const uint32_t backslash = Escaper(&result, row).build();
     for (uint32_t byte = 0x20; byte < 256; ++byte) {
       const uint32_t target = byte == '\\' ? backslash : byte == '"' ? kDead : row[byte];
       if (target != kDead) append_byte(byte, target, &result.states[s].bytes);
+    }
+  }
+  return result;
+}
+
+void mark_characters(uint32_t mark, Dfa* dfa) {
+  // No minimal automaton is at one state both between two characters and in one: what may follow
+  // begins with different bytes.
+  for (Dfa::State& state : dfa->states) {
+    const bool in_character =
+        !state.bytes.empty() && std::all_of(state.bytes.begin(), state.bytes.end(), [](auto edge) {
+          return edge.first >= 0x80 && edge.last < 0xC0;
+        });
+    state.mark = in_character ? 0 : mark;
+  }
+}
+
+std::optional<size_t> longest_text(const Dfa& dfa) {
+  // Removes states without edges into them, as long as there are any; those on a cycle stay.
+  std::vector<size_t> incoming(dfa.states.size(), 0);
+  std::vector<size_t> longest(dfa.states.size(), 0);
+  for (const Dfa::State& state : dfa.states) {
+    for (const Dfa::ByteEdge& edge : state.bytes) ++incoming[edge.target];
+  }
+  if (incoming[0] > 0) return std::nullopt;
+  std::vector<uint32_t> ready{0};
+  size_t removed = 0;
+  for (; !ready.empty(); ++removed) {
+    const uint32_t state = ready.back();
+    ready.pop_back();
+    for (const Dfa::ByteEdge& edge : dfa.states[state].bytes) {
+      const bool begins_character = edge.first < 0x80 || edge.first >= 0xC0;
+      longest[edge.target] =
+          std::max(longest[edge.target], longest[state] + (begins_character ? 1 : 0));
+      if (--incoming[edge.target] == 0) ready.push_back(edge.target);
+    }
+  }
+  if (removed < dfa.states.size()) return std::nullopt;
+  return *std::max_element(longest.begin(), longest.end());
+}
+
+// The states are the prefixes of the markers (Aho and Corasick): each is the longest one with which
+// the bytes so far end.
+Dfa bytes_without(const std::vector<std::string>& markers) {
+  struct Prefix {
+    std::array<uint32_t, 256> next;
+    uint32_t fallback = 0;
+    bool is_marker = false;
+  };
+  Prefix unlinked;
+  unlinked.next.fill(kDead);
+  std::vector<Prefix> prefixes{unlinked};
+  for (const std::string& marker : markers) {
+    uint32_t at = 0;
+    for (const char c : marker) {
+      const auto byte = static_cast<uint8_t>(c);
+      if (prefixes[at].next[byte] == kDead) {
+        prefixes[at].next[byte] = static_cast<uint32_t>(prefixes.size());
+        prefixes.push_back(unlinked);
+      }
+      at = prefixes[at].next[byte];
+    }
+    prefixes[at].is_marker = true;
+  }
+  std::vector<uint32_t> shorter_first{0};
+  for (size_t i = 0; i < shorter_first.size(); ++i) {
+    const uint32_t at = shorter_first[i];
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      uint32_t& next = prefixes[at].next[byte];
+      const uint32_t shorter = at == 0 ? 0 : prefixes[prefixes[at].fallback].next[byte];
+      if (next == kDead) {
+        next = shorter;
+        continue;
+      }
+      prefixes[next].fallback = shorter;
+      prefixes[next].is_marker = prefixes[next].is_marker || prefixes[shorter].is_marker;
+      shorter_first.push_back(next);
+    }
+  }
+  Dfa result;
+  result.states.resize(prefixes.size());
+  for (uint32_t s = 0; s < prefixes.size(); ++s) {
+    result.states[s].accepting = !prefixes[s].is_marker;
+    if (prefixes[s].is_marker) continue;
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      const uint32_t next = prefixes[s].next[byte];
+      if (!prefixes[next].is_marker) append_byte(byte, next, &result.states[s].bytes);
     }
   }
   return result;

@@ -79,6 +79,15 @@ ExprId RuleSet::text_begin() {
 ExprId RuleSet::text_end() {
   return add({.op = Op::kTextEnd});
 }
+ExprId RuleSet::mark(uint32_t number) {
+  return add({.op = Op::kMark, .begin = number});
+}
+
+ExprId RuleSet::look_ahead(ExprId part, bool follows) {
+  const auto begin = static_cast<uint32_t>(children_.size());
+  children_.push_back(part);
+  return add({.op = Op::kLookAhead, .begin = begin, .size = 1, .min = follows ? 1u : 0u});
+}
 
 RuleId RuleSet::add_rule(std::string name) {
   rules_.push_back({.name = std::move(name)});
@@ -90,6 +99,7 @@ std::span<const ExprId> RuleSet::children(const Expression& e) const {
     case Op::kConcat:
     case Op::kAlternate:
     case Op::kRepeat:
+    case Op::kLookAhead:
     case Op::kSeparated: return {children_.data() + e.begin, e.size};
     default: return {};
   }
@@ -134,6 +144,11 @@ void GroupStack::next_alternative() {
 void GroupStack::repeat_last(uint32_t min, uint32_t max) {
   ExprId& last = groups_.back().sequence.back();
   last = rules_->repeat(last, min, max);
+}
+
+void GroupStack::look_ahead_to_last(bool follows) {
+  ExprId& last = groups_.back().sequence.back();
+  last = rules_->look_ahead(last, follows);
 }
 
 ExprId GroupStack::end_group() {

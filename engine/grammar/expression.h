@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,6 +32,10 @@ struct Expression {
     kDfa,         // any text of dfas()[begin]
     kTextBegin,   // the empty text, at the begin of the text only
     kTextEnd,
+    kMark,  // the empty text; its place has the mark `begin`, see Rule
+    // The empty text, where a text of the child follows (min 1) or does not (min 0). It is only
+    // there while a regular expression is read.
+    kLookAhead,
   };
   Op op;
   uint32_t begin = 0;
@@ -39,16 +44,35 @@ struct Expression {
   uint32_t max = 0;
 };
 
+// Bounds on how often a text of a rule passes its marks.
+struct MarkCount {
+  uint32_t min = 0;
+  uint32_t max = kUnlimited;
+};
+
+// The rule's mark i + 1 is passed when member i has been read, a property of an object for
+// instance. No member may occur twice, and `required` ones must occur. The members may come in any
+// order.
+struct Members {
+  std::vector<bool> required = {};  // by member
+  MarkCount count = {};             // of all members, keys of a rule with `unique_key` included
+};
+
 struct Rule {
   std::string name;
   ExprId body = 0;
   // Is true if the rule must not be expanded in place: it has many callers, or it owns the keys
   // read.
   bool separate = false;
-  // Is true if the text from the first '"' on is a key of the calling rule's object: it may not
-  // occur twice in one call of that rule, which must be `separate`. The text after '"' can always
-  // go on.
+  // Is true if the text is a key of the calling rule's object: it may not occur twice in one call
+  // of that rule, which must be `separate`. If it has `members`, only so many keys may be possible;
+  // otherwise a key that has begun must be able to go on without end.
   bool unique_key = false;
+  // A rule with one of the next two must be `separate`, and the text behind its last mark must not
+  // be empty: it is there that minimums are checked.
+  // With `count` all marks are 1, and between two of them there is one way only to go on.
+  std::optional<MarkCount> count = std::nullopt;
+  std::optional<Members> members = std::nullopt;
 };
 
 // The rules of a grammar while it is built. Expressions beyond the limit are dropped, and status()
@@ -68,6 +92,8 @@ class RuleSet {
   ExprId dfa(Dfa dfa);
   ExprId text_begin();
   ExprId text_end();
+  ExprId mark(uint32_t number);
+  ExprId look_ahead(ExprId part, bool follows);
 
   RuleId add_rule(std::string name);
   Rule& rule(RuleId id) { return rules_[id]; }
@@ -116,6 +142,7 @@ class GroupStack {
   // Returns true if the current alternative has a last part, which a quantifier could repeat.
   bool has_last() const { return !groups_.back().sequence.empty(); }
   void repeat_last(uint32_t min, uint32_t max);
+  void look_ahead_to_last(bool follows);
   size_t depth() const { return groups_.size() - 1; }
 
  private:

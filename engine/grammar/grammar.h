@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/grammar/schema_options.h"
 #include "engine/grammar/token_table.h"
 #include "engine/sequence/token_constraint.h"
 
@@ -40,7 +41,8 @@ absl::StatusOr<std::shared_ptr<const CompiledGrammar>> compile_json_object(
 // The answer must be a JSON document that validates against `schema`; json_schema.h describes the
 // supported keywords and which of the valid documents can be generated.
 absl::StatusOr<std::shared_ptr<const CompiledGrammar>> compile_json_schema(
-    const boost::json::value& schema, const std::shared_ptr<GrammarMemory>& memory = nullptr);
+    const boost::json::value& schema, const std::shared_ptr<GrammarMemory>& memory = nullptr,
+    const SchemaOptions& options = {});
 
 // Makes a constraint for a new answer. Without `end_tokens` the answer ends as soon as the grammar
 // permits. A token that was not allowed ends it, too. INVALID_ARGUMENT if some byte that the

@@ -1,6 +1,7 @@
 #include "engine/grammar/grammar_cache.h"
 
 #include <condition_variable>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -49,6 +50,10 @@ absl::StatusOr<GrammarCache::Grammar> GrammarCache::get(std::string_view key,
       entries_.splice(entries_.begin(), entries_, found->second);
       return entries_.front().grammar;
     }
+    if (const auto found = refusal_by_key_.find(key); found != refusal_by_key_.end()) {
+      ++stats_.hits;
+      return found->second->status;
+    }
     std::shared_ptr<Flight>& place = flights_[std::string(key)];
     is_first = place == nullptr;
     if (is_first) place = std::make_shared<Flight>();
@@ -65,6 +70,7 @@ absl::StatusOr<GrammarCache::Grammar> GrammarCache::run(std::string_view key,
   try {
     result = compile(memory_);
     if (result.ok()) keep(key, *result);
+    if (absl::IsInvalidArgument(result.status())) refuse(key, result.status());
   } catch (...) {
     end_flight(key);
     flight->land(absl::UnavailableError("out of memory"));
@@ -84,6 +90,29 @@ void GrammarCache::keep(std::string_view key, const Grammar& grammar) {
   by_key_.emplace(added.front().key, added.begin());
   entries_.splice(entries_.begin(), added);
   drop_excess(&excess);
+}
+
+// A source that is too large to compile costs all the work that it may before that shows.
+void GrammarCache::refuse(std::string_view key, const absl::Status& status) {
+  const size_t bytes = key.size() + status.message().size();
+  if (bytes > limits_.refusal_bytes || limits_.refusals == 0) return;
+  Refusals added, excess;  // to destroy after the lock is released
+  added.push_front({std::string(key), status});
+  const std::lock_guard lock(mutex_);
+  refusal_by_key_.emplace(added.front().key, added.begin());
+  refusals_.splice(refusals_.begin(), added);
+  refusal_bytes_ += bytes;
+  while (refusals_.size() > limits_.refusals || refusal_bytes_ > limits_.refusal_bytes) {
+    const Refusal& oldest = refusals_.back();
+    refusal_bytes_ -= oldest.key.size() + oldest.status.message().size();
+    refusal_by_key_.erase(oldest.key);
+    excess.splice(excess.begin(), refusals_, std::prev(refusals_.end()));
+  }
+}
+
+bool GrammarCache::knows(std::string_view key) const {
+  const std::lock_guard lock(mutex_);
+  return by_key_.contains(key) || refusal_by_key_.contains(key);
 }
 
 void GrammarCache::end_flight(std::string_view key) {

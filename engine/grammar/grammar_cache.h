@@ -21,6 +21,9 @@ struct GrammarCacheLimits {
   size_t grammars = 0;   // number kept; the least recently used are dropped first
   size_t bytes = 0;      // of the kept ones, including their masks
   size_t all_bytes = 0;  // of the kept ones and those that requests still use
+  // Sources that cannot be compiled, which are remembered with their errors; the oldest go first.
+  size_t refusals = 256;
+  size_t refusal_bytes = 1 << 20;
 };
 
 struct GrammarCacheStats {
@@ -45,8 +48,12 @@ class GrammarCache {
 
   // Returns the grammar of `key`, which identifies its kind and source. If there is none, `compile`
   // makes it on this thread, without a lock; other threads that ask for the same key wait for the
-  // result. Failures are not kept. This may take long: never call it on an I/O thread.
+  // result. INVALID_ARGUMENT is remembered, other failures are not. This may take long: never call
+  // it on an I/O thread.
   absl::StatusOr<Grammar> get(std::string_view key, const Compile& compile);
+
+  // Returns whether get() of `key` returns at once, as far as can be known.
+  bool knows(std::string_view key) const;
 
   GrammarCacheStats stats() const;
 
@@ -56,10 +63,16 @@ class GrammarCache {
     Grammar grammar;
   };
   using Entries = std::list<Entry>;
+  struct Refusal {
+    std::string key;
+    absl::Status status;
+  };
+  using Refusals = std::list<Refusal>;
   class Flight;
 
   absl::StatusOr<Grammar> run(std::string_view key, const Compile& compile, Flight* flight);
   void keep(std::string_view key, const Grammar& grammar);
+  void refuse(std::string_view key, const absl::Status& status);
   void end_flight(std::string_view key);
   void drop_excess(Entries* excess);
 
@@ -69,8 +82,11 @@ class GrammarCache {
 
   mutable std::mutex mutex_;
   // ---- Guarded by mutex_
-  Entries entries_;                                                   // most recently used first
-  std::unordered_map<std::string_view, Entries::iterator> by_key_;    // the keys of entries_
+  Entries entries_;                                                 // most recently used first
+  std::unordered_map<std::string_view, Entries::iterator> by_key_;  // the keys of entries_
+  Refusals refusals_;                                               // the newest first
+  std::unordered_map<std::string_view, Refusals::iterator> refusal_by_key_;
+  size_t refusal_bytes_ = 0;                                          // of keys and messages
   std::unordered_map<std::string, std::shared_ptr<Flight>> flights_;  // in progress
   GrammarCacheStats stats_;                                           // counters only
 };

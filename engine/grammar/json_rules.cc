@@ -9,7 +9,10 @@ namespace deltaserve::grammar {
 namespace {
 
 constexpr std::string_view kCharacter =
-    R"re([^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u(?:[0-9A-CEFa-cef][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2})))re";
+    R"re([^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u(?:[0-9A-CEFa-cef][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}|[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))re";
+
+// The indentation of lines is bounded so that even a poor model comes to an end.
+constexpr std::string_view kSpace = "(?: {1,2}|\\r?\\n(?: {0,32}|\\t{1,8}))?";
 
 }  // namespace
 
@@ -23,12 +26,18 @@ ExprId JsonRules::concat(std::initializer_list<ExprId> parts) {
   return rules_->concat(std::vector<ExprId>(parts));
 }
 
+ExprId JsonRules::space() {
+  return space_ == JsonSpace::kLines ? builtin_regex(kSpace, rules_) : rules_->literal("");
+}
+
 ExprId JsonRules::comma() {
+  if (space_ == JsonSpace::kLines) return concat({rules_->literal(","), space()});
   return concat({rules_->literal(","), rules_->optional(rules_->literal(" "))});
 }
 
 ExprId JsonRules::colon() {
-  return concat({rules_->literal(":"), rules_->optional(rules_->literal(" "))});
+  const uint32_t most = space_ == JsonSpace::kLines ? 2 : 1;
+  return concat({rules_->literal(":"), rules_->repeat(rules_->literal(" "), 0, most)});
 }
 
 ExprId JsonRules::boolean() {
@@ -75,7 +84,8 @@ RuleId JsonRules::any_object() {
   if (!any_object_) {
     any_object_ = separate_rule("JSON object");
     const ExprId body =
-        concat({rules_->literal("{"), rules_->optional(members(any_key(), any_value())),
+        concat({rules_->literal("{"), space(),
+                rules_->optional(concat({members(any_key(), any_value()), space()})),
                 rules_->literal("}")});
     rules_->rule(*any_object_).body = body;
   }
@@ -87,9 +97,9 @@ RuleId JsonRules::any_array() {
     any_array_ = separate_rule("JSON array");
     const RuleId value = any_value();
     const ExprId more = rules_->repeat(concat({comma(), rules_->call(value)}), 0, kUnlimited);
-    const ExprId body =
-        concat({rules_->literal("["), rules_->optional(concat({rules_->call(value), more})),
-                rules_->literal("]")});
+    const ExprId body = concat({rules_->literal("["), space(),
+                                rules_->optional(concat({rules_->call(value), more, space()})),
+                                rules_->literal("]")});
     rules_->rule(*any_array_).body = body;
   }
   return *any_array_;
@@ -106,16 +116,48 @@ RuleId JsonRules::any_key() {
 
 ExprId JsonRules::string_of_length(uint32_t min, uint32_t max) {
   const ExprId character = builtin_regex(kCharacter, rules_);
-  return concat(
-      {rules_->literal("\""), rules_->repeat(character, min, max), rules_->literal("\"")});
+  return concat({rules_->literal("\""), counted(character, min, max, rules_->literal("\""))});
 }
 
-ExprId JsonRules::string_of(const Dfa& content) {
-  return concat({rules_->literal("\""), rules_->dfa(json_escaped(content)), rules_->literal("\"")});
+bool JsonRules::is_counted(uint32_t min, uint32_t max) {
+  return min > grammar_limits::kCounted || (max > grammar_limits::kCounted && max != kUnlimited);
 }
 
-absl::StatusOr<RuleId> JsonRules::new_key(const std::vector<std::string>& names) {
-  if (names.empty()) return any_key();
+ExprId JsonRules::counted(ExprId part, uint32_t min, uint32_t max, ExprId end) {
+  if (!is_counted(min, max)) return concat({rules_->repeat(part, min, max), end});
+  const RuleId rule = separate_rule("counted");
+  rules_->rule(rule).count = MarkCount{min, max};
+  const ExprId parts = rules_->repeat(concat({part, rules_->mark(1)}), 0, kUnlimited);
+  const ExprId body = concat({parts, end});
+  rules_->rule(rule).body = body;
+  return rules_->call(rule);
+}
+
+ExprId JsonRules::string_of(const Dfa& content, uint32_t max) {
+  if (max == kUnlimited) {
+    return concat(
+        {rules_->literal("\""), rules_->dfa(json_escaped(content)), rules_->literal("\"")});
+  }
+  Dfa marked = content;
+  mark_characters(1, &marked);
+  const RuleId rule = separate_rule("counted string");
+  // The mark of the start is not passed at the begin of a call.
+  rules_->rule(rule).count = MarkCount{0, max};
+  const ExprId body = concat({rules_->dfa(json_escaped(marked)), rules_->literal("\"")});
+  rules_->rule(rule).body = body;
+  return concat({rules_->literal("\""), rules_->call(rule)});
+}
+
+RuleId JsonRules::unique_string(const Dfa& form) {
+  const RuleId rule = separate_rule("unique string");
+  rules_->rule(rule).unique_key = true;
+  const ExprId body = string_of(form);
+  rules_->rule(rule).body = body;
+  return rule;
+}
+
+absl::StatusOr<RuleId> JsonRules::new_key(const std::vector<std::string>& names, const Dfa* form) {
+  if (names.empty() && form == nullptr) return any_key();
   RuleSet taken;
   std::vector<ExprId> literals;
   for (const std::string& name : names) literals.push_back(taken.literal(name));
@@ -126,6 +168,7 @@ absl::StatusOr<RuleId> JsonRules::new_key(const std::vector<std::string>& names)
   absl::StatusOr<Dfa> all = regex_dfa("[^\\x00-\\x1f]*", rules_->budget());
   if (!all.ok()) return all.status();
   absl::StatusOr<Dfa> free = subtract(*all, *taken_names, rules_->budget());
+  if (free.ok() && form != nullptr) free = intersect(*free, *form, rules_->budget());
   if (!free.ok()) return free.status();
   const RuleId key = separate_rule("JSON key");
   rules_->rule(key).unique_key = true;

@@ -1,5 +1,6 @@
-// Rules for the parts of JSON. Documents are compact, with one space at most after ',' and ':'.
+// Rules for the parts of JSON.
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -7,18 +8,19 @@
 
 #include "absl/status/statusor.h"
 #include "engine/grammar/expression.h"
+#include "engine/grammar/schema_options.h"
 
 namespace deltaserve::grammar {
 
 // Adds each rule to the RuleSet when it is first asked for.
 class JsonRules {
  public:
-  explicit JsonRules(RuleSet* rules) : rules_(rules) {}
+  JsonRules(RuleSet* rules, JsonSpace space) : rules_(rules), space_(space) {}
 
   RuleId any_value();
   RuleId any_object();
   RuleId any_array();
-  // Returns the rule of any string: valid UTF-8, all escapes except those of surrogates.
+  // Returns the rule of any string: valid UTF-8, all escapes, those of surrogates in pairs.
   RuleId any_string();
   ExprId integer();
   ExprId number();
@@ -27,18 +29,27 @@ class JsonRules {
 
   // Returns a string of min to max characters.
   ExprId string_of_length(uint32_t min, uint32_t max);
-  // Returns the texts of `content` in quotes.
-  ExprId string_of(const Dfa& content);
-  // Returns the rule of a key that is none of `names` and that the object has not had; the rule
-  // that calls it must be `separate`. Characters that JSON cannot hold unescaped are left out,
-  // except '"' and '\'.
-  absl::StatusOr<RuleId> new_key(const std::vector<std::string>& names);
+  // Returns the texts of `content` of at most `max` characters, in quotes.
+  ExprId string_of(const Dfa& content, uint32_t max = kUnlimited);
+  // Returns the rule of a key that is none of `names`, that `form` accepts if it is not null, and
+  // that the object has not had; the rule that calls it must be `separate`. Characters that JSON
+  // cannot hold unescaped are left out, except '"' and '\'.
+  absl::StatusOr<RuleId> new_key(const std::vector<std::string>& names, const Dfa* form);
+  // Returns a new rule of the strings of `form`, each of which may come once in a call of the rule
+  // that calls it, which must be `separate`.
+  RuleId unique_string(const Dfa& form);
   // Returns "key": and what comes before the value.
   ExprId named(std::string_view key);
   // Returns any number of members of an object.
   ExprId members(RuleId key, RuleId value);
+  // Returns what may stand behind '[' and '{' and before ']' and '}'.
+  ExprId space();
   ExprId comma();
   ExprId colon();
+  // Returns `part` between min and max times; large numbers are counted. `part` must not have two
+  // ways to go on, and `end` must not be empty nor begin as `part` does.
+  static bool is_counted(uint32_t min, uint32_t max);
+  ExprId counted(ExprId part, uint32_t min, uint32_t max, ExprId end);
   ExprId concat(std::initializer_list<ExprId> parts);
 
  private:
@@ -46,6 +57,7 @@ class JsonRules {
   RuleId any_key();
 
   RuleSet* rules_;
+  const JsonSpace space_;
   std::optional<RuleId> any_value_;
   std::optional<RuleId> any_object_;
   std::optional<RuleId> any_array_;

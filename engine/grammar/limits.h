@@ -14,7 +14,11 @@ inline constexpr size_t kChoices = 4096;
 // Limits the open groups of a regex or a grammar and the open values of a schema. No parser
 // recurses; the limit keeps small what depends on depth.
 inline constexpr size_t kNesting = 256;
-inline constexpr uint32_t kRepetitions = 2048;  // numbers of {m,n}, maxLength, maxItems
+inline constexpr uint32_t kRepetitions = 2048;  // numbers of {m,n}
+// Limits minLength, minItems and minProperties. A larger maximum says nothing about an answer.
+inline constexpr uint32_t kLeast = 1'000'000;
+// Up to this many repetitions are states of an automaton; more are counted.
+inline constexpr uint32_t kCounted = 128;
 inline constexpr size_t kRules = 4096;
 inline constexpr size_t kExpressions = 1 << 20;
 // Limits the schemas that come from merging others (allOf, anyOf beside other keywords), and their
@@ -51,10 +55,12 @@ inline constexpr size_t kMaskCacheBytes = 64 << 20;
 
 // ---- Shapes of generated JSON, which make even a poor model come to an end
 
-inline constexpr int kIntegerDigits = 18;   // every such integer fits 64 bits
+inline constexpr int kIntegerDigits = 40;
 inline constexpr int kFractionDigits = 15;  // numbers without bounds
 // Limits the digits of a number with bounds: different decimals remain different doubles.
 inline constexpr int kBoundedNumberDigits = 15;
 inline constexpr int kBoundedFractionDigits = 10;
+// Limits the remainders of `multipleOf`: a state for each.
+inline constexpr uint32_t kMultiple = 8192;
 
 }  // namespace deltaserve::grammar_limits

@@ -20,7 +20,12 @@ class Nfa {
     uint8_t last = 0;
   };
 
-  uint32_t add_state() { return states_++; }
+  // A mark is a number that the rule of the state gives a meaning (expression.h); 0 is none.
+  uint32_t add_state(uint32_t mark = 0) {
+    marks_.push_back(mark);
+    return states_++;
+  }
+  uint32_t mark(uint32_t state) const { return marks_[state]; }
   void add(const Edge& edge) { edges_.push_back(edge); }
   size_t size() const { return edges_.size(); }
   uint32_t states() const { return states_; }
@@ -41,6 +46,7 @@ class Nfa {
 
  private:
   uint32_t states_ = 0;
+  std::vector<uint32_t> marks_;  // by state
   std::vector<Edge> edges_;
   std::vector<uint32_t> first_;  // by state, one more at the end
   std::array<uint8_t, 256> class_of_{};

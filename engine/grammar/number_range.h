@@ -2,6 +2,7 @@
 #pragma once
 #include <boost/json/value.hpp>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/grammar/dfa.h"
@@ -13,16 +14,18 @@ struct NumberBounds {
     boost::json::value number;  // an integer or a double
     bool exclusive = false;
   };
-  std::optional<Bound> min;
-  std::optional<Bound> max;
+  std::vector<Bound> min = {};  // all hold
+  std::vector<Bound> max = {};
+  std::optional<boost::json::value> multiple_of = std::nullopt;
 };
 
 // Returns the integers of at most grammar_limits::kIntegerDigits digits; there may be none.
+// INVALID_ARGUMENT if `multiple_of` is not above 0, or has too many digits.
 absl::StatusOr<Dfa> integers_between(const NumberBounds& bounds, AutomatonBudget* budget);
 
 // Returns the numbers without an exponent and of at most kBoundedNumberDigits digits: so few that
 // no two of them, nor one and a bound, are the same double. INVALID_ARGUMENT if a bound has more
-// digits.
+// digits, or `multiple_of` as above.
 absl::StatusOr<Dfa> numbers_between(const NumberBounds& bounds, AutomatonBudget* budget);
 
 }  // namespace deltaserve::grammar

@@ -1,12 +1,12 @@
 #include "engine/grammar/pushdown.h"
 
 #include <algorithm>
-#include <queue>
-#include <tuple>
 #include <utility>
 
 #include "engine/grammar/limits.h"
+#include "engine/grammar/needs.h"
 #include "engine/grammar/rule_nfa.h"
+#include "engine/grammar/token_table.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -25,12 +25,12 @@ class PushdownCompiler {
     }
     find_first_bytes();
     find_follow_bytes();
+    find_alphabet();
+    find_memory();
     return std::move(result_);
   }
 
  private:
-  static constexpr uint32_t kUseless = ~uint32_t{0};
-
   // Returns a state by its number in the whole grammar: those of part p begin at base_[p].
   const Dfa::State& state(uint32_t id) const {
     return automata_[part_of_[id]].states[id - base_[part_of_[id]]];
@@ -96,55 +96,6 @@ class PushdownCompiler {
     return absl::OkStatus();
   }
 
-  // Computes how deep the stack must grow before the rule of a state can end, for states in the
-  // order of that depth (Knuth's generalization of Dijkstra's algorithm). States from which the
-  // rule cannot end within the stack stay kUseless. A rule that is called must read something: its
-  // entry is a second copy of its start, which does not accept.
-  void find_needs() {
-    const auto states = static_cast<uint32_t>(part_of_.size());
-    const auto parts = static_cast<uint32_t>(automata_.size());
-    struct CallSite {
-      uint32_t state;
-      uint32_t entry;
-      uint32_t resume;
-    };
-    std::vector<std::vector<uint32_t>> readers(states);  // states with a byte edge to this one
-    std::vector<std::vector<CallSite>> sites(states + parts);  // under their entry and resume
-    using Ready = std::pair<uint32_t, uint32_t>;               // need and state
-    std::priority_queue<Ready, std::vector<Ready>, std::greater<>> ready;
-    const auto add_edges = [&](uint32_t from, uint32_t part, const Dfa::State& edges) {
-      for (const Dfa::ByteEdge& edge : edges.bytes) {
-        readers[id_of(part, edge.target)].push_back(from);
-      }
-      for (const Dfa::CallEdge& edge : edges.calls) {
-        const CallSite site{from, states + edge.rule, id_of(part, edge.target)};
-        sites[site.entry].push_back(site);
-        sites[site.resume].push_back(site);
-      }
-    };
-    for (uint32_t id = 0; id < states; ++id) {
-      add_edges(id, part_of_[id], state(id));
-      if (state(id).accepting) ready.push({0, id});
-    }
-    for (uint32_t part = 0; part < parts; ++part) {
-      add_edges(states + part, part, automata_[part].states[0]);
-    }
-    need_.assign(states + parts, kUseless);
-    while (!ready.empty()) {
-      const auto [need, id] = ready.top();
-      ready.pop();
-      if (need_[id] != kUseless || need > grammar_limits::kStackDepth - 1) continue;
-      need_[id] = need;
-      if (id < states) {
-        for (const uint32_t reader : readers[id]) ready.push({need, reader});
-      }
-      for (const CallSite& site : sites[id]) {
-        if (need_[site.entry] == kUseless || need_[site.resume] == kUseless) continue;
-        ready.push({std::max(need_[site.entry] + 1, need_[site.resume]), site.state});
-      }
-    }
-  }
-
   uint32_t entry_need(uint32_t part) const { return need_[part_of_.size() + part]; }
 
   // Returns true if a call can be followed.
@@ -153,7 +104,7 @@ class PushdownCompiler {
   }
 
   absl::Status keep_useful_states() {
-    find_needs();
+    need_ = find_needs(rules_, nfa_, automata_);
     if (need_[0] == kUseless) return invalid_argument("no text matches it");
     new_id_.assign(part_of_.size(), kNoState);
     const auto keep = [&](uint32_t id) {
@@ -209,7 +160,6 @@ class PushdownCompiler {
       goes_on = true;
       for (uint32_t byte = edge.first; byte <= edge.last; ++byte) {
         p.transitions_[row + p.class_of_[byte]] = target;
-        p.alphabet_.set(byte);
       }
     }
     size_t entries = 1;
@@ -256,6 +206,42 @@ class PushdownCompiler {
     ByteSet bytes = own_bytes(s);
     for (const Pushdown::Call& call : result_.calls(s)) bytes |= result_.first_[call.rule];
     return bytes;
+  }
+
+  void find_alphabet() {
+    const size_t states = kept_.size();
+    std::vector<ByteSet> own(states);
+    std::vector<bool> in_name(states, false);  // of a control token
+    std::vector<StateId> level;
+    for (size_t s = 0; s < states; ++s) {
+      own[s] = own_bytes(static_cast<StateId>(s));
+      if (!own[s].all() && own[s][TokenTable::kControlByte]) {
+        level.push_back(result_.next(static_cast<StateId>(s), TokenTable::kControlByte));
+      }
+    }
+    for (size_t at = 1; at < control_name(0).size(); ++at) {
+      std::vector<StateId> next;
+      for (const StateId state : level) {
+        if (in_name[state]) continue;
+        in_name[state] = true;
+        for (int byte = 0; byte < 256; ++byte) {
+          if (own[state][byte]) next.push_back(result_.next(state, static_cast<uint8_t>(byte)));
+        }
+      }
+      level = std::move(next);
+    }
+    for (size_t s = 0; s < states; ++s) {
+      if (!own[s].all() && !in_name[s]) result_.alphabet_ |= own[s];
+    }
+    result_.alphabet_.reset(TokenTable::kControlByte);
+  }
+
+  void find_memory() {
+    std::vector<const Rule*> rules;
+    for (const RuleNfa::Part& part : nfa_.parts) rules.push_back(&rules_.rules()[part.rule]);
+    std::vector<uint32_t> marks;
+    for (const uint32_t old : kept_) marks.push_back(state(old).mark);
+    result_.memory_ = RuleMemory::build(result_, rules, std::move(marks));
   }
 
   void find_follow_bytes() {
@@ -307,7 +293,7 @@ absl::StatusOr<Pushdown> Pushdown::compile(const RuleSet& rules, RuleId root,
 size_t Pushdown::bytes() const {
   const size_t state_bytes = sizeof first_call_[0] + sizeof need_[0] + sizeof rule_of_[0] +
                              sizeof(void*) + 1;  // and flags
-  return sizeof *this + transitions_.size() * sizeof transitions_[0] +
+  return sizeof *this + memory_.bytes() + transitions_.size() * sizeof transitions_[0] +
          calls_.size() * sizeof calls_[0] + states() * state_bytes +
          (first_.size() + follow_.size()) * sizeof(ByteSet);
 }

@@ -13,11 +13,9 @@
 
 #include "absl/status/statusor.h"
 #include "engine/grammar/expression.h"
+#include "engine/grammar/rule_memory.h"
 
 namespace deltaserve::grammar {
-
-using StateId = uint16_t;
-inline constexpr StateId kNoState = 0xFFFF;
 
 using ByteSet = std::bitset<256>;
 
@@ -53,11 +51,18 @@ class Pushdown {
   // Returns how many more rules must be open before this one can end; at most kStackDepth.
   uint32_t need(StateId state) const { return need_[state]; }
   bool in_unique_key(StateId state) const { return unique_key_[rule_of_[state]]; }
+  uint16_t rule_of(StateId state) const { return rule_of_[state]; }
+  const RuleMemory& memory() const { return memory_; }
+  // Returns true if the note of a stack at `state` is a list of keys and members.
+  bool has_list(StateId state) const {
+    return !in_unique_key(state) && memory_.kind(state) != RuleMemory::Kind::kCount;
+  }
   // Returns the bytes that a text of the rule may begin with.
   const ByteSet& first(uint16_t rule) const { return first_[rule]; }
   // Returns the bytes that may come after the rule of `state`.
   const ByteSet& follow(StateId state) const { return follow_[rule_of_[state]]; }
-  // Returns the bytes that occur in texts.
+  // Returns the bytes of text that some state needs: of those states at which not every byte may
+  // come, and without the names of control tokens (token_table.h).
   const ByteSet& alphabet() const { return alphabet_; }
   size_t states() const { return accepting_.size(); }
   // Returns the bytes of the tables, plus one pointer per state for its mask.
@@ -80,6 +85,7 @@ class Pushdown {
   std::vector<ByteSet> first_;    // by rule
   std::vector<ByteSet> follow_;   // by rule
   ByteSet alphabet_;
+  RuleMemory memory_;
 };
 
 }  // namespace deltaserve::grammar

@@ -1,9 +1,11 @@
 #include "engine/grammar/regex_parser.h"
 
 #include <optional>
+#include <utility>
 
 #include "engine/grammar/cursor.h"
 #include "engine/grammar/limits.h"
+#include "engine/grammar/look_ahead.h"
 #include "engine/grammar/rule_nfa.h"
 #include "kernels/base/check.h"
 
@@ -61,7 +63,9 @@ class RegexParser {
     if (next == '(') return open_group();
     if (next == ')') {
       if (!groups_.close()) return cursor_.error("')' without '('");
-      return advance(1, true);
+      const bool ends_look_ahead = look_ahead_ && groups_.depth() == 0;
+      if (ends_look_ahead) groups_.look_ahead_to_last(*std::exchange(look_ahead_, std::nullopt));
+      return advance(1, !ends_look_ahead);
     }
     if (next == '|') {
       groups_.next_alternative();
@@ -86,8 +90,9 @@ class RegexParser {
     if (groups_.depth() >= grammar_limits::kNesting) {
       return cursor_.error("groups are nested deeper than ", grammar_limits::kNesting);
     }
-    for (const char* look : {"(?=", "(?!", "(?<=", "(?<!"}) {
-      if (cursor_.starts_with(look)) return cursor_.error("look-around is not supported");
+    if (cursor_.starts_with("(?=") || cursor_.starts_with("(?!")) return open_look_ahead();
+    if (cursor_.starts_with("(?<=") || cursor_.starts_with("(?<!")) {
+      return cursor_.error("look-behind is not supported");
     }
     if (cursor_.starts_with("(?P=")) return cursor_.error("back-references are not supported");
     groups_.open();
@@ -100,6 +105,13 @@ class RegexParser {
     }
     cursor_.take("(");
     return absl::OkStatus();
+  }
+
+  absl::Status open_look_ahead() {
+    if (groups_.depth() > 0) return cursor_.error("look-ahead in a group is not supported");
+    look_ahead_ = cursor_.starts_with("(?=");
+    groups_.open();
+    return advance(3, false);
   }
 
   absl::Status skip_group_name() {
@@ -250,29 +262,27 @@ class RegexParser {
   Cursor cursor_;
   RuleSet* rules_;
   GroupStack groups_;
-  bool repeatable_ = false;  // whether a quantifier may follow
+  bool repeatable_ = false;         // whether a quantifier may follow
+  std::optional<bool> look_ahead_;  // while one is open: whether its text must follow
 };
 
 }  // namespace
 
-absl::StatusOr<ExprId> parse_regex(std::string_view source, RuleSet* rules) {
+absl::StatusOr<ExprId> parse_regex(std::string_view source, RuleSet* rules, bool search) {
   if (source.size() > grammar_limits::kSourceBytes) {
     return invalid_argument("longer than ", grammar_limits::kSourceBytes, " bytes");
   }
   if (!is_utf8(source)) return invalid_argument("not UTF-8");
-  return RegexParser(source, rules).parse();
+  absl::StatusOr<ExprId> body = RegexParser(source, rules).parse();
+  if (!body.ok()) return body.status();
+  return without_look_aheads(*body, search, rules);
 }
 
 absl::StatusOr<Dfa> regex_dfa(std::string_view source, AutomatonBudget* budget, bool search) {
   RuleSet rules;
-  absl::StatusOr<ExprId> body = parse_regex(source, &rules);
+  absl::StatusOr<ExprId> body = parse_regex(source, &rules, search);
   if (!body.ok()) return body.status();
   const RuleId rule = rules.add_rule("regex");
-  if (search) {
-    const ExprId before = rules.repeat(rules.code_points({{0, kLastCodePoint}}), 0, kUnlimited);
-    const ExprId after = rules.repeat(rules.code_points({{0, kLastCodePoint}}), 0, kUnlimited);
-    body = rules.concat(std::vector<ExprId>{before, *body, after});
-  }
   rules.rule(rule).body = *body;
   return rule_dfa(rules, rule, budget);
 }

@@ -93,6 +93,8 @@ class Builder {
       case Op::kDfa: return add_dfa(rules_.dfa_of(e), f);
       case Op::kTextBegin: return add_edge(f.from, f.to, Kind::kTextBegin);
       case Op::kTextEnd: return add_edge(f.from, f.to, Kind::kTextEnd);
+      case Op::kLookAhead: return;  // look_ahead.cc has replaced it
+      case Op::kMark: return add_mark(e.begin, f);
     }
   }
 
@@ -177,9 +179,15 @@ class Builder {
     if (some != kNone) add_edge(some, f.to);
   }
 
+  void add_mark(uint32_t mark, const Fragment& f) {
+    const uint32_t place = result_.nfa.add_state(mark);
+    add_edge(f.from, place);
+    add_edge(place, f.to);
+  }
+
   void add_dfa(const Dfa& dfa, const Fragment& f) {
     const uint32_t first = result_.nfa.states();
-    for (size_t s = 0; s < dfa.states.size(); ++s) new_state();
+    for (const Dfa::State& state : dfa.states) result_.nfa.add_state(state.mark);
     add_edge(f.from, first);
     for (uint32_t s = 0; s < dfa.states.size(); ++s) {
       const Dfa::State& state = dfa.states[s];

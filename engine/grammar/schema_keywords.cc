@@ -1,12 +1,15 @@
 #include "engine/grammar/schema_keywords.h"
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/string.hpp>
 #include <cmath>
+#include <iterator>
 #include <utility>
 #include <vector>
 
 #include "engine/grammar/code_points.h"
+#include "engine/grammar/expression.h"
 #include "engine/grammar/limits.h"
 #include "models/base/text.h"
 
@@ -20,17 +23,6 @@ std::string_view text_of(const json::string& text) {
 }
 
 constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
-    {"title", Keyword::kAnnotation},
-    {"description", Keyword::kAnnotation},
-    {"default", Keyword::kAnnotation},
-    {"examples", Keyword::kAnnotation},
-    {"$schema", Keyword::kAnnotation},
-    {"$id", Keyword::kAnnotation},
-    {"$comment", Keyword::kAnnotation},
-    {"deprecated", Keyword::kAnnotation},
-    {"readOnly", Keyword::kAnnotation},
-    {"writeOnly", Keyword::kAnnotation},
-    {"discriminator", Keyword::kAnnotation},  // of OpenAPI: a hint beside oneOf
     {"$defs", Keyword::kDefinitions},
     {"definitions", Keyword::kDefinitions},
     {"type", Keyword::kType},
@@ -41,6 +33,10 @@ constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
     {"allOf", Keyword::kCombine},
     {"anyOf", Keyword::kCombine},
     {"oneOf", Keyword::kCombine},
+    {"not", Keyword::kCombine},
+    {"if", Keyword::kCombine},
+    {"then", Keyword::kCombine},
+    {"else", Keyword::kCombine},
     {"minLength", Keyword::kOfString},
     {"maxLength", Keyword::kOfString},
     {"pattern", Keyword::kOfString},
@@ -52,12 +48,24 @@ constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
     {"multipleOf", Keyword::kOfNumber},
     {"items", Keyword::kOfArray},
     {"prefixItems", Keyword::kOfArray},
+    {"additionalItems", Keyword::kOfArray},  // of draft 7, beside a list in `items`
     {"minItems", Keyword::kOfArray},
     {"maxItems", Keyword::kOfArray},
+    {"uniqueItems", Keyword::kOfArray},
     {"properties", Keyword::kOfObject},
     {"required", Keyword::kOfObject},
     {"additionalProperties", Keyword::kOfObject},
+    {"propertyNames", Keyword::kOfObject},
+    {"minProperties", Keyword::kOfObject},
+    {"maxProperties", Keyword::kOfObject},
 };
+
+// Keywords that restrict what is valid and cannot be enforced here.
+constexpr std::string_view kUnsupported[] = {
+    "$dynamicRef",       "$recursiveRef",        "contains",
+    "maxContains",       "minContains",          "dependencies",
+    "dependentRequired", "dependentSchemas",     "patternProperties",
+    "unevaluatedItems",  "unevaluatedProperties"};
 
 constexpr std::pair<std::string_view, Types> kTypes[] = {
     {"null", kNull},     {"boolean", kBoolean}, {"integer", kInteger}, {"number", kNumber},
@@ -108,24 +116,40 @@ bool is_utf8_value(const json::value& value) {
   return true;
 }
 
+// A part with an `$id` is a document of its own, to whose begin a "#" in it refers.
+absl::Status check_references(const json::value& schema) {
+  bool has_reference = false;
+  bool has_part = false;
+  visit_values(schema, [&](const json::value& value, size_t depth) {
+    const json::object* object = value.if_object();
+    if (object == nullptr) return true;
+    const auto has_text = [&](const char* name) {
+      const json::value* member = object->if_contains(name);
+      return member != nullptr && member->is_string();
+    };
+    has_reference = has_reference || has_text("$ref");
+    has_part = has_part || (depth > 1 && has_text("$id"));
+    return true;
+  });
+  if (!has_reference || !has_part) return absl::OkStatus();
+  return invalid_argument("'$id' in a part of a schema with '$ref' is not supported");
+}
+
 }  // namespace
 
 std::optional<Keyword> keyword_of(std::string_view name) {
   for (const auto& [keyword, kind] : kKeywords) {
     if (name == keyword) return kind;
   }
-  return std::nullopt;
+  const bool refused =
+      std::find(std::begin(kUnsupported), std::end(kUnsupported), name) != std::end(kUnsupported);
+  return refused ? std::nullopt : std::optional(Keyword::kAnnotation);
 }
 
 absl::Status check_keywords(const json::object& schema) {
   for (const auto& member : schema) {
     const std::string_view name(member.key().data(), member.key().size());
     if (!keyword_of(name)) return invalid_argument("keyword ", quoted(name), " is not supported");
-  }
-  if (const json::value* multiple = find(schema, "multipleOf")) {
-    if (number_of(*multiple) != 1.0L) {
-      return invalid_argument("keyword 'multipleOf' is supported only with the value 1");
-    }
   }
   return absl::OkStatus();
 }
@@ -204,8 +228,9 @@ absl::StatusOr<std::optional<uint32_t>> count_keyword(const json::object& schema
   if (!number || *number < 0 || std::trunc(*number) != *number) {
     return invalid_argument(quoted(keyword), " must be a whole number that is not negative");
   }
-  if (*number > grammar_limits::kRepetitions) {
-    return invalid_argument(quoted(keyword), " is more than ", grammar_limits::kRepetitions);
+  if (keyword.starts_with("max") && *number >= kUnlimited) return kUnlimited;
+  if (keyword.starts_with("min") && *number > grammar_limits::kLeast) {
+    return invalid_argument(quoted(keyword), " is more than ", grammar_limits::kLeast);
   }
   return static_cast<uint32_t>(*number);
 }
@@ -252,7 +277,8 @@ absl::Status check_schema_size(const json::value& schema) {
     }
     return status.ok();
   });
-  return status;
+  if (!status.ok()) return status;
+  return check_references(schema);
 }
 
 size_t schema_bytes(const json::value& schema) {

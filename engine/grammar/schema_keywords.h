@@ -24,18 +24,18 @@ inline constexpr Types kAllTypes = 127;
 
 // The effect of a keyword.
 enum class Keyword : uint8_t {
-  kAnnotation,  // no effect
+  kAnnotation,  // no effect; so are all names that the specification does not have
   kDefinitions,
   kType,
   kValues,   // enum, const
-  kCombine,  // $ref, allOf, anyOf, oneOf
+  kCombine,  // $ref, allOf, anyOf, oneOf, not, if
   kOfString,
   kOfNumber,
   kOfArray,
   kOfObject,
 };
 
-// Returns nullopt for keywords that are not supported.
+// Returns nullopt for keywords of the specification that are not supported.
 std::optional<Keyword> keyword_of(std::string_view name);
 
 // Returns INVALID_ARGUMENT that names the first keyword that is not supported.
@@ -53,14 +53,16 @@ Types type_of(const boost::json::value& value);
 // Returns nullopt for values that are not numbers. A long double holds every number of boost::json.
 std::optional<long double> number_of(const boost::json::value& value);
 
-// Returns a whole number between 0 and grammar_limits::kRepetitions.
+// Returns a whole number from 0. INVALID_ARGUMENT if a minimum is above grammar_limits::kLeast; a
+// maximum that no answer reaches is kUnlimited.
 absl::StatusOr<std::optional<uint32_t>> count_keyword(const boost::json::object& schema,
                                                       std::string_view keyword);
 
 // Returns true if the two are the same JSON value: 1 is 1.0.
 bool same_json(const boost::json::value& a, const boost::json::value& b);
 
-// Returns INVALID_ARGUMENT if `schema` is too large or too deep or has text that is not UTF-8.
+// Returns INVALID_ARGUMENT if `schema` is too large or too deep, has text that is not UTF-8, or has
+// references beside parts with an `$id`, which would change what they refer to.
 absl::Status check_schema_size(const boost::json::value& schema);
 // Returns the bytes of a schema as limits count them.
 size_t schema_bytes(const boost::json::value& schema);

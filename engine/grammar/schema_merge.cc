@@ -33,21 +33,6 @@ json::value both(const json::value& a, const json::value& b) {
   return merged;
 }
 
-json::array type_names(Types types) {
-  json::array names;
-  if (types & kNull) names.emplace_back("null");
-  if (types & kBoolean) names.emplace_back("boolean");
-  if ((types & kNumber) == kNumber) {
-    names.emplace_back("number");
-  } else if (types & kInteger) {
-    names.emplace_back("integer");
-  }
-  if (types & kString) names.emplace_back("string");
-  if (types & kArray) names.emplace_back("array");
-  if (types & kObject) names.emplace_back("object");
-  return names;
-}
-
 uint64_t hash_text(std::string_view text) {
   return std::hash<std::string_view>()(text);
 }
@@ -127,10 +112,14 @@ class Merger {
     if (kind == Keyword::kAnnotation || kind == Keyword::kDefinitions) return absl::OkStatus();
     if (kind == Keyword::kType) return merge_types();
     if (kind == Keyword::kOfObject) return merge_objects();
+    if (name == "items" || name == "prefixItems" || name == "additionalItems") {
+      return merge_items();
+    }
     const json::value* a = find(a_, name);
     const json::value* b = find(b_, name);
     const std::optional<json::array> values_a = values_of(a_);
     const std::optional<json::array> values_b = values_of(b_);
+    if (name == "if" || name == "then" || name == "else") return merge_conditions();
     if (kind == Keyword::kValues && values_a && values_b) {
       set("enum", shared_values(*values_a, *values_b));
     } else if (a == nullptr || b == nullptr) {
@@ -141,14 +130,72 @@ class Merger {
       set(name, larger(*a, *b) ? *b : *a);
     } else if (same_json(*a, *b)) {
       set(name, *a);
-    } else if (name == "items" && !a_.contains("prefixItems") && !b_.contains("prefixItems")) {
-      set(name, both(*a, *b));
+    } else if (name == "uniqueItems") {
+      set(name, *a == json::value(true) ? *a : *b);
+    } else if (name == "not") {
+      json::array either;
+      either.push_back(*a);
+      either.push_back(*b);
+      set(name, json::object{{"anyOf", std::move(either)}});
+    } else if (name == "multipleOf" && number_of(*a) == 1.0L) {
+      set(name, *b);
+    } else if (name == "multipleOf" && number_of(*b) == 1.0L) {
+      set(name, *a);
     } else {
       return invalid_argument("keyword ", quoted(name), " cannot be combined with another of it");
     }
-    const bool tuple = a_.contains("prefixItems") != b_.contains("prefixItems");
-    if (tuple && a_.contains("items") && b_.contains("items")) {
-      return invalid_argument("'items' cannot be combined with 'prefixItems' of another schema");
+    return absl::OkStatus();
+  }
+
+  // The schemas of an array's items: by place, and of the others (null: any).
+  struct Items {
+    const json::array* prefix = nullptr;
+    const json::value* rest = nullptr;
+    const json::value* at(size_t i) const {
+      return prefix != nullptr && i < prefix->size() ? &(*prefix)[i] : rest;
+    }
+    size_t size() const { return prefix == nullptr ? 0 : prefix->size(); }
+  };
+
+  static absl::StatusOr<Items> items_in(const json::object& schema) {
+    const json::value* prefix = find(schema, "prefixItems");
+    const json::value* rest = find(schema, "items");
+    if (prefix == nullptr && rest != nullptr && rest->is_array()) {
+      prefix = rest;
+      rest = find(schema, "additionalItems");
+    }
+    if (prefix != nullptr && !prefix->is_array()) {
+      return invalid_argument("'prefixItems' must be a list of schemas");
+    }
+    return Items{prefix == nullptr ? nullptr : prefix->if_array(), rest};
+  }
+
+  absl::Status merge_items() {
+    absl::StatusOr<Items> a = items_in(a_);
+    if (!a.ok()) return a.status();
+    absl::StatusOr<Items> b = items_in(b_);
+    if (!b.ok()) return b.status();
+    const auto merged = [](const json::value* left, const json::value* right) -> json::value {
+      if (left == nullptr) return right == nullptr ? json::value(true) : *right;
+      return right == nullptr ? *left : both(*left, *right);
+    };
+    json::array prefix;
+    for (size_t i = 0; i < std::max(a->size(), b->size()); ++i) {
+      prefix.push_back(merged(a->at(i), b->at(i)));
+    }
+    if (!prefix.empty()) set("prefixItems", std::move(prefix));
+    if (a->rest != nullptr || b->rest != nullptr) set("items", merged(a->rest, b->rest));
+    return absl::OkStatus();
+  }
+
+  // An `if` and what follows from it belong together.
+  absl::Status merge_conditions() {
+    if (a_.contains("if") && b_.contains("if")) {
+      return invalid_argument("keyword 'if' cannot be combined with another of it");
+    }
+    const json::object& part = a_.contains("if") ? a_ : b_;
+    for (const char* name : {"if", "then", "else"}) {
+      if (const json::value* value = find(part, name)) set(name, *value);
     }
     return absl::OkStatus();
   }
@@ -213,10 +260,18 @@ class Merger {
       for (const auto& member : required) names.emplace_back(member.key());
       set("required", std::move(names));
     }
-    const json::value* a = find(a_, "additionalProperties");
-    const json::value* b = find(b_, "additionalProperties");
-    if (a != nullptr || b != nullptr) {
-      set("additionalProperties", a == nullptr ? *b : b == nullptr ? *a : both(*a, *b));
+    for (const char* name : {"additionalProperties", "propertyNames"}) {
+      const json::value* a = find(a_, name);
+      const json::value* b = find(b_, name);
+      if (a == nullptr && b == nullptr) continue;
+      set(name, a == nullptr ? *b : b == nullptr ? *a : both(*a, *b));
+    }
+    for (const char* name : {"minProperties", "maxProperties"}) {
+      const json::value* a = find(a_, name);
+      const json::value* b = find(b_, name);
+      if (a == nullptr && b == nullptr) continue;
+      const bool takes_a = b == nullptr || (a != nullptr && larger(*a, *b) == (name[1] == 'i'));
+      set(name, takes_a ? *a : *b);
     }
     return absl::OkStatus();
   }
@@ -278,6 +333,21 @@ absl::StatusOr<BranchTypes> branch_types(const json::object& schema, std::option
 }
 
 }  // namespace
+
+json::array type_names(Types types) {
+  json::array names;
+  if (types & kNull) names.emplace_back("null");
+  if (types & kBoolean) names.emplace_back("boolean");
+  if ((types & kNumber) == kNumber) {
+    names.emplace_back("number");
+  } else if (types & kInteger) {
+    names.emplace_back("integer");
+  }
+  if (types & kString) names.emplace_back("string");
+  if (types & kArray) names.emplace_back("array");
+  if (types & kObject) names.emplace_back("object");
+  return names;
+}
 
 absl::StatusOr<json::object> merge_schemas(const json::object& a, const json::object& b) {
   return Merger(a, b).merge();

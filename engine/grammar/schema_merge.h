@@ -16,6 +16,9 @@ namespace deltaserve::grammar {
 absl::StatusOr<boost::json::object> merge_schemas(const boost::json::object& a,
                                                   const boost::json::object& b);
 
+// Returns the names that `type` has for these types.
+boost::json::array type_names(Types types);
+
 // Returns the values that `enum` and `const` permit; nullopt without them.
 std::optional<boost::json::array> values_of(const boost::json::object& schema);
 

@@ -66,7 +66,7 @@ bool StackArena::has_key(uint32_t keys, uint64_t hash) {
 
 uint32_t StackArena::add_key(uint32_t keys, uint64_t hash) {
   if (has_key(keys, hash)) return kRefused;
-  keys_.push_back({hash, keys});
+  keys_.push_back({hash, keys, keys_[keys].count + 1});
   return static_cast<uint32_t>(keys_.size() - 1);
 }
 
@@ -85,7 +85,7 @@ void StackArena::compact(const Pushdown& grammar, std::vector<Stack>* live) {
   std::vector<uint32_t> key_ids(keys_.size(), 0);
   const auto mark_stack = [&](const Stack& stack) {
     frame_ids[stack.parent] = 1;
-    if (!grammar.in_unique_key(stack.state)) key_ids[stack.note] = 1;
+    if (grammar.has_list(stack.state)) key_ids[stack.note] = 1;
   };
   for (const Stack& stack : *live) mark_stack(stack);
   for (size_t id = frames_.size() - 1; id > kBottom; --id) {  // parents come before their children
@@ -99,13 +99,13 @@ void StackArena::compact(const Pushdown& grammar, std::vector<Stack>* live) {
   key_ids[kNoKeys] = kNoKeys;
   for (size_t id = 1; id < keys_.size(); ++id) {
     if (key_ids[id] == 0) continue;
-    compacted.keys_.push_back({keys_[id].hash, key_ids[keys_[id].previous]});
+    compacted.keys_.push_back({keys_[id].hash, key_ids[keys_[id].previous], keys_[id].count});
     key_ids[id] = static_cast<uint32_t>(compacted.keys_.size() - 1);
   }
   frame_ids[kBottom] = kBottom;
   const auto renamed = [&](Stack stack) {
     stack.parent = frame_ids[stack.parent];
-    if (!grammar.in_unique_key(stack.state)) stack.note = key_ids[stack.note];
+    if (grammar.has_list(stack.state)) stack.note = key_ids[stack.note];
     return stack;
   };
   for (size_t id = 1; id < frames_.size(); ++id) {

@@ -8,8 +8,9 @@
 
 namespace deltaserve::grammar {
 
-// A state and the frames under it. In a unique key, `note` is the hash of the key so far (0: its
-// '"' has not come); elsewhere it is the list of the keys that this call of the rule has read.
+// A state and the frames under it. In a unique key, `note` is the hash of the key so far; in a rule
+// that counts it is the count (rule_memory.h); elsewhere it is the list of the keys and members
+// that this call of the rule has read.
 struct Stack {
   StateId state;
   uint32_t parent;  // a frame
@@ -35,6 +36,9 @@ class StackArena {
 
   // Returns `keys` with one more key; kRefused if the list has it already.
   uint32_t add_key(uint32_t keys, uint64_t hash);
+  bool has_key(uint32_t keys, uint64_t hash);
+  // Returns the number of keys in a list.
+  uint32_t key_count(uint32_t keys) const { return keys_[keys].count; }
 
   struct Mark {
     size_t frames;
@@ -55,14 +59,14 @@ class StackArena {
     uint32_t next_in_bucket;
   };
   struct Key {
-    uint64_t hash;
-    uint32_t previous;
+    uint64_t hash = 0;
+    uint32_t previous = 0;
+    uint32_t count = 0;  // of the list up to this key
   };
 
   size_t bucket_of(const Stack& stack) const;
   void link(uint32_t id);
   void grow_buckets();
-  bool has_key(uint32_t keys, uint64_t hash);
 
   std::vector<Frame> frames_;
   std::vector<uint32_t> buckets_;  // a power of two; the latest frame of each comes first

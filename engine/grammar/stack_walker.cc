@@ -12,13 +12,6 @@ void add_distinct(const Stack& stack, std::vector<Stack>* out, size_t begin) {
   if (std::find(out->begin() + begin, out->end(), stack) == out->end()) out->push_back(stack);
 }
 
-// Computes FNV-1a, avoiding 0, which stands for "not begun".
-uint64_t hash_byte(uint64_t hash, uint8_t byte) {
-  if (hash == 0) return byte == '"' ? 14695981039346656037u : 0;
-  hash = (hash ^ byte) * 1099511628211u;
-  return hash == 0 ? 1 : hash;
-}
-
 }  // namespace
 
 bool StackWalker::fits(uint32_t depth, uint32_t need) {
@@ -34,9 +27,9 @@ void StackWalker::step(const Stack& stack, uint8_t byte, uint32_t base, std::vec
     next.state = grammar_.next(entered_[i].state, byte);
     if (next.state != kNoState && fits(arena_->depth(next.parent) + 1, grammar_.need(next.state))) {
       if (grammar_.in_unique_key(next.state) && keys_ == Keys::kCompare) {
-        next.note = hash_byte(next.note, byte);
+        next.note = key_hash(next.note, byte);
       }
-      land(next, base, out, begin);
+      if (arrive(&next)) land(next, base, out, begin);
     }
     enter_calls(Stack(entered_[i]), byte);
   }
@@ -46,6 +39,7 @@ void StackWalker::enter_calls(const Stack& stack, uint8_t byte) {
   for (const Pushdown::Call& call : grammar_.calls(stack.state)) {
     if (!grammar_.first(call.rule)[byte]) continue;
     const uint32_t depth = arena_->depth(stack.parent) + 1;
+    if (!may_enter(stack, call, depth)) continue;
     if (call.is_tail) {
       if (!fits(depth, call.entry_need)) continue;
       entered_.push_back({call.entry, stack.parent, 0});
@@ -54,6 +48,73 @@ void StackWalker::enter_calls(const Stack& stack, uint8_t byte) {
       entered_.push_back({call.entry, arena_->push({call.resume, stack.parent, stack.note}), 0});
     }
   }
+}
+
+bool StackWalker::may_enter(const Stack& stack, const Pushdown::Call& call, uint32_t depth) {
+  const RuleMemory& memory = grammar_.memory();
+  const RuleMemory::Kind kind = memory.kind(stack.state);
+  if (kind == RuleMemory::Kind::kNone || kind == RuleMemory::Kind::kFiniteKey) return true;
+  if (kind == RuleMemory::Kind::kCount) {
+    uint64_t arrived = 0;
+    return memory.arrive_counting(call.resume, stack.note, &arrived);
+  }
+  const bool is_member = memory.mark(call.resume) != 0;
+  const bool is_other = grammar_.in_unique_key(call.entry) && memory.limits_others(stack.state);
+  if (!is_member && !is_other) return true;
+  if (keys_ == Keys::kIgnore) {
+    touched_key_ = true;
+    return true;
+  }
+  const auto list = static_cast<uint32_t>(stack.note);
+  if (is_other) return memory.admits_other(grammar_, stack.state, list, arena_);
+  return memory.admits(call.resume, list, depth, arena_);
+}
+
+bool StackWalker::arrive(Stack* stack) {
+  const RuleMemory& memory = grammar_.memory();
+  switch (memory.kind(stack->state)) {
+    case RuleMemory::Kind::kNone: return true;
+    case RuleMemory::Kind::kCount:
+      return memory.arrive_counting(stack->state, stack->note, &stack->note);
+    case RuleMemory::Kind::kMembers: return arrive_at_member(stack);
+    case RuleMemory::Kind::kFiniteKey: return arrive_in_key(*stack);
+  }
+  return true;
+}
+
+bool StackWalker::arrive_at_member(Stack* stack) {
+  const RuleMemory& memory = grammar_.memory();
+  const uint32_t mark = memory.mark(stack->state);
+  if (mark == 0 && memory.always_goes_on(stack->state)) return true;
+  if (keys_ == Keys::kIgnore) {
+    touched_key_ = true;
+    return true;
+  }
+  const auto list = static_cast<uint32_t>(stack->note);
+  const uint32_t depth = arena_->depth(stack->parent) + 1;
+  if (mark == 0) return memory.goes_on(grammar_, stack->state, list, depth, arena_);
+  if (!memory.admits(stack->state, list, depth, arena_)) return false;
+  stack->note = arena_->add_key(list, RuleMemory::entry_of(mark));
+  return true;
+}
+
+bool StackWalker::arrive_in_key(const Stack& stack) {
+  if (keys_ == Keys::kIgnore) {
+    touched_key_ = true;
+    return true;
+  }
+  const auto list = static_cast<uint32_t>(arena_->frame(stack.parent).note);
+  return grammar_.memory().has_key_left(grammar_, stack.state, stack.note, list, arena_);
+}
+
+// Returns the stack of a frame whose call has ended.
+Stack StackWalker::resumed(uint32_t frame) {
+  Stack stack = arena_->frame(frame);
+  const RuleMemory::Kind kind = grammar_.memory().kind(stack.state);
+  const bool has_mark = grammar_.memory().mark(stack.state) != 0;
+  // Whether the mark may be passed was asked before the call.
+  if (kind != RuleMemory::Kind::kNone && has_mark) arrive(&stack);
+  return stack;
 }
 
 void StackWalker::land(Stack stack, uint32_t base, std::vector<Stack>* out, size_t begin) {
@@ -71,7 +132,7 @@ void StackWalker::land(Stack stack, uint32_t base, std::vector<Stack>* out, size
       if (std::find(exits_.begin(), exits_.end(), frame) == exits_.end()) exits_.push_back(frame);
       return;
     }
-    stack = arena_->frame(frame);
+    stack = resumed(frame);
   }
 }
 
@@ -123,7 +184,7 @@ void StackWalker::leave_rule(uint32_t frame, size_t offset, std::string_view byt
                              Result* result) {
   const bool at_end = offset == bytes.size();
   while (frame != StackArena::kBottom) {
-    const Stack stack = arena_->frame(frame);
+    const Stack stack = resumed(frame);
     if (grammar_.goes_on(stack.state)) {
       if (at_end) {
         accepted_ = true;

@@ -11,8 +11,8 @@ namespace deltaserve::grammar {
 
 class StackWalker {
  public:
-  // Says whether keys that may not occur twice are compared. If not, only touched_key() tells that
-  // a key has ended.
+  // Says whether keys that may not occur twice are compared, and members. If not, only
+  // touched_key() tells that what comes depends on them.
   enum class Keys { kCompare, kIgnore };
 
   StackWalker(const Pushdown& grammar, StackArena* arena, Keys keys)
@@ -53,6 +53,13 @@ class StackWalker {
   // Returns true if a rule at `depth` can still end within the limit of the stack.
   bool fits(uint32_t depth, uint32_t need);
   void enter_calls(const Stack& stack, uint8_t byte);
+  bool may_enter(const Stack& stack, const Pushdown::Call& call, uint32_t depth);
+  // Moves a stack's note to its state, which a byte or the end of a call has led to. Returns false
+  // if the text of the rule could not end from there.
+  bool arrive(Stack* stack);
+  bool arrive_at_member(Stack* stack);
+  bool arrive_in_key(const Stack& stack);
+  Stack resumed(uint32_t frame);
   void land(Stack stack, uint32_t base, std::vector<Stack>* out, size_t begin);
   uint32_t frame_with_key(uint32_t frame, uint64_t hash);
   bool read_pending(std::string_view bytes, Result* result);

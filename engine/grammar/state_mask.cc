@@ -11,7 +11,7 @@ namespace {
 // Walks the trie of all tokens with the stacks that each prefix leads to.
 class MaskBuilder {
  public:
-  MaskBuilder(const Pushdown& grammar, const TokenTable& table, StateId state,
+  MaskBuilder(const Pushdown& grammar, const TokenTable& table, StateId state, uint64_t count,
               uint32_t bottom_depth)
       : grammar_(grammar),
         table_(table),
@@ -20,6 +20,7 @@ class MaskBuilder {
         walker_(grammar, &arena_, StackWalker::Keys::kIgnore),
         empty_(arena_.mark()) {
     plain_.assign(table.depth() + 1, kNoState);
+    counts_.assign(table.depth() + 1, count);
     levels_.resize(table.depth() + 1);
     plain_[0] = state;
   }
@@ -63,6 +64,10 @@ class MaskBuilder {
     const StateId here = grammar_.next(above, node.byte);
     if (here == kNoState) return Fate::kDead;
     if (!is_plain_end(here)) return Fate::kUnknown;
+    if (counts() &&
+        !grammar_.memory().arrive_counting(here, counts_[node.depth - 1], &counts_[node.depth])) {
+      return Fate::kDead;
+    }
     const uint32_t depth = arena_.depth(StackArena::kBottom) + 1 + grammar_.need(here);
     if (depth > grammar_limits::kStackDepth) return Fate::kUnknown;
     reach_ = std::max(reach_, depth);
@@ -75,16 +80,25 @@ class MaskBuilder {
 
   // Returns true if leaving the rule at `state` permits only what could come anyway.
   bool is_plain_end(StateId state) const {
+    const RuleMemory& memory = grammar_.memory();
+    if (memory.kind(state) == RuleMemory::Kind::kFiniteKey) return false;
+    if (memory.kind(state) == RuleMemory::Kind::kMembers &&
+        (memory.mark(state) != 0 || !memory.always_goes_on(state))) {
+      return false;
+    }
     if (!grammar_.accepting(state)) return true;
     return grammar_.goes_on(state) && !grammar_.in_unique_key(state) &&
            grammar_.follow(state).none();
   }
 
+  bool counts() const { return grammar_.memory().kind(state_) == RuleMemory::Kind::kCount; }
+
   // Returns false if no token under `node` can be allowed.
   bool visit(const TokenTable::Node& node) {
     Level& above = levels_[node.depth - 1];
     if (plain_[node.depth - 1] != kNoState) {
-      stacks_.assign(1, {plain_[node.depth - 1], StackArena::kBottom, 0});
+      const uint64_t count = counts() ? counts_[node.depth - 1] : 0;
+      stacks_.assign(1, {plain_[node.depth - 1], StackArena::kBottom, count});
       above = {.stacks_begin = 0, .stacks_end = 1, .frames = empty_};
     }
     stacks_.resize(above.stacks_end);
@@ -158,8 +172,9 @@ class MaskBuilder {
   StackArena arena_;
   StackWalker walker_;
   const StackArena::Mark empty_;
-  std::vector<StateId> plain_;  // by depth: the state, in the common case
-  std::vector<Level> levels_;   // by depth, for other cases
+  std::vector<StateId> plain_;    // by depth: the state, in the common case
+  std::vector<uint64_t> counts_;  // by depth: the note of that state, if its rule counts
+  std::vector<Level> levels_;     // by depth, for other cases
   std::vector<Stack> stacks_;
   uint32_t reach_ = 0;
   std::vector<Dependent> suffixes_;
@@ -175,8 +190,8 @@ size_t StateMask::bytes() const {
 }
 
 StateMask compute_state_mask(const Pushdown& grammar, const TokenTable& table, StateId state,
-                             uint32_t bottom_depth) {
-  return MaskBuilder(grammar, table, state, bottom_depth).build();
+                             uint64_t count, uint32_t bottom_depth) {
+  return MaskBuilder(grammar, table, state, count, bottom_depth).build();
 }
 
 StateMaskCache::StateMaskCache(const Pushdown& grammar, std::shared_ptr<const TokenTable> table,
@@ -205,23 +220,47 @@ void StateMaskCache::give_back(size_t bytes) {
   if (memory_ != nullptr) memory_->give_back(bytes);
 }
 
-const StateMask& StateMaskCache::mask(StateId state, uint32_t bottom_depth,
+const StateMask* StateMaskCache::find(StateId state, uint64_t count) {
+  if (count == 0) return masks_[state].load(std::memory_order_acquire);
+  const std::lock_guard lock(mutex_);
+  const auto found = counted_.find({state, count});
+  return found == counted_.end() ? nullptr : found->second.get();
+}
+
+const StateMask* StateMaskCache::keep(StateId state, uint64_t count,
+                                      std::unique_ptr<StateMask>* mask) {
+  const size_t bytes = (*mask)->bytes();
+  if (!take(bytes)) return nullptr;
+  if (count == 0) {
+    const StateMask* found = nullptr;
+    if (masks_[state].compare_exchange_strong(found, mask->get())) return mask->release();
+    give_back(bytes);  // another thread was faster
+    return found;
+  }
+  const std::lock_guard lock(mutex_);
+  const auto [entry, added] = counted_.try_emplace({state, count}, nullptr);
+  if (added) {
+    entry->second = std::move(*mask);
+  } else {
+    give_back(bytes);
+  }
+  return entry->second.get();
+}
+
+const StateMask& StateMaskCache::mask(const Stack& stack, uint32_t bottom_depth,
                                       std::unique_ptr<StateMask>* own) {
-  const StateMask* found = masks_[state].load(std::memory_order_acquire);
+  const StateId state = stack.state;
+  const uint64_t count = grammar_.memory().representative(state, stack.note, table_->depth());
+  const StateMask* found = find(state, count);
   if (found == nullptr) {
-    auto computed = std::make_unique<StateMask>(compute_state_mask(grammar_, *table_, state, 0));
-    const size_t bytes = computed->bytes();
-    if (!take(bytes)) {
-      found = (*own = std::move(computed)).get();
-    } else if (masks_[state].compare_exchange_strong(found, computed.get())) {
-      found = computed.release();
-    } else {
-      give_back(bytes);  // another thread was faster
-    }
+    *own = std::make_unique<StateMask>(compute_state_mask(grammar_, *table_, state, count, 0));
+    found = keep(state, count, own);
+    if (found == nullptr) found = own->get();
   }
   // A mask for an empty stack serves all stacks that leave room for its reach.
   if (bottom_depth + found->reach <= grammar_limits::kStackDepth) return *found;
-  *own = std::make_unique<StateMask>(compute_state_mask(grammar_, *table_, state, bottom_depth));
+  *own = std::make_unique<StateMask>(
+      compute_state_mask(grammar_, *table_, state, count, bottom_depth));
   return **own;
 }
 

@@ -4,13 +4,17 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/grammar/grammar_memory.h"
 #include "engine/grammar/pushdown.h"
+#include "engine/grammar/stack_arena.h"
 #include "engine/grammar/token_table.h"
 
 namespace deltaserve::grammar {
@@ -35,9 +39,10 @@ struct StateMask {
   size_t bytes() const;
 };
 
-// Computes the mask of `state` when `bottom_depth` rules are open under its rule.
+// Computes the mask of `state` when `bottom_depth` rules are open under its rule. `count` is the
+// note of a stack whose rule counts, and 0 for others.
 StateMask compute_state_mask(const Pushdown& grammar, const TokenTable& table, StateId state,
-                             uint32_t bottom_depth);
+                             uint64_t count, uint32_t bottom_depth);
 
 // Thread safety: any thread at any time.
 class StateMaskCache {
@@ -50,12 +55,15 @@ class StateMaskCache {
   StateMaskCache& operator=(const StateMaskCache&) = delete;
 
   const TokenTable& table() const { return *table_; }
-  // Returns the mask. If there is no room to keep it, it is stored in *own.
-  const StateMask& mask(StateId state, uint32_t bottom_depth, std::unique_ptr<StateMask>* own);
+  // Returns the mask of a stack's state. If there is no room to keep it, it is stored in *own.
+  const StateMask& mask(const Stack& stack, uint32_t bottom_depth, std::unique_ptr<StateMask>* own);
   // Returns the bytes of the masks that are kept.
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
+  const StateMask* find(StateId state, uint64_t count);
+  // Keeps a mask that find() did not find, or returns null.
+  const StateMask* keep(StateId state, uint64_t count, std::unique_ptr<StateMask>* mask);
   bool take(size_t bytes);
   void give_back(size_t bytes);
 
@@ -63,6 +71,9 @@ class StateMaskCache {
   const std::shared_ptr<const TokenTable> table_;
   const std::shared_ptr<GrammarMemory> memory_;
   std::vector<std::atomic<const StateMask*>> masks_;  // by state; null until asked for
+  std::mutex mutex_;
+  // The masks of counts other than 0, by state and count; guarded by mutex_.
+  std::map<std::pair<StateId, uint64_t>, std::unique_ptr<const StateMask>> counted_;
   std::atomic<size_t> bytes_ = 0;
 };
 

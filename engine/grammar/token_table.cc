@@ -8,7 +8,11 @@ TokenTable::TokenTable(const Vocabulary& vocabulary, int32_t size) {
   offsets_.push_back(0);
   for (int32_t token = 0; token < size; ++token) {
     const std::string_view bytes = vocabulary.bytes(token);
-    if (bytes.size() <= kTokenBytes) text_ += bytes;
+    if (bytes.empty()) {
+      text_ += control_name(token);
+    } else if (bytes.size() <= kTokenBytes && bytes.find('\xFF') == bytes.npos) {
+      text_ += bytes;
+    }
     offsets_.push_back(static_cast<uint32_t>(text_.size()));
     if (offsets_[token + 1] > offsets_[token]) sorted_tokens_.push_back(token);
   }
@@ -44,6 +48,14 @@ TokenTable::TokenTable(const Vocabulary& vocabulary, int32_t size) {
   for (uint32_t node = 0; node < nodes_.size(); node = nodes_[node].end) {
     byte_nodes_[nodes_[node].byte] = node;
   }
+}
+
+std::string control_name(int32_t token) {
+  std::string name(1, static_cast<char>(TokenTable::kControlByte));
+  for (int shift = 18; shift >= 0; shift -= 6) {
+    name += static_cast<char>(0x80 | (token >> shift & 0x3F));
+  }
+  return name;
 }
 
 std::span<const int32_t> TokenTable::tokens_of_byte(uint8_t byte) const {

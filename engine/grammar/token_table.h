@@ -15,9 +15,10 @@ namespace deltaserve {
 // Thread safety: constant after construction.
 class TokenTable {
  public:
-  // A token is left out if its bytes are empty (control tokens) or more than this: no constrained
-  // answer contains it.
+  // A token of more bytes than this is left out, and so is one with the byte 0xFF, which no UTF-8
+  // has: no constrained answer contains it.
   static constexpr size_t kTokenBytes = 4096;
+  static constexpr uint8_t kControlByte = 0xFF;
 
   // Builds the trie of the tokens 0 .. size - 1 of `vocabulary`.
   TokenTable(const Vocabulary& vocabulary, int32_t size);
@@ -34,7 +35,8 @@ class TokenTable {
   // Returns the bytes of the longest token.
   size_t depth() const { return depth_; }
   std::span<const int32_t> sorted_tokens() const { return sorted_tokens_; }
-  // Returns an empty text for tokens that are left out and for ids beyond the vocabulary.
+  // Returns the bytes that a grammar has for the token: its text, or control_name() if it has no
+  // text. They are empty for tokens that are left out and for ids beyond the vocabulary.
   std::string_view bytes(int32_t token) const {
     if (token < 0 || token >= size()) return {};
     return std::string_view(text_).substr(offsets_[token], offsets_[token + 1] - offsets_[token]);
@@ -51,5 +53,9 @@ class TokenTable {
   size_t depth_ = 0;
   std::vector<uint32_t> byte_nodes_;  // by byte: the node of depth 1, or nodes_.size()
 };
+
+// Returns five bytes that stand in grammars for a control token, which has no text. They begin with
+// kControlByte; the others are such as continue a character, so that no text contains them.
+std::string control_name(int32_t token);
 
 }  // namespace deltaserve

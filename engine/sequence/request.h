@@ -75,9 +75,16 @@ struct TokenLogprob {
   std::vector<std::pair<int32_t, float>> top;  // most likely first
 };
 
+// A generated token without text.
+struct ControlToken {
+  int64_t text_bytes = 0;  // its place: behind so many bytes of the text of the whole answer
+  int32_t token = -1;
+};
+
 // The results that one or more steps add to a request.
 struct TokenUpdate {
   std::string text;                           // whole UTF-8 characters; may lag behind `tokens`
+  std::vector<ControlToken> controls;         // may be ahead of `text`; EOS is none of them
   std::vector<int32_t> tokens;                // generated
   std::vector<TokenLogprob> logprobs;         // one per token, if asked
   std::vector<TokenLogprob> prompt_logprobs;  // for the next prompt tokens, from the second on

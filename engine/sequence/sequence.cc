@@ -220,7 +220,11 @@ bool Sequence::is_eos(int32_t token) const {
 // Adds the token's text to the update. Returns true if a stop string was completed.
 bool Sequence::emit(int32_t token) {
   std::string_view bytes = context_.vocabulary->bytes(token);
-  if (bytes.empty() && request_->show_control_tokens) bytes = context_.vocabulary->name(token);
+  if (bytes.empty() && request_->show_control_tokens) {
+    bytes = context_.vocabulary->name(token);
+  } else if (bytes.empty() && !context_.vocabulary->empty()) {
+    update_.controls.push_back({emitter_.text_bytes(), token});
+  }
   if (num_generated_tokens_ <= request_->min_tokens) {
     emitter_.append_unmatched(bytes, &update_.text);
     return false;

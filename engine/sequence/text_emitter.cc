@@ -131,6 +131,12 @@ bool TextEmitter::append(std::string_view bytes, std::string* text) {
   return match(characters_, text);
 }
 
+void TextEmitter::append_unmatched(std::string_view bytes, std::string* text) {
+  const size_t before = text->size();
+  utf8_.append(bytes, text);
+  released_ += static_cast<int64_t>(text->size() - before);
+}
+
 bool TextEmitter::flush(std::string* text) {
   if (stopped_) return true;
   if (!matching_) {
@@ -145,7 +151,9 @@ bool TextEmitter::flush(std::string* text) {
 }
 
 bool TextEmitter::match(std::string_view characters, std::string* text) {
+  const size_t before = text->size();
   stopped_ = stops_.append(characters, text);
+  released_ += static_cast<int64_t>(text->size() - before);
   return stopped_;
 }
 

@@ -47,6 +47,8 @@ class StopMatcher {
   void flush(std::string* text);
   // Returns the stop string that matched.
   const std::string& matched() const;
+  // Returns how many bytes are held back.
+  size_t held() const { return held_.size(); }
 
  private:
   // The Knuth-Morris-Pratt automaton of one string: O(1) per byte, a table of the string's length.
@@ -76,12 +78,15 @@ class TextEmitter {
   bool append(std::string_view bytes, std::string* text);
   // Appends text in which no stop string may begin. May be called before the first append() only. A
   // character that is cut by the end of `bytes` belongs to the text after it.
-  void append_unmatched(std::string_view bytes, std::string* text) { utf8_.append(bytes, text); }
+  void append_unmatched(std::string_view bytes, std::string* text);
   // Ends generation and releases the text that was held. Returns true as append() does: the U+FFFD
   // of an unfinished character may complete a stop string.
   bool flush(std::string* text);
   // Returns the stop string that was completed.
   const std::string& stop_string() const { return stops_.matched(); }
+  // Returns the bytes of the text so far, with those that are held back, but without an unfinished
+  // character.
+  int64_t text_bytes() const { return released_ + static_cast<int64_t>(stops_.held()); }
 
  private:
   bool match(std::string_view characters, std::string* text);
@@ -89,6 +94,7 @@ class TextEmitter {
   Utf8Repair utf8_;
   StopMatcher stops_;
   std::string characters_;  // scratch
+  int64_t released_ = 0;    // bytes of text
   bool matching_ = false;   // append() was called
   bool stopped_ = false;
 };

@@ -16,6 +16,7 @@ void append(std::vector<T>&& from, std::vector<T>* to) {
 
 void merge(TokenUpdate&& next, TokenUpdate* into) {
   into->text += next.text;
+  append(std::move(next.controls), &into->controls);
   append(std::move(next.tokens), &into->tokens);
   append(std::move(next.logprobs), &into->logprobs);
   append(std::move(next.prompt_logprobs), &into->prompt_logprobs);

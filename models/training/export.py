@@ -20,8 +20,19 @@ BUNDLED_TOKENIZER = pathlib.Path(__file__).parent.parent / 'bundled' / 'tokenize
 FLOAT32_TENSORS = ('A_log', 'dt_bias')
 CHAT_MARKS = ['<|user|>', '<|assistant|>', '<|end|>']
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}"
-    "{{ '<|assistant|>' + m['content'] + '<|end|>' }}{% else %}{{ '<|user|>' + m['content'] }}"
+    "{{ bos_token }}{% if tools %}{{ '<|user|>You may call these functions:\\n<tools>\\n' }}"
+    "{% for tool in tools %}{{ tool | tojson }}{{ '\\n' }}{% endfor %}"
+    "{{ '</tools>\\nA call is written like this:\\n<tool_call>\\n"
+    '{"name": "NAME", "arguments": {"KEY": "VALUE"}}'
+    "\\n</tool_call>' }}{% endif %}"
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}"
+    "{{ '<|assistant|>' + m['content'] }}{% for call in m['tool_calls'] or [] %}"
+    "{{ '\\n<tool_call>\\n{\"name\": ' }}{{ call.function.name | tojson }}"
+    "{{ ', \"arguments\": ' }}{{ call.function.arguments | tojson }}"
+    "{{ '}\\n</tool_call>' }}{% endfor %}{{ '<|end|>' }}"
+    "{% elif m['role'] == 'tool' %}"
+    "{{ '<|user|><tool_response>\\n' + m['content'] + '\\n</tool_response>' }}"
+    "{% else %}{{ '<|user|>' + m['content'] }}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}")
 
 

@@ -54,6 +54,10 @@ inline ApiError overloaded_error() {
   return {ErrorKind::kOverloaded, "the server is reading too many large requests"};
 }
 
+inline ApiError too_many_grammars_error() {
+  return {ErrorKind::kOverloaded, "too many schemas, expressions and grammars wait to be compiled"};
+}
+
 inline ApiError queue_full_error(std::string message) {
   return {ErrorKind::kQueueFull, std::move(message)};
 }

@@ -30,7 +30,7 @@ struct ServerLimits {
   uint64_t total_body_bytes = 512u << 20;
 
   // ---- JSON. Beyond: 400.
-  int json_depth = 32;
+  int json_depth = 128;
   int json_values = 1024;      // keys and values outside the parameters below
   size_t string_bytes = 1024;  // of keys everywhere, and of strings outside the parameters below
   // This bounds tools, schemas, chat_template_kwargs, logit_bias and the like: values of them all

@@ -46,6 +46,8 @@ class BodyHandler {
   }
 
   const std::optional<ApiError>& error() const { return error_; }
+  // Returns the parameter that is being read.
+  const std::string& top_key() const { return top_key_; }
 
   bool on_document_begin(error_code&) { return true; }
   bool on_document_end(error_code&) { return true; }
@@ -328,10 +330,14 @@ json::parse_options parse_options(const ServerLimits& limits) {
 
 // Runs the parser over the whole text; `what` is the text, for errors of `param`.
 std::optional<ApiError> parse(json::basic_parser<BodyHandler>* parser, std::string_view text,
-                              std::string_view param, std::string_view what) {
+                              std::string_view param, std::string_view what, int depth) {
   error_code ec;
   const std::size_t used = parser->write_some(false, text.data(), text.size(), ec);
   if (parser->handler().error().has_value()) return parser->handler().error();
+  if (ec == json::error::too_deep) {
+    return invalid_parameter(std::string(param.empty() ? parser->handler().top_key() : param),
+                             str_cat(what, " is nested deeper than ", depth, " at byte ", used));
+  }
   if (ec) {
     return invalid_parameter(
         std::string(param), str_cat(what, " is not valid JSON: ", ec.message(), " at byte ", used));
@@ -345,7 +351,7 @@ std::optional<ApiError> parse(json::basic_parser<BodyHandler>* parser, std::stri
 std::optional<ApiError> read_request_body(std::string_view text, const BodyRules& rules,
                                           const ServerLimits& limits, RequestBody* body) {
   json::basic_parser<BodyHandler> parser(parse_options(limits), rules, limits, body);
-  return parse(&parser, text, "", "the request body");
+  return parse(&parser, text, "", "the request body", limits.json_depth);
 }
 
 std::optional<ApiError> read_json_value(std::string_view text, std::string_view name,
@@ -354,7 +360,7 @@ std::optional<ApiError> read_json_value(std::string_view text, std::string_view 
   RequestBody body;
   json::basic_parser<BodyHandler> parser(parse_options(limits), rules, limits, &body);
   parser.handler().begin_inside(name, ParameterSize::kNested);
-  if (auto error = parse(&parser, text, name, name)) return error;
+  if (auto error = parse(&parser, text, name, name, limits.json_depth)) return error;
   *value = std::move(body.fields[name]);
   return std::nullopt;
 }

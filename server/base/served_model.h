@@ -12,6 +12,7 @@ namespace deltaserve {
 
 class ChatTemplate;
 class GrammarCache;
+struct ChatConventions;
 
 // Constant; outlives every request.
 struct ServedModel {
@@ -35,6 +36,10 @@ struct ServedModel {
   const ChatTemplate* chat_template = nullptr;
   const ChatTemplate* tool_chat_template = nullptr;  // for chats with tools; null: the same
   std::string chat_refusal;
+  // The conventions of the two templates. Null: those of a template that shows nothing.
+  const ChatConventions* chat_conventions = nullptr;
+  const ChatConventions* tool_chat_conventions = nullptr;
+  std::string tool_format = "auto";  // how answers are searched for tool calls: --tool-format
   // Templates see the named special tokens as variables ("bos_token"), the others as a list.
   std::map<std::string, std::string> special_tokens;
   std::vector<std::string> additional_special_tokens;

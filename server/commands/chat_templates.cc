@@ -24,7 +24,15 @@ void compile(const std::string& origin, const std::string& source,
 
 }  // namespace
 
-void ChatTemplates::give_to(ServedModel* model) const {
+void ChatTemplates::give_to(ServedModel* model) {
+  const auto learn = [&](const std::string& source, const ChatTemplate* one,
+                         ChatConventions* conventions) -> const ChatConventions* {
+    if (one == nullptr) return nullptr;
+    *conventions = find_conventions(source, *one, *model);
+    return conventions;
+  };
+  model->chat_conventions = learn(source_of_chats, of_chats.get(), &conventions_of_chats);
+  model->tool_chat_conventions = learn(source_of_tools, of_tools.get(), &conventions_of_tools);
   model->chat_template = of_chats.get();
   model->tool_chat_template = of_tools.get();
   model->chat_refusal = refusal;
@@ -35,6 +43,8 @@ absl::StatusOr<ChatTemplates> load_chat_templates(const TokenizerSettings& setti
   ChatTemplates templates;
   if (file.empty()) {
     const std::string& origin = settings.chat_template_origin;
+    templates.source_of_chats = settings.chat_template;
+    templates.source_of_tools = settings.tool_chat_template;
     compile(origin, settings.chat_template, &templates.of_chats, &templates.refusal);
     compile(str_cat(origin, " tool_use"), settings.tool_chat_template, &templates.of_tools,
             &templates.refusal);
@@ -53,6 +63,7 @@ absl::StatusOr<ChatTemplates> load_chat_templates(const TokenizerSettings& setti
   Parsed parsed = ChatTemplate::parse(*source);
   if (!parsed.ok()) return prefixed(file, parsed.status());
   templates.of_chats = *std::move(parsed);
+  templates.source_of_chats = *source;
   return templates;
 }
 

@@ -26,6 +26,7 @@
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
 #include "server/service/services.h"
+#include "server/tools/conventions.h"
 
 namespace deltaserve {
 namespace {
@@ -37,6 +38,7 @@ struct ServeOptions {
   GrpcServeOptions grpc;
   std::string name;
   std::string chat_template_file;
+  std::string tool_format{kRecognisedToolFormat};
   bool allow_chat_template = false;
   bool split_special_tokens = false;
   AccessFiles access;
@@ -156,7 +158,7 @@ int serve(ServeOptions options) {
   if (!log.ok()) return report(log.status());
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
-  const absl::StatusOr<ChatTemplates> templates =
+  absl::StatusOr<ChatTemplates> templates =
       load_chat_templates(loaded->folder.settings, options.chat_template_file);
   if (!templates.ok()) return report(templates.status());
   if (!templates->refusal.empty()) absl::FPrintF(stderr, "deltaserve: %s\n", templates->refusal);
@@ -165,6 +167,7 @@ int serve(ServeOptions options) {
   if (!fingerprint.ok()) return report(fingerprint.status());
   ServedModel served = served_model(*loaded, options.name, options.service.limits);
   served.fingerprint = absl::StrCat("fp_", to_hex(*fingerprint));
+  served.tool_format = options.tool_format;
   templates->give_to(&served);
   served.allow_request_template = options.allow_chat_template;
   served.split_special_tokens = options.split_special_tokens;
@@ -246,6 +249,15 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
       ->check(CLI::Range(int64_t{1}, ServerLimits().max_tokens))
       ->capture_default_str()
       ->type_name("N");
+  std::vector<std::string> formats = tool_format_names();
+  formats.insert(formats.begin(), {std::string(kRecognisedToolFormat), std::string(kNoToolFormat)});
+  command
+      ->add_option("--tool-format", options->tool_format,
+                   "How the model writes tool calls: as its chat template shows (auto), in the "
+                   "format of that name, or not at all (none: answers are not searched for calls)")
+      ->check(CLI::IsMember(formats))
+      ->capture_default_str()
+      ->type_name("NAME");
   command->add_flag("--split-special-tokens", options->split_special_tokens,
                     "Read special tokens in text prompts (completions, tokenize) as text; in "
                     "messages of a chat they always are");

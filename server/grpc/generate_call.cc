@@ -8,9 +8,12 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "deltaserve.pb.h"
+#include "models/base/text.h"
 #include "server/grpc/call.h"
 #include "server/grpc/message_io.h"
 #include "server/grpc/request_convert.h"
@@ -31,16 +34,50 @@ Clock::time_point steady_deadline(std::chrono::system_clock::time_point deadline
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(left);
 }
 
+// A Method says what messages a stream has, and how a request is read.
+struct GenerateMethod {
+  using Request = v1::GenerateRequest;
+  using Response = v1::GenerateResponse;
+  static constexpr const char* kName = "Generate";
+
+  static absl::Status read(grpc::ByteBuffer* bytes, const ServerLimits& limits,
+                           const GrpcLimits& grpc_limits, Request* message) {
+    return read_generate_request(bytes, limits, grpc_limits, message);
+  }
+  // Returns the text of the prompt, for the log.
+  static std::string prompt_of(const Request& message) { return message.prompt(); }
+};
+
+struct ChatMethod {
+  using Request = v1::ChatRequest;
+  using Response = v1::ChatResponse;
+  static constexpr const char* kName = "Chat";
+
+  static absl::Status read(grpc::ByteBuffer* bytes, const ServerLimits& limits,
+                           const GrpcLimits& grpc_limits, Request* message) {
+    return read_chat_request(bytes, limits, grpc_limits, message);
+  }
+  static std::string prompt_of(const Request& message) {
+    std::string text;
+    for (const v1::ChatMessage& one : message.messages()) {
+      text += str_cat(one.role(), ": ", one.content(), "\n");
+      if (text.size() > Logger::kValueBytes) break;
+    }
+    return text;
+  }
+};
+
 // Everything but prepare() and the library's reactions happens on the strand. One message is being
 // written at a time; the next is taken from the engine's bounded streams only then, so that a slow
 // reader's sequences pause.
-class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                           public std::enable_shared_from_this<GenerateCall> {
+template <class Method>
+class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                             public std::enable_shared_from_this<GenerationCall<Method>> {
  public:
-  GenerateCall(GrpcContext& context, grpc::CallbackServerContext* rpc,
-               const grpc::ByteBuffer* request)
+  GenerationCall(GrpcContext& context, grpc::CallbackServerContext* rpc,
+                 const grpc::ByteBuffer* request)
       : context_(context),
-        record_(context, rpc, "Generate"),
+        record_(context, rpc, Method::kName),
         rpc_(rpc),
         deadline_(steady_deadline(rpc->deadline())),
         request_(take_bytes(request)),
@@ -52,7 +89,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   void start(grpc::Status status) {
-    self_ = shared_from_this();
+    self_ = this->shared_from_this();
     if (status.ok()) {
       status = post_work(context_, request_.Length(), &lease_, [self = self_] { self->prepare(); });
     }
@@ -81,57 +118,74 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  private:
   static grpc::Status cancelled() { return {grpc::StatusCode::CANCELLED, "cancelled"}; }
 
-  // Runs on a worker: takes the request from bytes to the engine's streams.
+  // Runs on a worker: takes the request from bytes to the engine's streams, or to the worker that
+  // compiles its grammar first.
   void prepare() {
-    grpc::Status status;
-    try {
-      status = submit();
-    } catch (const std::exception&) {
-      status = {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"};
-    }
-    request_.Clear();
-    asio::post(strand_, [self = shared_from_this(), status] { self->begin(status); });
+    guarded([this] {
+      const grpc::Status status = read();
+      request_.Clear();
+      if (!status.ok()) return begin_later(status);
+      if (!generation_->must_compile()) return begin_later(submit());
+      const bool posted = context_.services.workers.post_compiling(
+          record_.owner(), [self = this->shared_from_this()] {
+            self->guarded([&] { self->begin_later(self->submit()); });
+          });
+      if (!posted) begin_later(to_grpc(too_many_grammars_error()));
+    });
   }
 
-  grpc::Status submit() {
+  template <class Work>
+  void guarded(Work work) {
+    try {
+      work();
+    } catch (const std::exception&) {
+      begin_later({grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"});
+    }
+  }
+
+  void begin_later(const grpc::Status& status) {
+    asio::post(strand_, [self = this->shared_from_this(), status] { self->begin(status); });
+  }
+
+  grpc::Status read() {
     if (cancelled_) return cancelled();
     Services& services = context_.services;
-    v1::GenerateRequest message;
-    absl::Status read =
-        read_generate_request(&request_, services.limits, context_.limits, &message);
+    typename Method::Request message;
+    const absl::Status read = Method::read(&request_, services.limits, context_.limits, &message);
     if (!read.ok()) return to_grpc(read);
     log_prompt(message);
     GenerationRequest request;
     auto error = convert_request(&message, services.model, services.limits, &request);
     if (error) return to_grpc(*error);
-    auto generation =
+    generation_ =
         std::make_unique<Generation>(services, std::move(request),
                                      Arrival{record_.request_id(), record_.owner(),
                                              record_.arrival(), deadline_, std::move(lease_)});
-    error = generation->encode();
-    if (error) return to_grpc(*error);
-    if (cancelled_) return cancelled();
-    error = generation->submit([weak = weak_from_this()] {
-      if (const auto self = weak.lock()) self->signal();
-    });
-    if (error) return to_grpc(*error);
-    generation_ = std::move(generation);
-    return grpc::Status::OK;
+    error = generation_->encode();
+    return error ? to_grpc(*error) : grpc::Status::OK;
   }
 
-  void log_prompt(const v1::GenerateRequest& message) const {
+  grpc::Status submit() {
+    if (cancelled_) return cancelled();
+    const auto error = generation_->submit([weak = this->weak_from_this()] {
+      if (const auto self = weak.lock()) self->signal();
+    });
+    return error ? to_grpc(*error) : grpc::Status::OK;
+  }
+
+  void log_prompt(const typename Method::Request& message) const {
     if (!context_.services.log_prompts) return;
     context_.services.log.write(
         LogLevel::kInfo, "prompt",
         LogFields()
             .text("request_id", record_.request_id())
-            .text("prompt", message.prompt().substr(0, Logger::kValueBytes)));
+            .text("prompt", Method::prompt_of(message).substr(0, Logger::kValueBytes)));
   }
 
   // Runs on the engine thread. Signals between two rounds become one.
   void signal() {
     if (signalled_.exchange(true, std::memory_order_acq_rel)) return;
-    asio::post(strand_, [self = shared_from_this()] {
+    asio::post(strand_, [self = this->shared_from_this()] {
       self->signalled_.store(false, std::memory_order_release);
       self->write_next();
     });
@@ -151,7 +205,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       std::optional<Generation::Part> part = generation_->next();
       if (generation_->error()) return finish(to_grpc(*generation_->error()));
       if (!part) return;
+      begun_.resize(generation_->num_choices());
       pending_ = PendingPart{*std::move(part)};
+      pending_->first = std::exchange(begun_[pending_->part.choice], 1) == 0;
     }
     const bool whole =
         next_response(context_.services.model, context_.limits.logprob_entries_per_message,
@@ -179,8 +235,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   void watch_until(Clock::time_point when) {
     stall_.expires_at(when);
-    stall_.async_wait([weak = weak_from_this()](const boost::system::error_code& ec) {
-      const std::shared_ptr<GenerateCall> self = ec ? nullptr : weak.lock();
+    stall_.async_wait([weak = this->weak_from_this()](const boost::system::error_code& ec) {
+      const std::shared_ptr<GenerationCall> self = ec ? nullptr : weak.lock();
       if (self != nullptr) self->look_at_reader();
     });
   }
@@ -219,7 +275,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const Clock::time_point deadline_;
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> signalled_{false};
-  std::shared_ptr<GenerateCall> self_;  // until OnDone
+  std::shared_ptr<GenerationCall> self_;  // until OnDone
 
   // The worker's until begin(), then the strand's.
   grpc::ByteBuffer request_;
@@ -230,7 +286,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   asio::steady_timer stall_;
   Clock::time_point write_began_;
   std::optional<PendingPart> pending_;
-  v1::GenerateResponse response_;  // of the last write
+  std::vector<char> begun_;             // the choices of which something was told
+  typename Method::Response response_;  // of the last write
   grpc::ByteBuffer bytes_;
   bool prepared_ = false;
   bool writing_ = false;
@@ -238,14 +295,27 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool finished_ = false;
 };
 
+template <class Method>
+grpc::ServerWriteReactor<grpc::ByteBuffer>* start_call(GrpcContext& context,
+                                                       grpc::CallbackServerContext* rpc,
+                                                       const grpc::ByteBuffer* request) {
+  const auto call = std::make_shared<GenerationCall<Method>>(context, rpc, request);
+  call->start(call->admit(*rpc));
+  return call.get();
+}
+
 }  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* start_generate_call(GrpcContext& context,
                                                                 grpc::CallbackServerContext* rpc,
                                                                 const grpc::ByteBuffer* request) {
-  const auto call = std::make_shared<GenerateCall>(context, rpc, request);
-  call->start(call->admit(*rpc));
-  return call.get();
+  return start_call<GenerateMethod>(context, rpc, request);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* start_chat_call(GrpcContext& context,
+                                                            grpc::CallbackServerContext* rpc,
+                                                            const grpc::ByteBuffer* request) {
+  return start_call<ChatMethod>(context, rpc, request);
 }
 
 }  // namespace deltaserve

@@ -1,5 +1,5 @@
-// The Generate call: a request to the engine, and its streams back to the client, one message at a
-// time.
+// The calls that generate: a request to the engine, and its streams back to the client, one message
+// at a time.
 #pragma once
 #include <grpcpp/grpcpp.h>
 
@@ -7,9 +7,12 @@
 
 namespace deltaserve {
 
-// The library's handler calls it. It takes `request` and deletes itself at the end of the call.
+// The library's handlers call them. A call takes `request` and deletes itself at its end.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* start_generate_call(GrpcContext& context,
                                                                 grpc::CallbackServerContext* rpc,
                                                                 const grpc::ByteBuffer* request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* start_chat_call(GrpcContext& context,
+                                                            grpc::CallbackServerContext* rpc,
+                                                            const grpc::ByteBuffer* request);
 
 }  // namespace deltaserve

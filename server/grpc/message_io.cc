@@ -39,6 +39,26 @@ bool count_varints(protobuf::io::CodedInputStream* input, int length, int64_t* c
   return true;
 }
 
+// Walks the fields of a message within a message, and adds the bytes of those that are no texts.
+bool walk_message(protobuf::io::CodedInputStream* input, const WireBounds& bounds,
+                  size_t* parameter_bytes) {
+  int length = 0;
+  if (!input->ReadVarintSizeAsInt(&length)) return false;
+  const auto limit = input->PushLimit(length);
+  while (input->BytesUntilLimit() > 0) {
+    const int start = input->CurrentPosition();
+    const uint32_t tag = input->ReadTag();
+    if (tag == 0 || !WireFormatLite::SkipField(input, tag)) return false;
+    const int field = WireFormatLite::GetTagFieldNumber(tag);
+    const auto& texts = bounds.message_texts;
+    if (std::find(texts.begin(), texts.end(), field) == texts.end()) {
+      *parameter_bytes += static_cast<size_t>(input->CurrentPosition() - start);
+    }
+  }
+  input->PopLimit(limit);
+  return true;
+}
+
 // Walks the fields without keeping any.
 absl::Status check_wire(grpc::ByteBuffer* bytes, const WireBounds& bounds) {
   grpc::ProtoBufferReader reader(bytes);
@@ -47,6 +67,7 @@ absl::Status check_wire(grpc::ByteBuffer* bytes, const WireBounds& bounds) {
   input.SetTotalBytesLimit(std::numeric_limits<int>::max());
   int64_t ids = 0;
   size_t parameter_bytes = 0;
+  int messages = 0;
   for (;;) {
     const int start = input.CurrentPosition();
     const uint32_t tag = input.ReadTag();
@@ -58,6 +79,11 @@ absl::Status check_wire(grpc::ByteBuffer* bytes, const WireBounds& bounds) {
       int length = 0;
       if (!input.ReadVarintSizeAsInt(&length) || !count_varints(&input, length, &ids)) {
         return malformed();
+      }
+    } else if (field == bounds.messages_field && delimited) {
+      if (!walk_message(&input, bounds, &parameter_bytes)) return malformed();
+      if (++messages > bounds.max_messages) {
+        return invalid_argument("messages has more than ", bounds.max_messages, " entries");
       }
     } else {
       if (!WireFormatLite::SkipField(&input, tag)) return malformed();
@@ -90,9 +116,16 @@ absl::Status check_known(const protobuf::Message& message) {
   reflection.ListFields(message, &fields);
   absl::Status status;
   for (const protobuf::FieldDescriptor* field : fields) {
-    const bool single =
-        field->cpp_type() == protobuf::FieldDescriptor::CPPTYPE_MESSAGE && !field->is_repeated();
-    if (single) status.Update(check_known(reflection.GetMessage(message, field)));
+    if (field->cpp_type() != protobuf::FieldDescriptor::CPPTYPE_MESSAGE || field->is_map()) {
+      continue;
+    }
+    if (!field->is_repeated()) {
+      status.Update(check_known(reflection.GetMessage(message, field)));
+      continue;
+    }
+    for (int i = 0; i < reflection.FieldSize(message, field) && status.ok(); ++i) {
+      status.Update(check_known(reflection.GetRepeatedMessage(message, field, i)));
+    }
   }
   return status;
 }

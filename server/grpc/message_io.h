@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -15,6 +16,9 @@ namespace deltaserve {
 // WireBounds limits what a message may hold on the wire.
 struct WireBounds {
   int text_field = 0;              // number of a string field without a bound of its own; 0 = none
+  int messages_field = 0;          // of messages; 0 = none. In them ...
+  std::vector<int> message_texts;  // ... these are strings without a bound of their own
+  int max_messages = 0;
   int ids_field = 0;               // likewise of token ids, or of a message with nothing else
   const char* ids_name = "";       // for errors
   int64_t max_ids = 0;             // token ids

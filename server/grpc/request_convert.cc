@@ -7,6 +7,7 @@
 
 #include "kernels/base/check.h"
 #include "server/base/request_json.h"
+#include "server/grpc/chat_convert.h"
 #include "server/grpc/message_io.h"
 
 namespace deltaserve {
@@ -158,7 +159,18 @@ absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits
   return read_message(bytes, bounds, message);
 }
 
-std::optional<ApiError> read_parameters(const v1::GenerateRequest& message,
+absl::Status read_chat_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
+                               const GrpcLimits& grpc_limits, v1::ChatRequest* message) {
+  WireBounds bounds;
+  bounds.messages_field = v1::ChatRequest::kMessagesFieldNumber;
+  bounds.message_texts = {v1::ChatMessage::kContentFieldNumber,
+                          v1::ChatMessage::kReasoningContentFieldNumber};
+  bounds.max_messages = limits.messages;
+  bounds.max_parameter_bytes = grpc_limits.parameter_bytes;
+  return read_message(bytes, bounds, message);
+}
+
+std::optional<ApiError> read_parameters(const protobuf::Message& message,
                                         const ServerLimits& limits, Parameters* parameters) {
   ParameterReader reader(message, limits);
   for_each_parameter(*parameters, reader);
@@ -173,6 +185,16 @@ std::optional<ApiError> convert_request(v1::GenerateRequest* message, const Serv
   request->ids_name = "prompt_token_ids";
   request->answer_is_held = false;
   if (auto error = take_prompt(message, request)) return error;
+  return complete_request(std::move(given), model, limits, request);
+}
+
+std::optional<ApiError> convert_request(v1::ChatRequest* message, const ServedModel& model,
+                                        const ServerLimits& limits, GenerationRequest* request) {
+  Parameters given;
+  if (auto error = read_parameters(*message, limits, &given)) return error;
+  request->interface = Interface::kGrpcChat;
+  request->answer_is_held = false;
+  if (auto error = convert_chat(message, limits, &request->chat.emplace())) return error;
   return complete_request(std::move(given), model, limits, request);
 }
 

@@ -18,6 +18,8 @@ namespace deltaserve {
 // Parse the bytes, which are cleared. INVALID_ARGUMENT: malformed, too large, or unknown fields.
 absl::Status read_generate_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
                                    const GrpcLimits& grpc_limits, v1::GenerateRequest* message);
+absl::Status read_chat_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
+                               const GrpcLimits& grpc_limits, v1::ChatRequest* message);
 absl::Status read_tokenize_request(grpc::ByteBuffer* bytes, const GrpcLimits& grpc_limits,
                                    v1::TokenizeRequest* message);
 absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
@@ -25,12 +27,17 @@ absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits
 
 // Takes every parameter that is set; those that Parameters has and the message has not stay absent.
 // An error names the text of a schema that is no JSON.
-[[nodiscard]] std::optional<ApiError> read_parameters(const v1::GenerateRequest& message,
+// `message` is a GenerateRequest or a ChatRequest.
+[[nodiscard]] std::optional<ApiError> read_parameters(const google::protobuf::Message& message,
                                                       const ServerLimits& limits,
                                                       Parameters* parameters);
 
 // Fill `request`; take the prompt, which may be large, out of `message`.
 [[nodiscard]] std::optional<ApiError> convert_request(v1::GenerateRequest* message,
+                                                      const ServedModel& model,
+                                                      const ServerLimits& limits,
+                                                      GenerationRequest* request);
+[[nodiscard]] std::optional<ApiError> convert_request(v1::ChatRequest* message,
                                                       const ServedModel& model,
                                                       const ServerLimits& limits,
                                                       GenerationRequest* request);

@@ -34,10 +34,10 @@ v1::FinishReason finish_reason(FinishReason reason) {
   }
 }
 
-}  // namespace
-
-bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
-                   v1::GenerateResponse* response) {
+// Fills what both streams tell. True: nothing is left but the text.
+template <class Response>
+bool fill_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
+                   Response* response) {
   TokenUpdate& update = pending->part.update;
   response->Clear();
   response->set_index(static_cast<int32_t>(pending->part.choice));
@@ -48,7 +48,6 @@ bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* p
     fill_logprob(model, logprob, response->add_prompt_logprobs());
     entries += 1 + static_cast<int64_t>(logprob.top.size());
   }
-  response->set_text(std::move(update.text));
   response->mutable_token_ids()->Add(update.tokens.begin(), update.tokens.end());
   for (const TokenLogprob& logprob : update.logprobs) {
     fill_logprob(model, logprob, response->add_logprobs());
@@ -59,6 +58,58 @@ bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* p
     response->set_stop_string(update.stop_string);
   } else if (update.stop_token >= 0) {
     response->set_stop_token_id(update.stop_token);
+  }
+  return true;
+}
+
+// Returns the piece of a call that is being filled, or a new one.
+v1::ChatDelta::ToolCall* piece_of_call(int call, v1::ChatDelta* delta) {
+  const int size = delta->tool_calls_size();
+  if (size > 0 && delta->tool_calls(size - 1).index() == call) {
+    return delta->mutable_tool_calls(size - 1);
+  }
+  v1::ChatDelta::ToolCall* piece = delta->add_tool_calls();
+  piece->set_index(call);
+  return piece;
+}
+
+void fill_delta(AnswerDelta piece, v1::ChatDelta* delta) {
+  switch (piece.kind) {
+    case AnswerDelta::Kind::kContent: delta->mutable_content()->append(piece.text); break;
+    case AnswerDelta::Kind::kReasoning:
+      delta->mutable_reasoning_content()->append(piece.text);
+      break;
+    case AnswerDelta::Kind::kCallBegin: {
+      v1::ChatDelta::ToolCall* call = piece_of_call(piece.call, delta);
+      call->set_id(std::move(piece.id));
+      call->set_type("function");
+      call->mutable_function()->set_name(std::move(piece.text));
+      break;
+    }
+    case AnswerDelta::Kind::kArguments:
+      piece_of_call(piece.call, delta)->mutable_function()->mutable_arguments()->append(piece.text);
+      break;
+    case AnswerDelta::Kind::kCallEnd: break;
+  }
+}
+
+}  // namespace
+
+bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
+                   v1::GenerateResponse* response) {
+  if (!fill_response(model, max_entries, pending, response)) return false;
+  response->set_text(std::move(pending->part.update.text));
+  return true;
+}
+
+bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
+                   v1::ChatResponse* response) {
+  if (!fill_response(model, max_entries, pending, response)) return false;
+  v1::ChatDelta* delta = response->mutable_delta();
+  if (pending->first) delta->set_role("assistant");
+  for (AnswerDelta& piece : pending->part.deltas) fill_delta(std::move(piece), delta);
+  if (pending->part.stopped_for_calls) {
+    response->set_finish_reason(v1::FINISH_REASON_TOOL_CALLS);
   }
   return true;
 }

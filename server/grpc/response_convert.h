@@ -15,6 +15,7 @@ namespace deltaserve {
 // in several.
 struct PendingPart {
   Generation::Part part;
+  bool first = false;  // of its choice
   size_t prompt_logprobs_sent = 0;
 };
 
@@ -22,6 +23,8 @@ struct PendingPart {
 // True: nothing is left of it.
 bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
                    v1::GenerateResponse* response);
+bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
+                   v1::ChatResponse* response);
 
 void fill_usage(const Usage& usage, v1::Usage* message);
 void fill_timings(const Timings& timings, v1::Timings* message);

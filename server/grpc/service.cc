@@ -65,6 +65,11 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* DeltaServeService::Generate(
   return start_generate_call(context_, rpc, request);
 }
 
+grpc::ServerWriteReactor<grpc::ByteBuffer>* DeltaServeService::Chat(
+    grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request) {
+  return start_chat_call(context_, rpc, request);
+}
+
 grpc::ServerUnaryReactor* DeltaServeService::Tokenize(grpc::CallbackServerContext* rpc,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* reply) {

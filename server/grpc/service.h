@@ -6,9 +6,11 @@
 
 namespace deltaserve {
 
-using RawService = v1::DeltaServe::WithRawCallbackMethod_Generate<
+using RawUnaryService =
     v1::DeltaServe::WithRawCallbackMethod_Tokenize<v1::DeltaServe::WithRawCallbackMethod_Detokenize<
-        v1::DeltaServe::WithRawCallbackMethod_GetModel<v1::DeltaServe::Service>>>>;
+        v1::DeltaServe::WithRawCallbackMethod_GetModel<v1::DeltaServe::Service>>>;
+using RawService = v1::DeltaServe::WithRawCallbackMethod_Generate<
+    v1::DeltaServe::WithRawCallbackMethod_Chat<RawUnaryService>>;
 
 // Thread-safe.
 class DeltaServeService final : public RawService {
@@ -18,6 +20,8 @@ class DeltaServeService final : public RawService {
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* rpc,
                                                        const grpc::ByteBuffer* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Chat(grpc::CallbackServerContext* rpc,
+                                                   const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* rpc,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* reply) override;

@@ -19,7 +19,7 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using asio::awaitable;
-using State = CompletionJob::State;
+using State = AnswerJob::State;
 
 constexpr int kClientClosed = 499;  // in logs and metrics: there was nobody to send a status to
 
@@ -43,9 +43,10 @@ struct RequestRecord {
   uint64_t bytes_before = 0;  // written on the connection
   int status = 0;             // 0: none was sent
   bool client_closed = false;
-  std::string problem;  // what a reply that failed said
-  std::string param;    // likewise
-  LogFields job;        // of a completion
+  std::string_view error_members;  // that the route's errors have
+  std::string problem;             // what a reply that failed said
+  std::string param;               // likewise
+  LogFields job;                   // of a completion
 };
 
 class Connection {
@@ -120,6 +121,7 @@ class Connection {
 
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {
     const Route route = route_request(record.head);
+    if (route.is_post()) record.error_members = route.endpoint->error_members;
     const std::optional<HttpReply> reply = reply_at_once(parser, &record, route);
     if (!reply) co_return co_await serve_post(parser, record, route);
     if (parser.is_done()) co_return co_await write_reply(record, *reply) && record.head.keep_alive;
@@ -133,13 +135,21 @@ class Connection {
   std::optional<HttpReply> reply_at_once(const HttpParser& parser, RequestRecord* record,
                                          Route route) const {
     if (!route.is_public()) {
-      const auto owner = services_.owner_of(parser.get()[http::field::authorization]);
+      const auto owner = services_.owner_of(authorization_of(parser));
       if (const ApiError* error = std::get_if<ApiError>(&owner)) return error_reply(*error);
       record->owner = std::get<PrefixOwner>(owner);
     }
     if (!route.is_post()) return answer(context_, route, record->head);
     const std::optional<ApiError> error = services_.admit(route.generates());
     return error ? std::optional(error_reply(*error)) : std::nullopt;
+  }
+
+  // Anthropic's clients have a header of their own for the key.
+  static std::string authorization_of(const HttpParser& parser) {
+    const std::string_view authorization = parser.get()[http::field::authorization];
+    const std::string_view key = parser.get()["x-api-key"];
+    return authorization.empty() && !key.empty() ? str_cat("Bearer ", key)
+                                                 : std::string(authorization);
   }
 
   // A small body may be read and dropped to keep the connection, which ends otherwise.
@@ -182,6 +192,7 @@ class Connection {
       co_return false;
     }
     auto exchange = std::make_shared<Exchange>(stream_.executor());
+    exchange->set_deadline(arrival.deadline);
     post_to_worker(context_, exchange, std::move(request));
     using namespace asio::experimental::awaitable_operators;
     const auto outcome = co_await (reply_from(*exchange, record) || reader_.watch());
@@ -196,13 +207,18 @@ class Connection {
     try {
       std::optional<Started> started = exchange.take();
       while (!started.has_value()) {
-        co_await exchange.wakeup->wait();
+        const SteadyTime deadline = exchange.deadline();
+        const bool woken = co_await exchange.wakeup->wait(deadline);
         started = exchange.take();
+        if (!woken && !started.has_value() && ByteStream::Clock::now() >= deadline) {
+          co_return co_await write_reply(record, error_reply(deadline_error())) &&
+              record.head.keep_alive;
+        }
       }
       if (const HttpReply* reply = std::get_if<HttpReply>(&*started)) {
         co_return co_await write_reply(record, *reply) && record.head.keep_alive;
       }
-      CompletionJob& job = *std::get<0>(*started);
+      AnswerJob& job = *std::get<0>(*started);
       const JobDescription description(job, &record.job);
       if (job.streaming()) co_return co_await stream_job(job, *exchange.wakeup, record);
       co_return co_await reply_whole(job, *exchange.wakeup, record);
@@ -214,17 +230,17 @@ class Connection {
   // Notes what became of a job, even when its coroutine is cancelled.
   class JobDescription {
    public:
-    JobDescription(const CompletionJob& job, LogFields* fields) : job_(job), fields_(fields) {}
+    JobDescription(const AnswerJob& job, LogFields* fields) : job_(job), fields_(fields) {}
     ~JobDescription() { job_.describe(fields_); }
     JobDescription(const JobDescription&) = delete;
     JobDescription& operator=(const JobDescription&) = delete;
 
    private:
-    const CompletionJob& job_;
+    const AnswerJob& job_;
     LogFields* const fields_;
   };
 
-  awaitable<bool> reply_whole(CompletionJob& job, Wakeup& wakeup, RequestRecord& record) {
+  awaitable<bool> reply_whole(AnswerJob& job, Wakeup& wakeup, RequestRecord& record) {
     HttpReply reply;
     State state = job.poll(&reply.body);
     while (state == State::kRunning) {
@@ -236,7 +252,7 @@ class Connection {
   }
 
   // The status is sent with the first event, so that earlier failures get a status of their own.
-  awaitable<bool> stream_job(CompletionJob& job, Wakeup& wakeup, RequestRecord& record) {
+  awaitable<bool> stream_job(AnswerJob& job, Wakeup& wakeup, RequestRecord& record) {
     const bool chunked = record.head.http_minor == 1;
     const bool keep = record.head.keep_alive && chunked;
     std::string events, out;
@@ -278,6 +294,14 @@ class Connection {
   }
 
   awaitable<bool> write_reply(RequestRecord& record, const HttpReply& reply) {
+    HttpReply error;
+    const bool changed = !reply.problem.empty() && !record.error_members.empty();
+    if (changed) error = reply;
+    if (changed) error.body.insert(1, record.error_members);
+    co_return co_await write_bytes(record, changed ? error : reply);
+  }
+
+  awaitable<bool> write_bytes(RequestRecord& record, const HttpReply& reply) {
     const RequestHead& head = record.head;
     record.status = reply.status;
     record.problem = reply.problem;

@@ -20,35 +20,70 @@ Started empty_reply(const std::optional<ApiError>& error) {
   return reply;
 }
 
-Started start_job(Services& services, PostRequest request, const std::shared_ptr<Wakeup>& wakeup) {
-  const auto notify = [weak = std::weak_ptr<Wakeup>(wakeup)] {
+void submit_job(std::unique_ptr<AnswerJob> job, Exchange& exchange) {
+  const auto notify = [weak = std::weak_ptr<Wakeup>(exchange.wakeup)] {
     if (const auto target = weak.lock()) target->signal();
   };
-  auto started = CompletionJob::start(services, request.endpoint.format(), std::move(request.body),
-                                      std::move(request.arrival), notify);
-  if (const ApiError* error = std::get_if<ApiError>(&started)) return error_reply(*error);
-  return std::get<0>(std::move(started));
+  if (const std::optional<ApiError> error = job->submit(notify)) {
+    exchange.put(error_reply(*error));
+  } else {
+    exchange.put(std::move(job));
+  }
 }
 
-Started work_on(Services& services, PostRequest request, const std::shared_ptr<Wakeup>& wakeup) {
+// Calls `work`, whose result goes to `exchange`.
+template <class Work>
+void guarded(Services& services, const std::string& request_id, Exchange& exchange, Work work) {
+  try {
+    work();
+  } catch (const std::exception& error) {  // memory, as far as this code goes
+    services.log.write(LogLevel::kError, "exception",
+                       LogFields().text("request_id", request_id).text("what", error.what()));
+    exchange.put(error_reply(server_error("the request could not be read")));
+  }
+}
+
+// Reads a body that generates and submits it, on the worker that is there for that if a grammar
+// must be compiled.
+void start_job(ServerContext& context, PostRequest request,
+               const std::shared_ptr<Exchange>& exchange) {
+  Services& services = context.services;
+  const PrefixOwner owner = request.arrival.owner;
+  const PostEndpoint& endpoint = request.endpoint;
+  auto read =
+      endpoint.turn != nullptr
+          ? read_turn(services, endpoint.turn, std::move(request.body), std::move(request.arrival))
+          : CompletionJob::read(services, endpoint.format(), std::move(request.body),
+                                std::move(request.arrival));
+  if (const ApiError* error = std::get_if<ApiError>(&read)) {
+    return exchange->put(error_reply(*error));
+  }
+  auto job = std::get<0>(std::move(read));
+  exchange->set_deadline(job->deadline());
+  if (!job->must_compile()) return submit_job(std::move(job), *exchange);
+  const bool posted = services.workers.post_compiling(
+      owner, [&context, exchange, id = request.request_id, job = std::move(job)]() mutable {
+        if (context.stopping || !exchange->wanted()) return;
+        guarded(context.services, id, *exchange, [&] { submit_job(std::move(job), *exchange); });
+      });
+  if (!posted) exchange->put(error_reply(too_many_grammars_error()));
+}
+
+void work_on(ServerContext& context, PostRequest request,
+             const std::shared_ptr<Exchange>& exchange) {
+  Services& services = context.services;
   if (services.log_prompts) {
     services.log.write(
         LogLevel::kInfo, "prompt",
         LogFields().text("request_id", request.request_id).text("body", request.body));
   }
-  try {
+  guarded(services, request.request_id, *exchange, [&] {
     const PostEndpoint& endpoint = request.endpoint;
-    if (endpoint.generates()) return start_job(services, std::move(request), wakeup);
-    if (endpoint.action != nullptr) {
-      return empty_reply(endpoint.action(request.body, services, request.arrival.owner));
-    }
-    return text_reply(endpoint.reply(request.body, services.model, services.limits));
-  } catch (const std::exception& error) {  // memory, as far as this code goes
-    services.log.write(
-        LogLevel::kError, "exception",
-        LogFields().text("request_id", request.request_id).text("what", error.what()));
-    return error_reply(server_error("the request could not be read"));
-  }
+    if (endpoint.generates()) return start_job(context, std::move(request), exchange);
+    exchange->put(endpoint.action != nullptr
+                      ? empty_reply(endpoint.action(request.body, services, request.arrival.owner))
+                      : text_reply(endpoint.reply(request.body, services.model, services.limits)));
+  });
 }
 
 }  // namespace
@@ -65,6 +100,19 @@ void Exchange::put(Started started) {
     started_ = std::move(started);
   }
   wakeup->signal();
+}
+
+void Exchange::set_deadline(SteadyTime deadline) {
+  {
+    const std::lock_guard lock(mutex_);
+    deadline_ = deadline;
+  }
+  wakeup->signal();
+}
+
+SteadyTime Exchange::deadline() const {
+  const std::lock_guard lock(mutex_);
+  return deadline_;
 }
 
 std::optional<Started> Exchange::take() {
@@ -85,7 +133,7 @@ void post_to_worker(ServerContext& context, std::shared_ptr<Exchange> exchange,
   context.services.workers.post(
       bytes, [&context, exchange = std::move(exchange), request = std::move(request)]() mutable {
         if (context.stopping || !exchange->wanted()) return;
-        exchange->put(work_on(context.services, std::move(request), exchange->wakeup));
+        work_on(context, std::move(request), exchange);
       });
 }
 

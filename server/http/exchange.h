@@ -16,7 +16,7 @@
 namespace deltaserve {
 
 // A worker makes one of these of a body: a job that goes on, or the whole reply.
-using Started = std::variant<std::unique_ptr<CompletionJob>, HttpReply>;
+using Started = std::variant<std::unique_ptr<AnswerJob>, HttpReply>;
 
 // Shared by the two; whoever comes second finds what the first has left. Thread-safe.
 class Exchange {
@@ -24,19 +24,23 @@ class Exchange {
   explicit Exchange(boost::asio::any_io_executor strand)
       : wakeup(std::make_shared<Wakeup>(std::move(strand))) {}
 
-  // The worker calls these two. False: nobody waits any more, and there is nothing to do.
+  // The worker calls these three. False: nobody waits any more, and there is nothing to do.
   bool wanted();
   void put(Started started);
-  // The connection calls these two. nullopt: the worker's result is not there yet.
+  // Tells the connection until when it waits.
+  void set_deadline(SteadyTime deadline);
+  // The connection calls these three. nullopt: the worker's result is not there yet.
   std::optional<Started> take();
+  SteadyTime deadline() const;
   // Drops what the worker makes from now on; a job among it is cancelled.
   void abandon();
 
   const std::shared_ptr<Wakeup> wakeup;  // signalled by put(), and by the job
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::optional<Started> started_;  // guarded by mutex_, as the next
+  SteadyTime deadline_ = SteadyTime::max();
   bool abandoned_ = false;
 };
 

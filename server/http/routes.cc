@@ -1,7 +1,5 @@
 #include "server/http/routes.h"
 
-#include <algorithm>
-
 #include "models/base/text.h"
 #include "server/http/page.h"
 #include "server/http/server_context.h"
@@ -43,14 +41,6 @@ std::optional<Path> find_path(std::string_view path) {
     if (known.path == path) return known;
   }
   return std::nullopt;
-}
-
-// Returns the methods that RFC 9110 and RFC 5789 define. A server that does not even know a method
-// says so with another status.
-bool is_known_method(std::string_view method) {
-  static constexpr std::string_view kMethods[] = {"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
-                                                  "CONNECT", "OPTIONS", "TRACE", "PATCH"};
-  return std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods);
 }
 
 std::string_view allow_header(const RequestHead& head) {
@@ -152,7 +142,6 @@ HttpReply tokenizer_reply(const ServerContext& context) {
 }  // namespace
 
 Route route_request(const RequestHead& head) {
-  if (!is_known_method(head.method)) return {Route::Kind::kMethodUnknown};
   const bool asks_options = head.method == "OPTIONS";
   if (asks_options && head.path == kWholeServer) return {Route::Kind::kOptions};
   const std::optional<Path> path = find_path(head.path);
@@ -185,8 +174,6 @@ HttpReply answer(const ServerContext& context, Route route, const RequestHead& h
     case Route::Kind::kNotFound:
       return http_error(404, str_cat("No such endpoint: ", head.method, " ", quoted(head.path)));
     case Route::Kind::kMethodNotAllowed: return method_reply(head);
-    case Route::Kind::kMethodUnknown:
-      return http_error(501, str_cat("this server does not know the method ", quoted(head.method)));
   }
   return reply;
 }

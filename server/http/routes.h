@@ -27,7 +27,6 @@ struct Route {
     kOptions,
     kNotFound,
     kMethodNotAllowed,
-    kMethodUnknown,
   };
   Kind kind = Kind::kNotFound;
   const PostEndpoint* endpoint = nullptr;  // kPost

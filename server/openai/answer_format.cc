@@ -49,7 +49,8 @@ class ChatFormat final : public AnswerFormat {
   void append_choice(std::string* out, const ChoicePart& choice) const override {
     append_chat_choice(out, choice);
   }
-  // The role, what was said, the end: each in a chunk of its own, as clients expect them.
+  // The role, each delta, the end: each in a chunk of its own, as clients expect them. The first
+  // delta's has what else is told.
   std::vector<std::string> chunks(StreamPart part) const override {
     std::vector<std::string> out;
     const auto append = [&](const ChoicePart& choice, bool first) {
@@ -60,7 +61,16 @@ class ChatFormat final : public AnswerFormat {
     if (part.first) append(rest, /*first=*/true);
     rest.finish = std::exchange(part.content.finish, FinishReason::kNone);
     rest.stop_reason = std::exchange(part.content.stop_reason, {});
-    if (!part.empty) append(part.content, false);
+    rest.stopped_for_calls = part.content.stopped_for_calls;
+    const std::span<const AnswerDelta> deltas = std::exchange(part.content.deltas, {});
+    for (const AnswerDelta& delta : deltas) {
+      if (delta.kind == AnswerDelta::Kind::kCallEnd) continue;
+      part.content.deltas = {&delta, 1};
+      append(part.content, false);
+      part.content = {.index = part.content.index};
+    }
+    const bool untold = !part.content.logprobs.empty() || !part.content.token_ids.empty();
+    if (part.content.deltas.empty() && untold) append(part.content, false);
     if (part.ended) append(rest, false);
     return out;
   }

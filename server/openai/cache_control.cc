@@ -11,9 +11,12 @@ namespace {
 constexpr std::string_view kCacheControl = "cache_control";
 
 bool is_ephemeral(const boost::json::value& control) {
-  if (!control.is_object() || control.get_object().size() != 1) return false;
+  if (!control.is_object()) return false;
+  // How long Anthropic would keep the place is not for us to say.
   const boost::json::value* type = control.get_object().if_contains("type");
-  return type != nullptr && *type == "ephemeral";
+  const bool has_ttl = control.get_object().contains("ttl");
+  const size_t known = has_ttl ? 2 : 1;
+  return type != nullptr && *type == "ephemeral" && control.get_object().size() == known;
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "server/openai/chat_api.h"
 
-#include <array>
 #include <utility>
 #include <vector>
 
@@ -21,22 +20,18 @@ constexpr ParameterRule kPromptRules[] = {
     {"chat_template", ParameterSize::kNested},
     {"add_generation_prompt"},
     {"continue_final_message"},
+    {"tool_choice", ParameterSize::kNested},
+    {"parallel_tool_calls"},
+    {"reasoning_effort"},
+    {"include_reasoning"},
+    {"separate_reasoning"},
 };
-
-// Variables that the request sets by parameters of their own, or that the model sets.
-constexpr std::array<std::string_view, 5> kReservedVariables = {
-    "messages", "tools", "add_generation_prompt", "bos_token", "eos_token"};
 
 void read_variables(FieldReader& fields, json::object& body, ChatPrompt* out) {
   constexpr std::string_view kName = "chat_template_kwargs";
   if (fields.find(kName) == nullptr) return;
   json::value& value = body.at(kName);
   if (!value.is_object()) return fields.fail(kName, "must be an object");
-  for (const std::string_view name : kReservedVariables) {
-    if (value.get_object().contains(name)) {
-      return fields.fail(kName, str_cat("must not have ", quoted(name)));
-    }
-  }
   out->variables = std::move(value.get_object());
 }
 
@@ -51,6 +46,77 @@ void read_tools(FieldReader& fields, json::object& body, ChatPrompt* out) {
                        &out->marks);
   }
   if (!tools.get_array().empty()) out->tools = std::move(tools);
+}
+
+// Reads the name in {"type": "function", "function": {"name": ..}}.
+void read_choice_of_function(FieldReader& fields, const json::value& value, std::string_view place,
+                             ToolChoice* out) {
+  const json::value* function =
+      value.is_object() && value.get_object().contains("type") && value.at("type") == "function"
+          ? value.get_object().if_contains("function")
+          : nullptr;
+  const json::value* name = function != nullptr && function->is_object()
+                                ? function->get_object().if_contains("name")
+                                : nullptr;
+  if (name == nullptr || !name->is_string()) {
+    return fields.fail("tool_choice", str_cat(place,
+                                              " must be {\"type\": \"function\", \"function\": "
+                                              "{\"name\": a function's name}}"));
+  }
+  out->names.emplace_back(view(name->get_string()));
+}
+
+// Reads {"type": "allowed_tools", "allowed_tools": {"mode": .., "tools": [..]}}.
+void read_allowed_tools(FieldReader& fields, const json::object& choice, ToolChoice* out) {
+  const json::value* allowed = choice.if_contains("allowed_tools");
+  const json::object* members =
+      allowed != nullptr && allowed->is_object() ? &allowed->get_object() : nullptr;
+  const json::value* mode = members != nullptr ? members->if_contains("mode") : nullptr;
+  const json::value* tools = members != nullptr ? members->if_contains("tools") : nullptr;
+  if (mode == nullptr || (*mode != "auto" && *mode != "required")) {
+    return fields.fail("tool_choice", ".allowed_tools.mode must be \"auto\" or \"required\"");
+  }
+  if (tools == nullptr || !tools->is_array() || tools->get_array().empty()) {
+    return fields.fail("tool_choice", ".allowed_tools.tools must be a list of tools");
+  }
+  out->mode = *mode == "auto" ? ToolChoice::Mode::kAuto : ToolChoice::Mode::kRequired;
+  for (size_t i = 0; i < tools->get_array().size(); ++i) {
+    const std::string place = str_cat(".allowed_tools.tools[", i, "]");
+    read_choice_of_function(fields, tools->get_array()[i], place, out);
+  }
+}
+
+void read_tool_choice(FieldReader& fields, ToolChoice* out) {
+  const json::value* choice = fields.find("tool_choice");
+  if (choice == nullptr || *choice == "auto") return;
+  if (*choice == "none") {
+    out->mode = ToolChoice::Mode::kNone;
+  } else if (*choice == "required") {
+    out->mode = ToolChoice::Mode::kRequired;
+  } else if (!choice->is_object()) {
+    fields.fail("tool_choice",
+                "must be \"auto\", \"none\", \"required\" or an object that names a function");
+  } else if (const json::value* type = choice->get_object().if_contains("type");
+             type != nullptr && *type == "allowed_tools") {
+    read_allowed_tools(fields, choice->get_object(), out);
+  } else {
+    out->mode = ToolChoice::Mode::kNamed;
+    read_choice_of_function(fields, *choice, "", out);
+  }
+}
+
+// Reads what decides how the answer is read.
+void read_answer_options(FieldReader& fields, ChatPrompt* out) {
+  read_tool_choice(fields, &out->tool_choice);
+  const auto read = [&](std::string_view name, bool* option) {
+    std::optional<bool> given;
+    fields.boolean(name, &given);
+    *option = given.value_or(*option);
+  };
+  read("parallel_tool_calls", &out->parallel_tool_calls);
+  read("include_reasoning", &out->include_reasoning);
+  read("separate_reasoning", &out->separate_reasoning);
+  fields.string("reasoning_effort", &out->reasoning_effort);
 }
 
 }  // namespace
@@ -68,9 +134,21 @@ void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) 
   normalize_messages(fields, &out->messages, &out->marks);
   read_tools(fields, body, out);
   read_variables(fields, body, out);
+  read_answer_options(fields, out);
   fields.string("chat_template", &out->chat_template);
   fields.boolean("continue_final_message", &out->continue_final_message);
   fields.boolean("add_generation_prompt", &out->add_generation_prompt);
+}
+
+std::optional<ApiError> complete_chat(json::object& body, const ServedModel& model,
+                                      const ServerLimits& limits, GenerationRequest* request) {
+  FieldReader fields(body, limits);
+  Parameters given;
+  read_parameters(fields, Interface::kChat, unserved_parameters(Interface::kChat), &given);
+  request->interface = Interface::kChat;
+  read_chat_prompt(fields, body, &request->chat.emplace());
+  if (fields.error()) return fields.error();
+  return complete_request(std::move(given), model, limits, request);
 }
 
 std::optional<ApiError> parse_chat_request(std::string_view text, const ServedModel& model,
@@ -81,13 +159,7 @@ std::optional<ApiError> parse_chat_request(std::string_view text, const ServedMo
   const BodyRules rules{kRules, kPromptRules, ""};
   if (auto error = read_request_body(text, rules, limits, &body)) return error;
 
-  FieldReader fields(body.fields, limits);
-  Parameters given;
-  read_parameters(fields, Interface::kChat, unserved_parameters(Interface::kChat), &given);
-  request->interface = Interface::kChat;
-  read_chat_prompt(fields, body.fields, &request->chat.emplace());
-  if (fields.error()) return fields.error();
-  return complete_request(std::move(given), model, limits, request);
+  return complete_chat(body.fields, model, limits, request);
 }
 
 }  // namespace deltaserve

@@ -22,6 +22,13 @@ std::span<const ParameterRule> chat_prompt_rules();
 // Reads the parameters above; the large ones are moved out of `body`, the object of `fields`.
 void read_chat_prompt(FieldReader& fields, boost::json::object& body, ChatPrompt* out);
 
+// Fills `request` from the members of a chat; the large ones are moved out of `body`. Returns the
+// error to report.
+[[nodiscard]] std::optional<ApiError> complete_chat(boost::json::object& body,
+                                                    const ServedModel& model,
+                                                    const ServerLimits& limits,
+                                                    GenerationRequest* request);
+
 // Fills `request`, or returns the error to report.
 [[nodiscard]] std::optional<ApiError> parse_chat_request(std::string_view json,
                                                          const ServedModel& model,

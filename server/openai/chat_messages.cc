@@ -13,8 +13,8 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view kParam = "messages";
-constexpr std::array<std::string_view, 6> kKnown = {
-    "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content"};
+constexpr std::array<std::string_view, 7> kKnown = {
+    "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning"};
 
 // Reads message `index`.
 class MessageReader {
@@ -33,10 +33,11 @@ class MessageReader {
     remove_empty();
     const json::value* parts = message_.if_contains("content");
     if (parts != nullptr && parts->is_array()) join_parts(&message_.at("content"));
+    refuse_unserved();
     remove_unknown();
     read_role();
     read_content();
-    for (const std::string_view name : {"name", "tool_call_id", "reasoning_content"}) {
+    for (const std::string_view name : {"name", "tool_call_id", "reasoning_content", "reasoning"}) {
       const json::value* value = message_.if_contains(name);
       if (value != nullptr && !value->is_string()) fail(str_cat(".", name), "must be a string");
     }
@@ -56,14 +57,18 @@ class MessageReader {
     }
   }
 
-  // Clients add members of their own, or send back what another server put into its answer.
+  // Without these the conversation would be another.
+  void refuse_unserved() {
+    if (message_.contains("audio")) fail(".audio", "is not supported");
+    if (message_.contains("function_call")) {
+      fail(".function_call", "is not supported: tool_calls is");
+    }
+  }
+
   void remove_unknown() {
     for (auto it = message_.begin(); it != message_.end();) {
-      const std::string_view key = it->key();
-      // These two say something.
-      if (key == "audio" || key == "function_call")
-        return fail(str_cat(".", key), "is not supported");
-      const bool known = std::find(kKnown.begin(), kKnown.end(), key) != kKnown.end();
+      const bool known =
+          std::find(kKnown.begin(), kKnown.end(), std::string_view(it->key())) != kKnown.end();
       it = known ? it + 1 : message_.stable_erase(it);
     }
   }
@@ -81,7 +86,6 @@ class MessageReader {
     json::value* content = message_.if_contains("content");
     if (content == nullptr) {
       if (!message_.contains("tool_calls")) return fail(".content", "is required");
-      message_["content"] = nullptr;
     } else if (!content->is_string()) {
       fail(".content", "must be a string or a list of text parts");
     }
@@ -125,12 +129,21 @@ class MessageReader {
       if (name == nullptr || !name->is_string()) {
         return fail(place, "must have a function with a name");
       }
+      const json::value* id = call.get_object().if_contains("id");
+      if (id != nullptr && !id->is_string() && !id->is_null()) {
+        return fail(str_cat(place, ".id"), "must be a string");
+      }
       json::value* arguments = function->get_object().if_contains("arguments");
-      if (arguments != nullptr && arguments->is_string()) parse_arguments(place, arguments);
+      if (arguments != nullptr) check_arguments(place, arguments);
     }
   }
 
-  void parse_arguments(std::string_view place, json::value* arguments) {
+  // Leaves text as it is, since some templates want it so.
+  void check_arguments(std::string_view place, json::value* arguments) {
+    if (arguments->is_null() || arguments->is_object()) return;
+    if (!arguments->is_string()) {
+      return fail(str_cat(place, ".function.arguments"), "must be the text of a JSON object");
+    }
     *argument_bytes_ += arguments->get_string().size();
     const size_t most = fields_.limits().tool_argument_bytes;
     if (*argument_bytes_ > most) {
@@ -138,18 +151,17 @@ class MessageReader {
     }
     // Models that call a function without arguments send an empty text, and so do clients.
     if (arguments->get_string().find_first_not_of(" \t\r\n") == json::string::npos) {
-      *arguments = json::object();
+      *arguments = "{}";
       return;
     }
     json::parse_options options;
     options.max_depth = static_cast<size_t>(fields_.limits().json_depth);
     boost::system::error_code ec;
-    json::value parsed =
+    const json::value parsed =
         json::parse(view(arguments->get_string()), ec, json::storage_ptr(), options);
     if (ec || !parsed.is_object()) {
       return fail(str_cat(place, ".function.arguments"), "must be the text of a JSON object");
     }
-    *arguments = std::move(parsed);
   }
 
   FieldReader& fields_;

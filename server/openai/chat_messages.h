@@ -10,13 +10,12 @@ namespace deltaserve {
 
 // Checks `messages` and brings every one into one form, in place:
 //   role          a string; which ones there are is the template's matter
-//   content       a string, or null beside tool_calls; a list of text parts is joined by newlines
-//   tool_calls    function calls, their arguments as an object instead of JSON text
-//   name, tool_call_id, reasoning_content   strings
+//   content       a string, or absent beside tool_calls; a list of text parts is joined by newlines
+//   tool_calls    function calls; their arguments are absent, an object or the text of one
+//   name, tool_call_id, reasoning_content, reasoning   strings
 // The cache_control of messages and parts is taken out and added to `marks`.
-// Members that are null, and all others, are removed: clients send back what a server put into its
-// answer, and add members of their own. Parts other than text, audio and function_call are refused
-// by name.
+// All other members are removed; parts other than text are refused by name. What a template is
+// given of this is decided later (server/tools/history.h).
 void normalize_messages(FieldReader& fields, boost::json::array* messages,
                         std::vector<ChatMark>* marks);
 

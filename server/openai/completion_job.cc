@@ -24,7 +24,7 @@ int64_t unix_seconds() {
 // One answer. What is pending was taken from the generation and not yet sent.
 struct CompletionJob::Choice {
   int index = 0;
-  std::string text;                           // pending
+  std::vector<AnswerDelta> deltas;            // pending
   std::unique_ptr<LogprobsBuilder> logprobs;  // pending
   std::string token_ids;                      // pending
   std::string prompt_token_ids;               // pending until the first part
@@ -32,27 +32,33 @@ struct CompletionJob::Choice {
   int64_t tokens_taken = 0;                   // from the generation
   int64_t tokens_sent = 0;                    // with the chunks so far
   FinishReason finish = FinishReason::kNone;
+  bool stopped_for_calls = false;
   std::string stop_reason;  // JSON
   bool opened = false;      // its first chunk was sent
   bool closed = false;      // its last chunk was sent
 
-  bool has_pending() const { return !text.empty() || !logprobs->empty() || !token_ids.empty(); }
+  bool has_pending() const { return !deltas.empty() || !logprobs->empty() || !token_ids.empty(); }
+};
+
+struct CompletionJob::PartStorage {
+  std::vector<AnswerDelta> deltas;
+  std::vector<std::string> texts;
 };
 
 CompletionJob::CompletionJob(Services& services, const AnswerFormat& format,
                              GenerationRequest request, Arrival arrival)
-    : model_(services.model),
+    : AnswerJob(services, std::move(request), std::move(arrival)),
+      model_(services.model),
       format_(format),
-      id_(arrival.id),
-      generation_(services, std::move(request), std::move(arrival)),
       names_{services.model, !generation_.parameters().skip_special_tokens,
              generation_.parameters().tokens_as_ids} {}
 
 CompletionJob::~CompletionJob() = default;
 
-std::variant<std::unique_ptr<CompletionJob>, ApiError> CompletionJob::start(
-    Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
-    const std::function<void()>& notify) {
+std::variant<std::unique_ptr<AnswerJob>, ApiError> CompletionJob::read(Services& services,
+                                                                       const AnswerFormat& format,
+                                                                       std::string body,
+                                                                       Arrival arrival) {
   GenerationRequest request;
   if (auto error = format.parse(body, services.model, services.limits, &request)) {
     return *std::move(error);
@@ -66,7 +72,6 @@ std::variant<std::unique_ptr<CompletionJob>, ApiError> CompletionJob::start(
   job->prefix_ =
       reply_prefix(job->id_, format.object(job->streaming()), unix_seconds(), services.model);
   if (auto error = job->open_choices()) return *std::move(error);
-  if (auto error = job->generation_.submit(notify)) return *std::move(error);
   return job;
 }
 
@@ -103,7 +108,9 @@ std::optional<ApiError> CompletionJob::echo_prompt(Choice* choice, size_t prompt
     if (!made.ok()) return api_error_from(made.status(), "prompt");
     echoed = *std::move(made);
   }
-  choice->text = echoed.text;
+  if (!echoed.text.empty()) {
+    append_delta({AnswerDelta::Kind::kContent, echoed.text}, &choice->deltas);
+  }
   if (!scored) return std::nullopt;
   auto logprobs = std::make_unique<CompletionLogprobs>();
   logprobs->set_prompt(echoed);
@@ -117,7 +124,7 @@ std::optional<ApiError> CompletionJob::echo_prompt(Choice* choice, size_t prompt
 void CompletionJob::absorb(Generation::Part part) {
   Choice& choice = choices_[part.choice];
   const TokenUpdate& update = part.update;
-  choice.text.append(update.text);
+  for (AnswerDelta& delta : part.deltas) append_delta(std::move(delta), &choice.deltas);
   absorb_prompt_logprobs(update.prompt_logprobs, &choice);
   if (generation_.parameters().generate.logprobs >= 0) {
     for (const TokenLogprob& token : update.logprobs) choice.logprobs->add(names_, token, true);
@@ -127,6 +134,7 @@ void CompletionJob::absorb(Generation::Part part) {
     append_json_ids(&choice.token_ids, update.tokens);
   }
   choice.finish = update.finish;
+  choice.stopped_for_calls = part.stopped_for_calls;
   if (!update.stop_string.empty()) {
     append_json_string(&choice.stop_reason, update.stop_string);
   } else if (update.stop_token >= 0) {
@@ -172,16 +180,17 @@ CompletionJob::State CompletionJob::poll(std::string* out) {
 }
 
 // Takes the pending part of a choice, which is empty afterwards. The views point into `storage`.
-ChoicePart CompletionJob::take_part(Choice* choice, std::vector<std::string>* storage) {
-  storage->clear();
-  storage->reserve(5);
+ChoicePart CompletionJob::take_part(Choice* choice, PartStorage* storage) {
+  storage->texts.clear();
+  storage->texts.reserve(4);
   const auto keep = [&](std::string text) -> std::string_view {
-    storage->push_back(std::move(text));
-    return storage->back();
+    storage->texts.push_back(std::move(text));
+    return storage->texts.back();
   };
   ChoicePart part;
   part.index = choice->index;
-  part.text = keep(std::exchange(choice->text, {}));
+  storage->deltas = std::exchange(choice->deltas, {});
+  part.deltas = storage->deltas;
   const bool wanted = generation_.parameters().generate.logprobs >= 0;
   if (wanted && !(streaming() && choice->logprobs->empty())) {
     part.logprobs = keep(choice->logprobs->take());
@@ -196,6 +205,7 @@ ChoicePart CompletionJob::take_part(Choice* choice, std::vector<std::string>* st
     part.prompt_logprobs = keep(std::exchange(choice->prompt_logprobs, {}) + "]");
   }
   part.finish = choice->finish;
+  part.stopped_for_calls = choice->stopped_for_calls;
   part.stop_reason = choice->stop_reason;
   return part;
 }
@@ -208,7 +218,7 @@ void CompletionJob::append_events(Choice* choice, std::string* out) {
   if (choice->closed || (part.empty && !ended)) return;
   choice->closed = ended;
   part.first = !std::exchange(choice->opened, true);
-  std::vector<std::string> storage;
+  PartStorage storage;
   part.content = take_part(choice, &storage);
   bool has_role_only = part.first && format_.is_chat();
   for (const std::string& json : format_.chunks(part)) {
@@ -261,7 +271,7 @@ void CompletionJob::append_last_events(std::string* out) {
 
 void CompletionJob::append_reply(std::string* out) {
   out->append(prefix_);
-  std::vector<std::string> storage;
+  PartStorage storage;
   for (Choice& choice : choices_) {
     if (choice.index > 0) out->push_back(',');
     format_.append_choice(out, take_part(&choice, &storage));
@@ -276,11 +286,6 @@ void CompletionJob::append_figures(std::string* out) {
   out->append(",\"timings\":");
   append_timings(out, generation_.timings());
   out->push_back('}');
-}
-
-void CompletionJob::describe(LogFields* fields) const {
-  fields->text("completion_id", id_);
-  generation_.describe(fields);
 }
 
 }  // namespace deltaserve

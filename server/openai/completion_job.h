@@ -11,36 +11,24 @@
 #include "server/base/api_error.h"
 #include "server/observe/log.h"
 #include "server/openai/answer_format.h"
+#include "server/openai/answer_job.h"
 #include "server/service/generation.h"
 
 namespace deltaserve {
 
-// Thread safety: start() may run anywhere; then one thread at a time.
-class CompletionJob {
+class CompletionJob final : public AnswerJob {
  public:
-  enum class State { kRunning, kDone, kFailed };
+  // Reads `body`; the id of `arrival` is made here. Heavy for large bodies: never on an I/O thread.
+  static std::variant<std::unique_ptr<AnswerJob>, ApiError> read(Services& services,
+                                                                 const AnswerFormat& format,
+                                                                 std::string body, Arrival arrival);
+  ~CompletionJob() override;
 
-  // Reads `body` and submits it to the engine; the id of `arrival` is made here. Heavy for large
-  // bodies: never on an I/O thread. `notify` may be called on the engine thread, when poll() has
-  // something to do.
-  static std::variant<std::unique_ptr<CompletionJob>, ApiError> start(
-      Services& services, const AnswerFormat& format, std::string body, Arrival arrival,
-      const std::function<void()>& notify);
-  ~CompletionJob();
-
-  bool streaming() const { return generation_.parameters().stream; }
-
-  // Takes what the engine has produced so far. A streaming job appends its events to `out`, the
-  // last ones with kDone or kFailed; otherwise the reply is appended as one object, with kDone.
-  // After kFailed, error() says why.
-  State poll(std::string* out);
-  const ApiError& error() const { return *generation_.error(); }
-
-  // Adds the fields for the access log.
-  void describe(LogFields* fields) const;
+  State poll(std::string* out) override;
 
  private:
   struct Choice;
+  struct PartStorage;  // what a ChoicePart refers to
 
   CompletionJob(Services& services, const AnswerFormat& format, GenerationRequest request,
                 Arrival arrival);
@@ -48,7 +36,7 @@ class CompletionJob {
   std::optional<ApiError> echo_prompt(Choice* choice, size_t prompt);
   void absorb(Generation::Part part);
   void absorb_prompt_logprobs(const std::vector<TokenLogprob>& tokens, Choice* choice);
-  ChoicePart take_part(Choice* choice, std::vector<std::string>* storage);
+  ChoicePart take_part(Choice* choice, PartStorage* storage);
   void append_events(Choice* choice, std::string* out);
   void append_chunk(std::string_view choice, std::string* out);
   std::string prompt_members();
@@ -59,8 +47,6 @@ class CompletionJob {
 
   const ServedModel& model_;
   const AnswerFormat& format_;
-  const std::string id_;
-  Generation generation_;
   const TokenNames names_;
   std::string prefix_;  // of the reply and of every chunk
   // A chat tells these once. JSON, empty: they are not wanted, or told.

@@ -1,6 +1,8 @@
 #include "server/openai/endpoints.h"
 
 #include "server/base/request_json.h"
+#include "server/openai/messages_api.h"
+#include "server/openai/responses_api.h"
 #include "server/openai/tokenize_api.h"
 
 namespace deltaserve {
@@ -21,9 +23,15 @@ std::optional<ApiError> clear_cache(std::string_view body, Services& services,
 }  // namespace
 
 std::span<const PostEndpoint> post_endpoints() {
+  constexpr std::string_view kMessagesError = "\"type\":\"error\",";
   static constexpr PostEndpoint kEndpoints[] = {
       {.path = "/v1/completions", .format = completions_format},
       {.path = "/v1/chat/completions", .format = chat_format},
+      {.path = "/v1/responses", .turn = read_responses_request},
+      {.path = "/v1/messages", .turn = read_messages_request, .error_members = kMessagesError},
+      {.path = "/v1/messages/count_tokens",
+       .reply = count_message_tokens,
+       .error_members = kMessagesError},
       {.path = "/tokenize", .reply = tokenize},
       {.path = "/detokenize", .reply = detokenize},
       {.path = "/cache/clear", .action = clear_cache},

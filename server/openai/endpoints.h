@@ -10,21 +10,26 @@
 #include "server/base/limits.h"
 #include "server/base/served_model.h"
 #include "server/openai/answer_format.h"
+#include "server/openai/turn_job.h"
 #include "server/service/services.h"
 
 namespace deltaserve {
 
 struct PostEndpoint {
   std::string_view path;
-  // One of the three is set: how answers of the engine are written, a function that returns the
-  // reply at once, or one that does something for the owner of the key and has no reply but a 204.
+  // One of the four is set: how answers of the engine are written, as completions or as a turn, a
+  // function that returns the reply at once, or one that does something for the owner of the key
+  // and has no reply but a 204.
   const AnswerFormat& (*format)() = nullptr;
+  ReadTurn turn = nullptr;
   std::variant<std::string, ApiError> (*reply)(std::string_view body, const ServedModel& model,
                                                const ServerLimits& limits) = nullptr;
   std::optional<ApiError> (*action)(std::string_view body, Services& services,
                                     const PrefixOwner& owner) = nullptr;
+  // Members that the API's errors have beside `error`, in JSON with a comma behind each.
+  std::string_view error_members = {};
 
-  bool generates() const { return format != nullptr; }
+  bool generates() const { return format != nullptr || turn != nullptr; }
 };
 
 std::span<const PostEndpoint> post_endpoints();

@@ -164,7 +164,7 @@ void read_json_schema(FieldReader& fields, std::string_view name, const json::va
 }
 
 void read(FieldReader& fields, std::string_view name, std::optional<ResponseFormat>* out) {
-  static constexpr std::string_view kKeys[] = {"type", "json_schema"};
+  static constexpr std::string_view kKeys[] = {"type", "json_schema", "schema"};
   const json::value* format = fields.find(name);
   if (format == nullptr || !is_object_of(fields, name, "", format, kKeys)) return;
   const json::value* type = member(*format, "type");
@@ -172,10 +172,22 @@ void read(FieldReader& fields, std::string_view name, std::optional<ResponseForm
     return fields.fail(name, ".type must be text, json_object or json_schema");
   }
   const std::string_view type_name = view(type->get_string());
-  const json::value* schema = member(*format, "json_schema");
+  const json::value* named = member(*format, "json_schema");
+  const json::value* schema = member(*format, "schema");  // as other servers have it
   ResponseFormat& read_format = out->emplace();
-  if (type_name == "json_schema") return read_json_schema(fields, name, schema, &read_format);
-  if (schema != nullptr) return fields.fail(name, ".json_schema needs the type json_schema");
+  if (schema != nullptr && named != nullptr) {
+    return fields.fail(name, ".schema and .json_schema cannot be combined");
+  }
+  if (schema != nullptr && type_name != "json_schema" && type_name != "json_object") {
+    return fields.fail(name, ".schema needs the type json_schema or json_object");
+  }
+  if (schema != nullptr) {
+    read_format.type = ResponseFormat::Type::kJsonSchema;
+    read_format.schema = *schema;
+    return;
+  }
+  if (type_name == "json_schema") return read_json_schema(fields, name, named, &read_format);
+  if (named != nullptr) return fields.fail(name, ".json_schema needs the type json_schema");
   if (type_name == "json_object") {
     read_format.type = ResponseFormat::Type::kJsonObject;
   } else if (type_name != "text") {
@@ -314,7 +326,7 @@ void read_parameters(FieldReader& fields, Interface interface,
   read_form_names(fields, &out->structured_outputs);
   for (const UnservedParameter& one : unserved) {
     if (fields.find(one.name) == nullptr || one.neutral == kAnyValue) continue;
-    fields.only_neutral(one.name, json::parse(one.neutral).get_array());
+    fields.only_neutral(one.name, neutral_values(one));
   }
 }
 

@@ -35,6 +35,11 @@ struct PostDescription {
 constexpr PostDescription kPosts[] = {
     {"/v1/completions", "Continues a text or token ids", completion_schema, "Completion", true},
     {"/v1/chat/completions", "Answers messages", chat_schema, "ChatCompletion", true},
+    {"/v1/responses", "Answers items, without keeping anything", responses_schema, "Response",
+     true},
+    {"/v1/messages", "Answers messages in Anthropic's form", messages_schema, "Message", true},
+    {"/v1/messages/count_tokens", "Counts the tokens of such messages", messages_schema,
+     "TokenCount"},
     {"/tokenize", "Returns the token ids of a text or of messages", tokenize_schema, "Tokens"},
     {"/detokenize", "Returns the text of token ids", detokenize_schema, "Text"},
     {"/cache/clear", "Drops what is kept of the prompts of the key's owner", empty_schema, "",

@@ -6,7 +6,7 @@ namespace deltaserve {
 
 inline constexpr std::string_view kAnswerSchemas = R"json({
 "Any": {"type": "object"},
-"CacheControl": {"type": ["object", "null"], "properties": {"type": {"const": "ephemeral"}},
+"CacheControl": {"type": ["object", "null"], "properties": {"type": {"const": "ephemeral"}, "ttl": true},
   "required": ["type"], "additionalProperties": false},
 "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "object",
   "required": ["message", "type", "param", "code"], "properties": {
@@ -63,6 +63,27 @@ inline constexpr std::string_view kAnswerSchemas = R"json({
     "finish_reason": {"enum": ["stop", "length", "tool_calls"]},
     "stop_reason": {"type": ["string", "integer", "null"]},
     "token_ids": {"$ref": "#/components/schemas/TokenIds"}}},
+"Response": {"type": "object",
+  "required": ["id", "object", "created_at", "status", "model", "output", "usage"],
+  "properties": {
+    "id": {"type": "string"}, "object": {"const": "response"}, "created_at": {"type": "integer"},
+    "status": {"enum": ["completed", "incomplete"]}, "model": {"type": "string"},
+    "output": {"type": "array", "items": {"type": "object", "required": ["id", "type", "status"],
+      "properties": {"type": {"enum": ["message", "reasoning", "function_call"]}}}},
+    "usage": {"type": "object",
+      "required": ["input_tokens", "output_tokens", "total_tokens"]}}},
+"Message": {"type": "object",
+  "required": ["id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage"],
+  "properties": {
+    "id": {"type": "string"}, "type": {"const": "message"}, "role": {"const": "assistant"},
+    "model": {"type": "string"},
+    "content": {"type": "array", "items": {"type": "object", "required": ["type"],
+      "properties": {"type": {"enum": ["text", "thinking", "tool_use"]}}}},
+    "stop_reason": {"enum": ["end_turn", "max_tokens", "stop_sequence", "tool_use"]},
+    "stop_sequence": {"type": ["string", "null"]},
+    "usage": {"type": "object", "required": ["input_tokens", "output_tokens"]}}},
+"TokenCount": {"type": "object", "required": ["input_tokens"], "properties": {
+  "input_tokens": {"type": "integer"}}},
 "Tokens": {"type": "object", "required": ["count", "max_model_len", "tokens", "token_strs"],
   "properties": {
     "count": {"type": "integer"}, "max_model_len": {"type": "null"},

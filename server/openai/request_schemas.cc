@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/openai/chat_api.h"
+#include "server/openai/chat_translation.h"
 #include "server/openai/json_parameters.h"
 #include "server/service/ranges.h"
 
@@ -39,6 +40,39 @@ constexpr std::string_view kForms = R"({"type": ["object", "null"], "properties"
     "choice": {"type": ["array", "null"], "minItems": 1,
       "items": {"type": "string", "minLength": 1}},
     "json_object": {"enum": [true, null]}}})";
+
+constexpr std::string_view kResponsesMembers = R"({
+  "input": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1,
+    "items": {"type": "object"}}]},
+  "instructions": {"type": ["string", "null"]},
+  "max_output_tokens": {"type": ["integer", "null"], "minimum": 0},
+  "tools": {"type": ["array", "null"], "items": {"type": "object", "required": ["type", "name"],
+    "properties": {"type": {"const": "function"}, "name": {"type": "string"}}}},
+  "tool_choice": {"type": ["string", "object", "null"]},
+  "parallel_tool_calls": {"type": ["boolean", "null"]},
+  "text": {"type": ["object", "null"]}, "reasoning": {"type": ["object", "null"]},
+  "chat_template_kwargs": {"type": ["object", "null"]}, "include": {"type": ["array", "null"]},
+  "store": {"type": ["boolean", "null"]}, "truncation": {"enum": ["auto", "disabled", null]},
+  "background": {"enum": [false, null]}, "stream_options": true, "conversation": {"type": "null"},
+  "max_tool_calls": {"type": "null"}, "previous_response_id": {"type": "null"},
+  "prompt": {"type": "null"}})";
+
+constexpr std::string_view kMessagesMembers = R"({
+  "messages": {"type": "array", "minItems": 1, "items": {"type": "object",
+    "required": ["role", "content"], "properties": {
+      "role": {"enum": ["user", "assistant", "system"]},
+      "content": {"type": ["string", "array"]}}}},
+  "system": {"type": ["string", "array", "null"]},
+  "tools": {"type": ["array", "null"], "items": {"type": "object", "required": ["name"],
+    "properties": {"name": {"type": "string"}}}},
+  "tool_choice": {"type": ["object", "null"]}, "thinking": {"type": ["object", "null"]},
+  "output_config": {"type": ["object", "null"]}, "output_format": {"type": ["object", "null"]},
+  "chat_template_kwargs": {"type": ["object", "null"]},
+  "stop_sequences": {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}},
+  "metadata": {"type": ["object", "null"]}, "cache_control": true, "context_management": true,
+  "service_tier": {"enum": ["auto", "standard_only", "default", null]},
+  "container": {"type": "null"}, "inference_geo": {"type": "null"},
+  "mcp_servers": {"enum": [[], null]}, "speed": {"enum": ["standard", null]}})";
 
 // Makes schemas of the values that parameters take. Each of them may be null.
 class Schemas {
@@ -163,25 +197,55 @@ void add_unserved(Interface interface, json::object* properties) {
       (*properties)[one.name] = json::object{};
       continue;
     }
-    json::array values = json::parse(one.neutral).get_array();
+    json::array values = neutral_values(one);
     values.emplace_back(nullptr);
     (*properties)[one.name] = {{"enum", std::move(values)}};
   }
 }
 
 void add_chat(json::object* properties) {
-  for (const ParameterRule& rule : chat_prompt_rules()) {
-    const bool is_flag =
-        rule.name == "add_generation_prompt" || rule.name == "continue_final_message";
-    json::object schema = Schemas::nullable("boolean");
-    if (rule.name == "messages") schema = json::parse(kMessages).get_object();
-    if (rule.name == "tools") schema = Schemas::nullable("array");
-    if (rule.name == "tools") schema["items"] = {{"type", "object"}};
-    if (rule.name == "chat_template_kwargs") schema = Schemas::nullable("object");
-    if (rule.name == "chat_template") schema = Schemas::nullable("string");
-    if (rule.name != "messages" && !is_flag && schema == Schemas::nullable("boolean")) schema = {};
-    (*properties)[rule.name] = std::move(schema);
+  struct Typed {
+    std::string_view name;
+    std::string_view type;
+  };
+  constexpr Typed kTypes[] = {
+      {"tools", "array"},
+      {"chat_template_kwargs", "object"},
+      {"chat_template", "string"},
+      {"reasoning_effort", "string"},
+      {"add_generation_prompt", "boolean"},
+      {"continue_final_message", "boolean"},
+      {"parallel_tool_calls", "boolean"},
+      {"include_reasoning", "boolean"},
+      {"separate_reasoning", "boolean"},
+  };
+  for (const ParameterRule& rule : chat_prompt_rules()) (*properties)[rule.name] = json::object{};
+  for (const Typed& one : kTypes) (*properties)[one.name] = Schemas::nullable(one.type);
+  (*properties)["tools"].get_object()["items"] = {{"type", "object"}};
+  (*properties)["tool_choice"] = {{"type", json::array{"string", "object", "null"}}};
+  (*properties)["messages"] = json::parse(kMessages);
+}
+
+// Returns the schema of an API that is translated to a chat: its own members, and the parameters
+// that it shares with a chat.
+json::object turn_schema(std::string_view own, json::array required, const ServedModel& model,
+                         const ServerLimits& limits) {
+  const Schemas schemas(model, limits);
+  json::object properties;
+  const Parameters parameters;
+  for_each_parameter(parameters, [&](const ParameterNames& names, const auto& member) {
+    if (!names.chat.empty()) properties[names.chat] = schemas.of(names.chat, member);
+  });
+  for (const std::string_view name : form_names()) properties[name] = json::object{};
+  add_unserved(Interface::kChat, &properties);
+  for (const UnservedParameter& one : refused_of_turns()) {
+    json::array values = neutral_values(one);
+    values.emplace_back(nullptr);
+    properties[one.name] = {{"enum", std::move(values)}};
   }
+  json::object described = json::parse(own).get_object();
+  for (auto& [name, schema] : described) properties[name] = std::move(schema);
+  return object_of(std::move(properties), std::move(required));
 }
 
 }  // namespace
@@ -206,6 +270,14 @@ json::object generation_schema(Interface interface, const ServedModel& model,
   return object_of(std::move(properties), {chat ? "messages" : "prompt"});
 }
 
+json::object responses_schema(const ServedModel& model, const ServerLimits& limits) {
+  return turn_schema(kResponsesMembers, {"input"}, model, limits);
+}
+
+json::object messages_schema(const ServedModel& model, const ServerLimits& limits) {
+  return turn_schema(kMessagesMembers, {"messages"}, model, limits);
+}
+
 json::object tokenize_schema(const ServedModel&, const ServerLimits&) {
   json::object properties;
   add_chat(&properties);
@@ -213,8 +285,11 @@ json::object tokenize_schema(const ServedModel&, const ServerLimits&) {
   properties["prompt"] = Schemas::nullable("string");
   properties["add_special_tokens"] = Schemas::nullable("boolean");
   properties["return_token_strs"] = Schemas::nullable("boolean");
+  // A member that is null is one that is absent, so both names may be there.
+  json::object& messages = properties.at("messages").as_object();
+  messages["type"] = json::array{messages.at("type"), "null"};
   json::object schema = object_of(std::move(properties), {});
-  schema["oneOf"] =
+  schema["anyOf"] =
       json::array{{{"required", json::array{"prompt"}}}, {{"required", json::array{"messages"}}}};
   return schema;
 }

@@ -93,7 +93,9 @@ void append_token(std::string* out, const TokenNames& names, int32_t token, floa
 void append_rest(std::string* out, const ChoicePart& choice) {
   out->append(",\"logprobs\":").append(or_null(choice.logprobs)).append(",\"finish_reason\":");
   switch (choice.finish) {
-    case FinishReason::kStop: out->append("\"stop\""); break;
+    case FinishReason::kStop:
+      out->append(choice.stopped_for_calls ? "\"tool_calls\"" : "\"stop\"");
+      break;
     case FinishReason::kLength: out->append("\"length\""); break;
     default: out->append("null");
   }
@@ -106,6 +108,66 @@ void append_rest(std::string* out, const ChoicePart& choice) {
     out->append(",\"prompt_logprobs\":").append(choice.prompt_logprobs);
   }
   out->push_back('}');
+}
+
+// ,"reasoning_content":..,"reasoning":..
+void append_reasoning(std::string* out, std::string_view reasoning) {
+  for (const char* name : {",\"reasoning_content\":", ",\"reasoning\":"}) {
+    out->append(name);
+    append_json_string(out, reasoning);
+  }
+}
+
+// "id":..,"type":"function","function":{"name":..,"arguments":..}}
+void append_call(std::string* out, std::string_view id, std::string_view name,
+                 std::string_view arguments) {
+  out->append("\"id\":");
+  append_json_string(out, id);
+  out->append(R"(,"type":"function","function":{"name":)");
+  append_json_string(out, name);
+  out->append(",\"arguments\":");
+  append_json_string(out, arguments);
+  out->append("}}");
+}
+
+// ,"tool_calls":[..]
+void append_calls(std::string* out, std::span<const ToolCall> calls) {
+  out->append(",\"tool_calls\":");
+  char separator = '[';
+  for (const ToolCall& call : calls) {
+    out->append({separator, '{'});
+    append_call(out, call.id, call.name, call.arguments);
+    separator = ',';
+  }
+  out->push_back(']');
+}
+
+// Appends the members of a delta of a chunk.
+void append_delta_members(std::string* out, const AnswerDelta& delta) {
+  switch (delta.kind) {
+    case AnswerDelta::Kind::kContent:
+      out->append("\"content\":");
+      append_json_string(out, delta.text);
+      break;
+    case AnswerDelta::Kind::kReasoning: {
+      std::string members;
+      append_reasoning(&members, delta.text);
+      out->append(members, 1);
+      break;
+    }
+    case AnswerDelta::Kind::kCallBegin:
+      out->append(str_cat("\"tool_calls\":[{\"index\":", delta.call, ","));
+      append_call(out, delta.id, delta.text, "");
+      out->push_back(']');
+      break;
+    case AnswerDelta::Kind::kArguments:
+      out->append(
+          str_cat("\"tool_calls\":[{\"index\":", delta.call, ",\"function\":{\"arguments\":"));
+      append_json_string(out, delta.text);
+      out->append("}}]");
+      break;
+    case AnswerDelta::Kind::kCallEnd: break;
+  }
 }
 
 }  // namespace
@@ -229,25 +291,35 @@ std::string ChatLogprobs::take() {
 
 void append_choice(std::string* out, const ChoicePart& choice) {
   out->append(str_cat("{\"index\":", choice.index, ",\"text\":"));
-  append_json_string(out, choice.text);
+  ParsedAnswer answer;
+  answer.add(choice.deltas);
+  append_json_string(out, answer.content);
   append_rest(out, choice);
 }
 
 void append_chat_choice(std::string* out, const ChoicePart& choice) {
   out->append(
       str_cat("{\"index\":", choice.index, ",\"message\":{\"role\":\"assistant\",\"content\":"));
-  append_json_string(out, choice.text);
-  out->append(",\"refusal\":null}");
+  ParsedAnswer answer;
+  answer.add(choice.deltas);
+  const bool says_nothing = answer.content.empty() && answer != ParsedAnswer();
+  if (says_nothing) {
+    out->append("null");
+  } else {
+    append_json_string(out, answer.content);
+  }
+  out->append(",\"refusal\":null");
+  if (!answer.reasoning.empty()) append_reasoning(out, answer.reasoning);
+  if (!answer.calls.empty()) append_calls(out, answer.calls);
+  out->push_back('}');
   append_rest(out, choice);
 }
 
 void append_chat_delta(std::string* out, const ChoicePart& choice, bool first) {
   out->append(str_cat("{\"index\":", choice.index, ",\"delta\":{"));
-  if (first) out->append("\"role\":\"assistant\",");
-  if (first || !choice.text.empty()) {
-    out->append("\"content\":");
-    append_json_string(out, choice.text);
-  }
+  if (first) out->append(R"("role":"assistant","content":"")");
+  if (first && !choice.deltas.empty()) out->push_back(',');
+  if (!choice.deltas.empty()) append_delta_members(out, choice.deltas.front());
   out->push_back('}');
   append_rest(out, choice);
 }

@@ -2,6 +2,7 @@
 // a long reply is never held twice. Strings must be valid UTF-8 where they come from a model.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "server/base/served_model.h"
 #include "server/openai/text_offsets.h"
 #include "server/service/usage.h"
+#include "server/tools/answer_delta.h"
 
 namespace deltaserve {
 
@@ -79,21 +81,22 @@ void append_prompt_logprob(std::string* out, const TokenNames& names, const Toke
 // One choice of a reply or of a chunk. Lists are JSON, ready to be copied.
 struct ChoicePart {
   int index = 0;
-  std::string_view text;
-  std::string_view logprobs;  // empty = null
+  std::span<const AnswerDelta> deltas = {};
+  std::string_view logprobs = {};  // empty = null
   FinishReason finish = FinishReason::kNone;
-  std::string_view stop_reason;  // empty = null
-  std::string_view token_ids;    // empty = left out, as the next
-  std::string_view prompt_token_ids;
-  std::string_view prompt_logprobs;
+  bool stopped_for_calls = false;     // kStop is told as "tool_calls"
+  std::string_view stop_reason = {};  // empty = null
+  std::string_view token_ids = {};    // empty = left out, as the next
+  std::string_view prompt_token_ids = {};
+  std::string_view prompt_logprobs = {};
 };
 
 // Appends a choice of a completion, whole or as part of a chunk.
 void append_choice(std::string* out, const ChoicePart& choice);
 // Appends a choice of a chat completion: {"message":{..}}.
 void append_chat_choice(std::string* out, const ChoicePart& choice);
-// Appends a choice of a chat chunk: {"delta":{..}}. A delta has the role where `first`, and content
-// unless that is empty and the choice is not at its first chunk.
+// Appends a choice of a chat chunk: {"delta":{..}}. It has the role and empty content where
+// `first`, and what the choice's delta says, of which there is at most one.
 void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
 
 // {"id":..,"object":<object>,"created":..,"model":..,"system_fingerprint":..,"choices":[

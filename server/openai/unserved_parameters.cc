@@ -1,5 +1,6 @@
 #include "server/openai/unserved_parameters.h"
 
+#include <boost/json/parse.hpp>
 #include <vector>
 
 namespace deltaserve {
@@ -73,17 +74,13 @@ constexpr UnservedParameter kOfChats[] = {
     {"function_call", "[]", kNested},
     {"functions", "[]", kNested},
     {"modalities", R"([["text"]])"},
-    {"parallel_tool_calls", "[true]"},
     {"prediction", "[]", kNested},
-    {"reasoning_effort"},
-    {"tool_choice", R"(["none"])", kNested},  // answers are not parsed for calls
     {"verbosity", R"(["medium"])"},
     {"web_search_options"},
     // vLLM's.
     {"add_special_tokens", "[false]"},
     {"documents", "[[]]", kNested},
     {"echo", "[false]"},
-    {"include_reasoning", "[true]"},
     {"media_io_kwargs", "[{}]"},
     {"mm_processor_kwargs", "[{}]"},
     {"return_prompt_text", "[false]"},
@@ -93,7 +90,6 @@ constexpr UnservedParameter kOfChats[] = {
     {"min_dynamic_patch"},
     {"return_meta_info", "[false]"},
     {"return_prompt_token_ids", "[false]"},
-    {"separate_reasoning", "[true]"},
     {"stream_reasoning", "[true]"},
     {"task"},
     {"use_audio_in_video", "[false]"},
@@ -106,6 +102,11 @@ std::vector<UnservedParameter> joined(std::span<const UnservedParameter> own) {
 }
 
 }  // namespace
+
+boost::json::array neutral_values(const UnservedParameter& parameter) {
+  if (parameter.neutral == kAnyValue) return {};
+  return boost::json::parse(parameter.neutral).get_array();
+}
 
 std::span<const UnservedParameter> unserved_parameters(Interface interface) {
   static const std::vector<UnservedParameter> kCompletions = joined(kOfCompletions);

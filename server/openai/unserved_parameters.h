@@ -2,6 +2,7 @@
 // with a value that changes nothing, above all its default: many clients send every member that
 // they know.
 #pragma once
+#include <boost/json/array.hpp>
 #include <span>
 #include <string_view>
 
@@ -19,6 +20,9 @@ struct UnservedParameter {
 };
 
 inline constexpr std::string_view kAnyValue = "any";
+
+// Returns the values; there are none of kAnyValue.
+boost::json::array neutral_values(const UnservedParameter& parameter);
 
 // Returns those of a chat or of completions.
 std::span<const UnservedParameter> unserved_parameters(Interface interface);

@@ -10,6 +10,7 @@
 
 #include "server/base/api_error.h"
 #include "server/base/served_model.h"
+#include "server/tools/tool_choice.h"
 
 namespace deltaserve {
 
@@ -24,16 +25,26 @@ struct ChatMark {
 struct ChatPrompt {
   // There is at least one object, of the form that normalize_messages() of chat_messages.h makes.
   boost::json::array messages;
-  boost::json::value tools;                    // null = none
-  boost::json::object variables;               // of chat_template_kwargs
+  boost::json::value tools;       // null = none, else a list that has no complaint (tool_list.h)
+  boost::json::object variables;  // of chat_template_kwargs
   std::optional<std::string> chat_template;    // of this request; absent or empty = the model's
   std::optional<bool> add_generation_prompt;   // true, unless the final message is continued
   std::optional<bool> continue_final_message;  // the last message is the beginning of the answer
   std::vector<ChatMark> marks;
+  // How the answer is read.
+  ToolChoice tool_choice;
+  bool parallel_tool_calls = true;  // false: only the first call counts
+  bool separate_reasoning = true;   // false: it is a part of the content, with its marks
+  bool include_reasoning = true;    // false: clients are not told of it
+  std::optional<std::string> reasoning_effort;  // a switch of some templates
 
   bool has_template() const { return chat_template && !chat_template->empty(); }
   bool continues() const { return continue_final_message.value_or(false); }
 };
+
+// Returns the conventions of the template that renders the prompt; null if the request brings the
+// template, or nothing is known of it.
+const ChatConventions* conventions_of(const ChatPrompt& prompt, const ServedModel& model);
 
 // Checks what does not need the template. The parameters have the same names in every front.
 [[nodiscard]] std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& model);

@@ -43,11 +43,21 @@ json::value made_up_tool() {
           {"function", {{"name", "~"}, {"description", "~"}, {"parameters", parameters}}}};
 }
 
-json::object message_of(std::string_view role, std::string_view content) {
-  json::object message;
-  message["role"] = json::string(role.data(), role.size());
-  message["content"] = json::string(content.data(), content.size());
-  return message;
+// The conventions of a template of which nothing is known.
+const ChatConventions& plain_conventions() {
+  static const ChatConventions kPlain = {
+      .markup = std::make_shared<AnswerMarkup>(nullptr, nullptr, nullptr)};
+  return kPlain;
+}
+
+// Returns the last bytes of what a template wrote.
+std::string end_of(const ChatRenderer::Parts& parts) {
+  constexpr size_t kEnough = 256;
+  std::string end;
+  for (auto part = parts.rbegin(); part != parts.rend() && end.size() < kEnough; ++part) {
+    end.insert(0, part->text);
+  }
+  return end;
 }
 
 // Takes the elements from `size` on out of a list, and puts them back at its end.
@@ -77,22 +87,93 @@ class Shortened {
 absl::StatusOr<std::unique_ptr<ChatRenderer>> ChatRenderer::make(const ServedModel& model,
                                                                  ChatPrompt prompt) {
   std::unique_ptr<ChatRenderer> made(new ChatRenderer(model));
-  if (prompt.has_template()) {
-    absl::StatusOr<std::unique_ptr<const ChatTemplate>> parsed =
-        ChatTemplate::parse(*prompt.chat_template);
-    if (!parsed.ok()) return prefixed("chat_template", parsed.status());
-    made->own_template_ = *std::move(parsed);
-  }
+  if (absl::Status status = made->find_template(prompt); !status.ok()) return status;
+  made->answer_ = {std::move(prompt.tool_choice), !prompt.parallel_tool_calls,
+                   prompt.separate_reasoning, prompt.include_reasoning};
   made->continues_ = prompt.continues();
   made->generation_prompt_ = !prompt.continues() && prompt.add_generation_prompt.value_or(true);
   made->variables_ = std::move(prompt.variables);
   // All keys are there from now on: an insertion would move the messages while they are shortened.
   made->variables_["add_generation_prompt"] = made->generation_prompt_;
+  for (json::value& message : prompt.messages) made->shaper_->shape(&message.get_object());
   made->variables_["messages"] = std::move(prompt.messages);
   // transformers gives both to every template, as none where a request has none.
   made->variables_["tools"] = std::move(prompt.tools);
   if (!made->variables_.contains("documents")) made->variables_["documents"] = nullptr;
+  made->set_reasoning_effort(prompt.reasoning_effort);
   return made;
+}
+
+absl::Status ChatRenderer::find_template(const ChatPrompt& prompt) {
+  conventions_ = conventions_of(prompt, model_);
+  if (prompt.has_template()) {
+    absl::StatusOr<std::unique_ptr<const ChatTemplate>> parsed =
+        ChatTemplate::parse(*prompt.chat_template);
+    if (!parsed.ok()) return prefixed("chat_template", parsed.status());
+    own_template_ = *std::move(parsed);
+    own_conventions_ = find_conventions(*prompt.chat_template, *own_template_, model_);
+    conventions_ = &own_conventions_;
+  }
+  if (conventions_ == nullptr) conventions_ = &plain_conventions();
+  shaper_.emplace(conventions_->history);
+  return absl::OkStatus();
+}
+
+// Templates know the effort itself, or only whether there is reasoning.
+void ChatRenderer::set_reasoning_effort(const std::optional<std::string>& effort) {
+  if (!effort) return;
+  const auto set = [&](bool known, const char* name, json::value value) {
+    if (known && !variables_.contains(name)) variables_[name] = std::move(value);
+  };
+  const bool thinks = *effort != "none";
+  set(conventions_->knows_reasoning_effort, "reasoning_effort", json::string(*effort));
+  set(conventions_->knows_enable_thinking, "enable_thinking", thinks);
+  set(conventions_->knows_thinking, "thinking", thinks);
+}
+
+std::shared_ptr<const AnswerRules> ChatRenderer::answer_rules(const Parts& prompt) const {
+  const AnswerMarkup& markup = *conventions_->markup;
+  auto rules = std::make_shared<AnswerRules>();
+  rules->markup = conventions_->markup;
+  rules->reads_calls =
+      num_tools() > 0 && markup.tools() && answer_.tool_choice.mode != ToolChoice::Mode::kNone;
+  rules->reads_reasoning = markup.reasoning() && answer_.separate_reasoning;
+  if (!rules->reads_calls && !rules->reads_reasoning) return nullptr;
+  rules->tells_reasoning = answer_.include_reasoning;
+  rules->only_first_call = answer_.only_first_call;
+  rules->calls_decide_finish = answer_.tool_choice.mode != ToolChoice::Mode::kNamed;
+  rules->calls_before = shaper_->num_calls();
+  if (rules->reads_calls) rules->tools = ToolArguments(variables_.at("tools").get_array());
+  if (!rules->reads_reasoning) return rules;
+  const ReasoningFormat& format = *markup.spelled_reasoning();
+  if (continues_) {
+    const json::string& content = messages().back().at("content").get_string();
+    rules->start = reasoning_within(format, {content.data(), content.size()});
+  } else {
+    rules->start = reasoning_start(format, end_of(prompt));
+  }
+  return rules;
+}
+
+std::shared_ptr<const AnswerDemand> ChatRenderer::answer_demand(const AnswerRules& rules) const {
+  auto demand = std::make_shared<AnswerDemand>();
+  demand->markup = rules.markup;
+  demand->reads_reasoning = rules.reads_reasoning;
+  demand->start = rules.start;
+  if (!rules.reads_calls) return demand;
+  const ToolChoice& choice = answer_.tool_choice;
+  const bool named = choice.mode == ToolChoice::Mode::kNamed;
+  demand->must_call = named || choice.mode == ToolChoice::Mode::kRequired;
+  demand->only_one = named || rules.only_first_call;
+  for (const json::value& tool : variables_.at("tools").get_array()) {
+    const auto is_it = [&](const std::string& name) {
+      return tool.at("function").at("name") == json::string_view(name);
+    };
+    const bool may_be_called =
+        choice.names.empty() || std::any_of(choice.names.begin(), choice.names.end(), is_it);
+    if (may_be_called) demand->tools.push_back(tool);
+  }
+  return demand;
 }
 
 const ChatTemplate& ChatRenderer::chat_template() const {
@@ -103,12 +184,7 @@ const ChatTemplate& ChatRenderer::chat_template() const {
 
 absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render_variables(bool generation_prompt) {
   variables_.at("add_generation_prompt") = generation_prompt;
-  TrustedVariables trusted;
-  trusted.texts.insert(model_.special_tokens.begin(), model_.special_tokens.end());
-  if (!model_.additional_special_tokens.empty()) {
-    trusted.lists["additional_special_tokens"] = model_.additional_special_tokens;
-  }
-  absl::StatusOr<Parts> parts = chat_template().render(variables_, trusted);
+  absl::StatusOr<Parts> parts = chat_template().render(variables_, trusted_variables(model_));
   if (!parts.ok()) return prefixed("messages", parts.status());
   text_bytes_ = 0;
   for (const RenderedPart& part : *parts) text_bytes_ += part.text.size();
@@ -147,17 +223,26 @@ absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render_first_tools(size_t coun
   return render_variables(generation_prompt_);
 }
 
-void ChatRenderer::add_answer(std::string_view answer) {
-  if (continues_) {
-    messages().back().at("content").get_string().append(answer);
-  } else {
-    messages().push_back(message_of("assistant", answer));
+void ChatRenderer::add_answer(const ParsedAnswer& answer) {
+  if (continues_ && answer.calls.empty()) {
+    messages().back().at("content").get_string().append(answer.content);
+    return;
   }
+  json::object message = message_of(answer);
+  shaper_->shape(&message);
+  messages().push_back(std::move(message));
+  if (answer.calls.empty()) return;
+  result_ = {{"role", "tool"}, {"content", ""}};
+  result_["name"] = json::string(answer.calls.front().name);
+  result_["tool_call_id"] = json::string(answer.calls.front().id);
 }
 
 absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render_with_next(std::string_view content) {
   const Shortened shortened(&messages(), messages().size());
-  messages().push_back(message_of("user", content));
+  json::object next = result_.empty() ? json::object{{"role", "user"}} : result_;
+  next["content"] = json::string(content.data(), content.size());
+  shaper_->shape(&next);
+  messages().push_back(std::move(next));
   return render_variables(false);
 }
 

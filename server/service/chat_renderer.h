@@ -13,6 +13,9 @@
 #include "server/base/served_model.h"
 #include "server/service/chat_prompt.h"
 #include "server/template/chat_template.h"
+#include "server/tools/answer_parser.h"
+#include "server/tools/call_grammar.h"
+#include "server/tools/conventions.h"
 
 namespace deltaserve {
 
@@ -30,6 +33,13 @@ class ChatRenderer {
   // as it was. INVALID_ARGUMENT: the template refuses the messages.
   absl::StatusOr<Parts> render();
 
+  // Returns how the answer to the prompt is read, given what render() returned; null: all of it is
+  // content.
+  std::shared_ptr<const AnswerRules> answer_rules(const Parts& prompt) const;
+
+  // Returns what such an answer must be like.
+  std::shared_ptr<const AnswerDemand> answer_demand(const AnswerRules& rules) const;
+
   bool has_generation_prompt() const { return generation_prompt_; }
   absl::StatusOr<Parts> render_without_generation_prompt();
   // Renders the first messages only, without generation prompt. `content_bytes`: of the last one
@@ -40,8 +50,8 @@ class ChatRenderer {
 
   // Puts an answer of the assistant behind the messages, or behind the content of a final message
   // that is continued. Nothing above may be called afterwards.
-  void add_answer(std::string_view answer);
-  // Renders the messages and one more of a user.
+  void add_answer(const ParsedAnswer& answer);
+  // Renders the messages and one more: of a user, or the result of the first call of the answer.
   absl::StatusOr<Parts> render_with_next(std::string_view content);
 
   // Returns how many messages at the beginning are the system's or the developer's.
@@ -52,7 +62,17 @@ class ChatRenderer {
   size_t text_bytes() const { return text_bytes_; }
 
  private:
+  // How the answer is read, by the request.
+  struct AnswerOptions {
+    ToolChoice tool_choice;
+    bool only_first_call = false;
+    bool separate_reasoning = true;
+    bool include_reasoning = true;
+  };
+
   explicit ChatRenderer(const ServedModel& model) : model_(model) {}
+  absl::Status find_template(const ChatPrompt& prompt);
+  void set_reasoning_effort(const std::optional<std::string>& effort);
   const ChatTemplate& chat_template() const;
   absl::StatusOr<Parts> render_variables(bool generation_prompt);
   boost::json::array& messages() { return variables_.at("messages").get_array(); }
@@ -60,6 +80,11 @@ class ChatRenderer {
 
   const ServedModel& model_;
   std::unique_ptr<const ChatTemplate> own_template_;  // null: the model's is used
+  ChatConventions own_conventions_;                   // of own_template_
+  const ChatConventions* conventions_ = nullptr;
+  std::optional<HistoryShaper> shaper_;
+  AnswerOptions answer_;
+  boost::json::object result_;  // of a call of the answer that was added, without its content
   boost::json::object variables_;
   bool continues_ = false;
   bool generation_prompt_ = true;

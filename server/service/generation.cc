@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "models/base/text.h"
 #include "server/base/random.h"
 #include "server/service/structured_output.h"
@@ -40,33 +41,41 @@ std::optional<ApiError> Generation::encode() {
   return encode_prompts(services_.model, services_.limits, &request_, &encoded_);
 }
 
+bool Generation::must_compile() const {
+  const std::optional<StructuredOutput>& output = request_.parameters.structured;
+  return deltaserve::must_compile(output ? &*output : nullptr, encoded_.demand.get(),
+                                  services_.model);
+}
+
 std::optional<ApiError> Generation::make_constraint() {
   const std::optional<StructuredOutput>& output = request_.parameters.structured;
-  if (!output) return std::nullopt;
   absl::StatusOr<std::unique_ptr<TokenConstraint>> constraint =
-      make_constraint_for(*output, services_.model);
-  if (!constraint.ok()) return api_error_from(constraint.status(), output->param);
+      make_constraint_for(output ? &*output : nullptr, encoded_.demand.get(), services_.model);
+  if (!constraint.ok()) {
+    const absl::string_view message = constraint.status().message();
+    const bool of_tools = !output || absl::StartsWith(message, "tools");
+    return api_error_from(constraint.status(), of_tools ? "tools" : output->param);
+  }
   request_.parameters.generate.constraint = *std::move(constraint);
   return std::nullopt;
 }
 
-void Generation::set_deadline() {
-  GenerateRequest& generate = request_.parameters.generate;
-  generate.deadline = arrival_.deadline;
-  if (!request_.parameters.deadline_ms) return;
+SteadyTime Generation::deadline() const {
+  if (!request_.parameters.deadline_ms) return arrival_.deadline;
   const std::chrono::milliseconds time(*request_.parameters.deadline_ms);
-  generate.deadline = std::min(generate.deadline, arrival_.time + time);
+  return std::min(arrival_.deadline, arrival_.time + time);
 }
 
 std::optional<ApiError> Generation::submit(const std::function<void()>& notify) {
   GenerationParameters& parameters = request_.parameters;
-  set_deadline();
+  parameters.generate.deadline = deadline();
   if (std::optional<ApiError> error = make_constraint()) return error;
   parameters.generate.reuse.owner = arrival_.owner;
   parameters.generate.reuse.marks = std::move(encoded_.marks);
   begin_conversation();
   std::vector<std::string>().swap(request_.text_prompts);
   std::vector<std::vector<int32_t>> prompts = std::move(encoded_.ids);
+  const std::shared_ptr<const AnswerRules> answer_rules = std::move(encoded_.answer_rules);
   encoded_ = {};
   choices_.reserve(prompts.size() * static_cast<size_t>(parameters.n));
   for (size_t i = 0; i < prompts.size(); ++i) {
@@ -93,6 +102,9 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
     }
     choices_[first].prompt_tokens = prompt_tokens;
   }
+  if (answer_rules != nullptr) {
+    for (Choice& choice : choices_) choice.parser = std::make_unique<AnswerParser>(answer_rules);
+  }
   running_ = choices_.size();
   parameters.generate.constraint.reset();
   return std::nullopt;
@@ -108,8 +120,9 @@ std::optional<Generation::Part> Generation::next() {
     if (!update) continue;
     follow(*update, &choice);
     if (error_) return std::nullopt;
-    if (running_ == 0) offer_read_ahead();
     part.update = *std::move(update);
+    parse(&choice, &part);
+    if (running_ == 0) offer_read_ahead();
     return part;
   }
   return std::nullopt;
@@ -121,7 +134,6 @@ void Generation::follow(const TokenUpdate& update, Choice* choice) {
   choice->queue_seconds = update.queue_seconds;
   choice->reused_tokens = std::max(choice->reused_tokens, update.prompt_tokens_reused);
   if (conversation_) {
-    conversation_->answer.append(update.text);
     std::vector<int32_t>& tokens = conversation_->answer_tokens;
     tokens.insert(tokens.end(), update.tokens.begin(), update.tokens.end());
   }
@@ -129,6 +141,21 @@ void Generation::follow(const TokenUpdate& update, Choice* choice) {
   choice->ended = true;
   --running_;
   error_ = error_of(update.finish);
+}
+
+void Generation::parse(Choice* choice, Part* part) {
+  const TokenUpdate& update = part->update;
+  if (choice->parser == nullptr) {
+    append_delta({AnswerDelta::Kind::kContent, update.text}, &part->deltas);
+  } else {
+    choice->parser->append(update.text, update.controls, &part->deltas);
+    if (update.finish != FinishReason::kNone) {
+      choice->parser->finish(update.finish == FinishReason::kLength, &part->deltas);
+    }
+    part->stopped_for_calls =
+        update.finish == FinishReason::kStop && choice->parser->finishes_for_calls();
+  }
+  if (conversation_) conversation_->answer.add(part->deltas);
 }
 
 // Keeps the prompt of a request whose answer may be followed by a prompt that begins with both. A

@@ -18,6 +18,8 @@
 #include "server/service/generation_request.h"
 #include "server/service/services.h"
 #include "server/service/usage.h"
+#include "server/tools/answer_delta.h"
+#include "server/tools/answer_parser.h"
 
 namespace deltaserve {
 
@@ -39,6 +41,9 @@ class Generation {
   struct Part {
     size_t choice = 0;
     TokenUpdate update;  // its finish is kNone, kStop or kLength
+    // They say what clients are told: the text as it is or, of a chat, parsed.
+    std::vector<AnswerDelta> deltas = {};
+    bool stopped_for_calls = false;  // with kStop: the answer ends with tool calls
   };
 
   // `services` must outlive it.
@@ -51,6 +56,10 @@ class Generation {
   // Call encode(), then submit(): both are heavy for large requests, never for an I/O thread.
   // Errors end the request.
   [[nodiscard]] std::optional<ApiError> encode();
+  // Returns the earlier one of the transport's deadline and the request's own.
+  SteadyTime deadline() const;
+  // Returns whether submit() would compile a grammar: then it is for Workers::post_compiling().
+  bool must_compile() const;
   // These hold between the two: each prompt's token ids, and the texts that were sent, if any.
   const std::vector<std::vector<int32_t>>& prompts() const { return encoded_.ids; }
   const std::vector<std::string>& texts() const { return request_.text_prompts; }
@@ -79,14 +88,15 @@ class Generation {
     int64_t prompt_tokens = 0;  // if it is the first choice of its prompt, else 0
     int64_t reused_tokens = 0;
     int64_t generated_tokens = 0;
+    std::unique_ptr<AnswerParser> parser = nullptr;  // null: all is content
     double queue_seconds = 0;
     bool ended = false;
   };
 
   std::optional<ApiError> make_constraint();
-  void set_deadline();
   void begin_conversation();
   void follow(const TokenUpdate& update, Choice* choice);
+  void parse(Choice* choice, Part* part);
   void offer_read_ahead();
 
   Services& services_;

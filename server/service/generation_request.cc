@@ -47,6 +47,10 @@ std::optional<ApiError> encode_messages(const ServedModel& model, const ServerLi
     prompts->marks = find_marks(marks, chat->get(), &shared);
   }
   prompts->ids.push_back(*std::move(ids));
+  prompts->answer_rules = (*chat)->answer_rules(*parts);
+  if (prompts->answer_rules != nullptr) {
+    prompts->demand = (*chat)->answer_demand(*prompts->answer_rules);
+  }
   prompts->chat = *std::move(chat);
   return std::nullopt;
 }
@@ -111,6 +115,8 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     request->chat.reset();
     if (auto error = encode_messages(model, limits, std::move(chat), prompts)) return error;
     truncate(request, prompts);
+    // Control tokens belong to the markup where that is read.
+    if (prompts->answer_rules != nullptr) request->parameters.generate.show_control_tokens = false;
     return check_logprob_entries(*request, limits, prompts->ids);
   }
   const std::string name(request->text_name);

@@ -49,7 +49,9 @@ struct EncodedPrompts {
   // A chat has one prompt, and these. There are no marks where the server keeps no snapshots.
   std::vector<PrefixMark> marks;
   std::unique_ptr<ChatRenderer> chat;
-  bool truncated = false;  // a prompt is not all that was sent
+  bool truncated = false;                           // a prompt is not all that was sent
+  std::shared_ptr<const AnswerRules> answer_rules;  // null: all of an answer is content
+  std::shared_ptr<const AnswerDemand> demand;       // null: nothing
 };
 
 // Turns the prompts into token ids: texts are encoded with BOS in front if the model wants it, ids

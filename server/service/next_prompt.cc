@@ -33,7 +33,7 @@ std::vector<int32_t> after_chat(const ServedModel& model, const ServerLimits& li
 // The next prompt goes on behind the text, so that what is put there does not come back.
 std::vector<int32_t> after_text(const ServedModel& model, const Conversation& conversation) {
   const Tokenizer& tokenizer = *model.tokenizer;
-  const std::string text = *conversation.text + conversation.answer;
+  const std::string text = *conversation.text + conversation.answer.content;
   const bool split = conversation.split_special_tokens.value_or(model.split_special_tokens);
   const absl::StatusOr<size_t> count =
       split ? tokenizer.final_ids_as_text(text) : tokenizer.final_ids(text);
@@ -54,7 +54,7 @@ int64_t last_grid_point(int64_t tokens) {
 
 size_t Conversation::bytes() const {
   const size_t texts = text.value_or("").size() + (chat != nullptr ? chat->text_bytes() : 0);
-  return texts + answer.size() + (prompt.size() + answer_tokens.size()) * sizeof(int32_t);
+  return texts + answer.bytes() + (prompt.size() + answer_tokens.size()) * sizeof(int32_t);
 }
 
 std::vector<int32_t> next_prompt_tokens(const ServedModel& model, const ServerLimits& limits,

@@ -11,6 +11,7 @@
 #include "server/base/limits.h"
 #include "server/base/served_model.h"
 #include "server/service/chat_renderer.h"
+#include "server/tools/answer_delta.h"
 
 namespace deltaserve {
 
@@ -21,7 +22,7 @@ struct Conversation {
   std::unique_ptr<ChatRenderer> chat;
   std::optional<std::string> text;
   std::optional<bool> split_special_tokens;  // how the text was encoded
-  std::string answer;                        // as the client was told it, as the next
+  ParsedAnswer answer;                       // as the client was told it
   std::vector<int32_t> answer_tokens;
 
   // Returns about how much memory it holds.

@@ -14,7 +14,7 @@
 namespace deltaserve {
 
 // An interface of the server decides which parameters there are and how they are spelled.
-enum class Interface : uint8_t { kCompletions, kChat, kGrpc };
+enum class Interface : uint8_t { kCompletions, kChat, kGrpc, kGrpcChat };
 
 // Holds every integer that JSON or protobuf can write, so that no reader judges a range.
 using Integer = absl::int128;
@@ -109,7 +109,8 @@ struct ParameterNames {
     switch (interface) {
       case Interface::kCompletions: return completions;
       case Interface::kChat: return chat;
-      case Interface::kGrpc: break;
+      case Interface::kGrpc:
+      case Interface::kGrpcChat: break;
     }
     return grpc;
   }

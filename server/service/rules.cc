@@ -20,7 +20,8 @@ constexpr std::string_view kAnyModel = "default";  // SGLang's default: the one 
 int64_t max_tokens_of(const Parameters& given, Interface interface, const ServerLimits& limits) {
   if (given.max_completion_tokens) return static_cast<int64_t>(*given.max_completion_tokens);
   if (given.max_tokens) return static_cast<int64_t>(*given.max_tokens);
-  return interface == Interface::kChat ? limits.default_chat_max_tokens : limits.default_max_tokens;
+  const bool chat = interface == Interface::kChat || interface == Interface::kGrpcChat;
+  return chat ? limits.default_chat_max_tokens : limits.default_max_tokens;
 }
 
 // Whether the format asks for a form that the answer must have.

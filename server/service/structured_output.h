@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "engine/sequence/token_constraint.h"
 #include "server/base/served_model.h"
+#include "server/tools/call_grammar.h"
 
 namespace deltaserve {
 
@@ -21,10 +22,18 @@ struct StructuredOutput {
   std::vector<std::string> choices;  // kChoice
 };
 
-// INVALID_ARGUMENT says what of the schema, expression or grammar cannot be served, or that the
-// model has no tokenizer; UNAVAILABLE that grammars take too much memory already. Heavy for large
-// schemas that are not in the model's cache: never on an I/O thread.
-absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const StructuredOutput& output,
+// Makes the constraint of an answer whose content has a form, and that may call tools or have
+// reasoning before the content; either may be null, and then the constraint may be null, too.
+// INVALID_ARGUMENT says what of the schema, expression or grammar cannot be served, beginning with
+// the parameter, or that the model has no tokenizer; UNAVAILABLE that grammars take too much memory
+// already. Calls that the model decides on are not bound where the vocabulary cannot spell all of
+// them. Heavy for large schemas that are not in the model's cache: never on an I/O thread.
+absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const StructuredOutput* output,
+                                                                     const AnswerDemand* demand,
                                                                      const ServedModel& model);
+
+// Returns whether make_constraint_for() would compile something, which may take long.
+bool must_compile(const StructuredOutput* output, const AnswerDemand* demand,
+                  const ServedModel& model);
 
 }  // namespace deltaserve

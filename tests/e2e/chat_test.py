@@ -127,7 +127,7 @@ class Chat(WithServer):
         with self.assertRaisesRegex(openai.BadRequestError, "image_url") as caught:
             self.server.chat(image)
         self.assertEqual(caught.exception.param, "messages")
-        for name, value in (("tool_choice", "auto"), ("n", 0), ("top_logprobs", 2),
+        for name, value in (("tool_choice", "required"), ("n", 0), ("top_logprobs", 2),
                             ("max_completion_tokens", -1), ("logprobs", 3), ("store", True),
                             ("response_format", {"type": "xml"}), ("chat_template", "{{ x }}")):
             status, error = self.server.post("/v1/chat/completions",

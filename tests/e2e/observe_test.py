@@ -41,6 +41,14 @@ class MetricsPage(WithServer):
         for name in ("prompt_tokens_total", "generation_tokens_total", "request_success_total",
                      "prefix_cache_queries_total", "prefix_cache_hits_total"):
             self.assertEqual(types["vllm:" + name], "counter")
+        for name in ("num_requests_swapped", "gpu_cache_usage_perc"):
+            self.assertEqual(types["vllm:" + name], "gauge")
+        self.assertEqual(types["vllm:num_preemptions_total"], "counter")
+        for name in ("time_per_output_token_seconds", "request_prompt_tokens",
+                     "request_generation_tokens", "request_max_num_generation_tokens",
+                     "request_params_n", "request_params_max_tokens",
+                     "request_inference_time_seconds", "request_time_per_output_token_seconds"):
+            self.assertEqual(types["vllm:" + name], "histogram")
         for name in ("time_to_first_token", "inter_token_latency", "e2e_request_latency",
                      "request_queue_time", "request_prefill_time", "request_decode_time"):
             for prefix in ("vllm:", "deltaserve_"):

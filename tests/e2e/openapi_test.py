@@ -19,6 +19,9 @@ GOOD = {
                         "prompt_logprobs": 1},
     "/v1/chat/completions": {**CHAT, "logprobs": True, "return_token_ids": True,
                              "prompt_logprobs": 1, "stop": None, "use_beam_search": False},
+    "/v1/responses": {"input": "Hi", "max_output_tokens": 2, "store": False},
+    "/v1/messages": {**CHAT, "system": "Be kind."},
+    "/v1/messages/count_tokens": CHAT,
     "/tokenize": {"prompt": PROMPT, "return_token_strs": True},
     "/detokenize": {"tokens": [1, 690]},
     "/cache/clear": {},
@@ -92,7 +95,8 @@ class OpenApi(WithServer):
                     body = {**good, name: value}
                     status, reply, _ = self.server.request(path, body)
                     self.assertIn(str(status), described, (path, body, reply))
-                    self.assertLess(status, 500, (path, body, reply))
+                    if (name, status) != ("deadline_ms", 504):  # it may have passed
+                        self.assertLess(status, 500, (path, body, reply))
                     if not schema.is_valid(body):
                         self.assertEqual(status, 400, (path, name, value, reply))
                         self.answer_schema(path, "post", status).validate(json.loads(reply))

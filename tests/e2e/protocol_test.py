@@ -62,7 +62,7 @@ class Protocol(WithServer):
             reply = self.ask(method + " /v1/completions")
             self.assertEqual((status_of(reply), self.allow(reply)), (405, "POST, OPTIONS"))
         self.assertEqual(body_of(self.ask("HEAD /v1/completions")), b"")
-        self.assertEqual(status_of(self.ask("BREW /health")), 501)
+        self.assertEqual(status_of(self.ask("BREW /health")), 405)
 
     def test_framing(self):
         post = "POST /v1/completions"

@@ -4,6 +4,7 @@
     python resilience_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
 
+import concurrent.futures
 import json
 import signal
 import socket
@@ -232,6 +233,35 @@ class Shutdown(unittest.TestCase):
         with Server() as server, server.connect():
             server.process.send_signal(signal.SIGINT)
             self.assertEqual(server.process.wait(harness.PATIENCE), 0)
+
+class Grammars(unittest.TestCase):
+    """Compiling is the slowest work there is; nobody waits for it but who asked for it."""
+
+    def test_small_requests_do_not_wait(self):
+        def grammar(number):
+            return 'root ::= (("a"{0,40}){0,40}){0,%d}' % number
+
+        with Server() as server:
+            def ask(number, **more):
+                return server.request("/v1/completions", {
+                    "prompt": "x", "max_tokens": 1,
+                    "structured_outputs": {"grammar": grammar(number)}, **more})
+
+            # The parameter's deadline is kept while the grammar of somebody else is compiled.
+            with concurrent.futures.ThreadPoolExecutor(14) as pool:
+                slow = [pool.submit(ask, 20 + i) for i in range(12)]
+                late = pool.submit(ask, 99, deadline_ms=50)
+                server.complete(max_tokens=1)
+                status, _, _ = late.result()
+                waiting = sum(not one.done() for one in slow)
+            self.assertEqual(status, 504)
+            self.assertGreater(waiting, 0)
+            self.assertEqual({one.result()[0] for one in slow}, {400})
+            # A refusal is remembered.
+            compiled = server.metric("deltaserve_grammar_cache_misses_total")
+            self.assertEqual(ask(20)[0], 400)
+            self.assertEqual(server.metric("deltaserve_grammar_cache_misses_total"), compiled)
+
 
 if __name__ == "__main__":
     harness.main()

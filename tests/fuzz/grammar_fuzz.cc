@@ -1,6 +1,6 @@
-// Fuzzes the sources of constrained decoding. The first byte chooses the kind, the last ones choose
-// tokens of an accepted grammar: no draw may lead into a dead end, and a token must be allowed
-// exactly when its bytes are.
+// Fuzzes the sources of constrained decoding. The first byte chooses the kind and options, the last
+// ones choose tokens of an accepted grammar: no draw may lead into a dead end, and a token must be
+// allowed exactly when its bytes are.
 #include <boost/json/parse.hpp>
 #include <cstdint>
 #include <memory>
@@ -52,7 +52,13 @@ CompiledOr compile(uint8_t kind, std::string_view source) {
       boost::json::error_code error;
       const boost::json::value schema = boost::json::parse({source.data(), source.size()}, error);
       if (error) return absl::InvalidArgumentError("no JSON");
-      return deltaserve::compile_json_schema(schema);
+      // The options of tools have members in any order and more white space.
+      const bool of_tools = kind >= 128;
+      return deltaserve::compile_json_schema(
+          schema, nullptr,
+          {.space = of_tools ? deltaserve::JsonSpace::kLines : deltaserve::JsonSpace::kCompact,
+           .any_order = of_tools,
+           .lenient = kind >= 192});
     }
   }
 }

@@ -7,7 +7,9 @@
 #include "kernels/base/check.h"
 #include "server/openai/chat_api.h"
 #include "server/openai/completions_api.h"
+#include "server/openai/messages_api.h"
 #include "server/openai/response.h"
+#include "server/openai/responses_api.h"
 #include "server/openai/tokenize_api.h"
 
 namespace {
@@ -66,6 +68,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto chat_error = parse_chat_request(text, model, limits, &chat);
   DS_CHECK(chat_error.has_value());
   check_error(*chat_error);
+  for (const auto read : {deltaserve::read_responses_request, deltaserve::read_messages_request}) {
+    deltaserve::TurnRequest turn;
+    const auto turn_error = read(text, model, limits, &turn);
+    DS_CHECK(turn_error.has_value());
+    check_error(*turn_error);
+  }
   for (const auto& result : {tokenize(text, model, limits), detokenize(text, model, limits)}) {
     check_error(std::get<deltaserve::ApiError>(result));
   }

@@ -89,7 +89,8 @@ TEST(NumberRange, IntegersAreExact) {
   for (const int low : {-120, -100, -99, -10, -9, -1, 0, 1, 9, 10, 57, 100}) {
     for (const int high : {-101, -57, -10, -1, 0, 1, 5, 10, 99, 100, 121}) {
       for (const bool exclusive : {false, true}) {
-        const Dfa dfa = *integers_between({bound(low, exclusive), bound(high, exclusive)}, &budget);
+        const Dfa dfa = *integers_between(
+            {.min = {bound(low, exclusive)}, .max = {bound(high, exclusive)}}, &budget);
         for (int n = -130; n <= 130; ++n) {
           const bool inside = exclusive ? n > low && n < high : n >= low && n <= high;
           ASSERT_EQ(accepts(dfa, std::to_string(n)), inside) << n << " in " << low << ", " << high;
@@ -104,19 +105,51 @@ TEST(NumberRange, IntegersAreExact) {
 
 TEST(NumberRange, IntegersTakeAnyBound) {
   AutomatonBudget budget;
-  const Dfa half = *integers_between({bound(-2.5, false), bound(2.5, true)}, &budget);
+  const Dfa half =
+      *integers_between({.min = {bound(-2.5, false)}, .max = {bound(2.5, true)}}, &budget);
   for (int n = -4; n <= 4; ++n) EXPECT_EQ(accepts(half, std::to_string(n)), n >= -2 && n <= 2) << n;
-  const Dfa large =
-      *integers_between({bound(int64_t{999999999999999998}, true), std::nullopt}, &budget);
+  const Dfa large = *integers_between({.min = {bound(int64_t{999999999999999998}, true)}}, &budget);
   EXPECT_TRUE(accepts(large, "999999999999999999"));
   EXPECT_FALSE(accepts(large, "999999999999999998"));
-  EXPECT_FALSE(accepts(large, "1000000000000000000"));
-  const Dfa all = *integers_between({bound(-1e300, false), bound(1e300, false)}, &budget);
+  EXPECT_TRUE(accepts(large, "1000000000000000000"));
+  const Dfa all =
+      *integers_between({.min = {bound(-1e300, false)}, .max = {bound(1e300, false)}}, &budget);
   EXPECT_TRUE(accepts(all, "-999999999999999999"));
+  EXPECT_TRUE(accepts(all, std::string(40, '9')));
   EXPECT_TRUE(accepts(all, "0"));
-  const Dfa none =
-      *integers_between({bound(uint64_t{18446744073709551615u}, false), std::nullopt}, &budget);
-  EXPECT_FALSE(accepts(none, "999999999999999999"));
+  const Dfa largest =
+      *integers_between({.min = {bound(uint64_t{18446744073709551615u}, false)}}, &budget);
+  EXPECT_FALSE(accepts(largest, "18446744073709551614"));
+  EXPECT_TRUE(accepts(largest, "18446744073709551615"));
+  // The double may stand for an integer that is not a double.
+  const Dfa rounded = *integers_between({.max = {bound(1e20, false)}}, &budget);
+  EXPECT_TRUE(accepts(rounded, "99999999999999983616"));
+  EXPECT_FALSE(accepts(rounded, "100000000000000000000"));
+}
+
+TEST(NumberRange, MultiplesAreExact) {
+  AutomatonBudget budget;
+  for (const int unit : {1, 2, 3, 7, 10, 25, 64, 1000}) {
+    const Dfa dfa = *integers_between({.multiple_of = unit}, &budget);
+    for (int n = -2100; n <= 2100; ++n) {
+      ASSERT_EQ(accepts(dfa, std::to_string(n)), n % unit == 0) << n << " of " << unit;
+    }
+    EXPECT_FALSE(accepts(dfa, "-0"));
+  }
+  const Dfa halves = *integers_between({.min = {bound(1, false)}, .multiple_of = 1.5}, &budget);
+  for (int n = 1; n <= 40; ++n) EXPECT_EQ(accepts(halves, std::to_string(n)), n % 3 == 0) << n;
+  const Dfa cents = *numbers_between({.multiple_of = 0.05}, &budget);
+  for (const char* text : {"0", "1", "-3.5", "0.05", "12.10", "0.95"}) {
+    EXPECT_TRUE(accepts(cents, text)) << text;
+  }
+  for (const char* text : {"0.01", "1.", "1.051", "0.050", "-0.99"}) {
+    EXPECT_FALSE(accepts(cents, text)) << text;
+  }
+  for (const boost::json::value& unit :
+       {boost::json::value(0), boost::json::value(-2), boost::json::value("2"),
+        boost::json::value(1e-12), boost::json::value(1234567)}) {
+    EXPECT_FALSE(integers_between({.multiple_of = unit}, &budget).ok());
+  }
 }
 
 TEST(NumberRange, NumbersAreExact) {
@@ -139,7 +172,8 @@ TEST(NumberRange, NumbersAreExact) {
   for (const double low : bounds) {
     for (const double high : bounds) {
       for (const bool exclusive : {false, true}) {
-        const Dfa dfa = *numbers_between({bound(low, exclusive), bound(high, exclusive)}, &budget);
+        const Dfa dfa = *numbers_between(
+            {.min = {bound(low, exclusive)}, .max = {bound(high, exclusive)}}, &budget);
         for (const std::string& text : samples) {
           const double x = std::strtod(text.c_str(), nullptr);
           const bool inside = exclusive ? x > low && x < high : x >= low && x <= high;
@@ -157,14 +191,15 @@ TEST(NumberRange, NumbersAreExact) {
 
 TEST(NumberRange, OneSideAndTooManyDigits) {
   AutomatonBudget budget;
-  const Dfa above = *numbers_between({bound(0.5, true), std::nullopt}, &budget);
+  const Dfa above = *numbers_between({.min = {bound(0.5, true)}}, &budget);
   EXPECT_TRUE(accepts(above, "0.500001"));
   EXPECT_TRUE(accepts(above, "123456789.123456"));
   EXPECT_FALSE(accepts(above, "0.5"));
   EXPECT_FALSE(accepts(above, "1e5"));
-  EXPECT_FALSE(numbers_between({bound(0.30000000000000004, false), std::nullopt}, &budget).ok());
-  EXPECT_FALSE(numbers_between({bound(1e16, false), std::nullopt}, &budget).ok());
-  EXPECT_FALSE(numbers_between({bound(1e-300, false), bound(1, false)}, &budget).ok());
+  EXPECT_FALSE(numbers_between({.min = {bound(0.30000000000000004, false)}}, &budget).ok());
+  EXPECT_FALSE(numbers_between({.min = {bound(1e16, false)}}, &budget).ok());
+  EXPECT_FALSE(
+      numbers_between({.min = {bound(1e-300, false)}, .max = {bound(1, false)}}, &budget).ok());
 }
 
 TEST(Formats, AcceptAndRefuse) {
@@ -183,13 +218,33 @@ TEST(Formats, AcceptAndRefuse) {
       {"uuid", {"123e4567-e89b-12d3-a456-426614174000"}, {"123e4567e89b12d3a456426614174000"}},
       {"ipv4", {"0.0.0.0", "255.10.1.99"}, {"256.0.0.1", "01.2.3.4", "1.2.3"}},
       {"email", {"a.b+c@example.co.uk"}, {"a@b", "a..b@c.de", "@c.de", "a b@c.de"}},
+      {"duration",
+       {"P1D", "P3Y6M4DT12H30M5S", "PT36H", "P2W", "P1Y", "PT1M"},
+       {"P", "PT", "P1", "1D", "P1D2H", "P1Y2W", "PT1S2M", "P0.5Y", "P2S"}},
+      {"hostname",
+       {"localhost", "www.example.com", "a-b.c", "h0"},
+       {"", "-a", "a-", "a..b", "a_b", ".a", "a.", "xn--x"}},
+      {"ipv6",
+       {"::", "::1", "1::", "2001:db8::8a2e:370:7334", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::"},
+       {":", "1", "1:2:3:4:5:6:7", "1::2::3", "12345::", "1:2:3:4:5:6:7:8:9", "::1:2:3:4:5:6:7:8"}},
+      {"uri",
+       {"https://example.com", "http://a.b:80/c/d?e=f#g", "mailto:a@b.c", "urn:x:y"},
+       {"", "example.com", "//a/b", "http:", "1http://a", "http://a b", "http://[::1", "a:\\b"}},
+      {"uri-reference",
+       {"", "/a/b", "//host/path", "a/b?c#d", "#frag", "http://x.y", "../up"},
+       {"\\a", "a b", "<x>", ":x"}},
+      {"byte", {"", "TQ==", "TWE=", "TWFu"}, {"T", "TQ=", "TQ", "T===", "TWF!"}},
+      {"json-pointer", {"", "/a/~0~1"}, {"a", "/~2"}},
   };
   for (const Case& c : cases) {
-    const Dfa dfa = *format_dfa(c.format, &budget);
+    const Dfa dfa = **format_dfa(c.format, &budget);
     for (const std::string& text : c.matching) EXPECT_TRUE(accepts(dfa, text)) << text;
     for (const std::string& text : c.other) EXPECT_FALSE(accepts(dfa, text)) << text;
   }
-  EXPECT_FALSE(format_dfa("hostname", &budget).ok());
+  for (const char* format : {"binary", "password", "colour"}) {
+    EXPECT_FALSE(format_dfa(format, &budget).value().has_value()) << format;
+  }
+  EXPECT_FALSE(format_dfa("regex", &budget).ok());
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ CompiledOr get(GrammarCache* cache, const std::string& key) {
   return cache->get(key, [&](const auto& memory) { return compile_regex(key, memory); });
 }
 
-// Returns true if `key` is kept. A failure is not kept, so that asking changes only the order.
+// Returns true if `key` is kept. Such a failure is not, so that asking changes only the order.
 bool keeps(GrammarCache* cache, const std::string& key) {
   return cache->get(key, [](const auto&) { return absl::NotFoundError(""); }).ok();
 }
@@ -46,12 +46,39 @@ TEST(GrammarCache, CompilesOnce) {
   EXPECT_EQ(stats.grammars, 2u);
 }
 
-TEST(GrammarCache, FailuresAreNotKept) {
+TEST(GrammarCache, RefusalsAreRemembered) {
   GrammarCache cache = cache_of(kRoomy);
+  EXPECT_FALSE(cache.knows("(a"));
   for (int i = 0; i < 2; ++i) EXPECT_THAT(error_of(get(&cache, "(a")), HasSubstr("at byte"));
-  EXPECT_EQ(cache.stats().misses, 2u);
+  EXPECT_TRUE(cache.knows("(a"));
+  EXPECT_EQ(cache.stats().misses, 1u);
   EXPECT_EQ(cache.stats().grammars, 0u);
   EXPECT_EQ(cache.stats().bytes, 0u);
+}
+
+TEST(GrammarCache, TheOldestRefusalsGo) {
+  GrammarCacheLimits limits = kRoomy;
+  limits.refusals = 3;
+  limits.refusal_bytes = 1000;
+  GrammarCache cache = cache_of(limits);
+  ASSERT_TRUE(get(&cache, "[ab]").ok());
+  for (const char* bad : {"(a", "(b", "(c", "(d"}) EXPECT_FALSE(get(&cache, bad).ok());
+  EXPECT_FALSE(cache.knows("(a"));
+  for (const char* bad : {"(b", "(c", "(d"}) EXPECT_TRUE(cache.knows(bad)) << bad;
+  const std::string long_one = "(" + std::string(900, 'a');
+  EXPECT_FALSE(get(&cache, long_one).ok());
+  EXPECT_TRUE(cache.knows(long_one));
+  EXPECT_FALSE(cache.knows("(b"));
+  EXPECT_FALSE(get(&cache, "(" + std::string(1000, 'a')).ok());
+  EXPECT_FALSE(cache.knows("(" + std::string(1000, 'a')));
+  EXPECT_TRUE(cache.knows("[ab]"));  // they push out no grammar
+}
+
+TEST(GrammarCache, OtherFailuresAreNotRemembered) {
+  GrammarCache cache = cache_of(kRoomy);
+  EXPECT_FALSE(cache.get("ab", [](const auto&) { return absl::UnavailableError(""); }).ok());
+  EXPECT_FALSE(cache.knows("ab"));
+  EXPECT_TRUE(get(&cache, "ab").ok());
 }
 
 TEST(GrammarCache, AnExceptionEndsTheFlight) {

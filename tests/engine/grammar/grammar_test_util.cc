@@ -91,8 +91,14 @@ std::string error_of(const CompiledOr& grammar) {
   return std::string(grammar.status().message());
 }
 
+boost::json::value parsed(std::string_view json) {
+  boost::json::parse_options options;
+  options.max_depth = 1000;
+  return boost::json::parse({json.data(), json.size()}, {}, options);
+}
+
 CompiledOr schema(std::string_view json) {
-  return compile_json_schema(boost::json::parse({json.data(), json.size()}));
+  return compile_json_schema(parsed(json));
 }
 
 }  // namespace deltaserve

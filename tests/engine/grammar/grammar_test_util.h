@@ -1,5 +1,6 @@
 // Helpers for tests of constrained decoding: vocabularies, reading a text byte by byte, errors.
 #pragma once
+#include <boost/json/value.hpp>
 #include <memory>
 #include <random>
 #include <string>
@@ -49,6 +50,8 @@ bool matches_prefix(const CompiledOr& grammar, std::string_view text);
 // The message of an error, which must be INVALID_ARGUMENT; "" when there is none.
 std::string error_of(const CompiledOr& grammar);
 
+// Parses JSON of any depth.
+boost::json::value parsed(std::string_view json);
 CompiledOr schema(std::string_view json);
 
 }  // namespace deltaserve

@@ -4,6 +4,7 @@
 
 #include <boost/json/parse.hpp>
 #include <boost/json/value.hpp>
+#include <cmath>
 #include <regex>
 #include <set>
 
@@ -40,7 +41,11 @@ size_t characters(const json::string& text) {
 bool has_type(const json::value& value, const std::string& type) {
   if (type == "null") return value.is_null();
   if (type == "boolean") return value.is_bool();
-  if (type == "integer") return value.is_int64();
+  // A number of many digits is a double here.
+  if (type == "integer") {
+    return value.is_int64() || value.is_uint64() ||
+           (value.is_double() && std::trunc(value.get_double()) == value.get_double());
+  }
   if (type == "number") return value.is_number();
   if (type == "string") return value.is_string();
   if (type == "array") return value.is_array();

@@ -77,10 +77,12 @@ TEST(Regex, MatchesWhatPythonMatches) {
 
 TEST(Regex, RefusesWhatItDoesNotSupport) {
   const std::pair<const char*, const char*> cases[] = {
-      {"(?=a)b", "at byte 0: look-around"},
-      {"a(?!b)", "at byte 1: look-around"},
-      {"(?<=a)b", "look-around"},
-      {"(?<!a)b", "look-around"},
+      {"(?=a)b", "no text matches"},
+      {"(?:a(?!b))", "at byte 4: look-ahead in a group"},
+      {"(?=(?!b)a)", "at byte 3: look-ahead in a group"},
+      {"a(?=b)*", "nothing to repeat"},
+      {"(?<=a)b", "look-behind"},
+      {"(?<!a)b", "look-behind"},
       {"(a)\\1", "back-references"},
       {"(?P<a>x)(?P=a)", "back-references"},
       {"\\bword", "\\b is not supported"},

@@ -31,25 +31,25 @@ void expect_same_as_vocabulary(const TokenTable& table, const std::vector<std::s
 }
 
 TEST(TokenTable, HoldsAllTokensWithBytes) {
-  const std::vector<std::string> tokens{
-      "b", "", "abc", "a", "ab", "a", "abd", "\xff", std::string("\0x", 2), "b"};
+  std::vector<std::string> tokens{
+      "b", "", "abc", "a", "ab", "a", "abd", "\xfe", std::string("\0x", 2), "b"};
   const TokenTable table(Vocabulary(tokens), static_cast<int32_t>(tokens.size()));
   EXPECT_EQ(table.size(), 10);
-  EXPECT_EQ(table.depth(), 3u);
-  EXPECT_EQ(table.sorted_tokens().size(), 9u);
+  EXPECT_EQ(table.depth(), control_name(1).size());
+  EXPECT_EQ(table.sorted_tokens().size(), 10u);
+  tokens[1] = control_name(1);
   expect_same_as_vocabulary(table, tokens);
   EXPECT_EQ(table.bytes(2), "abc");
-  EXPECT_EQ(table.bytes(1), "");
   EXPECT_EQ(table.bytes(-1), "");
   EXPECT_EQ(table.bytes(10), "");
 }
 
 TEST(TokenTable, FindsTokensOfOneByte) {
-  const std::vector<std::string> tokens{"b", "", "abc", "a", "b", "\xff"};
+  const std::vector<std::string> tokens{"b", "", "abc", "a", "b", "\xfe"};
   const TokenTable table(Vocabulary(tokens), 6);
   const auto found = table.tokens_of_byte('b');
   EXPECT_EQ(std::vector<int32_t>(found.begin(), found.end()), (std::vector<int32_t>{0, 4}));
-  EXPECT_EQ(table.tokens_of_byte(0xff).size(), 1u);
+  EXPECT_EQ(table.tokens_of_byte(0xfe).size(), 1u);
   EXPECT_TRUE(table.tokens_of_byte('c').empty());
 }
 
@@ -62,10 +62,13 @@ TEST(TokenTable, LeavesOutWhatIsTooLong) {
   EXPECT_EQ(table.sorted_tokens().size(), 1u);
 }
 
-TEST(TokenTable, IdsBeyondTheTokenizerAreEmpty) {
-  const TokenTable table(Vocabulary({"a"}), 4);
-  EXPECT_EQ(table.size(), 4);
-  EXPECT_EQ(table.bytes(3), "");
+TEST(TokenTable, NamesTokensWithoutText) {
+  const TokenTable table(Vocabulary({"a", "", "\xff", "x\xff"}), 5);
+  EXPECT_EQ(table.size(), 5);
+  for (const int32_t token : {1, 4}) EXPECT_EQ(table.bytes(token), control_name(token));
+  for (const int32_t token : {2, 3, 5}) EXPECT_EQ(table.bytes(token), "");
+  EXPECT_NE(control_name(1), control_name(1 + (1 << 18)));
+  EXPECT_NE(control_name(1), control_name(64));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ import argparse
 import concurrent.futures
 import itertools
 import json
+import os
 import re
 import signal
 import socket
@@ -23,6 +24,9 @@ import unittest
 import urllib.request
 
 import grpc
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../e2e"))
+import scripted_model
 
 BINARY = ""
 MODEL = ""
@@ -39,8 +43,8 @@ PATIENCE = 300  # seconds for what must happen, however busy the machine is
 class Server:
     """A server process and a channel to it; a context manager."""
 
-    def __init__(self, *options, key=None, credentials=None, channel_options=()):
-        command = [BINARY, "serve", "--model", MODEL, "--http-port", "0", "--grpc-port", "0",
+    def __init__(self, *options, key=None, credentials=None, channel_options=(), model=None):
+        command = [BINARY, "serve", "--model", model or MODEL, "--http-port", "0", "--grpc-port", "0",
                    "--log-level", "warning", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.grpc_address = self.url = None
@@ -125,9 +129,23 @@ class Server:
         reply = check(b"\n" + bytes([len(name)]) + name if name else b"", timeout=PATIENCE)
         return reply[1] if reply else 0
 
-    def http(self, **body):
+    def chat(self, content, **fields):
+        """The answer to a message of a user, as the pieces add up: a dict as of the JSON, and the finish reason."""
+        message, reason = {"role": "", "content": "", "reasoning_content": "", "tool_calls": []}, 0
+        request = pb.ChatRequest(messages=[pb.ChatMessage(role="user", content=content)], **fields)
+        for piece in self.stub.Chat(request, timeout=PATIENCE, metadata=self.metadata):
+            for name in ("role", "content", "reasoning_content"):
+                message[name] += getattr(piece.delta, name)
+            for call in piece.delta.tool_calls:
+                if call.index == len(message["tool_calls"]):
+                    message["tool_calls"].append({"id": call.id, "name": call.function.name, "arguments": ""})
+                message["tool_calls"][call.index]["arguments"] += call.function.arguments
+            reason = piece.finish_reason or reason
+        return message, reason
+
+    def http(self, path="/v1/completions", **body):
         request = urllib.request.Request(
-            self.url + "/v1/completions", json.dumps(body).encode(),
+            self.url + path, json.dumps(body).encode(),
             {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
             return json.load(reply)
@@ -145,6 +163,25 @@ class GrpcTest(unittest.TestCase):
                 list(result)
         self.assertEqual(caught.exception.code(), code, caught.exception.details())
         self.assertIn(text, caught.exception.details())
+
+
+class ToolCallTest(GrpcTest):
+    def test_calls_and_reasoning_are_told_apart(self):
+        text = ('<think>Rome.</think>Look.\n<tool_call>\n{"name": "f", "arguments": {"city": "Röm"}}\n</tool_call>')
+        template = ("{# <tool_call> <think> #}{% for m in messages %}{{ m.content }}{% endfor %}"
+                    "{% if add_generation_prompt %}\n: {% endif %}")
+        with tempfile.TemporaryDirectory() as root:
+            folder = os.path.join(root, "model")
+            scripted_model.write_model(folder, [text], template, {"<think>": False, "<tool_call>": False})
+            with Server(model=folder) as server:
+                tool = pb.Tool(function=pb.Tool.Function(name="f", parameters='{"type": "object"}'))
+                message, reason = server.chat("s0", tools=[tool])
+                self.assertEqual(reason, pb.FINISH_REASON_TOOL_CALLS)
+                self.assertEqual((message["content"], message["reasoning_content"]), ("Look.", "Rome."))
+                self.assertEqual([(call["name"], json.loads(call["arguments"])) for call in message["tool_calls"]],
+                                 [("f", {"city": "Röm"})])
+                none, reason = server.chat("s0", tools=[tool], tool_choice=pb.ToolChoice(mode="none"))
+                self.assertEqual((none["tool_calls"], reason), ([], pb.FINISH_REASON_STOP))
 
 
 class SharedServerTest(GrpcTest):
@@ -205,6 +242,17 @@ class SharedServerTest(GrpcTest):
         choices, _ = self.server.answer(logit_bias={300: 100}, **biased)
         self.assertEqual(over_http["choices"][0]["text"], choices[0][0])
         self.assertEqual(choices[0][1], [300] * 4)
+
+    def test_chat_answers_as_over_http(self):
+        over_http = self.server.http("/v1/chat/completions", messages=[{"role": "user", "content": "Tell me a story."}],
+                                     temperature=0, max_tokens=30)
+        message, reason = self.server.chat("Tell me a story.", temperature=0, max_tokens=30)
+        self.assertEqual(message["content"], over_http["choices"][0]["message"]["content"])
+        self.assertEqual((message["role"], reason), ("assistant", pb.FINISH_REASON_LENGTH))
+        invalid = grpc.StatusCode.INVALID_ARGUMENT
+        self.assert_code(invalid, lambda: self.server.stub.Chat(pb.ChatRequest()), "messages is required")
+        tool = pb.Tool(function=pb.Tool.Function(name="a b"))
+        self.assert_code(invalid, lambda: self.server.chat("Hi", tools=[tool]), "tools[0].function.name")
 
     def test_logprobs(self):
         pieces = list(self.server.generate(max_tokens=5, temperature=0, logprobs=3,
@@ -343,6 +391,10 @@ class SharedServerTest(GrpcTest):
         self.assertIn(symbol, replies[0])
         self.assertIn(service.encode(), replies[0])
         self.assertIn(b"prompt_token_ids", replies[1])
+        health = b"grpc.health.v1.Health"
+        self.assertIn(health, replies[0])
+        (described,) = info(iter([b"\x22" + bytes([len(health)]) + health]), timeout=PATIENCE)
+        self.assertIn(b"HealthCheckRequest", described)
         (error,) = info(iter([b"\x1a\x01x"]), timeout=PATIENCE)
         self.assertIn(b"no such thing", error)
         self.assert_code(grpc.StatusCode.INVALID_ARGUMENT,

@@ -61,11 +61,14 @@ TEST(ChatApi, MessagesComeIntoOneForm) {
   EXPECT_EQ(messages_after(R"([{"role":"assistant","content":"a","refusal":null,"annotations":[],
       "audio":null,"function_call":null,"tool_calls":null}])"),
             R"([{"role":"assistant","content":"a"}])");
+  // Clients add members of their own.
+  EXPECT_EQ(messages_after(R"([{"role":"user","content":"a","type":"text","weight":1}])"),
+            R"([{"role":"user","content":"a"}])");
   EXPECT_EQ(messages_after(R"([{"role":"assistant","tool_calls":[{"id":"1","type":"function",
       "function":{"name":"f","arguments":"{\"city\":\"Rome\"}"}}]},
       {"role":"tool","tool_call_id":"1","content":"sunny"}])"),
             R"([{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":)"
-            R"({"name":"f","arguments":{"city":"Rome"}}}],"content":null},)"
+            R"({"name":"f","arguments":"{\"city\":\"Rome\"}"}}]},)"
             R"({"role":"tool","tool_call_id":"1","content":"sunny"}])");
 }
 
@@ -96,7 +99,10 @@ TEST(ChatApi, BadMessagesAreRefusedByPlace) {
        "messages[0].content[0] must have a text"},
       {R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://x"}}]}])",
        "messages[0].content[0] has the type 'image_url'"},
-      {R"([{"role":"user","content":"x","audio":{"id":"1"}}])", "messages[0].audio is not"},
+      {R"([{"role":"assistant","content":"x","audio":{"id":"1"}}])",
+       "messages[0].audio is not supported"},
+      {R"([{"role":"assistant","content":"x","function_call":{"name":"f"}}])",
+       "messages[0].function_call is not supported: tool_calls is"},
       {R"([{"role":"user","content":"x","name":1}])", "messages[0].name must be a string"},
       {R"([{"role":"tool","content":"x","tool_call_id":{}}])", "messages[0].tool_call_id must"},
       {R"([{"role":"assistant","tool_calls":{}}])", "messages[0].tool_calls must be a list"},
@@ -133,13 +139,14 @@ TEST(ChatApi, MarksAreTakenOutOfTheMessages) {
                               control + R"(},
       {"type":"text","text":"d","cache_control":null}],)" +
                               control + R"(}],
-      "tools":[{"type":"function"},{"type":"function",)" +
+      "tools":[{"function":{"name":"f"}},{"function":{"name":"g"},)" +
                               control + "}]}");
   ASSERT_FALSE(parsed.error) << parsed.error->message;
   const ChatPrompt& chat = *parsed.request.chat;
   EXPECT_EQ(boost::json::serialize(chat.messages),
             R"([{"role":"system","content":"a"},{"role":"user","content":"bc\nd"}])");
-  EXPECT_EQ(boost::json::serialize(chat.tools), R"([{"type":"function"},{"type":"function"}])");
+  EXPECT_EQ(boost::json::serialize(chat.tools),
+            R"([{"function":{"name":"f"}},{"function":{"name":"g"}}])");
   ASSERT_EQ(chat.marks.size(), 4u);
   EXPECT_EQ(chat.marks[0].messages, 1u);
   EXPECT_FALSE(chat.marks[0].content_bytes);
@@ -155,7 +162,7 @@ TEST(ChatApi, BadMarksAreRefusedByPlace) {
     return parse("{\"messages\":[" + messages + "]" + more + "}").error.value_or(ApiError{});
   };
   for (const char* bad : {"true", "\"ephemeral\"", "{}", "[]", R"({"type":"persistent"})",
-                          R"({"type":3})", R"({"type":"ephemeral","ttl":"1h"})"}) {
+                          R"({"type":3})", R"({"type":"ephemeral","for":"1h"})"}) {
     const std::string control = std::string("\"cache_control\":") + bad;
     const ApiError whole = error_of(R"({"role":"user","content":"x",)" + control + "}");
     EXPECT_EQ(whole.message, R"(messages[0].cache_control must be {"type": "ephemeral"})") << bad;
@@ -186,7 +193,7 @@ TEST(ChatApi, ThePromptIsTheRenderedTemplate) {
       "add_generation_prompt":false})"),
             "<s><|user|>Hello");
   EXPECT_EQ(prompt_of(R"({"messages":[{"role":"user","content":"Hello"}],
-      "chat_template_kwargs":{"shout":true},"tools":[{"type":"function"}]})"),
+      "chat_template_kwargs":{"shout":true},"tools":[{"type":"function","function":{"name":"f"}}]})"),
             "<s>[tools]<|user|>Hello!<|assistant|>");
   EXPECT_EQ(prompt_of(R"({"messages":[{"role":"bad","content":"Hello"}]})"),
             "failed: messages: no such role");
@@ -291,7 +298,8 @@ TEST(ChatApi, ChatsWithToolsHaveATemplateOfTheirOwn) {
   model.additional_special_tokens = {"<a>"};
   EXPECT_EQ(rendered(model, ""), "plain True True ? ['<a>']");
   EXPECT_EQ(rendered(model, R"(,"tools":[])"), "plain True True ? ['<a>']");
-  EXPECT_EQ(rendered(model, R"(,"tools":[{"type":"function"}])"), "tools 1");
+  EXPECT_EQ(rendered(model, R"(,"tools":[{"type":"function","function":{"name":"f"}}])"),
+            "tools 1");
   EXPECT_EQ(rendered(model, R"(,"chat_template_kwargs":{"documents":[1]})"),
             "plain True False ? ['<a>']");
 }
@@ -300,8 +308,7 @@ TEST(ChatApi, ChatsWithToolsHaveATemplateOfTheirOwn) {
 TEST(ChatApi, EmptyArgumentsAreNone) {
   EXPECT_EQ(messages_after(R"([{"role":"assistant","tool_calls":[{"function":
       {"name":"f","arguments":" "}}]}])"),
-            R"([{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{}}}],)"
-            R"("content":null}])");
+            R"([{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}])");
 }
 
 TEST(ChatApi, VariablesMustNotReplaceOurs) {

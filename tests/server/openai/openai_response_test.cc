@@ -102,7 +102,8 @@ TEST(OpenAiResponse, ChoiceAndError) {
   std::string out = reply_prefix("cmpl-1", "text_completion", 3, model);
   ChoicePart part;
   part.index = 2;
-  part.text = "hi";
+  const AnswerDelta said{AnswerDelta::Kind::kContent, "hi"};
+  part.deltas = {&said, 1};
   part.finish = FinishReason::kStop;
   part.stop_reason = "7";
   append_choice(&out, part);
@@ -149,7 +150,8 @@ TEST(OpenAiResponse, ChatLogprobs) {
 TEST(OpenAiResponse, ChatChoices) {
   ChoicePart part;
   part.index = 1;
-  part.text = "hi";
+  const AnswerDelta said{AnswerDelta::Kind::kContent, "hi"};
+  part.deltas = {&said, 1};
   part.finish = FinishReason::kLength;
   std::string out;
   append_chat_choice(&out, part);
@@ -158,9 +160,10 @@ TEST(OpenAiResponse, ChatChoices) {
             R"({"role":"assistant","content":"hi","refusal":null})");
   EXPECT_EQ(whole.at("finish_reason").as_string(), "length");
 
-  const auto delta = [](std::string_view text, bool first) {
+  const auto delta = [](const char* text, bool first) {
+    const AnswerDelta content{AnswerDelta::Kind::kContent, text};
     ChoicePart chunk;
-    chunk.text = text;
+    if (*text != '\0') chunk.deltas = {&content, 1};
     std::string json_text;
     append_chat_delta(&json_text, chunk, first);
     const json::value value = json::parse(json_text);

@@ -315,15 +315,17 @@ TEST(Parameters, WhatIsNotServedIsRefusedByName) {
     EXPECT_FALSE(outcome.accepted) << members;
     EXPECT_NE(std::string(members).find("\"" + outcome.param + "\""), std::string::npos);
   }
-  const char* const kChat[] = {R"("tool_choice":"auto")",
+  const char* const kChat[] = {R"("tool_choice":"any")",
+                               R"("tool_choice":"required")",
                                R"("tool_choice":{"type":"function","function":{"name":"f"}})",
-                               R"("parallel_tool_calls":false)",
+                               R"("parallel_tool_calls":1)",
                                R"("functions":[])",
                                R"("function_call":"none")",
                                R"("modalities":["text","audio"])",
                                R"("audio":{})",
                                R"("prediction":{"type":"content","content":"x"})",
-                               R"("reasoning_effort":"low")",
+                               R"("reasoning_effort":"much")",
+                               R"("include_reasoning":"no")",
                                R"("service_tier":"flex")",
                                R"("store":true)",
                                R"("verbosity":"low")",
@@ -336,8 +338,10 @@ TEST(Parameters, WhatIsNotServedIsRefusedByName) {
     EXPECT_EQ(outcome.status, 400) << members;
     EXPECT_NE(std::string(members).find("\"" + outcome.param + "\""), std::string::npos);
   }
-  for (const char* neutral : {R"("tool_choice":"none")", R"("modalities":["text"])",
-                              R"("service_tier":"auto")", R"("store":false)", R"("audio":null)"}) {
+  for (const char* neutral :
+       {R"("tool_choice":"none")", R"("tool_choice":"auto")", R"("parallel_tool_calls":true)",
+        R"("reasoning_effort":"medium")", R"("modalities":["text"])", R"("service_tier":"auto")",
+        R"("store":false)", R"("audio":null)"}) {
     EXPECT_TRUE(chat_with(neutral).accepted) << neutral;
   }
 }
@@ -383,6 +387,10 @@ TEST(Parameters, ResponseFormats) {
   EXPECT_EQ(kind_of(R"("response_format":{"type":"text"})"), std::nullopt);
   EXPECT_EQ(kind_of(R"("response_format":null,"structured_outputs":null)"), std::nullopt);
   EXPECT_EQ(kind_of(R"("response_format":{"type":"json_object"})"), Kind::kJsonObject);
+  for (const char* type : {"json_object", "json_schema"}) {
+    EXPECT_EQ(kind_of(std::string(R"("response_format":{"type":")") + type + R"(","schema":{}})"),
+              Kind::kJsonSchema);
+  }
   EXPECT_EQ(kind_of(R"("response_format":{"type":"json_schema","json_schema":{"name":"n",
       "strict":true,"schema":{"type":"object"}}})"),
             Kind::kJsonSchema);
@@ -400,6 +408,8 @@ TEST(Parameters, ResponseFormats) {
       R"("response_format":{"type":"xml"})",
       R"("response_format":{"type":"text","other":1})",
       R"("response_format":{"type":"text","json_schema":{}})",
+      R"("response_format":{"type":"text","schema":{}})",
+      R"("response_format":{"type":"json_schema","schema":{},"json_schema":{"schema":{}}})",
       R"("response_format":{"type":"json_schema"})",
       R"("response_format":{"type":"json_schema","json_schema":{"name":"n"}})",
       R"("response_format":{"type":"json_schema","json_schema":{"schema":{},"x":1}})",

@@ -38,7 +38,7 @@ Conversation answered(const ChatPrompt& prompt, const std::string& answer) {
   Conversation conversation;
   conversation.prompt = *encode_chat(model(), prompt);
   conversation.chat = *ChatRenderer::make(model(), prompt);
-  conversation.answer = answer;
+  conversation.answer.content = answer;
   return conversation;
 }
 
@@ -88,9 +88,9 @@ TEST(NextPrompt, ARefusedConversationHasNone) {
 TEST(NextPrompt, OfATextLeavesOutWhatMayStillJoin) {
   Conversation conversation;
   conversation.text = kStory;
-  conversation.answer = kStory + kStory + "The dog was hap";
+  conversation.answer.content = kStory + kStory + "The dog was hap";
   conversation.prompt = *encode_text(model(), kStory, true);
-  const std::string whole = kStory + conversation.answer;
+  const std::string whole = kStory + conversation.answer.content;
   const std::vector<int32_t> next = next_of(std::move(conversation));
   for (const char* more : {"py and", "", " hazard", "."}) {
     EXPECT_TRUE(begins_with(*encode_text(model(), whole + more, true), next)) << more;
@@ -104,7 +104,7 @@ TEST(NextPrompt, ATextWithoutSpacesHasNone) {
   for (int i = 0; i < 100; ++i) whole += "äö";
   Conversation conversation;
   conversation.text = whole.substr(0, 40);
-  conversation.answer = whole.substr(40);
+  conversation.answer.content = whole.substr(40);
   EXPECT_TRUE(next_of(std::move(conversation)).empty());
 }
 

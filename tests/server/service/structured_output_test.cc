@@ -40,10 +40,15 @@ StructuredOutput form(Kind kind, std::string text, std::vector<std::string> choi
   return output;
 }
 
+absl::StatusOr<std::unique_ptr<TokenConstraint>> constraint_for(const StructuredOutput& output,
+                                                                const ServedModel& model) {
+  return make_constraint_for(&output, nullptr, model);
+}
+
 // Whether the model had the grammar already.
 bool is_kept(const ServedModel& model, const StructuredOutput& output) {
   const uint64_t hits = model.grammars->stats().hits;
-  const auto constraint = make_constraint_for(output, model);
+  const auto constraint = constraint_for(output, model);
   EXPECT_TRUE(constraint.ok()) << constraint.status();
   return model.grammars->stats().hits > hits;
 }
@@ -76,7 +81,7 @@ TEST(StructuredOutput, TheFirstMaskIsMadeAtOnce) {
   const ServedModel model = model_with(kRoomy);
   ASSERT_FALSE(is_kept(model, form(Kind::kRegex, "[a-z]*")));
   const size_t bytes = model.grammars->stats().bytes;
-  auto constraint = make_constraint_for(form(Kind::kRegex, "[a-z]*"), model);
+  auto constraint = constraint_for(form(Kind::kRegex, "[a-z]*"), model);
   ASSERT_TRUE(constraint.ok());
   std::vector<uint32_t> words(4096 / 32);
   (*constraint)->allowed(words);
@@ -85,13 +90,13 @@ TEST(StructuredOutput, TheFirstMaskIsMadeAtOnce) {
 
 TEST(StructuredOutput, ErrorsNameTheParameter) {
   const ServedModel model = model_with(kRoomy);
-  const auto wrong = make_constraint_for(form(Kind::kRegex, "(a"), model).status();
+  const auto wrong = constraint_for(form(Kind::kRegex, "(a"), model).status();
   EXPECT_TRUE(absl::IsInvalidArgument(wrong));
   EXPECT_EQ(wrong.message().find("structured_outputs: "), 0u) << wrong;
   const ServedModel full = model_with({64, 64 << 20, 100});
-  EXPECT_TRUE(absl::IsUnavailable(make_constraint_for(form(Kind::kRegex, "a"), full).status()));
+  EXPECT_TRUE(absl::IsUnavailable(constraint_for(form(Kind::kRegex, "a"), full).status()));
   ServedModel bare = test_chat_model().served;
-  EXPECT_TRUE(absl::IsInvalidArgument(make_constraint_for(form(Kind::kRegex, "a"), bare).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(constraint_for(form(Kind::kRegex, "a"), bare).status()));
 }
 
 }  // namespace

@@ -1,0 +1,21 @@
+// POST /v1/messages and /v1/messages/count_tokens: Anthropic's API. A request is translated to a
+// chat (messages_request.cc), and the answer is told in the API's blocks and events.
+#pragma once
+#include <string>
+#include <variant>
+
+#include "server/openai/turn_job.h"
+
+namespace deltaserve {
+
+std::optional<ApiError> read_messages_request(std::string_view body, const ServedModel& model,
+                                              const ServerLimits& limits, TurnRequest* request);
+
+std::unique_ptr<TurnFormat> make_messages_format(const ServedModel& model);
+
+// Returns {"input_tokens": N} of the same body.
+std::variant<std::string, ApiError> count_message_tokens(std::string_view body,
+                                                         const ServedModel& model,
+                                                         const ServerLimits& limits);
+
+}  // namespace deltaserve

@@ -1,0 +1,56 @@
+// The markup of a model's answers: its formats, with the control tokens among their markers.
+//
+// A marker of plain text may come in any tokens. A control token has no text, and its spelling is
+// no marker; so inside of the parser it is a code of two bytes that no text has.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "models/tokenizer/tokenizer.h"
+#include "server/tools/reasoning_format.h"
+#include "server/tools/tool_format.h"
+
+namespace deltaserve {
+
+// Begins the code of a control token; UTF-8 has no such byte.
+inline constexpr char kControlCode = '\xFF';
+inline constexpr size_t kControlCodeBytes = 2;
+
+// Returns `text` without codes.
+std::string without_control_codes(std::string_view text);
+
+// Constant after construction.
+class AnswerMarkup {
+ public:
+  // Either format may be null, and `reasoning` must outlive the markup. Without a tokenizer all
+  // markers are text.
+  AnswerMarkup(const ToolFormat* tools, const ReasoningFormat* reasoning,
+               const Tokenizer* tokenizer);
+
+  // The formats with codes where a marker is a control token.
+  const std::optional<ToolFormat>& tools() const { return tools_; }
+  const std::optional<ReasoningFormat>& reasoning() const { return reasoning_; }
+  // The format as prompts spell it; null if there is none.
+  const ReasoningFormat* spelled_reasoning() const { return spelled_reasoning_; }
+
+  // Returns a marker as grammars have it (engine/grammar/grammar_parts.h).
+  std::string in_grammar(std::string_view marker) const;
+
+  // Returns the code of a control token, empty if it is no marker.
+  std::string_view code(int32_t token) const;
+
+ private:
+  void encode(const Tokenizer& tokenizer, std::string* marker);
+
+  std::optional<ToolFormat> tools_;
+  std::optional<ReasoningFormat> reasoning_;
+  const ReasoningFormat* spelled_reasoning_;
+  std::map<int32_t, std::string> codes_;
+};
+
+}  // namespace deltaserve
