@@ -74,7 +74,7 @@ std::string uri_reference() {
 
 // Returns the regular expression of a format, or an empty text.
 std::string expression_of(std::string_view format) {
-  const std::string date = str_cat("(?:", kYear, "-", kMonthAndDay, "|", kLeapYear, "-02-29)");
+  std::string date = str_cat("(?:", kYear, "-", kMonthAndDay, "|", kLeapYear, "-02-29)");
   if (format == "date") return date;
   if (format == "time") return std::string(kTime);
   if (format == "date-time") return str_cat(date, "T", kTime);

@@ -123,8 +123,7 @@ class Pull {
     uint64_t bytes = 0;
     for (const std::string& path : paths) {
       HubFile file = *listing_.find(path);
-      const absl::Status status =
-          complete_hub_file(&client_, settings_, model_, listing_.commit, &file);
+      absl::Status status = complete_hub_file(&client_, settings_, model_, listing_.commit, &file);
       if (!status.ok()) return status;
       if (file.size > most_bytes) {
         return invalid_argument(path, " of ", model_.text(), " has ", file.size,
@@ -146,7 +145,7 @@ class Pull {
       return hub_refusal(answer, settings_, model_);
     };
     const std::string url = hub_file_url(settings_, model_, listing_.commit, file.path);
-    const absl::Status status = download_blob(&client_, url, file, cache_, refused, progress_);
+    absl::Status status = download_blob(&client_, url, file, cache_, refused, progress_);
     if (!status.ok()) return status;
     return cache_.link(listing_.commit, file);
   }

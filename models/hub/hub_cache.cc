@@ -111,12 +111,11 @@ absl::Status HubCache::prepare(uint64_t bytes) const {
 
 absl::Status HubCache::link(const std::string& commit, const HubFile& file) const {
   const fs::path path = fs::path(snapshot(commit)) / file.path;
-  const absl::Status status = make_folder(path.parent_path());
+  absl::Status status = make_folder(path.parent_path());
   if (!status.ok()) return status;
-  std::string target = str_cat("../../blobs/", file.blob);
-  for (size_t i = std::count(file.path.begin(), file.path.end(), '/'); i > 0; --i) {
-    target = "../" + target;
-  }
+  std::string target;
+  for (auto i = std::count(file.path.begin(), file.path.end(), '/'); i > 0; --i) target += "../";
+  target += str_cat("../../blobs/", file.blob);
   std::error_code error;
   if (fs::is_symlink(path, error) && fs::read_symlink(path, error) == target) {
     return absl::OkStatus();
@@ -132,10 +131,10 @@ absl::Status HubCache::link(const std::string& commit, const HubFile& file) cons
 absl::Status HubCache::note(const std::string& revision, const std::string& commit) const {
   if (revision == commit) return absl::OkStatus();
   const fs::path path = str_cat(folder_, "/refs/", revision);
-  const absl::Status status = make_folder(path.parent_path());
+  absl::Status status = make_folder(path.parent_path());
   if (!status.ok()) return status;
   const fs::path fresh = fresh_name(path);
-  const absl::Status written = write_file(fresh.string(), commit);
+  absl::Status written = write_file(fresh.string(), commit);
   if (!written.ok()) return written;
   std::error_code error;
   fs::rename(fresh, path, error);

@@ -101,7 +101,7 @@ class IncompleteBlob {
   absl::Status finish(const std::string& blob) {
     const std::string sum = sum_.finish();
     if (!file_.sha256.empty() && sum != file_.sha256) {
-      const absl::Status status = restart();
+      absl::Status status = restart();
       if (!status.ok()) return status;
       return absl::DataLossError(str_cat("the SHA-256 of ", quoted(file_.path), " is ", sum,
                                          ", and the Hub lists ", file_.sha256));
@@ -156,7 +156,7 @@ class Download {
     uint64_t furthest = incomplete_->bytes();
     int tries = 0;
     while (incomplete_->bytes() < file_.size || (file_.size == 0 && tries == 0)) {
-      const absl::Status status = ask(refused);
+      absl::Status status = ask(refused);
       if (!status.ok() && !absl::IsUnavailable(status)) return status;
       tries = incomplete_->bytes() > furthest ? 1 : tries + 1;
       furthest = std::max(furthest, incomplete_->bytes());

@@ -56,7 +56,7 @@ class Encoder {
   // Appends the ids. RESOURCE_EXHAUSTED: a part of the text cannot be cut and is too long.
   absl::Status encode(std::string_view text, std::vector<int32_t>* ids) const {
     for (const std::string_view part : splitter_.split(text, kPartBytes)) {
-      const absl::Status status = encode_part(part, ids);
+      absl::Status status = encode_part(part, ids);
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
