@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <regex>
 #include <sstream>
 #include <string>
@@ -260,6 +261,43 @@ TEST(Tidy, TheEngineAndTheServiceKnowNoTransport) {
       }
     }
   }
+}
+
+// Returns the classes that a header defines at the top of a namespace, with it.
+std::vector<std::string> classes_of(const std::vector<std::string>& lines) {
+  static const std::regex kNamespace("^namespace ([\\w:]+) \\{.*");
+  static const std::regex kClass(
+      "^(?:class|struct|enum class) (\\w+)(?: final)?(?: : [^;]*)? \\{.*");
+  std::string space;
+  std::vector<std::string> classes;
+  for (const std::string& line : lines) {
+    std::smatch match;
+    if (std::regex_match(line, match, kNamespace)) space = match[1];
+    if (std::regex_match(line, match, kClass)) classes.push_back(space + "::" + match[1].str());
+  }
+  return classes;
+}
+
+// The linker keeps one of the functions of two classes with one name, for both.
+TEST(Tidy, NoTwoClassesHaveOneName) {
+  std::map<std::string, std::string> header_of;
+  for (const Source& source : all_sources()) {
+    const std::string& path = source.path;
+    // The emulation of a GPU stands in for the real one and is never beside it.
+    if (!path.ends_with(".h") || path.starts_with("tests/") ||
+        path.ends_with("cuda/device/simt_host.h")) {
+      continue;
+    }
+    for (const std::string& name : classes_of(source.lines)) {
+      const auto [known, is_new] = header_of.emplace(name, path);
+      EXPECT_TRUE(is_new) << path << " and " << known->second << " define " << name;
+    }
+  }
+  EXPECT_GT(header_of.size(), 200u);
+  const std::vector<std::string> lines = {"namespace a::b {", "class C final : public D {",
+                                          "struct E {};",     "struct F;",
+                                          "  struct G {",     "enum class H : uint8_t {"};
+  EXPECT_EQ(classes_of(lines), (std::vector<std::string>{"a::b::C", "a::b::E", "a::b::H"}));
 }
 
 TEST(Tidy, FilesAndLinesStayReadable) {

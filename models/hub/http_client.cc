@@ -57,7 +57,7 @@ bool is_redirect(int status) {
 }  // namespace
 
 // Holds what the callbacks of one request see.
-struct HttpClient::Transfer {
+struct HubHttpClient::Transfer {
   const HttpRequest& request;
   CURL* curl;
   HttpAnswer answer = {};
@@ -109,7 +109,7 @@ std::string HttpAnswer::header(const std::string& name) const {
   return entry == headers.end() ? "" : entry->second;
 }
 
-HttpClient::HttpClient(const HubSettings& settings)
+HubHttpClient::HubHttpClient(const HubSettings& settings)
     : origin_(origin_of(settings.endpoint)),
       token_(settings.token),
       certificates_(settings.certificates) {
@@ -117,18 +117,18 @@ HttpClient::HttpClient(const HubSettings& settings)
   curl_ = initialized == CURLE_OK ? curl_easy_init() : nullptr;
 }
 
-HttpClient::~HttpClient() {
+HubHttpClient::~HubHttpClient() {
   curl_easy_cleanup(curl_);
 }
 
-std::string HttpClient::escaped(std::string_view segment) {
+std::string HubHttpClient::escaped(std::string_view segment) {
   char* text = curl_easy_escape(nullptr, segment.data(), static_cast<int>(segment.size()));
   std::string copy = text == nullptr ? "" : text;
   curl_free(text);
   return copy;
 }
 
-std::string HttpClient::resolved(const std::string& base, const std::string& reference) {
+std::string HubHttpClient::resolved(const std::string& base, const std::string& reference) {
   const Address address = parse_address(base);
   if (address == nullptr ||
       curl_url_set(address.get(), CURLUPART_URL, reference.c_str(), 0) != CURLUE_OK) {
@@ -137,7 +137,7 @@ std::string HttpClient::resolved(const std::string& base, const std::string& ref
   return part_of(address.get(), CURLUPART_URL);
 }
 
-absl::StatusOr<HttpAnswer> HttpClient::get(const HttpRequest& request) {
+absl::StatusOr<HttpAnswer> HubHttpClient::get(const HttpRequest& request) {
   std::string url = request.url;
   for (int redirects = 0; redirects <= limits::kHubRedirects; ++redirects) {
     absl::StatusOr<HttpAnswer> answer = get_once(request, url);
@@ -157,8 +157,8 @@ absl::StatusOr<HttpAnswer> HttpClient::get(const HttpRequest& request) {
                           " times");
 }
 
-absl::StatusOr<HttpAnswer> HttpClient::get_once(const HttpRequest& request,
-                                                const std::string& url) {
+absl::StatusOr<HttpAnswer> HubHttpClient::get_once(const HttpRequest& request,
+                                                   const std::string& url) {
   if (curl_ == nullptr) return absl::ResourceExhaustedError("libcurl cannot be initialized");
   CURL* const curl = curl_;
   curl_easy_reset(curl);  // keeps connections

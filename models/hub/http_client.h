@@ -32,14 +32,14 @@ struct HttpRequest {
 };
 
 // Thread safety: one thread at a time.
-class HttpClient {
+class HubHttpClient {
  public:
   // The token goes to the host and port of the endpoint only, over the same scheme. Where the
   // endpoint is https, no request leaves it for http.
-  explicit HttpClient(const HubSettings& settings);
-  ~HttpClient();
-  HttpClient(const HttpClient&) = delete;
-  HttpClient& operator=(const HttpClient&) = delete;
+  explicit HubHttpClient(const HubSettings& settings);
+  ~HubHttpClient();
+  HubHttpClient(const HubHttpClient&) = delete;
+  HubHttpClient& operator=(const HubHttpClient&) = delete;
 
   // Returns the answer behind redirects, whatever its status. UNAVAILABLE: the connection failed
   // or stalled, and trying again may help. FAILED_PRECONDITION: the certificate is not trusted.

@@ -154,7 +154,7 @@ class Pull {
   const HubSettings& settings_;
   HubProgress* const progress_;
   const HubCache cache_;
-  HttpClient client_;
+  HubHttpClient client_;
   HubListing listing_;
 };
 

@@ -147,7 +147,7 @@ int64_t announced_size(const HttpAnswer& answer, uint64_t* first) {
 // Downloads one blob, in as many requests as it takes.
 class Download {
  public:
-  Download(HttpClient* client, const std::string& url, const HubFile& file,
+  Download(HubHttpClient* client, const std::string& url, const HubFile& file,
            IncompleteBlob* incomplete, HubProgress* progress)
       : client_(client), url_(url), file_(file), incomplete_(incomplete), progress_(progress) {}
 
@@ -205,7 +205,7 @@ class Download {
     return invalid_argument(quoted(url_), " answers with another range than was asked for");
   }
 
-  HttpClient* const client_;
+  HubHttpClient* const client_;
   const std::string& url_;
   const HubFile& file_;
   IncompleteBlob* const incomplete_;
@@ -214,7 +214,7 @@ class Download {
 
 }  // namespace
 
-absl::Status download_blob(HttpClient* client, const std::string& url, const HubFile& file,
+absl::Status download_blob(HubHttpClient* client, const std::string& url, const HubFile& file,
                            const HubCache& cache,
                            const std::function<absl::Status(const HttpAnswer&)>& refused,
                            HubProgress* progress) {

@@ -11,7 +11,7 @@ namespace deltaserve {
 // download has left, tries again where the connection fails, and takes nothing for the file whose
 // size or SHA-256 differs from what the Hub lists. `refused` says what an answer other than success
 // means.
-absl::Status download_blob(HttpClient* client, const std::string& url, const HubFile& file,
+absl::Status download_blob(HubHttpClient* client, const std::string& url, const HubFile& file,
                            const HubCache& cache,
                            const std::function<absl::Status(const HttpAnswer&)>& refused,
                            HubProgress* progress);

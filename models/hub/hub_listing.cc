@@ -25,7 +25,7 @@ constexpr std::chrono::milliseconds kFirstPause{250};  // between tries; doubles
 std::string escaped_path(std::string_view path, std::string_view separator) {
   std::vector<std::string> segments;
   for (const absl::string_view segment : absl::StrSplit(as_piece(path), '/')) {
-    segments.push_back(HttpClient::escaped({segment.data(), segment.size()}));
+    segments.push_back(HubHttpClient::escaped({segment.data(), segment.size()}));
   }
   return absl::StrJoin(segments, as_piece(separator));
 }
@@ -61,7 +61,7 @@ bool is_of_interest(std::string_view path) {
 // Reads answers of the API, one after the other.
 class Api {
  public:
-  Api(HttpClient* client, const HubSettings& settings, const HubModel& model)
+  Api(HubHttpClient* client, const HubSettings& settings, const HubModel& model)
       : client_(client), settings_(settings), model_(model) {}
 
   // Returns the JSON at `url`. `*next` receives the address of the next page, if there is one.
@@ -107,12 +107,13 @@ class Api {
       const size_t begin = text.find('<'), end = text.find('>');
       if (begin == std::string_view::npos || end == std::string_view::npos || end < begin) continue;
       if (text.find("rel=\"next\"", end) == std::string_view::npos) continue;
-      return HttpClient::resolved(answer.url, std::string(text.substr(begin + 1, end - begin - 1)));
+      return HubHttpClient::resolved(answer.url,
+                                     std::string(text.substr(begin + 1, end - begin - 1)));
     }
     return "";
   }
 
-  HttpClient* const client_;
+  HubHttpClient* const client_;
   const HubSettings& settings_;
   const HubModel& model_;
 };
@@ -212,7 +213,7 @@ const HubFile* HubListing::find(std::string_view path) const {
   return file == files.end() ? nullptr : &*file;
 }
 
-absl::StatusOr<HubListing> list_hub_files(HttpClient* client, const HubSettings& settings,
+absl::StatusOr<HubListing> list_hub_files(HubHttpClient* client, const HubSettings& settings,
                                           const HubModel& model) {
   Api api(client, settings, model);
   std::string next;
@@ -231,7 +232,7 @@ absl::StatusOr<HubListing> list_hub_files(HttpClient* client, const HubSettings&
   return listing;
 }
 
-absl::Status complete_hub_file(HttpClient* client, const HubSettings& settings,
+absl::Status complete_hub_file(HubHttpClient* client, const HubSettings& settings,
                                const HubModel& model, const std::string& commit, HubFile* file) {
   if (!file->blob.empty()) return absl::OkStatus();
   HttpRequest request;

@@ -22,11 +22,11 @@ struct HubListing {
 
 // Asks the Hub which files a revision has. NOT_FOUND, PERMISSION_DENIED and UNAUTHENTICATED say why
 // it does not tell; INVALID_ARGUMENT names what it must not send.
-absl::StatusOr<HubListing> list_hub_files(HttpClient* client, const HubSettings& settings,
+absl::StatusOr<HubListing> list_hub_files(HubHttpClient* client, const HubSettings& settings,
                                           const HubModel& model);
 
 // Asks for the size and the hash of a file that was listed without them.
-absl::Status complete_hub_file(HttpClient* client, const HubSettings& settings,
+absl::Status complete_hub_file(HubHttpClient* client, const HubSettings& settings,
                                const HubModel& model, const std::string& commit, HubFile* file);
 
 // Returns the address of a file at a commit.

@@ -141,7 +141,7 @@ class BodyHandler {
 
   bool on_uint64(std::uint64_t value, json::string_view, error_code& ec) {
     if (unknown_key_) return refuse_unknown(ec);
-    if (in_prompt_) return token_id(value, ec);
+    if (in_prompt_) return token_id(absl::int128(value), ec);
     stack_.push_uint64(value);
     return value_done(ec);
   }
@@ -273,7 +273,9 @@ class BodyHandler {
     return true;
   }
 
-  bool token_id(const absl::int128& id, error_code& ec) {
+  // `Id` is int64_t, or wider where a number is: there may be millions of ids.
+  template <class Id>
+  bool token_id(const Id& id, error_code& ec) {
     if (prompt_depth_ == 0 || !body_->texts.empty()) return wrong_prompt("a number", ec);
     if (prompt_depth_ == 1) {
       if (body_->token_lists.empty()) {
@@ -287,7 +289,8 @@ class BodyHandler {
       return fail(ec, str_cat("more than ", limits_.prompt_tokens, " prompt tokens"));
     }
     if (id < 0 || id > std::numeric_limits<int32_t>::max()) {
-      return fail(ec, str_cat(prompt_place(), " is ", shown(id), ", which is no token id"));
+      return fail(
+          ec, str_cat(prompt_place(), " is ", shown(absl::int128(id)), ", which is no token id"));
     }
     body_->token_lists.back().push_back(static_cast<int32_t>(id));
     return true;

@@ -129,8 +129,8 @@ Value join_texts(Runtime& runtime, Value a, const Value& b) {
 }
 
 Value join_items(Runtime& runtime, const Value& a, const Value& b) {
-  const Sequence& first = *a.sequence();
-  const Sequence& second = *b.sequence();
+  const SequenceValue& first = *a.sequence();
+  const SequenceValue& second = *b.sequence();
   if (!runtime.can_make((first.items.size() + second.items.size()) * sizeof(Value))) return Value();
   std::vector<Value> items;
   items.reserve(first.items.size() + second.items.size());
@@ -169,7 +169,7 @@ Value repeat(Runtime& runtime, const Value& value, int64_t count) {
 
 bool is_repeatable(const Value& value) {
   return value.is_text() ||
-         (value.sequence() != nullptr && value.sequence()->type <= Sequence::Type::kTuple);
+         (value.sequence() != nullptr && value.sequence()->type <= SequenceValue::Type::kTuple);
 }
 
 bool can_join_items(const Value& a, const Value& b) {

@@ -156,7 +156,7 @@ absl::StatusOr<std::vector<const json::value*>> used_variables(const TemplateTre
 Value trusted_list(Runtime& runtime, const std::vector<std::string>& texts) {
   std::vector<Value> items;
   for (const std::string& text : texts) items.push_back(runtime.text(text, true));
-  return runtime.sequence(Sequence::Type::kList, std::move(items), true);
+  return runtime.sequence(SequenceValue::Type::kList, std::move(items), true);
 }
 
 std::vector<RenderedPart> parts_of(const TaintedText& text) {
@@ -182,7 +182,7 @@ absl::StatusOr<std::unique_ptr<const ChatTemplate>> ChatTemplate::parse(
                                                 " allowed"));
   }
   if (!is_utf8(source)) return invalid_argument("the chat template is not valid UTF-8");
-  absl::StatusOr<std::vector<Token>> tokens = tokenize(source);
+  absl::StatusOr<std::vector<TemplateToken>> tokens = tokenize(source);
   if (!tokens.ok()) return tokens.status();
   absl::StatusOr<TemplateTree> tree = Parser(*std::move(tokens), limits).parse();
   if (!tree.ok()) return tree.status();

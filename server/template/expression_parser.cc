@@ -79,7 +79,7 @@ ExpressionPtr Parser::parse_tuple(bool with_conditional) {
   const auto part = [&] { return with_conditional ? parse_expression() : parse_or(); };
   ExpressionPtr first = part();
   if (!is_operator(",")) return first;
-  ListLiteral tuple{Sequence::Type::kTuple, {}};
+  ListLiteral tuple{SequenceValue::Type::kTuple, {}};
   tuple.items.push_back(std::move(first));
   while (!failed() && skip_operator(",")) {
     const bool ends = current().type == TokenType::kBlockEnd ||
@@ -278,7 +278,7 @@ ExpressionPtr Parser::parse_filters(ExpressionPtr value) {
 }
 
 ExpressionPtr Parser::parse_primary() {
-  const Token& token = current();
+  const TemplateToken& token = current();
   switch (token.type) {
     case TokenType::kName: return parse_name();
     case TokenType::kString: {
@@ -302,7 +302,7 @@ ExpressionPtr Parser::parse_primary() {
 
 ExpressionPtr Parser::parse_name() {
   constexpr std::string_view kReserved[] = {"and", "or", "not", "in", "is", "if", "else", "elif"};
-  const Token& token = current();
+  const TemplateToken& token = current();
   const std::string& name = token.text;
   if (std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved)) {
     fail_at_current();
@@ -323,7 +323,7 @@ ExpressionPtr Parser::parse_name() {
 // Parses what follows "(": a tuple or a single expression.
 ExpressionPtr Parser::parse_bracketed() {
   const int line = current().line;
-  if (skip_operator(")")) return make(line, ListLiteral{Sequence::Type::kTuple, {}});
+  if (skip_operator(")")) return make(line, ListLiteral{SequenceValue::Type::kTuple, {}});
   ExpressionPtr value = parse_tuple(true);
   expect_operator(")");
   return value;
@@ -331,7 +331,7 @@ ExpressionPtr Parser::parse_bracketed() {
 
 ExpressionPtr Parser::parse_list() {
   const int line = current().line;
-  ListLiteral list{Sequence::Type::kList, {}};
+  ListLiteral list{SequenceValue::Type::kList, {}};
   while (!failed() && !is_operator("]")) {
     list.items.push_back(parse_expression());
     if (!is_operator("]")) expect_operator(",");
@@ -355,7 +355,7 @@ ExpressionPtr Parser::parse_dict() {
 
 // Parses what follows ".": a name, or an index as in `pair.0`.
 ExpressionPtr Parser::parse_attribute(ExpressionPtr object) {
-  const Token& token = current();
+  const TemplateToken& token = current();
   advance();
   if (token.type == TokenType::kInteger) {
     ExpressionPtr index = constant(token.line, token.integer);

@@ -26,7 +26,7 @@ Value range_function(const BuiltinCall& call) {
     items.push_back(Value::integer(number, true));
     if (__builtin_add_overflow(number, step, &number)) break;
   }
-  return runtime.sequence(Sequence::Type::kRange, std::move(items), true);
+  return runtime.sequence(SequenceValue::Type::kRange, std::move(items), true);
 }
 
 // Adds the entries of a dictionary, or of a list of pairs.

@@ -8,7 +8,7 @@
 namespace deltaserve {
 namespace {
 
-std::shared_ptr<const Sequence> listed(const BuiltinCall& call) {
+std::shared_ptr<const SequenceValue> listed(const BuiltinCall& call) {
   const auto items = items_of(call.runtime, call.self);
   if (items == nullptr || !call.runtime.spend(items->items.size())) return nullptr;
   return call.runtime.can_make(2 * items->items.size() * sizeof(Value)) ? items : nullptr;
@@ -88,7 +88,7 @@ Value slice_filter(const BuiltinCall& call) {
   if (items == nullptr) return Value();
   if (slices < 1 || slices > 100'000) return call.runtime.fail("slice needs 1 to 100000 parts");
   const auto count = static_cast<size_t>(slices);
-  if (!call.runtime.can_make(count * (sizeof(Value) + sizeof(Sequence)))) return Value();
+  if (!call.runtime.can_make(count * (sizeof(Value) + sizeof(SequenceValue)))) return Value();
   const size_t each = items->items.size() / count;
   const size_t longer = items->items.size() % count;
   std::vector<Value> lists;

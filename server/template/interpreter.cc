@@ -120,7 +120,7 @@ Interpreter::Flow Interpreter::run_node(const If& node) {
 }
 
 // Returns the items that pass the loop's filter.
-std::shared_ptr<const Sequence> Interpreter::items_for(const For& node, const Value& value) {
+std::shared_ptr<const SequenceValue> Interpreter::items_for(const For& node, const Value& value) {
   auto items = items_of(runtime_, value);
   if (items == nullptr || node.filter == nullptr) return items;
   std::vector<Value> kept;
@@ -413,7 +413,7 @@ bool Interpreter::bind_beyond(const Macro& macro, const CallArguments& arguments
   if (macro.takes_caller) scope->set(tree_.caller, caller);
   if (macro.takes_more_positional) {
     scope->set(tree_.varargs,
-               runtime_.sequence(Sequence::Type::kTuple, arguments.positional, true));
+               runtime_.sequence(SequenceValue::Type::kTuple, arguments.positional, true));
   }
   if (macro.takes_more_named) scope->set(tree_.kwargs, runtime_.dict(std::move(named), true));
   return !runtime_.failed();

@@ -69,7 +69,7 @@ class Interpreter {
   Flow after() const { return runtime_.failed() ? Flow::kStop : Flow::kNext; }
   // Runs a loop over `items`, `depth0` levels inside of itself.
   Flow run_loop(const For& node, const Value& items, int depth0);
-  std::shared_ptr<const Sequence> items_for(const For& node, const Value& value);
+  std::shared_ptr<const SequenceValue> items_for(const For& node, const Value& value);
   void assign(const Target& target, const Value& value);
   void assign_attribute(const Target& target, const Value& value);
   // Returns the macro with the variables of all scopes around its definition.

@@ -41,7 +41,7 @@ class Lexer {
  public:
   explicit Lexer(std::string_view source) : source_(source) {}
 
-  absl::StatusOr<std::vector<Token>> run() {
+  absl::StatusOr<std::vector<TemplateToken>> run() {
     while (status_.ok() && at_ < source_.size()) outside();
     add(TokenType::kEnd);
     if (!status_.ok()) return status_;
@@ -54,8 +54,8 @@ class Lexer {
     return false;
   }
 
-  Token& add(TokenType type, std::string_view text = {}) {
-    Token& token = tokens_.emplace_back();
+  TemplateToken& add(TokenType type, std::string_view text = {}) {
+    TemplateToken& token = tokens_.emplace_back();
     token.type = type;
     token.line = line_;
     token.text = text;
@@ -389,13 +389,13 @@ class Lexer {
   int line_ = 1;
   bool line_begins_ = true;  // the next data begins a line
   std::string brackets_;     // the closing brackets that are still to come
-  std::vector<Token> tokens_;
+  std::vector<TemplateToken> tokens_;
   absl::Status status_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::vector<Token>> tokenize(std::string_view source) {
+absl::StatusOr<std::vector<TemplateToken>> tokenize(std::string_view source) {
   const std::string plain = with_plain_line_ends(source);
   return Lexer(plain).run();
 }

@@ -24,7 +24,7 @@ enum class TokenType : uint8_t {
   kEnd
 };
 
-struct Token {
+struct TemplateToken {
   TokenType type = TokenType::kEnd;
   int line = 0;
   std::string text;  // for data, names, operators; strings without quotes and escapes
@@ -33,6 +33,6 @@ struct Token {
 };
 
 // Returns INVALID_ARGUMENT with the line of an invalid token.
-absl::StatusOr<std::vector<Token>> tokenize(std::string_view source);
+absl::StatusOr<std::vector<TemplateToken>> tokenize(std::string_view source);
 
 }  // namespace deltaserve

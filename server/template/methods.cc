@@ -16,15 +16,15 @@ Value items_method(const BuiltinCall& call) {
   pairs.reserve(dict.entries.size());
   for (const Dict::Entry& entry : dict.entries) {
     if (!call.runtime.spend(1)) return Value();
-    pairs.push_back(call.runtime.sequence(Sequence::Type::kTuple, {entry.key, entry.value}));
+    pairs.push_back(call.runtime.sequence(SequenceValue::Type::kTuple, {entry.key, entry.value}));
   }
-  return call.runtime.sequence(Sequence::Type::kItems, std::move(pairs));
+  return call.runtime.sequence(SequenceValue::Type::kItems, std::move(pairs));
 }
 
 Value keys_method(const BuiltinCall& call) {
   const auto keys = items_of(call.runtime, call.self);
   if (keys == nullptr) return Value();
-  return call.runtime.sequence(Sequence::Type::kKeys, keys->items);
+  return call.runtime.sequence(SequenceValue::Type::kKeys, keys->items);
 }
 
 Value values_method(const BuiltinCall& call) {
@@ -33,7 +33,7 @@ Value values_method(const BuiltinCall& call) {
   std::vector<Value> values;
   values.reserve(dict.entries.size());
   for (const Dict::Entry& entry : dict.entries) values.push_back(entry.value);
-  return call.runtime.sequence(Sequence::Type::kValues, std::move(values));
+  return call.runtime.sequence(SequenceValue::Type::kValues, std::move(values));
 }
 
 Value get_method(const BuiltinCall& call) {
@@ -49,7 +49,7 @@ Value copy_dict(const BuiltinCall& call) {
 }
 
 Value copy_list(const BuiltinCall& call) {
-  const Sequence& list = *call.self.sequence();
+  const SequenceValue& list = *call.self.sequence();
   if (!call.runtime.can_make(list.items.size() * sizeof(Value))) return Value();
   return call.runtime.sequence(list.type, list.items, call.self.trusted());
 }
@@ -173,7 +173,7 @@ std::optional<Value> find_attribute(Runtime& runtime, const Value& object,
     const auto found = (*space)->attributes.find(*name);
     if (found != (*space)->attributes.end()) return found->second;
   }
-  const Sequence* pair = object.sequence();
+  const SequenceValue* pair = object.sequence();
   if (pair != nullptr && pair->is_group) {
     if (*name == "grouper") return pair->items[0];
     if (*name == "list") return pair->items[1];
@@ -200,8 +200,8 @@ std::optional<Value> find_item(Runtime& runtime, const Value& object, const Valu
     Value character = character_of(runtime, *text, at);
     return character.is_undefined() ? std::nullopt : std::optional(character);
   }
-  const Sequence* sequence = object.sequence();
-  if (sequence == nullptr || sequence->type > Sequence::Type::kRange) return std::nullopt;
+  const SequenceValue* sequence = object.sequence();
+  if (sequence == nullptr || sequence->type > SequenceValue::Type::kRange) return std::nullopt;
   const auto size = static_cast<int64_t>(sequence->items.size());
   if (at < -size || at >= size) return std::nullopt;
   return sequence->items[static_cast<size_t>(at < 0 ? at + size : at)];
@@ -213,8 +213,8 @@ const Builtin* find_method(Runtime& runtime, const Value& self, std::string_view
   const Builtin* method = nullptr;
   if (self.is_text()) method = find_text_method(name);
   if (self.dict() != nullptr) method = find_builtin(kDictMethods, name);
-  const Sequence* sequence = self.sequence();
-  if (sequence != nullptr && sequence->type <= Sequence::Type::kTuple) {
+  const SequenceValue* sequence = self.sequence();
+  if (sequence != nullptr && sequence->type <= SequenceValue::Type::kTuple) {
     method = find_builtin(kListMethods, name);
   }
   if (self.is<std::shared_ptr<Loop>>()) method = find_builtin(kLoopMethods, name);

@@ -6,7 +6,7 @@
 
 namespace deltaserve {
 
-Parser::Parser(std::vector<Token> tokens, const TemplateLimits& limits)
+Parser::Parser(std::vector<TemplateToken> tokens, const TemplateLimits& limits)
     : tokens_(std::move(tokens)), limits_(limits) {}
 
 absl::StatusOr<TemplateTree> Parser::parse() {

@@ -15,14 +15,14 @@ namespace deltaserve {
 
 class Parser {
  public:
-  Parser(std::vector<Token> tokens, const TemplateLimits& limits);
+  Parser(std::vector<TemplateToken> tokens, const TemplateLimits& limits);
   // Parses the template; may be called once. INVALID_ARGUMENT or RESOURCE_EXHAUSTED with the line.
   absl::StatusOr<TemplateTree> parse();
 
  private:
   // ---- Tokens and errors. After an error the current token is the end, and all loops stop.
-  const Token& current() const { return tokens_[at_]; }
-  const Token& following() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
+  const TemplateToken& current() const { return tokens_[at_]; }
+  const TemplateToken& following() const { return tokens_[std::min(at_ + 1, tokens_.size() - 1)]; }
   void advance() {
     if (current().type != TokenType::kEnd) ++at_;
   }
@@ -109,7 +109,7 @@ class Parser {
   ExpressionPtr constant(int line, Value::Data data);
   ExpressionPtr text_constant(int line, std::string text);
 
-  const std::vector<Token> tokens_;
+  const std::vector<TemplateToken> tokens_;
   const TemplateLimits limits_;
   size_t at_ = 0;
   absl::Status status_;

@@ -25,8 +25,8 @@ class PercentFormat {
  public:
   PercentFormat(Runtime& runtime, const TaintedText& format, const Value& arguments)
       : runtime_(runtime), format_(format), bytes_(format.bytes()), arguments_(arguments) {
-    const Sequence* sequence = arguments.sequence();
-    if (sequence != nullptr && sequence->type == Sequence::Type::kTuple) tuple_ = sequence;
+    const SequenceValue* sequence = arguments.sequence();
+    if (sequence != nullptr && sequence->type == SequenceValue::Type::kTuple) tuple_ = sequence;
   }
 
   Value run() {
@@ -204,7 +204,7 @@ class PercentFormat {
   const TaintedText& format_;
   const std::string_view bytes_;
   const Value& arguments_;
-  const Sequence* tuple_ = nullptr;  // the arguments, if there are several
+  const SequenceValue* tuple_ = nullptr;  // the arguments, if there are several
   size_t used_ = 0;
   size_t at_ = 0;
   TaintedText result_;

@@ -95,26 +95,26 @@ void Runtime::recharge(TextNode* node) {
   accept(0);
 }
 
-Value Runtime::sequence(Sequence::Type type, std::vector<Value> items, bool trusted) {
-  auto node = std::make_shared<Sequence>();
+Value Runtime::sequence(SequenceValue::Type type, std::vector<Value> items, bool trusted) {
+  auto node = std::make_shared<SequenceValue>();
   node->type = type;
   for (const Value& item : items) node->depth = deeper(node->depth, item);
   node->charge =
-      MemoryCharge(&memory_, sizeof(Sequence) + kNodeBytes + items.capacity() * sizeof(Value));
+      MemoryCharge(&memory_, sizeof(SequenceValue) + kNodeBytes + items.capacity() * sizeof(Value));
   node->items = std::move(items);
   if (!accept(node->depth)) return Value();
-  return Value(std::shared_ptr<const Sequence>(std::move(node)), trusted);
+  return Value(std::shared_ptr<const SequenceValue>(std::move(node)), trusted);
 }
 
 Value Runtime::group(const Value& key, std::vector<Value> items) {
-  auto node = std::make_shared<Sequence>();
-  node->type = Sequence::Type::kTuple;
+  auto node = std::make_shared<SequenceValue>();
+  node->type = SequenceValue::Type::kTuple;
   node->is_group = true;
   node->items = {key, list(std::move(items))};
   for (const Value& item : node->items) node->depth = deeper(node->depth, item);
-  node->charge = MemoryCharge(&memory_, sizeof(Sequence) + kNodeBytes + 2 * sizeof(Value));
+  node->charge = MemoryCharge(&memory_, sizeof(SequenceValue) + kNodeBytes + 2 * sizeof(Value));
   if (!accept(node->depth)) return Value();
-  return Value(std::shared_ptr<const Sequence>(std::move(node)), true);
+  return Value(std::shared_ptr<const SequenceValue>(std::move(node)), true);
 }
 
 Value Runtime::dict(std::vector<Dict::Entry> entries, bool trusted) {
@@ -173,7 +173,7 @@ Value Runtime::cycle(std::vector<Value> items, bool is_joiner) {
   return accept(depth) ? Value(std::move(node)) : Value();
 }
 
-std::shared_ptr<Loop> Runtime::loop(std::shared_ptr<const Sequence> items) {
+std::shared_ptr<Loop> Runtime::loop(std::shared_ptr<const SequenceValue> items) {
   auto node = std::make_shared<Loop>();
   node->items = std::move(items);
   node->charge = MemoryCharge(&memory_, sizeof(Loop) + kNodeBytes);

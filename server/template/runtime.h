@@ -56,12 +56,14 @@ class Runtime {
   Value text(std::string_view bytes, bool trusted) {
     return this->text({std::string(bytes), trusted});
   }
-  Value sequence(Sequence::Type type, std::vector<Value> items, bool trusted = false);
+  Value sequence(SequenceValue::Type type, std::vector<Value> items, bool trusted = false);
   // Makes a pair of a key and the list of the items that have it.
   Value group(const Value& key, std::vector<Value> items);
-  Value list(std::vector<Value> items) { return sequence(Sequence::Type::kList, std::move(items)); }
+  Value list(std::vector<Value> items) {
+    return sequence(SequenceValue::Type::kList, std::move(items));
+  }
   Value generator(std::vector<Value> items) {
-    return sequence(Sequence::Type::kGenerator, std::move(items));
+    return sequence(SequenceValue::Type::kGenerator, std::move(items));
   }
   // Makes a dictionary. Keys are texts; Dict::build_index() describes how equal ones are treated.
   Value dict(std::vector<Dict::Entry> entries, bool trusted = false);
@@ -69,7 +71,7 @@ class Runtime {
   Value method(const Value& self, const Builtin* method);
   Value macro(const Macro* macro, std::vector<std::pair<uint32_t, Value>> variables, bool in_scope);
   Value cycle(std::vector<Value> items, bool is_joiner);
-  std::shared_ptr<Loop> loop(std::shared_ptr<const Sequence> items);
+  std::shared_ptr<Loop> loop(std::shared_ptr<const SequenceValue> items);
   // Counts the memory again after the text of `node` grew in place.
   void recharge(TextNode* node);
 

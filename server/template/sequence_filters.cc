@@ -12,7 +12,7 @@
 namespace deltaserve {
 namespace {
 
-using Items = std::shared_ptr<const Sequence>;
+using Items = std::shared_ptr<const SequenceValue>;
 
 // Returns the items of the value before '|' and checks the memory for a copy of the list.
 Items own_items(const BuiltinCall& call) {
@@ -43,7 +43,7 @@ Value first_filter(const BuiltinCall& call) {
 }
 
 bool is_generator(const Value& value) {
-  return value.sequence() != nullptr && value.sequence()->type == Sequence::Type::kGenerator;
+  return value.sequence() != nullptr && value.sequence()->type == SequenceValue::Type::kGenerator;
 }
 
 Value last_filter(const BuiltinCall& call) {
@@ -258,7 +258,7 @@ Value dictsort_filter(const BuiltinCall& call) {
     if (!call.runtime.spend(1)) return Value();
     keyed.push_back(
         {order_key(call, whole, position == "key" ? entry.key : entry.value, call.flag(0, false)),
-         call.runtime.sequence(Sequence::Type::kTuple, {entry.key, entry.value})});
+         call.runtime.sequence(SequenceValue::Type::kTuple, {entry.key, entry.value})});
   }
   sort_keyed(call.runtime, call.flag(2, false), &keyed);
   return items_of_keyed(call.runtime, std::move(keyed));

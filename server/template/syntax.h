@@ -36,7 +36,7 @@ struct Name {
   Symbol symbol;
 };
 struct ListLiteral {
-  Sequence::Type type;  // list or tuple
+  SequenceValue::Type type;  // list or tuple
   std::vector<ExpressionPtr> items;
 };
 struct DictLiteral {

@@ -87,7 +87,7 @@ Value tojson_filter(const BuiltinCall& call) {
     style.item_separator = TaintedText(",", true);
   }
   if (call.has(2)) {
-    const Sequence* pair = call.arguments[2]->sequence();
+    const SequenceValue* pair = call.arguments[2]->sequence();
     if (pair == nullptr || pair->items.size() != 2) {
       return call.runtime.fail("separators of tojson must be two texts");
     }
@@ -108,7 +108,7 @@ Value format_filter(const BuiltinCall& call) {
     return call.runtime.fail("filter 'format' takes positional or named arguments, not both");
   }
   if (given.named.empty()) {
-    const Value tuple = call.runtime.sequence(Sequence::Type::kTuple, given.positional);
+    const Value tuple = call.runtime.sequence(SequenceValue::Type::kTuple, given.positional);
     return percent_format(call.runtime, call.self_text(), tuple);
   }
   std::vector<Dict::Entry> entries;

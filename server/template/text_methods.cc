@@ -106,8 +106,8 @@ Value has_affix(const BuiltinCall& call) {
     if (affix == nullptr || !call.runtime.spend_bytes(affix->size()) || !part.exists) return false;
     return kAtStart ? part.bytes.starts_with(affix->bytes()) : part.bytes.ends_with(affix->bytes());
   };
-  const Sequence* choices = call.arguments[0]->sequence();
-  if (choices == nullptr || choices->type != Sequence::Type::kTuple) {
+  const SequenceValue* choices = call.arguments[0]->sequence();
+  if (choices == nullptr || choices->type != SequenceValue::Type::kTuple) {
     return Value::boolean(matches(*call.arguments[0]));
   }
   return Value::boolean(std::any_of(choices->items.begin(), choices->items.end(), matches));
@@ -192,7 +192,7 @@ Value partition_text(const BuiltinCall& call) {
   } else if (kFromRight) {
     std::swap(parts[0], parts[2]);
   }
-  return runtime.sequence(Sequence::Type::kTuple, std::move(parts));
+  return runtime.sequence(SequenceValue::Type::kTuple, std::move(parts));
 }
 
 enum class Side { kLeft, kRight, kBoth };

@@ -11,15 +11,15 @@ namespace {
 
 constexpr size_t kFewEntries = 8;
 
-const char* sequence_name(Sequence::Type type) {
+const char* sequence_name(SequenceValue::Type type) {
   switch (type) {
-    case Sequence::Type::kList: return "list";
-    case Sequence::Type::kTuple: return "tuple";
-    case Sequence::Type::kRange: return "range";
-    case Sequence::Type::kGenerator: return "generator";
-    case Sequence::Type::kKeys: return "dict_keys";
-    case Sequence::Type::kValues: return "dict_values";
-    case Sequence::Type::kItems: return "dict_items";
+    case SequenceValue::Type::kList: return "list";
+    case SequenceValue::Type::kTuple: return "tuple";
+    case SequenceValue::Type::kRange: return "range";
+    case SequenceValue::Type::kGenerator: return "generator";
+    case SequenceValue::Type::kKeys: return "dict_keys";
+    case SequenceValue::Type::kValues: return "dict_values";
+    case SequenceValue::Type::kItems: return "dict_items";
   }
   return "";
 }
@@ -52,8 +52,8 @@ const TaintedText* Value::text() const {
   return node == nullptr ? nullptr : &(*node)->text;
 }
 
-const Sequence* Value::sequence() const {
-  const auto* node = as<std::shared_ptr<const Sequence>>();
+const SequenceValue* Value::sequence() const {
+  const auto* node = as<std::shared_ptr<const SequenceValue>>();
   return node == nullptr ? nullptr : node->get();
 }
 
@@ -97,7 +97,7 @@ const char* Value::type_name() const {
     const char* operator()(int64_t) const { return "int"; }
     const char* operator()(double) const { return "float"; }
     const char* operator()(const std::shared_ptr<TextNode>&) const { return "str"; }
-    const char* operator()(const std::shared_ptr<const Sequence>& value) const {
+    const char* operator()(const std::shared_ptr<const SequenceValue>& value) const {
       return sequence_name(value->type);
     }
     const char* operator()(const std::shared_ptr<const Dict>&) const { return "dict"; }
@@ -136,8 +136,8 @@ bool can_be_key(const Value& value) {
   if (const double* number = value.as<double>()) return !std::isnan(*number);
   if (value.is_text() || value.is_none() || value.is<BigInteger>() || value.is_number())
     return true;
-  const Sequence* sequence = value.sequence();
-  return sequence != nullptr && sequence->type == Sequence::Type::kTuple &&
+  const SequenceValue* sequence = value.sequence();
+  return sequence != nullptr && sequence->type == SequenceValue::Type::kTuple &&
          std::all_of(sequence->items.begin(), sequence->items.end(), can_be_key);
 }
 

@@ -25,7 +25,7 @@ struct For;
 struct Loop;
 struct Macro;
 struct Namespace;
-struct Sequence;
+struct SequenceValue;
 
 struct TextNode {
   TaintedText text;
@@ -50,7 +50,7 @@ struct BigInteger {
 class Value {
  public:
   using Data = std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<TextNode>,
-                            std::shared_ptr<const Sequence>, std::shared_ptr<const Dict>,
+                            std::shared_ptr<const SequenceValue>, std::shared_ptr<const Dict>,
                             Namespace*, const Builtin*, std::shared_ptr<const BoundMacro>,
                             std::shared_ptr<const BoundMethod>, std::shared_ptr<Loop>,
                             std::shared_ptr<Cycle>, BigInteger>;
@@ -79,7 +79,7 @@ class Value {
   bool is_number() const { return is<int64_t>() || is<double>() || is<bool>(); }
   // Returns null if the value is of another kind.
   const TaintedText* text() const;
-  const Sequence* sequence() const;
+  const SequenceValue* sequence() const;
   const Dict* dict() const;
   // Returns the text's node if nothing else refers to it, so that it may be extended in place.
   TextNode* unshared_text();
@@ -96,7 +96,7 @@ class Value {
   bool trusted_ = false;
 };
 
-struct Sequence {
+struct SequenceValue {
   enum class Type : uint8_t { kList, kTuple, kRange, kGenerator, kKeys, kValues, kItems };
   Type type = Type::kList;
   std::vector<Value> items;
@@ -150,7 +150,7 @@ struct BoundMacro {
 };
 
 struct Loop {
-  std::shared_ptr<const Sequence> items;
+  std::shared_ptr<const SequenceValue> items;
   size_t index = 0;
   int depth0 = 0;  // how many loops of the same `recursive` statement are around this one
   // The statement, for `recursive` loops; null for others and after the loop.

@@ -58,17 +58,17 @@ void append_quoted(Runtime& runtime, const TaintedText& text, TaintedText* out) 
 }
 
 void append_sequence(Runtime& runtime, const Value& value, TaintedText* out) {
-  const Sequence& sequence = *value.sequence();
+  const SequenceValue& sequence = *value.sequence();
   const char* prefix = "";
   std::string_view brackets = "[]";
   switch (sequence.type) {
-    case Sequence::Type::kList: break;
-    case Sequence::Type::kTuple: brackets = "()"; break;
-    case Sequence::Type::kKeys: prefix = "dict_keys("; break;
-    case Sequence::Type::kValues: prefix = "dict_values("; break;
-    case Sequence::Type::kItems: prefix = "dict_items("; break;
-    case Sequence::Type::kRange:
-    case Sequence::Type::kGenerator:
+    case SequenceValue::Type::kList: break;
+    case SequenceValue::Type::kTuple: brackets = "()"; break;
+    case SequenceValue::Type::kKeys: prefix = "dict_keys("; break;
+    case SequenceValue::Type::kValues: prefix = "dict_values("; break;
+    case SequenceValue::Type::kItems: prefix = "dict_items("; break;
+    case SequenceValue::Type::kRange:
+    case SequenceValue::Type::kGenerator:
       runtime.fail("a ", value.type_name(), " cannot be printed; use |list");
       return;
   }
@@ -78,7 +78,7 @@ void append_sequence(Runtime& runtime, const Value& value, TaintedText* out) {
     if (i > 0) append(runtime, ", ", value.trusted(), out);
     append_repr(runtime, sequence.items[i], out);
   }
-  const bool comma = sequence.type == Sequence::Type::kTuple && sequence.items.size() == 1;
+  const bool comma = sequence.type == SequenceValue::Type::kTuple && sequence.items.size() == 1;
   append(runtime, comma ? "," : "", value.trusted(), out);
   append(runtime, brackets.substr(1), value.trusted(), out);
   append(runtime, *prefix != '\0' ? ")" : "", value.trusted(), out);
@@ -109,7 +109,8 @@ class JsonWriter {
       write_text(*text);
     } else if (value.dict() != nullptr) {
       write_dict(value, level);
-    } else if (value.sequence() != nullptr && value.sequence()->type <= Sequence::Type::kTuple) {
+    } else if (value.sequence() != nullptr &&
+               value.sequence()->type <= SequenceValue::Type::kTuple) {
       write_list(value, level);
     } else if (const std::optional<std::string> plain = json_text(value)) {
       append(runtime_, *plain, value.trusted(), out_);

@@ -9,11 +9,11 @@ namespace deltaserve {
 namespace {
 
 bool is_list_or_tuple(const Value& value) {
-  return value.sequence() != nullptr && value.sequence()->type <= Sequence::Type::kTuple;
+  return value.sequence() != nullptr && value.sequence()->type <= SequenceValue::Type::kTuple;
 }
 
 bool is_tuple(const Value& value) {
-  return value.sequence() != nullptr && value.sequence()->type == Sequence::Type::kTuple;
+  return value.sequence() != nullptr && value.sequence()->type == SequenceValue::Type::kTuple;
 }
 
 // The type is wide enough that every int64_t and every double keep their value.
@@ -27,7 +27,7 @@ std::optional<long double> number_of(const Value& value) {
   return std::nullopt;
 }
 
-bool equal_items(Runtime& runtime, const Sequence& a, const Sequence& b) {
+bool equal_items(Runtime& runtime, const SequenceValue& a, const SequenceValue& b) {
   if (a.type != b.type || a.items.size() != b.items.size()) return false;
   for (size_t i = 0; i < a.items.size(); ++i) {
     if (!equal(runtime, a.items[i], b.items[i])) return false;
@@ -44,7 +44,8 @@ bool equal_entries(Runtime& runtime, const Dict& a, const Dict& b) {
   return true;
 }
 
-std::partial_ordering compare_items(Runtime& runtime, const Sequence& a, const Sequence& b) {
+std::partial_ordering compare_items(Runtime& runtime, const SequenceValue& a,
+                                    const SequenceValue& b) {
   const size_t both = std::min(a.items.size(), b.items.size());
   for (size_t i = 0; i < both && !runtime.failed(); ++i) {
     if (equal(runtime, a.items[i], b.items[i])) continue;
@@ -53,8 +54,8 @@ std::partial_ordering compare_items(Runtime& runtime, const Sequence& a, const S
   return a.items.size() <=> b.items.size();
 }
 
-std::shared_ptr<const Sequence> hold(const Value& value) {
-  const auto* node = value.as<std::shared_ptr<const Sequence>>();
+std::shared_ptr<const SequenceValue> hold(const Value& value) {
+  const auto* node = value.as<std::shared_ptr<const SequenceValue>>();
   return node == nullptr ? nullptr : *node;
 }
 
@@ -139,7 +140,7 @@ Value slice_text(Runtime& runtime, const TaintedText& text, const SliceRange& ra
 }
 
 Value slice_items(Runtime& runtime, const Value& object, const SliceRange& range) {
-  const Sequence& sequence = *object.sequence();
+  const SequenceValue& sequence = *object.sequence();
   if (!runtime.can_make(static_cast<size_t>(range.count) * sizeof(Value))) return Value();
   std::vector<Value> items;
   items.reserve(static_cast<size_t>(range.count));
@@ -149,8 +150,8 @@ Value slice_items(Runtime& runtime, const Value& object, const SliceRange& range
   return runtime.sequence(sequence.type, std::move(items), object.trusted());
 }
 
-bool can_index(const Sequence& sequence) {
-  return sequence.type <= Sequence::Type::kRange;
+bool can_index(const SequenceValue& sequence) {
+  return sequence.type <= SequenceValue::Type::kRange;
 }
 
 }  // namespace
@@ -160,8 +161,8 @@ bool truthy(const Value& value) {
   if (const std::optional<long double> number = number_of(value)) return *number != 0;
   if (const TaintedText* text = value.text()) return !text->empty();
   if (const Dict* dict = value.dict()) return !dict->entries.empty();
-  if (const Sequence* sequence = value.sequence()) {
-    return sequence->type == Sequence::Type::kGenerator || !sequence->items.empty();
+  if (const SequenceValue* sequence = value.sequence()) {
+    return sequence->type == SequenceValue::Type::kGenerator || !sequence->items.empty();
   }
   return true;
 }
@@ -235,9 +236,9 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
   return false;
 }
 
-std::shared_ptr<const Sequence> items_of(Runtime& runtime, const Value& value) {
-  if (const Sequence* sequence = value.sequence()) {
-    if (sequence->type == Sequence::Type::kGenerator) {
+std::shared_ptr<const SequenceValue> items_of(Runtime& runtime, const Value& value) {
+  if (const SequenceValue* sequence = value.sequence()) {
+    if (sequence->type == SequenceValue::Type::kGenerator) {
       if (sequence->consumed) return hold(runtime.list({}));
       sequence->consumed = true;
     }
@@ -284,8 +285,8 @@ int64_t length_of(Runtime& runtime, const Value& value) {
     return static_cast<int64_t>(count_characters(text->bytes()));
   }
   if (const Dict* dict = value.dict()) return static_cast<int64_t>(dict->entries.size());
-  const Sequence* sequence = value.sequence();
-  if (sequence != nullptr && sequence->type != Sequence::Type::kGenerator) {
+  const SequenceValue* sequence = value.sequence();
+  if (sequence != nullptr && sequence->type != SequenceValue::Type::kGenerator) {
     return static_cast<int64_t>(sequence->items.size());
   }
   runtime.fail("a value of type ", value.type_name(), " has no length",

@@ -24,7 +24,7 @@ Value negative(Runtime& runtime, const Value& value);
 
 // Returns what a `for` iterates over: items, keys, characters; nothing for undefined. Null if it
 // fails. A generator that was iterated before has no items left.
-std::shared_ptr<const Sequence> items_of(Runtime& runtime, const Value& value);
+std::shared_ptr<const SequenceValue> items_of(Runtime& runtime, const Value& value);
 
 // Implement object[index] and object.name with Jinja's order: item before attribute, or the
 // reverse. `name` belongs to the template: an undefined result refers to it.

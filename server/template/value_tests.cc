@@ -47,7 +47,7 @@ bool is_false(const Value& value) {
 
 // Returns true if the value has a length and items by index or key; Jinja includes undefined.
 bool is_sequence(const Value& value) {
-  if (value.sequence() != nullptr) return value.sequence()->type <= Sequence::Type::kRange;
+  if (value.sequence() != nullptr) return value.sequence()->type <= SequenceValue::Type::kRange;
   return value.is_text() || value.dict() != nullptr || value.is_undefined();
 }
 
