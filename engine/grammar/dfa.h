@@ -102,6 +102,9 @@ Dfa json_escaped(const Dfa& content);
 void mark_characters(uint32_t mark, Dfa* dfa);
 // Returns the number of characters of the longest text; nullopt if there is no longest one.
 std::optional<size_t> longest_text(const Dfa& dfa);
+
+// Returns how many texts an automaton without calls accepts, `most` if there are as many or more.
+size_t num_texts(const Dfa& dfa, size_t most);
 // Returns an automaton of all strings of bytes that contain none of `markers`, which are not empty.
 Dfa bytes_without(const std::vector<std::string>& markers);
 

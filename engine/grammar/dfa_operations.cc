@@ -200,6 +200,67 @@ std::optional<size_t> longest_text(const Dfa& dfa) {
   return *std::max_element(longest.begin(), longest.end());
 }
 
+namespace {
+
+// Returns which states a text that is accepted may pass.
+std::vector<bool> useful_states(const Dfa& dfa) {
+  std::vector<std::vector<uint32_t>> sources(dfa.states.size());
+  std::vector<bool> reached(dfa.states.size(), false), useful(dfa.states.size(), false);
+  std::vector<uint32_t> pending{0};
+  reached[0] = true;
+  while (!pending.empty()) {
+    const uint32_t state = pending.back();
+    pending.pop_back();
+    for (const Dfa::ByteEdge& edge : dfa.states[state].bytes) {
+      sources[edge.target].push_back(state);
+      if (!reached[edge.target]) pending.push_back(edge.target);
+      reached[edge.target] = true;
+    }
+  }
+  for (uint32_t state = 0; state < dfa.states.size(); ++state) {
+    if (reached[state] && dfa.states[state].accepting) pending.push_back(state);
+  }
+  while (!pending.empty()) {
+    const uint32_t state = pending.back();
+    pending.pop_back();
+    if (useful[state]) continue;
+    useful[state] = true;
+    pending.insert(pending.end(), sources[state].begin(), sources[state].end());
+  }
+  return useful;
+}
+
+}  // namespace
+
+size_t num_texts(const Dfa& dfa, size_t most) {
+  const std::vector<bool> useful = useful_states(dfa);
+  if (!useful[0]) return 0;
+  // Each text is a path. A state is ready once all states are done from which an edge leads to it.
+  std::vector<size_t> incoming(dfa.states.size(), 0), paths(dfa.states.size(), 0);
+  for (uint32_t state = 0; state < dfa.states.size(); ++state) {
+    if (!useful[state]) continue;
+    for (const Dfa::ByteEdge& edge : dfa.states[state].bytes) ++incoming[edge.target];
+  }
+  if (incoming[0] > 0) return most;
+  paths[0] = 1;
+  std::vector<uint32_t> ready{0};
+  size_t texts = 0, done = 0;
+  for (; !ready.empty(); ++done) {
+    const uint32_t state = ready.back();
+    ready.pop_back();
+    if (dfa.states[state].accepting) texts = std::min(most, texts + paths[state]);
+    for (const Dfa::ByteEdge& edge : dfa.states[state].bytes) {
+      if (!useful[edge.target]) continue;
+      const size_t bytes = size_t{1} + edge.last - edge.first;
+      paths[edge.target] = std::min(most, paths[edge.target] + paths[state] * bytes);
+      if (--incoming[edge.target] == 0) ready.push_back(edge.target);
+    }
+  }
+  // States on a cycle are never ready.
+  const auto all = static_cast<size_t>(std::count(useful.begin(), useful.end(), true));
+  return done < all ? most : texts;
+}
+
 // The states are the prefixes of the markers (Aho and Corasick): each is the longest one with which
 // the bytes so far end.
 Dfa bytes_without(const std::vector<std::string>& markers) {

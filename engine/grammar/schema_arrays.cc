@@ -154,6 +154,7 @@ ExprOr unique_array(const json::value& items, MarkCount count, const SchemaConte
   if (!values.ok()) return values.status();
   std::vector<ExprId> choices;
   Members members{.count = count};
+  size_t different = 0;  // values that an item may have
   if (*values) {
     for (const json::value& value : **values) {
       // A number may be the begin of another, so it is a rule, which ends where it should.
@@ -168,6 +169,7 @@ ExprOr unique_array(const json::value& items, MarkCount count, const SchemaConte
       const auto mark = static_cast<uint32_t>(members.required.size());
       choices.push_back(json.concat({one, rules.mark(mark)}));
     }
+    different = (*values)->size();
   } else {
     absl::StatusOr<const json::value*> place = context.resolver->resolve(items);
     if (!place.ok()) return place.status();
@@ -182,8 +184,10 @@ ExprOr unique_array(const json::value& items, MarkCount count, const SchemaConte
     }
     absl::StatusOr<Dfa> form = string_dfa(**place, context);
     if (!form.ok()) return form.status();
+    different = num_texts(*form, kUnlimited);
     choices.push_back(rules.call(json.unique_string(*form)));
   }
+  if (different < count.min) return rules.alternate({});  // no array has so many items
   const ExprId one = rules.alternate(choices);
   const ExprId more = rules.repeat(json.concat({json.comma(), one}), 0, kUnlimited);
   const ExprId body =

@@ -144,7 +144,13 @@ absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const s
   if (!max.ok()) return max.status();
   members.count = {(*min).value_or(0), (*max).value_or(kUnlimited)};
   const size_t fewest = std::max<size_t>(required->size(), members.count.min);
-  members.is_impossible = members.is_impossible || fewest > members.count.max;
+  size_t names = kUnlimited;  // that members may have
+  if (members.others == nullptr) {
+    names = members.named.size();
+  } else if (members.others_form) {
+    names = num_texts(*members.others_form, kUnlimited);
+  }
+  members.is_impossible = members.is_impossible || fewest > members.count.max || fewest > names;
   // Bounds that the names or the required members keep already need no count.
   if (members.count.min <= required->size()) members.count.min = 0;
   if (members.others == nullptr && members.count.max >= members.named.size()) {

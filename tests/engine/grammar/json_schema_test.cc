@@ -261,6 +261,13 @@ TEST(JsonSchema, RefusesByName) {
       {R"({"oneOf":[{"const":1},{"enum":[1.0,2]}]})", "cannot be told apart"},
       {R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "'pattern' cannot be combined"},
       {"false", "no text matches"},
+      // There are fewer different items, or names, than are asked for.
+      {R"({"items":{"type":"string","pattern":"^[ab]c?$"},"uniqueItems":true,"minItems":5,"type":"array"})",
+       "no text matches"},
+      {R"({"items":{"enum":[1,2]},"uniqueItems":true,"minItems":3,"type":"array"})",
+       "no text matches"},
+      {R"({"propertyNames":{"pattern":"^[ab]$"},"minProperties":3,"type":"object"})",
+       "no text matches"},
       {R"({"enum":[]})", "no text matches"},
       {R"({"type":"string","enum":[1]})", "no text matches"},
       {R"({"type":"integer","minimum":5,"maximum":4})", "no text matches"},
