@@ -132,7 +132,10 @@ class TaggedCallReader final : public CallReader {
   Step read_key() {
     const std::string& close = context_.format.key_close;
     const size_t end = text_.find(close);
-    if (end == text_.npos) return text_.size() > kMostKeyBytes ? broken() : Step::kMore;
+    if (end > kMostKeyBytes) {  // or there is none
+      const size_t certain = kMostKeyBytes + close.size();
+      return text_.size() < certain ? Step::kMore : broken(certain);
+    }
     std::string key = text_.substr(0, end);
     absl::StripAsciiWhitespace(&key);
     text_.erase(0, end + close.size());
@@ -150,7 +153,11 @@ class TaggedCallReader final : public CallReader {
     if (!format.value_open.empty()) {
       skip_space();
       bool may_come = false;
-      if (!take_tag(format.value_open, &may_come)) return may_come ? Step::kMore : broken();
+      if (!take_tag(format.value_open, &may_come)) {
+        const std::string& tag = format.value_open;
+        const auto other = std::mismatch(text_.begin(), text_.end(), tag.begin(), tag.end()).first;
+        return may_come ? Step::kMore : broken(static_cast<size_t>(other - text_.begin()));
+      }
     }
     if (format.value_in_lines) {
       if (text_.empty() || text_ == "\r") return Step::kMore;
@@ -217,8 +224,12 @@ class TaggedCallReader final : public CallReader {
     place_ = Place::kBetween;
   }
 
-  // The text is not that of an argument: what was read of the call stands.
-  Step broken() { return Step::kDone; }
+  // The text is not that of an argument: what was read of the call stands. The first bytes are
+  // dropped, so many as came before that was certain, however the text was cut.
+  Step broken(size_t bytes) {
+    text_.erase(0, bytes);
+    return Step::kDone;
+  }
 
   void begin_call() {
     if (!context_.writer.open()) context_.writer.begin(name_);
