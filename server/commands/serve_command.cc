@@ -129,6 +129,8 @@ void share_descriptors(ServeOptions* options) {
   const bool few = half < std::max(http, kOfGrpc * grpc);
   http = std::clamp(half, 1, http);
   grpc = std::clamp(half / kOfGrpc, 1, grpc);
+  int& of_one_address = options->grpc.grpc.limits.connections_per_address;
+  of_one_address = std::clamp(grpc / 2, 1, of_one_address);  // no address shuts out the others
   if (!few) return;
   absl::FPrintF(
       stderr,

@@ -74,13 +74,13 @@ FAMILIES = {
                "chunk_size": [256, 64]},
 }
 
-# Whose tensors are renamed transformers' ones.
+# The folders of these two layouts are made from transformers' by renaming the tensors.
 for layout in ("mamba_ssm", "mistral"):
     FAMILIES[layout] = {**{key: values for key, values in FAMILIES["mamba2"].items()
                            if key not in ("norm_before_gate", "rms_norm", "use_bias", "use_conv_bias",
                                           "time_step_limit", "layer_norm_epsilon")},
                         "pad_vocab_size_multiple": [16, 8, 1]}
-# What mamba_ssm's config cannot say has its default.
+# Mistral's config cannot say these sizes, so each folder has their defaults.
 FAMILIES["mistral"].update({"head_dim": [64], "state_size": [128], "expand": [2], "conv_kernel": [4],
                             "hidden_size": [64, 128]})
 

@@ -193,7 +193,7 @@ TEST(SchemaKeywords, LargeCountsOfForms) {
   };
   EXPECT_TRUE(matches(grammar, uri(2083)));
   EXPECT_FALSE(matches(grammar, uri(2084)));
-  // What a form still needs is part of the count.
+  // The count includes the members that a form still needs.
   const CompiledOr ends = schema(R"({"type":"string","pattern":"^(ab)*cdé$","maxLength":1001})");
   ASSERT_TRUE(ends.ok()) << ends.status();
   std::string pairs = "\"";
