@@ -111,5 +111,8 @@ constexpr bool erases_query(MixerKind kind) {
 constexpr bool has_channel_gates(MixerKind kind) {
   return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kChannelGates; });
 }
+constexpr bool is_preconditioned(MixerKind kind) {
+  return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kPreconditioned; });
+}
 
 }  // namespace deltaserve

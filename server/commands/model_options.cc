@@ -165,11 +165,15 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                    "core)")
       ->check(CLI::Range(1, kMaxThreads))
       ->type_name("N");
+  std::vector<std::pair<std::string, StateFormat>> state_formats;
+  for (const StateFormat format : kAllStateFormats) {
+    state_formats.emplace_back(state_format_name(format), format);
+  }
   take_one_of<StateFormat>(
       command->add_option("--state-dtype", options->state_format,
                           "Number format of the states: f32, or bf16, which takes half the memory "
                           "and costs accuracy; mixers without decay refuse bf16 (default: f32)"),
-      {{"f32", StateFormat::kF32}, {"bf16", StateFormat::kBf16}});
+      state_formats);
 }
 
 void add_capacity_options(CLI::App* command, ModelOptions* options) {
