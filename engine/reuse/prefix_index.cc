@@ -71,8 +71,8 @@ PrefixIndex::PrefixIndex(int first_slot, int num_slots, int num_host_slots, size
     : first_slot_(first_slot),
       num_slots_(num_slots),
       num_host_slots_(num_slots > 0 ? num_host_slots : 0),
-      max_seen_(max_seen),
-      entries_(static_cast<size_t>(num_slots_ + num_host_slots_)) {
+      entries_(static_cast<size_t>(num_slots_ + num_host_slots_)),
+      seen_(num_slots > 0 ? max_seen : 0) {
   const auto fill = [](int count, std::vector<int>* stack) {
     for (int i = count; i-- > 0;) stack->push_back(i);
   };
@@ -111,13 +111,7 @@ PrefixIndex::Found PrefixIndex::find(const PrefixKeys& keys, Time now) {
 
 void PrefixIndex::see(const PrefixKeys& keys) {
   // From the end, so that of a prompt with too many grid points the first ones stay.
-  for (size_t i = std::min(keys->size(), max_seen_); i-- > 0;) {
-    if (!seen_.insert((*keys)[i]).second) continue;
-    seen_order_.push_back((*keys)[i]);
-    if (seen_order_.size() <= max_seen_) continue;
-    seen_.erase(seen_order_.front());
-    seen_order_.pop_front();
-  }
+  for (size_t i = std::min(keys->size(), seen_.capacity()); i-- > 0;) seen_.add((*keys)[i]);
 }
 
 SnapshotPin PrefixIndex::keep(const PrefixKeys& keys, int64_t position, SnapshotKind kind,

@@ -18,14 +18,13 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "engine/reuse/prefix_keys.h"
 #include "engine/reuse/reuse.h"
+#include "engine/reuse/seen_points.h"
 
 namespace deltaserve {
 
@@ -76,8 +75,8 @@ class PrefixIndex {
   };
 
   // The states live in the slots [first_slot, first_slot + num_slots) and the host's slots [0,
-  // num_host_slots). The grid points of the last prompts are remembered, at most `max_seen` of
-  // them, also where no state is kept.
+  // num_host_slots). About `max_seen` grid points of the last prompts are remembered, also where no
+  // state is kept.
   PrefixIndex(int first_slot, int num_slots, int num_host_slots, size_t max_seen);
   ~PrefixIndex();
   PrefixIndex(const PrefixIndex&) = delete;
@@ -153,14 +152,12 @@ class PrefixIndex {
   const int first_slot_;
   const int num_slots_;
   const int num_host_slots_;
-  const size_t max_seen_;
   // Stacks of what nobody uses.
   std::vector<int> free_entries_, free_slots_, free_host_slots_;
   std::vector<SnapshotTransfer> transfers_;
   std::vector<Entry> entries_;
   std::unordered_map<PrefixKey, int, PrefixKeyHash> by_key_;
-  std::unordered_set<PrefixKey, PrefixKeyHash> seen_;
-  std::deque<PrefixKey> seen_order_;  // oldest first
+  SeenPoints seen_;
   int64_t num_evictions_ = 0;
   int64_t num_stored_ = 0, num_loaded_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -231,12 +232,33 @@ TEST(PrefixIndex, SaysWhereAPromptPartsFromThoseBefore) {
 }
 
 TEST(PrefixIndex, RemembersTheLatestPrompts) {
-  PrefixIndex index(kFirstSlot, 1, 0, 10);
+  PrefixIndex index(kFirstSlot, 1, 0, 16);
   for (int32_t i = 0; i < 5; ++i) index.see(keys(prompt(64 * 4 + 1, i)));
   EXPECT_EQ(index.find(keys(prompt(64 * 4 + 1, 4)), kNow).seen, 256);
   EXPECT_EQ(index.find(keys(prompt(64 * 4 + 1, 0)), kNow).seen, 0);
   index.see(keys(prompt(10'000)));
-  EXPECT_EQ(index.find(keys(prompt(10'000)), kNow).seen, 640) << "the beginning of a long one";
+  EXPECT_EQ(index.find(keys(prompt(10'000)), kNow).seen, 1024) << "the beginning of a long one";
+}
+
+TEST(SeenPoints, ForgetTheOldestOfALineAndTakeNoneForAnother) {
+  constexpr size_t kPoints = 4096;
+  SeenPoints seen(kPoints - 1);
+  EXPECT_EQ(seen.capacity(), kPoints);
+  const PrefixKeys old = keys(prompt(64 * 2000 + 1, 1));
+  const PrefixKeys kept = keys(prompt(64 * 100 + 1, 2));
+  for (const PrefixKey& key : *old) seen.add(key);
+  for (const PrefixKey& key : *kept) EXPECT_FALSE(seen.contains(key));
+  const auto count = [&](const PrefixKeys& keys) {
+    return std::count_if(keys->begin(), keys->end(),
+                         [&](const PrefixKey& key) { return seen.contains(key); });
+  };
+  EXPECT_GT(count(old), 1950) << "few lines have more than their 16 in 2000 points";
+  for (int32_t i = 0; i < 10; ++i) {
+    for (const PrefixKey& key : *kept) seen.add(key);
+    for (const PrefixKey& key : *keys(prompt(64 * 1000 + 1, 10 + i))) seen.add(key);
+  }
+  EXPECT_EQ(count(old), 0);
+  EXPECT_GT(count(kept), 95) << "points that come again are new again";
 }
 
 TEST(PrefixIndex, TheLeastValuableStateGoesFirst) {
