@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "models/checkpoint/safetensors.h"
 #include "server/base/machine_memory.h"
-#include "server/commands/choice_option.h"
+#include "server/base/processors.h"
+#include "server/command_line/parse.h"
+#include "server/command_line/values.h"
 #include "server/commands/hub_options.h"
 #include "server/commands/human_bytes.h"
 
@@ -17,11 +18,12 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU takes
+constexpr int kMinStepTokens = 64;
 constexpr int kMaxStepTokens = 1 << 14;
 
 void use_cpu(const ModelOptions& options, LoadedModel* loaded) {
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  loaded->threads = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : cores);
+  loaded->threads = std::make_unique<ThreadPool>(
+      options.threads > 0 ? options.threads : std::min(usable_processors(), kMaxThreads));
   loaded->backend = make_cpu_backend(loaded->threads.get());
 }
 
@@ -113,94 +115,93 @@ void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys) 
   command
       ->add_option("--ignore-config-key", *keys,
                    "Load the model although its config has this key, which is not known and may "
-                   "change what the model computes; repeatable")
+                   "change what the model computes")
       ->allow_extra_args(false)
       ->type_name("KEY");
 }
 
-void add_tokenizer_option(CLI::App* command, std::string* file) {
+void add_model_source_options(CLI::App* command, ModelOptions* options) {
+  command->option_defaults()->group("Model");
+  add_model_argument(
+      command, &options->folder, "DIR|NAME",
+      "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
+      "tokenizer.model; or owner/model[@revision] of the Hub, which is taken from its "
+      "cache on this machine or fetched");
+  add_offline_option(command, &options->offline);
+  add_ignored_keys_option(command, &options->ignored_config_keys);
   command
-      ->add_option("--tokenizer", *file,
-                   "A tokenizer.json or a sentencepiece model to use instead of the folder's")
+      ->add_option("--tokenizer", options->tokenizer,
+                   "Use this tokenizer.json or sentencepiece model instead of the folder's")
       ->type_name("FILE");
 }
 
 void add_model_options(CLI::App* command, ModelOptions* options) {
-  command
-      ->add_option("--model", options->folder,
-                   "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
-                   "tokenizer.model; or owner/model[@revision] on the Hub, which is taken from its "
-                   "cache on this machine or fetched")
-      ->required()
-      ->type_name("DIR|NAME");
-  add_offline_option(command, &options->offline);
-  add_ignored_keys_option(command, &options->ignored_config_keys);
-  add_tokenizer_option(command, &options->tokenizer);
-  take_one_of<Device>(
-      command->add_option(
-          "--device", options->device,
-          "Compute device: cpu, cuda, or auto, which is cuda where a GPU and "
-          "libdeltaserve_cuda.so (beside the program, on the library path, or named by "
-          "DELTASERVE_CUDA_MODULE) are there, else cpu"),
-      {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
-  take_one_of<bool>(
-      command->add_option("--cuda-products", options->cuda.library_matmuls,
-                          "Matrix multiplication on CUDA: tensor (own kernels; for prompts one "
-                          "self-tested algorithm of cuBLASLt: same result in any batch), or "
-                          "library (the algorithm that cuBLASLt picks for the number of rows: "
-                          "the result depends on the batch) (default: tensor)"),
+  add_model_source_options(command, options);
+  command->option_defaults()->group("Compute");
+  add_choice<Device>(command, "--device", &options->device,
+                     "Compute device. auto is cuda if a GPU and libdeltaserve_cuda.so (beside the "
+                     "program, on the library path, or named by DELTASERVE_CUDA_MODULE) are there, "
+                     "else cpu",
+                     {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
+  add_choice<bool>(
+      command, "--cuda-products", &options->cuda.library_matmuls,
+      "Matrix multiplication on CUDA. tensor: kernels that give the same result in any "
+      "batch. library: whatever cuBLASLt picks, so results depend on the batch",
       {{"tensor", false}, {"library", true}});
-  take_one_of<WeightFormat>(
-      command->add_option("--weights", options->weights,
-                          "Weights' in-memory format: auto (the checkpoint's), f32, bf16, and "
-                          "on a CPU int8 or int4 (embeddings and output matrix: int8)"),
-      {{"auto", WeightFormat::kAuto},
-       {"f32", WeightFormat::kF32},
-       {"bf16", WeightFormat::kBf16},
-       {"int8", WeightFormat::kInt8},
-       {"int4", WeightFormat::kInt4}});
+  add_choice<WeightFormat>(command, "--weights", &options->weights,
+                           "In-memory format of the weights. auto keeps the checkpoint's; int8 and "
+                           "int4 are for the CPU (int4 keeps embeddings and output matrix in int8)",
+                           {{"auto", WeightFormat::kAuto},
+                            {"f32", WeightFormat::kF32},
+                            {"bf16", WeightFormat::kBf16},
+                            {"int8", WeightFormat::kInt8},
+                            {"int4", WeightFormat::kInt4}});
   command
       ->add_option("--threads", options->threads,
-                   "CPU compute threads, including the calling one (default: one per "
-                   "core)")
-      ->check(CLI::Range(1, kMaxThreads))
+                   "CPU threads that compute, the calling one included (default: one for each core "
+                   "that the process may use)")
+      ->transform(whole_number_in(1, kMaxThreads))
       ->type_name("N");
-  take_one_of<StateFormat>(
-      command->add_option("--state-dtype", options->state_format,
-                          "Number format of the states: f32, or bf16, which takes half the memory "
-                          "and costs accuracy; mixers without decay refuse bf16 (default: f32)"),
-      {{"f32", StateFormat::kF32}, {"bf16", StateFormat::kBf16}});
+  add_choice<StateFormat>(command, "--state-dtype", &options->state_format,
+                          "Number format of the states. bf16 takes half the memory and costs "
+                          "accuracy; models without a decay refuse it",
+                          {{"f32", StateFormat::kF32}, {"bf16", StateFormat::kBf16}});
+}
+
+void add_step_tokens_option(CLI::App* command, ModelOptions* options) {
+  command
+      ->add_option("--step-tokens", options->step_tokens,
+                   "Tokens that one step computes, of running answers and of prompts together")
+      ->transform(whole_number_in(kMinStepTokens, kMaxStepTokens))
+      ->type_name("TOKENS")
+      ->capture_default_str();
 }
 
 void add_capacity_options(CLI::App* command, ModelOptions* options) {
+  command->option_defaults()->group("Capacity");
   auto* sequences =
       command
           ->add_option("--max-sequences", options->max_sequences,
-                       "Sequences that run at once; each owns a state slot of fixed size")
-          ->check(CLI::Range(1, kMaxSequences))
+                       "Sequences that run at once; each has a state slot of fixed size")
+          ->transform(whole_number_in(1, kMaxSequences))
           ->type_name("N")
           ->capture_default_str();
   command
       ->add_option("--state-memory", options->state_memory,
-                   "Memory for state slots instead of a number of them, for instance 512MiB")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+                   "Memory for state slots, instead of a number of them")
+      ->transform(size_from(1))
       ->type_name("SIZE")
       ->excludes(sequences);
-  command
-      ->add_option("--step-tokens", options->step_tokens,
-                   "Tokens of one step, decode rows and prompt pieces together")
-      ->check(CLI::Range(64, kMaxStepTokens))
-      ->type_name("N")
-      ->capture_default_str();
+  add_step_tokens_option(command, options);
 }
 
 void add_prefix_cache_options(CLI::App* command, ModelOptions* options) {
   command
       ->add_option("--prefix-cache-memory", options->prefix_cache_memory,
-                   "Memory for snapshots: states of prompts, from which prompts with the same "
-                   "beginning go on. 0 = none (default: a quarter of what the machine or its "
-                   "control group has left, at most 512 snapshots; on CUDA 0)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+                   "Memory for snapshots, the kept states of prompts. A prompt that begins like an "
+                   "earlier one continues from a snapshot. 0 keeps none (default: a quarter of the "
+                   "memory that is left to the process, at most 512 snapshots; on CUDA 0)")
+      ->transform(size_from(0))
       ->type_name("SIZE");
 }
 

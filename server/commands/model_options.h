@@ -30,7 +30,7 @@ struct ModelOptions {
   Device device = Device::kAuto;
   CudaOptions cuda;
   WeightFormat weights = WeightFormat::kAuto;
-  int threads = 0;  // of the CPU's kernels; 0: one per core
+  int threads = 0;  // of the CPU's kernels; 0: one per core that it may use
   int max_sequences = 32;
   uint64_t state_memory = 0;  // bytes; 0: max_sequences says
   int step_tokens = 512;
@@ -41,11 +41,13 @@ struct ModelOptions {
 
 // Adds --ignore-config-key.
 void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys);
-// Adds --tokenizer.
-void add_tokenizer_option(CLI::App* command, std::string* file);
-// Adds --model, --offline, --ignore-config-key, --tokenizer, --device, --cuda-products, --weights,
-// --state-dtype and --threads.
+// Adds MODEL, --model, --offline, --ignore-config-key and --tokenizer. The callback of the command
+// calls require_model() or settle_model().
+void add_model_source_options(CLI::App* command, ModelOptions* options);
+// Adds those and --device, --cuda-products, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
+// Adds --step-tokens.
+void add_step_tokens_option(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);
 
