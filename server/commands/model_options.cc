@@ -130,7 +130,8 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
       ->add_option("--model", options->folder,
                    "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
                    "tokenizer.model; or owner/model[@revision] on the Hub, which is taken from its "
-                   "cache on this machine or fetched")
+                   "cache on this machine or fetched; or bundled, the small model that comes with "
+                   "deltaserve")
       ->required()
       ->type_name("DIR|NAME");
   add_offline_option(command, &options->offline);
