@@ -126,7 +126,7 @@ void add_model_source_options(CLI::App* command, ModelOptions* options) {
       command, &options->folder, "DIR|NAME",
       "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
       "tokenizer.model; or owner/model[@revision] of the Hub, which is taken from its "
-      "cache on this machine or fetched");
+      "cache on this machine or fetched; or bundled, the small model that comes with deltaserve");
   add_offline_option(command, &options->offline);
   add_ignored_keys_option(command, &options->ignored_config_keys);
   command
