@@ -172,7 +172,7 @@ int PrefixIndex::slot_to_read(const SnapshotPin& pin, int own, Time now) {
   const int slot = entry.slot >= 0 ? first_slot_ + entry.slot : own;
   transfers_.push_back({SnapshotTransfer::kLoad, slot, entry.host_slot});
   ++num_loaded_;
-  // What is stored there next is queued behind this transfer.
+  // A state that is stored there next is queued behind this transfer.
   if (entry.slot >= 0) free_host_slots_.push_back(std::exchange(entry.host_slot, -1));
   return slot;
 }

@@ -10,8 +10,8 @@
 // long ago would keep out those that go on now. All states have the same size, so the least
 // valuable one goes first.
 //
-// Where the device has memory of its own, states can also be kept in the host's. A state that has
-// to leave its slot stays there if it is worth more than another, and returns when it is found. The
+// If the device has memory of its own, states can also be kept in the host's. A state that has to
+// leave its slot stays there if it is worth more than another, and returns when it is found. The
 // index decides on these transfers; the engine queues them, in order, before the next step. The
 // states that will leave next are stored ahead, so that the step which overwrites them need not
 // wait.

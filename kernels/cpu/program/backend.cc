@@ -52,6 +52,13 @@ LoadedWeight load_vector(const HostMatrix& values) {
 
 constexpr int64_t kRowsPerTask = 16;  // for elementwise operations
 
+// Names the widest instruction set that is used, as its makers do.
+std::string instruction_set() {
+  const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
+  const int64_t widest = targets & -targets;
+  return widest == HWY_AVX3 ? "AVX-512" : hwy::TargetName(widest);
+}
+
 // Interprets the program, one operation at a time, on the calling thread and the pool's.
 class CpuBackend final : public Backend {
  public:
@@ -129,8 +136,7 @@ class CpuBackend final : public Backend {
   bool slot_is_loaded(int) override { return true; }
 
   std::string description() const override {
-    std::string target = hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
-    std::string text = "cpu " + target + ", " + std::to_string(threads_.num_threads()) +
+    std::string text = "cpu " + instruction_set() + ", " + std::to_string(threads_.num_threads()) +
                        (threads_.num_threads() == 1 ? " thread" : " threads");
     for (const WeightFormat format :
          {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {

@@ -14,7 +14,7 @@ namespace {
 
 using Queue = std::vector<simt::host::Work>;
 
-constexpr size_t kFreeBytes = size_t{1} << 30;  // a number that tests know
+constexpr size_t kFreeBytes = size_t{64} << 20;  // a number that tests know
 
 class HostRuntime final : public Runtime {
  public:
