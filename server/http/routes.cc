@@ -2,7 +2,6 @@
 
 #include "models/base/text.h"
 #include "server/base/machine_memory.h"
-#include "server/http/page.h"
 #include "server/http/server_context.h"
 #include "server/openai/openapi.h"
 #include "server/openai/response.h"
@@ -18,7 +17,7 @@ struct Path {
   Route route;
 };
 
-// The paths that GET takes.
+// The paths that GET takes, but for the files of the page.
 constexpr Path kPaths[] = {
     {"/v1/models", {Route::Kind::kModels}},
     {"/version", {Route::Kind::kVersion}},
@@ -27,7 +26,6 @@ constexpr Path kPaths[] = {
     {"/metrics", {Route::Kind::kMetrics}},
     {"/health", {Route::Kind::kHealth}},
     {"/ready", {Route::Kind::kReady}},
-    {"/", {Route::Kind::kPage}},
 };
 
 // Returns nullopt for an unknown path.
@@ -40,6 +38,9 @@ std::optional<Path> find_path(std::string_view path) {
   }
   for (const Path& known : kPaths) {
     if (known.path == path) return known;
+  }
+  if (const PageFile* file = find_page_file(path)) {
+    return Path{file->path, {Route::Kind::kPage, nullptr, file}};
   }
   return std::nullopt;
 }
@@ -95,10 +96,10 @@ HttpReply metrics_reply(const ServerContext& context) {
   return reply;
 }
 
-HttpReply page_reply() {
+HttpReply page_reply(const PageFile& file) {
   HttpReply reply;
-  reply.body = page_html();
-  reply.content_type = "text/html; charset=utf-8";
+  reply.body = file.bytes;
+  reply.content_type = file.content_type;
   reply.headers = page_headers();
   return reply;
 }
@@ -172,7 +173,7 @@ HttpReply answer(const ServerContext& context, Route route, const RequestHead& h
     case Route::Kind::kMetrics: return metrics_reply(context);
     case Route::Kind::kHealth: reply.body = "{\"status\":\"ok\"}"; break;
     case Route::Kind::kReady: return ready_reply(context);
-    case Route::Kind::kPage: return page_reply();
+    case Route::Kind::kPage: return page_reply(*route.page_file);
     case Route::Kind::kOptions: return options_reply(context, head);
     case Route::Kind::kNotFound:
       return http_error(404, str_cat("No such endpoint: ", head.method, " ", quoted(head.path)));

@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "server/http/page.h"
 #include "server/http/reply.h"
 #include "server/openai/endpoints.h"
 
@@ -30,6 +31,7 @@ struct Route {
   };
   Kind kind = Kind::kNotFound;
   const PostEndpoint* endpoint = nullptr;  // kPost
+  const PageFile* page_file = nullptr;     // kPage
 
   bool is_post() const { return kind == Kind::kPost; }
   // Whether the route submits to the engine.
