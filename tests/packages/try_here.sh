@@ -16,10 +16,10 @@ generates() {
 dpkg-deb --extract "$build"/packages/*.deb "$work/debian"
 generates "$work/debian/usr/bin/deltaserve"
 # What differs between releases comes from the package and not from this machine.
-outside=$(ldd "$work/debian/usr/bin/deltaserve" | grep -E 'absl|boost|cares|grpc|hwy|re2|sentencepiece' | grep -v "$work" || true)
+outside=$(ldd "$work/debian/usr/bin/deltaserve" | grep -E 'lib(absl|boost|cares|gpr|grpc|hwy|re2|sentencepiece)' | grep -v "$work" || true)
 [ -z "$outside" ] || { echo "not in the package: $outside"; exit 1; }
 depends=$(dpkg-deb --field "$build"/packages/*.deb Depends)
-if [[ $depends =~ absl|boost|cares|grpc|hwy|re2|sentencepiece ]]; then
+if [[ $depends =~ lib(absl|boost|c-ares|cares|grpc|hwy|re2|sentencepiece) ]]; then
   echo "the package depends on a library of one release: $depends"
   exit 1
 fi
