@@ -61,7 +61,7 @@ const std::vector<Floors>& all_floors() {
       {"engine/", {{"base"}, {"reuse"}, {"step"}, {"sequence"}, {"grammar", "loop"}}},
       {"server/",
        {{"base", "template"},
-        {"net", "observe", "tools"},
+        {"command_line", "net", "observe", "tools"},
         {"service"},
         {"openai", "grpc"},
         {"http"},

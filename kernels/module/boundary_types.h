@@ -166,7 +166,7 @@ DS_CROSSING_STRUCT(Op, kind, layer, in, in_column, out, out_column, weight, bias
 DS_CROSSING_STRUCT(StatePart, name, layer, per, format, heads, rows, columns, stride, offset)
 DS_CROSSING_STRUCT(Program, buffers, weights, ops, mixers, parts, last_hidden, drawn_hidden, logits,
                    final_norm, output, final_eps, hidden, vocab, slot_bytes)
-DS_CROSSING_STRUCT(Limits, rows, segments, draws, slots, snapshots)
+DS_CROSSING_STRUCT(Limits, rows, segments, draws, slots, snapshots, host_slots)
 DS_CROSSING_STRUCT(Segment, kind, read_slot, write_slot, first_row, num_rows, position, keep_slot)
 DS_CROSSING_STRUCT(Step, tokens, segments)
 DS_CROSSING_STRUCT(LogitAdjustment, token, factor, add)
@@ -174,7 +174,7 @@ DS_CROSSING_STRUCT(Draw, row, slot, target, num_top, sample, adjustments, num_ad
                    temperature, top_k, top_p, min_p, seed, choice, position, logits, hidden)
 DS_CROSSING_STRUCT(DrawResult, token, logprob, target_logprob, num_top, top_tokens, top_logprobs)
 DS_CROSSING_STRUCT(Ticket, step, transfer)
-DS_CROSSING_STRUCT(BackendMemory, weights, step_weights, slots, scratch)
+DS_CROSSING_STRUCT(BackendMemory, weights, step_weights, slots, scratch, host_slots)
 DS_CROSSING_STRUCT(ModuleOptions, matmuls)
 
 }  // namespace deltaserve::cuda

@@ -105,7 +105,7 @@ CudaBackend backend_of(void* library, const std::string& name, const cuda::Modul
   return made;
 }
 
-// Where `cmake --install` puts the module, from the folder of the executable.
+// `cmake --install` puts the module here, seen from the folder of the executable.
 constexpr char kInstalledModules[] = "../lib/deltaserve";
 
 std::string last_error() {

@@ -8,9 +8,10 @@
 namespace deltaserve {
 
 void add_offline_option(CLI::App* command, bool* offline) {
-  command->add_flag("--offline", *offline,
-                    "Fetch no model: one that is given by its name must be in the Hub's cache on "
-                    "this machine. HF_HUB_OFFLINE=1 does the same");
+  command->add_flag(
+      "--offline", *offline,
+      "Fetch nothing: a model that is given by its name must be in the Hub's cache on "
+      "this machine. HF_HUB_OFFLINE=1 does the same");
 }
 
 absl::StatusOr<HubSettings> hub_settings() {
