@@ -2,7 +2,6 @@
 
 #include "models/base/text.h"
 #include "server/base/machine_memory.h"
-#include "server/http/page.h"
 #include "server/http/server_context.h"
 #include "server/openai/openapi.h"
 #include "server/openai/response.h"
@@ -70,10 +69,11 @@ HttpReply metrics_reply(const ServerContext& context, const RequestHead&) {
   return reply;
 }
 
-HttpReply page_reply(const ServerContext&, const RequestHead&) {
+HttpReply page_reply(const ServerContext&, const RequestHead& head) {
+  const PageFile& file = *find_page_file(head.path);
   HttpReply reply;
-  reply.body = page_html();
-  reply.content_type = "text/html; charset=utf-8";
+  reply.body = file.bytes;
+  reply.content_type = file.content_type;
   reply.headers = page_headers();
   return reply;
 }
@@ -111,9 +111,10 @@ constexpr GetEndpoint kGetEndpoints[] = {
     {.path = "/metrics", .reply = metrics_reply},
     {.path = "/health", .reply = health_reply, .is_public = true},
     {.path = "/ready", .reply = ready_reply, .is_public = true},
-    {.path = "/", .reply = page_reply, .is_public = true},  // the page asks for a key itself
 };
 constexpr GetEndpoint kModelEndpoint = {.path = "/v1/models/{model}", .reply = model_reply};
+constexpr GetEndpoint kPageEndpoint = {
+    .path = "/page/{file}", .reply = page_reply, .is_public = true};  // it asks for a key itself
 
 struct Path {
   std::string_view path;
@@ -134,6 +135,9 @@ std::optional<Path> find_path(std::string_view path) {
   }
   for (const GetEndpoint& endpoint : kGetEndpoints) {
     if (endpoint.path == path) return get(endpoint);
+  }
+  if (const PageFile* file = find_page_file(path)) {
+    return Path{file->path, {.kind = Route::Kind::kGet, .get = &kPageEndpoint}};
   }
   return std::nullopt;
 }

@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "server/http/page.h"
 #include "server/http/reply.h"
 #include "server/openai/endpoints.h"
 

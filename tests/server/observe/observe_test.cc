@@ -161,7 +161,10 @@ TEST(Metrics, ARequestIsFollowed) {
   update.tokens_generated = 4;
   update.finish = FinishReason::kLength;
   update.queue_seconds = 0.5;
+  update.decode_seconds = 0.25;
+  EXPECT_EQ(request.decode_time(), 0);
   request.on_update(update);
+  EXPECT_EQ(request.decode_time(), 0.25);
   EXPECT_EQ(request.finish(), FinishReason::kLength);
   const std::string page = page_of(metrics);
   for (const char* line : {"deltaserve_time_to_first_token_seconds_count 1",
