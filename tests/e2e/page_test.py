@@ -1,11 +1,7 @@
 """The page at "/" in headless Chromium: its memory strip, its conversations, its answers and what goes wrong.
 
-    python page_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME] [--screenshots FOLDER]
-
---screenshots keeps the pictures that the README shows.
+    python page_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
-
-import sys
 
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -13,7 +9,6 @@ from selenium.webdriver.common.keys import Keys
 import harness
 from page_driver import DESKTOP, PHONE, PageTest
 
-SCREENSHOTS = None
 LONG_PROMPT = "Tell me a story about a brown dog. " * 12  # more tokens than a kept state has at least
 STRIP = r"^[\d,]+ tokens, state 0\.37 MB, a transformer of this size: [\d.]+ MB and growing$"
 
@@ -229,8 +224,4 @@ class Answers(PageTest):
 
 
 if __name__ == "__main__":
-    if "--screenshots" in sys.argv:
-        at = sys.argv.index("--screenshots")
-        SCREENSHOTS = sys.argv[at + 1]
-        del sys.argv[at:at + 2]
     harness.main()
