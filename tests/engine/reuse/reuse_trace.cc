@@ -4,9 +4,10 @@
 // once. Compares the index with room for few states with one that keeps every grid point.
 //
 //   reuse_trace [--snapshots 64] [--requests 2000] [--conversations 12] [--seed 1] [--least 0]
-//               [--vocabulary N] [--write FILE]
+//               [--pause 1] [--vocabulary N] [--write FILE]
 //
 // Prints one line; exit code 1 where the share of the most that could be reused is below --least.
+// Two seconds pass between prompts on average, times --pause.
 // --write also writes the prompts, so that servers can be asked the same (tests/bench/trace.py):
 // a line of JSON for each, {"request": 0, "prompt": [token ids], "answer": [token ids]}. The ids
 // are below --vocabulary, which changes neither the lengths nor the order of the prompts.
@@ -38,6 +39,7 @@ struct Options {
   int vocabulary = 1 << 30;
   uint32_t seed = 1;
   double least = 0;
+  double pause = 1;
   std::string write;  // a file; empty = none
 };
 
@@ -185,7 +187,8 @@ int run(const Options& options) {
   for (int i = 0; i < options.requests; ++i) {
     const TracedPrompt prompt = agents.next();
     if (file.is_open()) write_line(i, prompt, file);
-    const Time now{std::chrono::milliseconds(static_cast<int64_t>(prompt.at * 1000))};
+    const Time now{
+        std::chrono::milliseconds(static_cast<int64_t>(prompt.at * options.pause * 1000))};
     tokens += static_cast<int64_t>(prompt.tokens.size());
     reused += read(index, prompt.tokens, prompt.marks, false, now);
     read(index, prompt.read_ahead, {}, true, now);
@@ -222,6 +225,8 @@ int main(int argc, char** argv) {
   app.add_option("--vocabulary", options.vocabulary)->check(positive)->capture_default_str();
   app.add_option("--seed", options.seed)->capture_default_str();
   app.add_option("--least", options.least, "Exit code 1 below this share of the most that can be")
+      ->capture_default_str();
+  app.add_option("--pause", options.pause, "Factor of the time between prompts")
       ->capture_default_str();
   app.add_option("--write", options.write, "File that gets the prompts, a line of JSON for each");
   CLI11_PARSE(app, argc, argv);
