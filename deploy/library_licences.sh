@@ -5,8 +5,16 @@ set -euo pipefail
 folder=$1
 shift
 mkdir -p "$folder"
+paths=()
 for library in "$@"; do
-  # Libraries are linked from /lib to /usr/lib, and packages know either path.
-  package=$(dpkg-query -S "*/$(basename "$(realpath "$library")")" | head -n 1 | cut -d : -f 1)
+  # Debian links /lib to /usr/lib, and each package knows one of the two paths.
+  real=$(realpath "$library")
+  paths+=("/usr${real#/usr}" "${real#/usr}")
+done
+owners=$(dpkg-query -S "${paths[@]}" 2>/dev/null || true)
+for library in "$@"; do
+  owner=$(grep -m 1 -F "/$(basename "$(realpath "$library")")" <<<"$owners") ||
+    { echo "$library belongs to no Debian package, so its licence is not known" >&2; exit 1; }
+  package=${owner%%:*}
   gzip -9nc "/usr/share/doc/$package/copyright" >"$folder/$package.copyright.gz"
 done

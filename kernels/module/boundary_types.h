@@ -46,8 +46,8 @@ struct CrossingMember {
   size_t alignment;
 };
 
-// Whether no member can be missing between those that are named, in order. Of what fits into
-// padding this knows nothing.
+// Returns true if no member can be missing between those that are named, in order. It cannot see
+// one that fits into padding.
 template <size_t kCount>
 constexpr bool has_no_hole(const CrossingMember (&members)[kCount], size_t bytes,
                            size_t alignment) {
@@ -131,7 +131,9 @@ DS_CROSSING_ENUM(RowsOf, kStep, kDraws)
 DS_CROSSING_ENUM(WeightKind, kMatrix, kVector)
 DS_CROSSING_ENUM(WeightFormat, kAuto, kF32, kBf16, kInt8, kInt4)
 DS_CROSSING_ENUM(Dtype, kF32, kBf16, kF16)
-DS_CROSSING_ENUM(StateFormat, kF32, kBf16)
+#define X(format, type) , format
+DS_CROSSING_ENUM(StateFormat DELTASERVE_STATE_FORMATS(X))
+#undef X
 DS_CROSSING_ENUM(Per, kSequence, kToken)
 DS_CROSSING_ENUM(Activation, kNone, kSilu, kRelu, kEluPlusOne, kSigmoid)
 DS_CROSSING_ENUM(FeatureNorm, kNone, kL2, kSum, kSumPlusEps)

@@ -127,10 +127,14 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                    "that the process may use)")
       ->transform(whole_number_in(1, kMaxThreads))
       ->type_name("N");
+  std::vector<std::pair<std::string, StateFormat>> state_formats;
+  for (const StateFormat format : kAllStateFormats) {
+    state_formats.emplace_back(state_format_name(format), format);
+  }
   add_choice<StateFormat>(command, "--state-dtype", &options->state_format,
                           "Number format of the states. bf16 takes half the memory and costs "
                           "accuracy; models without a decay refuse it",
-                          {{"f32", StateFormat::kF32}, {"bf16", StateFormat::kBf16}});
+                          state_formats);
 }
 
 void add_step_tokens_option(CLI::App* command, ModelOptions* options) {

@@ -302,6 +302,7 @@ void RequestMetrics::on_update(const TokenUpdate& update) {
   }
   if (update.finish == FinishReason::kNone || finish_ != FinishReason::kNone) return;
   finish_ = update.finish;
+  decode_time_ = update.decode_seconds;
   if (metrics_ != nullptr) count_finish(update, now);
 }
 

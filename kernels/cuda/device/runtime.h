@@ -21,17 +21,17 @@ class Runtime {
   // Says for the log: name, compute capability, memory.
   virtual std::string description() const = 0;
   virtual simt::Stream stream() const = 0;
-  // Whether blocks can share a cluster (compute capability 9.0, of device and code).
+  // Returns true if blocks can share a cluster (compute capability 9.0, of device and code).
   virtual bool has_clusters() const = 0;
-  // Whether launches can overlap (simt.h; likewise), and whether those to come do.
+  // Launches can overlap (simt.h) on the same devices; set_overlap() says whether those to come do.
   virtual bool can_overlap() const = 0;
   virtual void set_overlap(bool overlaps) = 0;
 
   // Returns the bytes that allocate() can give at present.
   virtual size_t free_bytes() const = 0;
-  // Null: the memory is not there, or too little would be left for CUDA's own needs: kernels that
-  // are loaded when they are first launched, graphs. 256-byte aligned. The host's can be copied
-  // while kernels run.
+  // Both return memory that is 256-byte aligned, or null if there is none or too little would be
+  // left for CUDA's own needs: graphs, and kernels that are loaded when they are first launched.
+  // The host's can be copied while kernels run.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual void* allocate_host(size_t bytes) = 0;
@@ -44,7 +44,7 @@ class Runtime {
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void fill_zero(void* device, size_t bytes) = 0;
 
-  // Whether every launch since the last synchronize() could be made. If not, forgets that.
+  // Returns true if every launch since the last synchronize() could be made, and forgets if not.
   virtual bool launches_succeeded() = 0;
   // Waits for both streams. A launch that could not be made or a kernel that failed aborts the
   // process with CUDA's message: its results are lost and so may be the device's context.

@@ -112,7 +112,7 @@ TEST(CudaBackend, CountsAndNamesItsMemory) {
   EXPECT_NE(text.find(", 4 MB of f32 weights, 4 MB of bf16 weights"), std::string::npos) << text;
 }
 
-// Wherever the memory ends.
+// Refuses one allocation after the other.
 TEST(CudaBackend, SaysWhatThereWasNotEnoughMemoryFor) {
   const TestModel model(kHidden, kVocab, {{plain_shape()}, {{}, StateFormat::kF32, 16}},
                         WeightFormat::kF32);
@@ -146,7 +146,7 @@ TEST(CudaBackend, SaysThatThereIsNoLibrary) {
 }
 #endif
 
-// Wherever the first comparison goes wrong, of the kernels in turn.
+// Makes the comparison of one kernel after the other go wrong.
 TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
   const TinyProgram tiny(WeightFormat::kBf16);
   Driver plain(cuda_backend({MatmulKernels::kPlain, true}), tiny.program());
