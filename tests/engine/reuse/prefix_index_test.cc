@@ -282,6 +282,18 @@ TEST(PrefixIndex, TheLeastValuableStateGoesFirst) {
   EXPECT_FALSE(keep(index, keys(prompt(1000, 6)), 64, SnapshotKind::kLadder, kNow + seconds(30)));
 }
 
+// A server that is asked a thousand times a second forgets old conversations, too.
+TEST(PrefixIndex, PromptsAgeStatesWhileTheClockStandsStill) {
+  PrefixIndex index(kFirstSlot, 1, 0, 100);
+  const PrefixKeys old = keys(prompt(1000, 1));
+  EXPECT_TRUE(keep(index, old, 640));
+  EXPECT_EQ(found(index, old), 640);
+  EXPECT_FALSE(keep(index, keys(prompt(1000, 2)), 640)) << "the old one had a hit just now";
+  for (int32_t i = 0; i < 100; ++i) EXPECT_EQ(found(index, keys(prompt(100, 10 + i))), 0);
+  EXPECT_TRUE(keep(index, keys(prompt(1000, 2)), 640));
+  EXPECT_EQ(found(index, old), 0);
+}
+
 // A state saves the tokens behind the nearest state before it, also when that one is kept later or
 // given up.
 TEST(PrefixIndex, AncestorsLowerAStatesValue) {
