@@ -12,6 +12,7 @@
 #include "server/command_line/values.h"
 #include "server/commands/hub_options.h"
 #include "server/commands/human_bytes.h"
+#include "server/commands/terminal_progress.h"
 
 namespace deltaserve {
 namespace {
@@ -89,7 +90,9 @@ absl::Status put_on_device(const ModelOptions& options, ModelLimits limits, Load
     const absl::StatusOr<int> snapshots = choose_snapshots(options, limits, *loaded);
     if (!snapshots.ok()) return snapshots.status();
     limits.max_snapshots = *snapshots;
-    return Model::load(loaded->folder, loaded->backend.get(), limits, options.weights);
+    TerminalProgress progress("loading " + options.folder, TerminalProgress::Unit::kBytes);
+    return Model::load(loaded->folder, loaded->backend.get(), limits, options.weights,
+                       [&](uint64_t done, uint64_t all) { progress.reach(done, all); });
   };
   absl::StatusOr<std::unique_ptr<Model>> model = load();
   if (absl::IsUnimplemented(model.status())) {

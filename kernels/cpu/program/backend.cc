@@ -22,6 +22,12 @@ namespace {
 using cpu::AlignedArray;
 using cpu::allocate_aligned;
 
+// Returns the name that processors have for the best instructions in use. A lower bit is better.
+const char* instruction_set() {
+  const int64_t best = hwy::SupportedTargets() & -hwy::SupportedTargets();
+  return best <= HWY_AVX3 ? "AVX-512" : hwy::TargetName(best);
+}
+
 struct Activations {
   int64_t columns = 0;
   AlignedArray<float> data;  // [Limits::rows, columns]
@@ -119,8 +125,8 @@ class CpuBackend final : public Backend {
   }
 
   std::string description() const override {
-    std::string target = hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
-    std::string text = "cpu " + target + ", " + std::to_string(threads_.num_threads()) +
+    std::string text = std::string("cpu ") + instruction_set() + ", " +
+                       std::to_string(threads_.num_threads()) +
                        (threads_.num_threads() == 1 ? " thread" : " threads");
     for (const WeightFormat format :
          {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
