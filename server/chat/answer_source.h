@@ -1,5 +1,5 @@
-// Where the answers of a conversation on the terminal come from: an engine in this process, or a
-// server. Both speak the streaming chat completions of the OpenAI API.
+// Gets the answers of a conversation on the terminal, from an engine in this process or a server.
+// Both speak the streaming chat completions of the OpenAI API.
 #pragma once
 #include <atomic>
 #include <functional>

@@ -14,7 +14,7 @@
 
 namespace deltaserve {
 
-// What is sent with every request.
+// These are sent with every request.
 struct ChatSettings {
   std::optional<int64_t> max_tokens;
   std::optional<double> temperature;

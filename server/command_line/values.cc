@@ -67,9 +67,9 @@ CLI::Validator size_from(uint64_t least) {
     if (ec != std::errc()) return error;
     const char* unit = after;
     while (unit != end && *unit == ' ') ++unit;
-    const double bytes = number * unit_bytes(std::string(unit, end));
-    const bool known = bytes > 0 || number == 0;
-    if (!known || !(bytes >= static_cast<double>(least) && bytes <= double{kLargestSize})) {
+    const double unit_size = unit_bytes(std::string(unit, end));
+    const double bytes = number * unit_size;
+    if (unit_size == 0 || !(bytes >= static_cast<double>(least) && bytes <= double{kLargestSize})) {
       return error;
     }
     input = absl::StrCat(static_cast<uint64_t>(bytes));

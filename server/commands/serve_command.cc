@@ -140,7 +140,7 @@ int serve(ServeOptions options) {
   ignore_signals();
   share_descriptors(&options);
   settle(&options);
-  // What may fail at once comes before the model, which takes longer.
+  // Files and ports come before the model, which takes longer.
   absl::StatusOr<Access> access = read_access(options.access);
   if (!access.ok()) return report(access.status());
   options.http.tls = access->http_tls;

@@ -1,4 +1,4 @@
-// What Linux says of this process, as the Prometheus clients report it under process_*.
+// Reads what Linux says of this process, which Prometheus clients report under process_*.
 #pragma once
 #include <cstdint>
 
