@@ -25,12 +25,16 @@ class ModelRunner final : public StepRunner {
   int max_rows() const override;
   int max_sequences() const override;
   int max_snapshots() const override;
+  int max_host_snapshots() const override;
   int32_t vocab_size() const override;
   int steps_ahead() const override;
   Ticket forward(const Step& step) override;
   void draw(Ticket ticket, std::span<const Draw> draws) override;
   void wait(Ticket ticket, std::span<DrawResult> results) override;
   void copy_slot(int from, int to) override;
+  void store_slot(int from, int to) override;
+  void load_slot(int from, int to) override;
+  bool slot_is_loaded(int slot) override;
 
  private:
   void poison(int slot);

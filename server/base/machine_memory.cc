@@ -72,14 +72,12 @@ std::optional<uint64_t> least_of(const std::string& root, std::string_view line,
   return least;
 }
 
-constexpr uint64_t kMaxSnapshots = 512;
-constexpr uint64_t kShare = 4;  // of what is left: one part of so many
-
 }  // namespace
 
-int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes) {
+int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes,
+                       const SnapshotShare& share) {
   const uint64_t left = available - std::min(taken, available);
-  return static_cast<int>(std::min(left / kShare / state_bytes, kMaxSnapshots));
+  return static_cast<int>(std::min(left / share.parts / state_bytes, share.most));
 }
 
 std::optional<uint64_t> available_memory(const std::string& root) {

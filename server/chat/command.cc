@@ -13,6 +13,7 @@
 #include "server/commands/api_key.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_service.h"
+#include "server/commands/prefix_cache_options.h"
 
 namespace deltaserve {
 namespace {

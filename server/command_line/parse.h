@@ -18,7 +18,7 @@ void add_model_argument(CLI::App* command, std::string* model, const std::string
 // It is for the callback of a command with add_model_argument(); MODEL wins over a variable of the
 // environment and over the file.
 bool settle_model(CLI::App* command, std::string* model);
-// As above, and throws if no model was given.
+// Does the same, and throws if no model was given.
 void require_model(CLI::App* command, std::string* model);
 
 // Parses the command line and calls the callback of its command. Returns the exit code if there is

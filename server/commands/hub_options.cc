@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "server/commands/bundled_model.h"
 #include "server/commands/download_progress.h"
 
 namespace deltaserve {
@@ -19,6 +20,11 @@ absl::StatusOr<HubSettings> hub_settings() {
 
 absl::StatusOr<FoundModel> locate_model(const std::string& text, bool offline,
                                         const ModelFolderOptions& opening) {
+  if (names_bundled_model(text)) {
+    absl::StatusOr<std::string> folder = bundled_model_folder();
+    if (!folder.ok()) return folder.status();
+    return FoundModel{*std::move(folder), ""};
+  }
   if (!parse_hub_model(text)) return FoundModel{text, ""};
   absl::StatusOr<HubSettings> settings = hub_settings();
   if (!settings.ok()) return settings.status();

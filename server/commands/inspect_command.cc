@@ -9,6 +9,7 @@
 #include "server/commands/commands.h"
 #include "server/commands/hub_options.h"
 #include "server/commands/model_options.h"
+#include "server/commands/prefix_cache_options.h"
 
 namespace deltaserve {
 

@@ -5,20 +5,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "models/checkpoint/safetensors.h"
-#include "server/base/machine_memory.h"
 #include "server/base/processors.h"
 #include "server/command_line/parse.h"
 #include "server/command_line/values.h"
 #include "server/commands/hub_options.h"
 #include "server/commands/human_bytes.h"
+#include "server/commands/prefix_cache_options.h"
 #include "server/commands/terminal_progress.h"
 
 namespace deltaserve {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU takes
 constexpr int kMinStepTokens = 64;
 constexpr int kMaxStepTokens = 1 << 14;
 
@@ -49,47 +47,14 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   return absl::OkStatus();
 }
 
-// Returns at most so many bytes as the weights take in memory.
-absl::StatusOr<uint64_t> weight_bytes(const std::string& folder, WeightFormat format) {
-  const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder);
-  if (!checkpoint.ok()) return checkpoint.status();
-  uint64_t bytes = 0;
-  for (const auto& [name, tensor] : checkpoint->tensors()) {
-    const bool is_wide = format == WeightFormat::kF32 ||
-                         (format == WeightFormat::kAuto && tensor.info.dtype != Dtype::kBf16);
-    bytes += (is_wide ? 4 : 2) * static_cast<uint64_t>(tensor.info.num_elements());
-  }
-  return bytes;
-}
-
-// Returns how many snapshots the options ask for, or how many the machine has room for. On CUDA the
-// machine's memory says nothing about the device's, so there are none unless they are asked for.
-absl::StatusOr<int> choose_snapshots(const ModelOptions& options, const ModelLimits& limits,
-                                     const LoadedModel& loaded) {
-  const uint64_t bytes = state_layout(loaded.folder.config, limits.state_format).bytes();
-  const auto slots = static_cast<uint64_t>(limits.max_sequences);
-  if (options.prefix_cache_memory) {
-    const uint64_t wanted = *options.prefix_cache_memory / bytes;
-    if (wanted == 0 && *options.prefix_cache_memory > 0) {
-      return absl::InvalidArgumentError(absl::StrCat("--prefix-cache-memory is below the ",
-                                                     human_bytes(bytes), " of one snapshot"));
-    }
-    return static_cast<int>(std::min(wanted, kMaxSequences - slots));
-  }
-  if (loaded.threads == nullptr) return 0;
-  const absl::StatusOr<int> snapshots = default_snapshots(loaded.folder, options);
-  if (!snapshots.ok()) return snapshots.status();
-  return std::min(*snapshots, kMaxSequences - limits.max_sequences);
-}
-
 // Falls back to the CPU where CUDA cannot run the model, unless CUDA was asked for.
 absl::Status put_on_device(const ModelOptions& options, ModelLimits limits, LoadedModel* loaded) {
   absl::Status status = choose_device(options, loaded);
   if (!status.ok()) return status;
   const auto load = [&]() -> absl::StatusOr<std::unique_ptr<Model>> {
-    const absl::StatusOr<int> snapshots = choose_snapshots(options, limits, *loaded);
-    if (!snapshots.ok()) return snapshots.status();
-    limits.max_snapshots = *snapshots;
+    if (absl::Status chosen = choose_snapshots(options, *loaded, &limits); !chosen.ok()) {
+      return chosen;
+    }
     TerminalProgress progress("loading " + options.folder, TerminalProgress::Unit::kBytes);
     return Model::load(loaded->folder, loaded->backend.get(), limits, options.weights,
                        [&](uint64_t done, uint64_t all) { progress.reach(done, all); });
@@ -129,7 +94,7 @@ void add_model_source_options(CLI::App* command, ModelOptions* options) {
       command, &options->folder, "DIR|NAME",
       "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
       "tokenizer.model; or owner/model[@revision] of the Hub, which is taken from its "
-      "cache on this machine or fetched");
+      "cache on this machine or fetched; or bundled, the small model that comes with deltaserve");
   add_offline_option(command, &options->offline);
   add_ignored_keys_option(command, &options->ignored_config_keys);
   command
@@ -165,10 +130,14 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                    "that the process may use)")
       ->transform(whole_number_in(1, kMaxThreads))
       ->type_name("N");
+  std::vector<std::pair<std::string, StateFormat>> state_formats;
+  for (const StateFormat format : kAllStateFormats) {
+    state_formats.emplace_back(state_format_name(format), format);
+  }
   add_choice<StateFormat>(command, "--state-dtype", &options->state_format,
                           "Number format of the states. bf16 takes half the memory and costs "
                           "accuracy; models without a decay refuse it",
-                          {{"f32", StateFormat::kF32}, {"bf16", StateFormat::kBf16}});
+                          state_formats);
 }
 
 void add_step_tokens_option(CLI::App* command, ModelOptions* options) {
@@ -196,28 +165,6 @@ void add_capacity_options(CLI::App* command, ModelOptions* options) {
       ->type_name("SIZE")
       ->excludes(sequences);
   add_step_tokens_option(command, options);
-}
-
-void add_prefix_cache_options(CLI::App* command, ModelOptions* options) {
-  command
-      ->add_option("--prefix-cache-memory", options->prefix_cache_memory,
-                   "Memory for snapshots, the kept states of prompts. A prompt that begins like an "
-                   "earlier one continues from a snapshot. 0 keeps none (default: a quarter of the "
-                   "memory that is left to the process, at most 512 snapshots; on CUDA 0)")
-      ->transform(size_from(0))
-      ->type_name("SIZE");
-}
-
-absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOptions& options) {
-  const std::optional<uint64_t> available = available_memory();
-  if (!available) return 0;
-  const absl::StatusOr<uint64_t> weights = weight_bytes(folder.path, options.weights);
-  if (!weights.ok()) return weights.status();
-  const uint64_t state = state_layout(folder.config, options.state_format).bytes();
-  const uint64_t slots = options.state_memory != 0
-                             ? options.state_memory
-                             : state * static_cast<uint64_t>(options.max_sequences);
-  return snapshots_that_fit(*available, *weights + slots, state);
 }
 
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {

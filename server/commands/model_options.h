@@ -22,6 +22,8 @@ enum class Device : uint8_t {
   kCuda,
 };
 
+inline constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU takes
+
 struct ModelOptions {
   std::string folder;    // or the name of a model on the Hub
   bool offline = false;  // such a model is not fetched
@@ -37,6 +39,7 @@ struct ModelOptions {
   StateFormat state_format = StateFormat::kF32;
   // Bytes for the states of prompts that are kept; nullopt: a part of what the machine has left.
   std::optional<uint64_t> prefix_cache_memory = 0;
+  uint64_t prefix_cache_host_memory = 0;  // bytes beside a device with memory of its own
 };
 
 // Adds --ignore-config-key.
@@ -50,13 +53,6 @@ void add_model_options(CLI::App* command, ModelOptions* options);
 void add_step_tokens_option(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);
-
-// Adds --prefix-cache-memory, without which the machine's memory decides.
-void add_prefix_cache_options(CLI::App* command, ModelOptions* options);
-
-// Returns how many snapshots the server keeps on a CPU unless told. 0: there is no room, or Linux
-// does not say how much.
-absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOptions& options);
 
 // A LoadedModel is ready to run. Its members depend on those above them.
 struct LoadedModel {

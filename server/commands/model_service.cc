@@ -22,6 +22,12 @@ std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_
                                            limits.grammar_bytes});
 }
 
+uint64_t transformer_bytes_per_token(const ModelConfig& config) {
+  constexpr int64_t kKeyAndValue = 2, kBytesOfBf16 = 2;
+  return static_cast<uint64_t>(kKeyAndValue * kBytesOfBf16 * config.num_layers() *
+                               config.hidden_size);
+}
+
 ServedModel served_model(const LoadedModel& loaded, const std::string& name,
                          const ServerLimits& limits) {
   ServedModel model;
@@ -41,6 +47,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.slots = loaded.model->limits().max_sequences;
   model.snapshots = loaded.model->limits().max_snapshots;
   model.state_bytes = loaded.model->layout().bytes();
+  model.transformer_bytes_per_token = transformer_bytes_per_token(loaded.folder.config);
   model.eos_token_ids = loaded.folder.config.eos_token_ids;
   model.tokenizer_info = tokenizer_info(loaded.folder);
   model.special_tokens = loaded.folder.settings.named_tokens;

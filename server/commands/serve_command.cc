@@ -21,6 +21,7 @@
 #include "server/commands/human_bytes.h"
 #include "server/commands/model_options.h"
 #include "server/commands/model_service.h"
+#include "server/commands/prefix_cache_options.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
 #include "server/service/services.h"
@@ -57,6 +58,11 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   if (served.snapshots > 0) {
     absl::PrintF("prefix cache: %d snapshots, %s in all\n", served.snapshots,
                  human_bytes(bytes * static_cast<uint64_t>(served.snapshots)));
+    const auto in_host = static_cast<uint64_t>(loaded.model->limits().max_host_snapshots);
+    if (in_host > 0) {
+      absl::PrintF("prefix cache: %d more in the host's memory, %s in all\n", in_host,
+                   human_bytes(bytes * in_host));
+    }
   } else {
     absl::PrintF("prefix cache: off\n");
   }

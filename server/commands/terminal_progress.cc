@@ -71,8 +71,8 @@ std::string TerminalProgress::line(Clock::time_point now) const {
                            static_cast<double>(all_ - done_) / per_second);
   }
   return absl::StrFormat("%s [%s%s] %.0f %%, %s of %s%s", work_, std::string(filled, '#'),
-                         std::string(kProgressColumns - filled, ' '), 100 * share, amount(done_, unit_),
-                         amount(all_, unit_), rest);
+                         std::string(kProgressColumns - filled, ' '), 100 * share,
+                         amount(done_, unit_), amount(all_, unit_), rest);
 }
 
 }  // namespace deltaserve
