@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", DELTASERVE_VERSION);
   deltaserve::Run run;
   deltaserve::add_serve_command(&app, &run);
+  deltaserve::add_chat_command(&app, &run);
   deltaserve::add_generate_command(&app, &run);
   deltaserve::add_inspect_command(&app, &run);
   deltaserve::add_pull_command(&app, &run);

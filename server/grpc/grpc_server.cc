@@ -82,8 +82,8 @@ class Server final : public GrpcServer {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  absl::Status open(const GrpcOptions& options) {
-    if (const absl::Status status = listener_.open(options.host, options.port); !status.ok()) {
+  absl::Status open(const GrpcOptions& options, BoundPort port) {
+    if (const absl::Status status = listener_.open(std::move(port)); !status.ok()) {
       return status;
     }
     set_up_library();
@@ -170,9 +170,9 @@ class Server final : public GrpcServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::listen(const GrpcOptions& options,
-                                                               Services& services) {
+                                                               BoundPort port, Services& services) {
   auto server = std::make_unique<Server>(options, services);
-  absl::Status status = server->open(options);
+  absl::Status status = server->open(options, std::move(port));
   if (!status.ok()) return status;
   return server;
 }

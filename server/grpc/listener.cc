@@ -137,25 +137,9 @@ GrpcListener::GrpcListener(GrpcContext& context, SharedTls tls)
 
 GrpcListener::~GrpcListener() = default;
 
-absl::Status GrpcListener::open(const std::string& host, uint16_t port) {
-  error_code ec;
-  tcp::resolver resolver(context_.io);
-  const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, ec);
-  if (!ec && !found.empty()) {
-    const tcp::endpoint endpoint = found.begin()->endpoint();
-    acceptor_.open(endpoint.protocol(), ec);
-    if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
-    if (!ec) acceptor_.bind(endpoint, ec);
-    if (!ec) acceptor_.listen(context_.services.limits.listen_backlog, ec);
-  }
-  const bool v6 = host.find(':') != std::string::npos;
-  const std::string shown = v6 ? str_cat("[", host, "]") : host;
-  if (ec || found.empty()) {
-    return absl::UnavailableError(
-        str_cat("cannot serve gRPC on ", shown, ":", port, ": ", ec.message()));
-  }
-  address_ = str_cat(shown, ":", acceptor_.local_endpoint().port());
-  return absl::OkStatus();
+absl::Status GrpcListener::open(BoundPort port) {
+  address_ = port.text();
+  return port.listen(context_.services.limits.listen_backlog, &acceptor_);
 }
 
 void GrpcListener::start(HandOver hand_over) {

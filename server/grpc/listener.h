@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "server/grpc/grpc_context.h"
+#include "server/net/bound_port.h"
 #include "server/net/tls.h"
 
 namespace deltaserve {
@@ -27,8 +28,8 @@ class GrpcListener {
   GrpcListener(GrpcContext& context, SharedTls tls);
   ~GrpcListener();
 
-  // UNAVAILABLE: the address cannot be had. Call it first.
-  absl::Status open(const std::string& host, uint16_t port);
+  // UNAVAILABLE: somebody else listens on the port. Call it first.
+  absl::Status open(BoundPort port);
   std::string address() const { return address_; }  // with the real port
 
   // Takes connections from now on, on the threads of the context.

@@ -1,7 +1,6 @@
 #include "server/http/routes.h"
 
 #include "models/base/text.h"
-#include "server/base/machine_memory.h"
 #include "server/http/server_context.h"
 #include "server/openai/openapi.h"
 #include "server/openai/response.h"
@@ -54,7 +53,7 @@ HttpReply metrics_reply(const ServerContext& context, const RequestHead&) {
   state.state_bytes = services.model.state_bytes;
   state.http_connections = context.connections;
   state.log_lines_lost = services.log.lost_lines();
-  state.resident_bytes = resident_memory();
+  state.process = process_stats();
   state.memory_limit_bytes = services.memory_limit;
   if (context.tls != nullptr) {
     state.certificate_expiry =

@@ -60,18 +60,8 @@ class Server : public HttpServer {
         acceptor_(io_),
         signals_(io_) {}
 
-  absl::Status open() {
-    error_code ec;
-    tcp::resolver resolver(io_);
-    const auto found =
-        resolver.resolve(options_.host, absl::StrCat(options_.port), tcp::resolver::passive, ec);
-    const auto failed = [&] {
-      return absl::UnavailableError(
-          absl::StrCat("cannot listen on ", options_.host, ":", options_.port, ": ", ec.message()));
-    };
-    if (ec || found.empty()) return failed();
-    const tcp::endpoint endpoint = found.begin()->endpoint();
-    const bool private_and_open = endpoint.address().is_loopback() && services_.keys.get()->empty();
+  absl::Status open(BoundPort port) {
+    const bool private_and_open = port.address().is_loopback() && services_.keys.get()->empty();
     if (!options_.allowed_hosts.empty() || private_and_open) {
       absl::StatusOr<HostPolicy> hosts = HostPolicy::only(options_.allowed_hosts);
       if (!hosts.ok()) return hosts.status();
@@ -82,15 +72,8 @@ class Server : public HttpServer {
     signals_.add(SIGINT);
     signals_.add(SIGHUP);
     wait_for_signal();
-    acceptor_.open(endpoint.protocol(), ec);
-    if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
-    if (!ec) acceptor_.bind(endpoint, ec);
-    if (!ec) acceptor_.listen(services_.limits.listen_backlog, ec);
-    if (ec) return failed();
-    const bool v6 = endpoint.address().is_v6();
-    url_ = absl::StrCat(options_.tls != nullptr ? "https://" : "http://", v6 ? "[" : "",
-                        options_.host, v6 ? "]" : "", ":", acceptor_.local_endpoint().port());
-    return absl::OkStatus();
+    url_ = absl::StrCat(options_.tls != nullptr ? "https://" : "http://", port.text());
+    return port.listen(services_.limits.listen_backlog, &acceptor_);
   }
 
   std::string url() const override { return url_; }
@@ -213,9 +196,9 @@ class Server : public HttpServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::listen(const HttpOptions& options,
-                                                               Services& services) {
+                                                               BoundPort port, Services& services) {
   auto server = std::make_unique<Server>(options, services);
-  const absl::Status status = server->open();
+  const absl::Status status = server->open(std::move(port));
   if (!status.ok()) return status;
   return std::unique_ptr<HttpServer>(std::move(server));
 }

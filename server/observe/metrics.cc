@@ -153,7 +153,7 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
         slot_utilization(state.engine));
   gauge("deltaserve_sequence_state_bytes", "Memory of the state of one sequence.",
         state.state_bytes);
-  gauge("deltaserve_resident_memory_bytes", "Memory of the process.", state.resident_bytes);
+  gauge("deltaserve_resident_memory_bytes", "Memory of the process.", state.process.resident_bytes);
   gauge("deltaserve_memory_limit_bytes", "Memory that the process may have; 0: unknown.",
         state.memory_limit_bytes);
   gauge("deltaserve_http_connections", "Open HTTP connections.", state.http_connections);
@@ -165,6 +165,22 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
         state.draining ? 1 : 0);
   page->gauge("deltaserve_build_info", "Always 1; version and model are labels.", 1,
               str_cat(label("version", state.version), ",", label("model", state.model_name)));
+}
+
+// The names and meanings are those of the Prometheus clients.
+void append_process(MetricsPage* page, const ProcessStats& process) {
+  page->family("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
+               "counter");
+  page->sample("process_cpu_seconds_total", {}, process.cpu_seconds);
+  const auto gauge = [&](std::string_view name, std::string_view help, auto value) {
+    page->gauge(name, help, static_cast<double>(value));
+  };
+  gauge("process_resident_memory_bytes", "Resident memory size in bytes.", process.resident_bytes);
+  gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", process.virtual_bytes);
+  gauge("process_open_fds", "Number of open file descriptors.", process.open_descriptors);
+  gauge("process_max_fds", "Maximum number of open file descriptors.", process.max_descriptors);
+  gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
+        process.start_time);
 }
 
 struct NamedHistogram {
@@ -265,6 +281,7 @@ std::string metrics_page(const Metrics& metrics, const ServerState& state) {
   MetricsPage page;
   append_counters(&page, metrics, state);
   append_gauges(&page, state);
+  append_process(&page, state.process);
   append_prefixes(&page, metrics, state);
   append_grammars(&page, state.grammars);
   append_histograms(&page, metrics, "deltaserve_", {});

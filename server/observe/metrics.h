@@ -9,6 +9,7 @@
 #include "engine/loop/engine.h"
 #include "engine/sequence/request.h"
 #include "server/observe/metrics_registry.h"
+#include "server/observe/process_stats.h"
 
 namespace deltaserve {
 
@@ -45,7 +46,7 @@ struct ServerState {
   uint64_t state_bytes = 0;  // of one sequence
   int64_t http_connections = 0;
   uint64_t log_lines_lost = 0;
-  uint64_t resident_bytes = 0;
+  ProcessStats process;
   uint64_t memory_limit_bytes = 0;           // 0: unknown
   std::optional<double> certificate_expiry;  // Unix seconds; nullopt: connections are in the clear
   bool draining = false;
