@@ -20,12 +20,14 @@
 #include "server/base/process.h"
 #include "server/commands/access_files.h"
 #include "server/commands/chat_templates.h"
+#include "server/commands/choice_option.h"
 #include "server/commands/commands.h"
 #include "server/commands/human_bytes.h"
 #include "server/commands/model_options.h"
 #include "server/commands/tokenizer_info.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
+#include "server/observe/otlp_exporter.h"
 #include "server/service/services.h"
 #include "server/tools/conventions.h"
 
@@ -42,7 +44,9 @@ struct ServeOptions {
   std::string tool_format{kRecognisedToolFormat};
   bool allow_chat_template = false;
   bool split_special_tokens = false;
+  Pooling embedding_pooling = Pooling::kLast;
   AccessFiles access;
+  std::string otlp_endpoint;  // empty: no spans are sent
   std::vector<std::string> cors_origins;
   std::string log_file;  // empty: standard error
   LogFormat log_format = LogFormat::kText;
@@ -74,6 +78,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
                       std::chrono::system_clock::now().time_since_epoch())
                       .count();
   model.vocab_size = loaded.folder.config.vocab_size;
+  model.hidden_size = loaded.folder.config.hidden_size;
   model.tokenizer = loaded.folder.tokenizer.get();
   model.bos_to_prepend = bos_to_prepend(loaded.folder);
   model.slots = loaded.model->limits().max_sequences;
@@ -87,6 +92,19 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
     model.grammars = grammar_cache(model.tokenizer->vocabulary(), model.vocab_size, limits);
   }
   return model;
+}
+
+// Says how answers of chats are read, and whether that was recognised or asked for.
+void print_chat(const ServedModel& served) {
+  const ChatConventions* const conventions = served.tool_chat_conventions != nullptr
+                                                 ? served.tool_chat_conventions
+                                                 : served.chat_conventions;
+  if (conventions == nullptr) return;
+  const AnswerMarkup& markup = *conventions->markup;
+  const bool recognised = served.tool_format == kRecognisedToolFormat;
+  absl::PrintF("chat: tool calls %s%s, reasoning %s\n",
+               markup.tools() ? markup.tools()->name : "none", recognised ? "" : " (--tool-format)",
+               markup.reasoning() ? markup.reasoning()->name : "none");
 }
 
 void print_model(const LoadedModel& loaded, const ServedModel& served) {
@@ -108,6 +126,7 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   }
   absl::PrintF("fingerprint: %s\n", served.fingerprint);
   if (served.tokenizer == nullptr) absl::PrintF("no tokenizer: prompts must be token ids\n");
+  print_chat(served);
 }
 
 // Signals that have no meaning here end nothing; those that have one are handled once the server
@@ -146,6 +165,12 @@ absl::StatusOr<std::unique_ptr<Logger>> open_log(const ServeOptions& options) {
   return std::make_unique<Logger>(options.log_format, options.log_level, STDERR_FILENO);
 }
 
+absl::StatusOr<std::unique_ptr<OtlpExporter>> open_spans(const ServeOptions& options,
+                                                         Metrics* metrics, Logger* log) {
+  if (options.otlp_endpoint.empty()) return nullptr;
+  return OtlpExporter::make(options.otlp_endpoint, DELTASERVE_VERSION, metrics, log);
+}
+
 int serve(ServeOptions options) {
   ignore_signals();
   share_descriptors(&options);
@@ -159,6 +184,10 @@ int serve(ServeOptions options) {
   options.http.cors = *std::move(cors);
   absl::StatusOr<std::unique_ptr<Logger>> log = open_log(options);
   if (!log.ok()) return report(log.status());
+  Metrics metrics;
+  absl::StatusOr<std::unique_ptr<OtlpExporter>> spans = open_spans(options, &metrics, log->get());
+  if (!spans.ok()) return report(spans.status());
+  options.service.spans = spans->get();
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
   absl::StatusOr<ChatTemplates> templates =
@@ -174,10 +203,10 @@ int serve(ServeOptions options) {
   templates->give_to(&served);
   served.allow_request_template = options.allow_chat_template;
   served.split_special_tokens = options.split_special_tokens;
+  served.embedding_pooling = options.embedding_pooling;
   print_model(*loaded, served);
 
   warn_of_expiry(access->http_tls, log->get());
-  Metrics metrics;
   ModelRunner runner(loaded->model.get());
   EngineOptions engine_settings = engine_options(*loaded);
   engine_settings.fingerprint = *fingerprint;
@@ -272,6 +301,16 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
                     "Let requests bring a chat template of their own");
 }
 
+void add_embedding_options(CLI::App* command, ServeOptions* options) {
+  auto* pooling =
+      command
+          ->add_option("--embedding-pooling", options->embedding_pooling,
+                       "What an embedding is made of: the hidden state of a text's last token, or "
+                       "the mean of those of all its tokens")
+          ->default_str("last");
+  take_one_of<Pooling>(pooling, {{"last", Pooling::kLast}, {"mean", Pooling::kMean}});
+}
+
 void add_log_options(CLI::App* command, ServeOptions* options) {
   const std::map<std::string, LogFormat> formats = {{"text", LogFormat::kText},
                                                     {"json", LogFormat::kJson}};
@@ -291,6 +330,11 @@ void add_log_options(CLI::App* command, ServeOptions* options) {
       ->transform(CLI::Transformer(levels))
       ->default_str("info")
       ->type_name("debug|info|warning|error");
+  command
+      ->add_option("--otlp-endpoint", options->otlp_endpoint,
+                   "Collector that gets a span of each request that generates, by OTLP over HTTP; "
+                   "/v1/traces is added to a URL without a path")
+      ->type_name("URL");
   command->add_flag("--log-prompts", options->service.log_prompts,
                     "Log the bodies of requests; without it no prompt is logged");
 }
@@ -312,6 +356,7 @@ void add_serve_command(CLI::App* app, Run* run) {
   add_prefix_cache_options(command, &options->model);
   add_access_options(command, options.get());
   add_chat_options(command, options.get());
+  add_embedding_options(command, options.get());
   add_log_options(command, options.get());
   command->add_option("--host", options->http.host, "Address to listen on")
       ->capture_default_str()

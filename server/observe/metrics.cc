@@ -68,6 +68,11 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
                 state.log_lines_lost);
   append_responses(page, "deltaserve_overload_actions_total",
                    "Measures that were taken because memory was short.", metrics.overload_actions);
+  append_responses(
+      page, "deltaserve_spans_total",
+      "Spans of requests: sent to the collector, not taken by it, or dropped because too "
+      "many waited.",
+      metrics.spans);
   append_responses(page, "deltaserve_http_responses_total",
                    "HTTP responses by route and status code; 499: the client closed first.",
                    metrics.http_responses);

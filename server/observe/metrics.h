@@ -22,6 +22,7 @@ struct Metrics {
   CounterFamily grpc_connections_closed{{"reason"}};  // by us, for what the client did
   CounterFamily overload_actions{{"measure"}};
   CounterFamily read_aheads{{"result"}};
+  CounterFamily spans{{"result"}};
   // Times are in seconds. All but the first two are of requests that ended by stop or length.
   Histogram time_to_first_token;
   Histogram inter_token_latency;
