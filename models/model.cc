@@ -30,6 +30,7 @@ Limits backend_limits(const ModelLimits& limits) {
   room.segments = limits.max_sequences;
   room.slots = limits.max_sequences + limits.max_snapshots;
   room.snapshots = limits.max_snapshots;
+  room.host_slots = limits.max_host_snapshots;
   return room;
 }
 

@@ -34,9 +34,10 @@ absl::StatusOr<ModelFolder> open_model_folder(const std::string& path,
                                               const ModelFolderOptions& options = {});
 
 struct ModelLimits {
-  int max_rows = 512;      // rows per step: decode rows and prompt tokens together
-  int max_sequences = 32;  // sequences that run together, each in a state slot of its own
-  int max_snapshots = 0;   // further slots, behind those, for states that are kept
+  int max_rows = 512;          // rows per step: decode rows and prompt tokens together
+  int max_sequences = 32;      // sequences that run together, each in a state slot of its own
+  int max_snapshots = 0;       // further slots, behind those, for states that are kept
+  int max_host_snapshots = 0;  // further states that are kept in the host's memory
   // The format of S; everything else that a sequence carries is f32. An inexact format requires
   // mixers that decay.
   StateFormat state_format = StateFormat::kF32;

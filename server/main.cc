@@ -1,13 +1,13 @@
 // deltaserve: one binary, a subcommand for each task.
 #include <cstdio>
 #include <exception>
+#include <optional>
 
 #include "server/base/process.h"
+#include "server/command_line/parse.h"
 #include "server/commands/commands.h"
 
 namespace {
-
-constexpr int kUsageError = 2;
 
 // Some libraries open descriptors before main() begins, so that is too late.
 __attribute__((section(".preinit_array"),
@@ -28,10 +28,9 @@ int main(int argc, char** argv) {
   deltaserve::add_random_model_command(&app, &run);
   deltaserve::add_bench_command(&app, &run);
   deltaserve::add_bench_serve_command(&app, &run);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsageError;  // --help is an "error" of code 0
+  deltaserve::add_manual_commands(&app, &run);
+  if (const std::optional<int> code = deltaserve::parse_command_line(&app, argc, argv)) {
+    return *code;
   }
   try {
     return run();

@@ -61,7 +61,7 @@ const std::vector<Floors>& all_floors() {
       {"engine/", {{"base"}, {"reuse"}, {"step"}, {"sequence"}, {"grammar", "loop"}}},
       {"server/",
        {{"base", "template"},
-        {"net", "observe", "tools"},
+        {"command_line", "net", "observe", "tools"},
         {"service"},
         {"openai", "grpc"},
         {"http"},
@@ -383,6 +383,40 @@ TEST(Tidy, WrongWordsAreFound) {
   EXPECT_EQ(count({"set_mark();", "wait_for_mark();", "HeadRow row;", "HeadResult result;"}), 4u);
   EXPECT_EQ(count({"// It improves what was proven.", "// recorded, waterproofed, improve_it"}),
             1u);
+}
+
+// Returns the paths of sources and scripts that a page names in backticks, with their folders.
+std::vector<std::string> named_files(const std::string& page) {
+  static const std::regex kPath(
+      "`([A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+\\.(cc|h|py|sh|cmake|proto|md))`");
+  std::vector<std::string> paths;
+  for (std::sregex_iterator it(page.begin(), page.end(), kPath), end; it != end; ++it) {
+    const std::string path = (*it)[1].str();
+    if (path.find("/X_") == std::string::npos) paths.push_back(path);  // X stands for any name
+  }
+  return paths;
+}
+
+TEST(Tidy, PagesNameFilesThatExist) {
+  const fs::path root = DELTASERVE_ROOT;
+  std::vector<fs::path> pages = {root / "README.md", root / "CONTRIBUTING.md",
+                                 root / "BENCHMARKS.md"};
+  for (const char* folder : {"kernels", "models", "engine", "server", "tests", "deploy"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+      if (entry.path().extension() == ".md") pages.push_back(entry.path());
+    }
+  }
+  for (const fs::path& page : pages) {
+    std::ifstream file(page);
+    std::ostringstream text;
+    text << file.rdbuf();
+    for (const std::string& path : named_files(text.str())) {
+      EXPECT_TRUE(fs::exists(root / path) || fs::exists(page.parent_path() / path))
+          << page << " names " << path;
+    }
+  }
+  EXPECT_EQ(named_files("`a/b.cc`, `server/X_api.h` and `c.h`"),
+            std::vector<std::string>{"a/b.cc"});
 }
 
 TEST(Tidy, NothingIsLeftUnfinished) {

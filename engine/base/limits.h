@@ -58,8 +58,8 @@ inline constexpr int kChoices = 128;
 inline constexpr int kReadAheads = 64;
 // Limits the places of a prompt whose states shall be kept by the request's wish.
 inline constexpr size_t kPrefixMarks = 16;
-// Limits the grid points of past prompts that the engine remembers, of 64 tokens and some 100 bytes
-// each. Where a prompt parts from what is remembered, its state is worth keeping.
+// Limits the grid points of past prompts that the engine remembers, of 64 tokens and 4 bytes each.
+// Where a prompt parts from what is remembered, its state is worth keeping.
 inline constexpr size_t kSeenGridPoints = size_t{1} << 20;
 
 }  // namespace deltaserve::engine_limits

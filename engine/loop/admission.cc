@@ -26,13 +26,15 @@ void count(FinishReason finish, EngineStats* stats) {
 
 }  // namespace
 
-Admission::Admission(int num_slots, int num_snapshots, int max_queued_requests, EngineStats* stats)
+Admission::Admission(int num_slots, int num_snapshots, int num_host_snapshots,
+                     int max_queued_requests, EngineStats* stats)
     : slots_(num_slots),
-      prefixes_(num_slots, num_snapshots, engine_limits::kSeenGridPoints),
+      prefixes_(num_slots, num_snapshots, num_host_snapshots, engine_limits::kSeenGridPoints),
       max_in_engine_(int64_t{num_slots} + max_queued_requests),
       stats_(*stats) {
   stats_.slots = num_slots;
   stats_.snapshot_slots = num_snapshots;
+  stats_.host_snapshot_slots = num_host_snapshots;
 }
 
 absl::Status Admission::submit(std::unique_ptr<SequenceGroup> group) {
@@ -79,6 +81,10 @@ void Admission::admit(SteadyTime time, bool draining, Groups* running, Sequences
     if (auto group = queue_.pop_read_ahead()) admit(std::move(group), time, running);
   }
   stats_.snapshots = prefixes_.num_kept();
+  stats_.snapshot_slots_in_use = prefixes_.num_in_slots();
+  stats_.host_snapshots = prefixes_.num_in_host();
+  stats_.snapshots_stored = prefixes_.num_stored();
+  stats_.snapshots_loaded = prefixes_.num_loaded();
   stats_.prefix_evictions = prefixes_.num_evictions();
 }
 

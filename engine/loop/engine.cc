@@ -61,6 +61,8 @@ class Engine::Loop {
   bool somebody_waits() const;
   void end_unread(SteadyTime time);
   void demand_prompts(bool decoding);
+  void let_states_load();
+  void queue_transfers();
   void choose_rows(SteadyTime time);
   StepInFlight* plan_step(SteadyTime time);
   void forward(StepInFlight* step);
@@ -125,8 +127,8 @@ Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptio
       // before, and the next forward pass waits for these draws.
       steps_ahead_(std::min(runner->steps_ahead(), 1)),
       scheduler_(std::min(options_.max_step_tokens, runner->max_rows())),
-      admission_(runner->max_sequences(), runner->max_snapshots(), options_.max_queued_requests,
-                 &stats_) {
+      admission_(runner->max_sequences(), runner->max_snapshots(), runner->max_host_snapshots(),
+                 options_.max_queued_requests, &stats_) {
   DS_CHECK(runner->max_rows() >= runner->max_sequences() + kChunkTokens);
   DS_CHECK(options_.max_queued_requests >= 0 && options_.stream_capacity > 0);
   thread_ = std::thread([this] { run(); });
@@ -305,6 +307,7 @@ StepInFlight* Engine::Loop::plan_step(SteadyTime time) {
   const bool decoding = std::any_of(demands_.begin(), demands_.end(),
                                     [](const SequenceDemand& demand) { return !demand.paused; });
   demand_prompts(decoding);
+  let_states_load();
   const StepSchedule& schedule = scheduler_.schedule(demands_, turn_++);
   if (schedule.pieces.empty()) return nullptr;
   StepInFlight* const step = running_ == &steps_[0] ? &steps_[1] : &steps_[0];
@@ -347,9 +350,39 @@ void Engine::Loop::demand_prompts(bool decoding) {
   }
 }
 
+// Leaves out prompts whose state is on its way from the host's memory, if others have work.
+void Engine::Loop::let_states_load() {
+  queue_transfers();
+  std::vector<SequenceDemand*> loading;
+  bool others = false;
+  for (size_t i = 0; i < demands_.size(); ++i) {
+    SequenceDemand& demand = demands_[i];
+    if (demand.paused) continue;
+    if (i >= decoding_.size() && prefills_[i - decoding_.size()]->loading(runner_)) {
+      loading.push_back(&demand);
+    } else {
+      others = true;
+    }
+  }
+  if (!others) return;
+  for (SequenceDemand* demand : loading) demand->paused = true;
+}
+
+// Queues the copies of kept states that admissions and plans have decided on.
+void Engine::Loop::queue_transfers() {
+  for (const SnapshotTransfer& transfer : admission_.prefixes().take_transfers()) {
+    if (transfer.kind == SnapshotTransfer::kStore) {
+      runner_->store_slot(transfer.slot, transfer.host_slot);
+    } else {
+      runner_->load_slot(transfer.host_slot, transfer.slot);
+    }
+  }
+}
+
 // Groups whose prompt is fully queued continue as choices from here on: the next step may contain
 // their rows, and copies of the state are queued before that.
 void Engine::Loop::forward(StepInFlight* step) {
+  queue_transfers();
   step->ticket = runner_->forward(step->plan.step());
   step->plan.pins.clear();  // later steps run later: they may overwrite what this one reads
   last_queued_ = step;

@@ -27,8 +27,15 @@ struct EngineStats {
 
   // ---- Reuse of prompts
 
-  int64_t snapshots = 0;       // states that are kept at present
-  int64_t snapshot_slots = 0;  // states that can be kept
+  int64_t snapshots = 0;  // states that are kept at present, wherever they are
+  // Slots for them, of the device and of the host, and those of them that hold one. A state can
+  // have one of each.
+  int64_t snapshot_slots = 0;
+  int64_t snapshot_slots_in_use = 0;
+  int64_t host_snapshot_slots = 0;
+  int64_t host_snapshots = 0;
+  int64_t snapshots_stored = 0;  // copies to the host's slots
+  int64_t snapshots_loaded = 0;  // copies from there
   // Prompts that continued from a kept state, and those that did not: because no prompt before them
   // began with the same 64 tokens, because its states were not kept, and because the request asks
   // for log-probabilities of the prompt.

@@ -19,6 +19,10 @@ int ModelRunner::max_snapshots() const {
   return model_->limits().max_snapshots;
 }
 
+int ModelRunner::max_host_snapshots() const {
+  return model_->limits().max_host_snapshots;
+}
+
 int32_t ModelRunner::vocab_size() const {
   return static_cast<int32_t>(model_->config().vocab_size);
 }
@@ -57,6 +61,19 @@ void ModelRunner::wait(Ticket ticket, std::span<DrawResult> results) {
 
 void ModelRunner::copy_slot(int from, int to) {
   model_->backend().copy_slot(from, to);
+}
+
+void ModelRunner::store_slot(int from, int to) {
+  model_->backend().store_slot(from, to);
+}
+
+void ModelRunner::load_slot(int from, int to) {
+  if (!poison_.empty()) poison(to);
+  model_->backend().load_slot(from, to);
+}
+
+bool ModelRunner::slot_is_loaded(int slot) {
+  return model_->backend().slot_is_loaded(slot);
 }
 
 }  // namespace deltaserve

@@ -25,6 +25,7 @@ class ModelRunner final : public StepRunner {
   int max_rows() const override;
   int max_sequences() const override;
   int max_snapshots() const override;
+  int max_host_snapshots() const override;
   int32_t vocab_size() const override;
   const FinalNorm& final_norm() const override;
   int steps_ahead() const override;
@@ -32,6 +33,9 @@ class ModelRunner final : public StepRunner {
   void draw(Ticket ticket, std::span<const Draw> draws) override;
   void wait(Ticket ticket, std::span<DrawResult> results) override;
   void copy_slot(int from, int to) override;
+  void store_slot(int from, int to) override;
+  void load_slot(int from, int to) override;
+  bool slot_is_loaded(int slot) override;
 
  private:
   void poison(int slot);

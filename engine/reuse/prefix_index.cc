@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "kernels/base/check.h"
@@ -44,8 +45,8 @@ SnapshotPin& SnapshotPin::operator=(SnapshotPin&& other) noexcept {
 }
 
 int SnapshotPin::slot() const {
-  DS_CHECK(index_ != nullptr);
-  return index_->first_slot_ + entry_;
+  DS_CHECK(index_ != nullptr && index_->entries_[entry_].slot >= 0);
+  return index_->first_slot_ + index_->entries_[entry_].slot;
 }
 
 int64_t SnapshotPin::position() const {
@@ -59,13 +60,26 @@ SnapshotPin SnapshotPin::pin_again() const {
 
 void SnapshotPin::release() {
   if (index_ == nullptr) return;
-  --index_->entries_[entry_].pins;
+  const PrefixIndex::Entry& entry = index_->entries_[entry_];
+  const bool last = --index_->entries_[entry_].pins == 0;
+  if (last && entry.keys == nullptr) index_->release_slots(entry_);
   index_ = nullptr;
   entry_ = -1;
 }
 
-PrefixIndex::PrefixIndex(int first_slot, int num_slots, size_t max_seen)
-    : first_slot_(first_slot), max_seen_(max_seen), entries_(static_cast<size_t>(num_slots)) {}
+PrefixIndex::PrefixIndex(int first_slot, int num_slots, int num_host_slots, size_t max_seen)
+    : first_slot_(first_slot),
+      num_slots_(num_slots),
+      num_host_slots_(num_slots > 0 ? num_host_slots : 0),
+      entries_(static_cast<size_t>(num_slots_ + num_host_slots_)),
+      seen_(num_slots > 0 ? max_seen : 0) {
+  const auto fill = [](int count, std::vector<int>* stack) {
+    for (int i = count; i-- > 0;) stack->push_back(i);
+  };
+  fill(num_slots_ + num_host_slots_, &free_entries_);
+  fill(num_slots_, &free_slots_);
+  fill(num_host_slots_, &free_host_slots_);
+}
 
 PrefixIndex::~PrefixIndex() {
   DS_CHECK(std::none_of(entries_.begin(), entries_.end(),
@@ -97,13 +111,7 @@ PrefixIndex::Found PrefixIndex::find(const PrefixKeys& keys, Time now) {
 
 void PrefixIndex::see(const PrefixKeys& keys) {
   // From the end, so that of a prompt with too many grid points the first ones stay.
-  for (size_t i = std::min(keys->size(), max_seen_); i-- > 0;) {
-    if (!seen_.insert((*keys)[i]).second) continue;
-    seen_order_.push_back((*keys)[i]);
-    if (seen_order_.size() <= max_seen_) continue;
-    seen_.erase(seen_order_.front());
-    seen_order_.pop_front();
-  }
+  for (size_t i = std::min(keys->size(), seen_.capacity()); i-- > 0;) seen_.add((*keys)[i]);
 }
 
 SnapshotPin PrefixIndex::keep(const PrefixKeys& keys, int64_t position, SnapshotKind kind,
@@ -125,19 +133,23 @@ SnapshotPin PrefixIndex::keep(const PrefixKeys& keys, int64_t position, Snapshot
   wanted.owner = owner;
   wanted.hits = uses;
   wanted.used = now;
-  const int slot = free_entry(value(wanted, now), now);
-  if (slot < 0) return {};
+  wanted.slot = free_slot(value(wanted, now), now);
+  if (wanted.slot < 0) return {};
   wanted.parent = longest(keys, position - kChunkTokens);  // the old one may have made room
-  entries_[slot] = std::move(wanted);
-  const Entry& entry = entries_[slot];
-  by_key_.emplace(entry.key(), slot);
+  const int index = free_entries_.back();
+  free_entries_.pop_back();
+  entries_[index] = std::move(wanted);
+  const Entry& entry = entries_[index];
+  by_key_.emplace(entry.key(), index);
   for (Entry& other : entries_) {
     if (other.keys == nullptr || other.position <= position) continue;
     if (other.parent == entry.parent && goes_through(other, entry.key(), position)) {
-      other.parent = slot;
+      other.parent = index;
     }
   }
-  return {this, slot};
+  SnapshotPin pin(this, index);
+  store_ahead(now);
+  return pin;
 }
 
 SnapshotPin PrefixIndex::pin(const PrefixKeys& keys, int64_t position) {
@@ -149,6 +161,20 @@ void PrefixIndex::clear(const PrefixOwner& owner) {
   for (size_t i = 0; i < entries_.size(); ++i) {
     if (entries_[i].keys != nullptr && entries_[i].owner == owner) forget(static_cast<int>(i));
   }
+}
+
+int PrefixIndex::slot_to_read(const SnapshotPin& pin, int own, Time now) {
+  DS_CHECK(pin.index_ == this);
+  Entry& entry = entries_[pin.entry_];
+  if (entry.slot >= 0) return first_slot_ + entry.slot;
+  // A state that was forgotten while it was pinned is nobody else's to find.
+  if (entry.keys != nullptr) entry.slot = free_slot(value(entry, now), now);
+  const int slot = entry.slot >= 0 ? first_slot_ + entry.slot : own;
+  transfers_.push_back({SnapshotTransfer::kLoad, slot, entry.host_slot});
+  ++num_loaded_;
+  // A state that is stored there next is queued behind this transfer.
+  if (entry.slot >= 0) free_host_slots_.push_back(std::exchange(entry.host_slot, -1));
+  return slot;
 }
 
 // Returns the entry of exactly these tokens; -1 if there is none.
@@ -180,25 +206,89 @@ double PrefixIndex::value(const Entry& entry, Time now) const {
   return static_cast<double>(saved_tokens(entry)) * uses / (std::max(idle, 0.0) + kYoungSeconds);
 }
 
-// Returns an entry that nobody can find and nobody pins. If there is none, makes room for a state
-// of this value; -1 if all others are pinned or worth as much.
-int PrefixIndex::free_entry(double value, Time now) {
+// Returns the entry that is worth the least of those that are not pinned and of which leaves(entry)
+// is true; -1 if all of them are worth `below` or more.
+template <class Leaves>
+int PrefixIndex::least_valuable(double below, Time now, const Leaves& leaves) const {
   int worst = -1;
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
-    if (entry.pins > 0) continue;
-    if (entry.keys == nullptr) return static_cast<int>(i);
-    const double own = this->value(entry, now);
-    if (own >= value) continue;
+    if (entry.keys == nullptr || entry.pins > 0 || !leaves(entry)) continue;
+    const double own = value(entry, now);
+    if (own >= below) continue;
     worst = static_cast<int>(i);
-    value = own;
+    below = own;
   }
-  if (worst < 0) return -1;
-  forget(worst);
-  ++num_evictions_;
   return worst;
 }
 
+// Returns a slot that holds no state any more. If none is free, makes room for a state of this
+// value; -1 if all others are pinned or worth as much.
+int PrefixIndex::free_slot(double value, Time now) {
+  if (free_slots_.empty()) {
+    const int worst =
+        least_valuable(value, now, [](const Entry& entry) { return entry.slot >= 0; });
+    if (worst < 0) return -1;
+    Entry& entry = entries_[worst];
+    store(&entry, now);
+    if (entry.host_slot >= 0) {
+      free_slots_.push_back(std::exchange(entry.slot, -1));
+    } else {
+      forget(worst);
+      ++num_evictions_;
+    }
+  }
+  const int slot = free_slots_.back();
+  free_slots_.pop_back();
+  return slot;
+}
+
+// Does the same with a slot of the host. A state that has a slot of the device, too, only loses its
+// copy.
+int PrefixIndex::free_host_slot(double value, Time now) {
+  if (num_host_slots_ == 0) return -1;
+  if (free_host_slots_.empty()) {
+    const int worst =
+        least_valuable(value, now, [](const Entry& entry) { return entry.host_slot >= 0; });
+    if (worst < 0) return -1;
+    Entry& entry = entries_[worst];
+    if (entry.slot >= 0) {
+      free_host_slots_.push_back(std::exchange(entry.host_slot, -1));
+    } else {
+      forget(worst);
+      ++num_evictions_;
+    }
+  }
+  const int slot = free_host_slots_.back();
+  free_host_slots_.pop_back();
+  return slot;
+}
+
+// Copies a state to the host's memory if there is no copy yet and it is worth one.
+void PrefixIndex::store(Entry* entry, Time now) {
+  if (entry->host_slot >= 0) return;
+  entry->host_slot = free_host_slot(value(*entry, now), now);
+  if (entry->host_slot < 0) return;
+  transfers_.push_back({SnapshotTransfer::kStore, first_slot_ + entry->slot, entry->host_slot});
+  ++num_stored_;
+}
+
+// Copies the state that will leave its slot next, unless enough of them can leave at once.
+void PrefixIndex::store_ahead(Time now) {
+  constexpr int kReady = 4;
+  if (num_host_slots_ == 0) return;
+  const auto stored = [](const Entry& entry) { return entry.slot >= 0 && entry.host_slot >= 0; };
+  const auto ready = std::count_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    return stored(entry) && entry.pins == 0;
+  });
+  if (static_cast<int>(free_slots_.size() + static_cast<size_t>(ready)) >= kReady) return;
+  const int next =
+      least_valuable(std::numeric_limits<double>::infinity(), now,
+                     [&](const Entry& entry) { return entry.slot >= 0 && entry.host_slot < 0; });
+  if (next >= 0) store(&entries_[next], now);
+}
+
+// Makes a state that nobody can find any more. Its slots are free as soon as nobody pins it.
 void PrefixIndex::forget(int index) {
   Entry& entry = entries_[index];
   for (Entry& other : entries_) {
@@ -206,6 +296,14 @@ void PrefixIndex::forget(int index) {
   }
   by_key_.erase(entry.key());
   entry.keys = nullptr;
+  if (entry.pins == 0) release_slots(index);
+}
+
+void PrefixIndex::release_slots(int index) {
+  Entry& entry = entries_[index];
+  if (entry.slot >= 0) free_slots_.push_back(std::exchange(entry.slot, -1));
+  if (entry.host_slot >= 0) free_host_slots_.push_back(std::exchange(entry.host_slot, -1));
+  free_entries_.push_back(index);
 }
 
 }  // namespace deltaserve

@@ -9,16 +9,22 @@
 // hits fade by half every few minutes: otherwise the ends of conversations that went on from there
 // long ago would keep out those that go on now. All states have the same size, so the least
 // valuable one goes first.
+//
+// If the device has memory of its own, states can also be kept in the host's. A state that has to
+// leave its slot stays there if it is worth more than another, and returns when it is found. The
+// index decides on these transfers; the engine queues them, in order, before the next step. The
+// states that will leave next are stored ahead, so that the step which overwrites them need not
+// wait.
 #pragma once
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <unordered_map>
-#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "engine/reuse/prefix_keys.h"
 #include "engine/reuse/reuse.h"
+#include "engine/reuse/seen_points.h"
 
 namespace deltaserve {
 
@@ -34,7 +40,8 @@ class SnapshotPin {
   ~SnapshotPin() { release(); }
 
   explicit operator bool() const { return index_ != nullptr; }
-  // Return the slot of the state, and how many tokens it has read. It must be held.
+  // Return the slot of the state, which must have one, and how many tokens it has read. It must be
+  // held.
   int slot() const;
   int64_t position() const;
   SnapshotPin pin_again() const;
@@ -48,6 +55,15 @@ class SnapshotPin {
   int entry_ = -1;
 };
 
+// A copy of a state from a slot to the host's memory, or back.
+struct SnapshotTransfer {
+  enum Kind { kStore, kLoad } kind = kStore;
+  int slot = -1;
+  int host_slot = -1;
+
+  bool operator==(const SnapshotTransfer&) const = default;
+};
+
 // Thread safety: one thread, the engine's. The index must outlive its pins.
 class PrefixIndex {
  public:
@@ -58,9 +74,10 @@ class PrefixIndex {
     int64_t seen = 0;  // as many tokens did an earlier prompt begin with, in whole chunks
   };
 
-  // The states live in the slots [first_slot, first_slot + num_slots). The grid points of the last
-  // prompts are remembered, at most `max_seen` of them, also where no state is kept.
-  PrefixIndex(int first_slot, int num_slots, size_t max_seen);
+  // The states live in the slots [first_slot, first_slot + num_slots) and the host's slots [0,
+  // num_host_slots). About `max_seen` grid points of the last prompts are remembered, also where no
+  // state is kept.
+  PrefixIndex(int first_slot, int num_slots, int num_host_slots, size_t max_seen);
   ~PrefixIndex();
   PrefixIndex(const PrefixIndex&) = delete;
   PrefixIndex& operator=(const PrefixIndex&) = delete;
@@ -78,13 +95,26 @@ class PrefixIndex {
                    const PrefixOwner& owner, double uses, Time now);
   // Pins the state of exactly these tokens; empty if it is not kept.
   SnapshotPin pin(const PrefixKeys& keys, int64_t position);
+  // Returns the slot from which a step can read a pinned state. A state in the host's memory is
+  // loaded: into a slot of the index if it is worth one, otherwise into `own`.
+  int slot_to_read(const SnapshotPin& pin, int own, Time now);
+  // Returns the transfers that were decided on since the last call, to be queued in this order
+  // before the next step.
+  std::vector<SnapshotTransfer> take_transfers() { return std::exchange(transfers_, {}); }
 
   // Forgets the states of an owner.
   void clear(const PrefixOwner& owner);
 
-  int num_slots() const { return static_cast<int>(entries_.size()); }
+  int num_slots() const { return num_slots_; }
+  // Return how many states can be found, how many slots of either kind hold one, and how many
+  // states were forgotten to make room.
   int num_kept() const { return static_cast<int>(by_key_.size()); }
+  int num_in_slots() const { return num_slots_ - static_cast<int>(free_slots_.size()); }
+  int num_in_host() const { return num_host_slots_ - static_cast<int>(free_host_slots_.size()); }
   int64_t num_evictions() const { return num_evictions_; }
+  // Return how many transfers were decided on.
+  int64_t num_stored() const { return num_stored_; }
+  int64_t num_loaded() const { return num_loaded_; }
 
  private:
   friend class SnapshotPin;
@@ -98,6 +128,8 @@ class PrefixIndex {
     double hits = 0;  // at the time `used`
     Time used;
     int pins = 0;
+    int slot = -1;       // of the device, from first_slot_ on; -1: the state has none
+    int host_slot = -1;  // with a copy of the state, or with the state itself; -1: none
 
     const PrefixKey& key() const;
     double hits_at(Time now) const;
@@ -108,16 +140,26 @@ class PrefixIndex {
   bool goes_through(const Entry& entry, const PrefixKey& key, int64_t position) const;
   int64_t saved_tokens(const Entry& entry) const;
   double value(const Entry& entry, Time now) const;
-  int free_entry(double value, Time now);
+  template <class Leaves>
+  int least_valuable(double below, Time now, const Leaves& leaves) const;
+  int free_slot(double value, Time now);
+  int free_host_slot(double value, Time now);
+  void store(Entry* entry, Time now);
+  void store_ahead(Time now);
   void forget(int entry);
+  void release_slots(int entry);
 
   const int first_slot_;
-  const size_t max_seen_;
+  const int num_slots_;
+  const int num_host_slots_;
+  // Stacks of what nobody uses.
+  std::vector<int> free_entries_, free_slots_, free_host_slots_;
+  std::vector<SnapshotTransfer> transfers_;
   std::vector<Entry> entries_;
   std::unordered_map<PrefixKey, int, PrefixKeyHash> by_key_;
-  std::unordered_set<PrefixKey, PrefixKeyHash> seen_;
-  std::deque<PrefixKey> seen_order_;  // oldest first
+  SeenPoints seen_;
   int64_t num_evictions_ = 0;
+  int64_t num_stored_ = 0, num_loaded_ = 0;
 };
 
 }  // namespace deltaserve

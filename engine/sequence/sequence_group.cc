@@ -87,7 +87,10 @@ SequenceGroup::Admission SequenceGroup::admit(StatePool* pool, PrefixIndex* inde
   for (const auto& choice : choices_) choice->admit(now);
   Admission found;
   if (first_reading_) found = look_up(index, now);
-  if (source_) num_given_tokens_ = source_.position();
+  if (source_) {
+    num_given_tokens_ = source_.position();
+    source_slot_ = index->slot_to_read(source_, slot_.index(), now);
+  }
   penalties_ = Penalties(request_->sampling, context_.vocab_size);
   for (int64_t i = 0; i < num_given_tokens_; ++i) penalties_.add_prompt_token(request_->prompt[i]);
   if (!first_reading_) return found;
@@ -173,7 +176,7 @@ SequenceGroup::Piece SequenceGroup::append_rows(int num_tokens, PrefixIndex* ind
   segment.kind = RowKind::kPrefill;
   segment.read_slot = segment.write_slot = slot_.index();
   if (source_) {
-    segment.read_slot = source_.slot();
+    segment.read_slot = source_slot_;
     plan->pins.push_back(std::move(source_));
   }
   segment.keep_slot = keep_slot(&num_tokens, index, now, plan);

@@ -54,6 +54,10 @@ class SequenceGroup {
   // Returns true if a stream is full, so that the prompt waits for its reader: all choices receive
   // the prompt's results.
   bool paused() const;
+  // Returns true while the state to begin with is still on its way from the host's memory.
+  bool loading(StepRunner* runner) const {
+    return source_ && !runner->slot_is_loaded(source_slot_);
+  }
   // Returns false if the group reads the prompt's end again for a choice that had no slot.
   bool first_reading() const { return first_reading_; }
 
@@ -116,6 +120,7 @@ class SequenceGroup {
   size_t num_started_ = 0;          // the first so many of members_ draw from the prompt's last row
   StateSlot slot_;                  // from admission to start_choices()
   SnapshotPin source_;              // the state to begin with, until the first piece is planned
+  int source_slot_ = -1;            // from which it is read
   SnapshotPin newest_;              // the last state that was kept of this prompt or reused for it
   std::vector<KeepPoint> keep_;     // still to come, in order
   Pooler pooler_;                   // has the prompt rows that are committed

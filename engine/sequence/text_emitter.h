@@ -17,7 +17,7 @@ class Utf8Repair {
   void append(std::string_view bytes, std::string* text);
   // Ends the text: an unfinished character becomes U+FFFD.
   void flush(std::string* text);
-  // Whether the next byte may complete a character that was begun.
+  // Returns true if the next byte may complete a character that was begun.
   bool holds_bytes() const { return missing_ > 0; }
 
  private:

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/base/check.h"
 #include "kernels/program/step.h"
 #include "models/base/final_norm.h"
 
@@ -36,6 +37,17 @@ class StepRunner {
   // Queues a copy of slot `from`, as it is after the work queued so far, to slot `to`. Which token
   // was drawn for `to` is unknown afterwards.
   virtual void copy_slot(int from, int to) = 0;
+
+  // ---- Slots in the host's memory, for kept states of a device with memory of its own. Backend
+  // says when these copies run.
+
+  virtual int max_host_snapshots() const { return 0; }
+  // Queues a copy of slot `from` to the host's slot `to`.
+  virtual void store_slot(int /*from*/, int /*to*/) { DS_CHECK(false); }
+  // Queues a copy of the host's slot `from` to slot `to`.
+  virtual void load_slot(int /*from*/, int /*to*/) { DS_CHECK(false); }
+  // Returns whether a step that reads the slot can begin without waiting for load_slot().
+  virtual bool slot_is_loaded(int /*slot*/) { return true; }
 };
 
 }  // namespace deltaserve

@@ -1,10 +1,10 @@
 // The formats in which the recurrent state S is kept in memory. All arithmetic on a state is float;
 // a state is rounded to its format whenever it is carried across a point of the 64-token grid.
 //
-// Each format is one struct, which holds everything about it. Kernels use the struct's `Stored`
-// type and are chosen by visit_state_format(), the only place that looks at the enumeration. Vector
-// forms of load and store are next to the vector types (kernels/cpu/rule/state_rows-inl.h,
-// kernels/cuda/rule/state_vector.h).
+// Each format is one struct, which holds everything about it, and one line of
+// DELTASERVE_STATE_FORMATS. Kernels are templates over the struct and are chosen by
+// visit_state_format(). Vector forms of load, store and round are next to the vector types
+// (kernels/cpu/rule/state_rows-inl.h, kernels/cuda/rule/state_vector.h).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,11 +13,8 @@
 
 namespace deltaserve {
 
-enum class StateFormat : uint8_t { kF32, kBf16 };
-
 struct F32State {
   using Stored = float;
-  static constexpr StateFormat kFormat = StateFormat::kF32;
   static constexpr const char* kName = "f32";
   // Is true if loading a stored float gives the same float.
   static constexpr bool kExact = true;
@@ -29,7 +26,6 @@ struct F32State {
 
 struct Bf16State {
   using Stored = uint16_t;
-  static constexpr StateFormat kFormat = StateFormat::kBf16;
   static constexpr const char* kName = "bf16";
   static constexpr bool kExact = false;
 
@@ -39,12 +35,31 @@ struct Bf16State {
   static constexpr float round(float value) { return load(store(value)); }
 };
 
+// X(enumerator, struct)
+#define DELTASERVE_STATE_FORMATS(X) \
+  X(kF32, F32State)                 \
+  X(kBf16, Bf16State)
+
+enum class StateFormat : uint8_t {
+#define X(format, type) format,
+  DELTASERVE_STATE_FORMATS(X)
+#undef X
+};
+
+inline constexpr StateFormat kAllStateFormats[] = {
+#define X(format, type) StateFormat::format,
+    DELTASERVE_STATE_FORMATS(X)
+#undef X
+};
+
 // Calls visit(Format{}) with the struct that `format` names and returns its result.
 template <class Visitor>
 constexpr decltype(auto) visit_state_format(StateFormat format, Visitor&& visit) {
   switch (format) {
-    case StateFormat::kF32: return visit(F32State{});
-    case StateFormat::kBf16: return visit(Bf16State{});
+#define X(format, type) \
+  case StateFormat::format: return visit(type{});
+    DELTASERVE_STATE_FORMATS(X)
+#undef X
   }
   __builtin_unreachable();
 }

@@ -75,14 +75,17 @@ constexpr decltype(auto) dispatch_mixer(MixerKind kind, Visitor&& visit) {
   __builtin_unreachable();
 }
 
+// Is true if two functions of mixers are one function, which one of them may inherit.
+template <float (*)(const Token&, int)>
+struct FunctionType;
+template <float (*a)(const Token&, int), float (*b)(const Token&, int)>
+inline constexpr bool kSameFunction = std::is_same_v<FunctionType<a>, FunctionType<b>>;
+
 // Returns true if two mixers write into the state in the same way: they have the same value() and
 // both correct it or both do not.
-template <float (*)(const Token&, int)>
-struct ValueOf;
 template <class Mixer, class Other>
 constexpr bool has_same_values() {
-  return Mixer::kErases == Other::kErases &&
-         std::is_same_v<ValueOf<&Mixer::value>, ValueOf<&Other::value>>;
+  return Mixer::kErases == Other::kErases && kSameFunction<&Mixer::value, &Other::value>;
 }
 template <class Mixer, class First, class... Rest>
 constexpr auto first_with_values() {
@@ -110,6 +113,9 @@ constexpr bool erases_query(MixerKind kind) {
 }
 constexpr bool has_channel_gates(MixerKind kind) {
   return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kChannelGates; });
+}
+constexpr bool is_preconditioned(MixerKind kind) {
+  return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kPreconditioned; });
 }
 
 }  // namespace deltaserve

@@ -23,6 +23,7 @@ inline constexpr size_t kModuleTextBytes = 1024;
 
 // X(result, name, parameters, qualifier, arguments)
 #define DELTASERVE_BACKEND_CALLS(X)                                                         \
+  X(int64_t, free_memory, (), const, ())                                                    \
   X(std::string, refusal, (const Program& program, const Limits& limits), const,            \
     (program, limits))                                                                      \
   X(std::string, load, (const Program& program, const Limits& limits), , (program, limits)) \
@@ -33,6 +34,9 @@ inline constexpr size_t kModuleTextBytes = 1024;
   X(void, copy_slot, (int from, int to), , (from, to))                                      \
   X(Ticket, export_slot, (int from, void* host), , (from, host))                            \
   X(Ticket, import_slot, (int to, const void* host), , (to, host))                          \
+  X(void, store_slot, (int from, int to), , (from, to))                                     \
+  X(void, load_slot, (int from, int to), , (from, to))                                      \
+  X(bool, slot_is_loaded, (int slot), , (slot))                                             \
   X(std::string, description, (), const, ())                                                \
   X(deltaserve::Memory, memory, (), const, ())
 

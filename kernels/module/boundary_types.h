@@ -46,8 +46,8 @@ struct CrossingMember {
   size_t alignment;
 };
 
-// Whether no member can be missing between those that are named, in order. Of what fits into
-// padding this knows nothing.
+// Returns true if no member can be missing between those that are named, in order. It cannot see
+// one that fits into padding.
 template <size_t kCount>
 constexpr bool has_no_hole(const CrossingMember (&members)[kCount], size_t bytes,
                            size_t alignment) {
@@ -131,7 +131,9 @@ DS_CROSSING_ENUM(RowsOf, kStep, kDraws)
 DS_CROSSING_ENUM(WeightKind, kMatrix, kVector)
 DS_CROSSING_ENUM(WeightFormat, kAuto, kF32, kBf16, kInt8, kInt4)
 DS_CROSSING_ENUM(Dtype, kF32, kBf16, kF16)
-DS_CROSSING_ENUM(StateFormat, kF32, kBf16)
+#define X(format, type) , format
+DS_CROSSING_ENUM(StateFormat DELTASERVE_STATE_FORMATS(X))
+#undef X
 DS_CROSSING_ENUM(Per, kSequence, kToken)
 DS_CROSSING_ENUM(Activation, kNone, kSilu, kRelu, kEluPlusOne, kSigmoid)
 DS_CROSSING_ENUM(FeatureNorm, kNone, kL2, kSum, kSumPlusEps)
@@ -166,7 +168,7 @@ DS_CROSSING_STRUCT(Op, kind, layer, in, in_column, out, out_column, weight, bias
 DS_CROSSING_STRUCT(StatePart, name, layer, per, format, heads, rows, columns, stride, offset)
 DS_CROSSING_STRUCT(Program, buffers, weights, ops, mixers, parts, last_hidden, drawn_hidden, logits,
                    final_norm, output, final_eps, hidden, vocab, slot_bytes)
-DS_CROSSING_STRUCT(Limits, rows, segments, draws, slots, snapshots)
+DS_CROSSING_STRUCT(Limits, rows, segments, draws, slots, snapshots, host_slots)
 DS_CROSSING_STRUCT(Segment, kind, read_slot, write_slot, first_row, num_rows, position, keep_slot)
 DS_CROSSING_STRUCT(Step, tokens, segments)
 DS_CROSSING_STRUCT(LogitAdjustment, token, factor, add)
@@ -174,7 +176,7 @@ DS_CROSSING_STRUCT(Draw, row, slot, target, num_top, sample, adjustments, num_ad
                    temperature, top_k, top_p, min_p, seed, choice, position, logits, hidden)
 DS_CROSSING_STRUCT(DrawResult, token, logprob, target_logprob, num_top, top_tokens, top_logprobs)
 DS_CROSSING_STRUCT(Ticket, step, transfer)
-DS_CROSSING_STRUCT(BackendMemory, weights, step_weights, slots, scratch)
+DS_CROSSING_STRUCT(BackendMemory, weights, step_weights, slots, scratch, host_slots)
 DS_CROSSING_STRUCT(ModuleOptions, matmuls)
 
 }  // namespace deltaserve::cuda

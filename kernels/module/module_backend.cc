@@ -105,6 +105,9 @@ CudaBackend backend_of(void* library, const std::string& name, const cuda::Modul
   return made;
 }
 
+// `cmake --install` puts the module here, seen from the folder of the executable.
+constexpr char kInstalledModules[] = "../lib/deltaserve";
+
 std::string last_error() {
   const char* text = dlerror();
   return text != nullptr ? text : "it cannot be loaded";
@@ -132,8 +135,11 @@ CudaBackend load_cuda_backend(const std::string& path, const CudaOptions& chosen
   }
   const std::filesystem::path folder =
       std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-  if (std::filesystem::exists(folder / cuda::kModuleFile, ignored)) {
-    return from_file(folder / cuda::kModuleFile, options);
+  const std::filesystem::path installed = (folder / kInstalledModules).lexically_normal();
+  for (const std::filesystem::path& place : {folder, installed}) {
+    if (std::filesystem::exists(place / cuda::kModuleFile, ignored)) {
+      return from_file(place / cuda::kModuleFile, options);
+    }
   }
   void* library = dlopen(cuda::kModuleFile, RTLD_NOW | RTLD_LOCAL);
   if (library != nullptr) return backend_of(library, cuda::kModuleFile, options);
@@ -144,7 +150,7 @@ CudaBackend load_cuda_backend(const std::string& path, const CudaOptions& chosen
   failed.found = !failed.reason.starts_with(cuda::kModuleFile);
   if (!failed.found) {
     failed.reason = std::string("there is no ") + cuda::kModuleFile + " in " + folder.string() +
-                    " or on the library path";
+                    ", in " + installed.string() + " or on the library path";
   }
   return failed;
 }

@@ -22,7 +22,8 @@ struct CudaBackend {
 
 // Loads the module from `path`. If that is empty it takes the first that exists of: the file named
 // by the environment variable DELTASERVE_CUDA_MODULE, libdeltaserve_cuda.so beside the executable,
-// and the same name on the library path. The module stays loaded until the process ends.
+// in ../lib/deltaserve from there, and the same name on the library path. The module stays loaded
+// until the process ends.
 CudaBackend load_cuda_backend(const std::string& path = "", const CudaOptions& options = {});
 
 }  // namespace deltaserve

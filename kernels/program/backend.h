@@ -25,6 +25,7 @@ struct Memory {
                              // a table that is used for embeddings only
   int64_t slots = 0;
   int64_t scratch = 0;
+  int64_t host_slots = 0;  // in the host's memory
 };
 
 class Backend {
@@ -33,6 +34,8 @@ class Backend {
 
   // ---- At load
 
+  // Returns the bytes of the device's own memory that are free; 0 if its memory is the host's.
+  virtual int64_t free_memory() const = 0;
   // Returns a sentence that names what of the program the backend cannot do; empty if it can do
   // all. It reads no weight's data.
   virtual std::string refusal(const Program& program, const Limits& limits) const = 0;
@@ -63,6 +66,17 @@ class Backend {
   virtual void copy_slot(int from, int to) = 0;
   virtual Ticket export_slot(int from, void* host) = 0;
   virtual Ticket import_slot(int to, const void* host) = 0;
+
+  // ---- Slots in the host's memory. Their transfers run in the order of the calls, beside the work
+  // that is queued before and after them. Each begins after the work queued before it. Later work
+  // that needs the result of a transfer, or overwrites what it reads, runs after that transfer.
+
+  // Queues a copy of slot `from` to the host's slot `to`.
+  virtual void store_slot(int from, int to) = 0;
+  // Queues a copy of the host's slot `from` to slot `to`.
+  virtual void load_slot(int from, int to) = 0;
+  // Returns whether a step that reads the slot can begin without waiting for load_slot().
+  virtual bool slot_is_loaded(int slot) = 0;
 
   // ---- For logs and metrics
 

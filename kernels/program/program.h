@@ -133,6 +133,7 @@ struct Limits {
   // The last so many of `slots` hold states that are kept and may never be used, so on the CPU
   // their memory is first touched when they are written.
   int32_t snapshots = 0;
+  int32_t host_slots = 0;  // further states in the host's memory, which no step reads or writes
 };
 
 // Aborts if the program is inconsistent: an index outside its array, columns that do not match, or

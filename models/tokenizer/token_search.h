@@ -22,8 +22,8 @@ struct JoinedText {
 // Thread safety: one thread at a time.
 class TokenSearch {
  public:
-  // In the trusted regions `special` tokens are found, in the whole text `ordinary` ones. All three
-  // outlive the search.
+  // Finds `special` tokens in the trusted regions, and `ordinary` ones in the whole text. All three
+  // arguments outlive the search.
   TokenSearch(const JoinedText& joined, const TokenFinder& special, const TokenFinder& ordinary)
       : joined_(joined), special_(special), ordinary_(ordinary) {}
 

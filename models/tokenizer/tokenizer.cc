@@ -8,7 +8,7 @@
 namespace deltaserve {
 namespace {
 
-// Whether a file is JSON: a sentencepiece model begins with a byte of a field's tag.
+// Returns true if a file is JSON: a sentencepiece model begins with a byte of a field's tag.
 bool is_json(std::string_view bytes) {
   if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
   const size_t first = bytes.find_first_not_of(" \t\r\n");

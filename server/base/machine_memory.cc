@@ -8,6 +8,8 @@
 #include <fstream>
 #include <string_view>
 
+#include "server/base/control_groups.h"
+
 namespace deltaserve {
 namespace {
 
@@ -18,13 +20,13 @@ struct GroupFiles {
   const char* folder;  // below the root
   const char* limit;
   const char* usage;
-  const char* cached;       // the line of memory.stat with pages that only cache files
-  const char* controllers;  // in the group's line of /proc/self/cgroup, between commas
+  const char* cached;      // the line of memory.stat with pages that only cache files
+  const char* controller;  // as control_groups() takes it
 };
 constexpr GroupFiles kVersion2 = {"sys/fs/cgroup", "memory.max", "memory.current", "inactive_file ",
-                                  ",,"};
+                                  ""};
 constexpr GroupFiles kVersion1 = {"sys/fs/cgroup/memory", "memory.limit_in_bytes",
-                                  "memory.usage_in_bytes", "total_inactive_file ", ",memory,"};
+                                  "memory.usage_in_bytes", "total_inactive_file ", "memory"};
 
 std::optional<uint64_t> number_of(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t");
@@ -54,20 +56,6 @@ std::optional<uint64_t> left_in_group(const fs::path& group, const GroupFiles& f
   return *limit - std::min(used, *limit);
 }
 
-// Returns the path of the process's group. A container may see the path that its group has outside
-// of it, which does not exist inside.
-std::string group_path(const fs::path& root, const GroupFiles& files) {
-  std::ifstream file(root / "proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    const size_t first = line.find(':');
-    const size_t second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
-    if (controllers.find(files.controllers) != std::string::npos) return line.substr(second + 1);
-  }
-  return "/";
-}
-
 // Returns the least of what /proc/meminfo says in the line of that name, and of what `of_group`
 // says of the process's groups.
 template <class OfGroup>
@@ -77,25 +65,19 @@ std::optional<uint64_t> least_of(const std::string& root, std::string_view line,
   if (!kib) return std::nullopt;
   uint64_t least = *kib * 1024;
   for (const GroupFiles& files : {kVersion2, kVersion1}) {
-    const fs::path top = fs::path(root) / files.folder;
-    const std::string own = group_path(root, files);
-    // A group is also bound by those around it, up to the top.
-    for (fs::path group = fs::path(own).relative_path();; group = group.parent_path()) {
-      if (const auto bytes = of_group(top / group, files)) least = std::min(least, *bytes);
-      if (group.empty()) break;
+    for (const fs::path& group : control_groups(root, files.folder, files.controller)) {
+      if (const auto bytes = of_group(group, files)) least = std::min(least, *bytes);
     }
   }
   return least;
 }
 
-constexpr uint64_t kMaxSnapshots = 512;
-constexpr uint64_t kShare = 4;  // of what is left: one part of so many
-
 }  // namespace
 
-int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes) {
+int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes,
+                       const SnapshotShare& share) {
   const uint64_t left = available - std::min(taken, available);
-  return static_cast<int>(std::min(left / kShare / state_bytes, kMaxSnapshots));
+  return static_cast<int>(std::min(left / share.parts / state_bytes, share.most));
 }
 
 std::optional<uint64_t> available_memory(const std::string& root) {

@@ -18,8 +18,18 @@ std::optional<uint64_t> memory_limit(const std::string& root = "/");
 // Returns the bytes that the process has in memory; 0 if that cannot be read.
 uint64_t resident_memory();
 
-// Returns how many states of `state_bytes` a cache has by default: they take a quarter of what is
-// left of `available` bytes behind `taken`, and are at most 512.
-int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes);
+// The default size of the memory for snapshots: one part of `parts` of what is left, and at most
+// `most` snapshots.
+struct SnapshotShare {
+  uint64_t parts = 1;
+  uint64_t most = 0;
+};
+inline constexpr SnapshotShare kMachineShare{4, 512};  // of memory that other programs need, too
+inline constexpr SnapshotShare kDeviceShare{2, 4096};  // of a device's own memory
+
+// Returns how many states of `state_bytes` have room by that rule in what is left of `available`
+// bytes behind `taken`.
+int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes,
+                       const SnapshotShare& share);
 
 }  // namespace deltaserve

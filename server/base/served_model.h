@@ -30,6 +30,9 @@ struct ServedModel {
   int64_t slots = 1;                     // sequences that run at once
   int64_t snapshots = 0;                 // states of prompts that can be kept; 0: none are reused
   uint64_t state_bytes = 0;              // of one sequence
+  // A transformer with as many layers of the same width keeps so much for each token: keys and
+  // values in bf16, without grouped heads.
+  uint64_t transformer_bytes_per_token = 0;
   std::vector<int32_t> eos_token_ids;
   std::string tokenizer_info;  // what GET /tokenizer_info says; empty without a tokenizer
   // Structured outputs use it, for the tokenizer's vocabulary; null without a tokenizer.

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "server/command_line/parse.h"
+#include "server/command_line/values.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
 
@@ -238,43 +240,52 @@ int bench(BenchOptions options) {
 }  // namespace
 
 void add_bench_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand(
-      "bench", "Measure prefill and decode on this machine, in tokens and bytes per second");
+  constexpr int64_t kMostTokens = 1 << 24;
+  CLI::App* command = add_command(
+      app, "bench", "Measure prefill and decode on this machine, in tokens and bytes per second");
   command->footer(
-      "decode: bytes_per_step is every weight once and every state twice. prefill: the weights of\n"
-      "each step. read_bandwidth, on a CPU: plain reads of 512 MiB by the same threads, the\n"
-      "ceiling of decode.\n"
-      "Medians over the repeats; token ids are random.");
+      "The bytes of a decode step are every weight once and every state twice; those of prefill "
+      "are "
+      "the weights of each step. read_bandwidth, on a CPU, is how fast the same threads read 512 "
+      "MiB, which bounds decode. Each figure is the median of the runs, on random token ids.");
   auto options = std::make_shared<BenchOptions>();
   add_model_options(command, &options->model);
-  command->add_option("--step-tokens", options->model.step_tokens, "Prompt tokens of one step")
-      ->check(CLI::Range(64, 1 << 14))
-      ->capture_default_str();
+  command->option_defaults()->group("Measurement");
+  add_step_tokens_option(command, &options->model);
   command
-      ->add_option("--prompt", options->prompt, "Prompt tokens per sequence; 0 = no prefill test")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-      ->capture_default_str();
-  command->add_option("--generate", options->generate, "Decode steps; 0 = no decode test")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-      ->capture_default_str();
+      ->add_option("--prompt", options->prompt,
+                   "Prompt tokens of each sequence; 0 leaves out the prefill test")
+      ->transform(whole_number_in(0, kMostTokens))
+      ->capture_default_str()
+      ->type_name("TOKENS");
+  command->add_option("--generate", options->generate, "Decode steps; 0 leaves out the decode test")
+      ->transform(whole_number_in(0, kMostTokens))
+      ->capture_default_str()
+      ->type_name("TOKENS");
   command
       ->add_option("--batch", options->batches,
-                   "Sequences that run together, a list such as 1,8,32")
+                   "Sequences that run together, or a list such as 1,8,32")
       ->delimiter(',')
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+      ->transform(whole_number_in(1, 4096))
+      ->default_str("1")
+      ->type_name("N");
   command
-      ->add_option(
-          "--depth", options->depths,
-          "Tokens that every sequence reads before its decode test, a list such as 0,65536")
+      ->add_option("--depth", options->depths,
+                   "Tokens that every sequence reads before its decode test, or a list such as "
+                   "0,65536")
       ->delimiter(',')
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-      ->capture_default_str();
+      ->transform(whole_number_in(0, kMostTokens))
+      ->default_str("0")
+      ->type_name("TOKENS");
   command->add_option("--repeat", options->repeat, "Runs of each test; the median is reported")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+      ->transform(whole_number_in(1, 1000))
+      ->capture_default_str()
+      ->type_name("N");
   command->add_flag("--json", options->json, "Print one JSON object per line");
-  command->callback([run, options] { *run = [options] { return bench(*options); }; });
+  command->callback([command, run, options] {
+    require_model(command, &options->model.folder);
+    *run = [options] { return bench(*options); };
+  });
 }
 
 }  // namespace deltaserve

@@ -11,6 +11,8 @@
 #include "engine/loop/model_runner.h"
 #include "engine/sequence/text_emitter.h"
 #include "server/base/random.h"
+#include "server/command_line/parse.h"
+#include "server/command_line/values.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
 
@@ -88,37 +90,55 @@ int generate(const GenerateOptions& options) {
 }  // namespace
 
 void add_generate_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand("generate", "Continue a text and print it as it comes");
+  CLI::App* command = add_command(app, "generate", "Continue a text and print it as it comes");
   auto options = std::make_shared<GenerateOptions>();
   options->request.max_tokens = 256;
   options->model.max_sequences = 1;
   SamplingParams& sampling = options->request.sampling;
   add_model_options(command, &options->model);
-  command->add_option("--prompt", options->prompt, "Text to continue; - reads it from stdin")
+  command->option_defaults()->group("Generation");
+  command
+      ->add_option("--prompt", options->prompt, "Text to continue; - reads it from standard input")
       ->required()
       ->type_name("TEXT");
-  command->add_option("--max-tokens", options->request.max_tokens, "Tokens to generate at most")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-      ->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "Sampling temperature; 0 = greedy")
-      ->check(CLI::Range(0.0, 2.0))
-      ->capture_default_str();
-  command->add_option("--top-k", sampling.top_k, "Draw among the k most likely tokens; 0 = all")
-      ->check(CLI::Range(0, 1 << 30))
-      ->capture_default_str();
-  command->add_option("--top-p", sampling.top_p, "Draw among the likeliest tokens of this mass")
-      ->check(CLI::Range(1e-6, 1.0))
-      ->capture_default_str();
+  command->add_option("--max-tokens", options->request.max_tokens, "Most tokens to generate")
+      ->transform(whole_number_in(0, 1 << 24))
+      ->capture_default_str()
+      ->type_name("TOKENS");
+  command
+      ->add_option("--temperature", sampling.temperature,
+                   "Sampling temperature; 0 always takes the most likely token")
+      ->transform(number_in(0, 2))
+      ->capture_default_str()
+      ->type_name("X");
+  command
+      ->add_option("--top-k", sampling.top_k, "Draw among the K most likely tokens; 0 = among all")
+      ->transform(whole_number_in(0, 1 << 30))
+      ->capture_default_str()
+      ->type_name("K");
+  command
+      ->add_option("--top-p", sampling.top_p,
+                   "Draw among the most likely tokens that together have this probability")
+      ->transform(number_in(1e-6, 1))
+      ->capture_default_str()
+      ->type_name("X");
   command
       ->add_option("--min-p", sampling.min_p,
                    "Drop tokens below this share of the most likely one's probability")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  CLI::Option* seed = command->add_option(
-      "--seed", options->seed, "The same seed and options give the same text (default: random)");
-  command->add_option("--stop", options->request.stop,
-                      "Stop before this text; may be given several times");
-  command->callback([run, options, seed] {
+      ->transform(number_in(0, 1))
+      ->capture_default_str()
+      ->type_name("X");
+  CLI::Option* seed =
+      command
+          ->add_option("--seed", options->seed,
+                       "The same seed and options give the same text (default: random)")
+          ->transform(any_number<int64_t>())
+          ->type_name("N");
+  command->add_option("--stop", options->request.stop, "Stop before this text")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
+  command->callback([command, run, options, seed] {
+    require_model(command, &options->model.folder);
     options->has_seed = seed->count() > 0;
     *run = [options] { return generate(*options); };
   });

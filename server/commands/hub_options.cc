@@ -2,14 +2,16 @@
 
 #include <cstdlib>
 
+#include "server/commands/bundled_model.h"
 #include "server/commands/download_progress.h"
 
 namespace deltaserve {
 
 void add_offline_option(CLI::App* command, bool* offline) {
-  command->add_flag("--offline", *offline,
-                    "Fetch no model: one that is given by its name must be in the Hub's cache on "
-                    "this machine. HF_HUB_OFFLINE=1 does the same");
+  command->add_flag(
+      "--offline", *offline,
+      "Fetch nothing: a model that is given by its name must be in the Hub's cache on "
+      "this machine. HF_HUB_OFFLINE=1 does the same");
 }
 
 absl::StatusOr<HubSettings> hub_settings() {
@@ -18,6 +20,11 @@ absl::StatusOr<HubSettings> hub_settings() {
 
 absl::StatusOr<FoundModel> locate_model(const std::string& text, bool offline,
                                         const ModelFolderOptions& opening) {
+  if (names_bundled_model(text)) {
+    absl::StatusOr<std::string> folder = bundled_model_folder();
+    if (!folder.ok()) return folder.status();
+    return FoundModel{*std::move(folder), ""};
+  }
   if (!parse_hub_model(text)) return FoundModel{text, ""};
   absl::StatusOr<HubSettings> settings = hub_settings();
   if (!settings.ok()) return settings.status();

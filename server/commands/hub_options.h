@@ -1,4 +1,4 @@
-// Finds a model that is given as a folder or by its name on the Hub.
+// Finds a model that is given as a folder, by its name on the Hub, or as `bundled`.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <string>

@@ -5,9 +5,11 @@
 
 #include "absl/strings/str_format.h"
 #include "models/inspect.h"
+#include "server/command_line/parse.h"
 #include "server/commands/commands.h"
 #include "server/commands/hub_options.h"
 #include "server/commands/model_options.h"
+#include "server/commands/prefix_cache_options.h"
 
 namespace deltaserve {
 
@@ -39,15 +41,14 @@ int inspect(const ModelOptions& options) {
 }  // namespace
 
 void add_inspect_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand(
-      "inspect", "Describe a model folder: layers, tensors, bytes of weights and of a sequence");
+  CLI::App* command = add_command(
+      app, "inspect", "Describe a model: layers, tensors, bytes of weights and of a sequence");
   auto options = std::make_shared<ModelOptions>();
-  command->add_option("DIR|NAME", options->folder, "Model folder, or owner/model[@revision]")
-      ->required();
-  add_offline_option(command, &options->offline);
-  add_ignored_keys_option(command, &options->ignored_config_keys);
-  add_tokenizer_option(command, &options->tokenizer);
-  command->callback([run, options] { *run = [options] { return inspect(*options); }; });
+  add_model_source_options(command, options.get());
+  command->callback([command, run, options] {
+    require_model(command, &options->folder);
+    *run = [options] { return inspect(*options); };
+  });
 }
 
 }  // namespace deltaserve

@@ -2,26 +2,26 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "models/checkpoint/safetensors.h"
-#include "server/base/machine_memory.h"
-#include "server/commands/choice_option.h"
+#include "server/base/processors.h"
+#include "server/command_line/parse.h"
+#include "server/command_line/values.h"
 #include "server/commands/hub_options.h"
 #include "server/commands/human_bytes.h"
+#include "server/commands/prefix_cache_options.h"
 
 namespace deltaserve {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU takes
+constexpr int kMinStepTokens = 64;
 constexpr int kMaxStepTokens = 1 << 14;
 
 void use_cpu(const ModelOptions& options, LoadedModel* loaded) {
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  loaded->threads = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : cores);
+  loaded->threads = std::make_unique<ThreadPool>(
+      options.threads > 0 ? options.threads : std::min(usable_processors(), kMaxThreads));
   loaded->backend = make_cpu_backend(loaded->threads.get());
 }
 
@@ -46,47 +46,14 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   return absl::OkStatus();
 }
 
-// Returns at most so many bytes as the weights take in memory.
-absl::StatusOr<uint64_t> weight_bytes(const std::string& folder, WeightFormat format) {
-  const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder);
-  if (!checkpoint.ok()) return checkpoint.status();
-  uint64_t bytes = 0;
-  for (const auto& [name, tensor] : checkpoint->tensors()) {
-    const bool is_wide = format == WeightFormat::kF32 ||
-                         (format == WeightFormat::kAuto && tensor.info.dtype != Dtype::kBf16);
-    bytes += (is_wide ? 4 : 2) * static_cast<uint64_t>(tensor.info.num_elements());
-  }
-  return bytes;
-}
-
-// Returns how many snapshots the options ask for, or how many the machine has room for. On CUDA the
-// machine's memory says nothing about the device's, so there are none unless they are asked for.
-absl::StatusOr<int> choose_snapshots(const ModelOptions& options, const ModelLimits& limits,
-                                     const LoadedModel& loaded) {
-  const uint64_t bytes = state_layout(loaded.folder.config, limits.state_format).bytes();
-  const auto slots = static_cast<uint64_t>(limits.max_sequences);
-  if (options.prefix_cache_memory) {
-    const uint64_t wanted = *options.prefix_cache_memory / bytes;
-    if (wanted == 0 && *options.prefix_cache_memory > 0) {
-      return absl::InvalidArgumentError(absl::StrCat("--prefix-cache-memory is below the ",
-                                                     human_bytes(bytes), " of one snapshot"));
-    }
-    return static_cast<int>(std::min(wanted, kMaxSequences - slots));
-  }
-  if (loaded.threads == nullptr) return 0;
-  const absl::StatusOr<int> snapshots = default_snapshots(loaded.folder, options);
-  if (!snapshots.ok()) return snapshots.status();
-  return std::min(*snapshots, kMaxSequences - limits.max_sequences);
-}
-
 // Falls back to the CPU where CUDA cannot run the model, unless CUDA was asked for.
 absl::Status put_on_device(const ModelOptions& options, ModelLimits limits, LoadedModel* loaded) {
   absl::Status status = choose_device(options, loaded);
   if (!status.ok()) return status;
   const auto load = [&]() -> absl::StatusOr<std::unique_ptr<Model>> {
-    const absl::StatusOr<int> snapshots = choose_snapshots(options, limits, *loaded);
-    if (!snapshots.ok()) return snapshots.status();
-    limits.max_snapshots = *snapshots;
+    if (absl::Status chosen = choose_snapshots(options, *loaded, &limits); !chosen.ok()) {
+      return chosen;
+    }
     return Model::load(loaded->folder, loaded->backend.get(), limits, options.weights);
   };
   absl::StatusOr<std::unique_ptr<Model>> model = load();
@@ -113,107 +80,88 @@ void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys) 
   command
       ->add_option("--ignore-config-key", *keys,
                    "Load the model although its config has this key, which is not known and may "
-                   "change what the model computes; repeatable")
+                   "change what the model computes")
       ->allow_extra_args(false)
       ->type_name("KEY");
 }
 
-void add_tokenizer_option(CLI::App* command, std::string* file) {
+void add_model_source_options(CLI::App* command, ModelOptions* options) {
+  command->option_defaults()->group("Model");
+  add_model_argument(
+      command, &options->folder, "DIR|NAME",
+      "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
+      "tokenizer.model; or owner/model[@revision] of the Hub, which is taken from its "
+      "cache on this machine or fetched; or bundled, the small model that comes with deltaserve");
+  add_offline_option(command, &options->offline);
+  add_ignored_keys_option(command, &options->ignored_config_keys);
   command
-      ->add_option("--tokenizer", *file,
-                   "A tokenizer.json or a sentencepiece model to use instead of the folder's")
+      ->add_option("--tokenizer", options->tokenizer,
+                   "Use this tokenizer.json or sentencepiece model instead of the folder's")
       ->type_name("FILE");
 }
 
 void add_model_options(CLI::App* command, ModelOptions* options) {
-  command
-      ->add_option("--model", options->folder,
-                   "Folder with config.json, model.safetensors (or shards) and tokenizer.json or "
-                   "tokenizer.model; or owner/model[@revision] on the Hub, which is taken from its "
-                   "cache on this machine or fetched")
-      ->required()
-      ->type_name("DIR|NAME");
-  add_offline_option(command, &options->offline);
-  add_ignored_keys_option(command, &options->ignored_config_keys);
-  add_tokenizer_option(command, &options->tokenizer);
-  take_one_of<Device>(
-      command->add_option(
-          "--device", options->device,
-          "Compute device: cpu, cuda, or auto, which is cuda where a GPU and "
-          "libdeltaserve_cuda.so (beside the program, on the library path, or named by "
-          "DELTASERVE_CUDA_MODULE) are there, else cpu"),
-      {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
-  take_one_of<bool>(
-      command->add_option("--cuda-products", options->cuda.library_matmuls,
-                          "Matrix multiplication on CUDA: tensor (own kernels; for prompts one "
-                          "self-tested algorithm of cuBLASLt: same result in any batch), or "
-                          "library (the algorithm that cuBLASLt picks for the number of rows: "
-                          "the result depends on the batch) (default: tensor)"),
+  add_model_source_options(command, options);
+  command->option_defaults()->group("Compute");
+  add_choice<Device>(command, "--device", &options->device,
+                     "Compute device. auto is cuda if a GPU and libdeltaserve_cuda.so (beside the "
+                     "program, on the library path, or named by DELTASERVE_CUDA_MODULE) are there, "
+                     "else cpu",
+                     {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
+  add_choice<bool>(
+      command, "--cuda-products", &options->cuda.library_matmuls,
+      "Matrix multiplication on CUDA. tensor: kernels that give the same result in any "
+      "batch. library: whatever cuBLASLt picks, so results depend on the batch",
       {{"tensor", false}, {"library", true}});
-  take_one_of<WeightFormat>(
-      command->add_option("--weights", options->weights,
-                          "Weights' in-memory format: auto (the checkpoint's), f32, bf16, and "
-                          "on a CPU int8 or int4 (embeddings and output matrix: int8)"),
-      {{"auto", WeightFormat::kAuto},
-       {"f32", WeightFormat::kF32},
-       {"bf16", WeightFormat::kBf16},
-       {"int8", WeightFormat::kInt8},
-       {"int4", WeightFormat::kInt4}});
+  add_choice<WeightFormat>(command, "--weights", &options->weights,
+                           "In-memory format of the weights. auto keeps the checkpoint's; int8 and "
+                           "int4 are for the CPU (int4 keeps embeddings and output matrix in int8)",
+                           {{"auto", WeightFormat::kAuto},
+                            {"f32", WeightFormat::kF32},
+                            {"bf16", WeightFormat::kBf16},
+                            {"int8", WeightFormat::kInt8},
+                            {"int4", WeightFormat::kInt4}});
   command
       ->add_option("--threads", options->threads,
-                   "CPU compute threads, including the calling one (default: one per "
-                   "core)")
-      ->check(CLI::Range(1, kMaxThreads))
+                   "CPU threads that compute, the calling one included (default: one for each core "
+                   "that the process may use)")
+      ->transform(whole_number_in(1, kMaxThreads))
       ->type_name("N");
-  take_one_of<StateFormat>(
-      command->add_option("--state-dtype", options->state_format,
-                          "Number format of the states: f32, or bf16, which takes half the memory "
-                          "and costs accuracy; mixers without decay refuse bf16 (default: f32)"),
-      {{"f32", StateFormat::kF32}, {"bf16", StateFormat::kBf16}});
+  std::vector<std::pair<std::string, StateFormat>> state_formats;
+  for (const StateFormat format : kAllStateFormats) {
+    state_formats.emplace_back(state_format_name(format), format);
+  }
+  add_choice<StateFormat>(command, "--state-dtype", &options->state_format,
+                          "Number format of the states. bf16 takes half the memory and costs "
+                          "accuracy; models without a decay refuse it",
+                          state_formats);
+}
+
+void add_step_tokens_option(CLI::App* command, ModelOptions* options) {
+  command
+      ->add_option("--step-tokens", options->step_tokens,
+                   "Tokens that one step computes, of running answers and of prompts together")
+      ->transform(whole_number_in(kMinStepTokens, kMaxStepTokens))
+      ->type_name("TOKENS")
+      ->capture_default_str();
 }
 
 void add_capacity_options(CLI::App* command, ModelOptions* options) {
+  command->option_defaults()->group("Capacity");
   auto* sequences =
       command
           ->add_option("--max-sequences", options->max_sequences,
-                       "Sequences that run at once; each owns a state slot of fixed size")
-          ->check(CLI::Range(1, kMaxSequences))
+                       "Sequences that run at once; each has a state slot of fixed size")
+          ->transform(whole_number_in(1, kMaxSequences))
           ->type_name("N")
           ->capture_default_str();
   command
       ->add_option("--state-memory", options->state_memory,
-                   "Memory for state slots instead of a number of them, for instance 512MiB")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+                   "Memory for state slots, instead of a number of them")
+      ->transform(size_from(1))
       ->type_name("SIZE")
       ->excludes(sequences);
-  command
-      ->add_option("--step-tokens", options->step_tokens,
-                   "Tokens of one step, decode rows and prompt pieces together")
-      ->check(CLI::Range(64, kMaxStepTokens))
-      ->type_name("N")
-      ->capture_default_str();
-}
-
-void add_prefix_cache_options(CLI::App* command, ModelOptions* options) {
-  command
-      ->add_option("--prefix-cache-memory", options->prefix_cache_memory,
-                   "Memory for snapshots: states of prompts, from which prompts with the same "
-                   "beginning go on. 0 = none (default: a quarter of what the machine or its "
-                   "control group has left, at most 512 snapshots; on CUDA 0)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-      ->type_name("SIZE");
-}
-
-absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOptions& options) {
-  const std::optional<uint64_t> available = available_memory();
-  if (!available) return 0;
-  const absl::StatusOr<uint64_t> weights = weight_bytes(folder.path, options.weights);
-  if (!weights.ok()) return weights.status();
-  const uint64_t state = state_layout(folder.config, options.state_format).bytes();
-  const uint64_t slots = options.state_memory != 0
-                             ? options.state_memory
-                             : state * static_cast<uint64_t>(options.max_sequences);
-  return snapshots_that_fit(*available, *weights + slots, state);
+  add_step_tokens_option(command, options);
 }
 
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {

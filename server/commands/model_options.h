@@ -22,6 +22,8 @@ enum class Device : uint8_t {
   kCuda,
 };
 
+inline constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU takes
+
 struct ModelOptions {
   std::string folder;    // or the name of a model on the Hub
   bool offline = false;  // such a model is not fetched
@@ -30,31 +32,27 @@ struct ModelOptions {
   Device device = Device::kAuto;
   CudaOptions cuda;
   WeightFormat weights = WeightFormat::kAuto;
-  int threads = 0;  // of the CPU's kernels; 0: one per core
+  int threads = 0;  // of the CPU's kernels; 0: one per core that it may use
   int max_sequences = 32;
   uint64_t state_memory = 0;  // bytes; 0: max_sequences says
   int step_tokens = 512;
   StateFormat state_format = StateFormat::kF32;
   // Bytes for the states of prompts that are kept; nullopt: a part of what the machine has left.
   std::optional<uint64_t> prefix_cache_memory = 0;
+  uint64_t prefix_cache_host_memory = 0;  // bytes beside a device with memory of its own
 };
 
 // Adds --ignore-config-key.
 void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys);
-// Adds --tokenizer.
-void add_tokenizer_option(CLI::App* command, std::string* file);
-// Adds --model, --offline, --ignore-config-key, --tokenizer, --device, --cuda-products, --weights,
-// --state-dtype and --threads.
+// Adds MODEL, --model, --offline, --ignore-config-key and --tokenizer. The callback of the command
+// calls require_model() or settle_model().
+void add_model_source_options(CLI::App* command, ModelOptions* options);
+// Adds those and --device, --cuda-products, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
+// Adds --step-tokens.
+void add_step_tokens_option(CLI::App* command, ModelOptions* options);
 // Adds --max-sequences, --state-memory and --step-tokens.
 void add_capacity_options(CLI::App* command, ModelOptions* options);
-
-// Adds --prefix-cache-memory, without which the machine's memory decides.
-void add_prefix_cache_options(CLI::App* command, ModelOptions* options);
-
-// Returns how many snapshots the server keeps on a CPU unless told. 0: there is no room, or Linux
-// does not say how much.
-absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOptions& options);
 
 // A LoadedModel is ready to run. Its members depend on those above them.
 struct LoadedModel {

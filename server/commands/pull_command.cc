@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_format.h"
 #include "models/base/text.h"
+#include "server/command_line/parse.h"
 #include "server/commands/commands.h"
 #include "server/commands/download_progress.h"
 #include "server/commands/hub_options.h"
@@ -40,16 +41,18 @@ int pull(const PullOptions& options) {
 }  // namespace
 
 void add_pull_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand(
-      "pull", "Fetch a model from the Hub, or what is new of it, and print its folder");
+  CLI::App* command = add_command(
+      app, "pull", "Fetch a model from the Hub, or the files that changed, and print its folder");
   command->footer(
-      "HF_ENDPOINT, HF_HUB_CACHE, HF_HOME and HF_TOKEN mean what they mean to the Hub's own "
-      "tools,\n"
-      "and the folder is one that they find. What was interrupted goes on where it ended.");
+      "HF_ENDPOINT, HF_HUB_CACHE, HF_HOME and HF_TOKEN have the same meaning as for the Hub's own "
+      "tools, which find the folder too. An interrupted download continues where it stopped.");
   auto options = std::make_shared<PullOptions>();
-  command->add_option("NAME", options->name, "owner/model or owner/model@revision")->required();
+  add_model_argument(command, &options->name, "NAME", "owner/model or owner/model@revision");
   add_ignored_keys_option(command, &options->ignored_config_keys);
-  command->callback([run, options] { *run = [options] { return pull(*options); }; });
+  command->callback([command, run, options] {
+    require_model(command, &options->name);
+    *run = [options] { return pull(*options); };
+  });
 }
 
 }  // namespace deltaserve

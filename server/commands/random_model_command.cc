@@ -4,7 +4,8 @@
 #include <string>
 
 #include "models/random_model.h"
-#include "server/commands/choice_option.h"
+#include "server/command_line/parse.h"
+#include "server/command_line/values.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
 
@@ -21,20 +22,21 @@ struct RandomModelOptions {
 }  // namespace
 
 void add_random_model_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand(
-      "random-model", "Write a model folder with random weights (no tokenizer)");
+  CLI::App* command =
+      add_command(app, "random-model", "Write a model folder with random weights (no tokenizer)");
   auto options = std::make_shared<RandomModelOptions>();
   command
       ->add_option("PRESET", options->preset,
                    "Path of a config.json, or one of: " + random_model_presets())
-      ->required();
-  command->add_option("--seed", options->seed, "The same seed gives the same bytes anywhere")
+      ->required()
+      ->type_name("FILE|NAME");
+  command->add_option("--seed", options->seed, "The same seed gives the same bytes on any machine")
+      ->transform(any_number<uint64_t>())
       ->required()
       ->type_name("N");
-  take_one_of<Dtype>(
-      command->add_option("--dtype", options->dtype, "Stored format of matrices (default: bf16)"),
-      {{"bf16", Dtype::kBf16}, {"f32", Dtype::kF32}});
-  command->add_option("--out", options->out, "Folder to write; made if absent")
+  add_choice<Dtype>(command, "--dtype", &options->dtype, "Stored format of the matrices",
+                    {{"bf16", Dtype::kBf16}, {"f32", Dtype::kF32}});
+  command->add_option("--out", options->out, "Folder to write; it is made if it does not exist")
       ->required()
       ->type_name("DIR");
   command->callback([run, options] {

@@ -6,7 +6,6 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,12 +17,14 @@
 #include "models/fingerprint.h"
 #include "server/base/machine_memory.h"
 #include "server/base/process.h"
+#include "server/command_line/parse.h"
+#include "server/command_line/values.h"
 #include "server/commands/access_files.h"
 #include "server/commands/chat_templates.h"
-#include "server/commands/choice_option.h"
 #include "server/commands/commands.h"
 #include "server/commands/human_bytes.h"
 #include "server/commands/model_options.h"
+#include "server/commands/prefix_cache_options.h"
 #include "server/commands/tokenizer_info.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
@@ -64,6 +65,12 @@ std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_
                                            limits.grammar_bytes});
 }
 
+uint64_t transformer_bytes_per_token(const ModelConfig& config) {
+  constexpr int64_t kKeyAndValue = 2, kBytesOfBf16 = 2;
+  return static_cast<uint64_t>(kKeyAndValue * kBytesOfBf16 * config.num_layers() *
+                               config.hidden_size);
+}
+
 ServedModel served_model(const LoadedModel& loaded, const std::string& name,
                          const ServerLimits& limits) {
   ServedModel model;
@@ -84,6 +91,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.slots = loaded.model->limits().max_sequences;
   model.snapshots = loaded.model->limits().max_snapshots;
   model.state_bytes = loaded.model->layout().bytes();
+  model.transformer_bytes_per_token = transformer_bytes_per_token(loaded.folder.config);
   model.eos_token_ids = loaded.folder.config.eos_token_ids;
   model.tokenizer_info = tokenizer_info(loaded.folder);
   model.special_tokens = loaded.folder.settings.named_tokens;
@@ -121,6 +129,11 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   if (served.snapshots > 0) {
     absl::PrintF("prefix cache: %d snapshots, %s in all\n", served.snapshots,
                  human_bytes(bytes * static_cast<uint64_t>(served.snapshots)));
+    const auto in_host = static_cast<uint64_t>(loaded.model->limits().max_host_snapshots);
+    if (in_host > 0) {
+      absl::PrintF("prefix cache: %d more in the host's memory, %s in all\n", in_host,
+                   human_bytes(bytes * in_host));
+    }
   } else {
     absl::PrintF("prefix cache: off\n");
   }
@@ -244,162 +257,168 @@ int serve(ServeOptions options) {
 
 // Adds the options that say who may use the server, and over what.
 void add_access_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("Access");
   command
-      ->add_option(
-          "--api-key-file", options->access.api_keys,
-          "File with one API key a line, as KEY or KEY NAME; then every route but /, "
-          "/health and /ready needs one of them. Keys of one name are one owner, and owners "
-          "share no snapshots")
+      ->add_option("--api-key-file", options->access.api_keys,
+                   "File with one API key on each line, as KEY or KEY NAME. Every route but /, "
+                   "/health and /ready then needs one of them. Keys with the same name belong to "
+                   "one owner; owners share no snapshots")
       ->type_name("FILE");
   command
       ->add_option("--cors-origin", options->cors_origins,
-                   "Origin whose pages may call the server from a browser, or *; repeatable")
+                   "Origin whose pages may call the server from a browser; * allows all")
       ->type_name("ORIGIN");
   command
       ->add_option("--allowed-host", options->http.allowed_hosts,
-                   "Name under which requests may reach the server, beside the loopback's own; "
-                   "others get 403. Repeatable (default: on a loopback address without keys none "
-                   "but those, else any)")
-      ->allow_extra_args(false)
+                   "Host name that requests may use beside those of the loopback; others get 403 "
+                   "(default: on a loopback address without keys none, else any)")
       ->type_name("NAME");
-  auto* certificate =
-      command
-          ->add_option("--tls-cert", options->access.certificate,
-                       "PEM file with the certificate chain: serve HTTPS, and gRPC over TLS")
-          ->type_name("FILE");
-  auto* key =
-      command->add_option("--tls-key", options->access.private_key, "PEM file with its private key")
-          ->type_name("FILE");
+  auto* certificate = command
+                          ->add_option("--tls-cert", options->access.certificate,
+                                       "PEM file with the certificate chain. HTTP becomes HTTPS, "
+                                       "and gRPC uses TLS")
+                          ->type_name("FILE");
+  auto* key = command
+                  ->add_option("--tls-key", options->access.private_key,
+                               "PEM file with the private key of the certificate")
+                  ->type_name("FILE");
   certificate->needs(key);
   key->needs(certificate);
 }
 
 void add_chat_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("Chat");
   command
       ->add_option("--chat-template", options->chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
       ->type_name("FILE");
   command
       ->add_option("--max-tokens-default", options->default_max_tokens,
-                   "Tokens that a chat may take whose request does not say how many")
-      ->check(CLI::Range(int64_t{1}, ServerLimits().max_tokens))
+                   "Most tokens of a chat answer whose request sets no maximum")
+      ->transform(whole_number_in(1, ServerLimits().max_tokens))
       ->capture_default_str()
-      ->type_name("N");
-  std::vector<std::string> formats = tool_format_names();
-  formats.insert(formats.begin(), {std::string(kRecognisedToolFormat), std::string(kNoToolFormat)});
+      ->type_name("TOKENS");
+  std::vector<std::pair<std::string, std::string>> formats = {
+      {std::string(kRecognisedToolFormat), std::string(kRecognisedToolFormat)},
+      {std::string(kNoToolFormat), std::string(kNoToolFormat)}};
+  for (const std::string& name : tool_format_names()) formats.emplace_back(name, name);
   command
       ->add_option("--tool-format", options->tool_format,
-                   "How the model writes tool calls: as its chat template shows (auto), in the "
-                   "format of that name, or not at all (none: answers are not searched for calls)")
-      ->check(CLI::IsMember(formats))
+                   "Format in which the model writes tool calls. auto takes the one that its chat "
+                   "template shows; with none, answers are not searched for calls")
+      ->transform(one_of(formats))
       ->capture_default_str()
       ->type_name("NAME");
   command->add_flag("--split-special-tokens", options->split_special_tokens,
-                    "Read special tokens in text prompts (completions, tokenize) as text; in "
-                    "messages of a chat they always are");
+                    "Read special tokens in text prompts (completions, tokenize) as plain text, as "
+                    "the messages of a chat always are");
   command->add_flag("--allow-chat-template", options->allow_chat_template,
-                    "Let requests bring a chat template of their own");
+                    "Allow requests to bring their own chat template");
 }
 
 void add_embedding_options(CLI::App* command, ServeOptions* options) {
-  auto* pooling =
-      command
-          ->add_option("--embedding-pooling", options->embedding_pooling,
-                       "What an embedding is made of: the hidden state of a text's last token, or "
-                       "the mean of those of all its tokens")
-          ->default_str("last");
-  take_one_of<Pooling>(pooling, {{"last", Pooling::kLast}, {"mean", Pooling::kMean}});
+  command->option_defaults()->group("Embeddings");
+  add_choice<Pooling>(command, "--embedding-pooling", &options->embedding_pooling,
+                      "What an embedding is made of: the hidden state of a text's last token, or "
+                      "the mean of those of all its tokens",
+                      {{"last", Pooling::kLast}, {"mean", Pooling::kMean}});
 }
 
 void add_log_options(CLI::App* command, ServeOptions* options) {
-  const std::map<std::string, LogFormat> formats = {{"text", LogFormat::kText},
-                                                    {"json", LogFormat::kJson}};
-  const std::map<std::string, LogLevel> levels = {{"debug", LogLevel::kDebug},
-                                                  {"info", LogLevel::kInfo},
-                                                  {"warning", LogLevel::kWarning},
-                                                  {"error", LogLevel::kError}};
+  command->option_defaults()->group("Log");
   command
       ->add_option("--log-file", options->log_file,
-                   "File to which the log is appended (default: stderr); SIGHUP opens it anew")
+                   "File to which the log is appended (default: standard error). SIGHUP opens it "
+                   "anew")
       ->type_name("FILE");
-  command->add_option("--log-format", options->log_format, "Format of the log")
-      ->transform(CLI::Transformer(formats))
-      ->default_str("text")
-      ->type_name("text|json");
-  command->add_option("--log-level", options->log_level, "Minimum log level")
-      ->transform(CLI::Transformer(levels))
-      ->default_str("info")
-      ->type_name("debug|info|warning|error");
+  add_choice<LogFormat>(command, "--log-format", &options->log_format, "Format of the log",
+                        {{"text", LogFormat::kText}, {"json", LogFormat::kJson}});
+  add_choice<LogLevel>(command, "--log-level", &options->log_level, "Minimum log level",
+                       {{"debug", LogLevel::kDebug},
+                        {"info", LogLevel::kInfo},
+                        {"warning", LogLevel::kWarning},
+                        {"error", LogLevel::kError}});
   command
       ->add_option("--otlp-endpoint", options->otlp_endpoint,
                    "Collector that gets a span of each request that generates, by OTLP over HTTP; "
                    "/v1/traces is added to a URL without a path")
       ->type_name("URL");
   command->add_flag("--log-prompts", options->service.log_prompts,
-                    "Log the bodies of requests; without it no prompt is logged");
+                    "Log the bodies of requests; without this no prompt is logged");
+}
+
+void add_http_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("HTTP");
+  command->add_option("--host", options->http.host, "Address on which HTTP listens")
+      ->capture_default_str()
+      ->type_name("HOST");
+  command
+      ->add_option("--http-port,--port", options->http.port,
+                   "Port for HTTP; 0 takes any free one, which is printed")
+      ->transform(whole_number_in(0, 65535))
+      ->capture_default_str()
+      ->type_name("PORT");
+  command
+      ->add_option("--served-model-name", options->name,
+                   "Name of the model in the API (default: owner/model, or the folder's name)")
+      ->type_name("NAME");
+}
+
+void add_load_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("Capacity");
+  command
+      ->add_option("--max-queue", options->service.max_queue,
+                   "Completions (choices) that may wait for a slot; when full, 429")
+      ->transform(whole_number_in(1, 1 << 20))
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      ->add_option("--memory-limit", options->service.memory_limit,
+                   "Memory that the process may use. Above 80 % of it, requests are refused, large "
+                   "ones first, and then running ones are ended one by one (default: that of the "
+                   "control group, else of the machine)")
+      ->transform(size_from(0))
+      ->type_name("SIZE");
+  command
+      ->add_option("--write-timeout", options->write_timeout_s,
+                   "Seconds after which a client that does not read its reply is disconnected")
+      ->transform(whole_number_in(1, 3600))
+      ->capture_default_str()
+      ->type_name("SECONDS");
+  command
+      ->add_option("--drain-timeout", options->drain_timeout_s,
+                   "Seconds that running requests get after SIGTERM before their streams end with "
+                   "an error; 0 sets no limit")
+      ->transform(whole_number_in(0, 86400))
+      ->capture_default_str()
+      ->type_name("SECONDS");
 }
 
 }  // namespace
 
 void add_serve_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand("serve", "Serve a model over HTTP (OpenAI API) and gRPC");
+  CLI::App* command = add_command(app, "serve", "Serve a model over HTTP (OpenAI API) and gRPC");
   command->footer(
-      "SIGTERM or SIGINT: new requests get 503, those that run finish within --drain-timeout, "
-      "then\n"
-      "the exit code is 0. A second signal ends the server at once.\n"
-      "SIGHUP: the key file and the certificate are read again, and the log file is opened anew.\n"
-      "Beyond this machine, use --api-key-file and --tls-cert.");
+      "SIGTERM or SIGINT: new requests get 503, running ones finish within --drain-timeout, and "
+      "the exit code is 0. A second signal ends the server at once.\n\n"
+      "SIGHUP: the key file and the certificate are read again, and the log file is opened anew."
+      "\n\nOn a network, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<ServeOptions>();
   add_model_options(command, &options->model);
+  add_http_options(command, options.get());
+  add_grpc_options(command, &options->grpc);
   add_capacity_options(command, &options->model);
   options->model.prefix_cache_memory.reset();
   add_prefix_cache_options(command, &options->model);
+  add_load_options(command, options.get());
   add_access_options(command, options.get());
   add_chat_options(command, options.get());
   add_embedding_options(command, options.get());
   add_log_options(command, options.get());
-  command->add_option("--host", options->http.host, "Address to listen on")
-      ->capture_default_str()
-      ->type_name("HOST");
-  add_grpc_options(command, &options->grpc);
-  command->add_option("--http-port", options->http.port, "Port; 0 = any free one, which is printed")
-      ->capture_default_str()
-      ->type_name("PORT");
-  command
-      ->add_option("--max-queue", options->service.max_queue,
-                   "Completions (choices) that may wait for a slot; when full, 429")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str()
-      ->type_name("N");
-  command
-      ->add_option(
-          "--memory-limit", options->service.memory_limit,
-          "Memory that the process may have; from 80 % of it on, large requests, then all, "
-          "then those that run are refused or ended one by one (default: that of the "
-          "control group, else of the machine)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-      ->type_name("SIZE");
-  command
-      ->add_option("--served-model-name", options->name,
-                   "Name of the model in the API (default: owner/model, or the folder's name)")
-      ->type_name("NAME");
-  command
-      ->add_option(
-          "--write-timeout", options->write_timeout_s,
-          "Seconds after which a client that does not read its reply is dropped, and one that "
-          "takes nothing of it loses its slot to those who wait")
-      ->check(CLI::Range(1, 3600))
-      ->capture_default_str()
-      ->type_name("S");
-  command
-      ->add_option(
-          "--drain-timeout", options->drain_timeout_s,
-          "Seconds that running requests get after SIGTERM; then their streams end with an "
-          "error. 0 = as long as they take")
-      ->check(CLI::Range(0, 86400))
-      ->capture_default_str()
-      ->type_name("S");
-  command->callback([run, options] { *run = [options] { return serve(*options); }; });
+  command->callback([command, run, options] {
+    require_model(command, &options->model.folder);
+    *run = [options] { return serve(*options); };
+  });
 }
 
 }  // namespace deltaserve

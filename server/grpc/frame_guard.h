@@ -25,7 +25,7 @@ class FrameGuard {
   // Takes the next bytes of the connection. Returns why it must be closed, in a few words; empty if
   // it may go on. Once it must be closed, nothing more may be asked.
   std::string_view check(std::span<const char> bytes, Time now);
-  // Whether the preface has come whole with which every client begins.
+  // Returns true if the preface, with which every client begins, has come whole.
   bool opened() const { return preface_bytes_ == kPreface.size(); }
 
  private:

@@ -122,8 +122,10 @@ void fill_usage(const Usage& usage, v1::Usage* message) {
 }
 
 void fill_timings(const Timings& timings, v1::Timings* message) {
-  if (!timings.time_to_first_token) return;
-  message->set_time_to_first_token_ms(1e3 * *timings.time_to_first_token);
+  if (timings.time_to_first_token) {
+    message->set_time_to_first_token_ms(1e3 * *timings.time_to_first_token);
+  }
+  if (timings.decode) message->set_decode_ms(1e3 * *timings.decode);
 }
 
 void fill_model(const ServedModel& model, const ServerLimits& limits, const EngineStats& stats,

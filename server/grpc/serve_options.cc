@@ -1,9 +1,11 @@
 #include "server/grpc/serve_options.h"
 
+#include "server/command_line/values.h"
+
 namespace deltaserve {
 void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
   const std::string group = "gRPC";
-  command->add_option("--grpc-host", options->grpc.host, "Address for gRPC")
+  command->add_option("--grpc-host", options->grpc.host, "Address on which gRPC listens")
       ->capture_default_str()
       ->type_name("HOST")
       ->group(group);
@@ -14,11 +16,12 @@ void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
             options->grpc.port = port;
             options->port_given = true;
           },
-          "Port for gRPC; 0 = any free one, which is printed. Default: 50051, or 0 with "
-          "--http-port 0")
+          "Port for gRPC; 0 takes any free one, which is printed (default: 50051, or 0 with "
+          "--http-port 0)")
+      ->transform(whole_number_in(0, 65535))
       ->type_name("PORT")
       ->group(group);
-  command->add_flag("--no-grpc", options->off, "Serve no gRPC")->group(group);
+  command->add_flag("--no-grpc", options->off, "Serve HTTP only")->group(group);
 }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcServeOptions options,

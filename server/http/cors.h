@@ -17,7 +17,7 @@ class CorsPolicy {
   static absl::StatusOr<CorsPolicy> parse(const std::vector<std::string>& origins);
 
   bool enabled() const { return any_ || !origins_.empty(); }
-  // Whether pages of `origin` may call.
+  // Returns true if pages of `origin` may call.
   bool allows(std::string_view origin) const;
   // Returns header lines for a reply to a request from `origin` (empty = it named none). An origin
   // that is not allowed is never repeated.

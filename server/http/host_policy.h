@@ -27,8 +27,8 @@ class HostPolicy {
   std::vector<std::string> names_;  // in small letters
 };
 
-// Whether a page of `origin` ("http://name:port") comes from the server that it calls `host`. The
-// scheme does not count: a proxy in front may have another.
+// Returns true if a page of `origin` ("http://name:port") comes from the server that it calls
+// `host`. The scheme does not count: a proxy in front may have another.
 bool is_own_origin(std::string_view origin, std::string_view host);
 
 }  // namespace deltaserve

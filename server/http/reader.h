@@ -19,7 +19,7 @@ using HttpParser = boost::beast::http::request_parser<boost::beast::http::buffer
 // Thread safety: call everything on the stream's strand.
 class HttpReader {
  public:
-  // Both outlive the reader.
+  // Both arguments outlive the reader.
   HttpReader(ByteStream* stream, const ServerLimits& limits);
 
   // False: the connection ended between requests.

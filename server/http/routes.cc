@@ -2,7 +2,6 @@
 
 #include "models/base/text.h"
 #include "server/base/machine_memory.h"
-#include "server/http/page.h"
 #include "server/http/server_context.h"
 #include "server/openai/openapi.h"
 #include "server/openai/response.h"
@@ -13,44 +12,19 @@ namespace {
 constexpr std::string_view kModelPrefix = "/v1/models/";
 constexpr std::string_view kWholeServer = "*";  // of OPTIONS
 
-struct Path {
-  std::string_view path;
-  Route route;
-};
-
-// The paths that GET takes.
-constexpr Path kPaths[] = {
-    {"/v1/models", {Route::Kind::kModels}},
-    {"/version", {Route::Kind::kVersion}},
-    {"/tokenizer_info", {Route::Kind::kTokenizerInfo}},
-    {"/openapi.json", {Route::Kind::kOpenApi}},
-    {"/metrics", {Route::Kind::kMetrics}},
-    {"/health", {Route::Kind::kHealth}},
-    {"/ready", {Route::Kind::kReady}},
-    {"/", {Route::Kind::kPage}},
-};
-
-// Returns nullopt for an unknown path.
-std::optional<Path> find_path(std::string_view path) {
-  if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix)) {
-    return Path{"/v1/models/{model}", {Route::Kind::kModel}};
-  }
-  for (const PostEndpoint& endpoint : post_endpoints()) {
-    if (endpoint.path == path) return Path{endpoint.path, {Route::Kind::kPost, &endpoint}};
-  }
-  for (const Path& known : kPaths) {
-    if (known.path == path) return known;
-  }
-  return std::nullopt;
+HttpReply models_reply(const ServerContext& context, const RequestHead&) {
+  HttpReply reply;
+  reply.body = model_list_json(context.services.model);
+  return reply;
 }
 
-std::string_view allow_header(const RequestHead& head) {
-  const std::optional<Path> path = find_path(head.path);
-  if (!path) return "Allow: GET, HEAD, POST, OPTIONS\r\n";
-  return path->route.is_post() ? "Allow: POST, OPTIONS\r\n" : "Allow: GET, HEAD, OPTIONS\r\n";
+HttpReply health_reply(const ServerContext&, const RequestHead&) {
+  HttpReply reply;
+  reply.body = "{\"status\":\"ok\"}";
+  return reply;
 }
 
-HttpReply ready_reply(const ServerContext& context) {
+HttpReply ready_reply(const ServerContext& context, const RequestHead&) {
   const EngineStats stats = context.services.engine.stats();
   const bool draining = context.services.draining();
   HttpReply reply;
@@ -72,7 +46,7 @@ HttpReply model_reply(const ServerContext& context, const RequestHead& head) {
   return reply;
 }
 
-HttpReply metrics_reply(const ServerContext& context) {
+HttpReply metrics_reply(const ServerContext& context, const RequestHead&) {
   const Services& services = context.services;
   ServerState state;
   state.version = services.version;
@@ -95,12 +69,83 @@ HttpReply metrics_reply(const ServerContext& context) {
   return reply;
 }
 
-HttpReply page_reply() {
+HttpReply page_reply(const ServerContext&, const RequestHead& head) {
+  const PageFile& file = *find_page_file(head.path);
   HttpReply reply;
-  reply.body = page_html();
-  reply.content_type = "text/html; charset=utf-8";
+  reply.body = file.bytes;
+  reply.content_type = file.content_type;
   reply.headers = page_headers();
   return reply;
+}
+
+HttpReply version_reply(const ServerContext& context, const RequestHead&) {
+  HttpReply reply;
+  reply.body = "{\"version\":";
+  append_json_string(&reply.body, context.services.version);
+  reply.body.push_back('}');
+  return reply;
+}
+
+HttpReply openapi_reply(const ServerContext& context, const RequestHead&) {
+  const Services& services = context.services;
+  HttpReply reply;
+  reply.body =
+      openapi_json(services.model, services.limits,
+                   {.version = services.version, .needs_key = !services.keys.get()->empty()});
+  return reply;
+}
+
+HttpReply tokenizer_reply(const ServerContext& context, const RequestHead&) {
+  const std::string& info = context.services.model.tokenizer_info;
+  if (info.empty()) return http_error(404, "the model has no tokenizer");
+  HttpReply reply;
+  reply.body = info;
+  return reply;
+}
+
+constexpr GetEndpoint kGetEndpoints[] = {
+    {.path = "/v1/models", .reply = models_reply},
+    {.path = "/version", .reply = version_reply},
+    {.path = "/tokenizer_info", .reply = tokenizer_reply},
+    {.path = "/openapi.json", .reply = openapi_reply},
+    {.path = "/metrics", .reply = metrics_reply},
+    {.path = "/health", .reply = health_reply, .is_public = true},
+    {.path = "/ready", .reply = ready_reply, .is_public = true},
+};
+constexpr GetEndpoint kModelEndpoint = {.path = "/v1/models/{model}", .reply = model_reply};
+constexpr GetEndpoint kPageEndpoint = {
+    .path = "/page/{file}", .reply = page_reply, .is_public = true};  // it asks for a key itself
+
+struct Path {
+  std::string_view path;
+  Route route;
+};
+
+// Returns nullopt for an unknown path.
+std::optional<Path> find_path(std::string_view path) {
+  const auto get = [](const GetEndpoint& endpoint) {
+    return Path{endpoint.path, {.kind = Route::Kind::kGet, .get = &endpoint}};
+  };
+  if (path.size() > kModelPrefix.size() && path.starts_with(kModelPrefix)) {
+    return get(kModelEndpoint);
+  }
+  for (const PostEndpoint& endpoint : post_endpoints()) {
+    if (endpoint.path != path) continue;
+    return Path{endpoint.path, {.kind = Route::Kind::kPost, .endpoint = &endpoint}};
+  }
+  for (const GetEndpoint& endpoint : kGetEndpoints) {
+    if (endpoint.path == path) return get(endpoint);
+  }
+  if (const PageFile* file = find_page_file(path)) {
+    return Path{file->path, {.kind = Route::Kind::kGet, .get = &kPageEndpoint}};
+  }
+  return std::nullopt;
+}
+
+std::string_view allow_header(const RequestHead& head) {
+  const std::optional<Path> path = find_path(head.path);
+  if (!path) return "Allow: GET, HEAD, POST, OPTIONS\r\n";
+  return path->route.is_post() ? "Allow: POST, OPTIONS\r\n" : "Allow: GET, HEAD, OPTIONS\r\n";
 }
 
 HttpReply method_reply(const RequestHead& head) {
@@ -117,42 +162,17 @@ HttpReply options_reply(const ServerContext& context, const RequestHead& head) {
   return reply;
 }
 
-HttpReply version_reply(const ServerContext& context) {
-  HttpReply reply;
-  reply.body = "{\"version\":";
-  append_json_string(&reply.body, context.services.version);
-  reply.body.push_back('}');
-  return reply;
-}
-
-HttpReply openapi_reply(const ServerContext& context) {
-  const Services& services = context.services;
-  HttpReply reply;
-  reply.body =
-      openapi_json(services.model, services.limits,
-                   {.version = services.version, .needs_key = !services.keys.get()->empty()});
-  return reply;
-}
-
-HttpReply tokenizer_reply(const ServerContext& context) {
-  const std::string& info = context.services.model.tokenizer_info;
-  if (info.empty()) return http_error(404, "the model has no tokenizer");
-  HttpReply reply;
-  reply.body = info;
-  return reply;
-}
-
 }  // namespace
 
 Route route_request(const RequestHead& head) {
   const bool asks_options = head.method == "OPTIONS";
-  if (asks_options && head.path == kWholeServer) return {Route::Kind::kOptions};
+  if (asks_options && head.path == kWholeServer) return {.kind = Route::Kind::kOptions};
   const std::optional<Path> path = find_path(head.path);
-  if (!path) return {Route::Kind::kNotFound};
-  if (asks_options) return {Route::Kind::kOptions};
+  if (!path) return {.kind = Route::Kind::kNotFound};
+  if (asks_options) return {.kind = Route::Kind::kOptions};
   const bool read_only = head.method == "GET" || head.method == "HEAD";
   const bool allowed = path->route.is_post() ? head.method == "POST" : read_only;
-  return allowed ? path->route : Route{Route::Kind::kMethodNotAllowed};
+  return allowed ? path->route : Route{.kind = Route::Kind::kMethodNotAllowed};
 }
 
 std::string_view route_name(const RequestHead& head) {
@@ -161,24 +181,15 @@ std::string_view route_name(const RequestHead& head) {
 }
 
 HttpReply answer(const ServerContext& context, Route route, const RequestHead& head) {
-  HttpReply reply;
   switch (route.kind) {
     case Route::Kind::kPost: break;  // its reply needs the body
-    case Route::Kind::kModels: reply.body = model_list_json(context.services.model); break;
-    case Route::Kind::kModel: return model_reply(context, head);
-    case Route::Kind::kVersion: return version_reply(context);
-    case Route::Kind::kTokenizerInfo: return tokenizer_reply(context);
-    case Route::Kind::kOpenApi: return openapi_reply(context);
-    case Route::Kind::kMetrics: return metrics_reply(context);
-    case Route::Kind::kHealth: reply.body = "{\"status\":\"ok\"}"; break;
-    case Route::Kind::kReady: return ready_reply(context);
-    case Route::Kind::kPage: return page_reply();
+    case Route::Kind::kGet: return route.get->reply(context, head);
     case Route::Kind::kOptions: return options_reply(context, head);
     case Route::Kind::kNotFound:
       return http_error(404, str_cat("No such endpoint: ", head.method, " ", quoted(head.path)));
     case Route::Kind::kMethodNotAllowed: return method_reply(head);
   }
-  return reply;
+  return {};
 }
 
 }  // namespace deltaserve

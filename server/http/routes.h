@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "server/http/page.h"
 #include "server/http/reply.h"
 #include "server/openai/endpoints.h"
 
@@ -11,34 +12,32 @@ namespace deltaserve {
 
 struct ServerContext;
 
+// A path of GET and HEAD. Its reply comes from memory.
+struct GetEndpoint {
+  std::string_view path;
+  HttpReply (*reply)(const ServerContext& context, const RequestHead& head);
+  bool is_public = false;  // needs no key
+};
+
 // A request's method and path, understood.
 struct Route {
   enum class Kind : uint8_t {
     kPost,  // takes a body and needs a worker
-    kModels,
-    kModel,
-    kVersion,
-    kTokenizerInfo,
-    kOpenApi,
-    kMetrics,
-    kHealth,
-    kReady,
-    kPage,
+    kGet,
     kOptions,
     kNotFound,
     kMethodNotAllowed,
   };
   Kind kind = Kind::kNotFound;
   const PostEndpoint* endpoint = nullptr;  // kPost
+  const GetEndpoint* get = nullptr;        // kGet
 
   bool is_post() const { return kind == Kind::kPost; }
-  // Whether the route submits to the engine.
+  // Returns true if the route submits to the engine.
   bool generates() const { return is_post() && endpoint->generates(); }
-  // Whether it needs no key: probes, OPTIONS, which browsers send without one, and the page, which
-  // only asks for one.
+  // Returns true if it needs no key, as OPTIONS does, which browsers send without one.
   bool is_public() const {
-    return kind == Kind::kHealth || kind == Kind::kReady || kind == Kind::kOptions ||
-           kind == Kind::kPage;
+    return kind == Kind::kOptions || (kind == Kind::kGet && get->is_public);
   }
 };
 

@@ -18,7 +18,7 @@ struct HttpOptions {
   std::string host = "127.0.0.1";  // an address, or a name that is looked up once
   uint16_t port = 8080;            // 0 = any free one
   int io_threads = 2;
-  // From the beginning of a drain; then running requests are cut off, with an error in the stream.
+  // A drain lasts so long before running requests are cut off, with an error in the stream.
   std::chrono::seconds drain_timeout{30};  // 0 = no end
   CorsPolicy cors;
   // Names that requests may have for this server. Empty: on a loopback address without keys only

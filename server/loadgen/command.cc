@@ -1,6 +1,5 @@
 // deltaserve bench-serve: a load generator for servers of the OpenAI API, ours or another.
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -10,6 +9,8 @@
 #include "absl/strings/str_format.h"
 #include "engine/sequence/text_emitter.h"
 #include "models/base/text.h"
+#include "server/command_line/parse.h"
+#include "server/command_line/values.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
 #include "server/loadgen/run.h"
@@ -71,20 +72,6 @@ absl::Status read_api_key(const CommandOptions& options, const BenchServeLimits&
   return absl::OkStatus();
 }
 
-absl::Status check_finite(const BenchServeOptions& load) {
-  // Range of the parser lets NaN pass.
-  const std::pair<const char*, double> numbers[] = {{"--rate", load.rate},
-                                                    {"--seconds", load.seconds},
-                                                    {"--timeout", load.timeout},
-                                                    {"--temperature", load.temperature},
-                                                    {"--prompt-spread", load.prompt_spread},
-                                                    {"--generate-spread", load.generate_spread}};
-  for (const auto& [name, value] : numbers) {
-    if (!std::isfinite(value)) return invalid_argument(name, ": not a number");
-  }
-  return absl::OkStatus();
-}
-
 // Checks and completes the options where the parser of the command line cannot.
 absl::Status complete(CommandOptions* options, const BenchServeLimits& limits) {
   BenchServeOptions& load = options->load;
@@ -98,7 +85,6 @@ absl::Status complete(CommandOptions* options, const BenchServeLimits& limits) {
   if (absl::Status status = read_api_key(*options, limits, &load.api_key); !status.ok()) {
     return status;
   }
-  if (absl::Status status = check_finite(load); !status.ok()) return status;
   if (!options->prompt_text.empty()) {
     load.text = true;
     absl::Status status = read_words(options->prompt_text, limits, &load.words);
@@ -145,17 +131,24 @@ int bench_serve(CommandOptions options) {
 }
 
 void add_server_options(CLI::App* command, CommandOptions* options) {
+  command->option_defaults()->group("Server");
   command->add_option("--url", options->url, "The server: http://HOST[:PORT][/PATH]; no https")
-      ->capture_default_str();
-  command->add_option("--model", options->load.model,
-                      "Model to ask for (default: the only one of /v1/models)");
-  CLI::Option* key = command->add_option(
-      "--api-key", options->load.api_key,
-      "Bearer key; visible in the list of processes, unlike that of --api-key-env");
+      ->capture_default_str()
+      ->type_name("URL");
+  command
+      ->add_option("--model", options->load.model,
+                   "Model to ask for (default: the only one of /v1/models)")
+      ->type_name("NAME");
+  CLI::Option* key =
+      command
+          ->add_option("--api-key", options->load.api_key,
+                       "Bearer key. The list of processes shows it, but not that of --api-key-env")
+          ->type_name("KEY");
   command
       ->add_option("--api-key-env", options->api_key_env,
-                   "Environment variable with the Bearer key")
-      ->excludes(key);
+                   "Environment variable that holds the Bearer key")
+      ->excludes(key)
+      ->type_name("VARIABLE");
   CLI::Option* chat = command->add_flag("--chat", options->load.chat,
                                         "Send POST /v1/chat/completions, always with text prompts");
   command
@@ -165,64 +158,83 @@ void add_server_options(CLI::App* command, CommandOptions* options) {
 }
 
 void add_load_options(CLI::App* command, BenchServeOptions* load, const BenchServeLimits& limits) {
+  command->option_defaults()->group("Load");
   command
       ->add_option("--clients", load->clients,
                    "Connections; each sends a request when its last one is complete")
-      ->check(CLI::Range(1, limits.clients))
-      ->capture_default_str();
+      ->transform(whole_number_in(1, limits.clients))
+      ->capture_default_str()
+      ->type_name("N");
   command
       ->add_option("--rate", load->rate,
-                   "Requests a second with Poisson arrivals, whether or not replies come (open "
-                   "loop); --clients is then how many may be under way")
-      ->check(CLI::Range(1e-6, limits.rate));
+                   "Requests per second, with Poisson arrivals that do not wait for replies (open "
+                   "loop). --clients then bounds how many run at once")
+      ->transform(number_in(1e-6, limits.rate))
+      ->type_name("X");
   command
       ->add_option("--requests", load->requests,
                    "Requests in all (default: 8 for each client, if there is no --seconds)")
-      ->check(CLI::Range(int64_t{1}, limits.requests));
+      ->transform(whole_number_in(1, limits.requests))
+      ->type_name("N");
   command
       ->add_option("--seconds", load->seconds,
-                   "Seconds after which no request is started; those under way are completed")
-      ->check(CLI::Range(1e-3, limits.seconds));
-  command->add_option("--warmup", load->warmup, "Requests to send first, which are not measured")
-      ->check(CLI::Range(int64_t{0}, limits.requests))
-      ->capture_default_str();
-  command
-      ->add_option("--timeout", load->timeout, "Seconds after which a request is counted as failed")
-      ->check(CLI::Range(1e-3, limits.seconds))
-      ->capture_default_str();
+                   "Seconds after which no request is started; running ones are completed")
+      ->transform(number_in(1e-3, limits.seconds))
+      ->type_name("SECONDS");
+  command->add_option("--warmup", load->warmup, "Requests that are sent first and are not measured")
+      ->transform(whole_number_in(0, limits.requests))
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_option("--timeout", load->timeout, "Seconds after which a request counts as failed")
+      ->transform(number_in(1e-3, limits.seconds))
+      ->capture_default_str()
+      ->type_name("SECONDS");
   command->add_option("--seed", load->seed, "Seed for prompts, length spreads and arrival times")
-      ->capture_default_str();
+      ->transform(any_number<decltype(load->seed)>())
+      ->capture_default_str()
+      ->type_name("N");
 }
 
 void add_request_options(CLI::App* command, CommandOptions* options,
                          const BenchServeLimits& limits) {
   BenchServeOptions* load = &options->load;
+  command->option_defaults()->group("Requests");
   command->add_option("--prompt", load->prompt, "Prompt tokens of a request")
-      ->check(CLI::Range(int64_t{1}, limits.tokens))
-      ->capture_default_str();
+      ->transform(whole_number_in(1, limits.tokens))
+      ->capture_default_str()
+      ->type_name("TOKENS");
   command->add_option("--generate", load->generate, "Tokens that a request generates")
-      ->check(CLI::Range(int64_t{1}, limits.tokens))
-      ->capture_default_str();
+      ->transform(whole_number_in(1, limits.tokens))
+      ->capture_default_str()
+      ->type_name("TOKENS");
   command
       ->add_option("--prompt-spread", load->prompt_spread,
-                   "Prompt lengths are uniform in N * (1 - X) to N * (1 + X), N = --prompt")
-      ->check(CLI::Range(0.0, 1.0));
+                   "Spread of prompt lengths: uniform from N * (1 - X) to N * (1 + X), where N is "
+                   "--prompt")
+      ->transform(number_in(0, 1))
+      ->type_name("X");
   command->add_option("--generate-spread", load->generate_spread, "The same for --generate")
-      ->check(CLI::Range(0.0, 1.0));
+      ->transform(number_in(0, 1))
+      ->type_name("X");
   command
       ->add_option("--vocab", load->vocab, "Prompts are random token ids from 3 to below this one")
-      ->check(CLI::Range(RequestPlan::kFirstId + 1, limits.vocab))
-      ->capture_default_str();
+      ->transform(whole_number_in(RequestPlan::kFirstId + 1, limits.vocab))
+      ->capture_default_str()
+      ->type_name("ID");
   command->add_flag("--text", load->text,
-                    "Prompts are text of about --prompt tokens; two requests measure the ratio");
-  command->add_option("--prompt-text", options->prompt_text,
-                      "File with the words of --text (default: built-in ones)");
+                    "Send text prompts of about --prompt tokens; two requests first measure how "
+                    "many tokens a word has");
+  command
+      ->add_option("--prompt-text", options->prompt_text,
+                   "File with the words for --text (default: built-in words)")
+      ->type_name("FILE");
   command->add_option("--temperature", load->temperature, "Sampling temperature; 0 = greedy")
-      ->check(CLI::Range(0.0, 2.0))
-      ->capture_default_str();
+      ->transform(number_in(0, 2))
+      ->capture_default_str()
+      ->type_name("X");
   command->add_flag(
       "--stop-at-eos", options->stop_at_eos,
-      "Do not send ignore_eos, which OpenAI's own API does not know; replies may then "
+      "Do not send ignore_eos, which OpenAI's own API does not know. Replies may then "
       "be shorter");
   command->add_flag("--return-token-ids", load->return_token_ids,
                     "Send return_token_ids, so that tokens without text have events too");
@@ -231,24 +243,26 @@ void add_request_options(CLI::App* command, CommandOptions* options,
 }  // namespace
 
 void add_bench_serve_command(CLI::App* app, Run* run) {
-  CLI::App* command = app->add_subcommand(
-      "bench-serve", "Load a server of the OpenAI API with streaming requests and measure it");
+  CLI::App* command = add_command(
+      app, "bench-serve", "Send streaming requests to a server of the OpenAI API and measure it");
   command->footer(
-      "Times count from when a request is due: its arrival, or the moment its client is free;\n"
-      "so they include connecting, and with --rate the wait for a client. Time to first token: to\n"
-      "the first event with text. Inter-token latency: the gaps between events with text. An\n"
-      "event may carry several tokens, and events that arrive together have hardly a gap;\n"
-      "`per output token` divides first event to last by the tokens that `usage` counts. Output\n"
-      "of failed requests is not counted. Ctrl-C cuts the requests under way and reports what\n"
-      "was measured. Exit code: 0, 1 if requests failed, 2 for a wrong command line, 130 after\n"
-      "Ctrl-C.");
+      "Times count from when a request is due: its arrival, or the moment its client is free. So "
+      "they include connecting and, with --rate, the wait for a client. The time to first token "
+      "ends with the first event that has text. Inter-token latencies are the gaps between events "
+      "with text. An event may have several tokens, and events that arrive together have almost no "
+      "gap; `per output token` divides the time from the first to the last event by the tokens "
+      "that `usage` counts. Output of failed requests is not counted.\n\n"
+      "Ctrl-C ends the running requests and reports what was measured. The exit code is 0, 1 if "
+      "requests failed, 2 for a wrong command line, 130 after Ctrl-C.");
   auto options = std::make_shared<CommandOptions>();
   const BenchServeLimits limits;
   add_server_options(command, options.get());
   add_load_options(command, &options->load, limits);
   add_request_options(command, options.get(), limits);
-  command->add_option("--json", options->json,
-                      "Also write all results as JSON to this file; - = stdout, not the text");
+  command
+      ->add_option("--json", options->json,
+                   "File for all results as JSON; - prints them instead of the text")
+      ->type_name("FILE");
   command->callback([run, options] { *run = [options] { return bench_serve(*options); }; });
 }
 

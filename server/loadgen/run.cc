@@ -72,7 +72,7 @@ struct Phase {
   int clients = 0;  // that have not ended
 
   double now() const { return std::chrono::duration<double>(Clock::now() - start).count(); }
-  // Whether it is too late for a request that is due at `due`.
+  // Returns true if it is too late for a request that is due at `due`.
   bool is_over(double due) const { return seconds > 0 && due >= seconds; }
 };
 

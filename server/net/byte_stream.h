@@ -43,7 +43,7 @@ class ByteStream {
   // Waits until the peer resets the connection.
   boost::asio::awaitable<void> wait_for_reset();
 
-  // At this time the socket is closed and everything under way fails. Holds until the next call.
+  // Closes the socket at this time, when everything under way fails. Holds until the next call.
   void expires_at(Clock::time_point time);
   void expires_after(Clock::duration time) { expires_at(Clock::now() + time); }
   void expires_never() { expires_at(Clock::time_point::max()); }

@@ -118,9 +118,19 @@ void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerStat
   };
   page->gauge("deltaserve_snapshots", "States of prompts that are kept.",
               static_cast<double>(engine.snapshots));
-  page->gauge("deltaserve_prefix_cache_bytes", "Their memory.", bytes(engine.snapshots));
-  page->gauge("deltaserve_prefix_cache_limit_bytes", "The most that they may take.",
+  page->gauge("deltaserve_prefix_cache_bytes", "Their memory on the device that computes.",
+              bytes(engine.snapshot_slots_in_use));
+  page->gauge("deltaserve_prefix_cache_limit_bytes", "The most that they may take there.",
               bytes(engine.snapshot_slots));
+  page->gauge("deltaserve_prefix_cache_host_bytes",
+              "Their memory of the host beside a device with memory of its own.",
+              bytes(engine.host_snapshots));
+  page->gauge("deltaserve_prefix_cache_host_limit_bytes", "The most that they may take there.",
+              bytes(engine.host_snapshot_slots));
+  page->counter("deltaserve_snapshots_stored_total", "Kept states copied to the host's memory.",
+                engine.snapshots_stored);
+  page->counter("deltaserve_snapshots_loaded_total", "Kept states copied back from there.",
+                engine.snapshots_loaded);
 }
 
 void append_grammars(MetricsPage* page, const GrammarCacheStats& stats) {
@@ -297,6 +307,7 @@ void RequestMetrics::on_update(const TokenUpdate& update) {
   }
   if (update.finish == FinishReason::kNone || finish_ != FinishReason::kNone) return;
   finish_ = update.finish;
+  decode_time_ = update.decode_seconds;
   if (metrics_ != nullptr) count_finish(update, now);
 }
 

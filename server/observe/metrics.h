@@ -78,6 +78,8 @@ class RequestMetrics {
   FinishReason finish() const { return finish_; }
   // Returns seconds, -1 if there was no token.
   double time_to_first_token() const { return time_to_first_token_; }
+  // Returns the engine's seconds from the first token to the last, 0 before the end.
+  double decode_time() const { return decode_time_; }
 
  private:
   void count_finish(const TokenUpdate& update, Clock::time_point now);
@@ -87,6 +89,7 @@ class RequestMetrics {
   Clock::time_point last_token_;
   int64_t tokens_ = 0;
   double time_to_first_token_ = -1;
+  double decode_time_ = 0;
   FinishReason finish_ = FinishReason::kNone;
 };
 

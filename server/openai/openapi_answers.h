@@ -21,7 +21,8 @@ inline constexpr std::string_view kAnswerSchemas = R"json({
     "completion_tokens_details": {"type": "object", "properties": {
       "reasoning_tokens": {"type": "integer"}}}}},
 "Timings": {"type": "object", "properties": {
-  "time_to_first_token_ms": {"type": ["number", "null"]}}},
+  "time_to_first_token_ms": {"type": ["number", "null"]},
+  "decode_ms": {"type": ["number", "null"]}}},
 "TokenIds": {"type": "array", "items": {"type": "integer"}},
 "PromptLogprobs": {"type": "array", "items": {"type": ["object", "null"],
   "additionalProperties": {"type": "object", "properties": {
@@ -105,6 +106,7 @@ inline constexpr std::string_view kAnswerSchemas = R"json({
 "Model": {"type": "object", "required": ["id", "object", "created", "owned_by"], "properties": {
   "id": {"type": "string"}, "object": {"const": "model"}, "created": {"type": "integer"},
   "owned_by": {"type": "string"}, "state_bytes": {"type": "integer"},
+  "transformer_bytes_per_token": {"type": "integer"},
   "slots": {"type": "integer"}, "chat": {"type": "boolean"}}},
 "ModelList": {"type": "object", "required": ["object", "data"], "properties": {
   "object": {"const": "list"},

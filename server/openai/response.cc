@@ -196,12 +196,17 @@ void append_usage(std::string* out, const Usage& usage) {
 }
 
 void append_timings(std::string* out, const Timings& timings) {
+  const auto append_ms = [out](std::optional<double> seconds) {
+    if (seconds) {
+      absl::StrAppendFormat(out, "%.3f", 1e3 * *seconds);
+    } else {
+      out->append("null");
+    }
+  };
   out->append("{\"time_to_first_token_ms\":");
-  if (timings.time_to_first_token) {
-    absl::StrAppendFormat(out, "%.3f", 1e3 * *timings.time_to_first_token);
-  } else {
-    out->append("null");
-  }
+  append_ms(timings.time_to_first_token);
+  out->append(",\"decode_ms\":");
+  append_ms(timings.decode);
   out->push_back('}');
 }
 
@@ -365,6 +370,7 @@ std::string model_json(const ServedModel& model) {
   append_json_string(&out, model.name);
   out.append(str_cat(",\"object\":\"model\",\"created\":", model.created,
                      ",\"owned_by\":\"deltaserve\",\"state_bytes\":", model.state_bytes,
+                     ",\"transformer_bytes_per_token\":", model.transformer_bytes_per_token,
                      ",\"slots\":", model.slots,
                      ",\"chat\":", model.chat_template != nullptr ? "true" : "false", "}"));
   return out;

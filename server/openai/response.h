@@ -32,7 +32,7 @@ std::string token_label(const TokenNames& names, int32_t token);
 //  "prompt_tokens_details":{"cached_tokens":..},
 //  "completion_tokens_details":{"reasoning_tokens":..}}
 void append_usage(std::string* out, const Usage& usage);
-// {"time_to_first_token_ms":..}, null if there was no token
+// {"time_to_first_token_ms":..,"decode_ms":..}, each null if it is not known
 void append_timings(std::string* out, const Timings& timings);
 
 // Grows the logprobs object of a choice. take() returns what was added since the last take.

@@ -270,6 +270,9 @@ Timings Generation::timings() const {
   for (const Choice& choice : choices_) {
     const double seconds = choice.metrics.time_to_first_token();
     if (seconds >= 0) first = std::min(first.value_or(seconds), seconds);
+    if (choice.generated_tokens > 1 && choice.metrics.finish() != FinishReason::kNone) {
+      timings.decode = std::max(timings.decode.value_or(0), choice.metrics.decode_time());
+    }
   }
   return timings;
 }

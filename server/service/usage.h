@@ -19,6 +19,9 @@ struct Usage {
 struct Timings {
   // Seconds from the request's arrival to the first token of any choice; nullopt: there was none.
   std::optional<double> time_to_first_token;
+  // Seconds from the first token to the last, of the choice that took longest; nullopt: no choice
+  // has ended with two tokens or more.
+  std::optional<double> decode;
 };
 
 }  // namespace deltaserve

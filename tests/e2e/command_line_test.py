@@ -30,13 +30,16 @@ class CommandLine(unittest.TestCase):
 
     def test_a_choice_names_what_there_is(self):
         result = self.run_binary("bench", "--model", "x", "--weights", "int3")
-        self.assertIn("--weights: 'int3' is not one of auto|f32|bf16|int8|int4\n", result.stderr)
+        self.assertIn("--weights: 'int3' is not one of auto|f32|bf16|int8|int4; did you mean 'int8'?\n",
+                      result.stderr)
         self.assertEqual(self.run_binary("bench", "--model", "x", "--device", "1").returncode, 2)
 
     def test_a_drain_ends(self):
         """Within what deploy/compose.yaml waits: its time, and 5 s for the last words."""
-        text = self.run_binary("serve", "--help").stdout
-        seconds = int(re.search(r"--drain-timeout S:[^=\n]*=(\d+)", text)[1])
+        table = json.loads(self.run_binary("options").stdout)
+        serve = next(command for command in table if command["name"] == "serve")
+        seconds = int(next(option["default"] for option in serve["options"]
+                           if "--drain-timeout" in option["names"]))
         with open(os.path.join(os.path.dirname(__file__), "../../deploy/compose.yaml")) as compose:
             grace = int(re.search(r"stop_grace_period: (\d+)s", compose.read())[1])
         self.assertTrue(0 < seconds and seconds + 5 < grace, (seconds, grace))

@@ -86,6 +86,21 @@ class Device(unittest.TestCase):
                 self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
                 self.assertIn("\nno CUDA: weights in %s are for the CPU" % format, server.banner)
 
+    def test_the_hosts_memory_beside_the_device_is_for_cuda(self):
+        option = "--prefix-cache-host-memory"
+        result = self.run_command("serve", "--http-port", "0", option, "1GiB")
+        self.assertEqual((result.returncode, result.stderr),
+                         (1, "deltaserve: %s is for CUDA: on a CPU --prefix-cache-memory is memory of the "
+                             "host\n" % option))
+        self.use_module("pretended_module")
+        for options, refusal in (
+                (("--prefix-cache-memory", "1GiB", option, "1KiB"), option + " is below the "),
+                (("--prefix-cache-memory", "1GiB", option, "900TiB"), option + " is above the "),
+                (("--prefix-cache-memory", "0", option, "1GiB"), option + " needs snapshots on the device")):
+            result = self.run_command("serve", "--http-port", "0", *options)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("deltaserve: " + refusal, result.stderr)
+
     def test_products_of_a_library_are_for_cuda(self):
         refused = "deltaserve: --cuda-products is for CUDA: "
         result = self.generate("--cuda-products", "library")

@@ -211,8 +211,12 @@ class WithServer(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(*cls.OPTIONS)
+        cls.server = cls.start_server()
         cls.addClassCleanup(cls.server.__exit__)
+
+    @classmethod
+    def start_server(cls):
+        return Server(*cls.OPTIONS)
 
     def assert_memory(self, mib, most):
         """A sanitizer's own memory is not bounded here; everything else of the test still holds."""

@@ -59,14 +59,15 @@ class Server:
 
     def __init__(self, model, *options):
         device = "cuda" if MODULE else "cpu"
-        command = [BINARY, "serve", "--model", str(model), "--http-port", "0", "--device", device,
-                   *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [BINARY, "serve", "--model", str(model), "--http-port", "0", "--device", device]
+        self.process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+        self.banner = ""
         for line in self.process.stdout:
             found = re.match(r"listening on (http://\S+)", line)
             if found:
                 self.url = found[1]
                 return
+            self.banner += line
         raise RuntimeError("the server did not start")
 
     def __enter__(self):
@@ -83,15 +84,21 @@ class Server:
         with urllib.request.urlopen(request, timeout=120) as reply:
             return json.load(reply)
 
+    def ask(self, **body):
+        return self.post("/v1/completions", body)
+
     def complete(self, **body):
-        return self.post("/v1/completions", body)["choices"][0]
+        return self.ask(**body)["choices"][0]
 
     def embed(self, *inputs):
         return [one["embedding"] for one in self.post("/v1/embeddings", {"input": inputs})["data"]]
 
-    def steps(self):
+    def metric(self, name):
         with urllib.request.urlopen(self.url + "/metrics", timeout=30) as reply:
-            return int(re.search(r"(?m)^deltaserve_steps_total (\d+)$", reply.read().decode())[1])
+            return int(re.search(r"(?m)^deltaserve_%s (\d+)$" % name, reply.read().decode())[1])
+
+    def steps(self):
+        return self.metric("steps_total")
 
 
 class Mixers(unittest.TestCase):
@@ -173,6 +180,34 @@ class Mixers(unittest.TestCase):
         with concurrent.futures.ThreadPoolExecutor(len(seeds)) as pool:
             self.assertEqual(list(pool.map(complete, seeds)), alone)
         self.assertLess(server.steps() - begin, 2 * steps_alone, "no two met in a step")
+
+
+class TwoMemories(unittest.TestCase):
+    """Kept states of a device with memory of its own, and of the host beside it."""
+
+    def setUp(self):
+        if not MODULE:
+            self.skipTest("the CPU has no memory beside the host's")
+
+    def test_by_default_half_of_what_is_free_on_the_device_keeps_states(self):
+        with Server(GOLDEN / "qdelta") as server:
+            found = re.search(r"(?m)^prefix cache: (\d+) snapshots, ", server.banner)
+            self.assertGreater(int(found[1]), 100, server.banner)
+
+    def test_states_go_to_the_hosts_memory_and_come_back(self):
+        with Server(GOLDEN / "qdelta", "--prefix-cache-memory", "64KiB",
+                    "--prefix-cache-host-memory", "1MiB") as server:
+            self.assertRegex(server.banner, r"(?m)^prefix cache: \d+ more in the host's memory, ")
+            slots = int(re.search(r"(?m)^prefix cache: (\d+) snapshots", server.banner)[1])
+            prompts = [[10 + i] * 70 for i in range(slots + 3)]
+            asked = [server.ask(prompt=prompt, max_tokens=2, seed=1, logprobs=1) for prompt in prompts]
+            for prompt, cold in zip(prompts, asked, strict=True):
+                warm = server.ask(prompt=prompt, max_tokens=2, seed=1, logprobs=1)
+                self.assertEqual(warm["choices"], cold["choices"])
+                self.assertEqual(warm["usage"]["prompt_tokens_details"]["cached_tokens"], 64)
+            self.assertGreater(server.metric("snapshots_stored_total"), 2)
+            self.assertGreater(server.metric("snapshots_loaded_total"), 2)
+            self.assertEqual(server.metric("snapshots"), slots + 3)
 
 
 def add_tests():

@@ -8,7 +8,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 import harness
 from harness import Server
-from page_test import browser
+from page_driver import DESKTOP, browser, set_screen
 
 
 class PageKey(unittest.TestCase):
@@ -18,8 +18,9 @@ class PageKey(unittest.TestCase):
             file.flush()
             with Server("--api-key-file", file.name, key="the-key") as server:
                 self.assertEqual(server.request("/", headers={"Authorization": ""})[0], 200)
-                driver = browser(900, 900)
+                driver = browser()
                 self.addCleanup(driver.quit)
+                set_screen(driver, *DESKTOP)
                 driver.get(server.url + "/")
                 self.use_key(driver, server)
 
@@ -28,10 +29,15 @@ class PageKey(unittest.TestCase):
         key = driver.find_element(By.ID, "key")
         wait.until(lambda _: driver.switch_to.active_element == key)
         self.assertTrue(key.is_displayed())
-        self.assertIn("API key", driver.find_element(By.ID, "error").text)
+        self.assertIn("API key", driver.find_element(By.ID, "key-problem").text)
         key.send_keys("the-key\t")
         wait.until(lambda _: driver.find_element(By.ID, "model").text == server.model)
-        self.assertEqual(driver.find_element(By.ID, "error").text, "")
+        self.assertFalse(driver.find_element(By.ID, "key-problem").is_displayed())
+        self.assertFalse(driver.find_element(By.ID, "problem").is_displayed())
+        # A refresh of the tab keeps the key, and what is stored for other tabs has none.
+        driver.refresh()
+        wait.until(lambda _: driver.find_element(By.ID, "model").text == server.model)
+        self.assertNotIn("the-key", driver.execute_script("return JSON.stringify(localStorage)"))
 
 
 if __name__ == "__main__":

@@ -1,146 +1,227 @@
-"""The page at "/" in headless Chromium. --screenshot FILE keeps the picture that the README shows."""
+"""The page at "/" in headless Chromium: its memory strip, its conversations, its answers and what goes wrong.
 
-import sys
-import unittest
+    python page_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
+"""
 
-from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.common.keys import Keys
 
 import harness
-from harness import WithServer
+from page_driver import DESKTOP, PHONE, PageTest
 
-SCREENSHOT = None
-
-# Requests of the page ask for an answer that only a click on "stop" ends.
-WITHOUT_AN_END = """
-const send = window.fetch;
-window.fetch = (url, options) => {
-  if (!options?.body) return send(url, options);
-  const body = {...JSON.parse(options.body), ignore_eos: true};
-  return send(url, {...options, body: JSON.stringify(body)});
-};"""
+LONG_PROMPT = "Tell me a story about a brown dog. " * 12  # more tokens than a kept state has at least
+STRIP = r"^[\d,]+ tokens, state 0\.37 MB, a transformer of this size: [\d.]+ MB and growing$"
 
 
-def browser(width, height, dark=False):
-    options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                     "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
-    # The window of a headless browser has a least width; the emulated screen has none.
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-        "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    return driver
+class Memory(PageTest):
+    def check_strip(self):
+        self.assertRegex(self.text("memory"), STRIP)
+        box = self.assert_on_screen("memory")
+        self.assertLess(box["bottom"] - box["top"], 48)  # one line
+        figures = self.one("#memory .figures-text")
+        self.assertLessEqual(figures.get_property("scrollWidth"), figures.get_property("clientWidth"))
+        return box["top"]
+
+    def length(self):
+        return int(self.text("tokens").split()[0].replace(",", ""))
+
+    def test_the_conversation_grows_and_its_state_does_not(self):
+        self.set("max_tokens", 40)
+        self.assertEqual(self.length(), 0)
+        top, lengths = self.check_strip(), []
+        for i, text in enumerate(("Tell me a story about a brown dog.", LONG_PROMPT, "And then?")):
+            self.ask(text, i + 1)
+            lengths.append(self.length())
+            self.assertEqual(self.check_strip(), top)
+        self.assertEqual(lengths, sorted(set(lengths)))
+        megabytes = float(self.text("transformer").split()[0])
+        self.assertAlmostEqual(megabytes, lengths[-1] * 2 * 2 * 6 * 192 / 1e6, delta=0.01)
+        points = self.one("#sparkline .transformer-line").get_attribute("points").split()
+        self.assertGreaterEqual(len(points), 4)
+        self.assertEqual(len(self.all("#sparkline .state-line")), 1)
+        self.size(*PHONE)
+        self.check_strip()
+        self.assertEqual(self.complaints(), [])
 
 
-class Page(WithServer):
-    OPTIONS = ("--max-sequences", "2")
+class Layout(PageTest):
+    def long_chat(self):
+        self.play()
+        for i in range(3):
+            self.send("A word with no place to break it: " + "x" * 200)
+            self.answer("A line of an answer.\n\n" * 20)
+            self.wait_answers(i + 1)
 
-    def open(self, width=900, height=900, dark=False):
-        driver = browser(width, height, dark)
-        self.addCleanup(driver.quit)
-        driver.get(self.server.url + "/")
-        self.wait(driver, lambda: driver.find_element(By.ID, "model").text == self.server.model)
-        return driver
+    def overflow(self):
+        return self.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
-    def wait(self, driver, condition, seconds=harness.PATIENCE):
-        WebDriverWait(driver, seconds, 0.05).until(lambda _: condition())
+    def test_drawers_and_controls_stay_on_the_screen(self):
+        self.long_chat()
+        for size in (DESKTOP, PHONE):
+            self.size(*size)
+            self.assertEqual(self.overflow(), 0)
+            for name in ("composer", "send", "memory", "settings-toggle"):
+                self.assert_on_screen(name)
+            self.click("settings-toggle")
+            box = self.assert_on_screen("settings")
+            self.assertEqual(box["bottom"], size[1])
+            for field in ("temperature", "max_tokens"):
+                self.assert_on_screen(field)
+            self.assertIn("Max tokens", self.text("settings"))
+            self.script("document.getElementById('defaults').scrollIntoView()")
+            self.assert_on_screen("defaults")
+            self.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+            self.assertFalse(self.is_shown("settings"))
+            self.assertEqual(self.driver.switch_to.active_element, self.element("settings-toggle"))
 
-    def send(self, driver, text):
-        driver.find_element(By.ID, "input").send_keys(text)
-        driver.find_element(By.ID, "send").click()
-
-    def answered(self, driver, count):
-        done = driver.find_elements(By.CSS_SELECTOR, "#messages .figures")
-        return len(done) == count and driver.find_element(By.ID, "send").is_displayed()
-
-    def length(self, driver):
-        return int(driver.find_element(By.ID, "length").text.split()[0].replace(",", ""))
-
-    def set_most_tokens(self, driver, number):
-        driver.execute_script("document.getElementById('max_tokens').value = arguments[0]", number)
-
-    def assert_no_complaints(self, driver):
-        self.assertEqual([e["message"] for e in driver.get_log("browser")], [])
-
-    def test_chat_grows_and_its_state_does_not(self):
-        driver = self.open()
-        self.set_most_tokens(driver, 60)
-        state = driver.find_element(By.ID, "state").text
-        self.assertRegex(state, r"^[0-9.]+ (kB|MB|GB)$")
-        self.send(driver, "Tell me a story about a brown dog.")
-        self.wait(driver, lambda: self.answered(driver, 1))
-        first = self.length(driver)
-        self.assertGreater(first, 10)
-        figures = driver.find_element(By.CSS_SELECTOR, "#messages .figures").text
-        self.assertRegex(figures, r"^[0-9.]+ tok/s, first token after \d+ ms, "
-                                  r"\d+ of \d+ prompt tokens reused$")
-        self.send(driver, "And what happened then?")
-        self.wait(driver, lambda: self.answered(driver, 2))
-        self.assertGreater(self.length(driver), first)
-        self.assertEqual(driver.find_element(By.ID, "state").text, state)
-        roles = [e.get_attribute("class")
-                 for e in driver.find_elements(By.CSS_SELECTOR, "#messages li")]
-        self.assertEqual(roles, ["user", "assistant", "user", "assistant"])
-        if SCREENSHOT:
-            driver.save_screenshot(SCREENSHOT)
-        self.assert_no_complaints(driver)
-
-    def test_markup_is_text(self):
-        driver = self.open()
-        self.set_most_tokens(driver, 2)
-        self.send(driver, "<b id=injected>bold</b>")
-        self.wait(driver, lambda: self.answered(driver, 1))
-        self.assertEqual(driver.find_elements(By.ID, "injected"), [])
-        self.assertIn("<b id=injected>", driver.find_element(By.CSS_SELECTOR, "#messages .user").text)
-
-    def test_stop_frees_the_slot(self):
-        driver = self.open()
-        driver.find_element(By.CSS_SELECTOR, "input[value=text]").click()
-        self.set_most_tokens(driver, 100000)
-        driver.execute_script(WITHOUT_AN_END)
-        self.send(driver, "Once upon a time")
-        self.wait(driver, lambda: self.length(driver) > 5)
-        driver.find_element(By.ID, "stop").click()
-        self.wait(driver, lambda: self.answered(driver, 1))
-        self.server.wait_idle()
-        self.assertFalse(driver.find_element(By.ID, "error").is_displayed())
-        driver.find_element(By.ID, "clear").click()
-        self.assertEqual(self.length(driver), 0)
-
-    def test_errors_are_shown(self):
-        driver = self.open()
-        self.set_most_tokens(driver, 0)
-        driver.execute_script("document.getElementById('top_p').min = -1;"
-                              "document.getElementById('top_p').value = -1")
-        self.send(driver, "Hello")
-        self.wait(driver, lambda: driver.find_element(By.ID, "error").is_displayed())
-        self.assertIn("top_p", driver.find_element(By.ID, "error").text)
-
-    def test_phone_and_dark(self):
-        driver = self.open(width=360, height=740, dark=True)
-        self.set_most_tokens(driver, 10)
-        driver.find_element(By.ID, "settings-toggle").click()
-        self.send(driver, "A word with no place to break it: " + "x" * 200)
-        self.wait(driver, lambda: self.answered(driver, 1))
-        overflow = driver.execute_script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        self.assertEqual(overflow, 0)
-        for button in driver.find_elements(By.CSS_SELECTOR, "#composer button"):
+    def test_a_phone(self):
+        self.size(*PHONE)
+        self.long_chat()
+        self.assertEqual(self.overflow(), 0)
+        for button in self.all("button"):
             if button.is_displayed():
-                self.assertGreaterEqual(button.size["height"], 40)
-        ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
-        self.assertEqual(ground, "rgb(22, 23, 22)")
-        self.assert_no_complaints(driver)
+                self.assertGreaterEqual(button.size["height"], 40, button.get_attribute("outerHTML"))
+        self.assertFalse(self.is_shown("conversations"))
+        self.click("show-conversations")
+        self.assert_on_screen("conversations")
+        self.one("#conversation-list .open").click()
+        self.assertFalse(self.is_shown("conversations"))
+        self.click("start-chat")
+        self.assertEqual(self.prompts(), [])
+
+    def test_dark_and_light(self):
+        def ground():
+            return self.script("return getComputedStyle(document.body).backgroundColor")
+
+        light = ground()
+        self.size(*DESKTOP, dark=True)
+        dark = ground()
+        self.assertNotEqual(light, dark)
+        self.click("theme-toggle")
+        self.assertEqual(ground(), light)
+        self.open()
+        self.assertEqual(ground(), light)
+        self.click("settings-toggle")
+        self.one("input[name=theme][value=system]").click()
+        self.assertEqual(ground(), dark)
+
+
+class Answers(PageTest):
+    def test_markup_is_text_and_markdown_is_shown(self):
+        self.play()
+        self.send("<b id=injected>bold</b>")
+        self.answer("# A *title* &amp; more\n\n- one\n  - two\n\n1. first\n\n```python\nif 1 < 2: pass\n```\n\n"
+                    "<b id=injected>bold</b> <script>window.harmed = 1</script> **strong** `code`\nnext line\n\n"
+                    "[good](https://example.org) [bad](javascript:alert(1)) ![picture](https://example.org/p.png)\n\n"
+                    "| a | b |\n|---|---|\n| 1 | 2 |\n\n<div onclick=\"harm()\">block</div>")
+        self.wait_answers(1)
+        self.assertEqual(self.all("#injected, #messages script, #messages img, #messages div[onclick]"), [])
+        self.assertIsNone(self.script("return window.harmed"))
+        self.assertEqual(self.prompts(), ["<b id=injected>bold</b>"])
+        content = self.one("#messages .content")
+        for text in ("A title & more", "<b id=injected>bold</b> <script>window.harmed = 1</script> strong code\nnext",
+                     "[bad](javascript:alert(1))", '<div onclick="harm()">block</div>', "if 1 < 2: pass"):
+            self.assertIn(text, content.text)
+        for selector in ("h3 em", "ul ul", "ol", "pre code", "strong", "table"):
+            self.assertEqual(len(content.find_elements(By.CSS_SELECTOR, selector)), 1, selector)
+        links = content.find_elements(By.CSS_SELECTOR, "a")
+        self.assertEqual([link.get_attribute("href") for link in links],
+                         ["https://example.org/", "https://example.org/p.png"])
+        self.assertIn("noopener", links[0].get_attribute("rel"))
+        self.assertEqual(self.complaints(), [])
+
+    def test_text_that_nests_deeply_is_shown(self):
+        self.play()
+        self.send("Go on")
+        self.answer("> " * 20000 + "deep")
+        self.wait_answers(1)
+        self.assertIn("deep", self.answers()[0])
+
+    def test_speed_of_short_answers(self):
+        self.play()
+        for i, (usage, decode_ms, wanted) in enumerate((
+                ((10, 1, 0), None, None), ((10, 2, 0), 4, "250 tokens/s"), ((10, 11, 0), 200, "50 tokens/s"))):
+            self.send("Hello")
+            self.answer("word", usage=usage, decode_ms=decode_ms)
+            self.wait_answers(i + 1)
+            figures = self.figures()[-1]
+            if wanted:
+                self.assertEqual(figures[2], wanted)
+            else:
+                self.assertEqual(figures[:3], ["Finished", "1 token", "first token after 20 ms"])
+
+    def test_speed_is_what_the_server_measured(self):
+        def decode_ms(max_tokens):
+            return self.server.post("/v1/chat/completions", {
+                "messages": [{"role": "user", "content": "Hello"}], "max_tokens": max_tokens,
+                "ignore_eos": True})[1]["timings"]["decode_ms"]
+
+        self.assertIsNone(decode_ms(1))
+        self.assertGreater(decode_ms(2), 0)
+        self.script("window.changes = {ignore_eos: true}")
+        self.set("max_tokens", 2)
+        self.ask("Hello")
+        finish, tokens, speed = self.figures()[-1][:3]
+        self.assertEqual((finish, tokens), ("Cut at Max tokens", "2 tokens"))
+        self.assertRegex(speed, r"^[\d.,]+ tokens/s$")
+
+    def test_finish_reasons(self):
+        self.play()
+        for i, (finish, text) in enumerate((("stop", "Finished"), ("length", "Cut at Max tokens"))):
+            self.send("Hello")
+            self.answer("word", finish=finish)
+            self.wait_answers(i + 1)
+            self.assertEqual(self.all("#messages .finish")[i].text, text)
+
+    def test_copy(self):
+        self.driver.execute_cdp_cmd("Browser.grantPermissions", {
+            "origin": self.server.url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
+        self.play()
+        self.send("Hello")
+        self.answer("**Two** words\n\n```\ncode\n```")
+        self.wait_answers(1)
+        for selector, copied in ((".assistant > .actions .action", "**Two** words\n\n```\ncode\n```"),
+                                 (".code .action", "code"), (".user .action", "Hello")):
+            button = self.one("#messages " + selector)
+            button.click()
+            self.wait(lambda: button.text == "Copied")
+            self.assertEqual(self.script("return navigator.clipboard.readText()"), copied)
+
+    def test_regenerate_and_edit_say_what_reuse_saves(self):
+        self.set("max_tokens", 4)
+        self.ask(LONG_PROMPT)
+        saving = r"^Reuse saved reading \d+ of \d+ prompt tokens: first token after [\d.]+ m?s"
+        self.one(".regenerate").click()
+        self.wait(lambda: self.all(".saving") and self.is_shown("send") and self.one(".saving").text)
+        self.assertRegex(self.one(".saving").text, saving)
+        self.assertEqual(len(self.prompts()), 1)
+        self.ask("And then?", 2)
+        self.one(".user .edit").click()
+        editor = self.one(".editor textarea")
+        self.assertEqual(self.driver.switch_to.active_element, editor)
+        editor.send_keys("Go on.", Keys.ENTER)
+        self.wait(lambda: len(self.prompts()) == 1 and self.is_shown("send"))
+        self.assertRegex(self.one(".saving").text, saving)
+        self.assertEqual(self.sent()[-1]["messages"], [{"role": "user", "content": LONG_PROMPT + "Go on."}])
+
+    def test_a_starter_is_asked(self):
+        self.play()
+        starter = self.all("#starters button")[1]
+        text = starter.text
+        starter.click()
+        self.answer("word")
+        self.wait_answers(1)
+        self.assertEqual(self.prompts(), [text])
+        self.assertFalse(self.is_shown("welcome"))
+
+    def test_text_mode_continues(self):
+        self.set("max_tokens", 5)
+        self.one(".segments input[value=text]").click()
+        self.ask("Once upon a time")
+        self.assertEqual(self.sent()[-1]["prompt"], "Once upon a time")
+        self.assertTrue(self.answers()[0].startswith("Once upon a time"))
+        self.assertGreater(len(self.answers()[0]), len("Once upon a time"))
 
 
 if __name__ == "__main__":
-    if "--screenshot" in sys.argv:
-        at = sys.argv.index("--screenshot")
-        SCREENSHOT = sys.argv[at + 1]
-        del sys.argv[at:at + 2]
     harness.main()

@@ -9,7 +9,7 @@ namespace deltaserve::gpu_bench {
 namespace {
 
 #ifdef __CUDACC__
-// Between two events of the stream.
+// Measures the time between two events of the stream.
 class Stopwatch {
  public:
   explicit Stopwatch(cuda::Runtime& runtime) : stream_(runtime.stream()) {

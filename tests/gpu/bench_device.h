@@ -82,7 +82,7 @@ cuda::Memory<T> make_memory(cuda::Runtime& runtime, int64_t count) {
   return memory;
 }
 
-// For results, full of NaN: what nobody writes is seen, and may be read back.
+// Fills memory for results with NaN, so that what nobody writes is seen.
 void fill_nan(cuda::Runtime& runtime, void* device, size_t bytes);
 template <class T>
 cuda::Memory<T> make_results(cuda::Runtime& runtime, int64_t count) {

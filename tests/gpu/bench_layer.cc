@@ -139,7 +139,7 @@ void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& lim
   if (effort.tiny)
     return decode(runtime, effort, limits, qdelta_layer(2, 32, 32), StateFormat::kF32, 2);
   for (const MixerLayer& layer : {qdelta_layer(6, 128, 256), qdelta_layer(6, 256, 512)}) {
-    for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
+    for (const StateFormat format : kAllStateFormats) {
       for (const int batch : {1, 2, 4, 8, 12, 16, 32, 128}) {
         decode(runtime, effort, limits, layer, format, batch);
       }

@@ -94,7 +94,7 @@ class RandomModel {
 
  private:
   int32_t matrix(int64_t rows, int64_t columns) {
-    // In blocks of rows, so that no host copy of the whole is needed.
+    // The matrix is made of blocks of rows, so that no host copy of the whole is needed.
     const int64_t block = std::max<int64_t>(1, std::ssize(floats_) / columns);
     std::vector<HostMatrix> blocks;
     for (int64_t r = 0; r < rows; r += block) {

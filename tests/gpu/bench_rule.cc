@@ -76,7 +76,7 @@ class Rows {
   void clear_states() { runtime_.fill_zero(states_.get(), states_.bytes()); }
   void check() const { check_finite(runtime_, out_.get(), rows_ * shape_.value_columns()); }
   const MixerShape& shape() const { return shape_; }
-  // Of one row: features and gates in, results out.
+  // Counts features and gates, which a row reads, and results, which it writes.
   double bytes_of_a_row() const {
     return sizeof(float) *
            static_cast<double>(shape_.channels() + gate_layout_.floats + shape_.value_columns());
@@ -233,7 +233,7 @@ void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& li
                         {MixerKind::kGatedDeltaNet, 32, 128, 128},
                         {MixerKind::kKimiDelta, 32, 128, 128}};
   for (const Head& head : heads) {
-    for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
+    for (const StateFormat format : kAllStateFormats) {
       for (const int batch : {1, 8, 32, 64, 128, 512}) {
         decode(runtime, effort, limits, head, format, batch);
       }

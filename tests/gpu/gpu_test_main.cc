@@ -132,6 +132,6 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   const int failed = RUN_ALL_TESTS();
   std::fflush(nullptr);
-  // Without destructors: CUDA, and with it the memory they would touch, may be gone before them.
+  // No destructor runs: CUDA, and with it the memory they would touch, may be gone before them.
   std::_Exit(failed);
 }

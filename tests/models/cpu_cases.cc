@@ -14,7 +14,9 @@ std::vector<ModelCase> model_cases() {
     cases.push_back({DELTASERVE_BUNDLED_MODEL, format});
   }
   for (const WeightFormat format : {WeightFormat::kAuto, WeightFormat::kInt8}) {
-    cases.push_back({DELTASERVE_BUNDLED_MODEL, format, StateFormat::kBf16});
+    for (const StateFormat states : rounding_state_formats()) {
+      cases.push_back({DELTASERVE_BUNDLED_MODEL, format, states});
+    }
   }
   return cases;
 }

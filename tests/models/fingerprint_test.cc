@@ -50,11 +50,11 @@ TEST_F(Fingerprint, IsTheSameForTheSameNumbers) {
 TEST_F(Fingerprint, ChangesWithTheFormats) {
   std::set<std::string> all;
   for (const WeightFormat weights : {WeightFormat::kF32, WeightFormat::kBf16}) {
-    for (const StateFormat states : {StateFormat::kF32, StateFormat::kBf16}) {
+    for (const StateFormat states : kAllStateFormats) {
       all.insert(fingerprint_of(temp_.path(), {.weights = weights, .states = states}));
     }
   }
-  EXPECT_EQ(all.size(), 4u);
+  EXPECT_EQ(all.size(), 2 * std::size(kAllStateFormats));
 }
 
 TEST_F(Fingerprint, ChangesWithOneBitOfATensor) {

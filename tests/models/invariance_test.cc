@@ -164,18 +164,20 @@ TEST_P(Invariance, ManyGoOnFromOneState) {
 INSTANTIATE_TEST_SUITE_P(Models, Invariance, testing::ValuesIn(model_cases()),
                          [](const auto& test) { return case_name(test.param); });
 
-TEST(StateDtype, Bf16NeedsADecay) {
+TEST(StateDtype, RoundingNeedsADecay) {
   for (const char* type : {"delta_net", "linear_attn", "precond_delta_net", "delta_net_ccq"}) {
     ThreadPool threads(1);
     const std::unique_ptr<Backend> backend = make_cpu_backend(&threads);
     const auto folder = open_model_folder(std::string(DELTASERVE_GOLDEN "/") + type);
     ASSERT_TRUE(folder.ok()) << folder.status();
-    ModelLimits limits;
-    limits.state_format = StateFormat::kBf16;
-    const absl::Status status = Model::load(*folder, backend.get(), limits).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_NE(status.message().find("bf16"), std::string::npos) << status;
-    EXPECT_NE(status.message().find(folder->config.model_type), std::string::npos) << status;
+    for (const StateFormat format : rounding_state_formats()) {
+      ModelLimits limits;
+      limits.state_format = format;
+      const absl::Status status = Model::load(*folder, backend.get(), limits).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+      EXPECT_NE(status.message().find(state_format_name(format)), std::string::npos) << status;
+      EXPECT_NE(status.message().find(folder->config.model_type), std::string::npos) << status;
+    }
   }
 }
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/base/state_format.h"
 #include "kernels/base/weight_format.h"
+#include "tests/kernels/base/state_formats.h"
 #include "tests/models/golden_folders.h"
 
 namespace deltaserve {
@@ -24,11 +24,13 @@ inline void PrintTo(const ModelCase& c, std::ostream* out) {
 }
 inline std::string case_name(const ModelCase& c) {
   return folder_name(c.folder) + "_" + weight_format_name(c.format) +
-         (c.state_format == StateFormat::kBf16 ? "_bf16_state" : "");
+         (c.state_format == StateFormat::kF32
+              ? ""
+              : std::string("_") + state_format_name(c.state_format) + "_state");
 }
 
-// Returns true if the model's state decays, which a state in bf16 requires. Decides by the name,
-// because this is asked for every model before any test runs.
+// Returns true if the model's state decays, which a format that rounds it requires. Decides by the
+// name, because this is asked for every model before any test runs.
 inline bool decays(const std::string& folder) {
   const std::string name = folder_name(folder);
   return !name.starts_with("delta_net") && !name.starts_with("linear_attn") &&
@@ -39,8 +41,9 @@ inline bool decays(const std::string& folder) {
 inline std::vector<ModelCase> golden_cases() {
   std::vector<ModelCase> cases;
   for (const std::string& folder : golden_folders()) {
-    cases.push_back({folder});
-    if (decays(folder)) cases.push_back({folder, WeightFormat::kAuto, StateFormat::kBf16});
+    for (const StateFormat format : state_formats(decays(folder))) {
+      cases.push_back({folder, WeightFormat::kAuto, format});
+    }
   }
   return cases;
 }

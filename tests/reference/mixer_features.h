@@ -6,21 +6,8 @@
 
 namespace deltaserve::reference {
 
-// The vectors of a layer, with the shapes of MixerVectors; absent ones are empty. Matrices are
-// row-major.
-struct LayerWeights {
-  Vec conv;             // [conv_width, channels]
-  Vec conv_bias;        // [channels]
-  Vec a_log;            // [decay_heads]
-  Vec dt_bias;          // as the decay's logits
-  Vec precond_a_log;    // [precond_heads]
-  Vec precond_dt_bias;  // [precond_heads]
-  Vec precond_center;   // [precond_heads]
-  Vec conditioning;
-  Vec conditioning_bias;
-  Vec skip;  // [heads, value_dim]
-  Vec norm;  // [value_dim] or [value_columns]; empty = ones
-};
+// The vectors of a layer; absent ones are empty. Matrices are row-major.
+using LayerWeights = MixerVectors<Vec>;
 
 // The features of a segment, each [rows, its width].
 struct LayerFeatures {

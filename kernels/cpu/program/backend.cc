@@ -52,10 +52,19 @@ LoadedWeight load_vector(const HostMatrix& values) {
 
 constexpr int64_t kRowsPerTask = 16;  // for elementwise operations
 
+// Names the widest instruction set that is used, as its makers do.
+std::string instruction_set() {
+  const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
+  const int64_t widest = targets & -targets;
+  return widest == HWY_AVX3 ? "AVX-512" : hwy::TargetName(widest);
+}
+
 // Interprets the program, one operation at a time, on the calling thread and the pool's.
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(ThreadPool* threads) : threads_(*threads) {}
+
+  int64_t free_memory() const override { return 0; }
 
   // Refuses nothing: the CPU is the reference of all backends and can run any program.
   std::string refusal(const Program&, const Limits&) const override { return ""; }
@@ -118,9 +127,16 @@ class CpuBackend final : public Backend {
     return {0, ++transfers_};
   }
 
+  void store_slot(int from, int to) override {
+    std::memcpy(host_slot(to), slot(from), slot_bytes());
+  }
+  void load_slot(int from, int to) override {
+    std::memcpy(slot(to), host_slot(from), slot_bytes());
+  }
+  bool slot_is_loaded(int) override { return true; }
+
   std::string description() const override {
-    std::string target = hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets());
-    std::string text = "cpu " + target + ", " + std::to_string(threads_.num_threads()) +
+    std::string text = "cpu " + instruction_set() + ", " + std::to_string(threads_.num_threads()) +
                        (threads_.num_threads() == 1 ? " thread" : " threads");
     for (const WeightFormat format :
          {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
@@ -220,7 +236,13 @@ class CpuBackend final : public Backend {
     }
     // Touches the pages of sequences now, not in a step, and leaves those of snapshots untouched.
     std::memset(slots_.get(), 0, bytes_of(limits.slots - limits.snapshots));
+    host_slots_ = cpu::map_zeros<float>(bytes_of(limits.host_slots) / sizeof(float));
+    if (limits.host_slots > 0 && host_slots_ == nullptr) {
+      return "not enough memory for " + std::to_string(limits.host_slots) + " states of " +
+             std::to_string(slot_bytes()) + " bytes in the host's memory";
+    }
     slot_check_ = SlotCheck(limits.slots);
+    memory_.host_slots = static_cast<int64_t>(bytes_of(limits.host_slots));
     memory_.slots = static_cast<int64_t>(bytes_of(limits.slots));
     return "";
   }
@@ -308,6 +330,10 @@ class CpuBackend final : public Backend {
     DS_CHECK(index >= 0 && index < limits_.slots);
     return slots_.get() + index * slot_floats_;
   }
+  float* host_slot(int index) const {
+    DS_CHECK(index >= 0 && index < limits_.host_slots);
+    return host_slots_.get() + index * slot_floats_;
+  }
 
   template <class Body>
   void for_rows(const Body& body) {
@@ -336,7 +362,8 @@ class CpuBackend final : public Backend {
 
   // ---- The sequences' memory
   int64_t slot_floats_ = 0;
-  cpu::MappedArray<float> slots_;  // [slot][slot_floats_]
+  cpu::MappedArray<float> slots_;       // [slot][slot_floats_]
+  cpu::MappedArray<float> host_slots_;  // likewise
   SlotCheck slot_check_;
   std::vector<int32_t> drawn_tokens_;  // the last one for each slot
 

@@ -12,7 +12,7 @@ struct DeviceBuffer {
   int64_t stride = 0;
   Memory<float> data;
   Memory<uint16_t> bf16;  // may be empty
-  // Whether `bf16` holds the rounded `data`: a matmul does not write it.
+  // Is true if `bf16` holds the rounded `data`: a matmul does not write it.
   bool bf16_current = false;
 
   DeviceBuffer() = default;
@@ -25,7 +25,7 @@ struct DeviceBuffer {
     if (complete_ && with_bf16) runtime.fill_zero(bf16.get(), bf16.bytes());
   }
 
-  // Whether its memory was there.
+  // Returns true if there was memory for it.
   bool complete() const { return complete_; }
   size_t bytes() const { return data.bytes() + bf16.bytes(); }
 

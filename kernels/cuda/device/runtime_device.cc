@@ -25,20 +25,45 @@ void require(cudaError_t status, const char* what) {
   std::abort();
 }
 
+// The streams of a device, and the events that order them.
+struct Streams {
+  cudaStream_t first = nullptr;
+  cudaStream_t transfers = nullptr;
+  cudaEvent_t events[Runtime::kEvents] = {};        // in the first one
+  cudaEvent_t marks[Runtime::kTransferMarks] = {};  // in that of transfers
+  cudaEvent_t before_transfer = nullptr;            // in the first one, where a transfer was queued
+
+  cudaError_t create() {
+    cudaError_t status = cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking);
+    if (status == cudaSuccess) {
+      status = cudaStreamCreateWithFlags(&transfers, cudaStreamNonBlocking);
+    }
+    const auto create = [&status](cudaEvent_t& event) {
+      if (status == cudaSuccess) status = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+    };
+    for (cudaEvent_t& event : events) create(event);
+    for (cudaEvent_t& mark : marks) create(mark);
+    create(before_transfer);
+    return status;
+  }
+};
+
 class DeviceRuntime final : public Runtime {
  public:
   // `code` is of any kernel.
   DeviceRuntime(const cudaDeviceProp& properties, const cudaFuncAttributes& code,
-                cudaStream_t stream, const cudaEvent_t (&events)[kEvents])
+                const Streams& streams)
       : properties_(properties),
         has_hopper_code_(properties.major >= 9 && code.ptxVersion >= 90),
-        stream_(stream) {
-    std::copy_n(events, kEvents, events_);
-  }
+        streams_(streams) {}
   ~DeviceRuntime() override {
     cudaStreamSynchronize(stream_);
+    cudaStreamSynchronize(streams_.transfers);
     for (cudaGraphExec_t graph : graphs_) cudaGraphExecDestroy(graph);
-    for (cudaEvent_t event : events_) cudaEventDestroy(event);
+    for (cudaEvent_t event : streams_.events) cudaEventDestroy(event);
+    for (cudaEvent_t event : streams_.marks) cudaEventDestroy(event);
+    cudaEventDestroy(streams_.before_transfer);
+    cudaStreamDestroy(streams_.transfers);
     cudaStreamDestroy(stream_);
   }
 
@@ -52,12 +77,15 @@ class DeviceRuntime final : public Runtime {
   bool can_overlap() const override { return has_hopper_code_; }
   void set_overlap(bool overlaps) override { overlaps_ = overlaps; }
 
-  void* allocate(size_t bytes) override {
-    void* memory = nullptr;
+  size_t free_bytes() const override {
     size_t left = 0;
     size_t total = 0;
-    if (!given(cudaMemGetInfo(&left, &total)) || left < kSpareBytes) return nullptr;
-    if (bytes > left - kSpareBytes) return nullptr;
+    if (!given(cudaMemGetInfo(&left, &total))) return 0;
+    return left < kSpareBytes ? 0 : left - kSpareBytes;
+  }
+  void* allocate(size_t bytes) override {
+    void* memory = nullptr;
+    if (bytes > free_bytes()) return nullptr;
     return given(cudaMalloc(&memory, bytes)) ? memory : nullptr;
   }
   void release(void* memory) override { require(cudaFree(memory), "cudaFree"); }
@@ -84,13 +112,33 @@ class DeviceRuntime final : public Runtime {
   void synchronize() override {
     require(cudaGetLastError(), "a kernel could not be launched");
     require(cudaStreamSynchronize(stream_), "a kernel failed");
+    require(cudaStreamSynchronize(streams_.transfers), "a transfer failed");
   }
   void record_event(int event) override {
-    require(cudaEventRecord(events_[event], stream_), "cudaEventRecord");
+    require(cudaEventRecord(streams_.events[event], stream_), "cudaEventRecord");
   }
   void wait_for_event(int event) override {
     require(cudaGetLastError(), "a kernel could not be launched");
-    require(cudaEventSynchronize(events_[event]), "a kernel failed");
+    require(cudaEventSynchronize(streams_.events[event]), "a kernel failed");
+  }
+
+  void transfer_in(void* device, const void* host, size_t bytes) override {
+    transfer(device, host, bytes, cudaMemcpyHostToDevice);
+  }
+  void transfer_out(void* host, const void* device, size_t bytes) override {
+    transfer(host, device, bytes, cudaMemcpyDeviceToHost);
+  }
+  void mark_transfers(int mark) override {
+    require(cudaEventRecord(streams_.marks[mark], streams_.transfers), "cudaEventRecord");
+  }
+  void run_after_transfers(int mark) override {
+    require(cudaStreamWaitEvent(stream_, streams_.marks[mark]), "cudaStreamWaitEvent");
+  }
+  bool transfers_are_done(int mark) override {
+    const cudaError_t status = cudaEventQuery(streams_.marks[mark]);
+    if (status == cudaErrorNotReady) return given(status);
+    require(status, "a transfer failed");
+    return true;
   }
 
   bool has_graphs() const override { return true; }
@@ -126,11 +174,17 @@ class DeviceRuntime final : public Runtime {
   void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     require(cudaMemcpyAsync(to, from, bytes, kind, stream_), "cudaMemcpyAsync");
   }
+  void transfer(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+    require(cudaEventRecord(streams_.before_transfer, stream_), "cudaEventRecord");
+    require(cudaStreamWaitEvent(streams_.transfers, streams_.before_transfer),
+            "cudaStreamWaitEvent");
+    require(cudaMemcpyAsync(to, from, bytes, kind, streams_.transfers), "cudaMemcpyAsync");
+  }
 
   cudaDeviceProp properties_;
   bool has_hopper_code_;  // what was compiled for 8.0 knows no clusters, wherever it runs
-  cudaStream_t stream_;
-  cudaEvent_t events_[kEvents];
+  const Streams streams_;
+  const cudaStream_t stream_ = streams_.first;
   std::vector<cudaGraphExec_t> graphs_;
   bool overlaps_ = false;
 };
@@ -141,8 +195,6 @@ std::unique_ptr<Runtime> Runtime::create(std::string* error) {
   int count = 0;
   cudaError_t status = cudaGetDeviceCount(&count);
   cudaDeviceProp properties;
-  cudaStream_t stream = nullptr;
-  cudaEvent_t events[Runtime::kEvents] = {};
   if (status == cudaSuccess && count == 0) status = cudaErrorNoDevice;
   if (status == cudaSuccess) status = cudaSetDevice(0);
   if (status == cudaSuccess) status = cudaGetDeviceProperties(&properties, 0);
@@ -152,16 +204,14 @@ std::unique_ptr<Runtime> Runtime::create(std::string* error) {
   }
   cudaFuncAttributes attributes;
   if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, probe);
-  if (status == cudaSuccess) status = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-  for (cudaEvent_t& event : events) {
-    if (status == cudaSuccess) status = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
-  }
+  Streams streams;
+  if (status == cudaSuccess) status = streams.create();
   if (status != cudaSuccess) {
     cudaGetLastError();
     *error = cudaGetErrorString(status);
     return nullptr;
   }
-  return std::make_unique<DeviceRuntime>(properties, attributes, stream, events);
+  return std::make_unique<DeviceRuntime>(properties, attributes, streams);
 }
 
 }  // namespace deltaserve::cuda

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <vector>
 
@@ -13,6 +14,8 @@ namespace {
 
 using Queue = std::vector<simt::host::Work>;
 
+constexpr size_t kFreeBytes = size_t{64} << 20;  // a number that tests know
+
 class HostRuntime final : public Runtime {
  public:
   std::string description() const override { return "emulated GPU"; }
@@ -20,6 +23,7 @@ class HostRuntime final : public Runtime {
     return {recording_ ? &graphs_.back() : &queue_, overlaps_};
   }
 
+  size_t free_bytes() const override { return kFreeBytes; }
   void* allocate(size_t bytes) override {
     const size_t padded = (bytes + 255) / 256 * 256;
     if (padded < bytes) return nullptr;
@@ -49,6 +53,7 @@ class HostRuntime final : public Runtime {
   void synchronize() override {
     DS_CHECK(!recording_);
     run(queue_.size());
+    run_transfers(transferred_ + transfers_.size());
   }
   void record_event(int event) override {
     DS_CHECK(event >= 0 && event < kEvents && !recording_);
@@ -57,6 +62,29 @@ class HostRuntime final : public Runtime {
   void wait_for_event(int event) override {
     DS_CHECK(!recording_);
     if (events_[event] > executed_) run(static_cast<size_t>(events_[event] - executed_));
+  }
+
+  void transfer_in(void* device, const void* host, size_t bytes) override {
+    transfer(device, host, bytes);
+  }
+  void transfer_out(void* host, const void* device, size_t bytes) override {
+    transfer(host, device, bytes);
+  }
+  void mark_transfers(int mark) override {
+    DS_CHECK(mark >= 0 && mark < kTransferMarks);
+    marks_[mark] = transferred_ + transfers_.size();
+  }
+  void run_after_transfers(int mark) override {
+    DS_CHECK(mark >= 0 && mark < kTransferMarks && !recording_);
+    queue_.push_back({{}, [this, count = marks_[mark]] { run_transfers(count); }});
+  }
+  // Runs them where nothing that they wait for is left, so that they do not take for ever.
+  bool transfers_are_done(int mark) override {
+    DS_CHECK(mark >= 0 && mark < kTransferMarks);
+    while (transferred_ < marks_[mark] && transfers_.front().after <= executed_) {
+      run_transfers(transferred_ + 1);
+    }
+    return transferred_ >= marks_[mark];
   }
 
   bool has_clusters() const override { return true; }
@@ -79,6 +107,25 @@ class HostRuntime final : public Runtime {
   }
 
  private:
+  struct Transfer {
+    uint64_t after = 0;  // as many works of the first stream must have run
+    void* to = nullptr;
+    const void* from = nullptr;
+    size_t bytes = 0;
+  };
+
+  void transfer(void* to, const void* from, size_t bytes) {
+    DS_CHECK(!recording_);
+    transfers_.push_back({executed_ + queue_.size(), to, from, bytes});
+  }
+  // Runs transfers until so many have run since the beginning.
+  void run_transfers(uint64_t count) {
+    for (; transferred_ < count; ++transferred_) {
+      const Transfer& transfer = transfers_.front();
+      std::memcpy(transfer.to, transfer.from, transfer.bytes);
+      transfers_.pop_front();
+    }
+  }
   void run(size_t count) {
     simt::host::run(queue_, count);
     queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count));
@@ -88,6 +135,9 @@ class HostRuntime final : public Runtime {
   mutable Queue queue_;
   uint64_t executed_ = 0;          // works that left the queue
   uint64_t events_[kEvents] = {};  // as many works stand in front
+  std::deque<Transfer> transfers_;
+  uint64_t transferred_ = 0;             // transfers that have run
+  uint64_t marks_[kTransferMarks] = {};  // as many transfers stand in front
   mutable std::vector<Queue> graphs_;
   bool recording_ = false;  // into the last of them
   bool overlaps_ = false;

@@ -9,20 +9,20 @@
 
 #define DS_DEVICE __device__ __forceinline__
 #define DS_KERNEL __global__
-// At most `threads` a block, at least `blocks` of them resident on a multiprocessor.
+// A kernel has at most `threads` a block, and `blocks` of them fit on a multiprocessor.
 #define DS_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
-// Before a loop that must become straight code, so that its arrays live in registers.
+// It stands before a loop that must become straight code, so that its arrays live in registers.
 #define DS_UNROLL _Pragma("unroll")
 
 namespace deltaserve::simt {
 
 struct Stream {
   cudaStream_t handle = nullptr;
-  // Whether a launch may start before the one in front of it has ended (compute capability 9.0).
+  // Is true if a launch may start before the one in front of it has ended (capability 9.0).
   bool overlaps = false;
 };
 
-// For tests, which look at the results of launches on the default stream at once.
+// Tests set it, because they look at the results of launches on the default stream at once.
 inline bool synchronous_launches = false;
 
 namespace host {

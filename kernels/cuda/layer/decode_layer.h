@@ -7,12 +7,12 @@
 
 namespace deltaserve::cuda {
 
-// Whether the kernel has these sizes and parts: one query, key and value head a state, a short
-// convolution, a norm over each head; no preconditioner, conditioned query, normaliser or skip.
-// Everything else decodes by the passes of mixer_layer.h.
+// Returns true if the kernel takes these sizes and parts: a query, key and value head a state, a
+// short convolution, a norm over each head; no preconditioner, conditioned query, normaliser or
+// skip. Everything else decodes by the passes of mixer_layer.h.
 bool has_decode_layer(const MixerShape& shape, const MixerWeights& weights);
 
-// The most decode rows of a step for which this is faster than the passes.
+// Returns the most decode rows of a step for which this is faster than the passes.
 int32_t one_launch_rows(const MixerShape& shape);
 
 // Decode rows of the step, whose decode segments have one row each: fills MixerCall::out and

@@ -98,7 +98,7 @@ class ChannelRun {
     each([&](float& x, int) { x = cuda::activate(activation, x); });
   }
 
-  // Over the whole run. Reached by all lanes.
+  // Normalises the whole run. All lanes must call this.
   DS_DEVICE void normalise(FeatureNorm norm) {
     if (norm == FeatureNorm::kNone) return;
     float sum = 0;

@@ -12,8 +12,8 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / simt::kWarp;
 
-// Whether features_kernel moves the segment's row into the convolution tail: a decode row by
-// itself. Rows that share a segment read the tail side by side.
+// Returns true if features_kernel moves the segment's row into the convolution tail, which it does
+// for a single decode row. Rows that share a segment read the tail side by side.
 DS_DEVICE bool moves_own_tail(const LayerCall& call, int segment) {
   return segment < call.mixer.step.num_decode && call.mixer.step.segments[segment].num_rows == 1;
 }

@@ -140,7 +140,7 @@ class ChannelWindow {
       }
     }
   }
-  // Over one head. Reached by all lanes.
+  // Normalises one head. All lanes must call this.
   DS_DEVICE void normalise(TwoChannels (&x)[kImages]) const {
     const MixerShape& shape = call_.mixer.shape();
     if (first_ >= keys_) return;

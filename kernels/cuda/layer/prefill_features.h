@@ -6,7 +6,7 @@
 
 namespace deltaserve::cuda {
 
-// Whether launch_image_features has the layer.
+// Returns true if launch_image_features() takes the layer.
 bool has_image_features(const MixerShape& shape, const MixerWeights& weights);
 
 // Turns projections into images and gates, for all prefill rows that are not padding.

@@ -28,7 +28,7 @@ class MatmulLibrary {
   // what the library thinks fastest first. `whole`: only those that are, as far as they tell.
   virtual std::vector<LibraryAlgorithm> candidates(const MatmulCall& call, int most,
                                                    bool whole) = 0;
-  // Whether the algorithm can do a matmul like `call`, whose pointers do not count.
+  // Returns true if the algorithm can do a matmul like `call`, whose pointers do not count.
   virtual bool takes(const LibraryAlgorithm& algorithm, const MatmulCall& call) = 0;
   // Does what launch_tensor_matmul does. False: the library refused, and nothing was launched.
   virtual bool multiply(const LibraryAlgorithm& algorithm, const MatmulCall& call) = 0;

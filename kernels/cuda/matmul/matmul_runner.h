@@ -26,8 +26,8 @@ struct MatmulRows {
 struct MatmulOut {
   float* data = nullptr;
   int64_t stride = 0;
-  // Whether the rows are the matmul's and nothing else: from their beginning to the stride, of
-  // which nobody reads what stands behind its columns.
+  // Is true if the rows belong to the matmul from their beginning to the stride, and nobody reads
+  // what stands behind its columns.
   bool fills_rows = false;
 };
 
@@ -53,7 +53,7 @@ class MatmulRunner {
   // Names each weight shape's algorithm of the library for prefill rows; empty if it has none.
   std::string library_choices() const;
   bool on_tensor_cores() const { return matmuls_ != MatmulKernels::kPlain; }
-  // Whether any matmul reads activations as bf16.
+  // Returns true if any matmul reads activations as bf16.
   bool rounds_rows() const { return matmuls_ != MatmulKernels::kPlain && max_bf16_columns_ > 0; }
 
  private:
@@ -80,7 +80,7 @@ class MatmulRunner {
   Memory<uint16_t> rounded_;  // activations that nobody has rounded yet
 };
 
-// Whether every kernel of launch_tensor_matmul gives what launch_plain_matmul does.
+// Returns true if every kernel of launch_tensor_matmul gives what launch_plain_matmul does.
 bool tensor_matmuls_agree(Runtime& runtime);
 
 }  // namespace deltaserve::cuda

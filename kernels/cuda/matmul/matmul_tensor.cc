@@ -77,7 +77,7 @@ class SegmentMatmul {
   }
 
  private:
-  // Whether the rows do not end inside the segment, so that no load depends on a condition.
+  // Returns true if no row ends inside the segment, so that no load depends on a condition.
   DS_DEVICE bool is_whole() const { return first_k_ + kTensorSegment <= call_.w.stride; }
 
   template <bool kWhole>

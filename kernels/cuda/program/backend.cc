@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "kernels/base/check.h"
 #include "kernels/cuda/draw/draw_memory.h"
@@ -27,6 +28,10 @@ int transfer_event(uint64_t transfer) {
   return kStepEvents + static_cast<int>(transfer % kTransferEvents);
 }
 
+int transfer_mark(uint64_t transfer) {
+  return static_cast<int>(transfer % Runtime::kTransferMarks);
+}
+
 class CudaBackend final : public Backend {
  public:
   CudaBackend(std::unique_ptr<Runtime> runtime, const BackendOptions& options)
@@ -38,6 +43,7 @@ class CudaBackend final : public Backend {
 
   // ---- At load
 
+  int64_t free_memory() const override { return static_cast<int64_t>(runtime_->free_bytes()); }
   std::string refusal(const Program& program, const Limits& limits) const override {
     return refusal_of(program, limits);
   }
@@ -72,6 +78,15 @@ class CudaBackend final : public Backend {
       return "not enough memory for " + std::to_string(limits.slots) + " states of " +
              std::to_string(program.slot_bytes) + " bytes";
     }
+    if (limits.host_slots > 0) {
+      host_states_ = HostMemory<float>(*runtime_, slot_floats_ * limits.host_slots);
+      if (host_states_.empty()) {
+        return "not enough memory of the host that can be pinned for " +
+               std::to_string(limits.host_slots) + " states of " +
+               std::to_string(program.slot_bytes) + " bytes";
+      }
+    }
+    host_transfers_.assign(static_cast<size_t>(limits.slots), {});
     runtime_->fill_zero(states_.get(), states_.bytes());
     runtime_->fill_zero(last_tokens_.get(), last_tokens_.bytes());
     slot_check_ = SlotCheck(limits.slots);
@@ -87,6 +102,7 @@ class CudaBackend final : public Backend {
     ++submitted_;
     const StepView view = StepView::of(step);
     slot_check_.check(view);
+    run_after_transfers(view);
     num_rows_ = view.num_rows;
     const bool one_row_each = view.num_decode == view.num_rows;
     if (options_.graphs && one_row_each && view.num_rows > 0) {
@@ -137,15 +153,37 @@ class CudaBackend final : public Backend {
 
   void copy_slot(int from, int to) override {
     if (from == to) return;
+    before_read(from);
+    before_write(to);
     runtime_->copy(slot(to), slot(from), slot_bytes());
   }
   Ticket export_slot(int from, void* host) override {
+    before_read(from);
     runtime_->copy_out(host, slot(from), slot_bytes());
     return transfer();
   }
   Ticket import_slot(int to, const void* host) override {
+    before_write(to);
     runtime_->copy_in(slot(to), host, slot_bytes());
     return transfer();
+  }
+
+  // ---- Slots in the host's memory
+
+  void store_slot(int from, int to) override {
+    runtime_->transfer_out(host_slot(to), slot(from), slot_bytes());
+    transfers_of(from).store = mark_host_transfer();
+  }
+  void load_slot(int from, int to) override {
+    runtime_->transfer_in(slot(to), host_slot(from), slot_bytes());
+    transfers_of(to).load = mark_host_transfer();
+  }
+  bool slot_is_loaded(int slot) override {
+    const uint64_t load = transfers_of(slot).load;
+    if (load <= done_host_transfers_) return true;
+    if (!runtime_->transfers_are_done(transfer_mark(load))) return false;
+    done_host_transfers_ = load;
+    return true;
   }
 
   // ---- For logs and metrics
@@ -181,6 +219,7 @@ class CudaBackend final : public Backend {
                      adjusted_.bytes() + results_.bytes() + matmuls_.bytes();
     for (const DeviceBuffer& buffer : memory_.buffers) scratch += buffer.bytes();
     memory.scratch = static_cast<int64_t>(scratch);
+    memory.host_slots = static_cast<int64_t>(host_states_.bytes());
     return memory;
   }
 
@@ -205,6 +244,48 @@ class CudaBackend final : public Backend {
   Ticket transfer() {
     runtime_->record_event(transfer_event(++transfers_));
     return {0, transfers_};
+  }
+
+  // ---- Transfers to and from the host's slots
+
+  // The last ones of a slot, counted from 1.
+  struct HostTransfers {
+    uint64_t store = 0;
+    uint64_t load = 0;
+  };
+
+  float* host_slot(int index) {
+    DS_CHECK(index >= 0 && index < limits_.host_slots);
+    return host_states_.get() + index * slot_floats_;
+  }
+  HostTransfers& transfers_of(int slot) {
+    DS_CHECK(slot >= 0 && slot < limits_.slots);
+    return host_transfers_[static_cast<size_t>(slot)];
+  }
+  uint64_t mark_host_transfer() {
+    runtime_->mark_transfers(transfer_mark(++host_transfers_queued_));
+    return host_transfers_queued_;
+  }
+
+  // Makes the work that is queued from now on run after that transfer. A mark that has gone on to a
+  // later transfer stands behind this one, too.
+  void run_after_transfer(uint64_t transfer) {
+    if (transfer <= done_host_transfers_) return;
+    runtime_->run_after_transfers(transfer_mark(transfer));
+    done_host_transfers_ = transfer;
+  }
+  void before_read(int slot) { run_after_transfer(transfers_of(slot).load); }
+  void before_write(int slot) {
+    run_after_transfer(std::max(transfers_of(slot).load, transfers_of(slot).store));
+  }
+  void run_after_transfers(const StepView& step) {
+    for (int32_t s = 0; s < step.num_segments; ++s) {
+      const Segment& segment = step.segments[s];
+      if (segment.write_slot < 0) continue;
+      if (segment.position > 0) before_read(segment.read_slot);
+      before_write(segment.write_slot);
+      if (segment.keep_slot >= 0) before_write(segment.keep_slot);
+    }
   }
 
   // ---- The forward pass
@@ -338,8 +419,10 @@ class CudaBackend final : public Backend {
   int64_t slot_floats_ = 0;
 
   SlotCheck slot_check_;
-  Memory<float> states_;         // [slots][slot_floats_]
-  Memory<int32_t> last_tokens_;  // [slots]
+  Memory<float> states_;                       // [slots][slot_floats_]
+  Memory<int32_t> last_tokens_;                // [slots]
+  HostMemory<float> host_states_;              // [host_slots][slot_floats_]
+  std::vector<HostTransfers> host_transfers_;  // [slots]
 
   StepMemory step_memory_;
   DrawMemory draw_memory_;
@@ -353,6 +436,8 @@ class CudaBackend final : public Backend {
   uint64_t submitted_ = 0;           // forward passes queued
   uint64_t drawn_ = 0, waited_ = 0;  // of them those whose draws are queued; waited for
   uint64_t transfers_ = 0;
+  uint64_t host_transfers_queued_ = 0;
+  uint64_t done_host_transfers_ = 0;  // of them, for the work that is queued from now on
 };
 
 }  // namespace

@@ -10,10 +10,10 @@ namespace deltaserve::cuda {
 
 struct BackendOptions {
   MatmulKernels matmuls = MatmulKernels::kExact;
-  // Whether decode steps of one row a sequence are filled up to padded_batch() rows and launched as
-  // a graph.
+  // If true, decode steps of one row a sequence are filled up to padded_batch() rows and launched
+  // as a graph.
   bool graphs = true;
-  // Whether launches overlap where that changes no bit (self_test_overlap of layer_self_test.h).
+  // If true, launches overlap where that changes no bit (self_test_overlap of layer_self_test.h).
   bool overlap = true;
   // Room for what the draws of a step adjust and mask. Where it does not suffice, the draws take
   // several passes and the host waits between them.

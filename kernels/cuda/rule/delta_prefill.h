@@ -10,10 +10,10 @@ namespace deltaserve::cuda {
 // Returns the bytes of LayerCall::prefill_scratch for steps of at most `max_chunks` chunks.
 size_t prefill_scratch_bytes(const MixerShape& shape, int64_t max_chunks);
 
-// Whether kTensor has a kernel for these sizes.
+// Returns true if kTensor has a kernel for these sizes.
 bool has_tensor_prefill(const MixerShape& shape);
 
-// Whether kTensor takes q, k and v as images in bf16 (prefill_features.h), not the float features.
+// Returns true if kTensor takes q, k and v as images in bf16 (prefill_features.h), not as floats.
 bool has_image_prefill(const MixerShape& shape);
 
 // Runs the rule over the step's prefill segments.

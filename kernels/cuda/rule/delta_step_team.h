@@ -50,12 +50,12 @@ class StepTeam {
     clear();
     if (from_zero) return;
     each_run([&](int r, int group, int64_t at) {
-      load_state(state + at, &state_[r][group * Tile::kVector]);
+      load_state(typename Tile::Format{}, state + at, &state_[r][group * Tile::kVector]);
     });
   }
   DS_DEVICE void store(typename Tile::Stored* state) const {
     each_run([&](int r, int group, int64_t at) {
-      store_state(&state_[r][group * Tile::kVector], state + at);
+      store_state(typename Tile::Format{}, &state_[r][group * Tile::kVector], state + at);
     });
   }
   // Rounds the state as storing and loading would.

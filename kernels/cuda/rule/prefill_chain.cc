@@ -16,6 +16,7 @@
 
 #include "kernels/cuda/rule/prefill_images.h"
 #include "kernels/cuda/rule/prefill_tiles.h"
+#include "kernels/cuda/rule/state_tile.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -227,81 +228,19 @@ class Ring {
   int asked_factors_ = 0;
 };
 
-// 16 rows of S^T at 8 channels, laid out as sums of a product: `half` of a lane's values are those
-// of row group, or of group + 8.
-template <class Stored>
-class StateTile {
- public:
-  DS_DEVICE MmaD sums() const { return sums_; }
-  DS_DEVICE void set(const MmaD& sums) { sums_ = sums; }
-  DS_DEVICE Bf16Pair rounded(int half) const {
-    return simt::pack_bf16(sums_.d[2 * half], sums_.d[2 * half + 1]);
-  }
-  DS_DEVICE void load(const Stored* from, int half) {
-    const Pair pair = *reinterpret_cast<const Pair*>(from);
-    sums_.d[2 * half] = pair.x[0];
-    sums_.d[2 * half + 1] = pair.x[1];
-  }
-  DS_DEVICE void store(int half, Stored* to) const {
-    *reinterpret_cast<Pair*>(to) = {{sums_.d[2 * half], sums_.d[2 * half + 1]}};
-  }
-
- private:
-  struct alignas(8) Pair {
-    float x[2];
-  };
-  MmaD sums_ = {{0, 0, 0, 0}};
-};
-
-// This tile is rounded between chunks, as in its slot.
-template <>
-class StateTile<uint16_t> {
- public:
-  DS_DEVICE MmaD sums() const {
-    MmaD sums;
-    DS_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      sums.d[2 * half] = std::bit_cast<float>(pairs_[half].bits << 16);
-      sums.d[2 * half + 1] = std::bit_cast<float>(pairs_[half].bits & 0xffff0000u);
-    }
-    return sums;
-  }
-  DS_DEVICE void set(const MmaD& sums) {
-    DS_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      pairs_[half] = simt::pack_bf16(sums.d[2 * half], sums.d[2 * half + 1]);
-    }
-  }
-  DS_DEVICE Bf16Pair rounded(int half) const { return pairs_[half]; }
-  DS_DEVICE void load(const uint16_t* from, int half) {
-    pairs_[half] = *reinterpret_cast<const Bf16Pair*>(from);
-  }
-  DS_DEVICE void store(int half, uint16_t* to) const {
-    *reinterpret_cast<Bf16Pair*>(to) = pairs_[half];
-  }
-
- private:
-  Bf16Pair pairs_[2] = {{0}, {0}};
-};
-
-// (left, right) += a block
-DS_DEVICE void add_product(const MmaA& a, const Words4& block, MmaD& left, MmaD& right) {
-  simt::multiply_add(a, left_columns(block), left);
-  simt::multiply_add(a, right_columns(block), right);
-}
-
 struct alignas(8) TwoTokens {
   float x[2];
 };
 
 // A warp's 16 rows of S^T of one head in one segment.
-template <int kKeyDim, class Stored, int kWorkers>
+template <int kKeyDim, class Format, int kWorkers>
 class WarpState {
  public:
   using Images = Ring<kKeyDim, kWorkers>;
   using At = Order<kKeyDim, kWorkers>;
   using Own = Crew<kWorkers>;
-  using Tile = StateTile<Stored>;
+  using Tile = StateTile<Format>;
+  using Stored = typename Format::Stored;
 
   DS_DEVICE WarpState(const RuleView& view, ChainMemory<kWorkers>& memory)
       : view_(view), memory_(memory) {}
@@ -388,7 +327,7 @@ class WarpState {
   DS_DEVICE void add_seen(const unsigned char* rows, int image, MmaD (&sums)[kChunkTiles]) const {
     DS_UNROLL
     for (int b = 0; b < Image::kBlocks; ++b) {
-      const MmaA a = rounded(2 * (image * Image::kBlocks + b));
+      const MmaA a = operand(2 * (image * Image::kBlocks + b));
       DS_UNROLL
       for (int t = 0; t < kChunkBlocks; ++t) {
         add_product(a, lane_.block(rows, t, b), sums[2 * t], sums[2 * t + 1]);
@@ -401,7 +340,7 @@ class WarpState {
                           MmaD (&erased)[kChunkTiles], MmaD (&sums)[kChunkTiles]) const {
     DS_UNROLL
     for (int b = 0; b < Image::kBlocks; ++b) {
-      const MmaA a = rounded(2 * (image * Image::kBlocks + b));
+      const MmaA a = operand(2 * (image * Image::kBlocks + b));
       DS_UNROLL
       for (int t = 0; t < kChunkBlocks; ++t) {
         add_product(a, lane_.block(erase, t, b), erased[2 * t], erased[2 * t + 1]);
@@ -410,10 +349,10 @@ class WarpState {
     }
   }
   // 16 channels of the state as a left operand.
-  DS_DEVICE MmaA rounded(int tile) const {
+  DS_DEVICE MmaA operand(int tile) const {
     const Tile& left = state_[tile];
     const Tile& right = state_[tile + 1];
-    return {{left.rounded(0), left.rounded(1), right.rounded(0), right.rounded(1)}};
+    return {{left.operand(0), left.operand(1), right.operand(0), right.operand(1)}};
   }
 
   // P^T as a left operand: two sums and values of a token and a token behind it.
@@ -509,7 +448,7 @@ class WarpState {
 };
 
 // grid [blocks of columns, heads, prefill segments]
-template <int kKeyDim, class Stored, int kWorkers>
+template <int kKeyDim, class Format, int kWorkers>
 DS_KERNEL void DS_BOUNDS(Crew<kWorkers>::kThreads, kKeyDim > 128 || kWorkers != 4 ? 1 : 2)
     prefill_chain_kernel(RuleView view) {
   simt::await_launches_before();
@@ -529,10 +468,10 @@ DS_KERNEL void DS_BOUNDS(Crew<kWorkers>::kThreads, kKeyDim > 128 || kWorkers != 
     for (int row = 0; row < segment.num_rows; row += kChunkTokens) ring.serve_chunk();
     return;
   }
-  WarpState<kKeyDim, Stored, kWorkers> state(view, memory);
+  WarpState<kKeyDim, Format, kWorkers> state(view, memory);
   const int first_column = simt::block_index().x * Own::kColumns;
   const auto stored = [&](int slot) {
-    return static_cast<Stored*>(view.state(slot, head)) + first_column * kKeyDim;
+    return static_cast<typename Format::Stored*>(view.state(slot, head)) + first_column * kKeyDim;
   };
   state.load(stored(segment.read_slot), segment.position == 0);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
@@ -547,15 +486,15 @@ DS_KERNEL void DS_BOUNDS(Crew<kWorkers>::kThreads, kKeyDim > 128 || kWorkers != 
   }
 }
 
-template <int kKeyDim, class Stored, int kWorkers>
+template <int kKeyDim, class Format, int kWorkers>
 void launch_crew(simt::Stream stream, const RuleView& view) {
   const auto columns = static_cast<int>(view.size().value_dim / Crew<kWorkers>::kColumns);
   simt::launch(stream, {columns, view.heads(), view.call.num_prefill()}, Crew<kWorkers>::kThreads,
-               sizeof(ChainMemory<kWorkers>), prefill_chain_kernel<kKeyDim, Stored, kWorkers>,
+               sizeof(ChainMemory<kWorkers>), prefill_chain_kernel<kKeyDim, Format, kWorkers>,
                view);
 }
 
-template <int kKeyDim, class Stored>
+template <int kKeyDim, class Format>
 void launch_kernel(simt::Stream stream, const RuleView& view) {
   const int64_t blocks =
       view.size().value_dim / Crew<4>::kColumns * view.heads() * view.call.num_prefill();
@@ -563,26 +502,25 @@ void launch_kernel(simt::Stream stream, const RuleView& view) {
   const bool even = view.size().value_dim % Crew<8>::kColumns == 0;
   int columns = chain_columns_for_benchmarks;
   if (columns == 0) columns = blocks <= kFewBlocks ? 32 : blocks > kManyBlocks ? 128 : 64;
-  if (large && columns == 32) return launch_crew<kKeyDim, Stored, 2>(stream, view);
-  if (large && even && columns == 128) return launch_crew<kKeyDim, Stored, 8>(stream, view);
-  launch_crew<kKeyDim, Stored, 4>(stream, view);
+  if (large && columns == 32) return launch_crew<kKeyDim, Format, 2>(stream, view);
+  if (large && even && columns == 128) return launch_crew<kKeyDim, Format, 8>(stream, view);
+  launch_crew<kKeyDim, Format, 4>(stream, view);
 }
 
-template <class Stored>
-void launch_stored(simt::Stream stream, const RuleView& view) {
+template <class Format>
+void launch_format(simt::Stream stream, const RuleView& view) {
   switch (view.size().key_dim) {
-    case 64: return launch_kernel<64, Stored>(stream, view);
-    case 128: return launch_kernel<128, Stored>(stream, view);
-    case 256: return launch_kernel<256, Stored>(stream, view);
+    case 64: return launch_kernel<64, Format>(stream, view);
+    case 128: return launch_kernel<128, Format>(stream, view);
+    case 256: return launch_kernel<256, Format>(stream, view);
   }
 }
 
 }  // namespace
 
 void launch_prefill_chain(simt::Stream stream, const RuleView& view) {
-  visit_state_format(view.format(), [&](auto format) {
-    launch_stored<typename decltype(format)::Stored>(stream, view);
-  });
+  visit_state_format(view.format(),
+                     [&](auto format) { launch_format<decltype(format)>(stream, view); });
 }
 
 }  // namespace deltaserve::cuda

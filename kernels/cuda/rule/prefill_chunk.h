@@ -50,8 +50,8 @@ DS_DEVICE int first_chunk(const LayerCall& call, int segment, int* found) {
   return *found;
 }
 
-// Whether the state behind a chunk goes to the segment's keep slot, too: behind its last whole one.
-// `left`: rows of the segment from the chunk on.
+// Returns true if the state behind a chunk goes to the segment's keep slot, too, as it does behind
+// the last whole one. `left` counts the rows of the segment from the chunk on.
 DS_DEVICE bool keeps_behind_chunk(const Segment& segment, int left) {
   return segment.keep_slot >= 0 && left / kChunkTokens == 1;
 }

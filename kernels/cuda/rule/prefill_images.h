@@ -5,6 +5,7 @@
 // For this path features() leaves q, k and v of every chunk as images, not as floats.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/rule/prefill_chunk.h"
@@ -89,13 +90,19 @@ struct ChunkOperands {
 };
 
 // Images serve mixers whose write is k, erase beta (k + lambda q), lambda maybe 0, read scale q,
-// value beta v, and whose decay is none or one a head.
+// value beta v, and whose decay is none or one a head. A mixer with another one of these functions
+// takes the path that calls it (prefill_gram.h).
 template <class Mixer>
-inline constexpr bool kHasImageRule =
-    Mixer::kErases&& Mixer::kDecay != Decay::kPerChannel && !Mixer::kChannelGates &&
-    !Mixer::kPreconditioned && !Mixer::kOwnChunkOperands;
+constexpr bool has_image_rule() {
+  using Erasing = std::conditional_t<Mixer::kErasesQuery, QDelta, DeltaNet>;
+  return Mixer::kErases && Mixer::kDecay != Decay::kPerChannel && !Mixer::kOwnChunkOperands &&
+         kSameFunction<&Mixer::erase, &Erasing::erase> &&
+         kSameFunction<&Mixer::write, &DeltaNet::write> &&
+         kSameFunction<&Mixer::value, &DeltaNet::value> &&
+         kSameFunction<&Mixer::read, &DeltaNet::read>;
+}
 constexpr bool has_image_rule(MixerKind kind) {
-  return dispatch_mixer(kind, [](auto mixer) { return kHasImageRule<decltype(mixer)>; });
+  return dispatch_mixer(kind, [](auto mixer) { return has_image_rule<decltype(mixer)>(); });
 }
 
 // The rule's operands in the scratch of prefill: the images of all chunks, then what the

@@ -36,30 +36,6 @@ struct OperandMemory {
 };
 static_assert(kSquareFloats * sizeof(float) >= Image::kBytes);
 
-// Two blocks of 16 rows at a warp's lane, as the sums of its products are laid out.
-struct SplitA {
-  MmaA high, low;
-};
-DS_DEVICE SplitA split_sums(const MmaD (&sums)[2]) {
-  const SplitPair a0 = split(sums[0].d[0], sums[0].d[1]);
-  const SplitPair a1 = split(sums[0].d[2], sums[0].d[3]);
-  const SplitPair a2 = split(sums[1].d[0], sums[1].d[1]);
-  const SplitPair a3 = split(sums[1].d[2], sums[1].d[3]);
-  return {{{a0.high, a1.high, a2.high, a3.high}}, {{a0.low, a1.low, a2.low, a3.low}}};
-}
-
-DS_DEVICE void add_product(const MmaA& a, const Words4& block, MmaD (&sums)[2]) {
-  simt::multiply_add(a, left_columns(block), sums[0]);
-  simt::multiply_add(a, right_columns(block), sums[1]);
-}
-// Adds all but the product of the low parts.
-DS_DEVICE void add_product(const SplitA& a, const Words4& high, const Words4& low,
-                           MmaD (&sums)[2]) {
-  add_product(a.high, high, sums);
-  add_product(a.low, high, sums);
-  add_product(a.high, low, sums);
-}
-
 // Loads a float block of the square as the lane's left operand.
 DS_DEVICE SplitA square_rows(const float* square, int row, int column) {
   const int group = simt::lane_index() / 4;
@@ -67,7 +43,7 @@ DS_DEVICE SplitA square_rows(const float* square, int row, int column) {
   const float* at = square + (row * kBlock + group) * kSquareStride + column * kBlock + 2 * pair;
   const float* below = at + 8 * kSquareStride;
   const MmaD sums[2] = {{{at[0], at[1], below[0], below[1]}}, {{at[8], at[9], below[8], below[9]}}};
-  return split_sums(sums);
+  return split_sums(sums[0], sums[1]);
 }
 // Holds a right operand whose inner index is the row: the transposed block's words.
 struct SplitB {
@@ -167,7 +143,7 @@ DS_DEVICE void invert_in_place(float* square) {
     const SplitB a = square_columns(square, r, r - 1);
     add_product(square_rows(square, r, r), a.high, a.low, left);
     const SplitB first = square_columns(square, r - 1, r - 1);
-    add_product(split_sums(left), first.high, first.low, result[0]);
+    add_product(split_sums(left[0], left[1]), first.high, first.low, result[0]);
   }
   simt::sync_block();
   if (warp < 2) store_square(square, 2 * warp + 1, 2 * warp, -1, result[0]);
@@ -189,7 +165,7 @@ DS_DEVICE void invert_in_place(float* square) {
     for (int c = 0; c < 2; ++c) result[c][0] = result[c][1] = {{0, 0, 0, 0}};
     DS_UNROLL
     for (int m = 0; m < 2; ++m) {
-      const SplitA rows = split_sums(left[m]);
+      const SplitA rows = split_sums(left[m][0], left[m][1]);
       DS_UNROLL
       for (int c = 0; c <= m; ++c) {
         const SplitB first = square_columns(square, m, c);
@@ -279,7 +255,7 @@ class OperandWarp {
     DS_UNROLL
     for (int m = 0; m < kChunkBlocks; ++m) {
       if (m > block_) continue;
-      const SplitA rows = split_sums(reads_[m]);
+      const SplitA rows = split_sums(reads_[m][0], reads_[m][1]);
       DS_UNROLL
       for (int j = 0; j <= m; ++j) {
         add_product(rows, lane_.transposed_block(memory_.q, m, j),
@@ -451,7 +427,7 @@ void launch_mixer(simt::Stream stream, const RuleView& view) {
 
 void launch_prefill_operands(simt::Stream stream, const RuleView& view) {
   dispatch_mixer(view.kind(), [&](auto mixer) {
-    if constexpr (kHasImageRule<decltype(mixer)>) launch_mixer<decltype(mixer)>(stream, view);
+    if constexpr (has_image_rule<decltype(mixer)>()) launch_mixer<decltype(mixer)>(stream, view);
   });
 }
 

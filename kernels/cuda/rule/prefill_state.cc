@@ -13,7 +13,7 @@
 #include <bit>
 
 #include "kernels/cuda/rule/prefill_tiles.h"
-#include "kernels/cuda/rule/state_vector.h"
+#include "kernels/cuda/rule/state_tile.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -93,7 +93,7 @@ class Ring {
  private:
   static constexpr int kRowCopies = kTensorColumns / 4;  // of a row of values
   static constexpr int kPieces = TensorChunk{kKeyDim}.pieces(kErases);
-  // With fewer, a chunk's values are still in use when those of the next are asked for.
+  // If there were fewer, a chunk's values would be in use when those of the next are asked for.
   static_assert(kPieces >= kStages);
 
   DS_DEVICE void issue(int stage) {
@@ -133,107 +133,13 @@ class Ring {
   int taken_ = 0;  // stage of the next piece that arrives
 };
 
-// 16 rows of S^T at 8 channels, laid out as sums of a product: `half` of a lane's values are those
-// of row group, or of group + 8.
-template <class Stored>
-class StateTile {
- public:
-  DS_DEVICE MmaD sums() const { return sums_; }
-  DS_DEVICE void set(const MmaD& sums) { sums_ = sums; }
-  DS_DEVICE Bf16Pair rounded(int half) const {
-    return simt::pack_bf16(sums_.d[2 * half], sums_.d[2 * half + 1]);
-  }
-
-  // Four neighbouring channels of a row, in two tiles.
-  DS_DEVICE static void load(const Stored* from, int half, StateTile& left, StateTile& right) {
-    float x[4];
-    load_state(from, x);
-    DS_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      left.sums_.d[2 * half + i] = x[i];
-      right.sums_.d[2 * half + i] = x[2 + i];
-    }
-  }
-  DS_DEVICE static void store(const StateTile& left, const StateTile& right, int half, Stored* to) {
-    const float* l = left.sums_.d + 2 * half;
-    const float* r = right.sums_.d + 2 * half;
-    const float x[4] = {l[0], l[1], r[0], r[1]};
-    store_state(x, to);
-  }
-
- private:
-  MmaD sums_ = {{0, 0, 0, 0}};
-};
-
-// This tile is rounded between chunks, as in its slot.
-template <>
-class StateTile<uint16_t> {
- public:
-  DS_DEVICE MmaD sums() const {
-    MmaD sums;
-    DS_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      sums.d[2 * half] = std::bit_cast<float>(pairs_[half].bits << 16);
-      sums.d[2 * half + 1] = std::bit_cast<float>(pairs_[half].bits & 0xffff0000u);
-    }
-    return sums;
-  }
-  DS_DEVICE void set(const MmaD& sums) {
-    DS_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      pairs_[half] = simt::pack_bf16(sums.d[2 * half], sums.d[2 * half + 1]);
-    }
-  }
-  DS_DEVICE Bf16Pair rounded(int half) const { return pairs_[half]; }
-
-  DS_DEVICE static void load(const uint16_t* from, int half, StateTile& left, StateTile& right) {
-    const FourChannels four = *reinterpret_cast<const FourChannels*>(from);
-    left.pairs_[half] = four.low;
-    right.pairs_[half] = four.high;
-  }
-  DS_DEVICE static void store(const StateTile& left, const StateTile& right, int half,
-                              uint16_t* to) {
-    *reinterpret_cast<FourChannels*>(to) = {left.pairs_[half], right.pairs_[half]};
-  }
-
- private:
-  struct alignas(8) FourChannels {
-    Bf16Pair low, high;
-  };
-  Bf16Pair pairs_[2] = {{0}, {0}};
-};
-
-struct SplitA {
-  MmaA high, low;
-};
-DS_DEVICE SplitA split_rows(const MmaD& left, const MmaD& right) {
-  const SplitPair a0 = split(left.d[0], left.d[1]);
-  const SplitPair a1 = split(left.d[2], left.d[3]);
-  const SplitPair a2 = split(right.d[0], right.d[1]);
-  const SplitPair a3 = split(right.d[2], right.d[3]);
-  return {{{a0.high, a1.high, a2.high, a3.high}}, {{a0.low, a1.low, a2.low, a3.low}}};
-}
-
-// (left, right) += a block
-DS_DEVICE void add_product(const MmaA& a, const Words4& block, MmaD& left, MmaD& right) {
-  simt::multiply_add(a, left_columns(block), left);
-  simt::multiply_add(a, right_columns(block), right);
-}
-
-// Does the same with split operands, leaving out the product of the low parts.
-DS_DEVICE void add_product(const SplitA& a, const Words4& high, const Words4& low, MmaD& left,
-                           MmaD& right) {
-  add_product(a.high, high, left, right);
-  add_product(a.low, high, left, right);
-  add_product(a.high, low, left, right);
-}
-
 // A warp's 16 rows of S^T of one head in one segment.
-template <class Values, int kKeyDim, class Stored>
+template <class Values, int kKeyDim, class Format>
 class WarpState {
  public:
   using PieceRing = Ring<kKeyDim, Values::kErases>;
-  using Tile = StateTile<Stored>;
+  using Tile = StateTile<Format>;
+  using Stored = typename Format::Stored;
 
   DS_DEVICE WarpState(const RuleView& view, StateMemory& memory) : view_(view), memory_(memory) {}
 
@@ -265,8 +171,9 @@ class WarpState {
   static constexpr int kRowBlocks = TensorChunk::kRowChannels / kBlock;
   static constexpr int kWritePieces = kKeyDim / TensorChunk::kWriteChannels;
   static constexpr int kWriteBlocks = TensorChunk::kWriteChannels / kBlock;
-  // Whether the update leaves its registers while the state is read: with the sums of the outputs
-  // there are not enough. It is back before the values of the next chunk are asked for.
+  // Is true if the update leaves its registers while the state is read, because there are not
+  // enough for it and the sums of the outputs. It is back before the values of the next chunk are
+  // asked for.
   static constexpr bool kParks = kKeyDim > 128;
   static_assert(kWritePieces >= kStages || !kParks);
 
@@ -301,7 +208,7 @@ class WarpState {
       const int tile = 2 * (piece * kRowBlocks + b);
       const Tile& left = state_[tile];
       const Tile& right = state_[tile + 1];
-      const MmaA a = {{left.rounded(0), left.rounded(1), right.rounded(0), right.rounded(1)}};
+      const MmaA a = {{left.operand(0), left.operand(1), right.operand(0), right.operand(1)}};
       DS_UNROLL
       for (int t = 0; t < kChunkBlocks; ++t) {
         add_product(a, rows[(b * kChunkBlocks + t) * kBlockWords + simt::lane_index()], sums[2 * t],
@@ -336,7 +243,7 @@ class WarpState {
       }
     }
     DS_UNROLL
-    for (int t = 0; t < kChunkBlocks; ++t) update[t] = split_rows(sums[2 * t], sums[2 * t + 1]);
+    for (int t = 0; t < kChunkBlocks; ++t) update[t] = split_sums(sums[2 * t], sums[2 * t + 1]);
     if constexpr (Values::kErases) solve(ring.next(), update);
   }
 
@@ -351,7 +258,7 @@ class WarpState {
         const Words4* at = inverse + lower_block(i, j) * kBlockWords + simt::lane_index();
         add_product(update[j], at[0], at[kLowerBlocks * kBlockWords], left, right);
       }
-      update[i] = split_rows(left, right);
+      update[i] = split_sums(left, right);
     }
   }
 
@@ -440,7 +347,7 @@ class WarpState {
 };
 
 // grid [blocks of columns, heads, prefill segments]
-template <class Values, int kKeyDim, class Stored>
+template <class Values, int kKeyDim, class Format>
 DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
     tensor_state_kernel(RuleView view) {
   simt::await_launches_before();
@@ -455,9 +362,10 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   const Segment& segment = memory.segment;  // there behind first_chunk(), which all threads meet in
   first_chunk(view.call, index, &memory.first_chunk);
   Ring<kKeyDim, Values::kErases> ring(view, memory);
-  WarpState<Values, kKeyDim, Stored> state(view, memory);
+  WarpState<Values, kKeyDim, Format> state(view, memory);
   const auto stored = [&](int slot) {
-    return static_cast<Stored*>(view.state(slot, block_head())) + first_column * kKeyDim;
+    return static_cast<typename Format::Stored*>(view.state(slot, block_head())) +
+           first_column * kKeyDim;
   };
   state.load(stored(segment.read_slot), segment.position == 0);
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
@@ -468,19 +376,19 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   state.store(stored(segment.write_slot));
 }
 
-template <class Values, int kKeyDim, class Stored>
+template <class Values, int kKeyDim, class Format>
 void launch_kernel(simt::Stream stream, const RuleView& view) {
   const auto columns = static_cast<int>(view.size().value_dim / kTensorColumns);
   simt::launch(stream, {columns, view.heads(), view.call.num_prefill()}, kThreads,
-               sizeof(StateMemory), tensor_state_kernel<Values, kKeyDim, Stored>, view);
+               sizeof(StateMemory), tensor_state_kernel<Values, kKeyDim, Format>, view);
 }
 
-template <class Values, class Stored>
-void launch_stored(simt::Stream stream, const RuleView& view) {
+template <class Values, class Format>
+void launch_format(simt::Stream stream, const RuleView& view) {
   switch (view.size().key_dim) {
-    case 64: return launch_kernel<Values, 64, Stored>(stream, view);
-    case 128: return launch_kernel<Values, 128, Stored>(stream, view);
-    case 256: return launch_kernel<Values, 256, Stored>(stream, view);
+    case 64: return launch_kernel<Values, 64, Format>(stream, view);
+    case 128: return launch_kernel<Values, 128, Format>(stream, view);
+    case 256: return launch_kernel<Values, 256, Format>(stream, view);
   }
 }
 
@@ -490,9 +398,8 @@ void launch_tensor_state(simt::Stream stream, const RuleView& view) {
   dispatch_mixer(view.kind(), [&](auto mixer) {
     // The kernel takes only this of a mixer, so that few are compiled.
     using Values = FirstWithValuesOf<decltype(mixer)>;
-    visit_state_format(view.format(), [&](auto format) {
-      launch_stored<Values, typename decltype(format)::Stored>(stream, view);
-    });
+    visit_state_format(view.format(),
+                       [&](auto format) { launch_format<Values, decltype(format)>(stream, view); });
   });
 }
 

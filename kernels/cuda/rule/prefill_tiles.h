@@ -64,6 +64,40 @@ DS_DEVICE SplitPair split(float x, float y) {
   return {high, simt::pack_bf16(rest_x, rest_y)};
 }
 
+// The sums of two products, as high and low parts of the left operand of the next product.
+struct SplitA {
+  simt::MmaA high, low;
+};
+DS_DEVICE SplitA split_sums(const simt::MmaD& left, const simt::MmaD& right) {
+  const SplitPair a0 = split(left.d[0], left.d[1]);
+  const SplitPair a1 = split(left.d[2], left.d[3]);
+  const SplitPair a2 = split(right.d[0], right.d[1]);
+  const SplitPair a3 = split(right.d[2], right.d[3]);
+  return {{{a0.high, a1.high, a2.high, a3.high}}, {{a0.low, a1.low, a2.low, a3.low}}};
+}
+
+// (left, right) += a block
+DS_DEVICE void add_product(const simt::MmaA& a, const simt::Words4& block, simt::MmaD& left,
+                           simt::MmaD& right) {
+  simt::multiply_add(a, left_columns(block), left);
+  simt::multiply_add(a, right_columns(block), right);
+}
+// Adds all but the product of the low parts.
+DS_DEVICE void add_product(const SplitA& a, const simt::Words4& high, const simt::Words4& low,
+                           simt::MmaD& left, simt::MmaD& right) {
+  add_product(a.high, high, left, right);
+  add_product(a.low, high, left, right);
+  add_product(a.high, low, left, right);
+}
+// Does the same to sums[0] and sums[1].
+DS_DEVICE void add_product(const simt::MmaA& a, const simt::Words4& block, simt::MmaD (&sums)[2]) {
+  add_product(a, block, sums[0], sums[1]);
+}
+DS_DEVICE void add_product(const SplitA& a, const simt::Words4& high, const simt::Words4& low,
+                           simt::MmaD (&sums)[2]) {
+  add_product(a, high, low, sums[0], sums[1]);
+}
+
 // The first kernel leaves this of one chunk of one head for the second, in pieces, in the order in
 // which it takes them. All are blocks of lanes' words; rows after the chunk's last are zero.
 struct TensorChunk {

@@ -262,7 +262,7 @@ void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, Laye
   }
 }
 
-// Whether a layer has the same bits when its launches overlap. Leaves them overlapping.
+// Returns true if a layer has the same bits when its launches overlap. Leaves them overlapping.
 bool overlap_agrees(Runtime& runtime, SelfTest& test, const LayerPaths& paths) {
   constexpr int kTries = 3;  // a read that comes too early does so once in a while
   runtime.set_overlap(false);

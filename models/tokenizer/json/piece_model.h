@@ -38,8 +38,8 @@ class ModelVocabulary {
   std::vector<bool> special_;
 };
 
-// Whether special entries may come out of a piece. Only text that a template or the operator wrote
-// may have them.
+// Says whether special entries may come out of a piece: only out of text that a template or the
+// operator wrote.
 enum class PieceTrust : uint8_t { kPlain, kTrusted };
 
 // Thread safety: const methods may be called from any thread at once.

@@ -7,7 +7,7 @@
 
 namespace deltaserve::tokenizer_json::tables {
 
-// From code point `at` on, up to the next entry, the value holds; or: character and its mapping.
+// The value of all code points from `at` to the next entry, or the mapping of one character.
 struct Change {
   uint32_t at;
   uint32_t value;

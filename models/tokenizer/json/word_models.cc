@@ -53,7 +53,7 @@ class WordPiece final : public PieceModel {
   }
 
  private:
-  // Whether the word has more characters than the model takes.
+  // Returns true if the word has more characters than the model takes.
   bool is_longer(std::string_view piece) const {
     int64_t characters = 0;
     for (size_t i = 0; i < piece.size() && characters <= max_characters_; ++characters) {

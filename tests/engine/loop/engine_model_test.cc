@@ -107,12 +107,12 @@ class QueueRunner final : public StepRunner {
 
 class EngineOnAModel : public testing::TestWithParam<int> {
  protected:
-  EngineOnAModel() : model_(DELTASERVE_BUNDLED_MODEL, 2), runner_(&*model_) {
+  EngineOnAModel() : model_(DELTASERVE_ENGINE_TEST_MODEL, 2), runner_(&*model_) {
     options_.eos_token_ids = model_->config().eos_token_ids;
     request_.max_tokens = 12;
     request_.logprobs = 2;
     request_.sampling.seed = 5;
-    for (int32_t i = 0; i < 150; ++i) request_.prompt.push_back(10 + i * 7 % 1000);
+    for (int32_t i = 0; i < 150; ++i) request_.prompt.push_back(10 + i * 7 % 80);
   }
 
   StepRunner* runner() {
@@ -181,9 +181,9 @@ TEST_P(EngineOnAModel, ABiasAndAMaskDecideWhatComes) {
   request_.max_tokens = 3;
   EXPECT_EQ(run_alone(0, runner()).tokens, (std::vector<int32_t>{77, 77, 77}));
   request_.constraint =
-      std::make_unique<TableConstraint>(std::vector<std::vector<int32_t>>{{105}, {106, 77}, {108}});
+      std::make_unique<TableConstraint>(std::vector<std::vector<int32_t>>{{45}, {46, 77}, {48}});
   const TokenUpdate update = run_alone(0, runner());
-  EXPECT_EQ(update.tokens, (std::vector<int32_t>{105, 77, 108}));
+  EXPECT_EQ(update.tokens, (std::vector<int32_t>{45, 77, 48}));
   EXPECT_EQ(update.finish, FinishReason::kStop);
   EXPECT_LE(update.logprobs[0].logprob, update.logprobs[0].top[0].second);
 }

@@ -71,6 +71,50 @@ TEST_P(EngineReuse, NothingIsKeptWithoutSlotsForIt) {
   EXPECT_EQ(stats.prefix_hits + stats.prefix_misses(), 0);
 }
 
+TEST_P(EngineReuse, AStateComesBackFromTheHostsMemory) {
+  FakeRunner runner(steps_ahead(), 512, 4, letters(), 1);
+  runner.have_host_slots(4);
+  Engine engine(&runner, &vocabulary(), options());
+  std::vector<TokenUpdate> cold;
+  for (uint64_t seed = 0; seed < 4; ++seed) cold.push_back(ask(engine, request(100, 5, seed)));
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    const TokenUpdate warm = ask(engine, request(100, 5, seed));
+    EXPECT_EQ(warm.prompt_tokens_reused, 64);
+    EXPECT_EQ(warm.text, cold[seed].text);
+  }
+  const EngineStats stats = engine.stats();
+  EXPECT_GE(stats.snapshots_stored, 3);
+  EXPECT_GE(stats.snapshots_loaded, 3);
+  EXPECT_EQ(stats.snapshots, 4);
+  EXPECT_EQ(stats.host_snapshot_slots, 4);
+  EXPECT_EQ(stats.snapshot_slots_in_use, 1);
+}
+
+TEST_P(EngineReuse, OthersDoNotWaitForAStateOnItsWay) {
+  FakeRunner runner(steps_ahead(), 512, 4, letters(), 1);
+  runner.have_host_slots(4);
+  runner.load_slowly();
+  Engine engine(&runner, &vocabulary(), options());
+  ask(engine, request(100, 5, 1));
+  ask(engine, request(100, 5, 2));
+  const size_t before = runner.steps().size();
+  runner.hold();
+  auto other = engine.submit(request(10, 50, 3));
+  auto returning = engine.submit(request(100, 5, 1));
+  ASSERT_TRUE(other.ok() && returning.ok());
+  runner.release();
+  EXPECT_EQ(read_all(**other).tokens.size(), 50u);
+  // Once nobody else has work, it need not say that it is there.
+  EXPECT_EQ(read_all(**returning).prompt_tokens_reused, 64);
+  const auto steps = runner.steps();
+  for (size_t i = before; i < steps.size(); ++i) {
+    for (const Segment& segment : steps[i].segments) {
+      const bool returns = segment.kind == RowKind::kPrefill && segment.position == 64;
+      EXPECT_FALSE(returns && steps[i].segments.size() > 1);
+    }
+  }
+}
+
 TEST_P(EngineReuse, AStateBehindTheLastGridPointCostsNoStep) {
   FakeRunner runner(steps_ahead(), 512, 4, letters(), 1);
   Engine engine(&runner, &vocabulary(), options());

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -72,8 +73,135 @@ TEST(PrefixKeys, DependOnEverythingBefore) {
   EXPECT_NE((*keys(tokens, other))[0], base[0]);
 }
 
+// Slots of the device and the host, one state each, and transfers as the engine would queue them.
+class TwoMemories {
+ public:
+  TwoMemories(int slots, int host_slots) : index_(kFirstSlot, slots, host_slots, 1000) {}
+
+  PrefixIndex& index() { return index_; }
+  // Keeps the state of the first 64 tokens of a prompt, and says whether it could.
+  bool keep(int32_t first, PrefixIndex::Time now = kNow) {
+    const SnapshotPin pin = index_.keep(keys(prompt(100, first)), 64, kEnd, {}, 0, now);
+    run_transfers();
+    if (pin) slots_[pin.slot()] = first;
+    return static_cast<bool>(pin);
+  }
+  // Reads the state of a prompt in slot `own`, and returns whose it is; -1 if none is found.
+  int32_t read(int32_t first, int own, PrefixIndex::Time now = kNow) {
+    const PrefixIndex::Found found = index_.find(keys(prompt(100, first)), now);
+    if (!found.pin) return -1;
+    const int slot = index_.slot_to_read(found.pin, own, now);
+    run_transfers();
+    return slots_.at(slot);
+  }
+  const std::vector<SnapshotTransfer>& last_transfers() const { return last_; }
+
+ private:
+  void run_transfers() {
+    last_ = index_.take_transfers();
+    for (const SnapshotTransfer& transfer : last_) {
+      if (transfer.kind == SnapshotTransfer::kStore) {
+        host_[transfer.host_slot] = slots_.at(transfer.slot);
+      } else {
+        slots_[transfer.slot] = host_.at(transfer.host_slot);
+      }
+    }
+  }
+
+  PrefixIndex index_;
+  std::map<int, int32_t> slots_, host_;
+  std::vector<SnapshotTransfer> last_;
+};
+
+TEST(PrefixIndexInTwoMemories, AStateThatLeavesItsSlotComesBack) {
+  TwoMemories memories(1, 1);
+  EXPECT_TRUE(memories.keep(1));
+  const auto later = kNow + seconds(10);
+  EXPECT_TRUE(memories.keep(2, later));
+  EXPECT_EQ(memories.index().num_kept(), 2);
+  EXPECT_EQ(memories.index().num_evictions(), 0);
+  EXPECT_EQ(memories.index().num_in_slots(), 1);
+  EXPECT_EQ(memories.index().num_in_host(), 1);
+  // It is worth more now than the one that took its slot, which leaves no room for that one.
+  EXPECT_EQ(memories.read(1, 0, later), 1);
+  EXPECT_EQ(memories.index().num_loaded(), 1);
+  EXPECT_EQ(memories.read(1, 0, later), 1);
+  EXPECT_EQ(memories.index().num_loaded(), 1);
+}
+
+TEST(PrefixIndexInTwoMemories, AStateThatIsWorthLessIsReadInTheReadersOwnSlot) {
+  TwoMemories memories(1, 4);
+  EXPECT_TRUE(memories.keep(1));
+  EXPECT_TRUE(memories.keep(2, kNow + seconds(10)));
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(memories.read(2, 3, kNow + seconds(10)), 2);
+  EXPECT_EQ(memories.read(1, 3, kNow + seconds(10)), 1);
+  ASSERT_EQ(memories.last_transfers().size(), 1u);
+  EXPECT_EQ(memories.last_transfers()[0].kind, SnapshotTransfer::kLoad);
+  EXPECT_EQ(memories.last_transfers()[0].slot, 3);
+  EXPECT_EQ(memories.read(2, 3, kNow + seconds(10)), 2);
+  EXPECT_TRUE(memories.last_transfers().empty());
+}
+
+TEST(PrefixIndexInTwoMemories, TheNextToLeaveIsStoredAhead) {
+  TwoMemories memories(8, 8);
+  int stored = 0;
+  for (int32_t i = 0; i < 8; ++i) {
+    EXPECT_TRUE(memories.keep(i, kNow + seconds(i)));
+    stored += static_cast<int>(memories.last_transfers().size());
+  }
+  EXPECT_EQ(stored, 4);
+  // The one that leaves was stored before, so what is stored now is another one.
+  EXPECT_TRUE(memories.keep(8, kNow + seconds(8)));
+  ASSERT_EQ(memories.last_transfers().size(), 1u);
+  EXPECT_EQ(memories.last_transfers()[0].kind, SnapshotTransfer::kStore);
+  EXPECT_EQ(memories.last_transfers()[0].slot, kFirstSlot + 4);
+  for (int32_t i = 0; i <= 8; ++i) EXPECT_EQ(memories.read(i, 0, kNow + seconds(8)), i);
+}
+
+TEST(PrefixIndexInTwoMemories, APinnedStateStaysInTheHostsMemory) {
+  TwoMemories memories(1, 1);
+  EXPECT_TRUE(memories.keep(1));
+  EXPECT_TRUE(memories.keep(2, kNow + seconds(1)));
+  {
+    const PrefixIndex::Found found = memories.index().find(keys(prompt(100, 1)), kNow);
+    ASSERT_TRUE(found.pin);
+    // There is no other place for a state that leaves its slot: it is forgotten.
+    EXPECT_TRUE(memories.keep(3, kNow + seconds(500)));
+    EXPECT_EQ(memories.index().num_evictions(), 1);
+    // Neither is its place free as long as somebody may read it.
+    memories.index().clear({});
+    EXPECT_EQ(memories.index().num_kept(), 0);
+    EXPECT_EQ(memories.index().num_in_host(), 1);
+    EXPECT_EQ(memories.index().slot_to_read(found.pin, 3, kNow), 3);
+  }
+  EXPECT_EQ(memories.index().num_in_host(), 0);
+  EXPECT_EQ(memories.index().num_in_slots(), 0);
+}
+
+TEST(PrefixIndexInTwoMemories, EveryStateThatIsFoundIsTheRightOne) {
+  std::mt19937 random(3);
+  TwoMemories memories(6, 9);
+  PrefixIndex::Time now = kNow;
+  int64_t found = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const auto first = static_cast<int32_t>(random() % 30);
+    now += std::chrono::milliseconds(random() % 5000);
+    if (random() % 500 == 0) memories.index().clear({});
+    if (random() % 2 == 0) {
+      memories.keep(first, now);
+    } else if (const int32_t state = memories.read(first, static_cast<int>(random() % 4), now);
+               state >= 0) {
+      ASSERT_EQ(state, first);
+      ++found;
+    }
+    ASSERT_LE(memories.index().num_kept(), 15);
+  }
+  EXPECT_GT(found, 3000);
+  EXPECT_GT(memories.index().num_loaded(), 1000);
+}
+
 TEST(PrefixIndex, FindsTheLongestKeptBeginning) {
-  PrefixIndex index(kFirstSlot, 4, 100);
+  PrefixIndex index(kFirstSlot, 4, 0, 100);
   const PrefixKeys first = keys(prompt(1000));
   EXPECT_EQ(found(index, first), 0);
   {
@@ -93,7 +221,7 @@ TEST(PrefixIndex, FindsTheLongestKeptBeginning) {
 }
 
 TEST(PrefixIndex, SaysWhereAPromptPartsFromThoseBefore) {
-  PrefixIndex index(kFirstSlot, 4, 100);
+  PrefixIndex index(kFirstSlot, 4, 0, 100);
   std::vector<int32_t> tokens = prompt(1000);
   index.see(keys(tokens));
   EXPECT_EQ(index.find(keys(tokens), kNow).seen, 960);
@@ -104,16 +232,37 @@ TEST(PrefixIndex, SaysWhereAPromptPartsFromThoseBefore) {
 }
 
 TEST(PrefixIndex, RemembersTheLatestPrompts) {
-  PrefixIndex index(kFirstSlot, 1, 10);
+  PrefixIndex index(kFirstSlot, 1, 0, 16);
   for (int32_t i = 0; i < 5; ++i) index.see(keys(prompt(64 * 4 + 1, i)));
   EXPECT_EQ(index.find(keys(prompt(64 * 4 + 1, 4)), kNow).seen, 256);
   EXPECT_EQ(index.find(keys(prompt(64 * 4 + 1, 0)), kNow).seen, 0);
   index.see(keys(prompt(10'000)));
-  EXPECT_EQ(index.find(keys(prompt(10'000)), kNow).seen, 640) << "the beginning of a long one";
+  EXPECT_EQ(index.find(keys(prompt(10'000)), kNow).seen, 1024) << "the beginning of a long one";
+}
+
+TEST(SeenPoints, ForgetTheOldestOfALineAndTakeNoneForAnother) {
+  constexpr size_t kPoints = 4096;
+  SeenPoints seen(kPoints - 1);
+  EXPECT_EQ(seen.capacity(), kPoints);
+  const PrefixKeys old = keys(prompt(64 * 2000 + 1, 1));
+  const PrefixKeys kept = keys(prompt(64 * 100 + 1, 2));
+  for (const PrefixKey& key : *old) seen.add(key);
+  for (const PrefixKey& key : *kept) EXPECT_FALSE(seen.contains(key));
+  const auto count = [&](const PrefixKeys& keys) {
+    return std::count_if(keys->begin(), keys->end(),
+                         [&](const PrefixKey& key) { return seen.contains(key); });
+  };
+  EXPECT_GT(count(old), 1950) << "few lines have more than their 16 in 2000 points";
+  for (int32_t i = 0; i < 10; ++i) {
+    for (const PrefixKey& key : *kept) seen.add(key);
+    for (const PrefixKey& key : *keys(prompt(64 * 1000 + 1, 10 + i))) seen.add(key);
+  }
+  EXPECT_EQ(count(old), 0);
+  EXPECT_GT(count(kept), 95) << "points that come again are new again";
 }
 
 TEST(PrefixIndex, TheLeastValuableStateGoesFirst) {
-  PrefixIndex index(kFirstSlot, 3, 100);
+  PrefixIndex index(kFirstSlot, 3, 0, 100);
   const PrefixKeys a = keys(prompt(1000, 1));
   const PrefixKeys b = keys(prompt(1000, 2));
   const PrefixKeys c = keys(prompt(1000, 3));
@@ -136,7 +285,7 @@ TEST(PrefixIndex, TheLeastValuableStateGoesFirst) {
 // A state saves the tokens behind the nearest state before it, also when that one is kept later or
 // given up.
 TEST(PrefixIndex, AncestorsLowerAStatesValue) {
-  PrefixIndex index(kFirstSlot, 2, 100);
+  PrefixIndex index(kFirstSlot, 2, 0, 100);
   const PrefixKeys a = keys(prompt(1000, 1));
   EXPECT_TRUE(keep(index, a, 960));
   EXPECT_TRUE(keep(index, a, 896));  // now the state at 960 saves 64 tokens only
@@ -153,7 +302,7 @@ TEST(PrefixIndex, AncestorsLowerAStatesValue) {
 }
 
 TEST(PrefixIndex, APinnedStateStays) {
-  PrefixIndex index(kFirstSlot, 1, 100);
+  PrefixIndex index(kFirstSlot, 1, 0, 100);
   SnapshotPin pin = index.keep(keys(prompt(1000, 1)), 64, SnapshotKind::kLadder, {}, 0, kNow);
   ASSERT_TRUE(pin);
   EXPECT_FALSE(keep(index, keys(prompt(1000, 2)), 960));
@@ -168,7 +317,7 @@ TEST(PrefixIndex, APinnedStateStays) {
 }
 
 TEST(PrefixIndex, ClearForgetsOneOwner) {
-  PrefixIndex index(kFirstSlot, 4, 100);
+  PrefixIndex index(kFirstSlot, 4, 0, 100);
   const PrefixOwner other = {1};
   const PrefixKeys mine = keys(prompt(200, 1));
   const PrefixKeys theirs = keys(prompt(200, 2));
@@ -182,7 +331,7 @@ TEST(PrefixIndex, ClearForgetsOneOwner) {
 // A slot never has two contents, and what is found was kept.
 TEST(PrefixIndex, RandomUse) {
   std::mt19937 random(1);
-  PrefixIndex index(kFirstSlot, 8, 50);
+  PrefixIndex index(kFirstSlot, 8, 0, 50);
   std::map<int, std::pair<int32_t, int64_t>> content;  // by slot: the prompt and its position
   std::vector<std::pair<int32_t, SnapshotPin>> pins;
   for (int i = 0; i < 20'000; ++i) {

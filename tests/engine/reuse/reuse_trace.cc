@@ -138,7 +138,7 @@ int64_t read(PrefixIndex& index, const std::vector<int32_t>& tokens,
 
 int run(int snapshots, int requests, int conversations, uint32_t seed, double least) {
   Agents agents(seed, conversations);
-  PrefixIndex index(0, snapshots, size_t{1} << 20);
+  PrefixIndex index(0, snapshots, 0, size_t{1} << 20);
   Unlimited unlimited;
   int64_t tokens = 0;
   int64_t reused = 0;

@@ -27,7 +27,8 @@ namespace deltaserve {
 namespace {
 
 constexpr int kSlots = 3;
-constexpr int kSnapshots = 8;
+constexpr int kSnapshots = 3;
+constexpr int kHostSnapshots = 6;
 constexpr int kTogether = 6;  // requests in the engine at a time
 constexpr size_t kLongestPrompt = 900;
 
@@ -183,6 +184,7 @@ struct Totals {
   int64_t different = 0;
   int64_t prompt_tokens = 0;
   int64_t reused = 0;
+  int64_t loaded = 0;  // states from the host's memory
 };
 
 class Comparison {
@@ -194,8 +196,8 @@ class Comparison {
 
   Totals run(int num_requests, uint32_t seed) {
     Requests requests(seed, runner_.vocab_size(), !vocabulary_->empty());
-    ask_together(num_requests, requests);
     Totals totals;
+    totals.loaded = ask_together(num_requests, requests);
     Engine engine(&cold_, vocabulary_, options_);
     for (const Asked& asked : asked_) compare(engine, asked, &totals);
     return totals;
@@ -207,7 +209,8 @@ class Comparison {
     Answer answer;
   };
 
-  void ask_together(int num_requests, Requests& requests) {
+  // Returns how many states came back from the host's memory.
+  int64_t ask_together(int num_requests, Requests& requests) {
     Engine engine(&runner_, vocabulary_, options_);
     for (int i = 0; i < num_requests; i += kTogether) {
       std::vector<std::pair<GenerateRequest, std::vector<std::shared_ptr<TokenStream>>>> together;
@@ -232,6 +235,7 @@ class Comparison {
         }
       }
     }
+    return engine.stats().snapshots_loaded;
   }
 
   static void read_ahead(Engine& engine, Requests& requests) {
@@ -272,6 +276,7 @@ Totals run_model(const std::string& folder, int num_requests, uint32_t seed) {
   limits.max_rows = 256;
   limits.max_sequences = kSlots;
   limits.max_snapshots = kSnapshots;
+  limits.max_host_snapshots = kHostSnapshots;
   absl::StatusOr<std::unique_ptr<Model>> model =
       opened.ok() ? Model::load(*opened, backend.get(), limits) : opened.status();
   if (!model.ok()) {
@@ -302,11 +307,14 @@ int main(int argc, char** argv) {
       continue;
     }
     const deltaserve::Totals totals = deltaserve::run_model(argument, num_requests, seed);
-    std::printf("%s: %lld answers, %lld differ; %lld of %lld prompt tokens reused\n",
-                argument.c_str(), static_cast<long long>(totals.answers),
-                static_cast<long long>(totals.different), static_cast<long long>(totals.reused),
-                static_cast<long long>(totals.prompt_tokens));
+    std::printf(
+        "%s: %lld answers, %lld differ; %lld of %lld prompt tokens reused; %lld states came back "
+        "from the host's memory\n",
+        argument.c_str(), static_cast<long long>(totals.answers),
+        static_cast<long long>(totals.different), static_cast<long long>(totals.reused),
+        static_cast<long long>(totals.prompt_tokens), static_cast<long long>(totals.loaded));
     failed = failed || totals.different > 0 || totals.answers == 0 || totals.reused == 0;
+    failed = failed || (num_requests >= 100 && totals.loaded == 0);
   }
   return failed ? 1 : 0;
 }

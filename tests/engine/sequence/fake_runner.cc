@@ -52,6 +52,7 @@ FakeRunner::FakeRunner(int steps_ahead, int max_rows, int max_sequences, NextTok
       max_rows_(max_rows),
       max_sequences_(max_sequences),
       next_token_(std::move(next_token)),
+      loading_(max_sequences + max_snapshots),
       slots_(max_sequences + max_snapshots),
       slot_writes_(max_sequences + max_snapshots),
       drawn_(max_sequences + max_snapshots) {
@@ -260,6 +261,19 @@ void FakeRunner::copy_slot(int from, int to) {
     ++num_copies_;
   }
   enqueue([this, from, to] { run_copy(from, to); });
+}
+
+void FakeRunner::store_slot(int from, int to) {
+  enqueue([this, from, to] { host_slots_.at(to) = slots_.at(from); });
+}
+
+void FakeRunner::load_slot(int from, int to) {
+  loading_.at(to) = loads_slowly_;
+  enqueue([this, from, to] {
+    slots_.at(to) = host_slots_.at(from);
+    drawn_.at(to) = {};
+    ++slot_writes_.at(to);
+  });
 }
 
 // ---- Computation, on its own thread or within the calls

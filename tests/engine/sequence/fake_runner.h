@@ -60,6 +60,10 @@ class FakeRunner final : public StepRunner {
   void draw(Ticket ticket, std::span<const Draw> draws) override;
   void wait(Ticket ticket, std::span<DrawResult> results) override;
   void copy_slot(int from, int to) override;
+  int max_host_snapshots() const override { return static_cast<int>(host_slots_.size()); }
+  void store_slot(int from, int to) override;
+  void load_slot(int from, int to) override;
+  bool slot_is_loaded(int slot) override { return !loading_.at(slot); }
 
   struct Step {
     std::vector<Segment> segments;
@@ -79,6 +83,10 @@ class FakeRunner final : public StepRunner {
 
   // Sets how long forward passes and draws take. Must be called before the first step.
   void set_durations(std::chrono::microseconds forward, std::chrono::microseconds draw);
+  // Gives it slots in the host's memory. Must be called before there is an engine.
+  void have_host_slots(int count) { host_slots_.resize(count); }
+  // From now on a slot that is loaded never says that it is. Must be called before the first step.
+  void load_slowly() { loads_slowly_ = true; }
   // From now on a forward pass does not end before its draws are queued. A thread that waits for
   // the pass first is stuck, which fails the test after a while. Must be called before the first
   // step.
@@ -130,9 +138,12 @@ class FakeRunner final : public StepRunner {
   const FinalNorm final_norm_{{1, 2, 3, 4}, 0.5f};
   std::chrono::microseconds forward_time_{0}, draw_time_{0};
   bool forward_until_drawn_ = false;
+  bool loads_slowly_ = false;
+  std::vector<bool> loading_;  // by slot; the engine's
 
   // ---- Used by the computing thread
   std::vector<std::vector<int32_t>> slots_;  // tokens seen
+  std::vector<std::vector<int32_t>> host_slots_;
   std::vector<int64_t> slot_writes_;
   std::vector<Drawn> drawn_;  // the last token of each slot; -1 = unknown
 

@@ -57,7 +57,7 @@ class SequenceGroupTest : public testing::Test {
   const SequenceContext context_{&vocabulary_, &eos_, kTestVocabSize};
   FakeRunner runner_{0, 512, 4};
   StatePool pool_{4};
-  PrefixIndex prefixes_{4, 8, 1000};
+  PrefixIndex prefixes_{4, 8, 0, 1000};
   GenerateRequest request_;
   std::vector<std::shared_ptr<TokenStream>> streams_;
   std::unique_ptr<SequenceGroup> group_;

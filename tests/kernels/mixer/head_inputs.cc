@@ -10,18 +10,9 @@ namespace {
 using reference::HeadInputs;
 using reference::Vec;
 
-bool is_q_delta(MixerKind kind) {
-  return kind == MixerKind::kQDelta || kind == MixerKind::kQDeltaReleased;
-}
-
-bool is_preconditioned(MixerKind kind) {
-  return kind == MixerKind::kPrecondDeltaNet || kind == MixerKind::kPrecondGatedDeltaNet ||
-         kind == MixerKind::kPrecondKimiDelta;
-}
-
 bool has_beta(MixerKind kind) {
   return kind != MixerKind::kLinearAttention && kind != MixerKind::kGatedLinearAttention &&
-         kind != MixerKind::kGatedDeltaNet2;
+         !has_channel_gates(kind);
 }
 
 class Source {
@@ -104,8 +95,8 @@ HeadInputs make_head_inputs(const HeadCase& c, int tokens, uint32_t seed) {
   in.v = source.normals(values);
   const Vec strength = correlated ? Vec(static_cast<size_t>(keys), 0.95) : source.uniforms(keys);
   if (has_beta(c.kind)) in.beta = Vec(strength.begin(), strength.begin() + tokens);
-  if (is_q_delta(c.kind)) in.lambda = source.uniforms(tokens);
-  if (c.kind == MixerKind::kGatedDeltaNet2) {
+  if (erases_query(c.kind)) in.lambda = source.uniforms(tokens);
+  if (has_channel_gates(c.kind)) {
     in.erase_gate = strength;
     in.write_gate = source.uniforms(values);
   }

@@ -55,7 +55,8 @@ std::string call_everything(Backend* backend, Arguments* with) {
   const auto add = [&](Ticket ticket) {
     returned << ticket.step << " " << ticket.transfer << "\n";
   };
-  returned << backend->refusal(with->program, with->limits) << "\n"
+  returned << backend->free_memory() << "\n"
+           << backend->refusal(with->program, with->limits) << "\n"
            << backend->load(with->program, with->limits) << "\n"
            << backend->description().substr(0, cuda::kModuleTextBytes - 1) << "\n"
            << backend->steps_ahead() << "\n";
@@ -67,9 +68,12 @@ std::string call_everything(Backend* backend, Arguments* with) {
   backend->copy_slot(19, 20);
   add(backend->export_slot(21, with->state));
   add(backend->import_slot(22, with->state));
+  backend->store_slot(23, 24);
+  backend->load_slot(25, 26);
+  returned << backend->slot_is_loaded(27) << backend->slot_is_loaded(28) << "\n";
   const Memory memory = backend->memory();
   returned << memory.weights << " " << memory.step_weights << " " << memory.slots << " "
-           << memory.scratch << "\n";
+           << memory.scratch << " " << memory.host_slots << "\n";
   return returned.str();
 }
 

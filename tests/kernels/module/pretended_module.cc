@@ -12,6 +12,7 @@ namespace {
 
 class PretendedBackend : public Backend {
  public:
+  int64_t free_memory() const override { return 0; }
   std::string refusal(const Program& program, const Limits& limits) const override {
     return cuda::refusal_of(program, limits);
   }
@@ -31,6 +32,9 @@ class PretendedBackend : public Backend {
   void copy_slot(int, int) override {}
   Ticket export_slot(int, void*) override { return {0, ++transfers_}; }
   Ticket import_slot(int, const void*) override { return {0, ++transfers_}; }
+  void store_slot(int, int) override {}
+  void load_slot(int, int) override {}
+  bool slot_is_loaded(int) override { return true; }
   std::string description() const override { return "a backend that pretends to compute"; }
   Memory memory() const override { return {}; }
 

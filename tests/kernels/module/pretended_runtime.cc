@@ -11,6 +11,7 @@ class PretendedRuntime : public Runtime {
  public:
   std::string description() const override { return "no device"; }
   simt::Stream stream() const override { return {}; }
+  size_t free_bytes() const override { return 0; }
   void* allocate(size_t) override { return nullptr; }
   void release(void*) override {}
   void* allocate_host(size_t) override { return nullptr; }
@@ -21,6 +22,11 @@ class PretendedRuntime : public Runtime {
   void fill_zero(void*, size_t) override { DS_CHECK(false); }
   bool launches_succeeded() override { return true; }
   void synchronize() override {}
+  void transfer_in(void*, const void*, size_t) override {}
+  void transfer_out(void*, const void*, size_t) override {}
+  void mark_transfers(int) override {}
+  void run_after_transfers(int) override {}
+  bool transfers_are_done(int) override { return true; }
   void record_event(int) override { DS_CHECK(false); }
   void wait_for_event(int) override { DS_CHECK(false); }
   bool has_clusters() const override { return false; }

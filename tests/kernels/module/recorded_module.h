@@ -17,5 +17,5 @@ inline constexpr int32_t kRecordedToken = 42;
 
 }  // namespace deltaserve
 
-// Of the module: the lines of all its backends.
+// Returns the lines of all backends of the module.
 extern "C" const char* deltaserve_recorded_calls();

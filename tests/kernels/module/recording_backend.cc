@@ -13,6 +13,10 @@ class RecordingBackend : public Backend {
   explicit RecordingBackend(std::string* calls) : calls_(*calls) {}
   ~RecordingBackend() override { record("destroyed"); }
 
+  int64_t free_memory() const override {
+    record("free_memory");
+    return int64_t{1} << 40;
+  }
   std::string refusal(const Program& program, const Limits& limits) const override {
     record("refusal %p %p", at(&program), at(&limits));
     if (limits.rows < 0) throw std::bad_alloc();
@@ -52,13 +56,19 @@ class RecordingBackend : public Backend {
     record("import_slot %d %p", to, at(host));
     return {16, 17};
   }
+  void store_slot(int from, int to) override { record("store_slot %d %d", from, to); }
+  void load_slot(int from, int to) override { record("load_slot %d %d", from, to); }
+  bool slot_is_loaded(int slot) override {
+    record("slot_is_loaded %d", slot);
+    return slot == 27;
+  }
   std::string description() const override {
     record("description");
     return std::string(2000, 'x');
   }
   Memory memory() const override {
     record("memory");
-    return {18, 19, 20, 21};
+    return {18, 19, 20, 21, 22};
   }
 
  private:

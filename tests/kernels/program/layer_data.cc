@@ -32,10 +32,6 @@ class Source {
   std::mt19937 rng_;
 };
 
-bool is_q_delta(MixerKind kind) {
-  return kind == MixerKind::kQDelta || kind == MixerKind::kQDeltaReleased;
-}
-
 // A part of a projected row: the member of ProjectionLayout with its column, its width (0 = the
 // layer has none), the mean of its values.
 struct Part {
@@ -58,7 +54,7 @@ std::vector<Part> parts_of(const LayerCase& c) {
           {&At::beta, c.projects_beta ? betas : 0},
           {&At::gate, c.gate ? shape.value_columns() : 0},
           {&At::decay, shape.decay_heads * shape.decay_width(), c.decay_mean, c.decay_deviation},
-          {&At::lambda, is_q_delta(shape.kind) ? shape.heads : 0},
+          {&At::lambda, erases_query(shape.kind) ? shape.heads : 0},
           {&At::write_gate, shape.has_erase_gate() ? shape.value_columns() : 0},
           {&At::precond_decay, shape.precond_heads},
           {&At::q_right, q_products},
@@ -95,17 +91,13 @@ LayerWeights::LayerWeights(const LayerCase& c, uint32_t seed) {
   if (c.norm) {
     exact_.norm = source.normals(by_head ? shape.value_dim : shape.value_columns(), 1, 0.1);
   }
-  for (const Vec* x :
-       {&exact_.conv, &exact_.conv_bias, &exact_.a_log, &exact_.dt_bias, &exact_.precond_a_log,
-        &exact_.precond_dt_bias, &exact_.precond_center, &exact_.conditioning,
-        &exact_.conditioning_bias, &exact_.skip, &exact_.norm}) {
-    floats_.emplace_back(x->begin(), x->end());
-  }
+  floats_ = map_vectors<std::vector<float>>(
+      exact_, [](const Vec& x) { return std::vector<float>(x.begin(), x.end()); });
 }
 
 MixerWeights LayerWeights::floats() const {
-  const auto at = [this](size_t i) { return floats_[i].empty() ? nullptr : floats_[i].data(); };
-  return {at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9), at(10)};
+  return map_vectors<const float*>(
+      floats_, [](const std::vector<float>& x) { return x.empty() ? nullptr : x.data(); });
 }
 
 ProjectionLayout make_projection(const LayerCase& c) {

@@ -19,7 +19,7 @@ class LayerWeights {
 
  private:
   reference::LayerWeights exact_;
-  std::vector<std::vector<float>> floats_;  // in the order of MixerWeights
+  MixerVectors<std::vector<float>> floats_;
 };
 
 // Makes a layout of the columns that the layer needs, with unused ones between them.

@@ -82,11 +82,13 @@ TEST_F(MachineMemory, Version1) {
 }
 
 TEST(SnapshotsThatFit, TakeAQuarterOfTheRest) {
-  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 200 * kMiB, kMiB), 200);
-  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 200 * kMiB, 3 * kMiB), 66);
-  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 200 * kMiB, 1024), 512);
-  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 2000 * kMiB, 1024), 0);
-  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 998 * kMiB, kMiB), 0);
+  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 200 * kMiB, kMiB, kMachineShare), 200);
+  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 200 * kMiB, 3 * kMiB, kMachineShare), 66);
+  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 200 * kMiB, 1024, kMachineShare), 512);
+  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 2000 * kMiB, 1024, kMachineShare), 0);
+  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 998 * kMiB, kMiB, kMachineShare), 0);
+  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 200 * kMiB, kMiB, kDeviceShare), 400);
+  EXPECT_EQ(snapshots_that_fit(1000 * kMiB, 200 * kMiB, 1024, kDeviceShare), 4096);
 }
 
 }  // namespace

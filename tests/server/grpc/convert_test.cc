@@ -331,8 +331,10 @@ TEST_F(Convert, UsageAndTimings) {
   v1::Timings timings;
   fill_timings({}, &timings);
   EXPECT_FALSE(timings.has_time_to_first_token_ms());
-  fill_timings({.time_to_first_token = 0.5}, &timings);
+  EXPECT_FALSE(timings.has_decode_ms());
+  fill_timings({.time_to_first_token = 0.5, .decode = 0.25}, &timings);
   EXPECT_EQ(timings.time_to_first_token_ms(), 500);
+  EXPECT_EQ(timings.decode_ms(), 250);
 }
 
 TEST_F(Convert, ManyPromptLogprobsAreSeveralMessages) {

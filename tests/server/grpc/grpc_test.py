@@ -1,168 +1,32 @@
 #!/usr/bin/env python3
-"""The gRPC front, from outside, by Debian's grpcio.
+"""The gRPC front, from outside, by Debian's grpcio: what one server answers.
 
-    python3 grpc_test.py --binary build/release/bin/deltaserve --model models/bundled \\
-        --stubs build/release/tests/server/grpc/stubs [-k NAME]
-
-Starts servers on free ports and stops them.
+    PYTHONPATH=build/release/tests/server/grpc/stubs python3 tests/server/grpc/grpc_test.py \\
+        --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
 
-import argparse
 import concurrent.futures
 import itertools
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import unittest
 import urllib.request
 
+import deltaserve_pb2 as pb
 import grpc
+import grpc_harness
+from grpc_harness import PATIENCE, PROMPT, SERVICE, GrpcTest, Server
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../e2e"))
 import scripted_model
 
-BINARY = ""
-MODEL = ""
-SANITIZED = False
-PROMPT = "Once upon a time"
-SERVICE = "deltaserve.v1.DeltaServe"
-LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-# A client that takes little before it reads.
-NARROW = [("grpc.http2.lookahead_bytes", 65_536), ("grpc.http2.bdp_probe", 0)]
 MIB = 1 << 20
-PATIENCE = 300  # seconds for what must happen, however busy the machine is
-
-
-class Server:
-    """A server process and a channel to it; a context manager."""
-
-    def __init__(self, *options, key=None, credentials=None, channel_options=(), model=None):
-        command = [BINARY, "serve", "--model", model or MODEL, "--http-port", "0", "--grpc-port", "0",
-                   "--log-level", "warning", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.grpc_address = self.url = None
-        for line in self.process.stdout:
-            found = re.match(r"gRPC on (\S+)", line)
-            if found:
-                self.grpc_address = found[1]
-            found = re.match(r"listening on (https?://\S+)", line)
-            if found:
-                self.url = found[1]
-                break
-        if self.url is None or self.grpc_address is None:
-            self.process.kill()
-            self.process.wait()
-            raise RuntimeError("the server did not start")
-        self.metadata = [("authorization", "Bearer " + key)] if key else []
-        if credentials is None:
-            self.channel = grpc.insecure_channel(self.grpc_address,
-                                                 options=[*LARGE, *channel_options])
-        else:
-            port = self.grpc_address.split(":")[-1]
-            self.channel = grpc.secure_channel("localhost:" + port, credentials,
-                                               options=[*LARGE, *channel_options])
-        self.stub = pb_grpc.DeltaServeStub(self.channel)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.channel.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process.stdout.close()
-        if self.process.returncode != 0:
-            raise AssertionError("the server ended with %d" % self.process.returncode)
-
-    def generate(self, timeout=PATIENCE, metadata=None, **fields):
-        if "prompt" not in fields and "prompt_token_ids" not in fields:
-            fields["prompt"] = PROMPT
-        return self.stub.Generate(pb.GenerateRequest(**fields), timeout=timeout,
-                                  metadata=self.metadata if metadata is None else metadata)
-
-    def answer(self, **fields):
-        """[(text, tokens, finish_reason)] of the choices, and the usage."""
-        texts, tokens, reasons, usage = {}, {}, {}, None
-        for piece in self.generate(**fields):
-            if usage is not None:
-                raise AssertionError("a piece after the usage")
-            texts[piece.index] = texts.get(piece.index, "") + piece.text
-            tokens.setdefault(piece.index, []).extend(piece.token_ids)
-            if piece.finish_reason:
-                reasons[piece.index] = piece.finish_reason
-            if piece.HasField("usage"):
-                usage = piece.usage
-        return [(texts[i], tokens[i], reasons[i]) for i in sorted(texts)], usage
-
-    def engine(self):
-        return self.stub.GetModel(pb.GetModelRequest(), metadata=self.metadata, timeout=PATIENCE).engine
-
-    def wait_idle(self):
-        """Returns the counters when no slot is in use."""
-        return self.wait_for(lambda e: e.running == 0 and e.waiting == 0)
-
-    def wait_for(self, condition):
-        start = time.monotonic()
-        while time.monotonic() - start < PATIENCE:
-            state = self.engine()
-            if condition(state):
-                return state
-            time.sleep(0.005)
-        raise AssertionError("the engine is %s" % state)
-
-    def health(self, service=""):
-        """1 = SERVING, 2 = NOT_SERVING."""
-        check = self.channel.unary_unary("/grpc.health.v1.Health/Check")
-        name = service.encode()
-        reply = check(b"\n" + bytes([len(name)]) + name if name else b"", timeout=PATIENCE)
-        return reply[1] if reply else 0
-
-    def chat(self, content, **fields):
-        """The answer to a message of a user, as the pieces add up: a dict as of the JSON, and the finish reason."""
-        message, reason = {"role": "", "content": "", "reasoning_content": "", "tool_calls": []}, 0
-        request = pb.ChatRequest(messages=[pb.ChatMessage(role="user", content=content)], **fields)
-        for piece in self.stub.Chat(request, timeout=PATIENCE, metadata=self.metadata):
-            for name in ("role", "content", "reasoning_content"):
-                message[name] += getattr(piece.delta, name)
-            for call in piece.delta.tool_calls:
-                if call.index == len(message["tool_calls"]):
-                    message["tool_calls"].append({"id": call.id, "name": call.function.name, "arguments": ""})
-                message["tool_calls"][call.index]["arguments"] += call.function.arguments
-            reason = piece.finish_reason or reason
-        return message, reason
-
-    def http(self, path="/v1/completions", **body):
-        request = urllib.request.Request(
-            self.url + path, json.dumps(body).encode(),
-            {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
-            return json.load(reply)
-
-    def resident_bytes(self):
-        with open("/proc/%d/status" % self.process.pid) as status:
-            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
-
-
-class GrpcTest(unittest.TestCase):
-    def assert_code(self, code, call, text=""):
-        with self.assertRaises(grpc.RpcError) as caught:
-            result = call()
-            if isinstance(result, grpc.Call) and hasattr(result, "__iter__"):
-                list(result)
-        self.assertEqual(caught.exception.code(), code, caught.exception.details())
-        self.assertIn(text, caught.exception.details())
 
 
 class ToolCallTest(GrpcTest):
@@ -271,7 +135,7 @@ class SharedServerTest(GrpcTest):
 
     def test_many_prompt_logprobs(self):
         ids = list(itertools.islice(itertools.cycle(range(300, 1300)),
-                                    3000 if SANITIZED else 20_000))
+                                    3000 if grpc_harness.SANITIZED else 20_000))
         pieces = list(self.server.generate(prompt_token_ids=pb.TokenIds(ids=ids), max_tokens=0,
                                            prompt_logprobs=20))
         self.assertEqual([l.token_id for p in pieces for l in p.prompt_logprobs], ids[1:])
@@ -427,7 +291,7 @@ class SharedServerTest(GrpcTest):
                 self.assertEqual(error.code(), grpc.StatusCode.CANCELLED)
 
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            list(pool.map(one, range(50 if SANITIZED else 400)))
+            list(pool.map(one, range(50 if grpc_harness.SANITIZED else 400)))
         self.server.wait_idle()
         self.server.answer(max_tokens=1)
 
@@ -453,215 +317,13 @@ class SharedServerTest(GrpcTest):
             self.assertIn('deltaserve_grpc_connections_closed_total{reason="%s"} 1' % reason, page)
 
     def test_a_dead_connection_frees_its_slots(self):
-        code = ("import grpc, sys, os; sys.path.insert(0, %r); import deltaserve_pb2 as p, "
+        code = ("import grpc, os, deltaserve_pb2 as p, "
                 "deltaserve_pb2_grpc as g; s = g.DeltaServeStub(grpc.insecure_channel(%r)); "
                 "c = [s.Generate(p.GenerateRequest(prompt='a', max_tokens=1 << 24, "
                 "ignore_eos=True)) for _ in range(3)]; [next(x) for x in c]; os._exit(1)")
-        subprocess.run([sys.executable, "-c", code % (sys.path[0], self.server.grpc_address)])
+        subprocess.run([sys.executable, "-c", code % self.server.grpc_address])
         self.server.wait_idle()
 
 
-class OwnServerTest(GrpcTest):
-    def test_slow_reader_pauses_and_is_cut_off(self):
-        with Server("--max-sequences", "2", "--write-timeout", "2",
-                    channel_options=NARROW) as server:
-            slow = server.generate(timeout=600, max_tokens=1 << 20, ignore_eos=True, logprobs=20)
-            next(slow)
-            # It fills what the connection takes, then it pauses: the counter stands still.
-            last, still = -1, 0
-            start = time.monotonic()
-            paused = False
-            while time.monotonic() - start < PATIENCE and not paused:
-                tokens = server.engine().generated_tokens
-                still = still + 1 if tokens == last else 0
-                last = tokens
-                paused = still >= 10
-                time.sleep(0.05)
-            self.assertTrue(paused)
-            self.assertLess(last, 20_000)
-            self.assertEqual(len(server.answer(max_tokens=50, ignore_eos=True)[0][0][1]), 50)
-            # Its slot is free after the time-out, though it still does not read.
-            server.wait_for(lambda e: e.running == 0)
-            self.assert_code(grpc.StatusCode.ABORTED, lambda: list(slow), "did not read")
-
-    def test_a_reader_that_catches_up_misses_nothing(self):
-        with Server("--max-sequences", "2") as server:
-            count = 1000 if SANITIZED else 3000
-            call = server.generate(timeout=300, max_tokens=count, ignore_eos=True, logprobs=20,
-                                   seed=1)
-            tokens = []
-            for i, piece in enumerate(call):
-                tokens.extend(piece.token_ids)
-                if i == 3:
-                    time.sleep(3)
-            self.assertEqual(len(tokens), count)
-            again = server.answer(timeout=300, max_tokens=count, ignore_eos=True, seed=1)
-            self.assertEqual(tokens, again[0][0][1])
-
-    def test_large_prompts(self):
-        with Server("--max-sequences", "2") as server:
-            text = " something wonderful, a beautiful surprise for everything together"
-            text = (text * (64 * MIB // len(text) + 1))[:64 * MIB]
-            start = server.resident_bytes()
-            call = server.generate(prompt=text, max_tokens=1, timeout=300)
-            piece = next(call)
-            self.assertGreater(piece.prompt_tokens_read, 0)
-            self.assertEqual(server.engine().running, 1)
-            self.assertEqual(len(server.answer(max_tokens=5, ignore_eos=True)[0][0][1]), 5)
-            if not SANITIZED:
-                self.assertLess(server.resident_bytes() - start, 800 * MIB)
-            call.cancel()
-            server.wait_idle()
-            self.assert_code(grpc.StatusCode.RESOURCE_EXHAUSTED,
-                             lambda: server.generate(prompt=text + "x" * 2 * MIB))
-            # A list of ids that is small on the wire and large in memory.
-            self.assert_code(grpc.StatusCode.INVALID_ARGUMENT,
-                             lambda: server.channel.unary_stream("/%s/Generate" % SERVICE)(
-                                 b"\x1a\x85\x80\x80\x10\x0a\x80\x80\x80\x10" + b"\x05" * 32 * MIB),
-                             "prompt_token_ids")
-            # Many small fields, likewise.
-            self.assert_code(grpc.StatusCode.INVALID_ARGUMENT,
-                             lambda: server.channel.unary_stream("/%s/Generate" % SERVICE)(
-                                 b"\x32\x00" * 30 * MIB), "parameters")
-            if not SANITIZED:
-                self.assertLess(server.resident_bytes() - start, 800 * MIB)
-            server.answer(max_tokens=1)
-
-    def test_keys(self):
-        with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
-            keys.write("# ours\nfirst-key\nsecond-key\n")
-            keys.flush()
-            with Server("--api-key-file", keys.name, key="second-key") as server:
-                server.answer(max_tokens=1)
-                server.engine()
-                refused = grpc.StatusCode.UNAUTHENTICATED
-                for metadata in ([], [("authorization", "Bearer third-key")],
-                                 [("authorization", "second-key")], [("authorization", "Bearer ")],
-                                 [("x-api-key", "second-key")]):
-                    self.assert_code(refused, lambda: server.generate(metadata=metadata))
-                    for method, request in (("Tokenize", pb.TokenizeRequest()),
-                                            ("Detokenize", pb.DetokenizeRequest()),
-                                            ("GetModel", pb.GetModelRequest())):
-                        self.assert_code(refused, lambda: getattr(server.stub, method)(
-                            request, metadata=metadata))
-                self.assertEqual(server.health(), 1)
-                for version in ("v1", "v1alpha"):
-                    info = server.channel.stream_stream(
-                        "/grpc.reflection.%s.ServerReflection/ServerReflectionInfo" % version)
-                    self.assert_code(
-                        refused, lambda: list(info(iter([b"\x3a\x01*"]), timeout=PATIENCE)))
-                    self.assertEqual(len(list(info(iter([b"\x3a\x01*"]), timeout=PATIENCE,
-                                                   metadata=server.metadata))), 1)
-
-    def test_tls(self):
-        with tempfile.TemporaryDirectory() as folder:
-            certificate, key = folder + "/server.crt", folder + "/server.key"
-            subprocess.run(
-                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                 "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", certificate,
-                 "-days", "2", "-subj", "/CN=localhost", "-addext",
-                 "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-            with open(certificate, "rb") as file:
-                credentials = grpc.ssl_channel_credentials(file.read())
-            with Server("--tls-cert", certificate, "--tls-key", key,
-                        credentials=credentials) as server:
-                server.answer(max_tokens=2)
-                in_the_clear = grpc.insecure_channel(server.grpc_address)
-                self.assert_code(
-                    grpc.StatusCode.UNAVAILABLE,
-                    lambda: pb_grpc.DeltaServeStub(in_the_clear).GetModel(
-                        pb.GetModelRequest(), timeout=PATIENCE))
-                in_the_clear.close()
-
-    def test_full_queue(self):
-        with Server("--max-sequences", "1", "--max-queue", "1") as server:
-            running = server.generate(max_tokens=1 << 24, ignore_eos=True)
-            next(running)
-            waiting = server.generate(max_tokens=3, ignore_eos=True)
-            server.wait_for(lambda e: e.waiting == 1)
-            self.assert_code(grpc.StatusCode.RESOURCE_EXHAUSTED, lambda: server.generate(), "queue")
-            # A deadline passes in the queue too.
-            waiting.cancel()
-            server.wait_for(lambda e: e.waiting == 0)
-            self.assert_code(grpc.StatusCode.DEADLINE_EXCEEDED,
-                             lambda: server.generate(timeout=0.3))
-            server.wait_for(lambda e: e.waiting == 0)
-            running.cancel()
-            server.wait_idle()
-            server.answer(max_tokens=1)
-
-    def test_drain(self):
-        with Server("--max-sequences", "2", "--drain-timeout", str(PATIENCE)) as server:
-            count = 1000 if SANITIZED else 10000
-            call = server.generate(max_tokens=count, ignore_eos=True, timeout=PATIENCE)
-            tokens = len(next(call).token_ids)
-            server.process.send_signal(signal.SIGTERM)
-            for _ in range(1000):
-                if server.health() == 2:
-                    break
-                time.sleep(0.01)
-            self.assertEqual(server.health(), 2)
-            self.assertEqual(server.health(SERVICE), 2)
-            self.assert_code(grpc.StatusCode.UNAVAILABLE, lambda: server.generate(), "shutting")
-            last = None
-            for last in call:
-                tokens += len(last.token_ids)
-            self.assertEqual(tokens, count)
-            self.assertEqual(last.usage.completion_tokens, count)
-            self.assertEqual(server.process.wait(PATIENCE), 0)
-
-    def test_drain_has_an_end(self):
-        with Server("--max-sequences", "2", "--drain-timeout", "1") as server:
-            call = server.generate(max_tokens=1 << 24, ignore_eos=True)
-            next(call)
-            server.process.send_signal(signal.SIGTERM)
-            self.assert_code(grpc.StatusCode.UNAVAILABLE, lambda: list(call), "shutting down")
-            self.assertEqual(server.process.wait(PATIENCE), 0)
-
-    def test_second_signal_cuts_off(self):
-        with Server("--max-sequences", "2") as server:
-            call = server.generate(max_tokens=1 << 24, ignore_eos=True, timeout=120)
-            next(call)
-            server.process.send_signal(signal.SIGTERM)
-            while server.health() != 2:
-                time.sleep(0.01)
-            server.process.send_signal(signal.SIGTERM)
-            with self.assertRaises(grpc.RpcError) as caught:
-                list(call)
-            self.assertIn(caught.exception.code(),
-                          (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED))
-            self.assertEqual(server.process.wait(PATIENCE), 0)
-
-    def test_ports(self):
-        with Server() as server:
-            port = server.grpc_address.split(":")[-1]
-            command = [BINARY, "serve", "--model", MODEL, "--http-port", "0",
-                       "--log-level", "warning"]
-            second = subprocess.run([*command, "--grpc-port", port], capture_output=True, text=True,
-                                    timeout=PATIENCE)
-            self.assertNotEqual(second.returncode, 0)
-            self.assertIn(port, second.stderr)
-        off = subprocess.Popen([*command, "--no-grpc"], stdout=subprocess.PIPE, text=True)
-        lines = []
-        for line in off.stdout:
-            lines.append(line)
-            if line.startswith("listening on"):
-                break
-        off.send_signal(signal.SIGTERM)
-        self.assertEqual(off.wait(PATIENCE), 0)
-        off.stdout.close()
-        self.assertFalse([line for line in lines if "gRPC" in line])
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", required=True)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--stubs", required=True)
-    parser.add_argument("--sanitized", action="store_true")
-    arguments, rest = parser.parse_known_args()
-    BINARY, MODEL, SANITIZED = arguments.binary, arguments.model, arguments.sanitized
-    sys.path.insert(0, arguments.stubs)
-    import deltaserve_pb2 as pb  # noqa: E402
-    import deltaserve_pb2_grpc as pb_grpc  # noqa: E402
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
+    grpc_harness.main()

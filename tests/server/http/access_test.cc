@@ -1,7 +1,9 @@
 // Who may use the server: API keys and origins.
 #include <gtest/gtest.h>
 
+#include <regex>
 #include <set>
+#include <string>
 
 #include "server/base/key_ring.h"
 #include "server/http/cors.h"
@@ -161,12 +163,40 @@ TEST(HostPolicy, KnowsItsOwnOrigin) {
   EXPECT_FALSE(is_own_origin("http://", ""));
 }
 
-TEST(Page, ItsPolicyKnowsItsStyles) {
-  EXPECT_TRUE(page_html().starts_with("<!doctype html>"));
-  const std::string& headers = page_headers();
-  EXPECT_NE(headers.find("style-src 'self' 'sha256-"), std::string::npos) << headers;
-  EXPECT_NE(headers.find("X-Content-Type-Options: nosniff\r\n"), std::string::npos);
+TEST(Page, FilesAreFoundByTheirPaths) {
+  const PageFile* start = find_page_file("/");
+  ASSERT_NE(start, nullptr);
+  EXPECT_TRUE(start->bytes.starts_with("<!doctype html>"));
+  EXPECT_EQ(start->content_type, "text/html; charset=utf-8");
+  const PageFile* script = find_page_file("/page/main.js");
+  ASSERT_NE(script, nullptr);
+  EXPECT_EQ(script->content_type, "text/javascript; charset=utf-8");
+  for (const char* path :
+       {"", "/page", "/page/", "/index.html", "/page/index.html", "/page/../main.js"}) {
+    EXPECT_EQ(find_page_file(path), nullptr) << path;
+  }
+}
+
+TEST(Page, EveryFileThatItNamesIsThere) {
+  int names = 0;
+  for (const EmbeddedFile& embedded : embedded_page_files()) {
+    if (embedded.name.starts_with("third_party/")) continue;
+    const std::string text(reinterpret_cast<const char*>(embedded.bytes), embedded.size);
+    const std::regex reference("(?:(?:src|href)=\"page/|from '\\./)([\\w./]+)['\"]");
+    for (std::sregex_iterator found(text.begin(), text.end(), reference), end; found != end;
+         ++found) {
+      const std::string path = "/page/" + (*found)[1].str();
+      EXPECT_NE(find_page_file(path), nullptr) << embedded.name << " names " << path;
+      ++names;
+    }
+  }
+  EXPECT_GT(names, 10);
+}
+
+TEST(Page, ItsPolicyLetsNothingForeignRun) {
+  const std::string_view headers = page_headers();
   EXPECT_EQ(headers.find("unsafe"), std::string::npos);
+  EXPECT_TRUE(headers.starts_with("Content-Security-Policy: default-src 'self'; "));
   EXPECT_TRUE(headers.ends_with("\r\n"));
 }
 

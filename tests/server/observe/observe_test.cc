@@ -88,6 +88,9 @@ TEST(Metrics, ThePageHasPrefixReuse) {
   engine.prefix_evictions = 4;
   engine.snapshots = 5;
   engine.snapshot_slots = 6;
+  engine.snapshot_slots_in_use = 4;
+  engine.host_snapshots = 1;
+  engine.host_snapshot_slots = 2;
   engine.read_ahead_tokens = 100;
   const std::string page = page_of(metrics, engine);
   const std::string model = "model_name=\"a\\\"b\\\\c\"";
@@ -100,8 +103,10 @@ TEST(Metrics, ThePageHasPrefixReuse) {
            std::string("deltaserve_prefix_replayed_tokens_total 32"),
            std::string("deltaserve_prefix_evictions_total 4"),
            std::string("deltaserve_snapshots 5"),
-           std::string("deltaserve_prefix_cache_bytes 5120"),
+           std::string("deltaserve_prefix_cache_bytes 4096"),
            std::string("deltaserve_prefix_cache_limit_bytes 6144"),
+           std::string("deltaserve_prefix_cache_host_bytes 1024"),
+           std::string("deltaserve_prefix_cache_host_limit_bytes 2048"),
            std::string("deltaserve_read_ahead_tokens_total 100"),
            std::string("deltaserve_read_aheads_total{result=\"finished\"} 2"),
            "vllm:cache_config_info{block_size=\"64\",num_gpu_blocks=\"384\"," + model + "} 1",
@@ -161,7 +166,10 @@ TEST(Metrics, ARequestIsFollowed) {
   update.tokens_generated = 4;
   update.finish = FinishReason::kLength;
   update.queue_seconds = 0.5;
+  update.decode_seconds = 0.25;
+  EXPECT_EQ(request.decode_time(), 0);
   request.on_update(update);
+  EXPECT_EQ(request.decode_time(), 0.25);
   EXPECT_EQ(request.finish(), FinishReason::kLength);
   const std::string page = page_of(metrics);
   for (const char* line : {"deltaserve_time_to_first_token_seconds_count 1",

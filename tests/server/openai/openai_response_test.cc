@@ -189,11 +189,11 @@ TEST(OpenAiResponse, Usage) {
 
 TEST(OpenAiResponse, Timings) {
   std::string out;
-  append_timings(&out, {.time_to_first_token = 0.0125});
-  EXPECT_EQ(out, R"({"time_to_first_token_ms":12.500})");
+  append_timings(&out, {.time_to_first_token = 0.0125, .decode = 2});
+  EXPECT_EQ(out, R"({"time_to_first_token_ms":12.500,"decode_ms":2000.000})");
   out.clear();
   append_timings(&out, {});
-  EXPECT_EQ(out, R"({"time_to_first_token_ms":null})");
+  EXPECT_EQ(out, R"({"time_to_first_token_ms":null,"decode_ms":null})");
 }
 
 TEST(OpenAiResponse, Framing) {

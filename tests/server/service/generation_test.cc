@@ -130,7 +130,7 @@ TEST(Generation, AllChoicesOfAllPromptsCount) {
   EXPECT_EQ(again.at(1), tokens.at(3));
 }
 
-TEST(Generation, TheFirstTokenIsTimed) {
+TEST(Generation, FirstTokenAndDecodeAreTimed) {
   TestServices test;
   const auto timings_with = [&](int max_tokens) {
     Running running(test, request_of(test, {{1, 2, 3}},
@@ -141,6 +141,8 @@ TEST(Generation, TheFirstTokenIsTimed) {
   };
   EXPECT_GT(timings_with(2).time_to_first_token.value_or(0), 0);
   EXPECT_FALSE(timings_with(0).time_to_first_token);
+  EXPECT_GE(timings_with(2).decode.value_or(-1), 0);
+  EXPECT_FALSE(timings_with(1).decode);
 }
 
 TEST(Generation, ChoicesAreAskedInTurn) {

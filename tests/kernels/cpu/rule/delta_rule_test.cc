@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/base/aligned.h"
 #include "kernels/cpu/rule/delta_rule_cpu.h"
+#include "tests/kernels/base/state_formats.h"
 #include "tests/kernels/cpu/base/targets.h"
 #include "tests/kernels/mixer/head_inputs.h"
 #include "tests/reference/recurrences.h"
@@ -25,6 +26,7 @@ struct Case {
   HeadCase head;
   std::vector<int> lengths;
   bool from_zero;
+  StateFormat format = StateFormat::kF32;
 };
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {
@@ -36,7 +38,8 @@ std::string name_of(const testing::TestParamInfo<Case>& info) {
     if (std::isalnum(*at) != 0) name += *at;
   }
   return name + "_K" + std::to_string(c.key_dim) + "_V" + std::to_string(c.value_dim) + "_" +
-         kInputs[static_cast<int>(c.inputs)] + (info.param.from_zero ? "_zero" : "_state");
+         kInputs[static_cast<int>(c.inputs)] + (info.param.from_zero ? "_zero" : "_state") +
+         state_format_suffix(info.param.format);
 }
 
 // Returns the mixer of a single step, which is the canonical one for released Q-Delta.
@@ -101,22 +104,18 @@ class Head {
                       scratch_.get());
   }
 
-  // Stores the state as bf16 from here on.
-  void narrow_state() {
-    auto* halves = reinterpret_cast<uint16_t*>(state_.get());
-    for (size_t i = 0; i < state_floats_; ++i) halves[i] = f32_to_bf16(state_[i]);
-    format_ = StateFormat::kBf16;
+  // Stores the state in another format from here on.
+  void convert_state(StateFormat format) {
+    const std::vector<float> floats = state_floats();
+    for (size_t i = 0; i < state_floats_; ++i) {
+      store_rounded(format, floats[i], state_.get(), static_cast<int64_t>(i));
+    }
+    format_ = format;
   }
-  // Stores the state as float again, exactly.
-  void widen_state() {
-    const auto* halves = reinterpret_cast<const uint16_t*>(state_.get());
-    for (size_t i = state_floats_; i-- > 0;) state_[i] = bf16_to_f32(halves[i]);
-    format_ = StateFormat::kF32;
-  }
-  // Rounds a float state to bf16.
-  void round_state() {
-    narrow_state();
-    widen_state();
+  // Rounds a float state to another format.
+  void round_state(StateFormat format) {
+    convert_state(format);
+    convert_state(StateFormat::kF32);
   }
 
   void expect_near(const HeadOutputs& truth) {
@@ -142,6 +141,14 @@ class Head {
 
  private:
   HeadState slot() { return {state_.get(), format_}; }
+
+  std::vector<float> state_floats() const {
+    std::vector<float> floats;
+    for (size_t i = 0; i < state_floats_; ++i) {
+      floats.push_back(load_stored(format_, state_.get(), static_cast<int64_t>(i)));
+    }
+    return floats;
+  }
 
   // Returns element i of S [key_dim, value_dim].
   float& state_at(size_t i) {
@@ -283,22 +290,25 @@ TEST_P(DeltaRule, RowsDoNotSeeLaterRows) {
   });
 }
 
-class Bf16State : public DeltaRule {};
+class RoundedState : public DeltaRule {
+ protected:
+  const StateFormat format_ = GetParam().format;
+};
 
-// Compares bits: a bf16 state equals a float state that is rounded after every chunk and every
-// step.
-TEST_P(Bf16State, IsRoundedOnTheGridAndAtTheEnd) {
+// Compares bits: a state in a format that rounds equals a float state that is rounded after every
+// chunk and every step.
+TEST_P(RoundedState, IsRoundedOnTheGridAndAtTheEnd) {
   for_each_length([&](int tokens, const HeadInputs& in) {
     on_every_target([&] {
       Head narrow = head(in);
-      narrow.narrow_state();
+      narrow.convert_state(format_);
       narrow.prefill(0, tokens, from_zero_);
-      narrow.widen_state();
+      narrow.convert_state(StateFormat::kF32);
       Head wide = head(in);
-      wide.round_state();
+      wide.round_state(format_);
       for (int t = 0; t < tokens; t += kChunkTokens) {
         wide.prefill(t, std::min(kChunkTokens, tokens - t), from_zero_ && t == 0);
-        wide.round_state();
+        wide.round_state(format_);
       }
       EXPECT_TRUE(narrow.same_outputs(wide, tokens));
       EXPECT_TRUE(narrow.same_state(wide));
@@ -306,19 +316,19 @@ TEST_P(Bf16State, IsRoundedOnTheGridAndAtTheEnd) {
   });
 }
 
-TEST_P(Bf16State, IsRoundedBehindEveryStep) {
+TEST_P(RoundedState, IsRoundedBehindEveryStep) {
   for_each_length([&](int tokens, const HeadInputs& in) {
     on_every_target([&] {
       Head narrow = head(in);
       Head wide = head(in);
-      narrow.narrow_state();
-      wide.round_state();
+      narrow.convert_state(format_);
+      wide.round_state(format_);
       for (int t = 0; t < tokens; ++t) {
         narrow.step(t);
         wide.step(t);
-        wide.round_state();
+        wide.round_state(format_);
       }
-      narrow.widen_state();
+      narrow.convert_state(StateFormat::kF32);
       EXPECT_TRUE(narrow.same_outputs(wide, tokens));
       EXPECT_TRUE(narrow.same_state(wide));
     });
@@ -355,14 +365,20 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-std::vector<Case> decaying_cases() {
-  std::vector<Case> cases = all_cases();
-  std::erase_if(cases, [](const Case& c) { return decay_of(c.head.kind) == Decay::kNone; });
+std::vector<Case> rounding_cases() {
+  std::vector<Case> cases;
+  for (Case& c : all_cases()) {
+    if (decay_of(c.head.kind) == Decay::kNone) continue;
+    for (const StateFormat format : rounding_state_formats()) {
+      c.format = format;
+      cases.push_back(c);
+    }
+  }
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DeltaRule, testing::ValuesIn(all_cases()), name_of);
-INSTANTIATE_TEST_SUITE_P(All, Bf16State, testing::ValuesIn(decaying_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(All, RoundedState, testing::ValuesIn(rounding_cases()), name_of);
 
 }  // namespace
 }  // namespace deltaserve

@@ -21,6 +21,7 @@ struct RuntimeLog {
   int graphs_made = 0;
   int graphs_launched = 0;
   int waited = 0;              // for events
+  int transfers_awaited = 0;   // marks that the first stream runs after
   int refused_allocation = 0;  // of the device or the host, counted from 1
   int allocations = 0;
 };
@@ -29,6 +30,7 @@ class LoggedRuntime final : public Runtime {
   explicit LoggedRuntime(RuntimeLog* log) : log_(*log) {}
   std::string description() const override { return inner_->description(); }
   simt::Stream stream() const override { return inner_->stream(); }
+  size_t free_bytes() const override { return inner_->free_bytes(); }
   void* allocate(size_t bytes) override {
     return ++log_.allocations == log_.refused_allocation ? nullptr : inner_->allocate(bytes);
   }
@@ -54,6 +56,18 @@ class LoggedRuntime final : public Runtime {
     ++log_.synchronized;
     inner_->synchronize();
   }
+  void transfer_in(void* device, const void* host, size_t bytes) override {
+    inner_->transfer_in(device, host, bytes);
+  }
+  void transfer_out(void* host, const void* device, size_t bytes) override {
+    inner_->transfer_out(host, device, bytes);
+  }
+  void mark_transfers(int mark) override { inner_->mark_transfers(mark); }
+  void run_after_transfers(int mark) override {
+    ++log_.transfers_awaited;
+    inner_->run_after_transfers(mark);
+  }
+  bool transfers_are_done(int mark) override { return inner_->transfers_are_done(mark); }
   void record_event(int event) override { inner_->record_event(event); }
   void wait_for_event(int event) override {
     ++log_.waited;

@@ -5,13 +5,14 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/device/simt.h"
+#include "tests/kernels/base/state_formats.h"
 #include "tests/kernels/cuda/layer/layer_device.h"
 
 namespace deltaserve {
 namespace {
 
-constexpr double kTolerance = 5e-6;      // relative, float against double
-constexpr double kBf16Tolerance = 2e-2;  // with states in bf16
+constexpr double kTolerance = 5e-6;         // relative, float against double
+constexpr double kRoundedTolerance = 2e-2;  // with states in a format that rounds
 
 LayerCase decode_case(MixerKind kind, int key_dim, int value_dim) {
   LayerCase c;
@@ -43,10 +44,9 @@ LayerCase decode_case(MixerKind kind, int key_dim, int value_dim) {
 // cluster, the last block of which is not full.
 std::vector<LayerCase> decode_cases() {
   std::vector<LayerCase> cases;
-  for (const MixerKind kind :
-       {MixerKind::kGatedLinearAttention, MixerKind::kMamba2, MixerKind::kDeltaNet,
-        MixerKind::kGatedDeltaNet, MixerKind::kKimiDelta, MixerKind::kGatedDeltaNet2,
-        MixerKind::kQDelta, MixerKind::kQDeltaReleased}) {
+  for (const MixerKind kind : kAllMixers) {
+    // Linear attention has a sum of keys and the preconditioned ones a pass of their own.
+    if (is_preconditioned(kind) || kind == MixerKind::kLinearAttention) continue;
     cases.push_back(decode_case(kind, 24, 20));
   }
   LayerCase bare = decode_case(MixerKind::kQDelta, 24, 20);
@@ -97,11 +97,13 @@ TEST_P(CudaDecodeLayer, EqualsReference) {
   expect_near_truth(device, kTolerance);
 }
 
-TEST_P(CudaDecodeLayer, StatesInBf16) {
+TEST_P(CudaDecodeLayer, StatesAreRounded) {
   if (GetParam().shape.decay() == Decay::kNone) return;  // refused by the loader
-  LayerDevice device(world_, StateFormat::kBf16, kPaths);
-  device.step(pieces());
-  expect_near_truth(device, kBf16Tolerance);
+  for (const StateFormat format : rounding_state_formats()) {
+    LayerDevice device(world_, format, kPaths);
+    device.step(pieces());
+    expect_near_truth(device, kRoundedTolerance);
+  }
 }
 
 TEST_P(CudaDecodeLayer, BitsDependOnTheOwnSequenceOnly) {
@@ -126,8 +128,7 @@ TEST_P(CudaDecodeLayer, BitsDependOnTheOwnSequenceOnly) {
 TEST_P(CudaDecodeLayer, HasTheBitsOfThePasses) {
   const cuda::LayerPaths passes;
   const cuda::LayerPaths by_rows = {.one_launch_decode = true, .most_one_launch_rows = 2};
-  for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
-    if (format == StateFormat::kBf16 && GetParam().shape.decay() == Decay::kNone) continue;
+  for (const StateFormat format : state_formats(GetParam().shape.decay() != Decay::kNone)) {
     LayerDevice one_launch(world_, format, kPaths);
     one_launch.step(pieces());
     LayerDevice apart(world_, format, passes);

@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/layer/mixer_layer.h"
 #include "kernels/cuda/rule/delta_prefill.h"
+#include "tests/kernels/base/state_formats.h"
 #include "tests/kernels/mixer/head_inputs.h"
 
 namespace deltaserve {
@@ -27,22 +28,15 @@ size_t size(int64_t n) {
   return static_cast<size_t>(n);
 }
 
-// Copies a slot of floats into one whose states are bf16, or back.
-template <bool kPack>
-void convert(const StateLayout& float_layout, const StateLayout& layout, const float* from,
-             float* to) {
-  for (size_t layer = 0; layer < layout.layers.size(); ++layer) {
-    const LayerStateLayout& source = (kPack ? float_layout : layout).layers[layer];
-    const LayerStateLayout& target = (kPack ? layout : float_layout).layers[layer];
-    for (int64_t i = 0; i < float_layout.layers[layer].state.floats; ++i) {
-      uint16_t half = 0;
-      if (kPack) {
-        half = f32_to_bf16(from[source.state.offset + i]);
-        std::memcpy(reinterpret_cast<char*>(to + target.state.offset) + 2 * i, &half, 2);
-      } else {
-        std::memcpy(&half, reinterpret_cast<const char*>(from + source.state.offset) + 2 * i, 2);
-        to[target.state.offset + i] = bf16_to_f32(half);
-      }
+// Copies a slot into one whose states have another format; `elements` of each layer's state.
+void convert(const StateLayout& from_layout, const StateLayout& to_layout, int64_t elements,
+             const float* from, float* to) {
+  for (size_t layer = 0; layer < to_layout.layers.size(); ++layer) {
+    const LayerStateLayout& source = from_layout.layers[layer];
+    const LayerStateLayout& target = to_layout.layers[layer];
+    for (int64_t i = 0; i < elements; ++i) {
+      store_rounded(target.format, load_stored(source.format, from + source.state.offset, i),
+                    to + target.state.offset, i);
     }
     for (const auto part : kFloatParts) {
       std::copy_n(from + (source.*part).offset, padded_to_16((source.*part).floats),
@@ -91,11 +85,7 @@ LayerDevice::LayerDevice(const World& world, StateFormat format, const cuda::Lay
   for (int i = 0; i < kNumSlots; ++i) {
     const float* from = world.before().data() + i * world.slot_floats();
     float* to = slots_.data() + i * layout_.floats;
-    if (format == StateFormat::kF32) {
-      std::copy_n(from, layout_.floats, to);
-    } else {
-      convert<true>(float_layout_, layout_, from, to);
-    }
+    convert(float_layout_, layout_, state_elements(), from, to);
   }
   for (int job = 0; job < kNumJobs; ++job) {
     if (kJobs[job].history == 0) poison(slots_.data() + slot_of(job) * layout_.floats);
@@ -277,11 +267,7 @@ const float* LayerDevice::state(int job) const {
 
 std::vector<float> LayerDevice::unpacked(const float* slot) const {
   std::vector<float> floats(size(float_layout_.floats));
-  if (layout_.layers[1].format == StateFormat::kF32) {
-    std::copy_n(slot, layout_.floats, floats.data());
-  } else {
-    convert<false>(float_layout_, layout_, slot, floats.data());
-  }
+  convert(layout_, float_layout_, state_elements(), slot, floats.data());
   return floats;
 }
 

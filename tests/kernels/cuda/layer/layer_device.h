@@ -15,7 +15,7 @@ struct Piece {
   bool decode;
   int keep_slot = -1;
 };
-// As many rows of a segment that belongs to nobody.
+// The `job` of a piece that belongs to nobody and has as many rows.
 inline constexpr int kPadding = -1;
 
 Piece whole_job(int job);
@@ -26,13 +26,14 @@ class LayerDevice {
   explicit LayerDevice(const World& world, StateFormat format = StateFormat::kF32,
                        const cuda::LayerPaths& paths = {});
 
-  // Decode pieces first. Expects that rows of padding become zeros, that nothing else is written,
-  // and that the bf16 copy is the rounded result. States are left in slots that lie `slot_shift`
-  // behind those that they were in.
+  // Runs a step, in which decode pieces come first. Expects that rows of padding become zeros, that
+  // nothing else is written, and that the bf16 copy is the rounded result. States are left in slots
+  // that lie `slot_shift` behind those that they were in.
   void step(const std::vector<Piece>& pieces, int slot_shift = 0);
 
-  // Of a job whose rows all went through step(): largest relative error of its rows and of each
-  // part of its state; infinity where padding of the state is not zero, NaN where a result is.
+  // Return, for a job whose rows all went through step(), the largest relative error of its rows
+  // and of the parts of its state; infinity where padding of the state is not zero, NaN where a
+  // result is.
   double rows_error(int job) const;
   double state_error(int job) const;
 
@@ -52,6 +53,7 @@ class LayerDevice {
   // A slot, in the world's layout.
   std::vector<float> unpacked(const float* slot) const;
   const float* state(int job) const;
+  int64_t state_elements() const { return float_layout_.layers[1].state.floats; }
   int64_t columns() const { return world_.layer().shape.value_columns(); }
   // These rows have a padding that nobody may touch, like the backend's.
   static constexpr int kBehindRow = 8;

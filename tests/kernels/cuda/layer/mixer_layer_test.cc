@@ -8,13 +8,14 @@
 
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/rule/delta_prefill.h"
+#include "tests/kernels/base/state_formats.h"
 #include "tests/kernels/cuda/layer/layer_device.h"
 
 namespace deltaserve {
 namespace {
 
-constexpr double kTolerance = 5e-6;      // relative, float against double
-constexpr double kBf16Tolerance = 6e-3;  // with states in bf16
+constexpr double kTolerance = 5e-6;         // relative, float against double
+constexpr double kRoundedTolerance = 6e-3;  // with states in a format that rounds
 
 // The jobs of a step. The emulation takes its time: beside short ones, one over a point of the
 // grid.
@@ -178,8 +179,7 @@ TEST_P(CudaMixerLayer, DecodeSegmentsOfSeveralRowsAreSingleSteps) {
   }
   together.push_back({kPadding, 0, 1, true});
   together.push_back({4, 0, 2, false});
-  for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
-    if (format != StateFormat::kF32 && GetParam().shape.decay() == Decay::kNone) continue;
+  for (const StateFormat format : state_formats(GetParam().shape.decay() != Decay::kNone)) {
     LayerDevice several(world_, format);
     several.step(together);
     LayerDevice single(world_, format, {.one_launch_decode = true});
@@ -205,15 +205,17 @@ TEST_P(CudaMixerLayer, AStateMayGoOnInAnotherSlot) {
   EXPECT_TRUE(moved.same_foreign_states());
 }
 
-TEST_P(CudaMixerLayerStates, InBf16) {
+TEST_P(CudaMixerLayerStates, AreRounded) {
   const std::vector<int> jobs = jobs_of(Jobs::kAll);
-  LayerDevice device(world_, StateFormat::kBf16);
-  device.step(with_padding(whole(jobs)));
-  expect_near_truth(device, jobs, kBf16Tolerance);
+  for (const StateFormat format : rounding_state_formats()) {
+    LayerDevice device(world_, format);
+    device.step(with_padding(whole(jobs)));
+    expect_near_truth(device, jobs, kRoundedTolerance);
+  }
 }
 
-TEST_P(CudaMixerLayerStates, AreKeptInBf16) {
-  expect_kept_states(world_, StateFormat::kBf16, {});
+TEST_P(CudaMixerLayerStates, AreKept) {
+  for (const StateFormat format : rounding_state_formats()) expect_kept_states(world_, format, {});
 }
 
 std::string name_of(const testing::TestParamInfo<LayerCase>& info) {

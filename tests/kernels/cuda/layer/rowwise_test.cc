@@ -49,7 +49,7 @@ class Rows {
   bool copy_is_untouched(int64_t row, int64_t column) const {
     return halves_[static_cast<size_t>(row * stride_ + column)] == kUntouchedHalf;
   }
-  // Of rows made of NaN.
+  // Expects that the rows, which were made of NaN, have kept what stands behind their columns.
   void expect_end_untouched() const {
     for (int64_t r = 0; r <= rows_; ++r) {
       for (int64_t c = r < rows_ ? columns_ : 0; c < stride_; ++c) {
@@ -126,7 +126,7 @@ TEST_P(CudaRowwise, EmbedsRowsOfTheTable) {
   }
 }
 
-// From less than a warp to more than a block keeps in registers.
+// The rows have from less than a warp to more than a block keeps in registers.
 TEST_P(CudaRowwise, NormalisesRows) {
   for (const int64_t columns : {5, 129, 1024, 5000}) {
     SCOPED_TRACE(columns);

@@ -98,7 +98,7 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
     return kernels;
   }
 
-  // As the tensor core sees them, or as they are.
+  // Takes the operands as the tensor core sees them (`rounded`) or as they are.
   void expect_near_double(const std::vector<float>& product, bool rounded, float start) {
     ASSERT_EQ(product.size(), static_cast<size_t>(shape_.rows * shape_.out));
     for (int r = 0; r < shape_.rows; ++r) {

@@ -161,7 +161,7 @@ std::vector<float> mixed_logits(Driver& driver, std::vector<DrawResult>* results
 
 TEST(CudaBackend, LayersMayDiffer) {
   ThreadPool threads(1);
-  for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
+  for (const StateFormat format : kAllStateFormats) {
     const TestModel model(kHidden, kVocab, mixed_layers(format), WeightFormat::kF32);
     const Limits limits = {80, 4, 80, 3};
     Driver cpu(make_cpu_backend(&threads), model.program(), limits);
@@ -169,7 +169,7 @@ TEST(CudaBackend, LayersMayDiffer) {
     std::vector<DrawResult> expected, found;
     const std::vector<float> truth = mixed_logits(cpu, &expected);
     const std::vector<float> logits = mixed_logits(gpu, &found);
-    EXPECT_LT(error(logits, truth), format == StateFormat::kF32 ? 1e-5 : 1e-3);
+    EXPECT_LT(error(logits, truth), state_format_is_exact(format) ? 1e-5 : 1e-3);
     for (int slot = 0; slot < 2; ++slot) {
       const auto own = gpu.slot(slot, model.program().slot_bytes);
       EXPECT_FALSE(std::all_of(own.begin(), own.end(), [](float x) { return x == 0; }));

@@ -112,7 +112,7 @@ TEST(CudaBackend, CountsAndNamesItsMemory) {
   EXPECT_NE(text.find(", 4 MB of f32 weights, 4 MB of bf16 weights"), std::string::npos) << text;
 }
 
-// Wherever the memory ends.
+// Refuses one allocation after the other.
 TEST(CudaBackend, SaysWhatThereWasNotEnoughMemoryFor) {
   const TestModel model(kHidden, kVocab, {{plain_shape()}, {{}, StateFormat::kF32, 16}},
                         WeightFormat::kF32);
@@ -146,7 +146,7 @@ TEST(CudaBackend, SaysThatThereIsNoLibrary) {
 }
 #endif
 
-// Wherever the first comparison goes wrong, of the kernels in turn.
+// Makes the comparison of one kernel after the other go wrong.
 TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
   const TinyProgram tiny(WeightFormat::kBf16);
   Driver plain(cuda_backend({MatmulKernels::kPlain, true}), tiny.program());
@@ -160,21 +160,22 @@ TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
   }
 }
 
+// Returns the numbers of a state of the program, which depend on the seed.
+std::vector<float> state_of(const Program& program, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> floats(static_cast<size_t>(program.slot_bytes) / sizeof(float));
+  for (float& x : floats) x = normal(random);
+  return floats;
+}
+
 TEST(CudaBackend, SlotsAreCopiedInOrder) {
   const TestModel model(kHidden, kVocab, {{plain_shape()}, {plain_shape()}}, WeightFormat::kF32);
-  const int64_t bytes = model.program().slot_bytes;
   RuntimeLog log;
   Driver driver(logged_backend(&log), model.program(), {8, 8, 8, 3});
   const int synchronized = log.synchronized;
-  const auto values = [&](uint32_t seed) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal;
-    std::vector<float> floats(static_cast<size_t>(bytes) / sizeof(float));
-    for (float& x : floats) x = normal(random);
-    return floats;
-  };
-  const std::vector<float> first = values(1);
-  const std::vector<float> second = values(2);
+  const std::vector<float> first = state_of(model.program(), 1);
+  const std::vector<float> second = state_of(model.program(), 2);
   std::vector<float> read[2] = {std::vector<float>(first.size(), NAN),
                                 std::vector<float>(first.size(), NAN)};
   const Ticket in = driver->import_slot(0, first.data());
@@ -200,6 +201,117 @@ TEST(CudaBackend, SlotsAreCopiedInOrder) {
   EXPECT_EQ(read[1], read[0]);
   driver->wait(step, nullptr);
   EXPECT_EQ(log.synchronized, synchronized);
+}
+
+// Transfers to and from the host's memory run as late as they may, between slots that other work
+// writes before and after them.
+class HostSlots : public testing::Test {
+ protected:
+  std::vector<float> state(uint32_t seed) const { return state_of(model_.program(), seed); }
+  std::vector<float> slot(int index) {
+    std::vector<float> read = state(0);
+    driver_->wait(driver_->export_slot(index, read.data()), nullptr);
+    return read;
+  }
+  // Runs a step that decodes a token in a slot, and returns what was drawn.
+  std::vector<DrawResult> decode(int slot) {
+    const Segment segment{.kind = RowKind::kDecode,
+                          .read_slot = slot,
+                          .write_slot = slot,
+                          .num_rows = 1,
+                          .position = 5};
+    const Ticket ticket = driver_.forward({3}, {segment});
+    Draw draw;
+    draw.slot = slot;
+    draw.sample = true;
+    driver_->draw(ticket, {&draw, 1});
+    std::vector<DrawResult> results(1);
+    driver_->wait(ticket, results.data());
+    return results;
+  }
+
+  const TestModel model_{kHidden, kVocab, {{plain_shape()}, {plain_shape()}}, WeightFormat::kF32};
+  RuntimeLog log_;
+  Driver driver_{logged_backend(&log_),
+                 model_.program(),
+                 {.rows = 8, .segments = 8, .draws = 8, .slots = 4, .host_slots = 3}};
+};
+
+TEST_F(HostSlots, AreCounted) {
+  EXPECT_EQ(driver_->memory().host_slots, 3 * model_.program().slot_bytes);
+}
+
+TEST_F(HostSlots, WhatOverwritesASlotRunsAfterItIsStored) {
+  const std::vector<float> first = state(1);
+  const std::vector<float> second = state(2);
+  driver_->import_slot(0, first.data());
+  driver_->store_slot(0, 2);
+  driver_->import_slot(0, second.data());
+  driver_->store_slot(0, 1);
+  driver_->copy_slot(3, 0);
+  driver_->load_slot(2, 1);
+  driver_->load_slot(1, 2);
+  driver_->load_slot(1, 3);
+  driver_->store_slot(3, 2);
+  EXPECT_EQ(slot(1), first);
+  EXPECT_EQ(slot(2), second);
+  EXPECT_EQ(slot(3), second);
+  driver_->load_slot(2, 1);
+  EXPECT_EQ(slot(1), second);
+}
+
+TEST_F(HostSlots, OnlyStepsThatUseTheSlotRunAfterATransfer) {
+  const std::vector<float> first = state(1);
+  driver_->import_slot(0, first.data());
+  driver_->import_slot(2, first.data());
+  const std::vector<DrawResult> expected = decode(2);
+  driver_->store_slot(0, 1);
+  driver_->load_slot(1, 3);
+  decode(1);
+  EXPECT_EQ(log_.transfers_awaited, 0);
+  EXPECT_TRUE(same(decode(3), expected));
+  EXPECT_EQ(log_.transfers_awaited, 1);
+  // The store lies in front of the load, so that it is awaited already.
+  decode(0);
+  EXPECT_EQ(log_.transfers_awaited, 1);
+}
+
+TEST_F(HostSlots, ASlotSaysWhenItIsLoaded) {
+  driver_->store_slot(0, 1);
+  EXPECT_TRUE(driver_->slot_is_loaded(0));
+  const std::vector<float> first = state(1);
+  const Ticket ticket = driver_->import_slot(2, first.data());
+  driver_->load_slot(1, 3);
+  EXPECT_FALSE(driver_->slot_is_loaded(3));
+  driver_->wait(ticket, nullptr);
+  EXPECT_TRUE(driver_->slot_is_loaded(3));
+  decode(3);
+  EXPECT_EQ(log_.transfers_awaited, 0);
+}
+
+// More of them than there are marks.
+TEST_F(HostSlots, TakeManyTransfers) {
+  const std::vector<float> first = state(1);
+  driver_->import_slot(0, first.data());
+  driver_->store_slot(0, 0);
+  driver_->load_slot(0, 1);
+  for (int i = 0; i < 3 * Runtime::kTransferMarks; ++i) driver_->store_slot(0, 1 + i % 2);
+  EXPECT_EQ(slot(1), first);
+  driver_->load_slot(2, 3);
+  EXPECT_EQ(slot(3), first);
+}
+
+TEST(CudaBackend, SaysThatTooLittleOfTheHostsMemoryCanBePinned) {
+  const TestModel model(kHidden, kVocab, {{plain_shape()}}, WeightFormat::kF32);
+  Limits limits{.rows = 8, .segments = 8, .draws = 8, .slots = 2};
+  RuntimeLog log;
+  ASSERT_EQ(logged_backend(&log)->load(model.program(), limits), "");
+  log.refused_allocation = log.allocations + 1;
+  log.allocations = 0;
+  limits.host_slots = 1;
+  EXPECT_EQ(logged_backend(&log)->load(model.program(), limits),
+            "not enough memory of the host that can be pinned for 1 states of " +
+                std::to_string(model.program().slot_bytes) + " bytes");
 }
 
 }  // namespace

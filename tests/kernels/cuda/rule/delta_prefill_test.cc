@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cuda/rule/prefill_chain.h"
+#include "tests/kernels/base/state_formats.h"
 #include "tests/kernels/cuda/rule/prefill_world.h"
 
 namespace deltaserve {
@@ -20,7 +21,7 @@ struct Case {
   int lengths = 0;  // which of kLengths
 };
 
-// Of sequences: for each order of threads a step. The second of a step goes on from a state.
+// Sequences of a step, for each order of threads. The second of a step goes on from a state.
 struct Lengths {
   std::vector<int> forward, backward;
 };
@@ -47,8 +48,7 @@ std::string name_of(const testing::TestParamInfo<Case>& info) {
   }
   if (c.rule == Rule::kCovariance) name += "_covariance";
   return name + "_K" + std::to_string(c.head.key_dim) + "_V" + std::to_string(c.head.value_dim) +
-         "_" + kInputs[static_cast<int>(c.head.inputs)] +
-         (c.format == StateFormat::kBf16 ? "_bf16" : "");
+         "_" + kInputs[static_cast<int>(c.head.inputs)] + state_format_suffix(c.format);
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
@@ -100,8 +100,8 @@ void expect_kept_states(const PrefillCase& c, PrefillPath path) {
 
 class Invariance : public DeltaPrefill {};
 
-// Of one sequence, bits: alone, between others, cut on the grid, from slot to slot, threads in
-// another order, more or fewer columns a block.
+// A sequence has the same bits alone, between others, cut on the grid, from slot to slot, with
+// threads in another order, and with more or fewer columns a block.
 TEST_P(Invariance, BitsDependOnTheOwnSequenceOnly) {
   const std::vector<int> lengths = {path_ == PrefillPath::kPlain ? 129 : 80, 20};
   PrefillWorld together(prefill(), lengths);
@@ -139,10 +139,10 @@ TEST_P(Invariance, RowsDoNotSeeLaterRows) {
   }
 }
 
-class Bf16State : public DeltaPrefill {};
+class RoundedState : public DeltaPrefill {};
 
-// To the bit: a bf16 state is a float state that is rounded behind every chunk.
-TEST_P(Bf16State, IsRoundedOnTheGrid) {
+// A state in a format that rounds has the bits of a float state that is rounded behind every chunk.
+TEST_P(RoundedState, IsRoundedOnTheGrid) {
   PrefillCase wide_case = prefill();
   wide_case.format = StateFormat::kF32;
   const std::vector<int> lengths = {70, 66};
@@ -151,15 +151,15 @@ TEST_P(Bf16State, IsRoundedOnTheGrid) {
   PrefillWorld wide(wide_case, lengths);
   for (int s = 0; s < 2; ++s) {
     wide.step(path_, {{s, 0, 64}});
-    wide.round_states();
+    wide.round_states(prefill().format);
     wide.step(path_, {{s, 64, lengths[s]}});
-    wide.round_states();
+    wide.round_states(prefill().format);
     EXPECT_TRUE(same_bits(narrow.out(s), wide.out(s))) << s;
     EXPECT_TRUE(same_bits(narrow.state(s), wide.state(s))) << s;
   }
 }
 
-TEST_P(Bf16State, IsKeptAsAStepThatEndsThereLeavesIt) {
+TEST_P(RoundedState, IsKeptAsAStepThatEndsThereLeavesIt) {
   expect_kept_states(prefill(), path_);
 }
 
@@ -218,31 +218,35 @@ std::vector<Case> all_cases() {
   return all;
 }
 
-std::vector<Case> one_case_each(StateFormat format) {
+std::vector<Case> one_case_each(const std::vector<StateFormat>& formats) {
   std::vector<Case> all;
+  const auto add = [&](const HeadCase& head, PrefillPath path) {
+    for (const StateFormat format : formats) {
+      if (decay_of(head.kind) == Decay::kNone && !state_format_is_exact(format)) continue;
+      all.push_back({{head, format}, path});
+    }
+  };
   for (const PrefillPath path : {PrefillPath::kPlain, PrefillPath::kTensor}) {
     for (const MixerKind kind : kAllMixers) {
-      if (format == StateFormat::kBf16 && decay_of(kind) == Decay::kNone) continue;
       const int size = path == PrefillPath::kPlain ? 40 : 64;
-      all.push_back({{{kind, Inputs::kRandom, size, size}, format}, path});
+      add({kind, Inputs::kRandom, size, size}, path);
     }
   }
   // The wider states of tensor cores, erasing and not.
   for (const int key_dim : {128, 256}) {
     for (const MixerKind kind : {MixerKind::kDeltaNet, MixerKind::kGatedDeltaNet,
                                  MixerKind::kQDelta, MixerKind::kMamba2}) {
-      if (format == StateFormat::kBf16 && decay_of(kind) == Decay::kNone) continue;
-      all.push_back({{{kind, Inputs::kRandom, key_dim, 128}, format}, PrefillPath::kTensor});
+      add({kind, Inputs::kRandom, key_dim, 128}, PrefillPath::kTensor);
     }
   }
   return all;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DeltaPrefill, testing::ValuesIn(all_cases()), name_of);
-INSTANTIATE_TEST_SUITE_P(All, Invariance, testing::ValuesIn(one_case_each(StateFormat::kF32)),
+INSTANTIATE_TEST_SUITE_P(All, Invariance, testing::ValuesIn(one_case_each({StateFormat::kF32})),
                          name_of);
-INSTANTIATE_TEST_SUITE_P(All, Bf16State, testing::ValuesIn(one_case_each(StateFormat::kBf16)),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(All, RoundedState,
+                         testing::ValuesIn(one_case_each(rounding_state_formats())), name_of);
 
 }  // namespace
 }  // namespace deltaserve

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "kernels/cuda/layer/prefill_features.h"
+#include "tests/kernels/base/state_formats.h"
 
 namespace deltaserve {
 namespace {
@@ -30,11 +31,7 @@ MixerShape make_shape(const PrefillCase& c) {
   // Both heads share queries and keys.
   shape.q_heads = shape.k_heads = 1;
   shape.decay_heads = decay_of(head.kind) == Decay::kNone ? 0 : kHeads;
-  shape.precond_heads = head.kind == MixerKind::kPrecondDeltaNet ||
-                                head.kind == MixerKind::kPrecondGatedDeltaNet ||
-                                head.kind == MixerKind::kPrecondKimiDelta
-                            ? 1
-                            : 0;
+  shape.precond_heads = is_preconditioned(head.kind) ? 1 : 0;
   shape.key_dim = head.key_dim;
   shape.value_dim = head.value_dim;
   shape.scale = static_cast<float>(1 / std::sqrt(head.key_dim));
@@ -89,20 +86,15 @@ PrefillWorld::PrefillWorld(const PrefillCase& c, const std::vector<int>& lengths
       }
       Vec state(static_cast<size_t>(shape_.key_dim * value_dim()), 0.0);
       if (sequence.position > 0) {
-        for (double& x : state) {
-          x = bf16_to_f32(f32_to_bf16(static_cast<float>(normal(rng))));
-        }
+        // Quarters are the same numbers in every format.
+        for (double& x : state) x = std::round(4 * normal(rng)) / 4;
         const int64_t stride = padded_to_16(shape_.key_dim);
         void* to = state_of(sequence.slot, h);
         for (int64_t at = 0; at < value_dim() * stride; ++at) {
           const int64_t channel = at % stride;
           const double x =
               channel < shape_.key_dim ? state[channel * value_dim() + at / stride] : 0.0;
-          if (format() == StateFormat::kF32) {
-            static_cast<float*>(to)[at] = static_cast<float>(x);
-          } else {
-            static_cast<uint16_t*>(to)[at] = f32_to_bf16(static_cast<float>(x));
-          }
+          store_rounded(format(), static_cast<float>(x), to, at);
         }
       }
       sequence.states.push_back(std::move(state));
@@ -145,9 +137,7 @@ void* PrefillWorld::state_of(int slot, int head) {
 }
 
 float PrefillWorld::stored(int slot, int head, int64_t element) const {
-  const void* at = const_cast<PrefillWorld*>(this)->state_of(slot, head);
-  return format() == StateFormat::kF32 ? static_cast<const float*>(at)[element]
-                                       : bf16_to_f32(static_cast<const uint16_t*>(at)[element]);
+  return load_stored(format(), const_cast<PrefillWorld*>(this)->state_of(slot, head), element);
 }
 
 void PrefillWorld::fill_row(const Sequence& sequence, int t, int64_t row, Memory& memory) const {
@@ -279,12 +269,12 @@ void PrefillWorld::step_all(cuda::PrefillPath path) {
   step(path, parts);
 }
 
-void PrefillWorld::round_states() {
+void PrefillWorld::round_states(StateFormat format) {
   for (const Sequence& sequence : sequences_) {
     for (int h = 0; h < kHeads; ++h) {
       auto* state = static_cast<float*>(state_of(sequence.slot, h));
       for (int64_t i = 0; i < value_dim() * padded_to_16(shape_.key_dim); ++i) {
-        state[i] = bf16_to_f32(f32_to_bf16(state[i]));
+        state[i] = round_to(format, state[i]);
       }
     }
   }

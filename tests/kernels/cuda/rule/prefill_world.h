@@ -33,8 +33,8 @@ class PrefillWorld {
   void step(cuda::PrefillPath path, const std::vector<Part>& parts, int slot_shift = 0);
   // All sequences in one step.
   void step_all(cuda::PrefillPath path);
-  // Rounds the states as a slot of bf16 would.
-  void round_states();
+  // Rounds float states as a slot of the format would.
+  void round_states(StateFormat format);
 
   void expect_near(double out_tolerance, double state_tolerance);
   // Relative, of what expect_near saw.

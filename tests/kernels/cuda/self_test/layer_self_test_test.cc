@@ -15,7 +15,7 @@ TEST(LayerSelfTest, TakesFastKernelsThatAgree) {
   RuntimeLog log;
   LoggedRuntime runtime(&log);
   std::string warning;
-  for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
+  for (const StateFormat format : kAllStateFormats) {
     log.copies = 0;
     const LayerPaths paths = self_test_paths(runtime, provable_shape(), format, &warning);
     EXPECT_TRUE(paths.one_launch_decode);
@@ -43,9 +43,9 @@ TEST(LayerSelfTest, LeavesOffWhatDiffers) {
   }
 }
 
-// States of the plain kernels and of the fast ones, in both formats.
+// States of the plain kernels and of the fast ones, in every format.
 TEST(LayerSelfTest, WithOtherBitsOneLaunchStaysOff) {
-  for (const StateFormat format : {StateFormat::kF32, StateFormat::kBf16}) {
+  for (const StateFormat format : kAllStateFormats) {
     for (const int wrong_copy : {3, 6}) {
       RuntimeLog log;
       log.wrong_copy = wrong_copy;

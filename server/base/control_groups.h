@@ -1,0 +1,16 @@
+// The control groups of Linux, versions 2 and 1, that bound this process.
+#pragma once
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace deltaserve {
+
+// Returns the folders of the process's group and of those around it, which bound it too, up to the
+// top. They need not exist. `folder`: the mount below `root`, such as "sys/fs/cgroup/cpu".
+// `controller`: "cpu", for instance; empty: version 2, where all share one group.
+std::vector<std::filesystem::path> control_groups(const std::string& root, std::string_view folder,
+                                                  std::string_view controller);
+
+}  // namespace deltaserve

@@ -1,0 +1,11 @@
+#pragma once
+#include <string>
+
+namespace deltaserve {
+
+// Returns how many processors the process may use: those of its affinity, or fewer where a control
+// group (version 2 or 1) has a quota of processor time, which is rounded up. At least 1. `root` is
+// "/" but in tests.
+int usable_processors(const std::string& root = "/");
+
+}  // namespace deltaserve

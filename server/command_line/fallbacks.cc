@@ -1,0 +1,153 @@
+#include "server/command_line/fallbacks.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/command_line/suggestion.h"
+#include "server/command_line/table.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr const char* kFileVariable = "DELTASERVE_CONFIG";
+constexpr std::streamoff kMaxFileBytes = 1 << 20;
+
+bool is_open(const CLI::Option& option) {
+  if (option.count() > 0) return false;
+  const auto excluded = option.get_excludes();
+  return std::all_of(excluded.begin(), excluded.end(),
+                     [](const CLI::Option* other) { return other->count() == 0; });
+}
+
+bool is_truth(const std::string& value) {
+  static const std::set<std::string> kTruths = {"true", "false", "on", "off",
+                                                "yes",  "no",    "1",  "0"};
+  return kTruths.contains(value);
+}
+
+// Gives values to an option, and names `source` if the option refuses them.
+void set(CLI::Option* option, const std::vector<std::string>& values, const std::string& source) {
+  try {
+    const bool is_switch = option->get_expected_max() == 0;
+    for (const std::string& value : values) {
+      if (is_switch && !is_truth(value)) {
+        throw CLI::ValidationError(option->get_name(), "'" + value + "' is not true or false");
+      }
+      option->add_result(value);
+    }
+    option->run_callback();
+  } catch (const CLI::ParseError& error) {
+    throw CLI::ValidationError(source, error.what());
+  }
+}
+
+void apply_environment(CLI::App* command) {
+  for (CLI::Option* option : command->get_options()) {
+    const std::string name = variable_of(*option);
+    if (name.empty() || !is_open(*option)) continue;
+    const char* value = std::getenv(name.c_str());
+    if (value != nullptr && *value != '\0') set(option, {value}, name);
+  }
+}
+
+std::vector<CLI::ConfigItem> read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
+  if (size < 0 || size > kMaxFileBytes) {
+    throw CLI::ValidationError(
+        "--config", absl::StrCat("'", path, "' cannot be read, or is larger than 1 MiB"));
+  }
+  file.seekg(0);
+  try {
+    return CLI::ConfigTOML().from_config(file);
+  } catch (const CLI::Error& error) {
+    throw CLI::ValidationError("--config", absl::StrCat("'", path, "': ", error.what()));
+  }
+}
+
+std::vector<std::string> keys_of(CLI::App* command) {
+  std::vector<std::string> keys;
+  for (const CLI::Option* option : command->get_options()) {
+    if (variable_of(*option).empty()) continue;
+    for (const std::string& name : option->get_lnames()) keys.push_back(name);
+  }
+  return keys;
+}
+
+// Returns the option that the key of a file names. Throws if there is none.
+CLI::Option* find_option(CLI::App* command, const std::string& key, const std::string& path) {
+  const std::vector<std::string> keys = keys_of(command);
+  if (std::find(keys.begin(), keys.end(), key) == keys.end() || key == "config") {
+    throw CLI::ValidationError(
+        "--config", absl::StrCat("'", path, "' has the key '", key, "', which is no option of '",
+                                 command->get_name(), "'", did_you_mean(key, keys)));
+  }
+  return command->get_option("--" + key);
+}
+
+// Returns null if there is no such command.
+CLI::App* find_command(CLI::App* app, const std::string& name) {
+  for (CLI::App* command : app->get_subcommands(nullptr)) {
+    if (command->get_name() == name) return command;
+  }
+  return nullptr;
+}
+
+// Keys at the top belong to whatever command is run, those of a section [serve] to that command.
+void apply_file(CLI::App* command, const std::string& path) {
+  for (const CLI::ConfigItem& item : read_file(path)) {
+    if (item.name == "++" || item.name == "--") continue;  // a section begins or ends
+    CLI::App* owner = command;
+    if (!item.parents.empty()) {
+      owner = find_command(command->get_parent(), item.parents[0]);
+      if (owner == nullptr || item.parents.size() > 1) {
+        throw CLI::ValidationError("--config", absl::StrCat("'", path, "' has the section '",
+                                                            CLI::detail::join(item.parents, "."),
+                                                            "', which is no command"));
+      }
+    }
+    CLI::Option* option = find_option(owner, item.name, path);
+    if (owner != command || !is_open(*option)) continue;
+    set(option, item.inputs, path);
+  }
+}
+
+}  // namespace
+
+void apply_fallbacks(CLI::App* command, const std::string& path) {
+  if (command->get_help_ptr()->count() > 0) return;
+  apply_environment(command);
+  const char* variable = std::getenv(kFileVariable);
+  const std::string file = path.empty() && variable != nullptr ? variable : path;
+  if (!file.empty()) apply_file(command, file);
+}
+
+std::string misspelt_variable(CLI::App* app) {
+  const std::string prefix = "DELTASERVE_";
+  std::vector<std::string> known = {"CUDA_MODULE"};  // without the prefix
+  for (const CommandEntry& command : read_table(app)) {
+    for (const OptionEntry& option : command.options) {
+      if (!option.variable.empty()) known.push_back(option.variable.substr(prefix.size()));
+    }
+  }
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string text(*variable);
+    if (!text.starts_with(prefix)) continue;
+    const std::string name = text.substr(0, text.find('=')).substr(prefix.size());
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    // Kubernetes sets DELTASERVE_PORT and more for a service of that name: no option is near.
+    const std::string hint = did_you_mean(name, known);
+    if (name.size() < 5 || hint.empty()) continue;
+    return absl::StrCat("the variable ", prefix, name, " belongs to no option", hint,
+                        " (after DELTASERVE_)");
+  }
+  return "";
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,168 @@
+#include "server/command_line/parse.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "server/command_line/fallbacks.h"
+#include "server/command_line/help.h"
+#include "server/command_line/suggestion.h"
+#include "server/command_line/table.h"
+
+namespace deltaserve {
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr const char* kModelArgument = "MODEL";
+constexpr const char* kModelFlag = "--model";
+
+std::vector<std::string> names_of_options(CLI::App* command) {
+  std::vector<std::string> names;
+  for (CLI::Option* option : command->get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+// Says what is wrong with a word that nothing takes.
+std::string unexpected(CLI::App* app, CLI::App* command, const std::string& word) {
+  const std::string name = word.substr(0, word.find('='));
+  const bool is_option = word.size() > 1 && word[0] == '-';
+  if (command != nullptr) {
+    if (!is_option) return absl::StrCat("unexpected argument '", word, "'");
+    return absl::StrCat("unknown option '", name, "'",
+                        did_you_mean(name, names_of_options(command)));
+  }
+  std::vector<std::string> commands;
+  for (CLI::App* other : app->get_subcommands(nullptr)) commands.push_back(other->get_name());
+  if (is_option) {
+    return absl::StrCat("'", name, "': options follow a command, as in 'deltaserve serve ", name,
+                        "'");
+  }
+  return absl::StrCat("unknown command '", word, "'", did_you_mean(word, commands));
+}
+
+// Says in plain words what CLI11 found wrong.
+std::string explained(CLI::App* command, const CLI::ParseError& error) {
+  const std::string message = error.what();
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && command != nullptr) {
+    const std::string name = message.substr(0, message.find(':'));
+    const CLI::Option* option = command->get_option_no_throw(name);
+    const size_t count = option == nullptr ? 0 : option->count();
+    if (count < 2) return name + ": a value is missing";
+    return absl::StrCat(name, ": given ", count, " times, but takes one value");
+  }
+  const std::string no_conversion = "Could not convert: ";
+  if (message.starts_with(no_conversion)) {  // only switches have no check of their own
+    const std::string rest = message.substr(no_conversion.size());
+    const size_t equals = rest.find(" = ");
+    return absl::StrCat(rest.substr(0, equals), ": '",
+                        rest.substr(std::min(equals + 3, rest.size())), "' is not true or false");
+  }
+  return absl::StrReplaceAll(
+      message, {{" excludes ", " cannot be used together with "}, {" requires ", " needs "}});
+}
+
+int print_error(CLI::App* app, const CLI::ParseError& error) {
+  const std::vector<CLI::App*> parsed = app->get_subcommands();
+  CLI::App* command = parsed.empty() ? nullptr : parsed.front();
+  const std::vector<std::string> extras =
+      command != nullptr ? command->remaining() : app->remaining();
+  if (command == nullptr && extras.empty()) {
+    std::fputs(overview_text(app, help_width(stderr)).c_str(), stderr);
+    return kUsageError;
+  }
+  const std::string words = absl::StrCat("deltaserve", command != nullptr ? " " : "",
+                                         command != nullptr ? command->get_name() : "");
+  const std::string message =
+      extras.empty() ? explained(command, error) : unexpected(app, command, extras.front());
+  absl::FPrintF(stderr, "%s: %s\nRun '%s --help' for all %s.\n", words, message, words,
+                command != nullptr ? "options" : "commands");
+  return kUsageError;
+}
+
+void print_help(CLI::App* app) {
+  const std::vector<CLI::App*> parsed = app->get_subcommands();
+  const int width = help_width(stdout);
+  const std::string text =
+      parsed.empty() ? overview_text(app, width) : help_text(read_command(parsed.front()), width);
+  std::fputs(text.c_str(), stdout);
+}
+
+bool is_on_command_line(const CLI::App* command, const CLI::Option* option) {
+  const std::vector<CLI::Option*>& order = command->parse_order();
+  return std::find(order.begin(), order.end(), option) != order.end();
+}
+
+}  // namespace
+
+CLI::App* add_command(CLI::App* app, const std::string& name, const std::string& description) {
+  CLI::App* command = app->add_subcommand(name, description);
+  command->get_help_ptr()->group("Common")->description("Print this help and exit");
+  // It is the first option and its callback is always called, so the others are complete when
+  // theirs are.
+  command
+      ->add_option_function<std::string>(
+          "--config", [command](const std::string& path) { apply_fallbacks(command, path); },
+          "TOML file that sets options which neither the command line nor the environment sets: "
+          "a line such as http-port = 8080, for all commands or below [serve]")
+      ->force_callback()
+      ->type_name("FILE")
+      ->group("Common");
+  command->option_defaults()->group("Options");
+  return command;
+}
+
+void add_model_argument(CLI::App* command, std::string* model, const std::string& placeholder,
+                        const std::string& description) {
+  command->add_option(kModelArgument, *model, description)->type_name(placeholder);
+  command->add_option(kModelFlag, *model, "Another way to give MODEL")->type_name(placeholder);
+}
+
+bool settle_model(CLI::App* command, std::string* model) {
+  const CLI::Option* argument = command->get_option(kModelArgument);
+  const CLI::Option* flag = command->get_option(kModelFlag);
+  if (argument->count() > 0) {
+    *model = argument->results()[0];
+    if (is_on_command_line(command, flag) && flag->results()[0] != *model) {
+      throw CLI::ValidationError(
+          kModelFlag, absl::StrCat("'", flag->results()[0], "' is not the MODEL '", *model,
+                                   "' that is given too"));
+    }
+  }
+  return argument->count() + flag->count() > 0;
+}
+
+void require_model(CLI::App* command, std::string* model) {
+  if (settle_model(command, model)) return;
+  throw CLI::ValidationError(
+      absl::StrCat("a model is missing, as in 'deltaserve ", command->get_name(), " MODEL'"));
+}
+
+std::optional<int> parse_command_line(CLI::App* app, int argc, char** argv) {
+  for (CLI::App* command : app->get_subcommands(nullptr)) {
+    for (CLI::Option* option : command->get_options()) {
+      // A flag takes one value even if it can be repeated: what follows may be the MODEL.
+      if (!option->get_positional()) option->allow_extra_args(false);
+    }
+  }
+  try {
+    app->parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    print_help(app);
+    return 0;
+  } catch (const CLI::CallForVersion& version) {
+    absl::PrintF("%s\n", version.what());
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return print_error(app, error);
+  }
+  const std::string warning = misspelt_variable(app);
+  if (!warning.empty()) absl::FPrintF(stderr, "deltaserve: %s\n", warning);
+  return std::nullopt;
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,17 @@
+// Finds the small model that is installed with the program.
+#pragma once
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace deltaserve {
+
+// Returns whether `text` means the bundled model. A folder of the same name in the working folder
+// comes first.
+bool names_bundled_model(const std::string& text);
+
+// Returns the folder of the bundled model, which lies at a fixed place from the executable.
+// NOT_FOUND: it was not installed.
+absl::StatusOr<std::string> bundled_model_folder();
+
+}  // namespace deltaserve

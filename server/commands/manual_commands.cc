@@ -1,0 +1,58 @@
+// deltaserve completion, man and options: the table of all commands as scripts for shells, as a
+// manual page and as JSON.
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/command_line/completions.h"
+#include "server/command_line/man_page.h"
+#include "server/command_line/table.h"
+#include "server/command_line/values.h"
+#include "server/commands/commands.h"
+
+namespace deltaserve {
+namespace {
+
+enum class Shell : uint8_t { kBash, kZsh, kFish };
+
+std::string completion_of(Shell shell, const std::vector<CommandEntry>& table) {
+  switch (shell) {
+    case Shell::kBash: return bash_completion(table);
+    case Shell::kZsh: return zsh_completion(table);
+    case Shell::kFish: break;
+  }
+  return fish_completion(table);
+}
+
+int print(const std::string& text) {
+  const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+  return written ? 0 : 1;
+}
+
+}  // namespace
+
+void add_manual_commands(CLI::App* app, Run* run) {
+  CLI::App* completion =
+      app->add_subcommand("completion", "Print a script with which a shell completes commands");
+  completion->footer(
+      "bash: deltaserve completion bash > ~/.local/share/bash-completion/completions/deltaserve"
+      "\n\nzsh: deltaserve completion zsh > FOLDER/_deltaserve, with a folder of $fpath"
+      "\n\nfish: deltaserve completion fish > ~/.config/fish/completions/deltaserve.fish");
+  auto shell = std::make_shared<Shell>(Shell::kBash);
+  add_choice<Shell>(completion, "SHELL", shell.get(), "The shell that is to read the script",
+                    {{"bash", Shell::kBash}, {"zsh", Shell::kZsh}, {"fish", Shell::kFish}})
+      ->required()
+      ->default_str("");
+  completion->callback([app, run, shell] {
+    *run = [app, shell] { return print(completion_of(*shell, read_table(app))); };
+  });
+  app->add_subcommand("man", "Print the manual page, for man -l -")->callback([app, run] {
+    *run = [app] { return print(man_page(read_table(app), DELTASERVE_VERSION)); };
+  });
+  app->add_subcommand("options", "Print all commands and options as JSON")->callback([app, run] {
+    *run = [app] { return print(table_json(read_table(app)) + "\n"); };
+  });
+}
+
+}  // namespace deltaserve
