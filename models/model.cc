@@ -35,10 +35,11 @@ Limits backend_limits(const ModelLimits& limits) {
 
 }  // namespace
 
-Model::Model(ModelConfig config, StateLayout layout, const ModelLimits& limits, WeightFormat format,
-             Backend* backend)
+Model::Model(ModelConfig config, const ModelProgram& program, const ModelLimits& limits,
+             WeightFormat format, Backend* backend)
     : config_(std::move(config)),
-      layout_(std::move(layout)),
+      layout_(program.layout()),
+      final_norm_(program.final_norm()),
       limits_(limits),
       weight_format_(format),
       backend_(backend) {}
@@ -65,8 +66,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Ba
   if (std::string error = backend->load(program.program(), room); !error.empty()) {
     return absl::ResourceExhaustedError(error);
   }
-  return std::unique_ptr<Model>(
-      new Model(std::move(config), program.layout(), limits, format, backend));
+  return std::unique_ptr<Model>(new Model(std::move(config), program, limits, format, backend));
 }
 
 uint64_t Model::decode_bytes(int decode_rows) const {

@@ -6,11 +6,14 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/program/backend.h"
+#include "models/base/final_norm.h"
 #include "models/checkpoint/finite.h"
 #include "models/mapping/config.h"
 #include "models/tokenizer/tokenizer.h"
 
 namespace deltaserve {
+
+class ModelProgram;
 
 // A model folder that was read and checked but is not on a backend yet.
 struct ModelFolder {
@@ -65,6 +68,7 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   const StateLayout& layout() const { return layout_; }
+  const FinalNorm& final_norm() const { return final_norm_; }
   const ModelLimits& limits() const { return limits_; }
   WeightFormat weight_format() const { return weight_format_; }  // that load() was asked for
   Backend& backend() { return *backend_; }
@@ -74,11 +78,12 @@ class Model {
   uint64_t decode_bytes(int decode_rows) const;
 
  private:
-  Model(ModelConfig config, StateLayout layout, const ModelLimits& limits, WeightFormat format,
-        Backend* backend);
+  Model(ModelConfig config, const ModelProgram& program, const ModelLimits& limits,
+        WeightFormat format, Backend* backend);
 
   ModelConfig config_;
   StateLayout layout_;
+  FinalNorm final_norm_;
   ModelLimits limits_;
   WeightFormat weight_format_;
   Backend* backend_;

@@ -72,6 +72,9 @@ class ProgramWriter {
         config_.tie_word_embeddings ? embeddings : matrix("lm_head", {weights.lm_head}, table);
     program.final_norm = vector("final norm", weights.norm);
     program.final_eps = config_.norm_eps;
+    out_.final_norm_ = {std::vector<float>(static_cast<size_t>(program.hidden)), program.final_eps};
+    out_.reads_.push_back(
+        [out = &out_.final_norm_.weight, norm = weights.norm] { join({norm}, out); });
 
     residual_ = buffer("residual", program.hidden);
     normed_ = buffer("normed", program.hidden);

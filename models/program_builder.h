@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/program/program.h"
+#include "models/base/final_norm.h"
 #include "models/mapping/config.h"
 #include "models/mapping/weights.h"
 
@@ -24,18 +25,20 @@ class ModelProgram {
   ModelProgram(const ModelProgram&) = delete;
   ModelProgram& operator=(const ModelProgram&) = delete;
 
-  // Reads the vectors that a backend needs in another order than the checkpoint's. Must be called
-  // before the program is loaded.
+  // Reads the vectors that a backend needs in another order than the checkpoint's, and the final
+  // norm. Must be called before the program is loaded.
   void read_vectors();
 
   const Program& program() const { return program_; }
   const StateLayout& layout() const { return layout_; }
+  const FinalNorm& final_norm() const { return final_norm_; }
 
  private:
   friend class ProgramWriter;
 
   Program program_;
   StateLayout layout_;
+  FinalNorm final_norm_;
   std::vector<Buffer> buffers_;
   std::vector<Weight> weights_;
   std::vector<Op> ops_;

@@ -14,6 +14,7 @@
 #include "engine/grammar/json_rules.h"
 #include "engine/grammar/limits.h"
 #include "engine/grammar/schema_arrays.h"
+#include "engine/grammar/schema_branches.h"
 #include "engine/grammar/schema_context.h"
 #include "engine/grammar/schema_keywords.h"
 #include "engine/grammar/schema_merge.h"
@@ -104,6 +105,11 @@ class SchemaCompiler {
       absl::StatusOr<std::optional<ExprId>> negated = negation(*object, name);
       if (!negated.ok()) return negated.status();
       if (*negated) return **negated;
+    }
+    absl::StatusOr<std::optional<SchemaBranches>> said = keyword_branches(*object);
+    if (!said.ok()) return said.status();
+    if (*said) {
+      return any_branch((*said)->rest, (*said)->branches, place_under(name, (*said)->keyword));
     }
     if (object->contains("anyOf")) return any_of(*object, "anyOf", name);
     if (object->contains("oneOf")) return any_of(*object, "oneOf", name);

@@ -21,6 +21,8 @@ inline constexpr uint32_t kLeast = 1'000'000;
 inline constexpr uint32_t kCounted = 128;
 inline constexpr size_t kRules = 4096;
 inline constexpr size_t kExpressions = 1 << 20;
+// Limits minContains: so many items have a rule of their own.
+inline constexpr uint32_t kContained = 16;
 // Limits the schemas that come from merging others (allOf, anyOf beside other keywords), and their
 // bytes.
 inline constexpr size_t kMergedSchemas = 1024;

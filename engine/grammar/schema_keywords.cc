@@ -52,20 +52,24 @@ constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
     {"minItems", Keyword::kOfArray},
     {"maxItems", Keyword::kOfArray},
     {"uniqueItems", Keyword::kOfArray},
+    {"contains", Keyword::kOfArray},
+    {"minContains", Keyword::kOfArray},
+    {"maxContains", Keyword::kOfArray},
     {"properties", Keyword::kOfObject},
     {"required", Keyword::kOfObject},
     {"additionalProperties", Keyword::kOfObject},
     {"propertyNames", Keyword::kOfObject},
+    {"patternProperties", Keyword::kOfObject},
+    {"dependentRequired", Keyword::kOfObject},
+    {"dependentSchemas", Keyword::kOfObject},
+    {"dependencies", Keyword::kOfObject},  // of draft 7
     {"minProperties", Keyword::kOfObject},
     {"maxProperties", Keyword::kOfObject},
 };
 
 // Keywords that restrict what is valid and cannot be enforced here.
-constexpr std::string_view kUnsupported[] = {
-    "$dynamicRef",       "$recursiveRef",        "contains",
-    "maxContains",       "minContains",          "dependencies",
-    "dependentRequired", "dependentSchemas",     "patternProperties",
-    "unevaluatedItems",  "unevaluatedProperties"};
+constexpr std::string_view kUnsupported[] = {"$dynamicRef", "$recursiveRef", "unevaluatedItems",
+                                             "unevaluatedProperties"};
 
 constexpr std::pair<std::string_view, Types> kTypes[] = {
     {"null", kNull},     {"boolean", kBoolean}, {"integer", kInteger}, {"number", kNumber},

@@ -111,6 +111,10 @@ class Merger {
     const Keyword kind = keyword_of(name).value_or(Keyword::kAnnotation);
     if (kind == Keyword::kAnnotation || kind == Keyword::kDefinitions) return absl::OkStatus();
     if (kind == Keyword::kType) return merge_types();
+    if (name.starts_with("depend")) return merge_dependents(name);
+    if (name == "contains" || name == "minContains" || name == "maxContains") {
+      return merge_group("contains", {"contains", "minContains", "maxContains"});
+    }
     if (kind == Keyword::kOfObject) return merge_objects();
     if (name == "items" || name == "prefixItems" || name == "additionalItems") {
       return merge_items();
@@ -119,7 +123,8 @@ class Merger {
     const json::value* b = find(b_, name);
     const std::optional<json::array> values_a = values_of(a_);
     const std::optional<json::array> values_b = values_of(b_);
-    if (name == "if" || name == "then" || name == "else") return merge_conditions();
+    if (name == "if" || name == "then" || name == "else")
+      return merge_group("if", {"if", "then", "else"});
     if (kind == Keyword::kValues && values_a && values_b) {
       set("enum", shared_values(*values_a, *values_b));
     } else if (a == nullptr || b == nullptr) {
@@ -188,14 +193,57 @@ class Merger {
     return absl::OkStatus();
   }
 
-  // An `if` and what follows from it belong together.
-  absl::Status merge_conditions() {
-    if (a_.contains("if") && b_.contains("if")) {
-      return invalid_argument("keyword 'if' cannot be combined with another of it");
+  // Keywords that say nothing without the first of them belong together.
+  absl::Status merge_group(const char* first, std::initializer_list<const char*> names) {
+    if (a_.contains(first) && b_.contains(first)) {
+      return invalid_argument("keyword ", quoted(first), " cannot be combined with another of it");
     }
-    const json::object& part = a_.contains("if") ? a_ : b_;
-    for (const char* name : {"if", "then", "else"}) {
+    const json::object& part = a_.contains(first) ? a_ : b_;
+    for (const char* name : names) {
       if (const json::value* value = find(part, name)) set(name, *value);
+    }
+    return absl::OkStatus();
+  }
+
+  // Joins what depends on members, by their names. Two demands of one member are both made.
+  absl::Status merge_dependents(std::string_view name) {
+    json::object all;
+    for (const json::object* part : {&a_, &b_}) {
+      const json::value* own = find(*part, name);
+      if (own == nullptr) continue;
+      if (!own->is_object()) return invalid_argument(quoted(name), " must be an object");
+      for (const auto& member : own->get_object()) {
+        json::value& demand = all[member.key()];
+        demand = demand.is_null() ? member.value() : both_demands(demand, member.value());
+      }
+    }
+    set(name, std::move(all));
+    return absl::OkStatus();
+  }
+
+  static json::value both_demands(const json::value& a, const json::value& b) {
+    const auto as_schema = [](const json::value& demand) -> json::value {
+      if (!demand.is_array()) return demand;
+      return json::object{{"required", demand}};
+    };
+    if (!a.is_array() || !b.is_array()) return both(as_schema(a), as_schema(b));
+    json::array names = a.get_array();
+    for (const json::value& name : b.get_array()) names.push_back(name);
+    return names;
+  }
+
+  // Which names a pattern is for cannot be said once they are mixed with members of another schema
+  // that has a say about all others.
+  absl::Status check_patterns() const {
+    for (const auto& [with, other] : {std::pair{&a_, &b_}, std::pair{&b_, &a_}}) {
+      if (!with->contains("patternProperties")) continue;
+      const bool narrows =
+          other->contains("additionalProperties") || other->contains("patternProperties") ||
+          (with->contains("additionalProperties") && other->contains("properties"));
+      if (narrows) {
+        return invalid_argument(
+            "keyword 'patternProperties' cannot be combined with the properties of another schema");
+      }
     }
     return absl::OkStatus();
   }
@@ -231,6 +279,12 @@ class Merger {
   }
 
   absl::Status merge_objects() {
+    if (absl::Status status = check_patterns(); !status.ok()) return status;
+    for (const json::object* part : {&a_, &b_}) {
+      if (const json::value* patterns = find(*part, "patternProperties")) {
+        set("patternProperties", *patterns);
+      }
+    }
     json::object properties;
     json::object required;  // a set that keeps its order
     bool has_properties = false;

@@ -66,9 +66,91 @@ absl::Status restrict_names(const json::value& names, const SchemaContext& conte
     members->is_impossible = members->is_impossible || (!is_permitted && named.required);
     return !is_permitted;
   });
+  if (members->others_form) form = intersect(*members->others_form, *form, context.rules->budget());
+  if (!form.ok()) return form.status();
   members->others_form = *std::move(form);
   return absl::OkStatus();
 }
+
+// Returns true if a pattern names members that may be there.
+bool allows_by_pattern(const json::object& schema) {
+  const json::value* patterns = find(schema, "patternProperties");
+  if (patterns == nullptr || !patterns->is_object()) return false;
+  const json::object& all = patterns->get_object();
+  return std::any_of(all.begin(), all.end(),
+                     [](const auto& member) { return member.value() != json::value(false); });
+}
+
+// Reads `patternProperties`. Named members follow the schemas of the patterns that their names
+// match. Of the others, those are generated whose names match none, if additionalProperties lets
+// there be any; otherwise those whose names match the first pattern that allows any, and no other.
+class PatternProperties {
+ public:
+  PatternProperties(const SchemaContext& context, ObjectMembers* members)
+      : context_(context), members_(*members) {}
+
+  absl::Status apply(const json::value& patterns, const std::string& name) {
+    const json::object* object = patterns.if_object();
+    if (object == nullptr) return invalid_argument("'patternProperties' must be an object");
+    for (const auto& member : *object) {
+      absl::StatusOr<Dfa> names = string_dfa(json::object{{"pattern", member.key()}}, context_);
+      const std::string key(member.key().data(), member.key().size());
+      const std::string place = place_under(name, str_cat("patternProperties/", key));
+      if (!names.ok()) return prefixed(place, names.status());
+      patterns_.push_back({*std::move(names), &member.value(), place});
+    }
+    for (ObjectMembers::Named& named : members_.named) {
+      if (absl::Status status = restrict_named(&named); !status.ok()) return status;
+    }
+    return restrict_others();
+  }
+
+ private:
+  struct Pattern {
+    Dfa names;
+    const json::value* schema;
+    std::string place;
+  };
+
+  absl::Status restrict_named(ObjectMembers::Named* named) {
+    json::array all;
+    for (const Pattern& pattern : patterns_) {
+      if (accepts(pattern.names, named->name)) all.push_back(*pattern.schema);
+    }
+    if (all.empty()) return absl::OkStatus();
+    if (named->schema != nullptr && !named->is_other) all.push_back(*named->schema);
+    absl::StatusOr<const json::value*> merged =
+        context_.resolver->both({}, json::object{{"allOf", std::move(all)}});
+    if (!merged.ok()) return merged.status();
+    named->schema = *merged;
+    return absl::OkStatus();
+  }
+
+  absl::Status restrict_others() {
+    AutomatonBudget* const budget = context_.rules->budget();
+    const json::value nothing = false;
+    const Pattern* own = nullptr;
+    for (const Pattern& pattern : patterns_) {
+      if (own == nullptr && *pattern.schema != nothing) own = &pattern;
+    }
+    if (members_.others != nullptr) own = nullptr;
+    absl::StatusOr<Dfa> names =
+        own != nullptr ? own->names : string_dfa(json::object{{"type", "string"}}, context_);
+    for (const Pattern& pattern : patterns_) {
+      if (names.ok() && &pattern != own) names = subtract(*names, pattern.names, budget);
+    }
+    if (!names.ok()) return names.status();
+    members_.others_form = *std::move(names);
+    if (own == nullptr) return absl::OkStatus();
+    members_.others = own->schema;
+    members_.others_place = own->place;
+    return absl::OkStatus();
+  }
+
+  const SchemaContext& context_;
+  ObjectMembers& members_;
+  std::vector<Pattern> patterns_;
+};
 
 // Writes members as JSON does.
 class JsonMembers {
@@ -118,7 +200,7 @@ absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const s
   if (const json::value* value = find(schema, "properties")) {
     properties = value->if_object();
     if (properties == nullptr) return invalid_argument("'properties' must be an object");
-  } else if (additional == nullptr) {
+  } else if (additional == nullptr && !allows_by_pattern(schema)) {
     additional = &kTrue;
   }
   absl::StatusOr<std::vector<std::string>> required = required_names(schema);
@@ -126,14 +208,18 @@ absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const s
   for (const auto& member : *properties) {
     const std::string key(member.key().data(), member.key().size());
     members.named.push_back({key, &member.value(), place_under(name, str_cat("properties/", key)),
-                             std::binary_search(required->begin(), required->end(), key)});
+                             std::binary_search(required->begin(), required->end(), key), false});
   }
   members.others_place = place_under(name, "additionalProperties");
   for (const std::string& missing : *required) {
     if (properties->contains(missing)) continue;
-    members.named.push_back({missing, additional, members.others_place, true});
+    members.named.push_back({missing, additional, members.others_place, true, true});
   }
   if (additional != nullptr && *additional != json::value(false)) members.others = additional;
+  if (const json::value* patterns = find(schema, "patternProperties")) {
+    absl::Status status = PatternProperties(context, &members).apply(*patterns, name);
+    if (!status.ok()) return status;
+  }
   if (const json::value* names = find(schema, "propertyNames")) {
     absl::Status status = restrict_names(*names, context, &members);
     if (!status.ok()) return status;

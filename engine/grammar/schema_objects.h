@@ -19,6 +19,7 @@ struct ObjectMembers {
     const boost::json::value* schema;  // null: any value
     std::string place;
     bool required;
+    bool is_other;  // `properties` does not name it: its schema is that of the others
   };
   std::vector<Named> named;
   const boost::json::value* others = nullptr;  // the schema of all others; null: there are none
@@ -28,7 +29,8 @@ struct ObjectMembers {
   bool is_impossible = false;      // no object validates
 };
 
-// Reads properties, required, additionalProperties, propertyNames, minProperties, maxProperties.
+// Reads properties, required, additionalProperties, patternProperties, propertyNames, minProperties
+// and maxProperties.
 absl::StatusOr<ObjectMembers> object_members(const boost::json::object& schema,
                                              const std::string& name, const SchemaContext& context);
 

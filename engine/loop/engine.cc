@@ -83,8 +83,13 @@ class Engine::Loop {
   StepRunner* const runner_;
   const Vocabulary* const vocabulary_;
   const EngineOptions options_;
-  const SequenceContext context_{vocabulary_, &options_.eos_token_ids, runner_->vocab_size(),
-                                 options_.fingerprint};
+  // Room for the hidden states of a step's draws. A step's draws are queued once the step before
+  // was committed, so one is enough. Memory that no embedding needs is never touched.
+  const std::unique_ptr<float[]> hidden_rows_ = std::make_unique_for_overwrite<float[]>(
+      static_cast<size_t>(runner_->max_rows()) * runner_->final_norm().weight.size());
+  const SequenceContext context_{
+      vocabulary_,          &options_.eos_token_ids, runner_->vocab_size(),
+      options_.fingerprint, &runner_->final_norm(),  hidden_rows_.get()};
   const std::shared_ptr<Doorbell> doorbell_ = std::make_shared<Doorbell>();
 
   // ---- Used by the engine thread only. Vectors keep their memory from step to step.
@@ -132,8 +137,8 @@ Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptio
 
 absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
     GenerateRequest request, int num_choices, std::function<void()> notify) {
-  const RequestBounds bounds{options_.max_prompt_tokens, context_.vocab_size,
-                             !vocabulary_->empty()};
+  const RequestBounds bounds{options_.max_prompt_tokens, context_.vocab_size, !vocabulary_->empty(),
+                             !context_.final_norm->weight.empty()};
   absl::Status status = check_num_choices(num_choices);
   status.Update(check_request(request, bounds));
   if (!status.ok()) return status;

@@ -27,6 +27,10 @@ int32_t ModelRunner::vocab_size() const {
   return static_cast<int32_t>(model_->config().vocab_size);
 }
 
+const FinalNorm& ModelRunner::final_norm() const {
+  return model_->final_norm();
+}
+
 int ModelRunner::steps_ahead() const {
   return model_->backend().steps_ahead();
 }

@@ -27,6 +27,7 @@ class ModelRunner final : public StepRunner {
   int max_snapshots() const override;
   int max_host_snapshots() const override;
   int32_t vocab_size() const override;
+  const FinalNorm& final_norm() const override;
   int steps_ahead() const override;
   Ticket forward(const Step& step) override;
   void draw(Ticket ticket, std::span<const Draw> draws) override;

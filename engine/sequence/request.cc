@@ -7,7 +7,7 @@ GenerateRequest GenerateRequest::clone() const {
   // here.
   const auto& [id_, prompt_, sampling_, choice_, max_tokens_, stop_, stop_token_ids_, ignore_eos_,
                include_stop_, show_control_tokens_, min_tokens_, constraint_, priority_, reuse_,
-               deadline_, logprobs_, prompt_logprobs_] = *this;
+               deadline_, logprobs_, prompt_logprobs_, pooling_] = *this;
   return {id_,
           prompt_,
           sampling_,
@@ -24,7 +24,8 @@ GenerateRequest GenerateRequest::clone() const {
           reuse_,
           deadline_,
           logprobs_,
-          prompt_logprobs_};
+          prompt_logprobs_,
+          pooling_};
 }
 
 size_t held_bytes(const TokenUpdate& update) {

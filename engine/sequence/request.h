@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/reuse/reuse.h"
+#include "engine/sequence/pooling.h"
 #include "engine/sequence/token_constraint.h"
 
 namespace deltaserve {
@@ -54,13 +55,16 @@ struct GenerateRequest {
   SteadyTime deadline = SteadyTime::max();
   int32_t logprobs = -1;         // most likely tokens to report per token, -1 = no logprobs
   int32_t prompt_logprobs = -1;  // the same for the prompt's tokens
+  // Otherwise than kNone, the answer is the prompt's embedding and has no tokens.
+  Pooling pooling = Pooling::kNone;
 
   GenerateRequest clone() const;
 };
 
 enum class FinishReason : uint8_t {
   kNone,       // not finished
-  kStop,       // EOS, a stop string, a stop token, or a constraint that is fulfilled
+  kStop,       // EOS, a stop string, a stop token, or a constraint that is fulfilled; the embedding
+               // is done
   kLength,     // max_tokens was reached
   kCancelled,  // the reader cancelled, or the engine was stopped
   kDeadline,   // the request's deadline passed, in the queue or in a slot
@@ -88,6 +92,7 @@ struct TokenUpdate {
   std::vector<int32_t> tokens;                // generated
   std::vector<TokenLogprob> logprobs;         // one per token, if asked
   std::vector<TokenLogprob> prompt_logprobs;  // for the next prompt tokens, from the second on
+  std::vector<float> embedding;               // with the end, if asked
   int64_t prompt_tokens_read = 0;             // so far, with those that were reused
   int64_t prompt_tokens_reused = 0;           // from a kept state: none of their rows were computed
   int64_t tokens_generated = 0;               // so far

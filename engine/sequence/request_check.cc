@@ -139,6 +139,15 @@ absl::Status check_counts(const GenerateRequest& request) {
   return absl::OkStatus();
 }
 
+absl::Status check_pooling(const GenerateRequest& request, const RequestBounds& bounds) {
+  if (request.pooling == Pooling::kNone) return absl::OkStatus();
+  if (!bounds.can_pool) return invalid("pooling: the model tells no hidden states");
+  if (request.max_tokens > 0 || request.prompt_logprobs >= 0) {
+    return invalid("pooling: an embedding has no tokens and no log-probabilities");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status check_reuse(const GenerateRequest& request) {
   const PrefixReuse& reuse = request.reuse;
   if (reuse.read_ahead && request.max_tokens > 0) {
@@ -167,6 +176,7 @@ absl::Status check_request(const GenerateRequest& request, const RequestBounds& 
   status.Update(check_logit_bias(request.sampling, bounds));
   status.Update(check_stop(request, bounds));
   status.Update(check_reuse(request));
+  status.Update(check_pooling(request, bounds));
   return status;
 }
 

@@ -11,6 +11,7 @@ struct RequestBounds {
   int64_t max_prompt_tokens = 0;
   int32_t vocab_size = 0;
   bool has_text = false;  // false: stop strings cannot be served
+  bool can_pool = false;  // false: embeddings cannot be made
 };
 
 // Returns INVALID_ARGUMENT that names the first invalid field and the problem with its value.

@@ -78,6 +78,13 @@ void Sequence::start(Penalties penalties, StateSlot slot) {
   num_under_way_ = wants_draw() ? 1 : 0;
 }
 
+void Sequence::end_with_embedding(std::vector<float> embedding, SteadyTime now) {
+  const bool finite =
+      std::all_of(embedding.begin(), embedding.end(), [](float x) { return std::isfinite(x); });
+  if (finite) update_.embedding = std::move(embedding);
+  end(finite ? FinishReason::kStop : FinishReason::kNotFinite, now);
+}
+
 void Sequence::end_without_draw(SteadyTime now) {
   DS_CHECK(!wants_draw());
   end(request_->max_tokens == 0 ? FinishReason::kLength : FinishReason::kStop, now);

@@ -26,6 +26,10 @@ struct SequenceContext {
   const std::vector<int32_t>* eos_token_ids = nullptr;
   int32_t vocab_size = 0;
   ModelFingerprint fingerprint = {};
+  // For embeddings: what hidden states are normed with, and room for those of a step's draws, each
+  // at the place of its draw, [rows of a step, hidden]. Null: the runner has no hidden states.
+  const FinalNorm* final_norm = nullptr;
+  float* hidden_rows = nullptr;
 };
 
 // Only this class writes its counters. Order of the calls: from start() on, it must draw from the
@@ -68,6 +72,8 @@ class Sequence {
   // Starts decoding in `slot`, once the prompt's end is in a step; the slot holds the state after
   // the prompt when that step has run. `penalties` must know the whole prompt.
   void start(Penalties penalties, StateSlot slot);
+  // Ends the sequence with the prompt's embedding.
+  void end_with_embedding(std::vector<float> embedding, SteadyTime now);
   // Ends the sequence after the prompt, for requests that want no draw.
   void end_without_draw(SteadyTime now);
 

@@ -16,6 +16,7 @@ SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* con
       keys_(prefix_keys(context->fingerprint, request.reuse, request.prompt)) {
   std::unique_ptr<TokenConstraint> constraint = std::move(request.constraint);
   request_ = std::make_shared<const GenerateRequest>(std::move(request));
+  pooler_ = Pooler(request_->pooling);
   for (size_t i = 0; i < streams.size(); ++i) {
     const bool last = i + 1 == streams.size();
     std::unique_ptr<TokenConstraint> own;
@@ -101,8 +102,8 @@ SequenceGroup::Admission SequenceGroup::admit(StatePool* pool, PrefixIndex* inde
 // Chooses the state to begin with and the states to keep.
 SequenceGroup::Admission SequenceGroup::look_up(PrefixIndex* index, SteadyTime now) {
   Admission found;
-  // Log-probabilities of the prompt need the logits of its rows.
-  found.bypassed = request_->prompt_logprobs >= 0;
+  // Log-probabilities of the prompt, and the mean of its hidden states, need all of its rows.
+  found.bypassed = request_->prompt_logprobs >= 0 || request_->pooling == Pooling::kMean;
   if (!found.bypassed) {
     PrefixIndex::Found prefix = index->find(keys_, now);
     found.seen = prefix.seen;
@@ -118,9 +119,19 @@ SequenceGroup::Admission SequenceGroup::look_up(PrefixIndex* index, SteadyTime n
   return found;
 }
 
-// Returns true if the token at `position` is to be scored by the row before it.
+// Returns true if the row at `position` scores the token behind it, or is pooled.
 bool SequenceGroup::wants_target(int64_t position) const {
-  return first_reading_ && request_->prompt_logprobs >= 0 && position + 1 < num_prompt_tokens();
+  const bool scores = request_->prompt_logprobs >= 0 && position + 1 < num_prompt_tokens();
+  return first_reading_ && (scores || pooler_.wants(position, num_prompt_tokens()));
+}
+
+// Returns the draw of the row at `position`, without its place in the step.
+Draw SequenceGroup::target_draw(int64_t position) const {
+  Draw draw;
+  if (request_->prompt_logprobs < 0) return draw;
+  draw.target = request_->prompt[position + 1];
+  draw.num_top = request_->prompt_logprobs;
+  return draw;
 }
 
 bool SequenceGroup::at_end(const Piece& piece) const {
@@ -209,14 +220,16 @@ void SequenceGroup::start_choices(StatePool* pool, StepRunner* runner, Sequences
 
 SteadyTime SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws) {
   piece->num_targets = 0;
+  piece->first_draw = static_cast<int32_t>(draws->size());
   if (unwanted()) return now;
   for (int i = 0; i < piece->num_rows; ++i) {
     const int64_t position = piece->position + i;
     if (!wants_target(position)) continue;
-    Draw target;
+    Draw target = target_draw(position);
     target.row = piece->first_row + i;
-    target.target = request_->prompt[position + 1];
-    target.num_top = request_->prompt_logprobs;
+    if (request_->pooling != Pooling::kNone) {
+      target.hidden = context_.hidden_rows + draws->size() * context_.final_norm->weight.size();
+    }
     draws->push_back(target);
     ++piece->num_targets;
   }
@@ -229,16 +242,24 @@ SteadyTime SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Dr
   return now;
 }
 
+// Takes the result of the piece's draw `index`. Rows that score the prompt are the piece's first,
+// because only the prompt's last has none.
+void SequenceGroup::take_target(const Piece& piece, int32_t index, const DrawResult& result) {
+  if (request_->pooling != Pooling::kNone) {
+    const size_t hidden = context_.final_norm->weight.size();
+    const size_t draw = static_cast<size_t>(piece.first_draw + index);
+    return pooler_.add({context_.hidden_rows + draw * hidden, hidden}, *context_.final_norm);
+  }
+  const int32_t token = request_->prompt[piece.position + index + 1];
+  for (Sequence* choice : members_) {
+    if (choice->ended()) continue;
+    choice->add_prompt_logprob(token_logprob(token, result.target_logprob, result));
+  }
+}
+
 const DrawResult* SequenceGroup::commit(const Piece& piece, const DrawResult* results,
                                         SteadyTime now) {
-  // The targets belong to the piece's first rows: only the prompt's last token has none.
-  for (int i = 0; i < piece.num_targets; ++i, ++results) {
-    const int32_t token = request_->prompt[piece.position + i + 1];
-    for (Sequence* choice : members_) {
-      if (choice->ended()) continue;
-      choice->add_prompt_logprob(token_logprob(token, results->target_logprob, *results));
-    }
-  }
+  for (int i = 0; i < piece.num_targets; ++i, ++results) take_target(piece, i, *results);
   for (Sequence* choice : members_) {
     if (first_reading_ && !choice->ended()) {
       choice->set_prompt_tokens_read(piece.position + piece.num_rows);
@@ -249,6 +270,8 @@ const DrawResult* SequenceGroup::commit(const Piece& piece, const DrawResult* re
     Sequence* const choice = members_[i];
     if (choice->awaits_result()) {
       choice->commit(*results++, now);
+    } else if (!choice->ended() && request_->pooling != Pooling::kNone) {
+      choice->end_with_embedding(pooler_.result(), now);
     } else if (!choice->ended()) {
       choice->end_without_draw(now);
     }

@@ -11,6 +11,7 @@
 #include "engine/reuse/prefix_index.h"
 #include "engine/reuse/prefix_keys.h"
 #include "engine/sequence/penalties.h"
+#include "engine/sequence/pooling.h"
 #include "engine/sequence/request.h"
 #include "engine/sequence/sequence.h"
 #include "engine/step/state_pool.h"
@@ -31,7 +32,9 @@ class SequenceGroup {
     int64_t position = 0;  // of its first token in the prompt
     int32_t first_row = 0;
     int32_t num_rows = 0;
-    int32_t num_targets = 0;  // draws that score the prompt; the draws of choices follow them
+    // Draws of the prompt's own rows, which score or pool them; the draws of choices follow them.
+    int32_t num_targets = 0;
+    int32_t first_draw = 0;  // place of the first of these among the step's draws
   };
 
   // Takes one stream per choice: stream i is for choice request.choice + i. The request must have
@@ -101,6 +104,8 @@ class SequenceGroup {
   void release_states();
   int32_t keep_slot(int* num_tokens, PrefixIndex* index, SteadyTime now, StepPlan* plan);
   bool wants_target(int64_t position) const;
+  Draw target_draw(int64_t position) const;
+  void take_target(const Piece& piece, int32_t index, const DrawResult& result);
   bool at_end(const Piece& piece) const;
   bool unwanted() const;
   int64_t num_prompt_tokens() const { return static_cast<int64_t>(request_->prompt.size()); }
@@ -118,6 +123,7 @@ class SequenceGroup {
   int source_slot_ = -1;            // from which it is read
   SnapshotPin newest_;              // the last state that was kept of this prompt or reused for it
   std::vector<KeepPoint> keep_;     // still to come, in order
+  Pooler pooler_;                   // has the prompt rows that are committed
   Penalties penalties_;             // know the prompt tokens given so far
   int64_t num_given_tokens_ = 0;    // prompt tokens in steps so far, or reused
 };

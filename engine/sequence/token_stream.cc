@@ -21,6 +21,7 @@ void merge(TokenUpdate&& next, TokenUpdate* into) {
   append(std::move(next.tokens), &into->tokens);
   append(std::move(next.logprobs), &into->logprobs);
   append(std::move(next.prompt_logprobs), &into->prompt_logprobs);
+  append(std::move(next.embedding), &into->embedding);
   into->prompt_tokens_read = next.prompt_tokens_read;
   into->prompt_tokens_reused = next.prompt_tokens_reused;
   into->tokens_generated = next.tokens_generated;

@@ -6,6 +6,7 @@
 
 #include "kernels/base/check.h"
 #include "kernels/program/step.h"
+#include "models/base/final_norm.h"
 
 namespace deltaserve {
 
@@ -19,6 +20,9 @@ class StepRunner {
   virtual int max_sequences() const = 0;  // state slots, from 0
   virtual int max_snapshots() const = 0;  // slots behind those, for states that are kept
   virtual int32_t vocab_size() const = 0;
+  // Returns what hidden states (Draw::hidden) are to be normed with; without weights, draws must
+  // not ask for them.
+  virtual const FinalNorm& final_norm() const = 0;
   // Returns how many forward passes may be queued beyond the step that is waited for next. It is 0
   // if forward() itself computes.
   virtual int steps_ahead() const = 0;

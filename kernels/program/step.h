@@ -99,6 +99,11 @@ struct Draw {
   float* hidden = nullptr;
 };
 
+// Returns whether a draw needs the row's logits. One that does not has no results but `hidden`.
+inline bool needs_logits(const Draw& draw) {
+  return draw.sample || draw.target >= 0 || draw.num_top > 0 || draw.logits != nullptr;
+}
+
 // The results of one Draw. Log-probabilities are those of softmax(logits), before adjustments,
 // mask, temperature and cuts.
 struct DrawResult {

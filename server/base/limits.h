@@ -57,15 +57,17 @@ struct ServerLimits {
   size_t metadata_value_bytes = 512;
 
   // ---- Prompts. Beyond: 400.
-  int prompts = 256;                            // of one request
-  int choices = 256;                            // prompts x n; each is a sequence of the engine
-  int choices_per_prompt = 128;                 // n
-  int64_t prompt_tokens = int64_t{1} << 24;     // of all prompts of a request
-  int64_t max_tokens = int64_t{1} << 24;        // per choice
-  int64_t default_max_tokens = 16;              // of a completion that does not say
-  int64_t default_chat_max_tokens = 16 * 1024;  // of a chat completion that does not say
-  int64_t logprob_entries = int64_t{1} << 21;   // choices x (prompt + generated) x (1 + logprobs),
-                                                // held as text until the reply is written
+  int prompts = 256;                             // of one request
+  int choices = 256;                             // prompts x n; each is a sequence of the engine
+  int choices_per_prompt = 128;                  // n
+  int embedding_inputs = 1024;                   // of one request for embeddings
+  int64_t embedding_numbers = int64_t{1} << 22;  // of all embeddings of a request, held until then
+  int64_t prompt_tokens = int64_t{1} << 24;      // of all prompts of a request
+  int64_t max_tokens = int64_t{1} << 24;         // per choice
+  int64_t default_max_tokens = 16;               // of a completion that does not say
+  int64_t default_chat_max_tokens = 16 * 1024;   // of a chat completion that does not say
+  int64_t logprob_entries = int64_t{1} << 21;    // choices x (prompt + generated) x (1 + logprobs),
+                                                 // held as text until the reply is written
   int32_t logprobs = 20;
   int stop_strings = 16;
   size_t stop_string_bytes = 256;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/sequence/pooling.h"
 #include "models/tokenizer/tokenizer.h"
 
 namespace deltaserve {
@@ -21,6 +22,8 @@ struct ServedModel {
   // "fp_" and hexadecimal digits that change whenever the bits of answers may: system_fingerprint.
   std::string fingerprint;
   int64_t vocab_size = 0;
+  int64_t hidden_size = 0;  // numbers of an embedding
+  Pooling embedding_pooling = Pooling::kLast;
   const Tokenizer* tokenizer = nullptr;  // null: token-id prompts only
   int32_t bos_to_prepend = -1;           // to text prompts; -1 = none
   bool split_special_tokens = false;     // special tokens in text prompts are text

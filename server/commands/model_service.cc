@@ -42,6 +42,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
                       std::chrono::system_clock::now().time_since_epoch())
                       .count();
   model.vocab_size = loaded.folder.config.vocab_size;
+  model.hidden_size = loaded.folder.config.hidden_size;
   model.tokenizer = loaded.folder.tokenizer.get();
   model.bos_to_prepend = bos_to_prepend(loaded.folder);
   model.slots = loaded.model->limits().max_sequences;
@@ -61,7 +62,8 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelService>> ModelService::start(ModelServiceOptions options,
-                                                                  Logger* log, KeyRing keys) {
+                                                                  Metrics* metrics, Logger* log,
+                                                                  KeyRing keys) {
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return loaded.status();
   auto model = std::unique_ptr<ModelService>(new ModelService(*std::move(loaded)));
@@ -82,7 +84,7 @@ absl::StatusOr<std::unique_ptr<ModelService>> ModelService::start(ModelServiceOp
   options.service.version = DELTASERVE_VERSION;
   model->services_ =
       std::make_unique<Services>(std::move(options.service), &model->served_, model->engine_.get(),
-                                 &model->metrics_, log, std::move(keys));
+                                 metrics, log, std::move(keys));
   return model;
 }
 
@@ -101,6 +103,7 @@ absl::Status ModelService::prepare(const ModelServiceOptions& options) {
   templates_.give_to(&served_);
   served_.allow_request_template = options.allow_chat_template;
   served_.split_special_tokens = options.split_special_tokens;
+  served_.embedding_pooling = options.embedding_pooling;
   return absl::OkStatus();
 }
 

@@ -21,14 +21,17 @@ struct ModelServiceOptions {
   std::string tool_format{kRecognisedToolFormat};
   bool allow_chat_template = false;
   bool split_special_tokens = false;
+  Pooling embedding_pooling = Pooling::kLast;
 };
 
 // Its members depend on those above them.
 class ModelService {
  public:
-  // Loads the model and starts its engine. Prints warnings on stderr. `log` outlives the service.
+  // Loads the model and starts its engine. Prints warnings on stderr. `metrics` and `log` outlive
+  // the service.
   static absl::StatusOr<std::unique_ptr<ModelService>> start(ModelServiceOptions options,
-                                                             Logger* log, KeyRing keys);
+                                                             Metrics* metrics, Logger* log,
+                                                             KeyRing keys);
   ~ModelService();
   ModelService(const ModelService&) = delete;
   ModelService& operator=(const ModelService&) = delete;
@@ -44,7 +47,6 @@ class ModelService {
   LoadedModel loaded_;
   ChatTemplates templates_;
   ServedModel served_;
-  Metrics metrics_;
   std::optional<ModelRunner> runner_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Services> services_;

@@ -124,6 +124,24 @@ void CallRecord::end(const grpc::Status& status, const LogFields& details) const
   context_.services.log.write(level, "call", fields);
 }
 
+void CallRecord::end(const grpc::Status& status, const LogFields& details, RequestSpan span) const {
+  end(status, details);
+  if (context_.services.spans == nullptr) return;
+  if (span.name.empty()) span.name = str_cat("deltaserve.v1.DeltaServe/", method_);
+  span.traceparent = traceparent_;
+  span.start = arrival_;
+  span.end = std::chrono::steady_clock::now();
+  span.add("rpc.system", "grpc");
+  span.add("rpc.service", "deltaserve.v1.DeltaServe");
+  span.add("rpc.method", method_);
+  span.add("rpc.grpc.status_code", int64_t{status.error_code()});
+  if (!status.ok()) {
+    span.add("error.type", std::string(code_name(status.error_code())));
+    span.error = status.error_message();
+  }
+  context_.services.spans->offer(std::move(span));
+}
+
 grpc::Status post_work(GrpcContext& context, const PrefixOwner& owner, size_t bytes,
                        MemoryBudget::Lease* lease, Workers::Work work) {
   *lease = MemoryBudget::Lease(&context.services.budget, owner);

@@ -31,6 +31,8 @@ class CallRecord {
 
   // Call it once, before the library is told.
   void end(const grpc::Status& status, const LogFields& details = {}) const;
+  // Does the same for a call that generates, whose span has what is said of its generation.
+  void end(const grpc::Status& status, const LogFields& details, RequestSpan span) const;
 
   const std::string& request_id() const { return request_id_; }
   // Returns whose key the call has, once it was admitted.

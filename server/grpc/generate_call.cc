@@ -269,8 +269,12 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void end(const grpc::Status& status) {
     finished_ = true;
     LogFields details;
-    if (generation_ != nullptr) generation_->describe(&details);
-    record_.end(status, details);
+    RequestSpan span;
+    if (generation_ != nullptr) {
+      generation_->describe(&details);
+      generation_->describe(&span);
+    }
+    record_.end(status, details, std::move(span));
     generation_.reset();
   }
 

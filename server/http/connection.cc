@@ -48,6 +48,8 @@ struct RequestRecord {
   std::string problem;             // what a reply that failed said
   std::string param;               // likewise
   LogFields job;                   // of a completion
+  RequestSpan span;                // likewise
+  bool generates = false;
 };
 
 class Connection {
@@ -132,6 +134,7 @@ class Connection {
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {
     const Route route = route_request(record.head);
     if (route.is_post()) record.error_members = route.endpoint->error_members;
+    record.generates = route.generates();
     const std::optional<HttpReply> reply = reply_at_once(parser, &record, route);
     if (!reply) co_return co_await serve_post(parser, record, route);
     if (parser.is_done()) co_return co_await write_reply(record, *reply) && record.head.keep_alive;
@@ -233,7 +236,7 @@ class Connection {
         co_return co_await write_reply(record, *reply) && record.head.keep_alive;
       }
       AnswerJob& job = *std::get<0>(*started);
-      const JobDescription description(job, &record.job);
+      const JobDescription description(job, &record);
       if (job.streaming()) co_return co_await stream_job(job, *exchange.wakeup, record);
       co_return co_await reply_whole(job, *exchange.wakeup, record);
     } catch (const std::exception&) {  // cancelled, or out of memory
@@ -244,14 +247,17 @@ class Connection {
   // Notes what became of a job, even when its coroutine is cancelled.
   class JobDescription {
    public:
-    JobDescription(const AnswerJob& job, LogFields* fields) : job_(job), fields_(fields) {}
-    ~JobDescription() { job_.describe(fields_); }
+    JobDescription(const AnswerJob& job, RequestRecord* record) : job_(job), record_(record) {}
+    ~JobDescription() {
+      job_.describe(&record_->job);
+      job_.describe(&record_->span);
+    }
     JobDescription(const JobDescription&) = delete;
     JobDescription& operator=(const JobDescription&) = delete;
 
    private:
     const AnswerJob& job_;
-    LogFields* const fields_;
+    RequestRecord* const record_;
   };
 
   awaitable<bool> reply_whole(AnswerJob& job, Wakeup& wakeup, RequestRecord& record) {
@@ -343,12 +349,13 @@ class Connection {
     co_await stream_.drain();
   }
 
-  void finish(const RequestRecord& record) {
+  void finish(RequestRecord& record) {
     const RequestHead& head = record.head;
     const bool closed = record.client_closed || record.status == 0;
     const int status = closed && record.status == 0 ? kClientClosed : record.status;
     const std::string_view route = route_name(head);
     services_.metrics.http_responses.add({route, std::to_string(status)});
+    if (services_.spans != nullptr && record.generates) offer_span(record, route, status);
     // Probes and scrapes repeat for ever and would fill the log.
     const bool routine = route == "/health" || route == "/ready" || route == "/metrics";
     const LogLevel level = routine && status < 400 ? LogLevel::kDebug : LogLevel::kInfo;
@@ -368,6 +375,21 @@ class Connection {
     fields.seconds_as_ms("total_ms", total.count());
     if (closed) fields.boolean("client_closed", true);
     services_.log.write(level, "request", fields);
+  }
+
+  // A request that is not served by the client's own fault is no error of the server's.
+  void offer_span(RequestRecord& record, std::string_view route, int status) {
+    RequestSpan& span = record.span;
+    if (span.name.empty()) span.name = str_cat(record.head.method, " ", route);
+    span.traceparent = record.head.traceparent;
+    span.start = record.arrival;
+    span.end = ByteStream::Clock::now();
+    span.add("http.request.method", record.head.method);
+    span.add("http.route", std::string(route));
+    span.add("http.response.status_code", int64_t{status});
+    if (status >= 400) span.add("error.type", std::to_string(status));
+    if (status >= 500) span.error = record.problem;
+    services_.spans->offer(std::move(span));
   }
 
   ServerContext& context_;

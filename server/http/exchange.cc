@@ -48,18 +48,26 @@ void guarded(Services& services, const std::string& request_id, Exchange& exchan
   }
 }
 
+std::variant<std::unique_ptr<AnswerJob>, ApiError> read_job(Services& services,
+                                                            PostRequest request) {
+  const PostEndpoint& endpoint = request.endpoint;
+  std::string body = std::move(request.body);
+  Arrival arrival = std::move(request.arrival);
+  if (endpoint.job != nullptr) return endpoint.job(services, std::move(body), std::move(arrival));
+  if (endpoint.turn != nullptr) {
+    return read_turn(services, endpoint.turn, std::move(body), std::move(arrival));
+  }
+  return CompletionJob::read(services, endpoint.format(), std::move(body), std::move(arrival));
+}
+
 // Reads a body that generates and submits it, on the worker that is there for that if a grammar
 // must be compiled.
 void start_job(ServerContext& context, PostRequest request,
                const std::shared_ptr<Exchange>& exchange) {
   Services& services = context.services;
   const PrefixOwner owner = request.arrival.owner;
-  const PostEndpoint& endpoint = request.endpoint;
-  auto read =
-      endpoint.turn != nullptr
-          ? read_turn(services, endpoint.turn, std::move(request.body), std::move(request.arrival))
-          : CompletionJob::read(services, endpoint.format(), std::move(request.body),
-                                std::move(request.arrival));
+  const std::string request_id = request.request_id;
+  auto read = read_job(services, std::move(request));
   if (const ApiError* error = std::get_if<ApiError>(&read)) {
     return exchange->put(error_reply(*error));
   }
@@ -67,9 +75,10 @@ void start_job(ServerContext& context, PostRequest request,
   exchange->set_deadline(job->deadline());
   if (!job->must_compile()) return submit_job(std::move(job), *exchange);
   const bool posted = services.workers.post_compiling(
-      owner, [&context, exchange, id = request.request_id, job = std::move(job)]() mutable {
+      owner, [&context, exchange, request_id, job = std::move(job)]() mutable {
         if (context.stopping || !exchange->wanted()) return;
-        guarded(context.services, id, *exchange, [&] { submit_job(std::move(job), *exchange); });
+        guarded(context.services, request_id, *exchange,
+                [&] { submit_job(std::move(job), *exchange); });
       });
   if (!posted) exchange->put(error_reply(too_many_grammars_error()));
 }

@@ -77,6 +77,11 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   page->counter("deltaserve_replies_too_large_total",
                 "Requests that ended because replies held too much memory.",
                 metrics.replies_too_large.value());
+  append_responses(
+      page, "deltaserve_spans_total",
+      "Spans of requests: sent to the collector, not taken by it, or dropped because too "
+      "many waited.",
+      metrics.spans);
   append_responses(page, "deltaserve_http_responses_total",
                    "HTTP responses by route and status code; 499: the client closed first.",
                    metrics.http_responses);

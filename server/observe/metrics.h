@@ -26,6 +26,7 @@ struct Metrics {
   CounterFamily wrong_keys{{"result"}};  // requests without a valid key: refused, too_many
   Counter replies_too_large;             // ended because replies held too much memory
   CounterFamily read_aheads{{"result"}};
+  CounterFamily spans{{"result"}};
   // Times are in seconds. All but the first two are of requests that ended by stop or length.
   Histogram time_to_first_token;
   Histogram inter_token_latency;

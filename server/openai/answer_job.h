@@ -41,6 +41,7 @@ class AnswerJob {
     fields->text("completion_id", id_);
     generation_.describe(fields);
   }
+  void describe(RequestSpan* span) const { generation_.describe(span); }
 
  protected:
   AnswerJob(Services& services, GenerationRequest request, Arrival arrival)

@@ -1,6 +1,7 @@
 #include "server/openai/endpoints.h"
 
 #include "server/base/request_json.h"
+#include "server/openai/embeddings_api.h"
 #include "server/openai/messages_api.h"
 #include "server/openai/responses_api.h"
 #include "server/openai/tokenize_api.h"
@@ -27,6 +28,7 @@ std::span<const PostEndpoint> post_endpoints() {
   static constexpr PostEndpoint kEndpoints[] = {
       {.path = "/v1/completions", .format = completions_format},
       {.path = "/v1/chat/completions", .format = chat_format},
+      {.path = "/v1/embeddings", .job = read_embeddings},
       {.path = "/v1/responses", .turn = read_responses_request},
       {.path = "/v1/messages", .turn = read_messages_request, .error_members = kMessagesError},
       {.path = "/v1/messages/count_tokens",

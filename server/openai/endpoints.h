@@ -17,11 +17,13 @@ namespace deltaserve {
 
 struct PostEndpoint {
   std::string_view path;
-  // One of the four is set: how answers of the engine are written, as completions or as a turn, a
-  // function that returns the reply at once, or one that does something for the owner of the key
-  // and has no reply but a 204.
+  // One of the five is set: how answers of the engine are written, as completions or as a turn, a
+  // function that makes a job of its own kind, one that returns the reply at once, or one that does
+  // something for the owner of the key and has no reply but a 204.
   const AnswerFormat& (*format)() = nullptr;
   ReadTurn turn = nullptr;
+  std::variant<std::unique_ptr<AnswerJob>, ApiError> (*job)(Services& services, std::string body,
+                                                            Arrival arrival) = nullptr;
   std::variant<std::string, ApiError> (*reply)(std::string_view body, const ServedModel& model,
                                                const ServerLimits& limits) = nullptr;
   std::optional<ApiError> (*action)(std::string_view body, Services& services,
@@ -29,7 +31,7 @@ struct PostEndpoint {
   // Members that the API's errors have beside `error`, in JSON with a comma behind each.
   std::string_view error_members = {};
 
-  bool generates() const { return format != nullptr || turn != nullptr; }
+  bool generates() const { return format != nullptr || turn != nullptr || job != nullptr; }
 };
 
 std::span<const PostEndpoint> post_endpoints();

@@ -306,7 +306,9 @@ std::vector<ParameterRule> parameter_rules(Interface interface,
     if (name.empty()) return;
     rules.push_back({name, is_nested(name) ? ParameterSize::kNested : ParameterSize::kSmall});
   });
-  for (const FormName& one : kFormNames) rules.push_back({one.name, ParameterSize::kNested});
+  if (answers_with_tokens(interface)) {
+    for (const FormName& one : kFormNames) rules.push_back({one.name, ParameterSize::kNested});
+  }
   for (const UnservedParameter& one : unserved) rules.push_back({one.name, one.size});
   return rules;
 }
@@ -323,7 +325,7 @@ void read_parameters(FieldReader& fields, Interface interface,
     const std::string_view name = names.of(interface);
     if (!name.empty()) read(fields, name, &member_of_out);
   });
-  read_form_names(fields, &out->structured_outputs);
+  if (answers_with_tokens(interface)) read_form_names(fields, &out->structured_outputs);
   for (const UnservedParameter& one : unserved) {
     if (fields.find(one.name) == nullptr || one.neutral == kAnyValue) continue;
     fields.only_neutral(one.name, neutral_values(one));

@@ -12,7 +12,7 @@
 namespace deltaserve {
 
 // Lists what a body may have: the parameters of `interface`, the other names of structured outputs
-// ("guided_json"), and those that are not served.
+// ("guided_json") if its answers are tokens, and those that are not served.
 std::vector<ParameterRule> parameter_rules(Interface interface,
                                            std::span<const UnservedParameter> unserved);
 

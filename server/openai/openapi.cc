@@ -35,6 +35,7 @@ struct PostDescription {
 constexpr PostDescription kPosts[] = {
     {"/v1/completions", "Continues a text or token ids", completion_schema, "Completion", true},
     {"/v1/chat/completions", "Answers messages", chat_schema, "ChatCompletion", true},
+    {"/v1/embeddings", "Returns a vector for each text", embeddings_schema, "Embeddings"},
     {"/v1/responses", "Answers items, without keeping anything", responses_schema, "Response",
      true},
     {"/v1/messages", "Answers messages in Anthropic's form", messages_schema, "Message", true},

@@ -17,7 +17,9 @@ inline constexpr std::string_view kAnswerSchemas = R"json({
     "prompt_tokens": {"type": "integer"}, "completion_tokens": {"type": "integer"},
     "total_tokens": {"type": "integer"},
     "prompt_tokens_details": {"type": "object", "properties": {
-      "cached_tokens": {"type": "integer"}}}}},
+      "cached_tokens": {"type": "integer"}}},
+    "completion_tokens_details": {"type": "object", "properties": {
+      "reasoning_tokens": {"type": "integer"}}}}},
 "Timings": {"type": "object", "properties": {
   "time_to_first_token_ms": {"type": ["number", "null"]},
   "decode_ms": {"type": ["number", "null"]}}},
@@ -64,6 +66,16 @@ inline constexpr std::string_view kAnswerSchemas = R"json({
     "finish_reason": {"enum": ["stop", "length", "tool_calls"]},
     "stop_reason": {"type": ["string", "integer", "null"]},
     "token_ids": {"$ref": "#/components/schemas/TokenIds"}}},
+"Embeddings": {"type": "object",
+  "required": ["id", "object", "created", "model", "system_fingerprint", "data", "usage"],
+  "properties": {
+    "id": {"type": "string"}, "object": {"const": "list"}, "created": {"type": "integer"},
+    "model": {"type": "string"}, "system_fingerprint": {"type": ["string", "null"]},
+    "data": {"type": "array", "items": {"type": "object",
+      "required": ["object", "index", "embedding"], "properties": {
+        "object": {"const": "embedding"}, "index": {"type": "integer"},
+        "embedding": {"type": ["array", "string"], "items": {"type": "number"}}}}},
+    "usage": {"$ref": "#/components/schemas/Usage"}}},
 "Response": {"type": "object",
   "required": ["id", "object", "created_at", "status", "model", "output", "usage"],
   "properties": {

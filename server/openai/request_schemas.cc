@@ -167,12 +167,11 @@ class Schemas {
   }
 
   // Returns the schema of a prompt: a text, token ids, or a list of either.
-  json::object prompt() const {
+  json::object prompt(int most) const {
     const json::object text = {{"type", "string"}};
     const json::object ids = {{"type", "array"}, {"minItems", 1}, {"items", token_id()}};
     const auto list_of = [&](const json::object& items) {
-      return json::object{
-          {"type", "array"}, {"minItems", 1}, {"maxItems", limits_.prompts}, {"items", items}};
+      return json::object{{"type", "array"}, {"minItems", 1}, {"maxItems", most}, {"items", items}};
     };
     return {{"anyOf", json::array{text, list_of(text), ids, list_of(ids)}}};
   }
@@ -260,7 +259,7 @@ json::object generation_schema(Interface interface, const ServedModel& model,
   if (chat) {
     add_chat(&properties);
   } else {
-    properties["prompt"] = schemas.prompt();
+    properties["prompt"] = schemas.prompt(limits.prompts);
   }
   const Parameters parameters;
   for_each_parameter(parameters, [&](const ParameterNames& names, const auto& member) {
@@ -270,6 +269,21 @@ json::object generation_schema(Interface interface, const ServedModel& model,
   for (const std::string_view name : form_names()) properties[name] = json::object{};
   add_unserved(interface, &properties);
   return object_of(std::move(properties), {chat ? "messages" : "prompt"});
+}
+
+json::object embeddings_schema(const ServedModel& model, const ServerLimits& limits) {
+  const Schemas schemas(model, limits);
+  json::object properties;
+  const Parameters parameters;
+  for_each_parameter(parameters, [&](const ParameterNames& names, const auto& member) {
+    const std::string_view name = names.embeddings;
+    if (!name.empty()) properties[name] = schemas.of(name, member);
+  });
+  add_unserved(Interface::kEmbeddings, &properties);
+  properties["input"] = schemas.prompt(limits.embedding_inputs);
+  properties["encoding_format"] = {{"enum", json::array{"float", "base64", nullptr}}};
+  properties["dimensions"] = {{"enum", json::array{model.hidden_size, nullptr}}};
+  return object_of(std::move(properties), {"input"});
 }
 
 json::object responses_schema(const ServedModel& model, const ServerLimits& limits) {

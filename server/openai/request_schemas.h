@@ -11,6 +11,7 @@ namespace deltaserve {
 // Returns the schema of a completion or a chat.
 boost::json::object generation_schema(Interface interface, const ServedModel& model,
                                       const ServerLimits& limits);
+boost::json::object embeddings_schema(const ServedModel& model, const ServerLimits& limits);
 boost::json::object responses_schema(const ServedModel& model, const ServerLimits& limits);
 boost::json::object messages_schema(const ServedModel& model, const ServerLimits& limits);
 boost::json::object tokenize_schema(const ServedModel& model, const ServerLimits& limits);

@@ -189,11 +189,11 @@ std::string token_label(const TokenNames& names, int32_t token) {
 }
 
 void append_usage(std::string* out, const Usage& usage) {
-  out->append(str_cat("{\"prompt_tokens\":", usage.prompt_tokens,
-                      ",\"completion_tokens\":", usage.completion_tokens,
-                      ",\"total_tokens\":", usage.prompt_tokens + usage.completion_tokens,
-                      ",\"prompt_tokens_details\":{\"cached_tokens\":", usage.cached_prompt_tokens,
-                      "}}"));
+  out->append(str_cat(
+      "{\"prompt_tokens\":", usage.prompt_tokens, ",\"completion_tokens\":",
+      usage.completion_tokens, ",\"total_tokens\":", usage.prompt_tokens + usage.completion_tokens,
+      ",\"prompt_tokens_details\":{\"cached_tokens\":", usage.cached_prompt_tokens,
+      "},\"completion_tokens_details\":{\"reasoning_tokens\":", usage.reasoning_tokens, "}}"));
 }
 
 void append_timings(std::string* out, const Timings& timings) {
@@ -330,14 +330,20 @@ void append_chat_delta(std::string* out, const ChoicePart& choice, bool first) {
   append_rest(out, choice);
 }
 
+void append_reply_head(std::string* out, std::string_view id, std::string_view object,
+                       int64_t created, const ServedModel& model) {
+  out->append("{\"id\":");
+  append_json_string(out, id);
+  out->append(str_cat(",\"object\":\"", object, "\",\"created\":", created, ",\"model\":"));
+  append_json_string(out, model.name);
+  out->append(",\"system_fingerprint\":");
+  append_nullable_string(out, model.fingerprint);
+}
+
 std::string reply_prefix(std::string_view id, std::string_view object, int64_t created,
                          const ServedModel& model) {
-  std::string out = "{\"id\":";
-  append_json_string(&out, id);
-  out.append(str_cat(",\"object\":\"", object, "\",\"created\":", created, ",\"model\":"));
-  append_json_string(&out, model.name);
-  out.append(",\"system_fingerprint\":");
-  append_nullable_string(&out, model.fingerprint);
+  std::string out;
+  append_reply_head(&out, id, object, created, model);
   out.append(",\"choices\":[");
   return out;
 }

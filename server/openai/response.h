@@ -29,7 +29,8 @@ struct TokenNames {
 std::string token_label(const TokenNames& names, int32_t token);
 
 // {"prompt_tokens":..,"completion_tokens":..,"total_tokens":..,
-//  "prompt_tokens_details":{"cached_tokens":..}}
+//  "prompt_tokens_details":{"cached_tokens":..},
+//  "completion_tokens_details":{"reasoning_tokens":..}}
 void append_usage(std::string* out, const Usage& usage);
 // {"time_to_first_token_ms":..,"decode_ms":..}, each null if it is not known
 void append_timings(std::string* out, const Timings& timings);
@@ -106,7 +107,10 @@ void append_chat_choice(std::string* out, const ChoicePart& choice);
 // `first`, and what the choice's delta says, of which there is at most one.
 void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
 
-// {"id":..,"object":<object>,"created":..,"model":..,"system_fingerprint":..,"choices":[
+// {"id":..,"object":<object>,"created":..,"model":..,"system_fingerprint":..
+void append_reply_head(std::string* out, std::string_view id, std::string_view object,
+                       int64_t created, const ServedModel& model);
+// The same and ,"choices":[
 std::string reply_prefix(std::string_view id, std::string_view object, int64_t created,
                          const ServedModel& model);
 

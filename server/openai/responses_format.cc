@@ -185,7 +185,7 @@ class ResponsesFormat final : public TurnFormat {
     return {{"input_tokens", usage.prompt_tokens},
             {"input_tokens_details", {{"cached_tokens", usage.cached_prompt_tokens}}},
             {"output_tokens", usage.completion_tokens},
-            {"output_tokens_details", {{"reasoning_tokens", turn.reasoning_tokens}}},
+            {"output_tokens_details", {{"reasoning_tokens", turn.usage.reasoning_tokens}}},
             {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
   }
 

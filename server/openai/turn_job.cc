@@ -22,8 +22,7 @@ class TurnJob final : public AnswerJob {
  public:
   TurnJob(Services& services, TurnRequest request, Arrival arrival)
       : AnswerJob(services, std::move(request.generation), std::move(arrival)),
-        format_(std::move(request.format)),
-        tokenizer_(services.model.tokenizer) {
+        format_(std::move(request.format)) {
     turn_.id = id_;
     turn_.created = std::chrono::duration_cast<std::chrono::seconds>(
                         std::chrono::system_clock::now().time_since_epoch())
@@ -97,22 +96,10 @@ class TurnJob final : public AnswerJob {
     tell(out, [&] { format_->end_block(turn_, turn_.blocks.size() - 1, out); });
   }
 
-  // Tokens come several at a time, with text of more than one block perhaps. So the text is encoded
-  // again, which gives the same number however they came.
-  void count_reasoning() {
-    for (const TurnBlock& block : turn_.blocks) {
-      if (block.kind != TurnBlock::Kind::kReasoning || tokenizer_ == nullptr) continue;
-      const absl::StatusOr<std::vector<int32_t>> ids = tokenizer_->encode_as_text(block.text);
-      if (ids.ok()) turn_.reasoning_tokens += static_cast<int64_t>(ids->size());
-    }
-    turn_.reasoning_tokens = std::min(turn_.reasoning_tokens, turn_.usage.completion_tokens);
-  }
-
   // An answer without anything is a text without anything.
   void finish(std::string* out) {
     if (turn_.blocks.empty()) take(AnswerDelta{AnswerDelta::Kind::kContent}, out);
     close(out);
-    count_reasoning();
     if (streaming()) {
       tell(out, [&] { format_->end(turn_, out); });
     } else {
@@ -121,7 +108,6 @@ class TurnJob final : public AnswerJob {
   }
 
   const std::unique_ptr<TurnFormat> format_;
-  const Tokenizer* const tokenizer_;  // null: there is none
   Turn turn_;
   bool open_ = false;   // the last block may grow
   bool begun_ = false;  // the first events were told

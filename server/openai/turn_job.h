@@ -26,7 +26,6 @@ struct Turn {
   int64_t created = 0;  // Unix seconds
   std::vector<TurnBlock> blocks = {};
   Usage usage = {};
-  int64_t reasoning_tokens = 0;  // that its reasoning has as a text by itself
   FinishReason finish = FinishReason::kNone;
   std::string stop_string = {};  // that ended it
 };

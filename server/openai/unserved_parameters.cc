@@ -93,6 +93,17 @@ constexpr UnservedParameter kOfChats[] = {
     {"use_audio_in_video", "[false]"},
 };
 
+constexpr UnservedParameter kOfEmbeddings[] = {
+    // vLLM's. Embeddings have length 1 and come as 32-bit numbers, the least significant byte
+    // first.
+    {"embed_dtype", R"(["float32"])"},
+    {"endianness", R"(["native","little"])"},
+    {"normalize", "[true]"},
+    {"use_activation", "[true]"},
+    // SGLang's.
+    {"is_cross_encoder_request", "[false]"},
+};
+
 std::vector<UnservedParameter> joined(std::span<const UnservedParameter> own) {
   std::vector<UnservedParameter> all(std::begin(kEverywhere), std::end(kEverywhere));
   all.insert(all.end(), own.begin(), own.end());
@@ -109,6 +120,8 @@ boost::json::array neutral_values(const UnservedParameter& parameter) {
 std::span<const UnservedParameter> unserved_parameters(Interface interface) {
   static const std::vector<UnservedParameter> kCompletions = joined(kOfCompletions);
   static const std::vector<UnservedParameter> kChats = joined(kOfChats);
+  static const std::vector<UnservedParameter> kEmbeddings = joined(kOfEmbeddings);
+  if (interface == Interface::kEmbeddings) return kEmbeddings;
   return interface == Interface::kChat ? kChats : kCompletions;
 }
 

@@ -13,6 +13,26 @@
 namespace deltaserve {
 namespace {
 
+std::string_view operation_name(Interface interface) {
+  switch (interface) {
+    case Interface::kChat:
+    case Interface::kGrpcChat: return "chat";
+    case Interface::kEmbeddings: return "embeddings";
+    default: return "text_completion";
+  }
+}
+
+void add_sampling(const GenerateRequest& generate, RequestSpan* span) {
+  const SamplingParams& sampling = generate.sampling;
+  span->add("gen_ai.request.max_tokens", generate.max_tokens);
+  span->add("gen_ai.request.temperature", double{sampling.temperature});
+  span->add("gen_ai.request.top_p", double{sampling.top_p});
+  if (sampling.top_k > 0) span->add("gen_ai.request.top_k", int64_t{sampling.top_k});
+  span->add("gen_ai.request.frequency_penalty", double{sampling.frequency_penalty});
+  span->add("gen_ai.request.presence_penalty", double{sampling.presence_penalty});
+  if (!generate.stop.empty()) span->add("gen_ai.request.stop_sequences", generate.stop);
+}
+
 // Returns why a choice ended, otherwise than by stop or length.
 std::optional<ApiError> error_of(FinishReason reason) {
   switch (reason) {
@@ -208,11 +228,27 @@ void Generation::parse(Choice* choice, Part* part) {
       choice->parser->finish(cut, &part->deltas);
     }
     const bool ended = update.finish != FinishReason::kNone;
+    count_reasoning(*part, choice);
     if (holds_reasoning_) hold_reasoning(ended, &choice->held_reasoning, &part->deltas);
     part->stopped_for_calls =
         update.finish == FinishReason::kStop && choice->parser->finishes_for_calls();
   }
   if (conversation_) conversation_->answer.add(part->deltas);
+}
+
+// Tokens come several at a time, with more than reasoning perhaps. So the text is encoded again at
+// the end, which gives the same number however they came.
+void Generation::count_reasoning(const Part& part, Choice* choice) const {
+  for (const AnswerDelta& delta : part.deltas) {
+    if (delta.kind == AnswerDelta::Kind::kReasoning) choice->reasoning.append(delta.text);
+  }
+  const Tokenizer* const tokenizer = services_.model.tokenizer;
+  if (part.update.finish == FinishReason::kNone || choice->reasoning.empty()) return;
+  const std::string reasoning = std::exchange(choice->reasoning, {});
+  if (tokenizer == nullptr) return;
+  const absl::StatusOr<std::vector<int32_t>> ids = tokenizer->encode_as_text(reasoning);
+  const auto count = static_cast<int64_t>(ids.ok() ? ids->size() : 0);
+  choice->reasoning_tokens = std::min(count, choice->generated_tokens);
 }
 
 // Keeps the prompt of a request whose answer may be followed by a prompt that begins with both. A
@@ -247,6 +283,7 @@ Usage Generation::usage() const {
   usage.prompt_tokens = prompt_tokens_;
   for (const Choice& choice : choices_) {
     usage.completion_tokens += choice.generated_tokens;
+    usage.reasoning_tokens += choice.reasoning_tokens;
     if (choice.prompt_tokens > 0) usage.cached_prompt_tokens += choice.reused_tokens;
   }
   return usage;
@@ -287,6 +324,30 @@ void Generation::describe(LogFields* fields) const {
   if (!request_.parameters.metadata.empty()) {
     fields->json("metadata", request_.parameters.metadata);
   }
+}
+
+void Generation::describe(RequestSpan* span) const {
+  const std::string& model = services_.model.name;
+  const std::string operation(operation_name(request_.interface));
+  span->name = str_cat(operation, " ", model);
+  span->add("gen_ai.operation.name", operation);
+  span->add("gen_ai.provider.name", "deltaserve");
+  span->add("gen_ai.request.model", model);
+  span->add("gen_ai.response.model", model);
+  span->add("gen_ai.response.id", arrival_.id);
+  const GenerationParameters& parameters = request_.parameters;
+  if (answers_with_tokens(request_.interface)) add_sampling(parameters.generate, span);
+  if (parameters.seed) span->add("gen_ai.request.seed", static_cast<int64_t>(*parameters.seed));
+  if (parameters.n > 1) span->add("gen_ai.request.choice.count", int64_t{parameters.n});
+  const Usage total = usage();
+  span->add("gen_ai.usage.input_tokens", total.prompt_tokens);
+  span->add("gen_ai.usage.output_tokens", total.completion_tokens);
+  span->add("gen_ai.usage.cache_read.input_tokens", total.cached_prompt_tokens);
+  std::vector<std::string> reasons;
+  for (const Choice& choice : choices_) {
+    reasons.emplace_back(finish_reason_name(choice.metrics.finish()));
+  }
+  if (!reasons.empty()) span->add("gen_ai.response.finish_reasons", std::move(reasons));
 }
 
 }  // namespace deltaserve

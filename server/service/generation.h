@@ -16,6 +16,7 @@
 #include "server/base/memory_budget.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
+#include "server/observe/request_span.h"
 #include "server/service/generation_request.h"
 #include "server/service/services.h"
 #include "server/service/usage.h"
@@ -84,6 +85,8 @@ class Generation {
   Timings timings() const;
   // Adds tokens, times, how the choices ended, `user` and `metadata`, for the log.
   void describe(LogFields* fields) const;
+  // Names the span and adds the attributes of OpenTelemetry's conventions for generative models.
+  void describe(RequestSpan* span) const;
 
  private:
   struct Choice {
@@ -94,6 +97,8 @@ class Generation {
     int64_t generated_tokens = 0;
     std::unique_ptr<AnswerParser> parser = nullptr;  // null: all is content
     std::string held_reasoning = {};                 // is told when it is complete
+    std::string reasoning = {};                      // all of it, until the end
+    int64_t reasoning_tokens = 0;                    // once it has ended
     double queue_seconds = 0;
     bool ended = false;
   };
@@ -102,6 +107,7 @@ class Generation {
   void begin_conversation();
   void follow(const TokenUpdate& update, Choice* choice);
   void parse(Choice* choice, Part* part);
+  void count_reasoning(const Part& part, Choice* choice) const;
   void offer_read_ahead();
   void cancel_choices();
 

@@ -25,9 +25,11 @@ std::optional<ApiError> check_prompts(const ServedModel& model, const ServerLimi
                                                          : std::string(request.ids_name);
     if (auto error = check_token_ids(request.ids_name, place, ids, model)) return error;
   }
+  const int most =
+      answers_with_tokens(request.interface) ? limits.choices : limits.embedding_inputs;
   const size_t n = static_cast<size_t>(request.parameters.n);
-  if (request.num_prompts() * n > static_cast<size_t>(limits.choices)) {
-    return invalid_parameter("n", str_cat("prompts x n is above ", limits.choices));
+  if (request.num_prompts() * n > static_cast<size_t>(most)) {
+    return invalid_parameter("n", str_cat("prompts x n is above ", most));
   }
   return std::nullopt;
 }

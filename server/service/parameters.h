@@ -14,7 +14,12 @@
 namespace deltaserve {
 
 // An interface of the server decides which parameters there are and how they are spelled.
-enum class Interface : uint8_t { kCompletions, kChat, kGrpc, kGrpcChat };
+enum class Interface : uint8_t { kCompletions, kChat, kEmbeddings, kGrpc, kGrpcChat };
+
+// Returns whether answers of the interface are tokens.
+constexpr bool answers_with_tokens(Interface interface) {
+  return interface != Interface::kEmbeddings;
+}
 
 // Holds every integer that JSON or protobuf can write, so that no reader judges a range.
 using Integer = absl::int128;
@@ -104,11 +109,13 @@ struct ParameterNames {
   std::string_view completions = {};
   std::string_view chat = {};
   std::string_view grpc = {};
+  std::string_view embeddings = {};
 
   constexpr std::string_view of(Interface interface) const {
     switch (interface) {
       case Interface::kCompletions: return completions;
       case Interface::kChat: return chat;
+      case Interface::kEmbeddings: return embeddings;
       case Interface::kGrpc:
       case Interface::kGrpcChat: break;
     }
@@ -126,7 +133,15 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   const auto over_http = [&](std::string_view name, auto& member) {
     visit(ParameterNames{.completions = name, .chat = name}, member);
   };
-  everywhere("model", given.model);
+  // These say what is read, and how a request is served.
+  const auto of_inputs = [&](std::string_view name, auto& member) {
+    visit(ParameterNames{.completions = name, .chat = name, .embeddings = name}, member);
+  };
+  const auto of_all_inputs = [&](std::string_view name, auto& member) {
+    visit(ParameterNames{.completions = name, .chat = name, .grpc = name, .embeddings = name},
+          member);
+  };
+  of_all_inputs("model", given.model);
   everywhere("max_tokens", given.max_tokens);
   visit(ParameterNames{.chat = "max_completion_tokens"}, given.max_completion_tokens);
   everywhere("min_tokens", given.min_tokens);
@@ -135,9 +150,10 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   everywhere("include_stop_str_in_output", given.include_stop_str_in_output);
   over_http("no_stop_trim", given.no_stop_trim);
   everywhere("ignore_eos", given.ignore_eos);
-  visit(ParameterNames{.completions = "add_special_tokens"}, given.add_special_tokens);
-  over_http("truncate_prompt_tokens", given.truncate_prompt_tokens);
-  over_http("truncation_side", given.truncation_side);
+  visit(ParameterNames{.completions = "add_special_tokens", .embeddings = "add_special_tokens"},
+        given.add_special_tokens);
+  of_inputs("truncate_prompt_tokens", given.truncate_prompt_tokens);
+  of_inputs("truncation_side", given.truncation_side);
   everywhere("n", given.n);
   everywhere("temperature", given.temperature);
   everywhere("top_p", given.top_p);
@@ -155,18 +171,20 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   visit(ParameterNames{.chat = "top_logprobs"}, given.top_logprobs);
   everywhere("prompt_logprobs", given.prompt_logprobs);
   visit(ParameterNames{.completions = "echo"}, given.echo);
-  visit(ParameterNames{.completions = "split_special_tokens", .grpc = "split_special_tokens"},
+  visit(ParameterNames{.completions = "split_special_tokens",
+                       .grpc = "split_special_tokens",
+                       .embeddings = "split_special_tokens"},
         given.split_special_tokens);
   over_http("skip_special_tokens", given.skip_special_tokens);
   over_http("return_tokens_as_token_ids", given.return_tokens_as_token_ids);
   over_http("return_token_ids", given.return_token_ids);
   over_http("stream", given.stream);
   over_http("stream_options", given.stream_options);
-  everywhere("priority", given.priority);
-  over_http("deadline_ms", given.deadline_ms);
-  everywhere("cache_salt", given.cache_salt);
-  everywhere("user", given.user);
-  over_http("metadata", given.metadata);
+  of_all_inputs("priority", given.priority);
+  of_inputs("deadline_ms", given.deadline_ms);
+  of_all_inputs("cache_salt", given.cache_salt);
+  of_all_inputs("user", given.user);
+  of_inputs("metadata", given.metadata);
 }
 
 }  // namespace deltaserve

@@ -18,6 +18,7 @@ constexpr double kMostBias = 100;
 constexpr std::string_view kAnyModel = "default";  // SGLang's default: the one that is served
 
 int64_t max_tokens_of(const Parameters& given, Interface interface, const ServerLimits& limits) {
+  if (!answers_with_tokens(interface)) return 0;
   if (given.max_completion_tokens) return static_cast<int64_t>(*given.max_completion_tokens);
   if (given.max_tokens) return static_cast<int64_t>(*given.max_tokens);
   const bool chat = interface == Interface::kChat || interface == Interface::kGrpcChat;

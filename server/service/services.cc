@@ -17,6 +17,7 @@ Services::Services(ServiceOptions options, const ServedModel* served, Engine* th
       log_prompts(options.log_prompts),
       version(std::move(options.version)),
       memory_limit(options.memory_limit),
+      spans(options.spans),
       model(*served),
       engine(*the_engine),
       metrics(*the_metrics),

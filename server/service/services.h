@@ -16,6 +16,7 @@
 #include "server/base/served_model.h"
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
+#include "server/observe/request_span.h"
 #include "server/service/large_requests.h"
 #include "server/service/overload.h"
 #include "server/service/ports.h"
@@ -32,6 +33,7 @@ struct ServiceOptions {
   bool log_prompts = false;
   std::string version;
   uint64_t memory_limit = 0;  // bytes that the process may have; 0: unknown
+  SpanSink* spans = nullptr;  // null: nobody wants them
 };
 
 // There is one per process. It outlives the servers; what it points to outlives it. Thread-safe.
@@ -67,6 +69,7 @@ class Services {
   const bool log_prompts;
   const std::string version;
   const uint64_t memory_limit;
+  SpanSink* const spans;  // null: nobody wants them
   const ServedModel& model;
   Engine& engine;
   Metrics& metrics;

@@ -380,10 +380,7 @@ class AnswerGrammar {
   }
 
   ExprOr python_call(size_t tool, ExprId method) {
-    grammar::ArgumentSyntax syntax;
-    syntax.key_close = "=";
-    syntax.separator = ", ";
-    syntax.end = ")";
+    const grammar::ArgumentSyntax syntax = {.key_close = "=", .separator = ", ", .end = ")"};
     ExprOr list = argument_list(tool, syntax);
     if (!list.ok()) return list;
     return joined({rules_.literal(tools_[tool].name), method, rules_.literal("("), *list});

@@ -65,6 +65,7 @@ class DeviceRunner final : public StepRunner {
   int max_sequences() const override { return kRows; }
   int max_snapshots() const override { return 0; }
   int32_t vocab_size() const override { return kVocabSize; }
+  const FinalNorm& final_norm() const override { return no_norm_; }
   int steps_ahead() const override { return steps_ahead_; }
 
   Ticket forward(const Step& step) override {
@@ -122,6 +123,7 @@ class DeviceRunner final : public StepRunner {
     times->push_back(std::chrono::duration<double, std::micro>(to - from).count());
   }
 
+  const FinalNorm no_norm_;
   const int steps_ahead_;
   const std::chrono::microseconds forward_time_;
   Place places_[2];
@@ -140,6 +142,7 @@ class InstantRunner final : public StepRunner {
   int max_sequences() const override { return kRows; }
   int max_snapshots() const override { return 0; }
   int32_t vocab_size() const override { return kVocabSize; }
+  const FinalNorm& final_norm() const override { return no_norm_; }
   int steps_ahead() const override { return 0; }
   Ticket forward(const Step& step) override {
     const Clock::time_point time = Clock::now();
@@ -161,6 +164,7 @@ class InstantRunner final : public StepRunner {
   const std::vector<double>& between() const { return between_; }
 
  private:
+  const FinalNorm no_norm_;
   const int64_t rows_;
   uint64_t num_steps_ = 0;
   bool decoded_ = false;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every golden model through HTTP: prompt log-probabilities and greedy text, against float64, and
+"""Every golden model through HTTP: prompt log-probabilities, greedy text and embeddings, against float64, and
 requests that come together, against the same alone.
 
     python3 mixers_test.py --binary build/release/bin/deltaserve --golden tests/golden \\
@@ -26,6 +26,8 @@ MODULE = ""  # of CUDA; without, the CPU computes
 TOLERANCE = 3e-4  # of one log-probability
 PROMPT_TOKENS = 200
 GREEDY_PROMPT = 10
+MEAN_POOLED = ("gated_deltanet", "layers_differ")
+EMBEDDING_TOLERANCE = 1e-5  # of a vector of length 1
 TOGETHER_PROMPTS = (1, 70, 3, 64, 10)  # tokens
 
 
@@ -76,14 +78,20 @@ class Server:
         self.process.wait(30)
         self.process.stdout.close()
 
-    def ask(self, **body):
-        request = urllib.request.Request(self.url + "/v1/completions", json.dumps(body).encode(),
+    def post(self, path, body):
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(),
                                          {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=120) as reply:
             return json.load(reply)
 
+    def ask(self, **body):
+        return self.post("/v1/completions", body)
+
     def complete(self, **body):
         return self.ask(**body)["choices"][0]
+
+    def embed(self, *inputs):
+        return [one["embedding"] for one in self.post("/v1/embeddings", {"input": inputs})["data"]]
 
     def metric(self, name):
         with urllib.request.urlopen(self.url + "/metrics", timeout=30) as reply:
@@ -103,22 +111,47 @@ class Mixers(unittest.TestCase):
             self.check_prompt(server, expected, config)
             self.check_greedy(server, expected)
             self.check_together(server, expected)
+            self.check_embedding(server, folder, expected, config, mean=False)
+        if folder.name in MEAN_POOLED:
+            with Server(folder, "--embedding-pooling", "mean") as server:
+                self.check_embedding(server, folder, expected, config, mean=True)
 
-    def check_prompt(self, server, expected, config):
-        """The log-probability of every prompt token after the first."""
+    def prompt(self, expected, config):
+        """The prompt's ids, and the logits of each of its rows."""
         case = f"T{PROMPT_TOKENS}"
         if case + ".ids" not in expected:  # a model that may be read by either semantics
             case += "_" + config.get("qdelta_semantics", "released")
         ids = [int(i) for i in expected[case + ".ids"][1][:PROMPT_TOKENS]]
         (rows, vocabulary), logits = expected[case + ".prefill_logits"]
         self.assertEqual(rows, PROMPT_TOKENS)
+        return ids, [logits[i * vocabulary:(i + 1) * vocabulary] for i in range(rows)]
+
+    def check_embedding(self, server, folder, expected, config, mean):
+        """The output matrix turns an embedding into the prompt's logits, or their mean, but for its length."""
+        ids, logits = self.prompt(expected, config)
+        weights = read_safetensors(folder / "model.safetensors")
+        (vocabulary, hidden), output = weights.get("lm_head.weight") or next(
+            weights[name] for name in weights if "embeddings.weight" in name or "embedding.weight" in name)
+        pooled = [sum(column) for column in zip(*logits)] if mean else logits[-1]
+        length = math.sqrt(sum(x * x for x in pooled))
+        first, embedding, shorter = server.embed(ids[:70], ids, ids[:64])
+        self.assertAlmostEqual(sum(x * x for x in embedding), 1, delta=1e-6)
+        product = [sum(output[v * hidden + i] * embedding[i] for i in range(hidden)) for v in range(vocabulary)]
+        scale = math.sqrt(sum(x * x for x in product))
+        for mine, theirs in zip(product, pooled, strict=True):
+            self.assertAlmostEqual(mine / scale, theirs / length, delta=EMBEDDING_TOLERANCE)
+        for tokens, together in ((ids[:70], first), (ids, embedding), (ids[:64], shorter)):
+            self.assertEqual(server.embed(tokens), [together])
+
+    def check_prompt(self, server, expected, config):
+        """The log-probability of every prompt token after the first."""
+        ids, logits = self.prompt(expected, config)
         choice = server.complete(prompt=ids, echo=True, logprobs=0, max_tokens=0)
         logprobs = choice["logprobs"]["token_logprobs"]
         self.assertEqual(len(logprobs), PROMPT_TOKENS)
         self.assertIsNone(logprobs[0])
         for t in range(1, PROMPT_TOKENS):
-            row = logits[(t - 1) * vocabulary:t * vocabulary]
-            self.assertAlmostEqual(logprobs[t], log_probability(row, ids[t]), delta=TOLERANCE)
+            self.assertAlmostEqual(logprobs[t], log_probability(logits[t - 1], ids[t]), delta=TOLERANCE)
 
     def check_greedy(self, server, expected):
         """The most likely tokens and their log-probabilities."""

@@ -19,6 +19,7 @@ GOOD = {
                         "prompt_logprobs": 1},
     "/v1/chat/completions": {**CHAT, "logprobs": True, "return_token_ids": True,
                              "prompt_logprobs": 1, "stop": None, "use_beam_search": False},
+    "/v1/embeddings": {"input": [PROMPT, "Hi"], "user": "me"},
     "/v1/responses": {"input": "Hi", "max_output_tokens": 2, "store": False},
     "/v1/messages": {**CHAT, "system": "Be kind."},
     "/v1/messages/count_tokens": CHAT,

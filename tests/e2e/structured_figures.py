@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What following a schema costs: decode at batch 8 over HTTP, with and without one.
+"""What following a schema, or being free to call a tool, costs: decode at batch 8 over HTTP, with and without.
 
     python structured_figures.py --binary build/release/bin/deltaserve --model models/bundled \\
         [--runs 30] [--tokens 200] [--threads 1]
@@ -22,6 +22,7 @@ import time
 import harness
 
 BATCH = 8
+PLAIN, NO_CALLS, FREE_CALLS = "no schema", "tool_choice none", "tool_choice auto"
 ITEM = {"type": "object",
         "properties": {"name": {"type": "string", "maxLength": 12},
                        "age": {"type": "integer", "minimum": 0, "maximum": 99},
@@ -40,6 +41,21 @@ def schema(name):
     return {"type": "array", "items": item, "minItems": 40}
 
 
+TOOLS = [{"type": "function", "function": {"name": name, "description": "Does it.", "parameters": ITEM}}
+         for name in ("get_weather", "add", "find_child", "open_door")]
+
+
+def completion(one):
+    extra = {"ignore_eos": True} if one is None else {"structured_outputs": {"json": one}}
+    return "/v1/completions", {"prompt": harness.PROMPT, **extra}
+
+
+def chat(choice):
+    """A chat that has tools and no reason to call them."""
+    messages = [{"role": "user", "content": "Tell me a long story about a dog."}]
+    return "/v1/chat/completions", {"messages": messages, "tools": TOOLS, "tool_choice": choice, "ignore_eos": True}
+
+
 class Figures:
     def __init__(self, server, tokens):
         self.server = server
@@ -50,15 +66,12 @@ class Figures:
         self.next_name += 1
         return schema("p%d" % self.next_name)
 
-    def run(self, schemas):
+    def run(self, requests):
         """(seconds of the wall, of the processor) a token"""
-        bodies = []
-        for seed, one in enumerate(schemas):
-            extra = {"ignore_eos": True} if one is None else {"structured_outputs": {"json": one}}
-            bodies.append({"prompt": harness.PROMPT, "max_tokens": self.tokens, "seed": seed,
-                           **extra})
         counts = []
-        threads = [threading.Thread(target=self.post, args=(body, counts)) for body in bodies]
+        threads = [threading.Thread(target=self.post, args=(path, {**body, "max_tokens": self.tokens, "seed": seed},
+                                                            counts))
+                   for seed, (path, body) in enumerate(requests)]
         processor, start = self.processor_seconds(), time.monotonic()
         for thread in threads:
             thread.start()
@@ -76,18 +89,20 @@ class Figures:
                 nanoseconds += int(file.read().split()[0])
         return nanoseconds / 1e9
 
-    def post(self, body, counts):
-        status, reply = self.server.post("/v1/completions", body)
+    def post(self, path, body, counts):
+        status, reply = self.server.post(path, body)
         assert status == 200, reply
         counts.append(reply["usage"]["completion_tokens"])
 
     def cases(self):
-        """Warm last of those with one schema: it is what the one before has left."""
-        one = self.new_schema()
-        return {"no schema": [None] * BATCH,
+        """The requests of each. Warm last of those with one schema: it is what the one before has left."""
+        one = completion(self.new_schema())
+        return {PLAIN: [completion(None)] * BATCH,
                 "one schema, met first": [one] * BATCH,
                 "the same, warm": [one] * BATCH,
-                "eight schemas, met first": [self.new_schema() for _ in range(BATCH)]}
+                "eight schemas, met first": [completion(self.new_schema()) for _ in range(BATCH)],
+                NO_CALLS: [chat("none")] * BATCH,
+                FREE_CALLS: [chat("auto")] * BATCH}
 
 
 def main():
@@ -104,8 +119,8 @@ def main():
                         str(options.threads)) as server:
         figures = Figures(server, options.tokens)
         for run in range(options.runs + 1):
-            for name, schemas in figures.cases().items():
-                result = figures.run(schemas)
+            for name, requests in figures.cases().items():
+                result = figures.run(requests)
                 if run > 0:  # the first one warms the machine
                     results.setdefault(name, []).append(result)
     print("load average %.1f, %d threads; medians of %d runs [quartiles], %d tokens of %d answers" % (
@@ -122,9 +137,9 @@ def quartiles(values):
 
 
 def cost(results, name, column):
-    pairs = zip(results["no schema"], results[name])
-    return "%+.1f %%" % (100 * statistics.median(run[column] / plain[column] - 1
-                                                 for plain, run in pairs))
+    plain = NO_CALLS if name in (NO_CALLS, FREE_CALLS) else PLAIN
+    pairs = zip(results[plain], results[name])
+    return "%+.1f %%" % (100 * statistics.median(run[column] / before[column] - 1 for before, run in pairs))
 
 
 if __name__ == "__main__":

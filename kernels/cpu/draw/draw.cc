@@ -27,15 +27,21 @@ void DrawRunner::run(const LogitsHead& head, const float* hidden, Array<Draw> dr
   results_.resize(static_cast<size_t>(draws.count));
   for (int64_t begin = 0; begin < draws.count; begin += kBlock) {
     const int64_t count = std::min(kBlock, draws.count - begin);
-    for (int64_t i = 0; i < count; ++i) {
-      const float* row = hidden + draws[begin + i].row * hidden_;
-      rms_norm_row(row, head.norm, head.eps, hidden_, input_.get() + i * hidden_);
+    const bool needed =
+        std::any_of(draws.begin() + begin, draws.begin() + begin + count, needs_logits);
+    if (needed) {
+      for (int64_t i = 0; i < count; ++i) {
+        const float* row = hidden + draws[begin + i].row * hidden_;
+        rms_norm_row(row, head.norm, head.eps, hidden_, input_.get() + i * hidden_);
+      }
+      matmul(input_.get(), hidden_, *head.output, count, false, logits_.get(), vocab_, path,
+             activations, threads);
     }
-    matmul(input_.get(), hidden_, *head.output, count, false, logits_.get(), vocab_, path,
-           activations, threads);
     threads.parallel_for(count, [&](int64_t i, int thread) {
       const Draw& draw = draws[begin + i];
-      results_[static_cast<size_t>(begin + i)] = evaluate(draw, logits_.get() + i * vocab_, thread);
+      DrawResult& result = results_[static_cast<size_t>(begin + i)];
+      result =
+          needs_logits(draw) ? evaluate(draw, logits_.get() + i * vocab_, thread) : DrawResult();
       if (draw.hidden != nullptr) std::copy_n(hidden + draw.row * hidden_, hidden_, draw.hidden);
     });
   }

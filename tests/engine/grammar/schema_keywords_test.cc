@@ -275,10 +275,75 @@ TEST(SchemaKeywords, LookAheads) {
 
 TEST(SchemaKeywords, LenientPlacesPermitTheirTypes) {
   const boost::json::value source = parsed(
-      R"({"properties":{"a":{"type":"object","patternProperties":{}},"b":{"type":"integer"}}})");
+      R"({"properties":{"a":{"type":"object","unevaluatedProperties":false},"b":{"type":"integer"}}})");
   const CompiledOr grammar = compile_json_schema(source, nullptr, {.lenient = true});
   expect_texts(grammar, "lenient", {R"({"a":{"x":[1]},"b":2})"}, {R"({"a":1})", R"({"b":"x"})"});
   EXPECT_THAT(error_of(compile_json_schema(source)), HasSubstr("#/properties/a"));
+}
+
+TEST(SchemaKeywords, Contains) {
+  expect_cases({
+      {R"({"type":"array","items":{"type":"integer"},"contains":{"const":5},"maxItems":3})",
+       {"[5]", "[5,1]", "[1,5]", "[1,2,5]", "[5,5,5]"},
+       {"[]", "[1]", "[1,2,3]", "[1,2,3,5]", R"(["a",5])", R"({"a":5})"}},
+      {R"({"type":"array","items":{"enum":["a","b"]},"contains":{"const":"a"},"minContains":2})",
+       {R"(["a","a"])", R"(["b","a","a","b"])"},
+       {R"(["a"])", R"(["a","b"])", "[]"}},
+      {R"({"type":"array","items":{"type":"null"},"contains":{"type":"integer"},"minContains":0})",
+       {"[]", "[null]"},
+       {"[1]"}},
+      {R"({"type":["array","integer"],"contains":{"type":"null"}})", {"7", "[null]"}, {"[7]"}},
+      {R"({"allOf":[{"type":"array","contains":{"const":1}},{"minContains":2}]})", {"[1]"}, {"[]"}},
+  });
+}
+
+TEST(SchemaKeywords, WhatDependsOnMembers) {
+  const char* card = R"({"type":"object","properties":{"card":{"type":"integer"},
+      "address":{"type":"string"},"name":{"type":"string"}},"required":["name"],
+      "additionalProperties":false,)";
+  const std::vector<std::string> valid = {R"({"name":"n"})", R"({"address":"a","name":"n"})",
+                                          R"({"card":1,"address":"a","name":"n"})"};
+  const std::vector<std::string> invalid = {R"({"card":1,"name":"n"})", R"({"card":1})", "{}"};
+  for (const char* keyword :
+       {R"("dependentRequired":{"card":["address"]}})", R"("dependencies":{"card":["address"]}})",
+        R"("dependentSchemas":{"card":{"required":["address"]}}})",
+        R"("allOf":[{"dependentRequired":{"card":["name"]}},
+            {"dependentRequired":{"card":["address"]}}]})"}) {
+    const std::string source = std::string(card) + keyword;
+    expect_texts(schema(source), source, valid, invalid);
+  }
+  expect_cases({{R"({"type":"object","dependentSchemas":{"a":{"properties":{"b":{"const":1}}}},
+                     "properties":{"a":{},"b":{"type":"integer"}}})",
+                 {R"({"b":2})", R"({"a":0,"b":1})", "{}"},
+                 {R"({"a":0,"b":2})"}}});
+}
+
+TEST(SchemaKeywords, PatternProperties) {
+  expect_cases({
+      {R"({"type":"object","patternProperties":{"^x-":{"type":"integer"}},
+           "additionalProperties":false})",
+       {"{}", R"({"x-a":1})", R"({"x-a":1,"x-b":2})"},
+       {R"({"y":1})", R"({"x-a":"1"})", R"({"x-a":1,"x-a":2})"}},
+      {R"({"type":"object","properties":{"x-a":{"minimum":5},"b":{"const":1}},
+           "patternProperties":{"^x-":{"type":"integer"}},"required":["b"]})",
+       {R"({"x-a":5,"b":1})", R"({"b":1,"x-z":0})"},
+       {R"({"x-a":4,"b":1})", R"({"x-a":"a","b":1})", R"({"x-z":0})", R"({"b":1,"z":0})"}},
+      {R"({"type":"object","patternProperties":{"^x":{"type":"integer"}},"required":["xa","b"],
+           "additionalProperties":{"type":"null"}})",
+       {R"({"xa":1,"b":null})", R"({"b":null,"xa":1,"c":null})"},
+       {R"({"xa":null,"b":null})", R"({"xa":1,"b":1})", R"({"xa":1,"b":null,"xc":null})"}},
+      {R"({"type":"object","patternProperties":{"secret":false}})",
+       {"{}", R"({"a":1})"},
+       {R"({"my secret":1})"}},
+      {R"({"type":"object","patternProperties":{"^a":{"type":"integer"},"z$":{"minimum":3}},
+           "additionalProperties":false,"required":["az"]})",
+       {R"({"az":3})", R"({"az":3,"ab":1})"},
+       {R"({"az":2})", R"({"az":3,"abz":1})"}},
+      {R"({"type":"object","patternProperties":{"^a":{}},"propertyNames":{"maxLength":2},
+           "additionalProperties":false})",
+       {R"({"ab":1})"},
+       {R"({"abc":1})", R"({"b":1})"}},
+  });
 }
 
 TEST(SchemaKeywords, DepthOf64) {

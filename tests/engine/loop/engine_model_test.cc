@@ -39,6 +39,7 @@ class QueueRunner final : public StepRunner {
   int max_sequences() const override { return inner_->max_sequences(); }
   int max_snapshots() const override { return inner_->max_snapshots(); }
   int32_t vocab_size() const override { return inner_->vocab_size(); }
+  const FinalNorm& final_norm() const override { return inner_->final_norm(); }
   int steps_ahead() const override { return 1; }
 
   Ticket forward(const Step& step) override {
@@ -185,6 +186,44 @@ TEST_P(EngineOnAModel, ABiasAndAMaskDecideWhatComes) {
   EXPECT_EQ(update.tokens, (std::vector<int32_t>{45, 77, 48}));
   EXPECT_EQ(update.finish, FinishReason::kStop);
   EXPECT_LE(update.logprobs[0].logprob, update.logprobs[0].top[0].second);
+}
+
+// Embeddings of the texts, each submitted before any of them is read.
+std::vector<std::vector<float>> embeddings_of(StepRunner* runner, const EngineOptions& options,
+                                              const std::vector<GenerateRequest>& requests) {
+  const Vocabulary none;
+  Engine engine(runner, &none, options);
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (const GenerateRequest& request : requests)
+    streams.push_back(*engine.submit(request.clone()));
+  std::vector<std::vector<float>> embeddings;
+  for (const auto& stream : streams) embeddings.push_back(read_all(*stream).embedding);
+  return embeddings;
+}
+
+TEST_P(EngineOnAModel, EmbeddingsHaveTheSameBitsAloneAndTogetherAndCutAnywhere) {
+  for (const Pooling pooling : {Pooling::kLast, Pooling::kMean}) {
+    std::vector<GenerateRequest> requests;
+    for (const size_t length : {1, 64, 150, 149, 65}) {
+      GenerateRequest& request = requests.emplace_back(request_.clone());
+      request.prompt.resize(length);
+      request.max_tokens = 0;
+      request.pooling = pooling;
+    }
+    requests.push_back(request_.clone());  // a neighbour that decodes
+    EngineOptions small_steps = options_;
+    small_steps.max_step_tokens = static_cast<int>(model_->limits().max_sequences) + 64;
+    const auto together = embeddings_of(runner(), options_, requests);
+    const auto cut = embeddings_of(runner(), small_steps, requests);
+    for (size_t i = 0; i + 1 < requests.size(); ++i) {
+      std::vector<GenerateRequest> alone;
+      alone.push_back(requests[i].clone());
+      const std::vector<float> wanted = embeddings_of(&runner_, options_, alone).front();
+      EXPECT_EQ(wanted.size(), static_cast<size_t>(model_->config().hidden_size));
+      EXPECT_EQ(together[i], wanted);
+      EXPECT_EQ(cut[i], wanted);
+    }
+  }
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ class ColdRunner final : public StepRunner {
   int max_sequences() const override { return 1; }
   int max_snapshots() const override { return 0; }
   int32_t vocab_size() const override { return inner_.vocab_size(); }
+  const FinalNorm& final_norm() const override { return inner_.final_norm(); }
   int steps_ahead() const override { return inner_.steps_ahead(); }
   Ticket forward(const Step& step) override { return inner_.forward(step); }
   void draw(Ticket ticket, std::span<const Draw> draws) override { inner_.draw(ticket, draws); }

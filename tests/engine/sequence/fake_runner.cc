@@ -30,6 +30,15 @@ int32_t FakeRunner::hashed_letter(const std::vector<int32_t>& tokens, const Draw
   return 'a' + static_cast<int32_t>((hash >> 32) % 26);
 }
 
+std::vector<float> FakeRunner::hidden_state(std::span<const int32_t> tokens) {
+  uint64_t hash = 1;
+  for (const int32_t token : tokens) hash = (hash ^ static_cast<uint64_t>(token)) * 0x100000001B3u;
+  std::vector<float> state;
+  for (int i = 0; i < 4; ++i)
+    state.push_back(static_cast<float>(hash >> (16 * i) & 0xffff) - 32768);
+  return state;
+}
+
 FakeRunner::NextToken FakeRunner::script(std::string_view text, int64_t num_prompt_tokens) {
   return [text = std::string(text), num_prompt_tokens](const auto&, const Draw& draw) -> int32_t {
     const size_t index = draw.position - static_cast<uint64_t>(num_prompt_tokens);
@@ -130,7 +139,7 @@ void FakeRunner::check(const Queued& step, std::span<const Draw> draws) const {
   for (const Draw& draw : draws) {
     EXPECT_GE(draw.row, last_row);
     EXPECT_LT(draw.row, static_cast<int32_t>(step.tokens.size()));
-    EXPECT_TRUE(draw.sample || draw.target >= 0);
+    EXPECT_TRUE(draw.sample || draw.target >= 0 || draw.hidden != nullptr);
     if (draw.sample) {
       EXPECT_GE(draw.slot, 0);
       EXPECT_LT(draw.slot, max_sequences());
@@ -339,15 +348,22 @@ void FakeRunner::run_copy(int from, int to) {
 
 DrawResult FakeRunner::result(const Queued& step, const Draw& draw) {
   DrawResult result;
+  size_t index = 0;
+  while (draw.row >= step.segments[index].first_row + step.segments[index].num_rows) ++index;
+  const Segment& segment = step.segments[index];
+  if (draw.hidden != nullptr) {
+    EXPECT_EQ(slot_writes_[segment.write_slot], step.slot_writes[index]) << "somebody else's slot";
+    const std::span<const int32_t> tokens = slots_[segment.write_slot];
+    const auto seen = static_cast<size_t>(segment.position + draw.row - segment.first_row + 1);
+    const std::vector<float> state = hidden_state(tokens.first(seen));
+    std::copy(state.begin(), state.end(), draw.hidden);
+  }
   if (draw.sample) {
-    size_t i = 0;
-    while (draw.row >= step.segments[i].first_row + step.segments[i].num_rows) ++i;
-    const Segment& segment = step.segments[i];
     EXPECT_EQ(draw.row, segment.first_row + segment.num_rows - 1);
     if (segment.kind == RowKind::kDecode) {
       EXPECT_EQ(draw.slot, segment.write_slot);
     }
-    EXPECT_EQ(slot_writes_[segment.write_slot], step.slot_writes[i]) << "somebody else's slot";
+    EXPECT_EQ(slot_writes_[segment.write_slot], step.slot_writes[index]) << "somebody else's slot";
     const std::vector<int32_t>& tokens = slots_[segment.write_slot];
     EXPECT_EQ(draw.position, tokens.size());
     result.token = allowed_from(next_token_(tokens, draw), draw);
@@ -430,6 +446,7 @@ TokenUpdate read_all(TokenStream& stream, int cancel_after) {
     all.logprobs.insert(all.logprobs.end(), next->logprobs.begin(), next->logprobs.end());
     all.prompt_logprobs.insert(all.prompt_logprobs.end(), next->prompt_logprobs.begin(),
                                next->prompt_logprobs.end());
+    all.embedding.insert(all.embedding.end(), next->embedding.begin(), next->embedding.end());
     EXPECT_GE(next->prompt_tokens_read, all.prompt_tokens_read);
     EXPECT_GE(next->tokens_generated, all.tokens_generated);
     all.prompt_tokens_read = next->prompt_tokens_read;

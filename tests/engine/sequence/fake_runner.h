@@ -39,6 +39,8 @@ class FakeRunner final : public StepRunner {
 
   // Returns a letter that depends on every token, the seed, the choice and the position.
   static int32_t hashed_letter(const std::vector<int32_t>& tokens, const Draw& draw);
+  // Returns the hidden state behind `tokens`: four numbers that depend on all of them.
+  static std::vector<float> hidden_state(std::span<const int32_t> tokens);
   // Returns the tokens of `text`, one for each position after a prompt of `num_prompt_tokens`.
   static NextToken script(std::string_view text, int64_t num_prompt_tokens);
 
@@ -52,6 +54,7 @@ class FakeRunner final : public StepRunner {
   int max_sequences() const override { return max_sequences_; }
   int max_snapshots() const override { return static_cast<int>(slots_.size()) - max_sequences_; }
   int32_t vocab_size() const override { return kTestVocabSize; }
+  const FinalNorm& final_norm() const override { return final_norm_; }
   int steps_ahead() const override { return steps_ahead_; }
   Ticket forward(const deltaserve::Step& step) override;
   void draw(Ticket ticket, std::span<const Draw> draws) override;
@@ -132,6 +135,7 @@ class FakeRunner final : public StepRunner {
   const int max_rows_;
   const int max_sequences_;
   const NextToken next_token_;
+  const FinalNorm final_norm_{{1, 2, 3, 4}, 0.5f};
   std::chrono::microseconds forward_time_{0}, draw_time_{0};
   bool forward_until_drawn_ = false;
   bool loads_slowly_ = false;

@@ -177,10 +177,14 @@ TEST(OpenAiResponse, ChatChoices) {
 
 TEST(OpenAiResponse, Usage) {
   std::string out;
-  append_usage(&out, {.prompt_tokens = 300, .completion_tokens = 4, .cached_prompt_tokens = 256});
+  append_usage(&out, {.prompt_tokens = 300,
+                      .completion_tokens = 4,
+                      .reasoning_tokens = 3,
+                      .cached_prompt_tokens = 256});
   const json::value usage = json::parse(out);
   EXPECT_EQ(usage.at("total_tokens").as_int64(), 304);
   EXPECT_EQ(usage.at("prompt_tokens_details").at("cached_tokens").as_int64(), 256);
+  EXPECT_EQ(usage.at("completion_tokens_details").at("reasoning_tokens").as_int64(), 3);
 }
 
 TEST(OpenAiResponse, Timings) {
