@@ -6,13 +6,13 @@ namespace deltaserve::grammar {
 
 // Each argument is key_open KEY key_close VALUE value_space value_close behind_value.
 struct ArgumentSyntax {
-  std::string key_open;
-  std::string key_close;  // up to the value
-  std::string value_space;
-  std::string value_close;
-  std::string behind_value;
-  std::string separator;
-  std::string end;  // behind the last one; not empty
+  std::string key_open{};
+  std::string key_close{};  // up to the value
+  std::string value_space{};
+  std::string value_close{};
+  std::string behind_value{};
+  std::string separator{};
+  std::string end{};  // behind the last one; not empty
   // Strings are raw text up to the first value_close, which then is not empty.
   bool raw_strings = false;
 };

@@ -106,7 +106,7 @@ void share_descriptors(ServeOptions* options) {
   http = std::clamp(half, 1, http);
   grpc = std::clamp(half / kOfGrpc, 1, grpc);
   // No address shuts out the others.
-  int& http_of_one = options->service.limits.connections_per_address;
+  int& http_of_one = options->service.service.limits.connections_per_address;
   int& grpc_of_one = options->grpc.grpc.limits.connections_per_address;
   http_of_one = std::clamp(http - http / 8, 1, http_of_one);
   grpc_of_one = std::clamp(grpc / 2, 1, grpc_of_one);
@@ -159,204 +159,201 @@ void settle(ServeOptions* options) {
   service.service.limits.write_stall = std::chrono::seconds(options->write_timeout_s);
   service.service.limits.default_chat_max_tokens = options->default_max_tokens;
   options->http.drain_timeout = std::chrono::seconds(options->drain_timeout_s);
-  absl::StatusOr<std::unique_ptr<OtlpExporter>> open_spans(const ServeOptions& options,
-                                                           Metrics* metrics, Logger* log) {
-    if (options.otlp_endpoint.empty()) return nullptr;
-    return OtlpExporter::make(options.otlp_endpoint, DELTASERVE_VERSION, metrics, log);
-  }
+}
 
-  int serve(ServeOptions options) {
-    ignore_signals();
-    give_back_freed_memory();
-    share_descriptors(&options);
-    settle(&options);
-    // Files and ports come before the model, which takes longer.
-    absl::StatusOr<Access> access = read_access(options.access);
-    if (!access.ok()) return report(access.status());
-    options.http.tls = access->http_tls;
-    options.grpc.grpc.tls = access->grpc_tls;
-    absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options.cors_origins);
-    if (!cors.ok()) return report(cors.status());
-    options.http.cors = *std::move(cors);
-    absl::StatusOr<std::unique_ptr<Logger>> log = open_log(options);
-    if (!log.ok()) return report(log.status());
-    Metrics metrics;
-    absl::StatusOr<std::unique_ptr<OtlpExporter>> spans = open_spans(options, &metrics, log->get());
-    if (!spans.ok()) return report(spans.status());
-    options.service.service.spans = spans->get();
-    absl::StatusOr<Ports> ports = bind_ports(options);
-    if (!ports.ok()) return report(ports.status());
-    warn_of_strangers(options, *ports);
+absl::StatusOr<std::unique_ptr<OtlpExporter>> open_spans(const ServeOptions& options,
+                                                         Metrics* metrics, Logger* log) {
+  if (options.otlp_endpoint.empty()) return nullptr;
+  return OtlpExporter::make(options.otlp_endpoint, DELTASERVE_VERSION, metrics, log);
+}
 
-    absl::StatusOr<std::unique_ptr<ModelService>> model =
-        ModelService::start(options.service, &metrics, log->get(), std::move(access->keys));
-    if (!model.ok()) return report(model.status());
-    print_model((*model)->loaded(), (*model)->served());
-    warn_of_expiry(access->http_tls, log->get());
-    Services& services = (*model)->services();
-    options.http.on_hangup = [&, files = options.access] {
-      (*log)->reopen();
-      reload_access(files, *access, &services);
-    };
-    absl::StatusOr<std::unique_ptr<HttpServer>> server =
-        HttpServer::listen(options.http, std::move(ports->http), services);
-    if (!server.ok()) return report(server.status());
-    absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
-        listen_grpc(options.grpc.grpc, std::move(ports->grpc), services);
-    if (!grpc.ok()) return report(grpc.status());
-    services.overload.start();
-    if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
-    absl::PrintF("listening on %s\n", (*server)->url());
-    std::fflush(stdout);
-    (*server)->run();
-    if (*grpc != nullptr) (*grpc)->shut_down();
-    services.stop();
-    return 0;
-  }
+int serve(ServeOptions options) {
+  ignore_signals();
+  give_back_freed_memory();
+  share_descriptors(&options);
+  settle(&options);
+  // Files and ports come before the model, which takes longer.
+  absl::StatusOr<Access> access = read_access(options.access);
+  if (!access.ok()) return report(access.status());
+  options.http.tls = access->http_tls;
+  options.grpc.grpc.tls = access->grpc_tls;
+  absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options.cors_origins);
+  if (!cors.ok()) return report(cors.status());
+  options.http.cors = *std::move(cors);
+  absl::StatusOr<std::unique_ptr<Logger>> log = open_log(options);
+  if (!log.ok()) return report(log.status());
+  Metrics metrics;
+  absl::StatusOr<std::unique_ptr<OtlpExporter>> spans = open_spans(options, &metrics, log->get());
+  if (!spans.ok()) return report(spans.status());
+  options.service.service.spans = spans->get();
+  absl::StatusOr<Ports> ports = bind_ports(options);
+  if (!ports.ok()) return report(ports.status());
+  warn_of_strangers(options, *ports);
 
-  // Adds the options that say who may use the server, and over what.
-  void add_access_options(CLI::App * command, ServeOptions * options) {
-    command->option_defaults()->group("Access");
-    command
-        ->add_option("--api-key-file", options->access.api_keys,
-                     "File with one API key on each line, as KEY or KEY NAME. Every route but /, "
-                     "/health and /ready then needs one of them. Keys with the same name belong to "
-                     "one owner; owners share no snapshots")
-        ->type_name("FILE");
-    command
-        ->add_option("--cors-origin", options->cors_origins,
-                     "Origin whose pages may call the server from a browser; * allows all")
-        ->type_name("ORIGIN");
-    command
-        ->add_option("--allowed-host", options->http.allowed_hosts,
-                     "Host name that requests may use beside those of the loopback; others get 403 "
-                     "(default: on a loopback address without keys none, else any)")
-        ->type_name("NAME");
-    auto* certificate = command
-                            ->add_option("--tls-cert", options->access.certificate,
-                                         "PEM file with the certificate chain. HTTP becomes HTTPS, "
-                                         "and gRPC uses TLS")
-                            ->type_name("FILE");
-    auto* key = command
-                    ->add_option("--tls-key", options->access.private_key,
-                                 "PEM file with the private key of the certificate")
-                    ->type_name("FILE");
-    certificate->needs(key);
-    key->needs(certificate);
-  }
+  absl::StatusOr<std::unique_ptr<ModelService>> model =
+      ModelService::start(options.service, &metrics, log->get(), std::move(access->keys));
+  if (!model.ok()) return report(model.status());
+  print_model((*model)->loaded(), (*model)->served());
+  warn_of_expiry(access->http_tls, log->get());
+  Services& services = (*model)->services();
+  options.http.on_hangup = [&, files = options.access] {
+    (*log)->reopen();
+    reload_access(files, *access, &services);
+  };
+  absl::StatusOr<std::unique_ptr<HttpServer>> server =
+      HttpServer::listen(options.http, std::move(ports->http), services);
+  if (!server.ok()) return report(server.status());
+  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
+      listen_grpc(options.grpc.grpc, std::move(ports->grpc), services);
+  if (!grpc.ok()) return report(grpc.status());
+  services.overload.start();
+  if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
+  absl::PrintF("listening on %s\n", (*server)->url());
+  std::fflush(stdout);
+  (*server)->run();
+  if (*grpc != nullptr) (*grpc)->shut_down();
+  services.stop();
+  return 0;
+}
 
-  void add_chat_options(CLI::App * command, ServeOptions * options) {
-    command->option_defaults()->group("Chat");
-    command
-        ->add_option("--chat-template", options->service.chat_template_file,
-                     "File with a chat template (Jinja) to use instead of the model's")
-        ->type_name("FILE");
-    command
-        ->add_option("--max-tokens-default", options->default_max_tokens,
-                     "Most tokens of a chat answer whose request sets no maximum")
-        ->transform(whole_number_in(1, ServerLimits().max_tokens))
-        ->capture_default_str()
-        ->type_name("TOKENS");
-    std::vector<std::pair<std::string, std::string>> formats = {
-        {std::string(kRecognisedToolFormat), std::string(kRecognisedToolFormat)},
-        {std::string(kNoToolFormat), std::string(kNoToolFormat)}};
-    for (const std::string& name : tool_format_names()) formats.emplace_back(name, name);
-    command
-        ->add_option(
-            "--tool-format", options->service.tool_format,
-            "Format in which the model writes tool calls. auto takes the one that its chat "
-            "template shows; with none, answers are not searched for calls")
-        ->transform(one_of(formats))
-        ->capture_default_str()
-        ->type_name("NAME");
-    command->add_flag(
-        "--split-special-tokens", options->service.split_special_tokens,
-        "Read special tokens in text prompts (completions, tokenize) as plain text, as "
-        "the messages of a chat always are");
-    command->add_flag("--allow-chat-template", options->service.allow_chat_template,
-                      "Allow requests to bring their own chat template");
-  }
+// Adds the options that say who may use the server, and over what.
+void add_access_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("Access");
+  command
+      ->add_option("--api-key-file", options->access.api_keys,
+                   "File with one API key on each line, as KEY or KEY NAME. Every route but /, "
+                   "/health and /ready then needs one of them. Keys with the same name belong to "
+                   "one owner; owners share no snapshots")
+      ->type_name("FILE");
+  command
+      ->add_option("--cors-origin", options->cors_origins,
+                   "Origin whose pages may call the server from a browser; * allows all")
+      ->type_name("ORIGIN");
+  command
+      ->add_option("--allowed-host", options->http.allowed_hosts,
+                   "Host name that requests may use beside those of the loopback; others get 403 "
+                   "(default: on a loopback address without keys none, else any)")
+      ->type_name("NAME");
+  auto* certificate = command
+                          ->add_option("--tls-cert", options->access.certificate,
+                                       "PEM file with the certificate chain. HTTP becomes HTTPS, "
+                                       "and gRPC uses TLS")
+                          ->type_name("FILE");
+  auto* key = command
+                  ->add_option("--tls-key", options->access.private_key,
+                               "PEM file with the private key of the certificate")
+                  ->type_name("FILE");
+  certificate->needs(key);
+  key->needs(certificate);
+}
 
-  void add_embedding_options(CLI::App * command, ServeOptions * options) {
-    command->option_defaults()->group("Embeddings");
-    add_choice<Pooling>(command, "--embedding-pooling", &options->service.embedding_pooling,
-                        "What an embedding is made of: the hidden state of a text's last token, or "
-                        "the mean of those of all its tokens",
-                        {{"last", Pooling::kLast}, {"mean", Pooling::kMean}});
-  }
+void add_chat_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("Chat");
+  command
+      ->add_option("--chat-template", options->service.chat_template_file,
+                   "File with a chat template (Jinja) to use instead of the model's")
+      ->type_name("FILE");
+  command
+      ->add_option("--max-tokens-default", options->default_max_tokens,
+                   "Most tokens of a chat answer whose request sets no maximum")
+      ->transform(whole_number_in(1, ServerLimits().max_tokens))
+      ->capture_default_str()
+      ->type_name("TOKENS");
+  std::vector<std::pair<std::string, std::string>> formats = {
+      {std::string(kRecognisedToolFormat), std::string(kRecognisedToolFormat)},
+      {std::string(kNoToolFormat), std::string(kNoToolFormat)}};
+  for (const std::string& name : tool_format_names()) formats.emplace_back(name, name);
+  command
+      ->add_option("--tool-format", options->service.tool_format,
+                   "Format in which the model writes tool calls. auto takes the one that its chat "
+                   "template shows; with none, answers are not searched for calls")
+      ->transform(one_of(formats))
+      ->capture_default_str()
+      ->type_name("NAME");
+  command->add_flag("--split-special-tokens", options->service.split_special_tokens,
+                    "Read special tokens in text prompts (completions, tokenize) as plain text, as "
+                    "the messages of a chat always are");
+  command->add_flag("--allow-chat-template", options->service.allow_chat_template,
+                    "Allow requests to bring their own chat template");
+}
 
-  void add_log_options(CLI::App * command, ServeOptions * options) {
-    command->option_defaults()->group("Log");
-    command
-        ->add_option("--log-file", options->log_file,
-                     "File to which the log is appended (default: standard error). SIGHUP opens it "
-                     "anew")
-        ->type_name("FILE");
-    add_choice<LogFormat>(command, "--log-format", &options->log_format, "Format of the log",
-                          {{"text", LogFormat::kText}, {"json", LogFormat::kJson}});
-    add_choice<LogLevel>(command, "--log-level", &options->log_level, "Minimum log level",
-                         {{"debug", LogLevel::kDebug},
-                          {"info", LogLevel::kInfo},
-                          {"warning", LogLevel::kWarning},
-                          {"error", LogLevel::kError}});
-    command
-        ->add_option(
-            "--otlp-endpoint", options->otlp_endpoint,
-            "Collector that gets a span of each request that generates, by OTLP over HTTP; "
-            "/v1/traces is added to a URL without a path")
-        ->type_name("URL");
-    command->add_flag("--log-prompts", options->service.service.log_prompts,
-                      "Log the bodies of requests; without this no prompt is logged");
-  }
+void add_embedding_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("Embeddings");
+  add_choice<Pooling>(command, "--embedding-pooling", &options->service.embedding_pooling,
+                      "What an embedding is made of: the hidden state of a text's last token, or "
+                      "the mean of those of all its tokens",
+                      {{"last", Pooling::kLast}, {"mean", Pooling::kMean}});
+}
 
-  void add_http_options(CLI::App * command, ServeOptions * options) {
-    command->option_defaults()->group("HTTP");
-    command->add_option("--host", options->http.host, "Address on which HTTP listens")
-        ->capture_default_str()
-        ->type_name("HOST");
-    command
-        ->add_option("--http-port,--port", options->http.port,
-                     "Port for HTTP; 0 takes any free one, which is printed")
-        ->transform(whole_number_in(0, 65535))
-        ->capture_default_str()
-        ->type_name("PORT");
-    command
-        ->add_option("--served-model-name", options->service.name,
-                     "Name of the model in the API (default: owner/model, or the folder's name)")
-        ->type_name("NAME");
-  }
+void add_log_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("Log");
+  command
+      ->add_option("--log-file", options->log_file,
+                   "File to which the log is appended (default: standard error). SIGHUP opens it "
+                   "anew")
+      ->type_name("FILE");
+  add_choice<LogFormat>(command, "--log-format", &options->log_format, "Format of the log",
+                        {{"text", LogFormat::kText}, {"json", LogFormat::kJson}});
+  add_choice<LogLevel>(command, "--log-level", &options->log_level, "Minimum log level",
+                       {{"debug", LogLevel::kDebug},
+                        {"info", LogLevel::kInfo},
+                        {"warning", LogLevel::kWarning},
+                        {"error", LogLevel::kError}});
+  command
+      ->add_option("--otlp-endpoint", options->otlp_endpoint,
+                   "Collector that gets a span of each request that generates, by OTLP over HTTP; "
+                   "/v1/traces is added to a URL without a path")
+      ->type_name("URL");
+  command->add_flag("--log-prompts", options->service.service.log_prompts,
+                    "Log the bodies of requests; without this no prompt is logged");
+}
 
-  void add_load_options(CLI::App * command, ServeOptions * options) {
-    command->option_defaults()->group("Capacity");
-    command
-        ->add_option("--max-queue", options->service.service.max_queue,
-                     "Completions (choices) that may wait for a slot; when full, 429")
-        ->transform(whole_number_in(1, 1 << 20))
-        ->capture_default_str()
-        ->type_name("N");
-    command
-        ->add_option(
-            "--memory-limit", options->service.service.memory_limit,
-            "Memory that the process may use. Above 80 % of it, requests are refused, large "
-            "ones first, and then running ones are ended one by one (default: that of the "
-            "control group, else of the machine)")
-        ->transform(size_from(0))
-        ->type_name("SIZE");
-    command
-        ->add_option("--write-timeout", options->write_timeout_s,
-                     "Seconds after which a client that does not read its reply is disconnected")
-        ->transform(whole_number_in(1, 3600))
-        ->capture_default_str()
-        ->type_name("SECONDS");
-    command
-        ->add_option(
-            "--drain-timeout", options->drain_timeout_s,
-            "Seconds that running requests get after SIGTERM before their streams end with "
-            "an error; 0 sets no limit")
-        ->transform(whole_number_in(0, 86400))
-        ->capture_default_str()
-        ->type_name("SECONDS");
-  }
+void add_http_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("HTTP");
+  command->add_option("--host", options->http.host, "Address on which HTTP listens")
+      ->capture_default_str()
+      ->type_name("HOST");
+  command
+      ->add_option("--http-port,--port", options->http.port,
+                   "Port for HTTP; 0 takes any free one, which is printed")
+      ->transform(whole_number_in(0, 65535))
+      ->capture_default_str()
+      ->type_name("PORT");
+  command
+      ->add_option("--served-model-name", options->service.name,
+                   "Name of the model in the API (default: owner/model, or the folder's name)")
+      ->type_name("NAME");
+}
+
+void add_load_options(CLI::App* command, ServeOptions* options) {
+  command->option_defaults()->group("Capacity");
+  command
+      ->add_option("--max-queue", options->service.service.max_queue,
+                   "Completions (choices) that may wait for a slot; when full, 429")
+      ->transform(whole_number_in(1, 1 << 20))
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      ->add_option("--memory-limit", options->service.service.memory_limit,
+                   "Memory that the process may use. Above 80 % of it, requests are refused, large "
+                   "ones first, and then running ones are ended one by one (default: that of the "
+                   "control group, else of the machine)")
+      ->transform(size_from(0))
+      ->type_name("SIZE");
+  command
+      ->add_option("--write-timeout", options->write_timeout_s,
+                   "Seconds after which a client that does not read its reply is disconnected")
+      ->transform(whole_number_in(1, 3600))
+      ->capture_default_str()
+      ->type_name("SECONDS");
+  command
+      ->add_option("--drain-timeout", options->drain_timeout_s,
+                   "Seconds that running requests get after SIGTERM before their streams end with "
+                   "an error; 0 sets no limit")
+      ->transform(whole_number_in(0, 86400))
+      ->capture_default_str()
+      ->type_name("SECONDS");
+}
 
 }  // namespace
 
