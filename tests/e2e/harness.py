@@ -211,12 +211,8 @@ class WithServer(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = cls.start_server()
+        cls.server = Server(*cls.OPTIONS)
         cls.addClassCleanup(cls.server.__exit__)
-
-    @classmethod
-    def start_server(cls):
-        return Server(*cls.OPTIONS)
 
     def assert_memory(self, mib, most):
         """A sanitizer's own memory is not bounded here; everything else of the test still holds."""
