@@ -135,6 +135,8 @@ def main():
             tokens, reused, most = replay(lines, server, arguments.answers)
     finally:
         server.stop()
+    if most == 0:
+        raise SystemExit("no prompt of the trace begins like one before it")
     share = reused / most
     print("%d prompt tokens, %d computed; %.3f reused, an unlimited cache %.3f; share %.3f"
           % (tokens, tokens - reused, reused / tokens, most / tokens, share))
