@@ -40,7 +40,7 @@ install(FILES ${debian_files}/changelog.gz ${CMAKE_CURRENT_LIST_DIR}/copyright
         DESTINATION ${documents} COMPONENT debian EXCLUDE_FROM_ALL)
 install(FILES ${CMAKE_CURRENT_LIST_DIR}/lintian-overrides DESTINATION share/lintian/overrides RENAME deltaserve
         COMPONENT debian EXCLUDE_FROM_ALL)
-install(FILES ${CMAKE_CURRENT_LIST_DIR}/deltaserve.default DESTINATION /etc/default RENAME deltaserve
+install(FILES ${CMAKE_CURRENT_LIST_DIR}/deltaserve.toml DESTINATION /etc/deltaserve
         COMPONENT debian EXCLUDE_FROM_ALL)
 list(APPEND CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_LIST_DIR}/conffiles)
 include(CPack)

@@ -37,7 +37,8 @@ generates "$work/installed/bin/deltaserve"
 mv "$work/installed" "$work/moved"
 generates "$work/moved/bin/deltaserve"
 for file in share/doc/deltaserve/LICENSE share/doc/deltaserve/THIRD_PARTY_NOTICES.md share/deltaserve/proto/deltaserve.proto \
-  lib/systemd/system/deltaserve.service; do
+  lib/systemd/system/deltaserve.service share/man/man1/deltaserve.1.gz share/bash-completion/completions/deltaserve \
+  share/zsh/vendor-completions/_deltaserve share/fish/vendor_completions.d/deltaserve.fish; do
   [ -s "$work/moved/$file" ] || { echo "cmake --install leaves out $file"; exit 1; }
 done
 echo "== cmake --install: ok"
