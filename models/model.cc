@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/base/text.h"
-#include "models/checkpoint/finite.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/mapping/weights.h"
 #include "models/program_builder.h"
@@ -46,7 +45,8 @@ Model::Model(ModelConfig config, const ModelProgram& program, const ModelLimits&
       backend_(backend) {}
 
 absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Backend* backend,
-                                                   const ModelLimits& limits, WeightFormat format) {
+                                                   const ModelLimits& limits, WeightFormat format,
+                                                   const ReadProgress& progress) {
   absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder.path);
   if (!checkpoint.ok()) return checkpoint.status();
   ModelConfig config = settled_config(folder.config, *checkpoint);
@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::load(const ModelFolder& folder, Ba
   if (std::string refusal = backend->refusal(program.program(), room); !refusal.empty()) {
     return absl::UnimplementedError(refusal);
   }
-  status = check_finite(*checkpoint);
+  status = check_finite(*checkpoint, progress);
   if (!status.ok()) return prefixed(folder.path, status);
   program.read_vectors();
   if (std::string error = backend->load(program.program(), room); !error.empty()) {

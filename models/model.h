@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/program/backend.h"
 #include "models/base/final_norm.h"
+#include "models/checkpoint/finite.h"
 #include "models/mapping/config.h"
 #include "models/tokenizer/tokenizer.h"
 
@@ -50,12 +51,15 @@ class Model {
   // and allocates everything that a step needs. Under int4 the embeddings and the output matrix are
   // int8, because their errors would affect every token.
   //
+  // `progress` is told how much of the weights' files was read, which comes before the rest.
+  //
   // Errors, before any weight is read: INVALID_ARGUMENT names a state format that a mixer cannot
   // have, UNIMPLEMENTED what the backend cannot do. Then: INVALID_ARGUMENT names a tensor that is
   // not finite, RESOURCE_EXHAUSTED what does not fit.
   static absl::StatusOr<std::unique_ptr<Model>> load(const ModelFolder& folder, Backend* backend,
                                                      const ModelLimits& limits,
-                                                     WeightFormat format = WeightFormat::kAuto);
+                                                     WeightFormat format = WeightFormat::kAuto,
+                                                     const ReadProgress& progress = {});
 
   // These call the methods of Backend.
   Ticket forward(const Step& step) { return backend_->forward(step); }

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <system_error>
 
 #include "server/base/process.h"
 #include "server/command_line/parse.h"
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", DELTASERVE_VERSION);
   deltaserve::Run run;
   deltaserve::add_serve_command(&app, &run);
+  deltaserve::add_chat_command(&app, &run);
   deltaserve::add_generate_command(&app, &run);
   deltaserve::add_inspect_command(&app, &run);
   deltaserve::add_pull_command(&app, &run);
@@ -34,6 +36,9 @@ int main(int argc, char** argv) {
   }
   try {
     return run();
+  } catch (const std::system_error& error) {
+    std::fprintf(stderr, "deltaserve: the system refuses a thread or a file: %s\n", error.what());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "deltaserve: %s\n", error.what());
     return 1;

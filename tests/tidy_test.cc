@@ -67,6 +67,7 @@ const std::vector<Floors>& all_floors() {
         {"http"},
         {"commands"},
         {"loadgen"},
+        {"chat"},
         {""}}},
   };
   return kFloors;

@@ -139,8 +139,6 @@ class GroupStack {
   ExprId finish();
   void append(ExprId e) { groups_.back().sequence.push_back(e); }
   void next_alternative();
-  // Returns true if the current alternative has a last part, which a quantifier could repeat.
-  bool has_last() const { return !groups_.back().sequence.empty(); }
   void repeat_last(uint32_t min, uint32_t max);
   void look_ahead_to_last(bool follows);
   size_t depth() const { return groups_.size() - 1; }

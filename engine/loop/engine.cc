@@ -40,6 +40,7 @@ class Engine::Loop {
   bool drained() const;
   void stop();
   void clear_prefixes(const PrefixOwner& owner);
+  void trim_prefixes();
   EngineStats stats() const;
 
  private:
@@ -206,6 +207,14 @@ void Engine::Loop::clear_prefixes(const PrefixOwner& owner) {
   {
     std::lock_guard lock(mutex_);
     admission_.clear_prefixes(owner);
+  }
+  doorbell_->ring();
+}
+
+void Engine::Loop::trim_prefixes() {
+  {
+    std::lock_guard lock(mutex_);
+    admission_.trim_prefixes();
   }
   doorbell_->ring();
 }
@@ -587,6 +596,10 @@ bool Engine::drained() const {
 void Engine::stop() {
   loop_->stop();
 }
+void Engine::trim_prefixes() {
+  loop_->trim_prefixes();
+}
+
 void Engine::clear_prefixes(const PrefixOwner& owner) {
   loop_->clear_prefixes(owner);
 }

@@ -26,6 +26,8 @@ double prior(SnapshotKind kind) {
 
 constexpr double kYoungSeconds = 60;  // ages below this one count alike
 constexpr double kHalfLife = 200;     // of hits, in seconds
+// The least by which a prompt makes all states older.
+constexpr std::chrono::seconds kPromptTime{4};
 
 }  // namespace
 
@@ -94,7 +96,16 @@ double PrefixIndex::Entry::hits_at(Time now) const {
   return hits * std::exp2(-std::chrono::duration<double>(now - used).count() / kHalfLife);
 }
 
+// Returns the time at which a prompt is read, by the clock of the index: it goes with the caller's,
+// and jumps forward where two prompts are closer together than prompts count.
+PrefixIndex::Time PrefixIndex::begin_prompt(Time now) {
+  last_prompt_ = std::max(aged(now), last_prompt_ + kPromptTime);
+  ahead_ = last_prompt_ - now;
+  return last_prompt_;
+}
+
 PrefixIndex::Found PrefixIndex::find(const PrefixKeys& keys, Time now) {
+  now = begin_prompt(now);
   Found found;
   size_t count = keys->size();
   while (count > 0 && !seen_.contains((*keys)[count - 1])) --count;
@@ -118,6 +129,7 @@ SnapshotPin PrefixIndex::keep(const PrefixKeys& keys, int64_t position, Snapshot
                               const PrefixOwner& owner, double uses, Time now) {
   DS_CHECK(position > 0 && position % kChunkTokens == 0);
   DS_CHECK(position / kChunkTokens <= static_cast<int64_t>(keys->size()));
+  now = aged(now);
   if (const int kept = entry_of(keys, position); kept >= 0) {
     Entry& entry = entries_[kept];
     if (prior(kind) > prior(entry.kind)) entry.kind = kind;
@@ -165,6 +177,7 @@ void PrefixIndex::clear(const PrefixOwner& owner) {
 
 int PrefixIndex::slot_to_read(const SnapshotPin& pin, int own, Time now) {
   DS_CHECK(pin.index_ == this);
+  now = aged(now);
   Entry& entry = entries_[pin.entry_];
   if (entry.slot >= 0) return first_slot_ + entry.slot;
   // A state that was forgotten while it was pinned is nobody else's to find.
@@ -175,6 +188,22 @@ int PrefixIndex::slot_to_read(const SnapshotPin& pin, int own, Time now) {
   // A state that is stored there next is queued behind this transfer.
   if (entry.slot >= 0) free_host_slots_.push_back(std::exchange(entry.host_slot, -1));
   return slot;
+}
+
+void PrefixIndex::trim(Time now) {
+  now = aged(now);
+  std::vector<std::pair<double, int>> kept;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& entry = entries_[i];
+    if (entry.keys != nullptr) kept.emplace_back(value(entry, now), static_cast<int>(i));
+  }
+  std::sort(kept.begin(), kept.end());
+  for (size_t i = 0; i < kept.size() - kept.size() / 2; ++i) {
+    const int index = kept[i].second;
+    if (entries_[static_cast<size_t>(index)].pins > 0) continue;
+    forget(index);
+    ++num_evictions_;
+  }
 }
 
 // Returns the entry of exactly these tokens; -1 if there is none.

@@ -7,8 +7,9 @@
 //
 // where "tokens that only it saves" are those behind the nearest kept state of the same prompt, and
 // hits fade by half every few minutes: otherwise the ends of conversations that went on from there
-// long ago would keep out those that go on now. All states have the same size, so the least
-// valuable one goes first.
+// long ago would keep out those that go on now. Every prompt counts as some seconds at least: under
+// heavy traffic states would otherwise all be young, and none would make room for what is read now.
+// All states have the same size, so the least valuable one goes first.
 //
 // If the device has memory of its own, states can also be kept in the host's. A state that has to
 // leave its slot stays there if it is worth more than another, and returns when it is found. The
@@ -105,6 +106,9 @@ class PrefixIndex {
   // Forgets the states of an owner.
   void clear(const PrefixOwner& owner);
 
+  // Forgets the less valuable half of the states, but none that is pinned.
+  void trim(Time now);
+
   int num_slots() const { return num_slots_; }
   // Return how many states can be found, how many slots of either kind hold one, and how many
   // states were forgotten to make room.
@@ -135,6 +139,8 @@ class PrefixIndex {
     double hits_at(Time now) const;
   };
 
+  Time begin_prompt(Time now);
+  Time aged(Time now) const { return now + ahead_; }
   int entry_of(const PrefixKeys& keys, int64_t position) const;
   int longest(const PrefixKeys& keys, int64_t most) const;
   bool goes_through(const Entry& entry, const PrefixKey& key, int64_t position) const;
@@ -158,6 +164,8 @@ class PrefixIndex {
   std::vector<Entry> entries_;
   std::unordered_map<PrefixKey, int, PrefixKeyHash> by_key_;
   SeenPoints seen_;
+  Time last_prompt_{};      // by the clock of the index
+  Time::duration ahead_{};  // of the clock of the index before that of the caller
   int64_t num_evictions_ = 0;
   int64_t num_stored_ = 0, num_loaded_ = 0;
 };

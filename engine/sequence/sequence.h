@@ -48,7 +48,6 @@ class Sequence {
 
   bool ended() const { return finish_ != FinishReason::kNone; }
   FinishReason finish() const { return finish_; }
-  int64_t num_generated_tokens() const { return num_generated_tokens_; }
   SteadyTime deadline() const { return request_->deadline; }
   bool read_ahead() const { return request_->reuse.read_ahead; }
   const TokenStream& stream() const { return *stream_; }

@@ -52,6 +52,11 @@ const char* name_of(const Tensor& tensor, int64_t i, FloatFormat<Bits> format) {
   return (bits >> (8 * sizeof bits - 1)) != 0 ? "-Infinity" : "Infinity";
 }
 
+uint64_t bytes_of(const Tensor& tensor) {
+  const uint64_t element_bytes = tensor.info.dtype == Dtype::kF32 ? 4 : 2;
+  return element_bytes * static_cast<uint64_t>(tensor.info.num_elements());
+}
+
 // Calls `use` with the format of the tensor's elements.
 template <class Use>
 auto with_format(const Tensor& tensor, Use use) {
@@ -69,10 +74,14 @@ std::optional<int64_t> first_not_finite(const Tensor& tensor) {
   return with_format(tensor, [&](auto format) { return first_in(tensor, format); });
 }
 
-absl::Status check_finite(const Checkpoint& checkpoint) {
+absl::Status check_finite(const Checkpoint& checkpoint, const ReadProgress& progress) {
+  uint64_t all = 0, done = 0;
+  for (const auto& entry : checkpoint.tensors()) all += bytes_of(entry.second);
   for (const auto& entry : checkpoint.tensors()) {
     const Tensor& tensor = entry.second;
     const std::optional<int64_t> found = first_not_finite(tensor);
+    done += bytes_of(tensor);
+    if (progress) progress(done, all);
     if (!found) continue;
     const char* value =
         with_format(tensor, [&](auto format) { return name_of(tensor, *found, format); });

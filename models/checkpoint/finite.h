@@ -1,6 +1,7 @@
 // Finds numbers that no weight may be.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "absl/status/status.h"
@@ -12,7 +13,8 @@ namespace deltaserve {
 std::optional<int64_t> first_not_finite(const Tensor& tensor);
 
 // INVALID_ARGUMENT names the first tensor with such an element, which one it is, and its value.
-// Reads all weights.
-absl::Status check_finite(const Checkpoint& checkpoint);
+// Reads all weights, and tells `progress` how many of their bytes it has read.
+using ReadProgress = std::function<void(uint64_t done, uint64_t all)>;
+absl::Status check_finite(const Checkpoint& checkpoint, const ReadProgress& progress = {});
 
 }  // namespace deltaserve

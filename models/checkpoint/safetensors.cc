@@ -294,7 +294,6 @@ absl::Status Checkpoint::add_file(const std::string& path, std::vector<std::stri
       return prefixed(path, tensor_error(name, "is also in another shard"));
     }
   }
-  file_bytes_ += (*map)->bytes();
   maps_.push_back(*std::move(map));
   return absl::OkStatus();
 }

@@ -58,7 +58,6 @@ class Checkpoint {
   ~Checkpoint();
 
   const std::map<std::string, Tensor>& tensors() const { return tensors_; }
-  uint64_t file_bytes() const { return file_bytes_; }
 
  private:
   class Map;
@@ -69,7 +68,6 @@ class Checkpoint {
 
   std::vector<std::unique_ptr<Map>> maps_;
   std::map<std::string, Tensor> tensors_;
-  uint64_t file_bytes_ = 0;
 };
 
 // The header entry of a tensor that is to be written.

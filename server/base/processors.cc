@@ -54,4 +54,13 @@ int usable_processors(const std::string& root) {
   return std::max(1, static_cast<int>(std::ceil(processors)));
 }
 
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "";
+}
+
 }  // namespace deltaserve

@@ -8,4 +8,7 @@ namespace deltaserve {
 // "/" but in tests.
 int usable_processors(const std::string& root = "/");
 
+// Returns what the processor calls itself, for instance "AMD EPYC 9654"; empty: unknown.
+std::string processor_name();
+
 }  // namespace deltaserve

@@ -71,13 +71,13 @@ OptionEntry read_option(CLI::Option* option) {
   entry.description = option->get_description();
   entry.group = option->get_group();
   entry.default_value = option->get_default_str();
-  const std::string range = described(option, kRange);
+  const std::string range = described(option, kRangeName);
   if (!range.empty()) {
     const std::vector<std::string> ends = absl::StrSplit(range, " to ");
     entry.least = ends.front();
     entry.most = ends.back();
   }
-  const std::string choices = described(option, kChoice);
+  const std::string choices = described(option, kChoiceName);
   if (!choices.empty()) entry.choices = absl::StrSplit(choices, '|');
   entry.variable = variable_of(*option);
   entry.required = option->get_required();

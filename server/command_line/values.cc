@@ -44,7 +44,7 @@ CLI::Validator whole_number_in(absl::int128 least, absl::int128 most) {
     input = number_text(value);
     return "";
   };
-  return CLI::Validator(check, range, kRange);
+  return CLI::Validator(check, range, kRangeName);
 }
 
 CLI::Validator number_in(double least, double most) {
@@ -54,7 +54,7 @@ CLI::Validator number_in(double least, double most) {
     const bool in_range = absl::SimpleAtod(input, &value) && value >= least && value <= most;
     return in_range ? "" : not_a(input, "a number", range);
   };
-  return CLI::Validator(check, range, kRange);
+  return CLI::Validator(check, range, kRangeName);
 }
 
 CLI::Validator size_from(uint64_t least) {
@@ -67,15 +67,15 @@ CLI::Validator size_from(uint64_t least) {
     if (ec != std::errc()) return error;
     const char* unit = after;
     while (unit != end && *unit == ' ') ++unit;
-    const double bytes = number * unit_bytes(std::string(unit, end));
-    const bool known = bytes > 0 || number == 0;
-    if (!known || !(bytes >= static_cast<double>(least) && bytes <= double{kLargestSize})) {
+    const double unit_size = unit_bytes(std::string(unit, end));
+    const double bytes = number * unit_size;
+    if (unit_size == 0 || !(bytes >= static_cast<double>(least) && bytes <= double{kLargestSize})) {
       return error;
     }
     input = absl::StrCat(static_cast<uint64_t>(bytes));
     return "";
   };
-  return CLI::Validator(check, range, kRange);
+  return CLI::Validator(check, range, kRangeName);
 }
 
 CLI::Validator one_of(std::vector<std::pair<std::string, std::string>> names_and_values) {
@@ -95,7 +95,7 @@ CLI::Validator one_of(std::vector<std::pair<std::string, std::string>> names_and
     }
     return absl::StrCat("'", input, "' is not one of ", list, did_you_mean(input, names));
   };
-  return CLI::Validator(check, list, kChoice);
+  return CLI::Validator(check, list, kChoiceName);
 }
 
 }  // namespace deltaserve

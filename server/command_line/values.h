@@ -13,8 +13,8 @@
 
 namespace deltaserve {
 
-inline constexpr const char* kRange = "range";    // described as "LEAST to MOST"
-inline constexpr const char* kChoice = "choice";  // described as "NAME|NAME"
+inline constexpr const char* kRangeName = "range";    // described as "LEAST to MOST"
+inline constexpr const char* kChoiceName = "choice";  // described as "NAME|NAME"
 inline constexpr uint64_t kLargestSize = uint64_t{1} << 50;
 
 // Both ends belong to the ranges. Errors quote the value and say the range.

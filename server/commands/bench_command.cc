@@ -1,6 +1,8 @@
 // deltaserve bench: what the model does on this machine, in tokens and in bytes moved, against the
 // bandwidth that the same threads reach on plain reads. Drives Model without the engine.
 #include <algorithm>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -10,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "server/base/processors.h"
 #include "server/command_line/parse.h"
 #include "server/command_line/values.h"
 #include "server/commands/commands.h"
@@ -53,18 +56,45 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-void print(const Measurement& m, bool json) {
-  if (json) {
-    absl::PrintF(
-        "{\"test\":\"%s\",\"batch\":%d,\"depth\":%d,\"tokens\":%d,\"tokens_per_s\":%.3f,"
-        "\"bytes_per_step\":%d,\"gb_per_s\":%.3f}\n",
-        m.test, m.batch, m.depth, m.tokens, m.tokens_per_s, m.bytes_per_step, m.gb_per_s);
-  } else {
-    absl::PrintF("%-16s %6d %9d %8d %12.1f %14d %10.2f\n", m.test, m.batch, m.depth, m.tokens,
-                 m.tokens_per_s, m.bytes_per_step, m.gb_per_s);
+// Prints results, each with what they hold for if that is asked for as JSON.
+class Printer {
+ public:
+  Printer(const LoadedModel& loaded, const ModelOptions& options, bool json) : json_(json) {
+    const std::string& name = loaded.hub_name.empty() ? options.folder : loaded.hub_name;
+    setting_ = {{"model", name},
+                {"weights", weight_format_name(options.weights)},
+                {"state_dtype", state_format_name(options.state_format)},
+                {"threads", loaded.threads != nullptr ? loaded.threads->num_threads() : 0},
+                {"device", loaded.backend->description()},
+                {"cpu", processor_name()}};
   }
-  std::fflush(stdout);
-}
+
+  void print(const Measurement& m) const {
+    if (json_) {
+      boost::json::object row = {{"test", m.test},
+                                 {"batch", m.batch},
+                                 {"depth", m.depth},
+                                 {"tokens", m.tokens},
+                                 {"tokens_per_s", m.tokens_per_s},
+                                 {"bytes_per_step", m.bytes_per_step},
+                                 {"gb_per_s", m.gb_per_s}};
+      print_json(std::move(row));
+    } else {
+      absl::PrintF("%-16s %6d %9d %8d %12.1f %14d %10.2f\n", m.test, m.batch, m.depth, m.tokens,
+                   m.tokens_per_s, m.bytes_per_step, m.gb_per_s);
+    }
+    std::fflush(stdout);
+  }
+
+  void print_json(boost::json::object row) const {
+    for (const auto& [key, value] : setting_) row[key] = value;
+    absl::PrintF("%s\n", boost::json::serialize(row));
+  }
+
+ private:
+  const bool json_;
+  boost::json::object setting_;
+};
 
 // Returns the bandwidth of reads: the best of several passes over a buffer larger than the caches.
 double read_bandwidth_gb(ThreadPool* threads) {
@@ -204,10 +234,10 @@ class Bench {
 };
 
 // The read bandwidth is measured where it is the limit: on the CPU.
-void print_machine(const LoadedModel& loaded, bool json) {
+void print_machine(const LoadedModel& loaded, bool json, const Printer& printer) {
   const double read_gb = loaded.threads != nullptr ? read_bandwidth_gb(loaded.threads.get()) : 0;
   if (json) {
-    if (read_gb > 0) absl::PrintF("{\"test\":\"read_bandwidth\",\"gb_per_s\":%.3f}\n", read_gb);
+    if (read_gb > 0) printer.print_json({{"test", "read_bandwidth"}, {"gb_per_s", read_gb}});
     return;
   }
   absl::PrintF("%s", loaded.backend->description());
@@ -220,7 +250,8 @@ int bench(BenchOptions options) {
   options.model.max_sequences = *std::max_element(options.batches.begin(), options.batches.end());
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
-  print_machine(*loaded, options.json);
+  const Printer printer(*loaded, options.model, options.json);
+  print_machine(*loaded, options.json, printer);
   if (!options.json) {
     absl::PrintF("%-16s %6s %9s %8s %12s %14s %10s\n", "test", "batch", "depth", "tokens",
                  "tokens/s", "bytes/step", "GB/s");
@@ -228,10 +259,10 @@ int bench(BenchOptions options) {
   // Whole pieces stay on the grid.
   Bench runner(&*loaded, options.model.step_tokens / kGrid * kGrid);
   for (const int batch : options.batches) {
-    if (options.prompt > 0) print(runner.measure_prefill(batch, options), options.json);
+    if (options.prompt > 0) printer.print(runner.measure_prefill(batch, options));
     for (const int64_t depth : options.depths) {
       if (options.generate == 0) break;
-      print(runner.measure_decode(batch, depth, options), options.json);
+      printer.print(runner.measure_decode(batch, depth, options));
     }
   }
   return 0;

@@ -15,6 +15,7 @@ void add_pull_command(CLI::App* app, Run* run);
 void add_random_model_command(CLI::App* app, Run* run);
 void add_bench_command(CLI::App* app, Run* run);
 void add_bench_serve_command(CLI::App* app, Run* run);
+void add_chat_command(CLI::App* app, Run* run);
 // Adds `completion`, `man` and `options`, which describe the other commands.
 void add_manual_commands(CLI::App* app, Run* run);
 

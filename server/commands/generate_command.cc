@@ -1,6 +1,7 @@
 // deltaserve generate: one prompt, streamed to the terminal.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -15,11 +16,10 @@
 #include "server/command_line/values.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
+#include "server/commands/terminal_progress.h"
 
 namespace deltaserve {
 namespace {
-
-constexpr size_t kLongPrompt = 4096;  // tokens, from which progress is worth a line
 
 struct GenerateOptions {
   ModelOptions model;
@@ -29,17 +29,26 @@ struct GenerateOptions {
   bool has_seed = false;
 };
 
-// Prints until the request ends. The progress line is on stderr and is wiped by the first text.
-int print_stream(TokenStream* stream, size_t prompt_tokens, bool show_progress) {
-  bool progress_shown = false;
+// Says how long the answer took, where somebody watches.
+void print_speed(const TokenUpdate& last, size_t prompt_tokens) {
+  if (isatty(STDERR_FILENO) == 0) return;
+  const int64_t drawn = std::max<int64_t>(last.tokens_generated - 1, 0);  // the first is prefill's
+  absl::FPrintF(stderr, "prompt: %d tokens in %.2f s; answer: %d tokens in %.2f s", prompt_tokens,
+                last.prefill_seconds, last.tokens_generated, last.decode_seconds);
+  if (drawn > 0 && last.decode_seconds > 0) {
+    absl::FPrintF(stderr, ", %.1f tokens/s", static_cast<double>(drawn) / last.decode_seconds);
+  }
+  std::fputc('\n', stderr);
+}
+
+// Prints until the request ends. The first token wipes the progress of the prompt.
+int print_stream(TokenStream* stream, size_t prompt_tokens) {
+  TerminalProgress progress("reading the prompt", TerminalProgress::Unit::kTokens);
   while (std::optional<TokenUpdate> update = stream->wait()) {
-    if (show_progress && update->tokens_generated == 0 && update->finish == FinishReason::kNone) {
-      absl::FPrintF(stderr, "\rreading the prompt: %d of %d tokens", update->prompt_tokens_read,
-                    prompt_tokens);
-      progress_shown = true;
-    } else if (progress_shown) {
-      std::fputs("\r\x1b[K", stderr);
-      progress_shown = false;
+    if (update->tokens_generated > 0 || update->finish != FinishReason::kNone) {
+      progress.end();
+    } else {
+      progress.reach(static_cast<uint64_t>(update->prompt_tokens_read), prompt_tokens);
     }
     std::fwrite(update->text.data(), 1, update->text.size(), stdout);
     std::fflush(stdout);
@@ -49,9 +58,13 @@ int print_stream(TokenStream* stream, size_t prompt_tokens, bool show_progress) 
     if (update->finish == FinishReason::kNotFinite) {
       return report(absl::InternalError("the model computed numbers that are not finite"));
     }
+    if (update->finish == FinishReason::kNone) continue;
+    std::fputc('\n', stdout);
+    std::fflush(stdout);
+    print_speed(*update, prompt_tokens);
+    return 0;
   }
-  std::fputc('\n', stdout);
-  return 0;
+  return report(absl::InternalError("the request ended without a reason"));
 }
 
 int generate(const GenerateOptions& options) {
@@ -83,14 +96,17 @@ int generate(const GenerateOptions& options) {
   const size_t prompt_tokens = request.prompt.size();
   absl::StatusOr<std::shared_ptr<TokenStream>> stream = engine.submit(std::move(request));
   if (!stream.ok()) return report(stream.status());
-  const bool show_progress = prompt_tokens > kLongPrompt && isatty(STDERR_FILENO) != 0;
-  return print_stream(stream->get(), prompt_tokens, show_progress);
+  return print_stream(stream->get(), prompt_tokens);
 }
 
 }  // namespace
 
 void add_generate_command(CLI::App* app, Run* run) {
   CLI::App* command = add_command(app, "generate", "Continue a text and print it as it comes");
+  command->footer(
+      "Where standard error is a terminal, work of more than a second shows its progress there, "
+      "and "
+      "a last line says how many tokens there were and how fast.");
   auto options = std::make_shared<GenerateOptions>();
   options->request.max_tokens = 256;
   options->model.max_sequences = 1;

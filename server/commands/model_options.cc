@@ -11,6 +11,7 @@
 #include "server/commands/hub_options.h"
 #include "server/commands/human_bytes.h"
 #include "server/commands/prefix_cache_options.h"
+#include "server/commands/terminal_progress.h"
 
 namespace deltaserve {
 namespace {
@@ -54,7 +55,9 @@ absl::Status put_on_device(const ModelOptions& options, ModelLimits limits, Load
     if (absl::Status chosen = choose_snapshots(options, *loaded, &limits); !chosen.ok()) {
       return chosen;
     }
-    return Model::load(loaded->folder, loaded->backend.get(), limits, options.weights);
+    TerminalProgress progress("loading " + options.folder, TerminalProgress::Unit::kBytes);
+    return Model::load(loaded->folder, loaded->backend.get(), limits, options.weights,
+                       [&](uint64_t done, uint64_t all) { progress.reach(done, all); });
   };
   absl::StatusOr<std::unique_ptr<Model>> model = load();
   if (absl::IsUnimplemented(model.status())) {

@@ -5,30 +5,25 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "engine/grammar/grammar_cache.h"
-#include "engine/loop/model_runner.h"
-#include "models/fingerprint.h"
 #include "server/base/machine_memory.h"
 #include "server/base/process.h"
 #include "server/command_line/parse.h"
 #include "server/command_line/values.h"
 #include "server/commands/access_files.h"
-#include "server/commands/chat_templates.h"
 #include "server/commands/commands.h"
 #include "server/commands/human_bytes.h"
 #include "server/commands/model_options.h"
+#include "server/commands/model_service.h"
 #include "server/commands/prefix_cache_options.h"
-#include "server/commands/tokenizer_info.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
-#include "server/observe/otlp_exporter.h"
 #include "server/service/services.h"
 #include "server/tools/conventions.h"
 
@@ -36,18 +31,10 @@ namespace deltaserve {
 namespace {
 
 struct ServeOptions {
-  ModelOptions model;
-  ServiceOptions service;
+  ModelServiceOptions service;
   HttpOptions http;
   GrpcServeOptions grpc;
-  std::string name;
-  std::string chat_template_file;
-  std::string tool_format{kRecognisedToolFormat};
-  bool allow_chat_template = false;
-  bool split_special_tokens = false;
-  Pooling embedding_pooling = Pooling::kLast;
   AccessFiles access;
-  std::string otlp_endpoint;  // empty: no spans are sent
   std::vector<std::string> cors_origins;
   std::string log_file;  // empty: standard error
   LogFormat log_format = LogFormat::kText;
@@ -56,51 +43,6 @@ struct ServeOptions {
   int drain_timeout_s = static_cast<int>(HttpOptions().drain_timeout.count());
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
-
-std::shared_ptr<GrammarCache> grammar_cache(const Vocabulary& vocabulary, int64_t size,
-                                            const ServerLimits& limits) {
-  auto table = std::make_shared<const TokenTable>(vocabulary, static_cast<int32_t>(size));
-  return std::make_shared<GrammarCache>(
-      std::move(table), GrammarCacheLimits{limits.cached_grammars, limits.cached_grammar_bytes,
-                                           limits.grammar_bytes});
-}
-
-uint64_t transformer_bytes_per_token(const ModelConfig& config) {
-  constexpr int64_t kKeyAndValue = 2, kBytesOfBf16 = 2;
-  return static_cast<uint64_t>(kKeyAndValue * kBytesOfBf16 * config.num_layers() *
-                               config.hidden_size);
-}
-
-ServedModel served_model(const LoadedModel& loaded, const std::string& name,
-                         const ServerLimits& limits) {
-  ServedModel model;
-  model.name = name.empty() ? loaded.hub_name : name;
-  if (model.name.empty()) {
-    // The name is that of the real folder, so that "." and a link to a version have one.
-    std::error_code ec;
-    const std::filesystem::path path = std::filesystem::canonical(loaded.folder.path, ec);
-    model.name = ec || path.filename().empty() ? "model" : path.filename().string();
-  }
-  model.created = std::chrono::duration_cast<std::chrono::seconds>(
-                      std::chrono::system_clock::now().time_since_epoch())
-                      .count();
-  model.vocab_size = loaded.folder.config.vocab_size;
-  model.hidden_size = loaded.folder.config.hidden_size;
-  model.tokenizer = loaded.folder.tokenizer.get();
-  model.bos_to_prepend = bos_to_prepend(loaded.folder);
-  model.slots = loaded.model->limits().max_sequences;
-  model.snapshots = loaded.model->limits().max_snapshots;
-  model.state_bytes = loaded.model->layout().bytes();
-  model.transformer_bytes_per_token = transformer_bytes_per_token(loaded.folder.config);
-  model.eos_token_ids = loaded.folder.config.eos_token_ids;
-  model.tokenizer_info = tokenizer_info(loaded.folder);
-  model.special_tokens = loaded.folder.settings.named_tokens;
-  model.additional_special_tokens = loaded.folder.settings.additional_special_tokens;
-  if (model.tokenizer != nullptr) {
-    model.grammars = grammar_cache(model.tokenizer->vocabulary(), model.vocab_size, limits);
-  }
-  return model;
-}
 
 // Says how answers of chats are read, and whether that was recognised or asked for.
 void print_chat(const ServedModel& served) {
@@ -156,13 +98,16 @@ void share_descriptors(ServeOptions* options) {
   constexpr int kReserve = 64;
   constexpr int kOfGrpc = 3;  // each connection has two more, between us and the library
   const int half = std::max(0, raise_descriptor_limit() - kReserve) / 2;
-  int& http = options->service.limits.connections;
+  int& http = options->service.service.limits.connections;
   int& grpc = options->grpc.grpc.limits.connections;
   const bool few = half < std::max(http, kOfGrpc * grpc);
   http = std::clamp(half, 1, http);
   grpc = std::clamp(half / kOfGrpc, 1, grpc);
-  int& of_one_address = options->grpc.grpc.limits.connections_per_address;
-  of_one_address = std::clamp(grpc / 2, 1, of_one_address);  // no address shuts out the others
+  // No address shuts out the others.
+  int& http_of_one = options->service.limits.connections_per_address;
+  int& grpc_of_one = options->grpc.grpc.limits.connections_per_address;
+  http_of_one = std::clamp(http - http / 8, 1, http_of_one);
+  grpc_of_one = std::clamp(grpc / 2, 1, grpc_of_one);
   if (!few) return;
   absl::FPrintF(
       stderr,
@@ -178,16 +123,48 @@ absl::StatusOr<std::unique_ptr<Logger>> open_log(const ServeOptions& options) {
   return std::make_unique<Logger>(options.log_format, options.log_level, STDERR_FILENO);
 }
 
-absl::StatusOr<std::unique_ptr<OtlpExporter>> open_spans(const ServeOptions& options,
-                                                         Metrics* metrics, Logger* log) {
-  if (options.otlp_endpoint.empty()) return nullptr;
-  return OtlpExporter::make(options.otlp_endpoint, DELTASERVE_VERSION, metrics, log);
+struct Ports {
+  BoundPort http;
+  std::optional<BoundPort> grpc;
+};
+
+absl::StatusOr<Ports> bind_ports(const ServeOptions& options) {
+  absl::StatusOr<BoundPort> http =
+      BoundPort::bind(options.http.host, options.http.port, "--host, --http-port");
+  if (!http.ok()) return http.status();
+  absl::StatusOr<std::optional<BoundPort>> grpc = bind_grpc(options.grpc, options.http.port == 0);
+  if (!grpc.ok()) return grpc.status();
+  return Ports{*std::move(http), *std::move(grpc)};
+}
+
+void warn_of_strangers(const ServeOptions& options, const Ports& ports) {
+  const bool on_loopback =
+      ports.http.address().is_loopback() && (!ports.grpc || ports.grpc->address().is_loopback());
+  if (on_loopback || !options.access.api_keys.empty()) return;
+  const BoundPort& open = ports.http.address().is_loopback() ? *ports.grpc : ports.http;
+  absl::FPrintF(stderr,
+                "deltaserve: warning: anybody who reaches %s may use the model, because there is "
+                "no --api-key-file\n",
+                open.text());
+}
+
+// Fills in what depends on other options.
+void settle(ServeOptions* options) {
+  ModelServiceOptions& service = options->service;
+  if (service.service.memory_limit == 0) {
+    service.service.memory_limit = memory_limit().value_or(0);
+  }
+  service.service.limits.write_stall = std::chrono::seconds(options->write_timeout_s);
+  service.service.limits.default_chat_max_tokens = options->default_max_tokens;
+  options->http.drain_timeout = std::chrono::seconds(options->drain_timeout_s);
 }
 
 int serve(ServeOptions options) {
   ignore_signals();
+  give_back_freed_memory();
   share_descriptors(&options);
-  // The small files come before the model, which takes longer.
+  settle(&options);
+  // Files and ports come before the model, which takes longer.
   absl::StatusOr<Access> access = read_access(options.access);
   if (!access.ok()) return report(access.status());
   options.http.tls = access->http_tls;
@@ -197,58 +174,30 @@ int serve(ServeOptions options) {
   options.http.cors = *std::move(cors);
   absl::StatusOr<std::unique_ptr<Logger>> log = open_log(options);
   if (!log.ok()) return report(log.status());
-  Metrics metrics;
-  absl::StatusOr<std::unique_ptr<OtlpExporter>> spans = open_spans(options, &metrics, log->get());
-  if (!spans.ok()) return report(spans.status());
-  options.service.spans = spans->get();
-  absl::StatusOr<LoadedModel> loaded = load_model(options.model);
-  if (!loaded.ok()) return report(loaded.status());
-  absl::StatusOr<ChatTemplates> templates =
-      load_chat_templates(loaded->folder.settings, options.chat_template_file);
-  if (!templates.ok()) return report(templates.status());
-  if (!templates->refusal.empty()) absl::FPrintF(stderr, "deltaserve: %s\n", templates->refusal);
-  const absl::StatusOr<NumericFingerprint> fingerprint =
-      numeric_fingerprint(loaded->folder, loaded->model.get());
-  if (!fingerprint.ok()) return report(fingerprint.status());
-  ServedModel served = served_model(*loaded, options.name, options.service.limits);
-  served.fingerprint = absl::StrCat("fp_", to_hex(*fingerprint));
-  served.tool_format = options.tool_format;
-  templates->give_to(&served);
-  served.allow_request_template = options.allow_chat_template;
-  served.split_special_tokens = options.split_special_tokens;
-  served.embedding_pooling = options.embedding_pooling;
-  print_model(*loaded, served);
+  absl::StatusOr<Ports> ports = bind_ports(options);
+  if (!ports.ok()) return report(ports.status());
+  warn_of_strangers(options, *ports);
 
+  absl::StatusOr<std::unique_ptr<ModelService>> model =
+      ModelService::start(options.service, log->get(), std::move(access->keys));
+  if (!model.ok()) return report(model.status());
+  print_model((*model)->loaded(), (*model)->served());
   warn_of_expiry(access->http_tls, log->get());
-  ModelRunner runner(loaded->model.get());
-  EngineOptions engine_settings = engine_options(*loaded);
-  engine_settings.fingerprint = *fingerprint;
-  engine_settings.unread = std::chrono::seconds(options.write_timeout_s);
-  engine_settings.max_queued_requests = options.service.max_queue;
-  engine_settings.max_prompt_tokens = options.service.limits.prompt_tokens;
-  Engine engine(&runner, vocabulary_of(loaded->folder), engine_settings);
-  options.service.version = DELTASERVE_VERSION;
-  if (options.service.memory_limit == 0) {
-    options.service.memory_limit = memory_limit().value_or(0);
-  }
-  options.service.limits.default_chat_max_tokens = options.default_max_tokens;
-  options.service.limits.write_stall = std::chrono::seconds(options.write_timeout_s);
-  Services services(options.service, &served, &engine, &metrics, log->get(),
-                    std::move(access->keys));
-  options.http.drain_timeout = std::chrono::seconds(options.drain_timeout_s);
+  Services& services = (*model)->services();
   options.http.on_hangup = [&, files = options.access] {
     (*log)->reopen();
     reload_access(files, *access, &services);
   };
-  absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::listen(options.http, services);
+  absl::StatusOr<std::unique_ptr<HttpServer>> server =
+      HttpServer::listen(options.http, std::move(ports->http), services);
   if (!server.ok()) return report(server.status());
-  options.grpc.any_port = options.http.port == 0;
-  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = listen_grpc(options.grpc, services);
+  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
+      listen_grpc(options.grpc.grpc, std::move(ports->grpc), services);
   if (!grpc.ok()) return report(grpc.status());
+  services.overload.start();
   if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
   absl::PrintF("listening on %s\n", (*server)->url());
   std::fflush(stdout);
-  services.overload.start();
   (*server)->run();
   if (*grpc != nullptr) (*grpc)->shut_down();
   services.stop();
@@ -289,7 +238,7 @@ void add_access_options(CLI::App* command, ServeOptions* options) {
 void add_chat_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Chat");
   command
-      ->add_option("--chat-template", options->chat_template_file,
+      ->add_option("--chat-template", options->service.chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
       ->type_name("FILE");
   command
@@ -303,22 +252,22 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
       {std::string(kNoToolFormat), std::string(kNoToolFormat)}};
   for (const std::string& name : tool_format_names()) formats.emplace_back(name, name);
   command
-      ->add_option("--tool-format", options->tool_format,
+      ->add_option("--tool-format", options->service.tool_format,
                    "Format in which the model writes tool calls. auto takes the one that its chat "
                    "template shows; with none, answers are not searched for calls")
       ->transform(one_of(formats))
       ->capture_default_str()
       ->type_name("NAME");
-  command->add_flag("--split-special-tokens", options->split_special_tokens,
+  command->add_flag("--split-special-tokens", options->service.split_special_tokens,
                     "Read special tokens in text prompts (completions, tokenize) as plain text, as "
                     "the messages of a chat always are");
-  command->add_flag("--allow-chat-template", options->allow_chat_template,
+  command->add_flag("--allow-chat-template", options->service.allow_chat_template,
                     "Allow requests to bring their own chat template");
 }
 
 void add_embedding_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Embeddings");
-  add_choice<Pooling>(command, "--embedding-pooling", &options->embedding_pooling,
+  add_choice<Pooling>(command, "--embedding-pooling", &options->service.embedding_pooling,
                       "What an embedding is made of: the hidden state of a text's last token, or "
                       "the mean of those of all its tokens",
                       {{"last", Pooling::kLast}, {"mean", Pooling::kMean}});
@@ -339,11 +288,11 @@ void add_log_options(CLI::App* command, ServeOptions* options) {
                         {"warning", LogLevel::kWarning},
                         {"error", LogLevel::kError}});
   command
-      ->add_option("--otlp-endpoint", options->otlp_endpoint,
+      ->add_option("--otlp-endpoint", options->service.otlp_endpoint,
                    "Collector that gets a span of each request that generates, by OTLP over HTTP; "
                    "/v1/traces is added to a URL without a path")
       ->type_name("URL");
-  command->add_flag("--log-prompts", options->service.log_prompts,
+  command->add_flag("--log-prompts", options->service.service.log_prompts,
                     "Log the bodies of requests; without this no prompt is logged");
 }
 
@@ -359,7 +308,7 @@ void add_http_options(CLI::App* command, ServeOptions* options) {
       ->capture_default_str()
       ->type_name("PORT");
   command
-      ->add_option("--served-model-name", options->name,
+      ->add_option("--served-model-name", options->service.name,
                    "Name of the model in the API (default: owner/model, or the folder's name)")
       ->type_name("NAME");
 }
@@ -367,13 +316,13 @@ void add_http_options(CLI::App* command, ServeOptions* options) {
 void add_load_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Capacity");
   command
-      ->add_option("--max-queue", options->service.max_queue,
+      ->add_option("--max-queue", options->service.service.max_queue,
                    "Completions (choices) that may wait for a slot; when full, 429")
       ->transform(whole_number_in(1, 1 << 20))
       ->capture_default_str()
       ->type_name("N");
   command
-      ->add_option("--memory-limit", options->service.memory_limit,
+      ->add_option("--memory-limit", options->service.service.memory_limit,
                    "Memory that the process may use. Above 80 % of it, requests are refused, large "
                    "ones first, and then running ones are ended one by one (default: that of the "
                    "control group, else of the machine)")
@@ -404,19 +353,19 @@ void add_serve_command(CLI::App* app, Run* run) {
       "SIGHUP: the key file and the certificate are read again, and the log file is opened anew."
       "\n\nOn a network, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<ServeOptions>();
-  add_model_options(command, &options->model);
+  add_model_options(command, &options->service.model);
   add_http_options(command, options.get());
   add_grpc_options(command, &options->grpc);
-  add_capacity_options(command, &options->model);
-  options->model.prefix_cache_memory.reset();
-  add_prefix_cache_options(command, &options->model);
+  add_capacity_options(command, &options->service.model);
+  options->service.model.prefix_cache_memory.reset();
+  add_prefix_cache_options(command, &options->service.model);
   add_load_options(command, options.get());
   add_access_options(command, options.get());
   add_chat_options(command, options.get());
   add_embedding_options(command, options.get());
   add_log_options(command, options.get());
   command->callback([command, run, options] {
-    require_model(command, &options->model.folder);
+    require_model(command, &options->service.model.folder);
     *run = [options] { return serve(*options); };
   });
 }

@@ -77,13 +77,14 @@ class Server final : public GrpcServer {
         keep_running_(asio::make_work_guard(context_.io)) {}
 
   ~Server() override {
+    context_.services.ports.set_observer(nullptr);
     shut_down();
     context_.io.stop();
     for (std::thread& thread : threads_) thread.join();
   }
 
-  absl::Status open(const GrpcOptions& options) {
-    if (const absl::Status status = listener_.open(options.host, options.port); !status.ok()) {
+  absl::Status open(const GrpcOptions& options, BoundPort port) {
+    if (const absl::Status status = listener_.open(std::move(port)); !status.ok()) {
       return status;
     }
     set_up_library();
@@ -96,6 +97,7 @@ class Server final : public GrpcServer {
     if (server_ == nullptr) return absl::InternalError("gRPC cannot be started");
     server_->GetHealthCheckService()->SetServingStatus(true);
     server_->GetHealthCheckService()->SetServingStatus(v1::DeltaServe::service_full_name(), true);
+    context_.services.ports.set_observer([this](bool all_accept) { set_serving(all_accept); });
     signals_.add(SIGTERM);
     signals_.add(SIGINT);
     signals_.async_wait([this](const boost::system::error_code& ec, int) {
@@ -111,7 +113,7 @@ class Server final : public GrpcServer {
   void drain() override {
     if (draining_.exchange(true)) return;
     context_.services.drain();
-    server_->GetHealthCheckService()->SetServingStatus(false);
+    set_serving(false);
   }
 
   void shut_down() override {
@@ -141,6 +143,12 @@ class Server final : public GrpcServer {
     return true;
   }
 
+  // Once the server drains it serves no more, whatever the ports do.
+  void set_serving(bool serving) {
+    const std::lock_guard lock(health_mutex_);
+    server_->GetHealthCheckService()->SetServingStatus(serving && !draining_);
+  }
+
   void run_io() {
     while (!context_.io.stopped()) {
       try {
@@ -160,6 +168,7 @@ class Server final : public GrpcServer {
   asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
   std::unique_ptr<grpc::Server> server_;
   std::atomic<bool> draining_{false};
+  std::mutex health_mutex_;
   std::mutex shut_down_mutex_;
   bool shut_down_ = false;  // guarded by shut_down_mutex_
   std::mutex closed_mutex_;
@@ -170,9 +179,9 @@ class Server final : public GrpcServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::listen(const GrpcOptions& options,
-                                                               Services& services) {
+                                                               BoundPort port, Services& services) {
   auto server = std::make_unique<Server>(options, services);
-  absl::Status status = server->open(options);
+  absl::Status status = server->open(options, std::move(port));
   if (!status.ok()) return status;
   return server;
 }

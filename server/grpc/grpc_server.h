@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/grpc/limits.h"
+#include "server/net/bound_port.h"
 #include "server/net/tls.h"
 #include "server/service/services.h"
 
@@ -26,12 +27,12 @@ struct GrpcOptions {
 // Thread safety: all public methods may be called from any thread.
 class GrpcServer {
  public:
-  // Binds and serves on threads of its own. `services` must outlive the server, and
+  // Serves on `port`, on threads of its own. `services` must outlive the server, and
   // Services::stop() must return before the destructor runs, but after shut_down(). With keys every
-  // call needs one but health checks. UNAVAILABLE: the address cannot be had. From the first
-  // SIGTERM or SIGINT on, the server refuses new calls, and health checks say NOT_SERVING.
+  // call needs one but health checks. From the first SIGTERM or SIGINT on, the server refuses new
+  // calls, and health checks say NOT_SERVING.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> listen(const GrpcOptions& options,
-                                                            Services& services);
+                                                            BoundPort port, Services& services);
   virtual ~GrpcServer() = default;
 
   // "127.0.0.1:50051", with the real port.

@@ -24,12 +24,21 @@ void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
   command->add_flag("--no-grpc", options->off, "Serve HTTP only")->group(group);
 }
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcServeOptions options,
+absl::StatusOr<std::optional<BoundPort>> bind_grpc(const GrpcServeOptions& options, bool any_port) {
+  if (options.off) return std::nullopt;
+  const uint16_t port = any_port && !options.port_given ? uint16_t{0} : options.grpc.port;
+  absl::StatusOr<BoundPort> bound =
+      BoundPort::bind(options.grpc.host, port, "--grpc-host, --grpc-port");
+  if (!bound.ok()) return bound.status();
+  return std::optional<BoundPort>(*std::move(bound));
+}
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcOptions options,
+                                                        std::optional<BoundPort> port,
                                                         Services& services) {
-  if (options.off) return std::unique_ptr<GrpcServer>();
-  if (!options.port_given && options.any_port) options.grpc.port = 0;
-  options.grpc.limits.write_stall = services.limits.write_stall;
-  return GrpcServer::listen(options.grpc, services);
+  if (!port) return std::unique_ptr<GrpcServer>();
+  options.limits.write_stall = services.limits.write_stall;
+  return GrpcServer::listen(options, *std::move(port), services);
 }
 
 }  // namespace deltaserve

@@ -2,7 +2,7 @@
 #pragma once
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <string>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "server/grpc/grpc_server.h"
@@ -13,14 +13,17 @@ struct GrpcServeOptions {
   GrpcOptions grpc;
   bool off = false;
   bool port_given = false;
-  bool any_port = false;  // without --grpc-port: take any free port
 };
 
 // `options` must outlive the parsing.
 void add_grpc_options(CLI::App* command, GrpcServeOptions* options);
 
-// Null with --no-grpc.
-absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcServeOptions options,
+// Binds the port; nullopt with --no-grpc. `any_port`: without --grpc-port any free one is taken.
+absl::StatusOr<std::optional<BoundPort>> bind_grpc(const GrpcServeOptions& options, bool any_port);
+
+// Null without a port.
+absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcOptions options,
+                                                        std::optional<BoundPort> port,
                                                         Services& services);
 
 }  // namespace deltaserve

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/http/cors.h"
+#include "server/net/bound_port.h"
 #include "server/net/tls.h"
 #include "server/service/services.h"
 
@@ -34,10 +35,10 @@ struct HttpOptions {
 // Thread safety: all public methods may be called from any thread, run() once.
 class HttpServer {
  public:
-  // Binds and listens. `services` must outlive the server, and Services::stop() must return before
-  // the destructor runs. An address in use, an unknown host: UNAVAILABLE, in a sentence.
+  // Listens on `port`. `services` must outlive the server, and Services::stop() must return before
+  // the destructor runs.
   static absl::StatusOr<std::unique_ptr<HttpServer>> listen(const HttpOptions& options,
-                                                            Services& services);
+                                                            BoundPort port, Services& services);
   virtual ~HttpServer() = default;
 
   virtual std::string url() const = 0;  // with the real port

@@ -1,6 +1,5 @@
 // deltaserve bench-serve: a load generator for servers of the OpenAI API, ours or another.
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -11,6 +10,7 @@
 #include "models/base/text.h"
 #include "server/command_line/parse.h"
 #include "server/command_line/values.h"
+#include "server/commands/api_key.h"
 #include "server/commands/commands.h"
 #include "server/commands/model_options.h"
 #include "server/loadgen/run.h"
@@ -25,7 +25,7 @@ constexpr int64_t kRequestsPerClient = 8;
 struct CommandOptions {
   BenchServeOptions load;
   std::string url = "http://127.0.0.1:8080";
-  std::string api_key_env;
+  ApiKeyOptions key;
   std::string prompt_text;  // a file
   std::string json;         // a file, or "-"
   bool completions = false;
@@ -53,25 +53,6 @@ absl::Status read_words(const std::string& path, const BenchServeLimits& limits,
   return absl::OkStatus();
 }
 
-absl::Status read_api_key(const CommandOptions& options, const BenchServeLimits& limits,
-                          std::string* key) {
-  if (!options.api_key_env.empty()) {
-    const char* value = std::getenv(options.api_key_env.c_str());
-    if (value == nullptr || *value == '\0') {
-      return invalid_argument("--api-key-env: ", deltaserve::quoted(options.api_key_env),
-                              " is not set");
-    }
-    *key = value;
-  }
-  const bool printable =
-      std::all_of(key->begin(), key->end(), [](char c) { return c > ' ' && c <= '~'; });
-  if (!printable || key->size() > limits.credential_bytes) {
-    return invalid_argument("the API key must be of printable ASCII, and of at most ",
-                            limits.credential_bytes, " bytes");
-  }
-  return absl::OkStatus();
-}
-
 // Checks and completes the options where the parser of the command line cannot.
 absl::Status complete(CommandOptions* options, const BenchServeLimits& limits) {
   BenchServeOptions& load = options->load;
@@ -82,9 +63,9 @@ absl::Status complete(CommandOptions* options, const BenchServeLimits& limits) {
   if (load.model.size() > limits.credential_bytes || !is_valid_utf8(load.model)) {
     return invalid_argument("--model is too long, or not UTF-8");
   }
-  if (absl::Status status = read_api_key(*options, limits, &load.api_key); !status.ok()) {
-    return status;
-  }
+  absl::StatusOr<std::string> key = read_api_key(options->key);
+  if (!key.ok()) return key.status();
+  load.api_key = *std::move(key);
   if (!options->prompt_text.empty()) {
     load.text = true;
     absl::Status status = read_words(options->prompt_text, limits, &load.words);
@@ -139,16 +120,7 @@ void add_server_options(CLI::App* command, CommandOptions* options) {
       ->add_option("--model", options->load.model,
                    "Model to ask for (default: the only one of /v1/models)")
       ->type_name("NAME");
-  CLI::Option* key =
-      command
-          ->add_option("--api-key", options->load.api_key,
-                       "Bearer key. The list of processes shows it, but not that of --api-key-env")
-          ->type_name("KEY");
-  command
-      ->add_option("--api-key-env", options->api_key_env,
-                   "Environment variable that holds the Bearer key")
-      ->excludes(key)
-      ->type_name("VARIABLE");
+  add_api_key_options(command, &options->key);
   CLI::Option* chat = command->add_flag("--chat", options->load.chat,
                                         "Send POST /v1/chat/completions, always with text prompts");
   command

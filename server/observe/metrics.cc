@@ -67,7 +67,16 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   page->counter("deltaserve_log_lines_lost_total", "Lines of the log that could not be written.",
                 state.log_lines_lost);
   append_responses(page, "deltaserve_overload_actions_total",
-                   "Measures that were taken because memory was short.", metrics.overload_actions);
+                   "Measures that were taken because something was short.",
+                   metrics.overload_actions);
+  append_responses(page, "deltaserve_deaf_ports_total",
+                   "Times that a port took no connections for a while.", metrics.deaf_ports);
+  append_responses(page, "deltaserve_wrong_keys_total",
+                   "Requests without a valid API key: refused as such, or as too many of them.",
+                   metrics.wrong_keys);
+  page->counter("deltaserve_replies_too_large_total",
+                "Requests that ended because replies held too much memory.",
+                metrics.replies_too_large.value());
   append_responses(
       page, "deltaserve_spans_total",
       "Spans of requests: sent to the collector, not taken by it, or dropped because too "
@@ -158,7 +167,7 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
         slot_utilization(state.engine));
   gauge("deltaserve_sequence_state_bytes", "Memory of the state of one sequence.",
         state.state_bytes);
-  gauge("deltaserve_resident_memory_bytes", "Memory of the process.", state.resident_bytes);
+  gauge("deltaserve_resident_memory_bytes", "Memory of the process.", state.process.resident_bytes);
   gauge("deltaserve_memory_limit_bytes", "Memory that the process may have; 0: unknown.",
         state.memory_limit_bytes);
   gauge("deltaserve_http_connections", "Open HTTP connections.", state.http_connections);
@@ -170,6 +179,22 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
         state.draining ? 1 : 0);
   page->gauge("deltaserve_build_info", "Always 1; version and model are labels.", 1,
               str_cat(label("version", state.version), ",", label("model", state.model_name)));
+}
+
+// The names and meanings are those of the Prometheus clients.
+void append_process(MetricsPage* page, const ProcessStats& process) {
+  page->family("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
+               "counter");
+  page->sample("process_cpu_seconds_total", {}, process.cpu_seconds);
+  const auto gauge = [&](std::string_view name, std::string_view help, auto value) {
+    page->gauge(name, help, static_cast<double>(value));
+  };
+  gauge("process_resident_memory_bytes", "Resident memory size in bytes.", process.resident_bytes);
+  gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", process.virtual_bytes);
+  gauge("process_open_fds", "Number of open file descriptors.", process.open_descriptors);
+  gauge("process_max_fds", "Maximum number of open file descriptors.", process.max_descriptors);
+  gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
+        process.start_time);
 }
 
 struct NamedHistogram {
@@ -270,6 +295,7 @@ std::string metrics_page(const Metrics& metrics, const ServerState& state) {
   MetricsPage page;
   append_counters(&page, metrics, state);
   append_gauges(&page, state);
+  append_process(&page, state.process);
   append_prefixes(&page, metrics, state);
   append_grammars(&page, state.grammars);
   append_histograms(&page, metrics, "deltaserve_", {});

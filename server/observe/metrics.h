@@ -9,6 +9,7 @@
 #include "engine/loop/engine.h"
 #include "engine/sequence/request.h"
 #include "server/observe/metrics_registry.h"
+#include "server/observe/process_stats.h"
 
 namespace deltaserve {
 
@@ -20,7 +21,10 @@ struct Metrics {
   CounterFamily http_responses{{"route", "code"}};
   CounterFamily grpc_responses{{"method", "code"}};
   CounterFamily grpc_connections_closed{{"reason"}};  // by us, for what the client did
-  CounterFamily overload_actions{{"measure"}};
+  CounterFamily overload_actions{{"resource", "measure"}};
+  CounterFamily deaf_ports{{"port"}};    // times that a port stopped to take connections
+  CounterFamily wrong_keys{{"result"}};  // requests without a valid key: refused, too_many
+  Counter replies_too_large;             // ended because replies held too much memory
   CounterFamily read_aheads{{"result"}};
   CounterFamily spans{{"result"}};
   // Times are in seconds. All but the first two are of requests that ended by stop or length.
@@ -46,7 +50,7 @@ struct ServerState {
   uint64_t state_bytes = 0;  // of one sequence
   int64_t http_connections = 0;
   uint64_t log_lines_lost = 0;
-  uint64_t resident_bytes = 0;
+  ProcessStats process;
   uint64_t memory_limit_bytes = 0;           // 0: unknown
   std::optional<double> certificate_expiry;  // Unix seconds; nullopt: connections are in the clear
   bool draining = false;

@@ -46,7 +46,15 @@ export async function* streamEvents(path, body, key, signal) {
   const aborted = new Promise((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), {once: true});
   });
-  aborted.catch(() => {});  // It is nobody's fault when nothing waits for it any more.
+  aborted.catch(() => {});  // Nothing may wait for it any more.
+  try {
+    yield* eventsOf(reader, aborted, signal);
+  } finally {
+    reader.cancel().catch(() => {});  // Whatever the reason, the server need not go on.
+  }
+}
+
+async function* eventsOf(reader, aborted, signal) {
   let rest = '';
   let rested = performance.now();
   for (;;) {

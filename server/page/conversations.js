@@ -65,9 +65,9 @@ function assistantMessage(answer) {
 }
 
 function isConversation(value) {
-  return Boolean(value) && typeof value.id === 'string' && typeof value.title === 'string' &&
-         Number.isFinite(value.updated) && Number.isFinite(value.tokens) && Array.isArray(value.lengths) &&
-         Array.isArray(value.turns) && value.turns.every(isTurn);
+  return Boolean(value) && typeof value.id === 'string' && ['chat', 'text'].includes(value.kind) &&
+         typeof value.title === 'string' && Number.isFinite(value.updated) && Number.isFinite(value.tokens) &&
+         Array.isArray(value.lengths) && Array.isArray(value.turns) && value.turns.every(isTurn);
 }
 
 function isTurn(turn) {

@@ -51,7 +51,7 @@ class Chat {
       event.preventDefault();
       this.send();
     });
-    $('input').addEventListener('input', () => this.fitInput());
+    $('input').addEventListener('input', () => this.following(() => this.fitInput()));
     $('stop').addEventListener('click', () => this.stop());
     $('start-chat').addEventListener('click', () => this.start());
     $('retry').addEventListener('click', () => this.retry?.());
@@ -288,6 +288,7 @@ class Chat {
   giveBack(conversation, question) {
     if (this.conversation !== conversation) return null;
     this.show();
+    if (question.results) this.views.get(conversation.turns.at(-1)).fillResults(question.results);
     if (question.results || $('input').value.trim()) return () => this.ask(question);
     this.setInput(question.prompt);
     return () => this.send();
@@ -367,11 +368,13 @@ class Chat {
 
   showProblem(text, kind, label, retry) {
     this.retry = retry;
-    $('problem-text').textContent = text;
-    $('problem').className = kind;
-    $('retry').hidden = !retry;
-    $('retry').replaceChildren(icon('again'), label || '');
-    $('problem').hidden = false;
+    this.following(() => {
+      $('problem-text').textContent = text;
+      $('problem').className = kind;
+      $('retry').hidden = !retry;
+      $('retry').replaceChildren(icon('again'), label || '');
+      $('problem').hidden = false;
+    });
   }
 
   clearProblem() {

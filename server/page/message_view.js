@@ -146,6 +146,10 @@ export class TurnView {
                    element('button', {type: 'submit'}, calls.length > 1 ? 'Send the results' : 'Send the result'));
   }
 
+  fillResults(texts) {
+    this.resultsForm.querySelectorAll('textarea').forEach((field, i) => { field.value = texts[i]; });
+  }
+
   showFigures() {
     const {answer, replaced} = this.turn;
     const saving = replaced ? savingText(answer, replaced) : '';

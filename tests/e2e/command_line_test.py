@@ -7,7 +7,9 @@
 import json
 import os
 import re
+import socket
 import subprocess
+import tempfile
 import unittest
 
 import harness
@@ -45,20 +47,40 @@ class CommandLine(unittest.TestCase):
         self.assertTrue(0 < seconds and seconds + 5 < grace, (seconds, grace))
 
     def test_one_sentence_errors(self):
-        for arguments in (("serve", "--model", "/nonexistent"), ("inspect", "/nonexistent"),
+        for arguments in (("serve", "--model", "/nonexistent", "--http-port", "0"), ("inspect", "/nonexistent"),
                           ("generate", "--model", "/nonexistent", "--prompt", "x"),
                           ("serve", "--model", harness.MODEL, "--host", "203.0.113.1"),
-                          ("serve", "--model", harness.MODEL, "--state-memory", "1")):
+                          ("serve", "--model", harness.MODEL, "--http-port", "0", "--state-memory", "1")):
             result = self.run_binary(*arguments)
             self.assertEqual(result.returncode, 1, arguments)
             self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
 
     def test_port_in_use(self):
-        with Server() as server:
-            result = self.run_binary("serve", "--model", harness.MODEL, "--http-port",
-                                     str(server.address[1]))
-            self.assertEqual(result.returncode, 1)
-            self.assertIn("in use", result.stderr)
+        """It is found before anything of the model is read."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            for flags in (("--port", port), ("--http-port", "0", "--grpc-port", port)):
+                result = self.run_binary("serve", "/nonexistent", *flags)
+                self.assertEqual(result.returncode, 1)
+                self.assertRegex(result.stderr, "cannot listen on 127.0.0.1:%s .*%s.*in use" % (
+                    port, "--grpc-port" if "--grpc-port" in flags else "--http-port"))
+
+    def test_an_open_door_is_said(self):
+        with tempfile.NamedTemporaryFile("w") as keys:
+            keys.write("secret team\n")
+            keys.flush()
+            for flags, warns in ((["--host", "0.0.0.0"], True), (["--grpc-host", "0.0.0.0"], True), ([], False),
+                                 (["--host", "0.0.0.0", "--api-key-file", keys.name], False),
+                                 (["--grpc-host", "0.0.0.0", "--no-grpc"], False)):
+                result = self.run_binary("serve", "/nonexistent", "--http-port", "0", *flags)
+                lines = [line for line in result.stderr.splitlines() if "warning" in line]
+                self.assertEqual(len(lines), int(warns), (flags, result.stderr))
+                self.assertEqual("anybody who reaches 0.0.0.0:" in result.stderr, warns)
+
+    def test_threads_are_those_that_the_process_may_have(self):
+        one = str(min(os.sched_getaffinity(0)))
+        with Server(wrapper=("taskset", "-c", one)) as server:
+            self.assertRegex(server.banner, r"on cpu [^,]+, 1 thread,")
 
     def test_generate(self):
         arguments = ("generate", "--model", harness.MODEL, "--temperature", "0", "--max-tokens", "12")
@@ -76,7 +98,7 @@ class CommandLine(unittest.TestCase):
                                  4)
         self.assertLess(sizes["bf16"], 0.6 * sizes["f32"])
         no_decay = os.path.join(os.path.dirname(__file__), "../golden/delta_net")
-        result = self.run_binary("serve", "--model", no_decay, "--state-dtype", "bf16")
+        result = self.run_binary("serve", no_decay, "--http-port", "0", "--state-dtype", "bf16")
         self.assertEqual(result.returncode, 1)
         self.assertIn("no decay", result.stderr)
 
@@ -95,6 +117,10 @@ class CommandLine(unittest.TestCase):
                           ("prefill", 2, 0), ("decode", 2, 0), ("decode", 2, 130)])
         for row in rows:
             self.assertGreater(row["gb_per_s"], 0)
+            self.assertEqual((row["model"], row["weights"]), (harness.MODEL, "auto"))
+            self.assertGreater(row["threads"], 0)
+            self.assertRegex(row["device"], "^cpu (AVX-512|AVX2|[A-Z0-9]+), ")
+            self.assertTrue(row["cpu"])
 
 if __name__ == "__main__":
     harness.main()

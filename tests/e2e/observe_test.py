@@ -5,8 +5,10 @@
 """
 
 import json
+import os
 import re
 import subprocess
+import time
 import unittest
 
 import harness
@@ -27,6 +29,20 @@ class MetricsPage(WithServer):
         result = subprocess.run(["promtool", "check", "metrics"], input=page, text=True,
                                 capture_output=True)
         self.assertNotIn("error while linting", result.stderr)
+
+    def test_the_process(self):
+        start = time.time()
+        value = {name: self.server.metric("process_" + name) for name in (
+            "cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds", "max_fds",
+            "start_time_seconds")}
+        self.assertGreater(value["cpu_seconds_total"], 0)
+        self.assertGreater(value["resident_memory_bytes"], 1 << 20)
+        self.assertGreater(value["virtual_memory_bytes"], value["resident_memory_bytes"])
+        descriptors = len(os.listdir("/proc/%d/fd" % self.server.process.pid))
+        self.assertLess(abs(descriptors - value["open_fds"]), 8)  # connections come and go
+        self.assertGreater(value["max_fds"], value["open_fds"])
+        self.assertLess(abs(start - value["start_time_seconds"]), 3600)
+        self.assertLessEqual(value["start_time_seconds"], start + 2)
 
     def test_what_routers_read(self):
         page = self.server.request("/metrics")[1].decode()

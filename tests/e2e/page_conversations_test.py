@@ -44,6 +44,9 @@ class Failures(PageTest):
             self.wait_problem("The server does not answer.")
             problem, composer = self.assert_on_screen("problem"), self.assert_on_screen("composer")
             self.assertLessEqual(problem["bottom"], composer["top"])
+            # What was in sight stays so.
+            end = self.script("return document.querySelector('.regenerate').getBoundingClientRect().bottom")
+            self.assertLessEqual(end, problem["top"])
             self.assertEqual(self.element("problem").get_attribute("role"), "alert")
             self.assertEqual(self.element("input").get_property("value"), "Is this kept?")
             self.assertEqual(self.prompts(), ["Hello"])
@@ -138,12 +141,11 @@ class Streams(PageTest):
 
     def test_an_old_answer_does_not_leak_into_a_new_chat(self):
         self.begin("The old question")
-        self.script("window.old = window.streams.pop()")
-        self.click("new-chat")
+        # A piece that has come, but was not read yet.
+        self.script("window.say(arguments[0]); document.getElementById('new-chat').click(); window.streams.pop()",
+                    chunk(content=" goes on", usage=(10, 90, 0)))
         self.assertEqual([self.prompts(), self.answers()], [[], []])
         self.assertTrue(self.is_shown("send"))
-        self.script("window.old.enqueue(new TextEncoder().encode('data: ' + JSON.stringify(arguments[0]) + '\\n\\n'))",
-                    chunk(content=" goes on", usage=(10, 90, 0)))
         self.send("The new question")
         self.answer("The new answer")
         self.wait_answers(1)
@@ -178,9 +180,8 @@ class Streams(PageTest):
 
     def test_a_deleted_conversation_does_not_come_back(self):
         self.begin("Hello")
-        self.one("#conversation-list .remove").click()
-        self.say(chunk(content=" goes on"))
-        self.end()
+        self.script("window.say(arguments[0]); document.querySelector('#conversation-list .remove').click()",
+                    chunk(content=" goes on"))
         self.script("return new Promise((resume) => setTimeout(resume, 50))")
         self.assertEqual([self.titles(), self.prompts()], [[], []])
         self.open()
@@ -276,7 +277,9 @@ class Folded(PageTest):
 
     @classmethod
     def start_server(cls):
-        return Server(*cls.OPTIONS, model=cls.model)
+        server = Server(*cls.OPTIONS, model=cls.model)
+        cls.addClassCleanup(server.__exit__)
+        return server
 
     def test_reasoning_is_folded(self):
         self.set("temperature", 0)
@@ -297,6 +300,11 @@ class Folded(PageTest):
         self.assertEqual(json.loads(fold.find_element("css selector", "pre").text), {"city": "Oslo"})
         self.assertEqual(self.one("#messages .finish").text, "Waits for a tool")
         self.one(".results-form textarea").send_keys("rain s2")
+        self.script("window.changes = {top_p: -1}")
+        self.one(".results-form button").click()
+        self.wait(lambda: self.is_shown("problem"))
+        self.assertEqual(self.one(".results-form textarea").get_property("value"), "rain s2")
+        self.script("window.changes = {}")
         self.one(".results-form button").click()
         self.wait_answers(2)
         self.assertEqual(self.answers()[-1], "It rains.")

@@ -1,11 +1,14 @@
 """What the tests of the page share: a headless browser, and a page whose server may be played by the test."""
 
+import functools
+import unittest
+
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 import harness
-from harness import WithServer
+from harness import Server
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
 
@@ -41,16 +44,18 @@ def last_chunk(usage=(10, 1, 0), first_ms=20, decode_ms=None):
             "timings": {"time_to_first_token_ms": first_ms, "decode_ms": decode_ms}}
 
 
-class PageTest(WithServer):
+class PageTest(unittest.TestCase):
     OPTIONS = ("--max-sequences", "2", "--no-grpc")
     SIZE, DARK = DESKTOP, False
 
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
-        cls.driver = browser()
-        cls.addClassCleanup(cls.driver.quit)
-        cls.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": PLAYED_SERVER})
+        cls.server = cls.start_server()
+        cls.driver = shared_browser()
+
+    @classmethod
+    def start_server(cls):
+        return shared_server(*cls.OPTIONS)
 
     def setUp(self):
         self.size(*self.SIZE, dark=self.DARK)
@@ -165,10 +170,27 @@ def set_screen(driver, width, height, dark=False):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, motion]})
 
 
+@functools.cache
+def shared_server(*options):
+    """One for all classes of a file, because a start takes longer than a test."""
+    server = Server(*options)
+    unittest.addModuleCleanup(server.__exit__)
+    return server
+
+
+@functools.cache
+def shared_browser():
+    driver = browser()
+    unittest.addModuleCleanup(driver.quit)
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": PLAYED_SERVER})
+    return driver
+
+
 def browser():
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                     "--hide-scrollbars"):
+                     "--hide-scrollbars", "--disable-background-networking", "--disable-component-update",
+                     "--disable-extensions", "--disable-sync", "--no-first-run"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))

@@ -10,7 +10,7 @@ import harness
 from page_driver import DESKTOP, PHONE, PageTest
 
 LONG_PROMPT = "Tell me a story about a brown dog. " * 12  # more tokens than a kept state has at least
-STRIP = r"^[\d,]+ tokens, state 0\.37 MB, a transformer of this size: [\d.]+ MB and growing$"
+STRIP = r"^[\d,]+ tokens, state 0\.37 MB, a transformer of this size: [\d.]+ [MG]B and growing$"
 
 
 class Memory(PageTest):
@@ -40,6 +40,11 @@ class Memory(PageTest):
         self.assertGreaterEqual(len(points), 4)
         self.assertEqual(len(self.all("#sparkline .state-line")), 1)
         self.size(*PHONE)
+        self.check_strip()
+        self.play()
+        self.send("And then?")
+        self.answer("word", usage=(1234567, 890, 0))
+        self.wait_answers(4)
         self.check_strip()
         self.assertEqual(self.complaints(), [])
 

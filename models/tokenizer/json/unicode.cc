@@ -198,15 +198,6 @@ CodePointSet digit_set() {
   return category_set({"Nd"});
 }
 
-const char32_t* case_class(char32_t code) {
-  for (const tables::CaseClass& entry : tables::kCaseClasses) {
-    for (const char32_t member : entry.codes) {
-      if (member == code && code != 0) return entry.codes;
-    }
-  }
-  return nullptr;
-}
-
 std::u32string_view case_sequence(char32_t code) {
   for (const tables::CaseClass& entry : tables::kCaseSequences) {
     if (entry.codes[0] != code) continue;

@@ -24,8 +24,6 @@ CodePointSet word_set();   // \w, and what \b asks
 CodePointSet class_word_set();
 CodePointSet digit_set();  // \d
 
-// Returns the other characters that (?i) takes for `code`, ended by 0; null if there are none.
-const char32_t* case_class(char32_t code);
 // Returns the two or three characters for which (?i) takes `code`; empty if there are none.
 std::u32string_view case_sequence(char32_t code);
 // Returns every character that (?i) takes for `sequence`.

@@ -282,6 +282,18 @@ TEST(PrefixIndex, TheLeastValuableStateGoesFirst) {
   EXPECT_FALSE(keep(index, keys(prompt(1000, 6)), 64, SnapshotKind::kLadder, kNow + seconds(30)));
 }
 
+// A server that is asked a thousand times a second forgets old conversations, too.
+TEST(PrefixIndex, PromptsAgeStatesWhileTheClockStandsStill) {
+  PrefixIndex index(kFirstSlot, 1, 0, 100);
+  const PrefixKeys old = keys(prompt(1000, 1));
+  EXPECT_TRUE(keep(index, old, 640));
+  EXPECT_EQ(found(index, old), 640);
+  EXPECT_FALSE(keep(index, keys(prompt(1000, 2)), 640)) << "the old one had a hit just now";
+  for (int32_t i = 0; i < 100; ++i) EXPECT_EQ(found(index, keys(prompt(100, 10 + i))), 0);
+  EXPECT_TRUE(keep(index, keys(prompt(1000, 2)), 640));
+  EXPECT_EQ(found(index, old), 0);
+}
+
 // A state saves the tokens behind the nearest state before it, also when that one is kept later or
 // given up.
 TEST(PrefixIndex, AncestorsLowerAStatesValue) {
@@ -382,6 +394,24 @@ TEST(KeepPoints, EndLadderAndMarks) {
   EXPECT_EQ(points[1].kind, SnapshotKind::kDivergence);
   EXPECT_EQ(points.back().kind, SnapshotKind::kBoundary) << "the likeliest of its reasons";
   EXPECT_EQ(keep_points(1000, 0, 0, true, {}).back().kind, SnapshotKind::kReadAhead);
+}
+
+// The half that is worth less goes, but nothing that a sequence needs now.
+TEST(PrefixIndex, TrimsToHalf) {
+  PrefixIndex index(kFirstSlot, 8, 0, 100);
+  std::vector<PrefixKeys> all;
+  for (int32_t i = 0; i < 8; ++i) {
+    all.push_back(keys(prompt(64 * (i + 1) + 1, i)));
+    ASSERT_TRUE(keep(index, all.back(), 64 * (i + 1)));
+  }
+  const SnapshotPin pin = index.pin(all[0], 64);  // the least valuable one
+  index.trim(kNow);
+  EXPECT_EQ(index.num_kept(), 5);
+  EXPECT_EQ(found(index, all[0]), 64);
+  for (int32_t i = 1; i < 4; ++i) EXPECT_EQ(found(index, all[static_cast<size_t>(i)]), 0) << i;
+  for (int32_t i = 4; i < 8; ++i) {
+    EXPECT_EQ(found(index, all[static_cast<size_t>(i)]), 64 * (i + 1)) << i;
+  }
 }
 
 }  // namespace

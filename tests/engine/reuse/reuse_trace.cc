@@ -4,16 +4,22 @@
 // once. Compares the index with room for few states with one that keeps every grid point.
 //
 //   reuse_trace [--snapshots 64] [--requests 2000] [--conversations 12] [--seed 1] [--least 0]
+//               [--pause 1] [--vocabulary N] [--write FILE]
 //
 // Prints one line; exit code 1 where the share of the most that could be reused is below --least.
+// Two seconds pass between prompts on average, times --pause.
+// --write also writes the prompts, so that servers can be asked the same (tests/bench/trace.py):
+// a line of JSON for each, {"request": 0, "prompt": [token ids], "answer": [token ids]}. The ids
+// are below --vocabulary, which changes neither the lengths nor the order of the prompts.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <map>
+#include <fstream>
 #include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +32,17 @@ namespace {
 
 using Time = PrefixIndex::Time;
 
+struct Options {
+  int snapshots = 64;
+  int requests = 2000;
+  int conversations = 12;
+  int vocabulary = 1 << 30;
+  uint32_t seed = 1;
+  double least = 0;
+  double pause = 1;
+  std::string write;  // a file; empty = none
+};
+
 struct TracedPrompt {
   std::vector<int32_t> tokens;
   std::vector<PrefixMark> marks;
@@ -36,7 +53,10 @@ struct TracedPrompt {
 // Makes the prompts. Texts are random tokens, so two texts never begin alike by chance.
 class Agents {
  public:
-  Agents(uint32_t seed, int count) : random_(seed), talks_(static_cast<size_t>(count)) {
+  explicit Agents(const Options& options)
+      : random_(options.seed),
+        vocabulary_(options.vocabulary),
+        talks_(static_cast<size_t>(options.conversations)) {
     tools_ = text(1500);
   }
 
@@ -76,7 +96,7 @@ class Agents {
     } else if (kind < 14 && messages >= 6) {
       talk->messages.resize(messages / 2 / 2 * 2);  // goes back
     } else if (kind < 16) {
-      talk->system.back() = below(1 << 30);  // a time stamp at the end of the system prompt
+      talk->system.back() = below(vocabulary_);  // a time stamp at the end of the system prompt
     } else if (kind < 18) {
       const std::vector<int32_t> tool = text(150);
       talk->system.insert(talk->system.end(), tool.begin(), tool.end());
@@ -98,12 +118,13 @@ class Agents {
 
   std::vector<int32_t> text(int tokens) {
     std::vector<int32_t> text(static_cast<size_t>(tokens));
-    for (int32_t& token : text) token = below(1 << 30);
+    for (int32_t& token : text) token = below(vocabulary_);
     return text;
   }
   int below(int bound) { return static_cast<int>(random_() % static_cast<uint32_t>(bound)); }
 
   std::mt19937 random_;
+  int vocabulary_;
   std::vector<Talk> talks_;
   std::vector<int32_t> tools_;
   double now_ = 0;
@@ -136,16 +157,38 @@ int64_t read(PrefixIndex& index, const std::vector<int32_t>& tokens,
   return begin;
 }
 
-int run(int snapshots, int requests, int conversations, uint32_t seed, double least) {
-  Agents agents(seed, conversations);
-  PrefixIndex index(0, snapshots, 0, size_t{1} << 20);
+void write_ids(std::span<const int32_t> ids, std::ostream& out) {
+  const char* separator = "";
+  out << '[';
+  for (const int32_t id : ids) {
+    out << separator << id;
+    separator = ",";
+  }
+  out << ']';
+}
+
+void write_line(int request, const TracedPrompt& prompt, std::ostream& out) {
+  out << "{\"request\": " << request << ", \"prompt\": ";
+  write_ids(prompt.tokens, out);
+  out << ", \"answer\": ";
+  write_ids(std::span(prompt.read_ahead).subspan(prompt.tokens.size()), out);
+  out << "}\n";
+}
+
+int run(const Options& options) {
+  Agents agents(options);
+  PrefixIndex index(0, options.snapshots, 0, size_t{1} << 20);
+  std::ofstream file;
+  if (!options.write.empty()) file.open(options.write);
   Unlimited unlimited;
   int64_t tokens = 0;
   int64_t reused = 0;
   int64_t most = 0;
-  for (int i = 0; i < requests; ++i) {
+  for (int i = 0; i < options.requests; ++i) {
     const TracedPrompt prompt = agents.next();
-    const Time now{std::chrono::milliseconds(static_cast<int64_t>(prompt.at * 1000))};
+    if (file.is_open()) write_line(i, prompt, file);
+    const Time now{
+        std::chrono::milliseconds(static_cast<int64_t>(prompt.at * options.pause * 1000))};
     tokens += static_cast<int64_t>(prompt.tokens.size());
     reused += read(index, prompt.tokens, prompt.marks, false, now);
     read(index, prompt.read_ahead, {}, true, now);
@@ -158,32 +201,34 @@ int run(int snapshots, int requests, int conversations, uint32_t seed, double le
   std::printf(
       "%d snapshots: %lld of %lld prompt tokens reused (%.3f); without limits %lld (%.3f); "
       "share %.3f; %lld evictions\n",
-      snapshots, static_cast<long long>(reused), static_cast<long long>(tokens),
+      options.snapshots, static_cast<long long>(reused), static_cast<long long>(tokens),
       static_cast<double>(reused) / static_cast<double>(tokens), static_cast<long long>(most),
       static_cast<double>(most) / static_cast<double>(tokens), share,
       static_cast<long long>(index.num_evictions()));
-  return share >= least ? 0 : 1;
+  if (!options.write.empty() && !file.flush()) {
+    std::fprintf(stderr, "%s: cannot be written\n", options.write.c_str());
+    return 2;
+  }
+  return share >= options.least ? 0 : 1;
 }
 
 }  // namespace
 }  // namespace deltaserve
 
 int main(int argc, char** argv) {
-  std::map<std::string, double> options = {{"--snapshots", 64},
-                                           {"--requests", 2000},
-                                           {"--conversations", 12},
-                                           {"--seed", 1},
-                                           {"--least", 0}};
-  for (int i = 1; i < argc; i += 2) {
-    const auto option = options.find(argv[i]);
-    if (option == options.end() || i + 1 == argc) {
-      std::fprintf(stderr, "%s: not an option with a value\n", argv[i]);
-      return 2;
-    }
-    option->second = std::atof(argv[i + 1]);
-  }
-  return deltaserve::run(static_cast<int>(options["--snapshots"]),
-                         static_cast<int>(options["--requests"]),
-                         static_cast<int>(options["--conversations"]),
-                         static_cast<uint32_t>(options["--seed"]), options["--least"]);
+  deltaserve::Options options;
+  CLI::App app("How much of the prompts of agents the rules of the prefix index reuse.");
+  const CLI::Range positive(1, 1 << 30);
+  app.add_option("--snapshots", options.snapshots)->check(positive)->capture_default_str();
+  app.add_option("--requests", options.requests)->check(positive)->capture_default_str();
+  app.add_option("--conversations", options.conversations)->check(positive)->capture_default_str();
+  app.add_option("--vocabulary", options.vocabulary)->check(positive)->capture_default_str();
+  app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_option("--least", options.least, "Exit code 1 below this share of the most that can be")
+      ->capture_default_str();
+  app.add_option("--pause", options.pause, "Factor of the time between prompts")
+      ->capture_default_str();
+  app.add_option("--write", options.write, "File that gets the prompts, a line of JSON for each");
+  CLI11_PARSE(app, argc, argv);
+  return deltaserve::run(options);
 }

@@ -1,0 +1,67 @@
+#include "server/net/bound_port.h"
+
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+
+#include "absl/strings/str_cat.h"
+
+namespace deltaserve {
+namespace {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+using tcp = asio::ip::tcp;
+
+absl::Status cannot_listen(const std::string& address, const std::string& flags,
+                           const error_code& ec) {
+  return absl::UnavailableError(
+      absl::StrCat("cannot listen on ", address, " (", flags, "): ", ec.message()));
+}
+
+std::string address_text(const std::string& host, int port) {
+  const bool v6 = host.find(':') != std::string::npos;
+  return absl::StrCat(v6 ? "[" : "", host, v6 ? "]" : "", ":", port);
+}
+
+}  // namespace
+
+absl::StatusOr<BoundPort> BoundPort::bind(const std::string& host, uint16_t port,
+                                          const std::string& flags) {
+  asio::io_context io;
+  error_code ec;
+  const auto found =
+      tcp::resolver(io).resolve(host, std::to_string(port), tcp::resolver::passive, ec);
+  if (!ec && found.empty()) ec = asio::error::host_not_found;
+  if (ec) return cannot_listen(address_text(host, port), flags, ec);
+  const tcp::endpoint endpoint = found.begin()->endpoint();
+  tcp::acceptor acceptor(io);
+  acceptor.open(endpoint.protocol(), ec);
+  if (!ec) acceptor.set_option(asio::socket_base::reuse_address(true), ec);
+  if (!ec) acceptor.bind(endpoint, ec);
+  if (ec) return cannot_listen(address_text(host, port), flags, ec);
+  const int real_port = acceptor.local_endpoint().port();
+  return BoundPort(acceptor.release(), endpoint.address(), address_text(host, real_port), flags);
+}
+
+BoundPort::BoundPort(BoundPort&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      address_(std::move(other.address_)),
+      text_(std::move(other.text_)),
+      flags_(std::move(other.flags_)) {}
+
+BoundPort::~BoundPort() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+absl::Status BoundPort::listen(int backlog, tcp::acceptor* acceptor) {
+  error_code ec;
+  acceptor->assign(address_.is_v6() ? tcp::v6() : tcp::v4(), descriptor_, ec);
+  if (!ec) {
+    descriptor_ = -1;
+    acceptor->listen(backlog, ec);
+  }
+  return ec ? cannot_listen(text_, flags_, ec) : absl::OkStatus();
+}
+
+}  // namespace deltaserve

@@ -1,0 +1,46 @@
+// A port that belongs to this process before anything listens on it, so that one in use is found
+// while nothing else is done yet.
+#pragma once
+#include <boost/asio/ip/tcp.hpp>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace deltaserve {
+
+class BoundPort {
+ public:
+  // `host` is an address, or a name that is looked up once; port 0 takes any free one. UNAVAILABLE
+  // says in a sentence what cannot be had, and that `flags` choose it.
+  static absl::StatusOr<BoundPort> bind(const std::string& host, uint16_t port,
+                                        const std::string& flags);
+
+  BoundPort(BoundPort&& other) noexcept;
+  BoundPort& operator=(BoundPort&&) = delete;
+  ~BoundPort();
+
+  // Gives the port to a fresh acceptor, which then listens. Once at most. UNAVAILABLE: somebody
+  // else has begun to listen on it.
+  absl::Status listen(int backlog, boost::asio::ip::tcp::acceptor* acceptor);
+
+  const boost::asio::ip::address& address() const { return address_; }
+  // "127.0.0.1:8080" or "[::1]:8080", with the host as it was given and the real port.
+  const std::string& text() const { return text_; }
+
+ private:
+  BoundPort(int descriptor, boost::asio::ip::address address, std::string text, std::string flags)
+      : descriptor_(descriptor),
+        address_(std::move(address)),
+        text_(std::move(text)),
+        flags_(std::move(flags)) {}
+
+  int descriptor_;  // -1: it was given away
+  boost::asio::ip::address address_;
+  std::string text_;
+  std::string flags_;
+};
+
+}  // namespace deltaserve

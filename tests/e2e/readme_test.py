@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""The commands of README.md, as somebody would paste them into a shell.
+
+    python readme_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
+
+Each block of shell or Python runs against a server of this test in place of the one that the README starts. What
+cannot run in a test is in NOT_RUN with the reason; a command that is new is run.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import harness
+from harness import Server
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+ADDRESS = "http://127.0.0.1:8080"
+
+# How a command begins, and why it is not run.
+NOT_RUN = {
+    "./run": "builds the server and serves until it is ended; the server of this test stands in for it",
+    "./test": "runs this test",
+    ".ci/": "runs this test",
+    "cmake": "builds for minutes; CI builds the same presets",
+    "docker": "needs a daemon that CI does not have",
+    "sudo": "changes the machine",
+    "apt": "changes the machine",
+    "pip": "fetches packages, or a release that is not built yet",
+    "git": "fetches the sources, which are here",
+}
+
+
+def blocks(language):
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        return re.findall(r"^```(?:%s)\n(.*?)^```" % language, file.read(), re.M | re.S)
+
+
+def commands():
+    """The lines of the shell blocks, with their continuations."""
+    for block in blocks("sh|bash|shell"):
+        for line in re.sub(r"\\\n", " ", block).splitlines():
+            line = re.sub(r"^\$ ", "", line.strip())
+            if line and not line.startswith("#"):
+                yield line
+
+
+class Readme(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--served-model-name", "bundled")
+        cls.addClassCleanup(cls.server.__exit__)
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = folder.name
+        os.symlink(harness.BINARY, os.path.join(cls.folder, "deltaserve"))
+        for name in ("models", "proto", "tests", "deploy", "README.md"):
+            os.symlink(os.path.join(ROOT, name), os.path.join(cls.folder, name))
+        cls.environment = {**os.environ,
+                           "PATH": ":".join([cls.folder, os.path.dirname(sys.executable), os.environ["PATH"]])}
+
+    def run_here(self, *command):
+        result = subprocess.run(command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+                                capture_output=True, text=True, timeout=harness.PATIENCE)
+        self.assertEqual(result.returncode, 0, (command, result.stderr[-2000:]))
+        return result.stdout
+
+    def run_shell(self, line):
+        line = line.replace("build/release/bin/deltaserve", "deltaserve").replace(ADDRESS, self.server.url)
+        served = re.match(r"deltaserve serve (.*?)&?$", line)
+        if served is None:
+            return self.run_here("bash", "-o", "pipefail", "-c", line)
+        arguments = re.sub(r"--(?:http-)?port[ =]\d+", "", served[1]).split()
+        with Server(*[a for a in arguments if not os.path.isdir(os.path.join(ROOT, a)) and a != "--model"]):
+            return ""
+
+    def test_shell(self):
+        ran = 0
+        for line in commands():
+            if any(line.startswith(beginning) for beginning in NOT_RUN):
+                continue
+            with self.subTest(line):
+                output = self.run_shell(line)
+                if line.startswith("curl"):
+                    self.assertNotIn('"error"', output)
+                    self.assertTrue(output)
+                ran += 1
+        self.assertGreater(ran, 0)
+
+    def test_python(self):
+        for block in blocks("python"):
+            with self.subTest(block):
+                self.run_here(sys.executable, "-c", block.replace(ADDRESS, self.server.url))
+
+    def test_the_table_of_commands_is_whole(self):
+        """Each command that the README names exists, with the options that it names, and each is named."""
+        with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+            text = file.read()
+        rows = re.findall(r"^\| `(?:deltaserve )?([a-z-]+)([^`]*)` \|(.*)$", text, re.M)
+        overview = self.run_here("deltaserve", "--help")
+        known = re.findall(r"^  ([a-z-]+) {2,}", overview, re.M)
+        self.assertEqual({name for name, _, _ in rows} - set(known), set())
+        self.assertEqual(set(known) - {name for name, _, _ in rows} - {"man", "options", "completion"}, set())
+        for name, arguments, rest in rows:
+            text = self.run_here("deltaserve", name, "--help")
+            for option in re.findall(r"--[a-z][a-z0-9-]+", arguments + rest):
+                self.assertIn(option, text, name)
+
+
+if __name__ == "__main__":
+    harness.main()

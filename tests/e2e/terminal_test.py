@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""What somebody sees who sits at a terminal: `chat`, progress, and a line about speed.
+
+    python terminal_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
+"""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import tempfile
+import time
+import unittest
+
+import harness
+from harness import Server
+
+FIGURES = r"\[(\d+) tokens(?:, [0-9.]+ tokens/s)?; prompt: (\d+) tokens, (\d+) reused[^\]]*\]"
+# States are kept every 64 tokens, so a prompt that is to be reused is longer.
+STORY = "Tell me a story about a dog that lives near the river with a little girl and her brother. " * 4
+TALK = ("--temperature", "0", "--max-tokens", "24", "--threads", "1")
+
+
+class Terminal:
+    """A process on a terminal of its own; a context manager."""
+
+    def __init__(self, *command, stdin=None):
+        self.descriptor, theirs = pty.openpty()
+        self.process = subprocess.Popen(command, stdin=stdin or theirs, stdout=theirs, stderr=theirs,
+                                        start_new_session=True, close_fds=True,
+                                        preexec_fn=lambda: os.open(os.ttyname(1), os.O_RDWR))
+        os.close(theirs)
+        self.seen = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.descriptor)
+
+    def read(self):
+        """False: there is no more."""
+        if not select.select([self.descriptor], [], [], 0.1)[0]:
+            return self.process.poll() is None
+        try:
+            piece = os.read(self.descriptor, 65536)
+        except OSError:
+            return False  # the process has closed its end
+        self.seen += piece.decode(errors="replace")
+        return bool(piece)
+
+    def expect(self, pattern):
+        """Waits for it, forgets what came before its end, and returns the match."""
+        start = time.monotonic()
+        while not (found := re.search(pattern, self.seen)):
+            if not self.read() or time.monotonic() - start > harness.PATIENCE:
+                raise AssertionError("%r is not in %r" % (pattern, self.seen))
+        self.seen = self.seen[found.end():]
+        return found
+
+    def type(self, text):
+        os.write(self.descriptor, text.encode())
+
+    def exit_code(self):
+        while self.read():
+            pass
+        return self.process.wait(harness.PATIENCE)
+
+
+def chat(*arguments, text, model=None):
+    return subprocess.run([harness.BINARY, "chat", *([model or harness.MODEL] if model != "" else []), *TALK,
+                           *arguments], input=text, capture_output=True, text=True, timeout=harness.PATIENCE)
+
+
+class ChatThroughAPipe(unittest.TestCase):
+    def test_each_line_is_a_message(self):
+        result = chat(text=STORY + "\nGo on.\n")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(len([line for line in result.stdout.split("\n") if line]) >= 2, True)
+        turns = re.findall(FIGURES, result.stderr)
+        self.assertEqual(len(turns), 2, result.stderr)
+        self.assertEqual(turns[0][2], "0")
+        self.assertGreater(int(turns[1][2]), 0)  # the second turn goes on from the first
+        self.assertGreater(int(turns[1][1]), int(turns[0][1]))
+
+    def test_commands(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "talk.json")
+            result = chat(text="/regenerate\n/system You tell stories.\nHello\\\nyou\n/regenerate\n"
+                               f"//slash\n/save {path}\n/help\n/quit\nnot sent\n")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            with open(path, encoding="utf-8") as file:
+                messages = json.load(file)["messages"]
+        self.assertEqual([message["role"] for message in messages],
+                         ["system", "user", "assistant", "user", "assistant"])
+        self.assertEqual([messages[0]["content"], messages[1]["content"], messages[3]["content"]],
+                         ["You tell stories.", "Hello\nyou", "/slash"])
+        self.assertEqual(len(re.findall(FIGURES, result.stderr)), 3)
+        self.assertIn("There is no message to answer again.", result.stderr)
+        self.assertIn("/save FILE", result.stderr)
+
+    def test_faults(self):
+        result = chat(text="/regenrate\n/save\n/save /nonexistent/x\n")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("unknown command '/regenrate'; did you mean '/regenerate'?", result.stderr)
+        self.assertIn("/save needs the name of a file.", result.stderr)
+        self.assertIn("cannot write '/nonexistent/x'", result.stderr)
+        golden = os.path.join(os.path.dirname(__file__), "../golden/delta_net")
+        result = chat(text="x\n", model=golden)
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
+
+    def test_a_server(self):
+        text = STORY + "\nGo on.\n"
+        with tempfile.NamedTemporaryFile("w") as keys:
+            keys.write("secret team\n")
+            keys.flush()
+            with Server("--api-key-file", keys.name, key="secret") as server:
+                result = chat("--url", server.url, "--api-key", "secret", text=text, model="")
+                self.assertEqual(result.returncode, 0, result.stderr)
+                self.assertEqual(result.stdout, chat(text=text).stdout)
+                turns = re.findall(FIGURES, result.stderr)
+                self.assertGreater(int(turns[1][2]), 0)
+                result = chat("--url", server.url, text="x\n", model="")
+                self.assertEqual(result.returncode, 1)
+                self.assertIn("answers 401", result.stderr)
+                result = chat("--url", server.url, "--api-key", "secret", text="x\n", model="nobody")
+                self.assertEqual(result.returncode, 1)
+                self.assertIn("answers 404", result.stderr)
+            result = chat("--url", server.url, text="x\n", model="")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(server.url, result.stderr)
+
+
+class ChatOnATerminal(unittest.TestCase):
+    def test_a_conversation(self):
+        with Terminal(harness.BINARY, "chat", harness.MODEL, *TALK) as terminal:
+            terminal.expect(r"/help lists the commands")
+            terminal.expect("> ")
+            terminal.type(STORY + "dig\x7f\x7fog.\n")  # two letters are taken back
+            terminal.expect(FIGURES)
+            terminal.expect("> ")
+            terminal.type("\x1b[A\n")  # the line before, from the history
+            self.assertGreater(int(terminal.expect(FIGURES)[3]), 0)
+            terminal.expect("> ")
+            terminal.type("\x04")
+            self.assertEqual(terminal.exit_code(), 0)
+
+    def test_ctrl_c_stops_an_answer_and_twice_leaves(self):
+        with Terminal(harness.BINARY, "chat", harness.MODEL, "--max-tokens", "100000",
+                      "--threads", "1") as terminal:
+            terminal.expect("> ")
+            terminal.type("Tell me a story about a dog.\n")
+            terminal.expect(r"dog\.\s+\S+ \S+")  # the echo, and the beginning of the answer
+            terminal.type("\x03")
+            terminal.expect(r"stopped\]")
+            terminal.expect("> ")
+            terminal.type("\x03")
+            self.assertEqual(terminal.exit_code(), 130)
+
+
+class Progress(unittest.TestCase):
+    def test_a_long_prompt_and_the_last_line(self):
+        with tempfile.NamedTemporaryFile("w+") as prompt:
+            prompt.write("Once upon a time there was a little dog. " * 4000)
+            prompt.flush()
+            prompt.seek(0)
+            with Terminal(harness.BINARY, "generate", harness.MODEL, "--prompt", "-", "--max-tokens", "8",
+                          "--threads", "1", stdin=prompt) as terminal:
+                terminal.expect(r"reading the prompt \[#* *\] \d+ %, \d+ tokens of \d+ tokens")
+                terminal.expect(r"\r\x1b\[K")
+                terminal.expect(r"prompt: \d+ tokens in [0-9.]+ s; answer: 8 tokens in [0-9.]+ s, [0-9.]+ tokens/s")
+                self.assertEqual(terminal.exit_code(), 0)
+
+    def test_short_work_and_pipes_are_silent(self):
+        command = (harness.BINARY, "generate", harness.MODEL, "--prompt", "Once", "--max-tokens", "4")
+        result = subprocess.run(command, capture_output=True, text=True, timeout=harness.PATIENCE)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+
+if __name__ == "__main__":
+    harness.main()
