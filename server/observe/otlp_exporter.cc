@@ -9,7 +9,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
-#include "kernels/base/check.h"
 #include "models/base/text.h"
 #include "otlp_trace.pb.h"
 #include "server/base/random.h"
@@ -101,25 +100,18 @@ std::string otlp_request(const std::vector<RequestSpan>& spans, std::string_view
   return request.SerializeAsString();
 }
 
-absl::StatusOr<std::unique_ptr<OtlpExporter>> OtlpExporter::make(const std::string& endpoint,
-                                                                 std::string version,
-                                                                 Metrics* metrics, Logger* log) {
+absl::StatusOr<std::string> otlp_url(const std::string& endpoint) {
+  if (endpoint.empty()) return endpoint;
   const size_t scheme = endpoint.find("://");
-  const std::string_view name =
-      std::string_view(endpoint).substr(0, std::min(scheme, endpoint.size()));
-  if (scheme == std::string::npos || (name != "http" && name != "https") ||
-      endpoint.size() == scheme + 3) {
+  const std::string name = endpoint.substr(0, std::min(scheme, endpoint.size()));
+  const bool is_http = name == "http" || name == "https";
+  if (scheme == std::string::npos || !is_http || endpoint.size() == scheme + 3) {
     return absl::InvalidArgumentError(
         str_cat("--otlp-endpoint: ", quoted(endpoint), " is not a URL of http or https"));
   }
-  static const CURLcode initialized = curl_global_init(CURL_GLOBAL_DEFAULT);
-  DS_CHECK(initialized == CURLE_OK);
   const size_t path = endpoint.find('/', scheme + 3);
-  std::string url = endpoint;
-  if (path == std::string::npos) url += '/';
-  if (path == std::string::npos || path + 1 == endpoint.size()) url += "v1/traces";
-  return std::unique_ptr<OtlpExporter>(
-      new OtlpExporter(std::move(url), std::move(version), metrics, log));
+  if (path == std::string::npos) return endpoint + "/v1/traces";
+  return path + 1 == endpoint.size() ? endpoint + "v1/traces" : endpoint;
 }
 
 OtlpExporter::OtlpExporter(std::string url, std::string version, Metrics* metrics, Logger* log)
@@ -164,7 +156,7 @@ bool OtlpExporter::take_batch(std::vector<RequestSpan>* batch) {
 }
 
 void OtlpExporter::run() {
-  CURL* const curl = curl_easy_init();
+  CURL* const curl = curl_easy_init();  // initialises the library, which takes a lock for it
   std::vector<RequestSpan> batch;
   const auto farewell = [this] {
     const std::lock_guard lock(mutex_);

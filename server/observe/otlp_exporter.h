@@ -17,6 +17,10 @@
 
 namespace deltaserve {
 
+// Returns where an endpoint takes spans: a URL of http or https, with the protocol's path
+// /v1/traces if it has none; empty if it is empty. INVALID_ARGUMENT: it is no such URL.
+absl::StatusOr<std::string> otlp_url(const std::string& endpoint);
+
 // Returns the protobuf of an export of `spans`, all of them server spans.
 std::string otlp_request(const std::vector<RequestSpan>& spans, std::string_view version);
 
@@ -31,18 +35,14 @@ class OtlpExporter final : public SpanSink {
   static constexpr std::chrono::milliseconds kSendTime{5000};   // the collector may take so long
   static constexpr std::chrono::milliseconds kFarewell{2000};   // so long for the last batch
 
-  // `endpoint` is a URL of http or https. One without a path gets that of the protocol, /v1/traces.
-  // INVALID_ARGUMENT: it is none. `metrics` and `log` outlive the exporter.
-  static absl::StatusOr<std::unique_ptr<OtlpExporter>> make(const std::string& endpoint,
-                                                            std::string version, Metrics* metrics,
-                                                            Logger* log);
+  // `url` comes from otlp_url(); `metrics` and `log` outlive the exporter.
+  OtlpExporter(std::string url, std::string version, Metrics* metrics, Logger* log);
   // Sends what is queued, within kFarewell.
   ~OtlpExporter() override;
 
   void offer(RequestSpan span) override;
 
  private:
-  OtlpExporter(std::string url, std::string version, Metrics* metrics, Logger* log);
   void run();
   bool take_batch(std::vector<RequestSpan>* batch);
   void send(void* handle, const std::vector<RequestSpan>& batch, std::chrono::milliseconds time);
