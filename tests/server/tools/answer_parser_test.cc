@@ -4,7 +4,6 @@
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
-#include <fstream>
 #include <random>
 #include <set>
 #include <sstream>
@@ -12,26 +11,12 @@
 #include "engine/sequence/text_emitter.h"
 #include "server/tools/call_ids.h"
 #include "tests/server/tools/marker_tokenizer.h"
+#include "tests/server/tools/recorded_cases.h"
 
 namespace deltaserve {
 namespace {
 
 namespace json = boost::json;
-
-const json::object& data() {
-  static const json::value kData = [] {
-    std::ifstream file(DELTASERVE_SOURCE_DIR "/tests/server/tools/cases.json");
-    std::stringstream text;
-    text << file.rdbuf();
-    return json::parse(text.str());
-  }();
-  return kData.get_object();
-}
-
-std::string text_of(const json::object& object, const char* key) {
-  const json::value* value = object.if_contains(key);
-  return value == nullptr ? "" : std::string(value->get_string().c_str());
-}
 
 std::vector<std::string> texts_of(const json::object& object, const char* key) {
   std::vector<std::string> texts;
@@ -53,21 +38,18 @@ struct Case {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (const json::value& value : data().at("cases").get_array()) {
+  for (const json::value& value : recorded_cases().at("cases").get_array()) {
     const json::object& fields = value.get_object();
     const std::string id = text_of(fields, "id");
-    const json::object& formats = data().at("formats").get_object();
+    const json::object& formats = recorded_cases().at("formats").get_object();
     cases.push_back({fields, formats.at(id.substr(0, id.find('/'))).get_object()});
   }
   return cases;
 }
 
 json::array tools_of(const Case& one) {
-  json::array tools;
-  for (const std::string& name : texts_of(one.fields, "tools")) {
-    tools.push_back({{"type", "function"}, {"function", data().at("tools").get_object().at(name)}});
-  }
-  return tools;
+  const json::value* names = one.fields.if_contains("tools");
+  return names == nullptr ? json::array() : tools_named(names->get_array());
 }
 
 std::shared_ptr<AnswerRules> rules_of(const Case& one, const Tokenizer* tokenizer) {
@@ -294,7 +276,7 @@ std::vector<std::string> fragments_of(const json::object& form) {
 // Nonsense, too, is read alike however it is cut, and nothing of it is lost where no call is found.
 TEST(AnswerParser, NonsenseIsReadAlikeHoweverItIsCut) {
   std::mt19937 random(9);
-  for (const auto& [name, form] : data().at("formats").get_object()) {
+  for (const auto& [name, form] : recorded_cases().at("formats").get_object()) {
     const std::vector<std::string> fragments = fragments_of(form.get_object());
     for (int round = 0; round < 300; ++round) {
       std::string text;

@@ -6,33 +6,17 @@
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
-#include <fstream>
 #include <random>
-#include <sstream>
 
 #include "engine/sequence/text_emitter.h"
 #include "server/tools/answer_parser.h"
 #include "tests/server/tools/marker_tokenizer.h"
+#include "tests/server/tools/recorded_cases.h"
 
 namespace deltaserve {
 namespace {
 
 namespace json = boost::json;
-
-const json::object& recorded() {
-  static const json::value kData = [] {
-    std::ifstream file(DELTASERVE_SOURCE_DIR "/tests/server/tools/cases.json");
-    std::stringstream text;
-    text << file.rdbuf();
-    return json::parse(text.str());
-  }();
-  return kData.get_object();
-}
-
-std::string string_in(const json::object& object, const char* key) {
-  const json::value* value = object.if_contains(key);
-  return value == nullptr ? "" : std::string(value->get_string().c_str());
-}
 
 std::vector<std::string> markers_of(const json::object& format) {
   std::vector<std::string> markers;
@@ -40,15 +24,6 @@ std::vector<std::string> markers_of(const json::object& format) {
     markers.emplace_back(marker.get_string());
   }
   return markers;
-}
-
-json::array tools_named(const json::array& names) {
-  json::array tools;
-  for (const json::value& name : names) {
-    const json::value& tool = recorded().at("tools").get_object().at(name.get_string());
-    tools.push_back({{"type", "function"}, {"function", tool}});
-  }
-  return tools;
 }
 
 // The markers of a format as tokens, and all bytes.
@@ -137,32 +112,32 @@ class Answer {
 AnswerDemand demand_of(const json::object& format, const json::array& tools,
                        const Tokenizer* tokenizer) {
   AnswerDemand demand;
-  const std::string source = string_in(format, "template");
+  const std::string source = text_of(format, "template");
   const ReasoningFormat* reasoning = recognise_reasoning_format(source);
   demand.markup =
       std::make_shared<AnswerMarkup>(recognise_tool_format(source), reasoning, tokenizer);
   demand.tools = tools;
   demand.reads_reasoning = reasoning != nullptr;
   if (reasoning != nullptr) {
-    demand.start = reasoning_start(*reasoning, "Hi\n" + string_in(format, "prompt_end"));
+    demand.start = reasoning_start(*reasoning, "Hi\n" + text_of(format, "prompt_end"));
   }
   return demand;
 }
 
 TEST(CallGrammar, PermitsWhatModelsWrite) {
   std::mt19937 random(3);
-  for (const json::value& value : recorded().at("cases").get_array()) {
+  for (const json::value& value : recorded_cases().at("cases").get_array()) {
     const json::object& one = value.get_object();
-    const std::string id = string_in(one, "id");
-    if (!one.at("strict").get_bool() || string_in(one, "tool_choice") == "none") continue;
+    const std::string id = text_of(one, "id");
+    if (!one.at("strict").get_bool() || text_of(one, "tool_choice") == "none") continue;
     if (!one.contains("tools") || one.contains("cut")) continue;
     // Markers that a string speaks of are spelled: as text they are tested elsewhere.
     if (id.ends_with("/marker-in-string")) continue;
     const json::object& format =
-        recorded().at("formats").get_object().at(id.substr(0, id.find('/'))).get_object();
+        recorded_cases().at("formats").get_object().at(id.substr(0, id.find('/'))).get_object();
     for (const size_t longest : {1, 4, 40}) {
       Tokens tokens(markers_of(format), format.at("control").get_bool());
-      const std::string output = string_in(one, "output");
+      const std::string output = text_of(one, "output");
       const std::vector<int32_t> cut = tokens.cut(output, longest, &random);
       Answer answer(demand_of(format, tools_named(one.at("tools").get_array()), &tokens.tokenizer),
                     tokens);
@@ -325,9 +300,9 @@ std::string shown(const Tokens& tokens, const std::vector<int32_t>& drawn) {
 
 TEST(CallGrammar, ForcedCallsAreReadAndFitTheirSchemas) {
   std::mt19937 random(11);
-  for (const auto& [key, value] : recorded().at("formats").get_object()) {
+  for (const auto& [key, value] : recorded_cases().at("formats").get_object()) {
     const json::object& format = value.get_object();
-    const std::string source = string_in(format, "template");
+    const std::string source = text_of(format, "template");
     if (recognise_tool_format(source) == nullptr) continue;
     for (int round = 0; round < 4; ++round) {
       json::array tools;
