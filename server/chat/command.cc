@@ -49,9 +49,8 @@ int chat_with_model(ChatOptions options) {
   options.service.model.max_sequences = kSequences;
   options.service.service.memory_limit = memory_limit().value_or(0);
   Logger log(LogFormat::kText, LogLevel::kError, STDERR_FILENO);
-  Metrics metrics;
   absl::StatusOr<std::unique_ptr<ModelService>> model =
-      ModelService::start(options.service, &metrics, &log, KeyRing());
+      ModelService::start(options.service, &log, KeyRing());
   if (!model.ok()) return report(model.status());
   const ServedModel& served = (*model)->served();
   if (served.chat_template == nullptr) {

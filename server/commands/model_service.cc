@@ -62,8 +62,9 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelService>> ModelService::start(ModelServiceOptions options,
-                                                                  Metrics* metrics, Logger* log,
-                                                                  KeyRing keys) {
+                                                                  Logger* log, KeyRing keys) {
+  absl::StatusOr<std::string> collector = otlp_url(options.otlp_endpoint);
+  if (!collector.ok()) return collector.status();
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return loaded.status();
   auto model = std::unique_ptr<ModelService>(new ModelService(*std::move(loaded)));
@@ -82,9 +83,14 @@ absl::StatusOr<std::unique_ptr<ModelService>> ModelService::start(ModelServiceOp
   model->engine_ =
       std::make_unique<Engine>(&*model->runner_, vocabulary_of(model->loaded_.folder), engine);
   options.service.version = DELTASERVE_VERSION;
+  if (!collector->empty()) {
+    model->spans_ = std::make_unique<OtlpExporter>(*std::move(collector), DELTASERVE_VERSION,
+                                                   &model->metrics_, log);
+    options.service.spans = model->spans_.get();
+  }
   model->services_ =
       std::make_unique<Services>(std::move(options.service), &model->served_, model->engine_.get(),
-                                 metrics, log, std::move(keys));
+                                 &model->metrics_, log, std::move(keys));
   return model;
 }
 

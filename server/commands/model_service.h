@@ -8,6 +8,7 @@
 #include "engine/loop/model_runner.h"
 #include "server/commands/chat_templates.h"
 #include "server/commands/model_options.h"
+#include "server/observe/otlp_exporter.h"
 #include "server/service/services.h"
 #include "server/tools/conventions.h"
 
@@ -22,16 +23,15 @@ struct ModelServiceOptions {
   bool allow_chat_template = false;
   bool split_special_tokens = false;
   Pooling embedding_pooling = Pooling::kLast;
+  std::string otlp_endpoint = {};  // empty: no spans are sent
 };
 
 // Its members depend on those above them.
 class ModelService {
  public:
-  // Loads the model and starts its engine. Prints warnings on stderr. `metrics` and `log` outlive
-  // the service.
+  // Loads the model and starts its engine. Prints warnings on stderr. `log` outlives the service.
   static absl::StatusOr<std::unique_ptr<ModelService>> start(ModelServiceOptions options,
-                                                             Metrics* metrics, Logger* log,
-                                                             KeyRing keys);
+                                                             Logger* log, KeyRing keys);
   ~ModelService();
   ModelService(const ModelService&) = delete;
   ModelService& operator=(const ModelService&) = delete;
@@ -47,6 +47,8 @@ class ModelService {
   LoadedModel loaded_;
   ChatTemplates templates_;
   ServedModel served_;
+  Metrics metrics_;
+  std::unique_ptr<OtlpExporter> spans_;  // null: none are sent
   std::optional<ModelRunner> runner_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Services> services_;

@@ -24,7 +24,6 @@
 #include "server/commands/prefix_cache_options.h"
 #include "server/grpc/serve_options.h"
 #include "server/http/server.h"
-#include "server/observe/otlp_exporter.h"
 #include "server/service/services.h"
 #include "server/tools/conventions.h"
 
@@ -36,7 +35,6 @@ struct ServeOptions {
   HttpOptions http;
   GrpcServeOptions grpc;
   AccessFiles access;
-  std::string otlp_endpoint;  // empty: no spans are sent
   std::vector<std::string> cors_origins;
   std::string log_file;  // empty: standard error
   LogFormat log_format = LogFormat::kText;
@@ -161,12 +159,6 @@ void settle(ServeOptions* options) {
   options->http.drain_timeout = std::chrono::seconds(options->drain_timeout_s);
 }
 
-absl::StatusOr<std::unique_ptr<OtlpExporter>> open_spans(const ServeOptions& options,
-                                                         Metrics* metrics, Logger* log) {
-  if (options.otlp_endpoint.empty()) return nullptr;
-  return OtlpExporter::make(options.otlp_endpoint, DELTASERVE_VERSION, metrics, log);
-}
-
 int serve(ServeOptions options) {
   ignore_signals();
   give_back_freed_memory();
@@ -182,16 +174,12 @@ int serve(ServeOptions options) {
   options.http.cors = *std::move(cors);
   absl::StatusOr<std::unique_ptr<Logger>> log = open_log(options);
   if (!log.ok()) return report(log.status());
-  Metrics metrics;
-  absl::StatusOr<std::unique_ptr<OtlpExporter>> spans = open_spans(options, &metrics, log->get());
-  if (!spans.ok()) return report(spans.status());
-  options.service.service.spans = spans->get();
   absl::StatusOr<Ports> ports = bind_ports(options);
   if (!ports.ok()) return report(ports.status());
   warn_of_strangers(options, *ports);
 
   absl::StatusOr<std::unique_ptr<ModelService>> model =
-      ModelService::start(options.service, &metrics, log->get(), std::move(access->keys));
+      ModelService::start(options.service, log->get(), std::move(access->keys));
   if (!model.ok()) return report(model.status());
   print_model((*model)->loaded(), (*model)->served());
   warn_of_expiry(access->http_tls, log->get());
@@ -300,7 +288,7 @@ void add_log_options(CLI::App* command, ServeOptions* options) {
                         {"warning", LogLevel::kWarning},
                         {"error", LogLevel::kError}});
   command
-      ->add_option("--otlp-endpoint", options->otlp_endpoint,
+      ->add_option("--otlp-endpoint", options->service.otlp_endpoint,
                    "Collector that gets a span of each request that generates, by OTLP over HTTP; "
                    "/v1/traces is added to a URL without a path")
       ->type_name("URL");

@@ -91,7 +91,7 @@ class Server : public HttpServer {
     try {
       for (int i = 1; i < options_.io_threads; ++i) threads.emplace_back([this] { run_io(); });
     } catch (const std::system_error& error) {
-      // Those that there are serve all connections, this one at least.
+      // The threads that were made serve all connections, this one at least.
       services_.log.write(LogLevel::kWarning, "few_threads",
                           LogFields().text("error", error.what()));
     }

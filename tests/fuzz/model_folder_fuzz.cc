@@ -89,7 +89,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   for (const auto& [name, tensor] : weights->tensors()) {
-    DS_CHECK(tensor.info.end - tensor.info.begin <= weights->file_bytes());
+    DS_CHECK(tensor.info.begin <= tensor.info.end && tensor.data != nullptr);
   }
   return 0;
 }

@@ -63,7 +63,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const int max_step_tokens = 1 + data[0] * 8;
   Scheduler scheduler(max_step_tokens);
   std::vector<SequenceDemand> demands;
-  int64_t oldest_left = 0;  // of the oldest prompt, two steps ago
+  ptrdiff_t oldest_place = -1;  // of the oldest prompt, two steps ago
+  int64_t oldest_left = 0;      // what was left of it then
   for (size_t at = 1; at + 1 < size; at += 2) {
     const uint8_t value = data[at + 1];
     const size_t place = demands.empty() ? 0 : value % demands.size();
@@ -94,7 +95,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                      [](const auto& demand) { return demand.prompt_left > 0; });
     if (oldest == demands.end()) break;
     if (turn % 2 == 0) {
-      DS_CHECK(turn == 0 || oldest->prompt_left != oldest_left);
+      const auto place = oldest - demands.begin();
+      DS_CHECK(place != oldest_place || oldest->prompt_left < oldest_left);
+      oldest_place = place;
       oldest_left = oldest->prompt_left;
     }
     const StepSchedule& step = scheduler.schedule(demands, turn);
