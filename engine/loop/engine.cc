@@ -354,19 +354,12 @@ void Engine::Loop::demand_prompts(bool decoding) {
 // Leaves out prompts whose state is on its way from the host's memory, if others have work.
 void Engine::Loop::let_states_load() {
   queue_transfers();
-  std::vector<SequenceDemand*> loading;
+  const auto loads = [this](size_t i) {
+    return i >= decoding_.size() && prefills_[i - decoding_.size()]->loading(runner_);
+  };
   bool others = false;
-  for (size_t i = 0; i < demands_.size(); ++i) {
-    SequenceDemand& demand = demands_[i];
-    if (demand.paused) continue;
-    if (i >= decoding_.size() && prefills_[i - decoding_.size()]->loading(runner_)) {
-      loading.push_back(&demand);
-    } else {
-      others = true;
-    }
-  }
-  if (!others) return;
-  for (SequenceDemand* demand : loading) demand->paused = true;
+  for (size_t i = 0; i < demands_.size(); ++i) others |= !demands_[i].paused && !loads(i);
+  for (size_t i = 0; others && i < demands_.size(); ++i) demands_[i].paused |= loads(i);
 }
 
 // Queues the copies of kept states that admissions and plans have decided on.

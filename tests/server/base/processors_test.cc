@@ -31,8 +31,7 @@ class Processors : public testing::Test {
   }
   int usable() const { return usable_processors(root_.string()); }
 
-  const fs::path root_ =
-      fs::path(testing::TempDir()) / ("processors_" + std::to_string(getpid()));
+  const fs::path root_ = fs::path(testing::TempDir()) / ("processors_" + std::to_string(getpid()));
   cpu_set_t set_;
 };
 
