@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# run_all.sh BIN_DIR SECONDS [FUZZER...]: every fuzzer in BIN_DIR, or those named, for that long, from
-# the seeds in this folder; as many at a time as there are processors.
+# run_all.sh BIN_DIR TIME [FUZZER...]: every fuzzer in BIN_DIR, or those named, for that long, from the
+# seeds in this folder; as many at a time as there are processors. TIME is in seconds, or in hours
+# as 8h, which is for nights.
 set -euo pipefail
 bin=$(cd "$1" && pwd)
 seconds=$2
+[[ $seconds != *h ]] || seconds=$((${seconds%h} * 3600))
 here=$(cd "$(dirname "$0")" && pwd)
 shift 2
 [ $# -gt 0 ] || set -- $(cd "$bin" && ls | grep '_fuzz$')
