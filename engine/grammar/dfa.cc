@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/grammar/limits.h"
+#include "models/base/cancellation.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -16,7 +17,8 @@ size_t Determinizer::StateSetHash::operator()(const StateSet& set) const {
 }
 
 absl::Status AutomatonBudget::status() const {
-  if (left_ > 0) return absl::OkStatus();
+  constexpr uint64_t kStepsBetween = 256;  // or more, from one question for the status to the next
+  if (left_ > 0) return check_wanted(kStepsBetween);
   return invalid_argument("its automata take too long to build");
 }
 

@@ -38,7 +38,7 @@ struct Dfa {
 class AutomatonBudget {
  public:
   void spend(size_t steps) { left_ -= std::min(left_, steps); }
-  // Returns INVALID_ARGUMENT if nothing is left.
+  // Returns INVALID_ARGUMENT if nothing is left, and what check_wanted() says.
   absl::Status status() const;
 
  private:

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "models/base/cancellation.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/utf8.h"
 #include "models/tokenizer/model_flags.h"
@@ -74,13 +75,17 @@ class SentencePieceBpe::Writer {
   Writer(const SentencePieceBpe& bpe, std::string_view text, std::vector<int32_t>* ids)
       : bpe_(bpe), text_(text), ids_(ids) {}
 
-  void run() {
-    if (text_.empty()) return;
+  absl::Status run() {
+    if (text_.empty()) return absl::OkStatus();
     // The model's own space in front is taken as if it were one of the text, at place -1.
     size_t at = 0;
     if (bpe_.space_before_) at = take(at, /*before=*/true);
-    while (at < text_.size()) at = take(at, /*before=*/false);
+    while (at < text_.size() && status_.ok()) {
+      status_ = check_wanted(1);
+      at = take(at, /*before=*/false);
+    }
     flush();
+    return status_;
   }
 
  private:
@@ -146,9 +151,9 @@ class SentencePieceBpe::Writer {
 
   // Merges the symbols of the row.
   void flush() {
-    if (row_.empty()) return;
+    if (row_.empty() || !status_.ok()) return;
     const size_t base = ids_->size();
-    bpe_.merges_.merge(row_, {}, ids_);
+    status_ = bpe_.merges_.merge(row_, {}, ids_);
     row_.clear();
     const auto is_piece = [&](int32_t id) { return id < bpe_.size_; };
     if (std::all_of(ids_->begin() + static_cast<ptrdiff_t>(base), ids_->end(), is_piece)) {
@@ -184,6 +189,7 @@ class SentencePieceBpe::Writer {
   std::vector<int32_t>* const ids_;
   std::vector<int32_t> row_;
   bool after_unknown_ = false;
+  absl::Status status_;
 };
 
 std::unique_ptr<const SentencePieceBpe> SentencePieceBpe::make(std::string_view model_bytes,
@@ -269,8 +275,8 @@ int32_t SentencePieceBpe::symbol_of(std::string_view character) const {
   return symbol == symbols_.end() ? kOther : symbol->second;
 }
 
-void SentencePieceBpe::encode(std::string_view text, std::vector<int32_t>* ids) const {
-  Writer(*this, text, ids).run();
+absl::Status SentencePieceBpe::encode(std::string_view text, std::vector<int32_t>* ids) const {
+  return Writer(*this, text, ids).run();
 }
 
 }  // namespace deltaserve

@@ -25,8 +25,9 @@ class SentencePieceBpe {
   static std::unique_ptr<const SentencePieceBpe> make(std::string_view model_bytes,
                                                       const SentencePieceModel& model);
 
-  // Appends the ids of SentencePieceModel::encode(text). `text` must be valid UTF-8.
-  void encode(std::string_view text, std::vector<int32_t>* ids) const;
+  // Appends the ids of SentencePieceModel::encode(text). `text` must be valid UTF-8. Not OK: the
+  // work is not wanted any more (check_wanted).
+  absl::Status encode(std::string_view text, std::vector<int32_t>* ids) const;
 
  private:
   class Writer;

@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_replace.h"
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/utf8.h"
@@ -56,7 +57,8 @@ class Encoder {
   // Appends the ids. RESOURCE_EXHAUSTED: a part of the text cannot be cut and is too long.
   absl::Status encode(std::string_view text, std::vector<int32_t>* ids) const {
     for (const std::string_view part : splitter_.split(text, kPartBytes)) {
-      absl::Status status = encode_part(part, ids);
+      absl::Status status = check_wanted(1);
+      if (status.ok()) status = encode_part(part, ids);
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
@@ -69,8 +71,7 @@ class Encoder {
       std::call_once(long_parts_made_,
                      [this] { long_parts_ = SentencePieceBpe::make(bytes_, *model_); });
       if (long_parts_ != nullptr) {
-        long_parts_->encode(part, ids);
-        return absl::OkStatus();
+        return long_parts_->encode(part, ids);
       }
     }
     if (part.size() > limits::kUncutTextBytes) {
@@ -80,7 +81,7 @@ class Encoder {
     }
     const std::vector<int32_t> more = model_->encode(part);
     ids->insert(ids->end(), more.begin(), more.end());
-    return absl::OkStatus();
+    return check_wanted(part.size());
   }
 
   const std::string bytes_;  // of the model's file

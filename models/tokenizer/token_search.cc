@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "models/base/cancellation.h"
+
 namespace deltaserve {
 
 JoinedText::JoinedText(std::span<const TextPart> parts) {
@@ -20,6 +22,8 @@ JoinedText::JoinedText(std::span<const TextPart> parts) {
 const AddedToken* TokenSearch::next(size_t* at) {
   const size_t size = joined_.text.size();
   for (; *at < size; ++*at) {
+    // Who takes the text that is left is told why.
+    if (!check_wanted(1).ok()) break;
     while (region_ < joined_.trusted.size() && joined_.trusted[region_].second <= *at) ++region_;
     const bool more = region_ < joined_.trusted.size();
     if (ordinary_.empty()) {

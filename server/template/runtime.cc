@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/base/cancellation.h"
+
 namespace deltaserve {
 namespace {
 
@@ -62,6 +64,10 @@ bool Runtime::spend(size_t steps) {
     return false;
   }
   steps_left_ -= static_cast<int64_t>(steps);
+  if (const absl::Status status = check_wanted(steps); !status.ok()) {
+    status_ = status;
+    return false;
+  }
   return true;
 }
 

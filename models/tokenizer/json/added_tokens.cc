@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json/array.hpp>
 
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/unicode.h"
@@ -212,6 +213,7 @@ absl::Status AddedTokens::split(std::string_view text, Pass pass, Allows allows,
     size_t match_end = 0;
     const size_t index = find(trie, text, at, allows, &match_end);
     if (index == kNotFound) {
+      if (absl::Status status = check_wanted(1); !status.ok()) return status;
       ++at;
       continue;
     }

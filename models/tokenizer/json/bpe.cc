@@ -4,6 +4,7 @@
 #include <boost/json/array.hpp>
 #include <optional>
 
+#include "models/base/cancellation.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/bpe_merges.h"
 #include "models/tokenizer/json/byte_alphabet.h"
@@ -133,8 +134,7 @@ class Bpe final : public PieceModel {
     }
     static const std::vector<bool> kNothing;
     const bool plain = trust == PieceTrust::kPlain;
-    merges_.merge({row.data(), end}, plain ? vocabulary_.special_bits() : kNothing, ids);
-    return absl::OkStatus();
+    return merges_.merge({row.data(), end}, plain ? vocabulary_.special_bits() : kNothing, ids);
   }
 
  private:
@@ -188,6 +188,7 @@ class Bpe final : public PieceModel {
         const std::string spelling = text_of(code);
         status = add_symbol(look_up(spelling), spelling, &row);
       }
+      if (status.ok()) status = check_wanted(c.bytes);
       if (!status.ok()) return status;
       i += c.bytes;
     }
@@ -200,8 +201,7 @@ class Bpe final : public PieceModel {
     std::vector<int32_t> row;
     row.reserve(options_.bytes ? piece.size() : character_count(piece));
     absl::Status status = write_row(piece, &row);
-    if (status.ok()) merges_.merge(row, banned, ids);
-    return status;
+    return status.ok() ? merges_.merge(row, banned, ids) : status;
   }
 
   // Returns the symbols that a part of a merge may begin or end with: a character, a byte, or the

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "absl/container/flat_hash_map.h"
+#include "models/base/cancellation.h"
 
 namespace deltaserve::tokenizer_json {
 namespace {
@@ -126,20 +127,27 @@ uint32_t BpeMerges::rank(int32_t left, int32_t right, const std::vector<bool>& b
   return rank;
 }
 
-void BpeMerges::merge(std::span<const int32_t> row, const std::vector<bool>& banned,
-                      std::vector<int32_t>* out) const {
-  if (row.size() <= kShortRow) return merge_short(row, banned, out);
+absl::Status BpeMerges::merge(std::span<const int32_t> row, const std::vector<bool>& banned,
+                              std::vector<int32_t>* out) const {
   size_t begin = 0;
+  if (row.size() <= kShortRow) {
+    merge_short(row, banned, out);
+    return check_wanted(row.size());
+  }
   for (size_t i = 1; i <= row.size(); ++i) {
     if (i < row.size() && !are_separate(row[i - 1], row[i])) continue;
     const std::span<const int32_t> part = row.subspan(begin, i - begin);
+    absl::Status status;
     if (part.size() <= kShortRow) {
       merge_short(part, banned, out);
+      status = check_wanted(part.size());
     } else {
-      merge_long(part, banned, out);
+      status = merge_long(part, banned, out);
     }
+    if (!status.ok()) return status;
     begin = i;
   }
+  return absl::OkStatus();
 }
 
 void BpeMerges::merge_short(std::span<const int32_t> row, const std::vector<bool>& banned,
@@ -164,8 +172,8 @@ void BpeMerges::merge_short(std::span<const int32_t> row, const std::vector<bool
   out->insert(out->end(), symbols, symbols + n);
 }
 
-void BpeMerges::merge_long(std::span<const int32_t> row, const std::vector<bool>& banned,
-                           std::vector<int32_t>* out) const {
+absl::Status BpeMerges::merge_long(std::span<const int32_t> row, const std::vector<bool>& banned,
+                                   std::vector<int32_t>* out) const {
   constexpr int32_t kMerged = -1;
   const auto n = static_cast<uint32_t>(row.size());
   const size_t base = out->size();
@@ -179,6 +187,7 @@ void BpeMerges::merge_long(std::span<const int32_t> row, const std::vector<bool>
     if (pair_rank != kNone) queue.push(pair_rank, left);
   };
   for (uint32_t i = 0; i < n; ++i) {
+    if (absl::Status status = check_wanted(1); !status.ok()) return status;
     previous[i] = i - 1;
     next[i] = i + 1;
     if (i + 1 < n) push(i, i + 1);
@@ -186,6 +195,7 @@ void BpeMerges::merge_long(std::span<const int32_t> row, const std::vector<bool>
   uint32_t pair_rank = 0;
   uint32_t at = 0;
   while (queue.pop(&pair_rank, &at)) {
+    if (absl::Status status = check_wanted(1); !status.ok()) return status;
     const uint32_t right = next[at];
     if (symbols[at] == kMerged || right >= n) continue;
     if (rank(symbols[at], symbols[right], banned) != pair_rank) continue;  // merged since
@@ -199,6 +209,7 @@ void BpeMerges::merge_long(std::span<const int32_t> row, const std::vector<bool>
     }
   }
   out->erase(std::remove(out->begin() + base, out->end(), kMerged), out->end());
+  return absl::OkStatus();
 }
 
 }  // namespace deltaserve::tokenizer_json

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
 
 namespace deltaserve::tokenizer_json {
 
@@ -31,9 +32,9 @@ class BpeMerges {
   }
   // Merges the symbols of a row and appends the results. `banned` may not come out: a bit a symbol,
   // or empty. Time grows with the length, memory by some 16 bytes a symbol where the row cannot be
-  // cut.
-  void merge(std::span<const int32_t> row, const std::vector<bool>& banned,
-             std::vector<int32_t>* out) const;
+  // cut. Not OK: the work is not wanted any more (check_wanted).
+  absl::Status merge(std::span<const int32_t> row, const std::vector<bool>& banned,
+                     std::vector<int32_t>* out) const;
 
  private:
   struct Slot {
@@ -49,8 +50,8 @@ class BpeMerges {
   uint32_t rank(int32_t left, int32_t right, const std::vector<bool>& banned) const;
   void merge_short(std::span<const int32_t> row, const std::vector<bool>& banned,
                    std::vector<int32_t>* out) const;
-  void merge_long(std::span<const int32_t> row, const std::vector<bool>& banned,
-                  std::vector<int32_t>* out) const;
+  absl::Status merge_long(std::span<const int32_t> row, const std::vector<bool>& banned,
+                          std::vector<int32_t>* out) const;
 
   std::vector<Slot> slots_;  // a hash table with open addressing; its size is a power of two
   size_t used_ = 0;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/expression_translator.h"
@@ -150,7 +151,9 @@ absl::Status Pattern::find_each(std::string_view subject, bool goes_on, size_t* 
       from += character_bytes(subject[from]);
       continue;
     }
-    absl::Status status = take(begin, end);
+    constexpr size_t kBytesOfStep = 64;  // machine code looks at them
+    absl::Status status = check_wanted(1 + (end - std::min(from, end)) / kBytesOfStep);
+    if (status.ok()) status = take(begin, end);
     if (!status.ok()) return status;
     from = last_end = end;
   }

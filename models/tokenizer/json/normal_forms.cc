@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "models/base/cancellation.h"
 #include "models/tokenizer/json/code_point_set.h"
 #include "models/tokenizer/json/unicode_tables.h"
 #include "models/tokenizer/json/utf8.h"
@@ -172,18 +173,21 @@ void compose(std::u32string* text) {
 
 }  // namespace
 
-std::string normalized(std::string_view text, NormalForm form) {
+absl::StatusOr<std::string> normalized(std::string_view text, NormalForm form) {
   if (is_normal(text, form)) return std::string(text);
   const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
   std::u32string codes;
   codes.reserve(text.size());
   for (size_t i = 0; i < text.size();) {
     const Character c = character_at(text, i);
+    if (absl::Status status = check_wanted(c.bytes); !status.ok()) return status;
     decompose(c.code, decompositions(compatible), &codes);
     i += c.bytes;
   }
   reorder(&codes);
+  if (absl::Status status = check_wanted(codes.size()); !status.ok()) return status;
   if (form == NormalForm::kNfc || form == NormalForm::kNfkc) compose(&codes);
+  if (absl::Status status = check_wanted(codes.size()); !status.ok()) return status;
   std::string out;
   out.reserve(text.size());
   for (const char32_t code : codes) append_character(code, &out);

@@ -3,11 +3,14 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/statusor.h"
+
 namespace deltaserve::tokenizer_json {
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
 // Returns valid UTF-8 text in a normal form.
-std::string normalized(std::string_view text, NormalForm form);
+// Not OK: the work is not wanted any more (check_wanted).
+absl::StatusOr<std::string> normalized(std::string_view text, NormalForm form);
 
 }  // namespace deltaserve::tokenizer_json

@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 #include <vector>
 
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/byte_alphabet.h"
@@ -25,6 +26,7 @@ Normalizer by_character(Write write) {
       const Character c = character_at(*text, i);
       write(c.code, &out);
       i += c.bytes;
+      if (absl::Status status = check_wanted(c.bytes); !status.ok()) return status;
     }
     *text = std::move(out);
     return absl::OkStatus();
@@ -33,7 +35,9 @@ Normalizer by_character(Write write) {
 
 Normalizer form_normalizer(NormalForm form) {
   return [form](std::string* text) {
-    *text = normalized(*text, form);
+    absl::StatusOr<std::string> result = normalized(*text, form);
+    if (!result.ok()) return result.status();
+    *text = *std::move(result);
     return absl::OkStatus();
   };
 }

@@ -2,6 +2,7 @@
 
 #include <boost/json/array.hpp>
 
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/byte_alphabet.h"
@@ -62,6 +63,7 @@ class CharacterSplit final : public PreTokenizer {
  private:
   absl::Status find(std::string_view text, DelimiterSplit* out) const {
     for (size_t i = 0; i < text.size();) {
+      if (absl::Status status = check_wanted(1); !status.ok()) return status;
       const Character c = character_at(text, i);
       if (test_(c.code)) {
         absl::Status status = out->match(i, i + c.bytes);
@@ -92,6 +94,7 @@ class WordSplit final : public PreTokenizer {
     size_t begin = 0;
     Kind kind = Kind::kSpace;
     for (size_t i = 0; i < piece.text.size();) {
+      if (absl::Status status = check_wanted(1); !status.ok()) return status;
       const Character c = character_at(piece.text, i);
       const Kind next = kind_of(c.code);
       if (next != kind) {
@@ -236,6 +239,7 @@ class ScriptSplit final : public PreTokenizer {
     size_t begin = piece.text.size();
     uint32_t last = 0;
     for (size_t i = 0; i < piece.text.size();) {
+      if (absl::Status status = check_wanted(1); !status.ok()) return status;
       const Character c = character_at(piece.text, i);
       const uint32_t group = script_group(c.code);
       if (group != 0 && group != last) {
@@ -408,6 +412,7 @@ absl::Status PreTokenizers::split_from(size_t step, Piece piece, size_t* room,
     return absl::ResourceExhaustedError("the tokenizer's pre-tokenizers make too much of a text");
   }
   *room -= piece.text.size();
+  if (absl::Status status = check_wanted(1); !status.ok()) return status;
   if (step == steps_.size()) return take(piece);
   return steps_[step]->split(piece,
                              [&](Piece part) { return split_from(step + 1, part, room, take); });

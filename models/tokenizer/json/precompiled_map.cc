@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "absl/strings/escaping.h"
+#include "models/base/cancellation.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/normalizer.h"
 #include "models/tokenizer/json/unicode.h"
@@ -71,9 +72,9 @@ absl::Status PrecompiledMap::normalize(std::string_view text, std::string* out) 
   for (size_t i = 0; i < text.size();) {
     const std::string_view cluster = text.substr(i, grapheme_bytes(text.substr(i)));
     i += cluster.size();
-    if (absl::Status status = check_growth(text.size(), out->size()); !status.ok()) {
-      return status;
-    }
+    absl::Status status = check_growth(text.size(), out->size());
+    if (status.ok()) status = check_wanted(cluster.size());
+    if (!status.ok()) return status;
     if (cluster.size() < kWholeClusterBytes) {
       if (const auto replacement = find(cluster)) {
         out->append(*replacement);

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/byte_trie.h"
@@ -60,6 +61,7 @@ class Unigram final : public PieceModel {
       end = begin;
     }
     for (uint32_t begin = 0, end = after; begin < piece.size(); end = best[begin].begin) {
+      if (status = check_wanted(end - begin); !status.ok()) return status;
       add_part(piece.substr(begin, end - begin), trust, ids);
       begin = end;
     }
@@ -81,6 +83,7 @@ class Unigram final : public PieceModel {
 
   absl::Status find_best(std::string_view piece, PieceTrust trust, std::vector<Node>* best) const {
     for (size_t begin = 0; begin < piece.size();) {
+      if (absl::Status status = check_wanted(4); !status.ok()) return status;
       const double here = (*best)[begin].score;
       const size_t character = character_bytes(piece[begin]);
       bool is_single = false;  // the character is a piece itself

@@ -1,6 +1,7 @@
 // The models of whole words: WordPiece cuts a word from the left, WordLevel knows it or not.
 #include <algorithm>
 
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/byte_trie.h"
@@ -43,6 +44,7 @@ class WordPiece final : public PieceModel {
       fits = id >= 0;
       ids->push_back(id);
       begin += size;
+      if (absl::Status status = check_wanted(size + 1); !status.ok()) return status;
     }
     if (fits) return absl::OkStatus();
     ids->resize(before);
