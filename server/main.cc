@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <system_error>
 
 #include "server/base/process.h"
 #include "server/command_line/parse.h"
@@ -34,6 +35,9 @@ int main(int argc, char** argv) {
   }
   try {
     return run();
+  } catch (const std::system_error& error) {
+    std::fprintf(stderr, "deltaserve: the system refuses a thread or a file: %s\n", error.what());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "deltaserve: %s\n", error.what());
     return 1;

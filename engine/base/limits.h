@@ -29,6 +29,9 @@ inline constexpr int64_t kPromptTokens = int64_t{1} << 24;
 // Limits the updates by which a reader may lag before its sequence is left out of steps, and thus
 // the memory of a slow reader. The sequence keeps its slot meanwhile.
 inline constexpr size_t kStreamUpdates = 256;
+// Limits the bytes of these updates likewise: those that score a prompt are large. One more update
+// may come beyond it.
+inline constexpr size_t kStreamBytes = size_t{1} << 20;
 // Limits the time for which a reader takes nothing of what its sequence has, while others wait for
 // the slot. Then the sequence ends.
 inline constexpr std::chrono::milliseconds kUnread{30'000};

@@ -66,6 +66,7 @@ int64_t Admission::waiting() const {
 void Admission::admit(SteadyTime time, bool draining, Groups* running, Sequences* ended) {
   for (const PrefixOwner& owner : to_clear_) prefixes_.clear(owner);
   to_clear_.clear();
+  if (std::exchange(to_trim_, false)) prefixes_.trim(time);
   queue_.end_unwanted(time, ended);
   if (draining) {
     queue_.end_read_aheads(FinishReason::kCancelled, time, ended);

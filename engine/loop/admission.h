@@ -32,6 +32,8 @@ class Admission {
   absl::Status submit(std::unique_ptr<SequenceGroup> group);
   // Forgets the states of an owner before anybody else is admitted.
   void clear_prefixes(const PrefixOwner& owner) { to_clear_.push_back(owner); }
+  // Forgets half of all kept states before anybody else is admitted.
+  void trim_prefixes() { to_trim_ = true; }
   // Returns the number of choices without a slot.
   int64_t waiting() const;
   bool nobody_waits() const { return queue_.empty(); }
@@ -62,6 +64,7 @@ class Admission {
   int64_t in_engine_ = 0;  // choices that have not ended, without read-aheads
   uint64_t arrivals_ = 0;
   std::vector<PrefixOwner> to_clear_;
+  bool to_trim_ = false;
   EngineStats& stats_;
 };
 

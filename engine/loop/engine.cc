@@ -39,7 +39,8 @@ class Engine::Loop {
   void drain();
   bool drained() const;
   void stop();
-  void clear_prefixes(const PrefixOwner& owner);
+  // Forgets the states of an owner; null: the less valuable half of all.
+  void forget_prefixes(const PrefixOwner* owner);
   EngineStats stats() const;
 
  private:
@@ -197,10 +198,10 @@ EngineStats Engine::Loop::stats() const {
   return stats;
 }
 
-void Engine::Loop::clear_prefixes(const PrefixOwner& owner) {
+void Engine::Loop::forget_prefixes(const PrefixOwner* owner) {
   {
     std::lock_guard lock(mutex_);
-    admission_.clear_prefixes(owner);
+    owner != nullptr ? admission_.clear_prefixes(*owner) : admission_.trim_prefixes();
   }
   doorbell_->ring();
 }
@@ -582,8 +583,12 @@ bool Engine::drained() const {
 void Engine::stop() {
   loop_->stop();
 }
+void Engine::trim_prefixes() {
+  loop_->forget_prefixes(nullptr);
+}
+
 void Engine::clear_prefixes(const PrefixOwner& owner) {
-  loop_->clear_prefixes(owner);
+  loop_->forget_prefixes(&owner);
 }
 EngineStats Engine::stats() const {
   return loop_->stats();

@@ -94,6 +94,9 @@ class Engine {
   // of them; a request that has begun from one goes on.
   void clear_prefixes(const PrefixOwner& owner);
 
+  // Forgets the less valuable half of the states that are kept, of all owners.
+  void trim_prefixes();
+
   // Returns the current counters. A choice counts as finished before its reader sees the last
   // update.
   EngineStats stats() const;

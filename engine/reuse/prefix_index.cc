@@ -190,6 +190,22 @@ int PrefixIndex::slot_to_read(const SnapshotPin& pin, int own, Time now) {
   return slot;
 }
 
+void PrefixIndex::trim(Time now) {
+  now = aged(now);
+  std::vector<std::pair<double, int>> kept;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& entry = entries_[i];
+    if (entry.keys != nullptr) kept.emplace_back(value(entry, now), static_cast<int>(i));
+  }
+  std::sort(kept.begin(), kept.end());
+  for (size_t i = 0; i < kept.size() - kept.size() / 2; ++i) {
+    const int index = kept[i].second;
+    if (entries_[static_cast<size_t>(index)].pins > 0) continue;
+    forget(index);
+    ++num_evictions_;
+  }
+}
+
 // Returns the entry of exactly these tokens; -1 if there is none.
 int PrefixIndex::entry_of(const PrefixKeys& keys, int64_t position) const {
   const auto found = by_key_.find((*keys)[static_cast<size_t>(position / kChunkTokens - 1)]);

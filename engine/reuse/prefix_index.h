@@ -106,6 +106,9 @@ class PrefixIndex {
   // Forgets the states of an owner.
   void clear(const PrefixOwner& owner);
 
+  // Forgets the less valuable half of the states, but none that is pinned.
+  void trim(Time now);
+
   int num_slots() const { return num_slots_; }
   // Return how many states can be found, how many slots of either kind hold one, and how many
   // states were forgotten to make room.

@@ -27,4 +27,17 @@ GenerateRequest GenerateRequest::clone() const {
           prompt_logprobs_};
 }
 
+size_t held_bytes(const TokenUpdate& update) {
+  size_t bytes = sizeof update + update.text.capacity() +
+                 update.tokens.capacity() * sizeof(int32_t) +
+                 update.controls.capacity() * sizeof(ControlToken);
+  for (const std::vector<TokenLogprob>* list : {&update.logprobs, &update.prompt_logprobs}) {
+    bytes += list->capacity() * sizeof(TokenLogprob);
+    for (const TokenLogprob& token : *list) {
+      bytes += token.top.capacity() * sizeof(token.top.front());
+    }
+  }
+  return bytes;
+}
+
 }  // namespace deltaserve

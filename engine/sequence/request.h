@@ -102,4 +102,7 @@ struct TokenUpdate {
   double decode_seconds = 0;   // from the first token to the last
 };
 
+// Returns about how many bytes an update holds.
+size_t held_bytes(const TokenUpdate& update);
+
 }  // namespace deltaserve

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "engine/base/limits.h"
 #include "kernels/base/check.h"
 
 namespace deltaserve {
@@ -54,11 +55,13 @@ std::optional<TokenUpdate> TokenStream::wait() {
 
 std::optional<TokenUpdate> TokenStream::take_all(std::unique_lock<std::mutex> lock) {
   if (queue_.empty()) return std::nullopt;
+  const bool was_full = is_full();
   std::vector<TokenUpdate> taken;
   taken.swap(queue_);
+  queue_bytes_ = 0;
   finished_ = taken.back().finish != FinishReason::kNone;
   lock.unlock();
-  if (taken.size() >= capacity_ && engine_) engine_->ring();
+  if (was_full && engine_) engine_->ring();
   TokenUpdate update = std::move(taken.front());
   for (size_t i = 1; i < taken.size(); ++i) merge(std::move(taken[i]), &update);
   return update;
@@ -71,7 +74,12 @@ void TokenStream::cancel() {
 
 bool TokenStream::full() const {
   std::lock_guard lock(mutex_);
-  return queue_.size() >= capacity_;
+  return is_full();
+}
+
+// Requires mutex_.
+bool TokenStream::is_full() const {
+  return queue_.size() >= capacity_ || queue_bytes_ >= engine_limits::kStreamBytes;
 }
 
 std::optional<SteadyTime> TokenStream::unread_since() const {
@@ -90,6 +98,7 @@ void TokenStream::push(TokenUpdate update) {
     if (!was_empty && is_progress_only(update)) {
       merge(std::move(update), &queue_.back());
     } else {
+      queue_bytes_ += held_bytes(update);
       queue_.push_back(std::move(update));
     }
   }

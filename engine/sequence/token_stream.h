@@ -53,8 +53,9 @@ class TokenStream {
 
  private:
   std::optional<TokenUpdate> take_all(std::unique_lock<std::mutex> lock);
+  bool is_full() const;
 
-  const size_t capacity_;         // in updates
+  const size_t capacity_;         // in updates; of bytes it is engine_limits::kStreamBytes
   std::function<void()> notify_;  // used by the engine thread
   bool finished_pushed_ = false;  // used by the engine thread
   const std::shared_ptr<Doorbell> engine_;
@@ -64,8 +65,9 @@ class TokenStream {
   mutable std::mutex mutex_;
   std::condition_variable ready_;
   std::vector<TokenUpdate> queue_;  // guarded by mutex_, as the next
-  SteadyTime unread_since_;         // if the queue is not empty
-  bool finished_ = false;           // a finished update was taken
+  size_t queue_bytes_ = 0;
+  SteadyTime unread_since_;  // if the queue is not empty
+  bool finished_ = false;    // a finished update was taken
 };
 
 }  // namespace deltaserve

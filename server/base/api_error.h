@@ -11,11 +11,12 @@
 namespace deltaserve {
 
 enum class ErrorKind : uint8_t {
-  kInvalid,          // the request cannot be served as it is
-  kUnauthenticated,  // it has no valid API key
+  kInvalid,           // the request cannot be served as it is
+  kUnauthenticated,   // it has no valid API key
+  kTooManyWrongKeys,  // likewise, as many from its address before it
   kModelNotFound,
   kQueueFull,    // too many requests wait: the client should try again later
-  kOverloaded,   // large requests hold too much memory: likewise
+  kOverloaded,   // requests or replies hold too much memory, or the workers lag: likewise
   kUnavailable,  // the server is shutting down, or grammars hold too much memory
   kDeadline,
   kUnread,  // the client took nothing of its reply for long while others waited for its slot
@@ -38,6 +39,11 @@ inline ApiError unauthenticated_error() {
   return {ErrorKind::kUnauthenticated, "a valid API key is required: Authorization: Bearer KEY"};
 }
 
+inline ApiError too_many_wrong_keys_error() {
+  return {ErrorKind::kTooManyWrongKeys,
+          "too many requests without a valid API key: try again later"};
+}
+
 inline ApiError server_error(std::string message) {
   return {ErrorKind::kInternal, std::move(message)};
 }
@@ -56,6 +62,15 @@ inline ApiError overloaded_error() {
 
 inline ApiError out_of_memory_error() {
   return {ErrorKind::kOverloaded, "the server is short of memory: try again later"};
+}
+
+inline ApiError too_many_waiting_error() {
+  return {ErrorKind::kOverloaded, "too many requests wait to be read"};
+}
+
+inline ApiError reply_too_large_error() {
+  return {ErrorKind::kOverloaded,
+          "replies that wait to be read hold too much memory for more of this one"};
 }
 
 inline ApiError too_many_grammars_error() {
@@ -84,6 +99,8 @@ inline ApiError api_error_from(const absl::Status& status, std::string param) {
       if (param.empty()) return queue_full_error(std::move(message));
       break;
     case absl::StatusCode::kDeadlineExceeded: return deadline_error();
+    // Only somebody who waits is told: the server ends what it works on when it stops.
+    case absl::StatusCode::kCancelled: return shutting_down_error();
     case absl::StatusCode::kUnavailable: return unavailable_error(std::move(message));
     default: return server_error(std::move(message));
   }

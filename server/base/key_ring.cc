@@ -3,6 +3,7 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <set>
 
 #include "models/base/text.h"
 #include "models/checkpoint/file.h"
@@ -79,6 +80,12 @@ absl::Status KeyRing::add(std::string_view line) {
   }
   if (owners_.size() > kKeys) return invalid_argument("more than ", kKeys, " keys");
   return absl::OkStatus();
+}
+
+size_t KeyRing::num_owners() const {
+  std::set<PrefixOwner> owners;
+  for (const auto& [digest, owner] : owners_) owners.insert(owner);
+  return owners.size();
 }
 
 std::optional<PrefixOwner> KeyRing::owner_of(std::string_view key) const {

@@ -38,6 +38,7 @@ class KeyRing {
   static absl::StatusOr<KeyRing> parse(std::string_view text, std::string_view origin);
 
   bool empty() const { return owners_.empty(); }
+  size_t num_owners() const;
   // Returns whose key it is; nullopt: nobody's. The owner is the SHA-256 of "name:NAME" or
   // "key:KEY", cut to 128 bits; without keys it is zero.
   std::optional<PrefixOwner> owner_of(std::string_view key) const;

@@ -6,11 +6,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "server/base/token_bucket.h"
+
 namespace deltaserve {
 
 struct ServerLimits {
   // ---- Connections. Beyond: 503 and the connection is closed.
   int connections = 1024;
+  int connections_per_address = 896;  // of these, so that no address shuts out the others
   int listen_backlog = 1024;
 
   // ---- A request's head. Beyond: 431 and the connection is closed.
@@ -22,12 +25,20 @@ struct ServerLimits {
   // ---- A request's body.
   uint64_t body_bytes = 64u << 20;  // beyond: 413
   // Larger bodies, and messages over gRPC, are parsed by a worker of their own, so that they do not
-  // delay the small ones, and count against the next limit.
+  // delay the small ones, and count against the next limit. So do larger replies.
   size_t large_body_bytes = 64 * 1024;
-  // All large requests together hold at most this: bytes of bodies as received, whole messages,
-  // until their replies end. Beyond: 503 with Retry-After, RESOURCE_EXHAUSTED. Eight of the largest
-  // requests fit.
+  // Bodies beyond this are huge: they have one more worker, so that they do not delay the large
+  // ones.
+  size_t huge_body_bytes = 1u << 20;
+  // All large requests and replies together hold at most this: bytes of bodies as received, whole
+  // messages, until their replies end, and what of a reply waits to be sent. Where keys have
+  // several owners, no owner holds more than it leaves free. Beyond: 503 with Retry-After,
+  // RESOURCE_EXHAUSTED. Eight of the largest requests fit.
   uint64_t total_body_bytes = 512u << 20;
+
+  // ---- Wrong API keys of one address. Beyond: 429 and the connection is closed,
+  // RESOURCE_EXHAUSTED; single ones are not in the log any more.
+  Rate wrong_keys{64, 8};
 
   // ---- JSON. Beyond: 400.
   int json_depth = 128;

@@ -1,6 +1,7 @@
 #include "server/base/process.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -39,6 +40,22 @@ void explain_bus_errors() {
   struct sigaction action {};
   action.sa_handler = end_by_bus_error;
   ::sigaction(SIGBUS, &action, nullptr);
+}
+
+void give_back_freed_memory() {
+#ifdef __GLIBC__
+  // By default the bounds grow with what is freed, to 32 MiB and more for each thread.
+  constexpr int kMapped = 1 << 20;  // what is larger is the system's again when it is freed
+  constexpr int kKept = 4 << 20;
+  mallopt(M_MMAP_THRESHOLD, kMapped);
+  mallopt(M_TRIM_THRESHOLD, kKept);
+#endif
+}
+
+void trim_heap() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 int raise_descriptor_limit() {

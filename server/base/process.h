@@ -12,6 +12,11 @@ void open_standard_files();
 // read. Only model files are mapped, and only while a model is loaded.
 void explain_bus_errors();
 
+// Lets what a large request has held become the system's again as soon as it is freed.
+void give_back_freed_memory();
+// Gives back what is free between pieces that are in use; takes milliseconds.
+void trim_heap();
+
 // Raises the number of file descriptors that the process may have as far as it may, and returns it.
 int raise_descriptor_limit();
 

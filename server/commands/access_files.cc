@@ -42,7 +42,7 @@ void reload_access(const AccessFiles& files, const Access& access, Services* ser
   if (!files.api_keys.empty()) {
     absl::StatusOr<KeyRing> keys = KeyRing::load(files.api_keys);
     log_reload(files.api_keys, keys.status(), &services->log);
-    if (keys.ok()) services->keys.set(std::make_shared<const KeyRing>(*std::move(keys)));
+    if (keys.ok()) services->set_keys(*std::move(keys));
   }
   if (!files.certificate.empty()) {
     const absl::StatusOr<Access> fresh = read_access({"", files.certificate, files.private_key});

@@ -143,8 +143,11 @@ void share_descriptors(ServeOptions* options) {
   const bool few = half < std::max(http, kOfGrpc * grpc);
   http = std::clamp(half, 1, http);
   grpc = std::clamp(half / kOfGrpc, 1, grpc);
-  int& of_one_address = options->grpc.grpc.limits.connections_per_address;
-  of_one_address = std::clamp(grpc / 2, 1, of_one_address);  // no address shuts out the others
+  // No address shuts out the others.
+  int& http_of_one = options->service.limits.connections_per_address;
+  int& grpc_of_one = options->grpc.grpc.limits.connections_per_address;
+  http_of_one = std::clamp(http - http / 8, 1, http_of_one);
+  grpc_of_one = std::clamp(grpc / 2, 1, grpc_of_one);
   if (!few) return;
   absl::FPrintF(
       stderr,
@@ -162,6 +165,7 @@ absl::StatusOr<std::unique_ptr<Logger>> open_log(const ServeOptions& options) {
 
 int serve(ServeOptions options) {
   ignore_signals();
+  give_back_freed_memory();
   share_descriptors(&options);
   // The small files come before the model, which takes longer.
   absl::StatusOr<Access> access = read_access(options.access);
@@ -217,10 +221,10 @@ int serve(ServeOptions options) {
   options.grpc.any_port = options.http.port == 0;
   absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = listen_grpc(options.grpc, services);
   if (!grpc.ok()) return report(grpc.status());
+  services.overload.start();
   if (*grpc != nullptr) absl::PrintF("gRPC on %s\n", (*grpc)->address());
   absl::PrintF("listening on %s\n", (*server)->url());
   std::fflush(stdout);
-  services.overload.start();
   (*server)->run();
   if (*grpc != nullptr) (*grpc)->shut_down();
   services.stop();

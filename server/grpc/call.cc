@@ -20,6 +20,7 @@ grpc::StatusCode code_of(ErrorKind kind) {
     case ErrorKind::kInvalid: return grpc::StatusCode::INVALID_ARGUMENT;
     case ErrorKind::kUnauthenticated: return grpc::StatusCode::UNAUTHENTICATED;
     case ErrorKind::kModelNotFound: return grpc::StatusCode::NOT_FOUND;
+    case ErrorKind::kTooManyWrongKeys:
     case ErrorKind::kQueueFull:
     case ErrorKind::kOverloaded: return grpc::StatusCode::RESOURCE_EXHAUSTED;
     case ErrorKind::kUnavailable: return grpc::StatusCode::UNAVAILABLE;
@@ -90,9 +91,13 @@ CallRecord::CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, c
 }
 
 grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc, bool generates) {
-  const Services& services = context_.services;
-  const auto owner = services.owner_of(metadata_of(rpc, "authorization"));
-  if (const ApiError* error = std::get_if<ApiError>(&owner)) return to_grpc(*error);
+  Services& services = context_.services;
+  const auto owner =
+      services.owner_of(metadata_of(rpc, "authorization"), context_.peers.of(rpc.peer()));
+  if (const ApiError* error = std::get_if<ApiError>(&owner)) {
+    of_flood_ = error->kind == ErrorKind::kTooManyWrongKeys;
+    return to_grpc(*error);
+  }
   owner_ = std::get<PrefixOwner>(owner);
   if (auto error = services.admit(generates)) return to_grpc(*error);
   if (context_.calls > context_.limits.calls) {
@@ -108,7 +113,7 @@ void CallRecord::end(const grpc::Status& status, const LogFields& details) const
   // Probes repeat for ever and would fill the log.
   const bool routine = status.ok() && std::string_view(method_) == "GetModel";
   const LogLevel level = routine ? LogLevel::kDebug : LogLevel::kInfo;
-  if (!context_.services.log.enabled(level)) return;
+  if (!context_.services.log.enabled(level) || of_flood_) return;
   LogFields fields;
   fields.text("request_id", request_id_).text("method", method_).text("code", code);
   if (!traceparent_.empty()) fields.text("traceparent", traceparent_);
@@ -119,14 +124,13 @@ void CallRecord::end(const grpc::Status& status, const LogFields& details) const
   context_.services.log.write(level, "call", fields);
 }
 
-grpc::Status post_work(GrpcContext& context, size_t bytes, MemoryBudget::Lease* lease,
-                       Workers::Work work) {
-  if (bytes > context.services.limits.large_body_bytes) {
-    *lease = MemoryBudget::Lease(&context.services.budget);
-    if (!lease->grow_to(bytes)) return to_grpc(overloaded_error());
-  }
-  context.services.workers.post(bytes, std::move(work));
-  return grpc::Status::OK;
+grpc::Status post_work(GrpcContext& context, const PrefixOwner& owner, size_t bytes,
+                       MemoryBudget::Lease* lease, Workers::Work work) {
+  *lease = MemoryBudget::Lease(&context.services.budget, owner);
+  const bool large = bytes > context.services.limits.large_body_bytes;
+  if (large && !lease->grow_to(bytes)) return to_grpc(overloaded_error());
+  const bool posted = context.services.workers.post(owner, bytes, std::move(work));
+  return posted ? grpc::Status::OK : to_grpc(too_many_waiting_error());
 }
 
 }  // namespace deltaserve

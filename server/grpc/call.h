@@ -44,6 +44,7 @@ class CallRecord {
   std::string request_id_;
   std::string traceparent_;  // empty = none
   PrefixOwner owner_{};
+  bool of_flood_ = false;  // of wrong keys: it costs as little as possible, and no line
 };
 
 // The library's context of a call, which goes away with OnDone. Thread-safe.
@@ -68,8 +69,8 @@ class RpcHandle {
 };
 
 // Runs `work` on the worker for messages of `bytes`. `lease` covers what is held for the call, if
-// that is large. Not OK: too much is held already.
-grpc::Status post_work(GrpcContext& context, size_t bytes, MemoryBudget::Lease* lease,
-                       Workers::Work work);
+// that is large. Not OK: too much is held already, or waits for the worker.
+grpc::Status post_work(GrpcContext& context, const PrefixOwner& owner, size_t bytes,
+                       MemoryBudget::Lease* lease, Workers::Work work);
 
 }  // namespace deltaserve

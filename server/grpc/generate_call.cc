@@ -91,13 +91,14 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void start(grpc::Status status) {
     self_ = this->shared_from_this();
     if (status.ok()) {
-      status = post_work(context_, request_.Length(), &lease_, [self = self_] { self->prepare(); });
+      status = post_work(context_, record_.owner(), request_.Length(), &lease_,
+                         [self = self_] { self->prepare(); });
     }
     if (!status.ok()) finish(status);  // nothing else has begun
   }
 
   void OnCancel() override {
-    cancelled_ = true;
+    cancellation_.cancel();
     asio::post(strand_, [self = self_] {
       if (self->prepared_) self->finish(cancelled());
     });
@@ -121,6 +122,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Runs on a worker: takes the request from bytes to the engine's streams, or to the worker that
   // compiles its grammar first.
   void prepare() {
+    const CancellationScope scope(&cancellation_);
     guarded([this] {
       const grpc::Status status = read();
       request_.Clear();
@@ -148,7 +150,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   grpc::Status read() {
-    if (cancelled_) return cancelled();
+    if (cancellation_.cancelled()) return cancelled();
     Services& services = context_.services;
     typename Method::Request message;
     const absl::Status read = Method::read(&request_, services.limits, context_.limits, &message);
@@ -166,7 +168,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   grpc::Status submit() {
-    if (cancelled_) return cancelled();
+    if (cancellation_.cancelled()) return cancelled();
     const auto error = generation_->submit([weak = this->weak_from_this()] {
       if (const auto self = weak.lock()) self->signal();
     });
@@ -194,7 +196,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void begin(const grpc::Status& status) {
     prepared_ = true;
     if (!status.ok()) return finish(status);
-    if (cancelled_) return finish(cancelled());
+    if (cancellation_.cancelled()) return finish(cancelled());
     write_next();
   }
 
@@ -220,6 +222,10 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     }
     const grpc::Status status = write_message(response_, &bytes_);
     if (!status.ok()) return finish(status);
+    const size_t rest = pending_ ? held_bytes(pending_->part.update) : 0;
+    if (!generation_->hold_reply(bytes_.Length() + rest)) {
+      return finish(to_grpc(*generation_->error()));
+    }
     writing_ = true;
     watch_reader();
     if (!last) return StartWrite(&bytes_);
@@ -273,7 +279,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   MemoryBudget::Lease lease_;
   RpcHandle rpc_;
   const Clock::time_point deadline_;
-  std::atomic<bool> cancelled_{false};
+  Cancellation cancellation_;  // by the client
   std::atomic<bool> signalled_{false};
   std::shared_ptr<GenerationCall> self_;  // until OnDone
 

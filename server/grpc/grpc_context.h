@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "server/grpc/limits.h"
+#include "server/grpc/peer_addresses.h"
 #include "server/service/services.h"
 
 namespace deltaserve {
@@ -11,6 +12,7 @@ namespace deltaserve {
 struct GrpcContext {
   Services& services;
   const GrpcLimits limits;
+  PeerAddresses peers{};
   std::atomic<int> calls{0};     // from arrival to OnDone
   boost::asio::io_context io{};  // writes, timers and signals; each call has a strand
 };

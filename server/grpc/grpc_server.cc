@@ -77,6 +77,7 @@ class Server final : public GrpcServer {
         keep_running_(asio::make_work_guard(context_.io)) {}
 
   ~Server() override {
+    context_.services.ports.set_observer(nullptr);
     shut_down();
     context_.io.stop();
     for (std::thread& thread : threads_) thread.join();
@@ -96,6 +97,7 @@ class Server final : public GrpcServer {
     if (server_ == nullptr) return absl::InternalError("gRPC cannot be started");
     server_->GetHealthCheckService()->SetServingStatus(true);
     server_->GetHealthCheckService()->SetServingStatus(v1::DeltaServe::service_full_name(), true);
+    context_.services.ports.set_observer([this](bool all_accept) { set_serving(all_accept); });
     signals_.add(SIGTERM);
     signals_.add(SIGINT);
     signals_.async_wait([this](const boost::system::error_code& ec, int) {
@@ -111,7 +113,7 @@ class Server final : public GrpcServer {
   void drain() override {
     if (draining_.exchange(true)) return;
     context_.services.drain();
-    server_->GetHealthCheckService()->SetServingStatus(false);
+    set_serving(false);
   }
 
   void shut_down() override {
@@ -141,6 +143,12 @@ class Server final : public GrpcServer {
     return true;
   }
 
+  // Once the server drains it serves no more, whatever the ports do.
+  void set_serving(bool serving) {
+    const std::lock_guard lock(health_mutex_);
+    server_->GetHealthCheckService()->SetServingStatus(serving && !draining_);
+  }
+
   void run_io() {
     while (!context_.io.stopped()) {
       try {
@@ -160,6 +168,7 @@ class Server final : public GrpcServer {
   asio::executor_work_guard<asio::io_context::executor_type> keep_running_;
   std::unique_ptr<grpc::Server> server_;
   std::atomic<bool> draining_{false};
+  std::mutex health_mutex_;
   std::mutex shut_down_mutex_;
   bool shut_down_ = false;  // guarded by shut_down_mutex_
   std::mutex closed_mutex_;

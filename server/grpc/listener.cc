@@ -7,9 +7,9 @@
 #include <boost/asio/local/connect_pair.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/strand.hpp>
 #include <boost/asio/write.hpp>
+#include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -25,30 +25,14 @@ using asio::awaitable;
 using asio::ip::tcp;
 using error_code = boost::system::error_code;
 
-constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
-
 }  // namespace
-
-class GrpcListener::Place {
- public:
-  Place(GrpcListener* listener, asio::ip::address address)
-      : listener_(listener), address_(std::move(address)) {}
-  Place(Place&& other) noexcept
-      : listener_(std::exchange(other.listener_, nullptr)), address_(other.address_) {}
-  ~Place() {
-    if (listener_ != nullptr) listener_->free_place(address_);
-  }
-
- private:
-  GrpcListener* listener_;
-  const asio::ip::address address_;
-};
 
 // One connection, on a strand.
 class GrpcListener::Connection {
  public:
-  Connection(GrpcListener& listener, tcp::socket socket)
+  Connection(GrpcListener& listener, tcp::socket socket, ConnectionPlaces::Place place)
       : listener_(listener),
+        place_(std::move(place)),
         limits_(listener.context_.limits),
         inner_(socket.get_executor()),
         stream_(std::move(socket), listener.tls_ != nullptr ? listener.tls_->get() : TlsContext()),
@@ -97,7 +81,9 @@ class GrpcListener::Connection {
     inner_.set_option(buffer, ec);
     library.set_option(buffer, ec);
     const int descriptor = library.release(ec);
-    return !ec && listener_.hand_over_(descriptor);
+    if (ec) return false;
+    listener_.context_.peers.set(descriptor, place_.key());
+    return listener_.hand_over_(descriptor);
   }
 
   awaitable<void> from_client(std::vector<char> bytes) {
@@ -126,6 +112,7 @@ class GrpcListener::Connection {
   }
 
   GrpcListener& listener_;
+  const ConnectionPlaces::Place place_;
   const GrpcLimits& limits_;
   asio::local::stream_protocol::socket inner_;  // our end of the pair
   ByteStream stream_;
@@ -133,90 +120,65 @@ class GrpcListener::Connection {
 };
 
 GrpcListener::GrpcListener(GrpcContext& context, SharedTls tls)
-    : context_(context), tls_(std::move(tls)), acceptor_(context.io) {}
+    : context_(context),
+      tls_(std::move(tls)),
+      acceptor_(context.io),
+      connections_(context.limits.connections, context.limits.connections_per_address) {}
 
 GrpcListener::~GrpcListener() = default;
 
 absl::Status GrpcListener::open(const std::string& host, uint16_t port) {
-  error_code ec;
-  tcp::resolver resolver(context_.io);
-  const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, ec);
-  if (!ec && !found.empty()) {
-    const tcp::endpoint endpoint = found.begin()->endpoint();
-    acceptor_.open(endpoint.protocol(), ec);
-    if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
-    if (!ec) acceptor_.bind(endpoint, ec);
-    if (!ec) acceptor_.listen(context_.services.limits.listen_backlog, ec);
-  }
+  const error_code ec = acceptor_.open(host, port, context_.services.limits.listen_backlog);
   const bool v6 = host.find(':') != std::string::npos;
   const std::string shown = v6 ? str_cat("[", host, "]") : host;
-  if (ec || found.empty()) {
+  if (ec) {
     return absl::UnavailableError(
         str_cat("cannot serve gRPC on ", shown, ":", port, ": ", ec.message()));
   }
-  address_ = str_cat(shown, ":", acceptor_.local_endpoint().port());
+  address_ = str_cat(shown, ":", acceptor_.endpoint().port());
+  context_.services.overload.watch({
+      .name = "grpc_connections",
+      .use =
+          [this] {
+            return Overload::Use{static_cast<uint64_t>(connections_.size()),
+                                 static_cast<uint64_t>(context_.limits.connections)};
+          },
+  });
   return absl::OkStatus();
 }
 
 void GrpcListener::start(HandOver hand_over) {
   hand_over_ = std::move(hand_over);
-  asio::co_spawn(context_.io, accept_connections(), asio::detached);
+  acceptor_.start(
+      {.connected = [this](tcp::socket socket,
+                           const asio::ip::address& peer) { connected(std::move(socket), peer); },
+       .changed =
+           [this](const error_code& error) {
+             context_.services.ports.set_accepting("grpc", !error, error.message());
+           }});
 }
 
 void GrpcListener::close() {
-  asio::post(context_.io, [this] {
-    error_code ignored;
-    acceptor_.close(ignored);
-  });
+  acceptor_.close();
 }
 
-awaitable<void> GrpcListener::accept_connections() {
-  asio::steady_timer timer(context_.io);
-  for (;;) {
-    tcp::socket socket(asio::make_strand(context_.io));
-    auto [ec] = co_await acceptor_.async_accept(socket, kAsTuple);
-    if (!acceptor_.is_open()) co_return;
-    if (ec) {
-      timer.expires_after(kAcceptRetry);  // out of descriptors, most likely
-      co_await timer.async_wait(kAsTuple);
-      continue;
-    }
-    const tcp::endpoint peer = socket.remote_endpoint(ec);
-    if (ec || !take_place(peer.address())) continue;
-    auto strand = socket.get_executor();
-    asio::co_spawn(
-        strand,
-        [](GrpcListener& listener, tcp::socket own, Place) -> awaitable<void> {
-          Connection connection(listener, std::move(own));
-          co_await connection.run();
-        }(*this, std::move(socket), Place(this, peer.address())),
-        asio::detached);
-  }
-}
-
-bool GrpcListener::take_place(const asio::ip::address& address) {
-  const std::lock_guard lock(mutex_);
-  int& own = connections_[address];
-  const bool room = num_connections_ < context_.limits.connections &&
-                    own < context_.limits.connections_per_address;
-  own += room ? 1 : 0;
-  num_connections_ += room ? 1 : 0;
-  if (own == 0) connections_.erase(address);
-  if (!room) context_.services.metrics.grpc_connections_closed.add({"too many connections"});
-  return room;
-}
-
-void GrpcListener::free_place(const asio::ip::address& address) {
-  const std::lock_guard lock(mutex_);
-  --num_connections_;
-  const auto own = connections_.find(address);
-  if (--own->second == 0) connections_.erase(own);
-  if (num_connections_ == 0) freed_.notify_all();
+void GrpcListener::connected(tcp::socket socket, const asio::ip::address& peer) {
+  Services& services = context_.services;
+  auto place = services.overload.takes_connections() ? connections_.take(peer) : std::nullopt;
+  if (!place) return services.metrics.grpc_connections_closed.add({"too many connections"});
+  auto strand = socket.get_executor();
+  asio::co_spawn(
+      strand,
+      [](GrpcListener& listener, tcp::socket own,
+         ConnectionPlaces::Place taken) -> awaitable<void> {
+        Connection connection(listener, std::move(own), std::move(taken));
+        co_await connection.run();
+      }(*this, std::move(socket), *std::move(place)),
+      asio::detached);
 }
 
 void GrpcListener::wait_until_empty(std::chrono::milliseconds most) {
-  std::unique_lock lock(mutex_);
-  freed_.wait_for(lock, most, [this] { return num_connections_ == 0; });
+  connections_.wait_until_empty(most);
 }
 
 }  // namespace deltaserve

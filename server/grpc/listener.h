@@ -1,19 +1,16 @@
 // The gRPC port. Its connections are bounded and watched here, and TLS ends here; the library gets
 // the bytes through a socket pair for each connection.
 #pragma once
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <chrono>
-#include <condition_variable>
 #include <functional>
-#include <map>
-#include <memory>
-#include <mutex>
 #include <string>
 
 #include "absl/status/status.h"
 #include "server/grpc/grpc_context.h"
+#include "server/net/acceptor.h"
+#include "server/net/connection_places.h"
 #include "server/net/tls.h"
 
 namespace deltaserve {
@@ -40,22 +37,15 @@ class GrpcListener {
 
  private:
   class Connection;
-  // Counts a connection for as long as it lives.
-  class Place;
 
-  boost::asio::awaitable<void> accept_connections();
-  bool take_place(const boost::asio::ip::address& address);
-  void free_place(const boost::asio::ip::address& address);
+  void connected(boost::asio::ip::tcp::socket socket, const boost::asio::ip::address& peer);
 
   GrpcContext& context_;
   const SharedTls tls_;
   HandOver hand_over_;
-  boost::asio::ip::tcp::acceptor acceptor_;
+  Acceptor acceptor_;
   std::string address_;
-  std::mutex mutex_;
-  std::condition_variable freed_;
-  std::map<boost::asio::ip::address, int> connections_;  // guarded by mutex_, as the next
-  int num_connections_ = 0;
+  ConnectionPlaces connections_;
 };
 
 }  // namespace deltaserve

@@ -28,13 +28,13 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   void start(grpc::Status status, UnaryWork work) {
     self_ = shared_from_this();
     if (status.ok()) {
-      status = post_work(context_, request_.Length(), &lease_,
+      status = post_work(context_, record_.owner(), request_.Length(), &lease_,
                          [self = self_, work = std::move(work)] { self->run(work); });
     }
     if (!status.ok()) finish(status);
   }
 
-  void OnCancel() override { cancelled_ = true; }
+  void OnCancel() override { cancellation_.cancel(); }
 
   void OnDone() override {
     rpc_.done();
@@ -44,9 +44,11 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
  private:
   void run(const UnaryWork& work) {
     grpc::Status status(grpc::StatusCode::CANCELLED, "");
-    if (!cancelled_) {
+    if (!cancellation_.cancelled()) {
+      const CancellationScope scope(&cancellation_);
       try {
         status = work(context_, &request_, reply_);
+        if (status.ok()) status = hold_reply();
       } catch (const std::exception&) {
         status = {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this call"};
       }
@@ -58,6 +60,15 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
       if (self != nullptr) self->rpc_.cut_off();
     });
     finish(status);
+  }
+
+  // Lets what covered the request cover the reply.
+  grpc::Status hold_reply() {
+    const size_t bytes = reply_->Length();
+    const bool large = bytes > context_.services.limits.large_body_bytes;
+    if (lease_.resize_to(large ? bytes : 0)) return grpc::Status::OK;
+    reply_->Clear();
+    return to_grpc(reply_too_large_error());
   }
 
   void finish(const grpc::Status& status) {
@@ -72,8 +83,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   grpc::ByteBuffer request_;
   grpc::ByteBuffer* const reply_;      // the library's, until OnDone
   boost::asio::steady_timer cut_off_;  // a client that does not read its reply
-  std::atomic<bool> cancelled_{false};
-  std::shared_ptr<UnaryCall> self_;  // until OnDone
+  Cancellation cancellation_;          // by the client
+  std::shared_ptr<UnaryCall> self_;    // until OnDone
 };
 
 }  // namespace

@@ -43,6 +43,7 @@ struct RequestRecord {
   uint64_t bytes_before = 0;  // written on the connection
   int status = 0;             // 0: none was sent
   bool client_closed = false;
+  bool of_flood = false;           // of wrong keys: it costs as little as possible, and no line
   std::string_view error_members;  // that the route's errors have
   std::string problem;             // what a reply that failed said
   std::string param;               // likewise
@@ -51,8 +52,9 @@ struct RequestRecord {
 
 class Connection {
  public:
-  Connection(ServerContext& context, asio::ip::tcp::socket socket)
+  Connection(ServerContext& context, asio::ip::tcp::socket socket, std::string address)
       : context_(context),
+        address_(std::move(address)),
         services_(context.services),
         limits_(context.services.limits),
         stream_(std::move(socket), context.tls != nullptr ? context.tls->get() : nullptr),
@@ -67,7 +69,7 @@ class Connection {
     if (!open) co_return;
     bool goes_on = true;
     while (goes_on) {
-      goes_on = co_await reader_.wait_for_request();
+      goes_on = co_await wait_for_request();
       if (goes_on) goes_on = co_await serve_one();
     }
     if (context_.tls != nullptr) {
@@ -78,6 +80,14 @@ class Connection {
   }
 
  private:
+  awaitable<bool> wait_for_request() {
+    const auto waits = std::make_shared<bool>(true);
+    const IdleConnections::Entry entry(&context_.idle_connections, stream_.closer(waits));
+    const bool begins = co_await reader_.wait_for_request();
+    *waits = false;
+    co_return begins;
+  }
+
   // False: the connection ends.
   awaitable<bool> serve_one() {
     HttpParser parser;
@@ -135,8 +145,12 @@ class Connection {
   std::optional<HttpReply> reply_at_once(const HttpParser& parser, RequestRecord* record,
                                          Route route) const {
     if (!route.is_public()) {
-      const auto owner = services_.owner_of(authorization_of(parser));
-      if (const ApiError* error = std::get_if<ApiError>(&owner)) return error_reply(*error);
+      const auto owner = services_.owner_of(authorization_of(parser), address_);
+      if (const ApiError* error = std::get_if<ApiError>(&owner)) {
+        record->of_flood = error->kind == ErrorKind::kTooManyWrongKeys;
+        if (record->of_flood) record->head.keep_alive = false;
+        return error_reply(*error);
+      }
       record->owner = std::get<PrefixOwner>(owner);
     }
     if (!route.is_post()) return answer(context_, route, record->head);
@@ -181,7 +195,7 @@ class Connection {
     Arrival& arrival = request.arrival;
     arrival.owner = record.owner;
     arrival.time = record.arrival;
-    arrival.lease = MemoryBudget::Lease(&services_.budget);
+    arrival.lease = MemoryBudget::Lease(&services_.budget, record.owner);
     const std::chrono::milliseconds timeout(record.head.timeout_ms);
     if (timeout.count() > 0) arrival.deadline = record.arrival + timeout;
     std::optional<HttpReply> error;
@@ -320,7 +334,7 @@ class Connection {
   awaitable<void> refuse(RequestRecord& record, const HttpReply& reply) {
     record.head.keep_alive = false;
     const bool written = co_await write_reply(record, reply);
-    if (written) co_await linger();
+    if (written && !record.of_flood) co_await linger();
   }
 
   awaitable<void> linger() {
@@ -338,7 +352,7 @@ class Connection {
     // Probes and scrapes repeat for ever and would fill the log.
     const bool routine = route == "/health" || route == "/ready" || route == "/metrics";
     const LogLevel level = routine && status < 400 ? LogLevel::kDebug : LogLevel::kInfo;
-    if (!services_.log.enabled(level)) return;
+    if (!services_.log.enabled(level) || record.of_flood) return;
     LogFields fields;
     fields.text("request_id", head.request_id)
         .text("method", head.method)
@@ -357,6 +371,7 @@ class Connection {
   }
 
   ServerContext& context_;
+  const std::string address_;  // of the client, as far as limits go by addresses
   Services& services_;
   const ServerLimits& limits_;
   ByteStream stream_;
@@ -365,8 +380,9 @@ class Connection {
 
 }  // namespace
 
-asio::awaitable<void> serve_connection(ServerContext& context, asio::ip::tcp::socket socket) {
-  Connection connection(context, std::move(socket));
+asio::awaitable<void> serve_connection(ServerContext& context, asio::ip::tcp::socket socket,
+                                       std::string address) {
+  Connection connection(context, std::move(socket), std::move(address));
   co_await connection.run();
 }
 

@@ -6,10 +6,15 @@
 namespace deltaserve {
 namespace {
 
-Started text_reply(std::variant<std::string, ApiError> result) {
+// `lease` covered the request, and covers the reply from now on.
+Started text_reply(std::variant<std::string, ApiError> result, const ServerLimits& limits,
+                   MemoryBudget::Lease lease) {
   if (const ApiError* error = std::get_if<ApiError>(&result)) return error_reply(*error);
   HttpReply reply;
   reply.body = std::get<0>(std::move(result));
+  const bool large = reply.body.size() > limits.large_body_bytes;
+  if (!lease.resize_to(large ? reply.body.size() : 0)) return error_reply(reply_too_large_error());
+  reply.lease = std::make_shared<MemoryBudget::Lease>(std::move(lease));
   return reply;
 }
 
@@ -82,7 +87,8 @@ void work_on(ServerContext& context, PostRequest request,
     if (endpoint.generates()) return start_job(context, std::move(request), exchange);
     exchange->put(endpoint.action != nullptr
                       ? empty_reply(endpoint.action(request.body, services, request.arrival.owner))
-                      : text_reply(endpoint.reply(request.body, services.model, services.limits)));
+                      : text_reply(endpoint.reply(request.body, services.model, services.limits),
+                                   services.limits, std::move(request.arrival.lease)));
   });
 }
 
@@ -107,6 +113,7 @@ void Exchange::set_deadline(SteadyTime deadline) {
     const std::lock_guard lock(mutex_);
     deadline_ = deadline;
   }
+  cancellation.set_deadline(deadline);
   wakeup->signal();
 }
 
@@ -121,6 +128,7 @@ std::optional<Started> Exchange::take() {
 }
 
 void Exchange::abandon() {
+  cancellation.cancel();
   std::optional<Started> dropped;  // cancelled outside the lock
   const std::lock_guard lock(mutex_);
   abandoned_ = true;
@@ -130,11 +138,14 @@ void Exchange::abandon() {
 void post_to_worker(ServerContext& context, std::shared_ptr<Exchange> exchange,
                     PostRequest request) {
   const size_t bytes = request.body.size();
-  context.services.workers.post(
-      bytes, [&context, exchange = std::move(exchange), request = std::move(request)]() mutable {
+  const PrefixOwner owner = request.arrival.owner;
+  const bool posted = context.services.workers.post(
+      owner, bytes, [&context, exchange, request = std::move(request)]() mutable {
         if (context.stopping || !exchange->wanted()) return;
+        const CancellationScope scope(&exchange->cancellation);
         work_on(context, std::move(request), exchange);
       });
+  if (!posted) exchange->put(error_reply(too_many_waiting_error()));
 }
 
 }  // namespace deltaserve

@@ -7,6 +7,7 @@
 #include <string>
 #include <variant>
 
+#include "models/base/cancellation.h"
 #include "server/http/reply.h"
 #include "server/http/server_context.h"
 #include "server/http/wakeup.h"
@@ -27,15 +28,16 @@ class Exchange {
   // The worker calls these three. False: nobody waits any more, and there is nothing to do.
   bool wanted();
   void put(Started started);
-  // Tells the connection until when it waits.
+  // Tells the connection until when it waits, and the worker until when it works.
   void set_deadline(SteadyTime deadline);
   // The connection calls these three. nullopt: the worker's result is not there yet.
   std::optional<Started> take();
   SteadyTime deadline() const;
-  // Drops what the worker makes from now on; a job among it is cancelled.
+  // Ends the worker's work and drops what it makes from now on; a job among it is cancelled.
   void abandon();
 
   const std::shared_ptr<Wakeup> wakeup;  // signalled by put(), and by the job
+  Cancellation cancellation;             // of the worker's work
 
  private:
   mutable std::mutex mutex_;
@@ -52,7 +54,8 @@ struct PostRequest {
   Arrival arrival = {};  // its lease covers the body
 };
 
-// Hands `request` to a worker, which answers through `exchange`.
+// Hands `request` to a worker, which answers through `exchange`. Where too many wait for one, that
+// is the answer.
 void post_to_worker(ServerContext& context, std::shared_ptr<Exchange> exchange,
                     PostRequest request);
 

@@ -1,10 +1,12 @@
 // Requests and replies without I/O: heads as text, errors, ids.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "server/base/api_error.h"
+#include "server/base/memory_budget.h"
 
 namespace deltaserve {
 
@@ -28,6 +30,8 @@ struct HttpReply {
   // The log says these of a request that failed.
   std::string problem = {};
   std::string param = {};
+  // Covers a large body, until nobody holds the reply any more; null: it is small, or covered.
+  std::shared_ptr<MemoryBudget::Lease> lease = nullptr;
 };
 
 HttpReply error_reply(const ApiError& error);

@@ -1,5 +1,8 @@
 #include "server/http/routes.h"
 
+#include <string>
+#include <vector>
+
 #include "models/base/text.h"
 #include "server/base/machine_memory.h"
 #include "server/http/server_context.h"
@@ -27,11 +30,17 @@ HttpReply health_reply(const ServerContext&, const RequestHead&) {
 HttpReply ready_reply(const ServerContext& context, const RequestHead&) {
   const EngineStats stats = context.services.engine.stats();
   const bool draining = context.services.draining();
+  const std::vector<std::string> deaf = context.services.ports.deaf();
   HttpReply reply;
-  reply.status = draining ? 503 : 200;
-  reply.body =
-      str_cat("{\"status\":\"", draining ? "draining" : "ready", "\",\"slots\":", stats.slots,
-              ",\"running\":", stats.running, ",\"waiting\":", stats.waiting, "}");
+  reply.status = draining || !deaf.empty() ? 503 : 200;
+  const std::string_view status = draining ? "draining" : deaf.empty() ? "ready" : "not_ready";
+  reply.body = str_cat("{\"status\":\"", status, "\",\"slots\":", stats.slots,
+                       ",\"running\":", stats.running, ",\"waiting\":", stats.waiting);
+  // Its own port may be one of them: the probe's connection is older then.
+  if (!deaf.empty()) {
+    reply.body.append(str_cat(",\"deaf_ports\":[\"", absl::StrJoin(deaf, "\",\""), "\"]"));
+  }
+  reply.body.push_back('}');
   return reply;
 }
 
@@ -52,7 +61,7 @@ HttpReply metrics_reply(const ServerContext& context, const RequestHead&) {
   state.version = services.version;
   state.model_name = services.model.name;
   state.state_bytes = services.model.state_bytes;
-  state.http_connections = context.connections;
+  state.http_connections = context.connections.size();
   state.log_lines_lost = services.log.lost_lines();
   state.resident_bytes = resident_memory();
   state.memory_limit_bytes = services.memory_limit;

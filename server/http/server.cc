@@ -8,10 +8,10 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <csignal>
 #include <cstdlib>
+#include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -19,6 +19,7 @@
 #include "server/base/process.h"
 #include "server/http/connection.h"
 #include "server/http/reply.h"
+#include "server/net/acceptor.h"
 #include "server/net/byte_stream.h"
 #include "server/service/request_id.h"
 
@@ -31,23 +32,10 @@ using error_code = boost::system::error_code;
 
 constexpr auto kDrainPoll = std::chrono::milliseconds(10);
 constexpr auto kLastMoment = std::chrono::milliseconds(500);
-constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
 
-class ConnectionCount {
- public:
-  explicit ConnectionCount(std::atomic<int>* count) : count_(count) {}
-  ConnectionCount(ConnectionCount&& other) noexcept
-      : count_(std::exchange(other.count_, nullptr)) {}
-  ~ConnectionCount() {
-    if (count_ != nullptr) --*count_;
-  }
-
- private:
-  std::atomic<int>* count_;
-};
-
-asio::awaitable<void> serve_counted(ServerContext& context, tcp::socket socket, ConnectionCount) {
-  co_await serve_connection(context, std::move(socket));
+asio::awaitable<void> serve_counted(ServerContext& context, tcp::socket socket,
+                                    ConnectionPlaces::Place place) {
+  co_await serve_connection(context, std::move(socket), place.key());
 }
 
 class Server : public HttpServer {
@@ -55,51 +43,62 @@ class Server : public HttpServer {
   Server(const HttpOptions& options, Services& services)
       : options_(options),
         services_(services),
-        context_{services, options.cors, {}, options.tls},
+        context_{.services = services, .cors = options.cors, .tls = options.tls},
         io_(options.io_threads),
         acceptor_(io_),
         signals_(io_) {}
 
   absl::Status open() {
-    error_code ec;
-    tcp::resolver resolver(io_);
-    const auto found =
-        resolver.resolve(options_.host, absl::StrCat(options_.port), tcp::resolver::passive, ec);
-    const auto failed = [&] {
-      return absl::UnavailableError(
-          absl::StrCat("cannot listen on ", options_.host, ":", options_.port, ": ", ec.message()));
-    };
-    if (ec || found.empty()) return failed();
-    const tcp::endpoint endpoint = found.begin()->endpoint();
-    const bool private_and_open = endpoint.address().is_loopback() && services_.keys.get()->empty();
-    if (!options_.allowed_hosts.empty() || private_and_open) {
-      absl::StatusOr<HostPolicy> hosts = HostPolicy::only(options_.allowed_hosts);
-      if (!hosts.ok()) return hosts.status();
-      context_.hosts = *std::move(hosts);
-    }
     // Signals are handled before anyone can learn the address and send one.
     signals_.add(SIGTERM);
     signals_.add(SIGINT);
     signals_.add(SIGHUP);
     wait_for_signal();
-    acceptor_.open(endpoint.protocol(), ec);
-    if (!ec) acceptor_.set_option(asio::socket_base::reuse_address(true), ec);
-    if (!ec) acceptor_.bind(endpoint, ec);
-    if (!ec) acceptor_.listen(services_.limits.listen_backlog, ec);
-    if (ec) return failed();
-    const bool v6 = endpoint.address().is_v6();
+    const error_code ec =
+        acceptor_.open(options_.host, options_.port, services_.limits.listen_backlog);
+    if (ec) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", options_.host, ":", options_.port, ": ", ec.message()));
+    }
+    const asio::ip::address address = acceptor_.endpoint().address();
+    const bool private_and_open = address.is_loopback() && services_.keys.get()->empty();
+    if (!options_.allowed_hosts.empty() || private_and_open) {
+      absl::StatusOr<HostPolicy> hosts = HostPolicy::only(options_.allowed_hosts);
+      if (!hosts.ok()) return hosts.status();
+      context_.hosts = *std::move(hosts);
+    }
+    const bool v6 = address.is_v6();
     url_ = absl::StrCat(options_.tls != nullptr ? "https://" : "http://", v6 ? "[" : "",
-                        options_.host, v6 ? "]" : "", ":", acceptor_.local_endpoint().port());
+                        options_.host, v6 ? "]" : "", ":", acceptor_.endpoint().port());
+    services_.overload.watch({
+        .name = "http_connections",
+        .use =
+            [this] {
+              return Overload::Use{static_cast<uint64_t>(context_.connections.size()),
+                                   static_cast<uint64_t>(services_.limits.connections)};
+            },
+        .trim = [this] { context_.idle_connections.close_half(); },
+    });
     return absl::OkStatus();
   }
 
   std::string url() const override { return url_; }
 
   void run() override {
-    asio::co_spawn(io_, accept_connections(), asio::detached);
+    acceptor_.start(
+        {.connected = [this](tcp::socket socket,
+                             const asio::ip::address& peer) { connected(std::move(socket), peer); },
+         .changed =
+             [this](const error_code& error) {
+               services_.ports.set_accepting("http", !error, error.message());
+             }});
     std::vector<std::thread> threads;
-    for (int i = 1; i < options_.io_threads; ++i) {
-      threads.emplace_back([this] { run_io(); });
+    try {
+      for (int i = 1; i < options_.io_threads; ++i) threads.emplace_back([this] { run_io(); });
+    } catch (const std::system_error& error) {
+      // The threads that were made serve all connections, this one at least.
+      services_.log.write(LogLevel::kWarning, "few_threads",
+                          LogFields().text("error", error.what()));
     }
     run_io();
     for (std::thread& thread : threads) thread.join();
@@ -163,28 +162,13 @@ class Server : public HttpServer {
     stop();
   }
 
-  asio::awaitable<void> accept_connections() {
-    asio::steady_timer timer(io_);
-    for (;;) {
-      tcp::socket socket(asio::make_strand(io_));
-      auto [ec] = co_await acceptor_.async_accept(socket, kAsTuple);
-      if (ec) {
-        if (!acceptor_.is_open()) co_return;
-        timer.expires_after(kAcceptRetry);  // out of descriptors, most likely
-        co_await timer.async_wait(kAsTuple);
-        continue;
-      }
-      if (++context_.connections > services_.limits.connections) {
-        --context_.connections;
-        turn_away(socket, context_.tls != nullptr);
-        continue;
-      }
-      auto strand = socket.get_executor();
-      asio::co_spawn(
-          strand,
-          serve_counted(context_, std::move(socket), ConnectionCount(&context_.connections)),
-          asio::detached);
-    }
+  void connected(tcp::socket socket, const asio::ip::address& peer) {
+    auto place =
+        services_.overload.takes_connections() ? context_.connections.take(peer) : std::nullopt;
+    if (!place) return turn_away(socket, context_.tls != nullptr);
+    auto strand = socket.get_executor();
+    asio::co_spawn(strand, serve_counted(context_, std::move(socket), *std::move(place)),
+                   asio::detached);
   }
 
   // Tries once, without waiting, to tell the client why.
@@ -205,7 +189,7 @@ class Server : public HttpServer {
   // It comes before io_ because coroutines that are destroyed with io_ still use it.
   ServerContext context_;
   asio::io_context io_;
-  tcp::acceptor acceptor_;
+  Acceptor acceptor_;
   asio::signal_set signals_;
   std::string url_;
 };

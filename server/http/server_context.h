@@ -4,6 +4,8 @@
 
 #include "server/http/cors.h"
 #include "server/http/host_policy.h"
+#include "server/http/idle_connections.h"
+#include "server/net/connection_places.h"
 #include "server/net/tls.h"
 #include "server/service/services.h"
 
@@ -16,7 +18,9 @@ struct ServerContext {
   HostPolicy hosts = {};              // set before the first connection
   const SharedTls tls = nullptr;      // null: in the clear
   std::atomic<bool> stopping{false};  // workers finish without doing what waits
-  std::atomic<int> connections{0};
+  ConnectionPlaces connections{services.limits.connections,
+                               services.limits.connections_per_address};
+  IdleConnections idle_connections = {};
   std::atomic<int> requests{0};  // from a complete head to the last byte of the reply
 };
 

@@ -1,6 +1,7 @@
 #include "server/net/byte_stream.h"
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -151,6 +152,15 @@ awaitable<void> ByteStream::drain() {
         co_await impl_->socket.async_read_some(asio::buffer(sink.get(), kDrainBytes), kAsTuple);
     if (ec) co_return;
   }
+}
+
+std::function<void()> ByteStream::closer(std::shared_ptr<const bool> wanted) const {
+  return [weak = std::weak_ptr<Impl>(impl_), strand = impl_->socket.get_executor(), wanted] {
+    asio::post(strand, [weak, wanted] {
+      const std::shared_ptr<Impl> impl = weak.lock();
+      if (impl != nullptr && *wanted) impl->close();
+    });
+  };
 }
 
 void ByteStream::close() {

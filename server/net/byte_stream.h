@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "server/net/tls.h"
@@ -56,6 +57,9 @@ class ByteStream {
   // Reads and drops bytes, TLS or not, until the peer closes or the deadline passes.
   boost::asio::awaitable<void> drain();
   void close();
+  // Returns a function that closes the connection, if it is still there and `*wanted` still true
+  // once its strand gets to it. The function may be called on any thread.
+  std::function<void()> closer(std::shared_ptr<const bool> wanted) const;
 
   boost::asio::any_io_executor executor();
   void set_send_buffer(int bytes);

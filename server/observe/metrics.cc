@@ -67,7 +67,16 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   page->counter("deltaserve_log_lines_lost_total", "Lines of the log that could not be written.",
                 state.log_lines_lost);
   append_responses(page, "deltaserve_overload_actions_total",
-                   "Measures that were taken because memory was short.", metrics.overload_actions);
+                   "Measures that were taken because something was short.",
+                   metrics.overload_actions);
+  append_responses(page, "deltaserve_deaf_ports_total",
+                   "Times that a port took no connections for a while.", metrics.deaf_ports);
+  append_responses(page, "deltaserve_wrong_keys_total",
+                   "Requests without a valid API key: refused as such, or as too many of them.",
+                   metrics.wrong_keys);
+  page->counter("deltaserve_replies_too_large_total",
+                "Requests that ended because replies held too much memory.",
+                metrics.replies_too_large.value());
   append_responses(page, "deltaserve_http_responses_total",
                    "HTTP responses by route and status code; 499: the client closed first.",
                    metrics.http_responses);

@@ -20,7 +20,10 @@ struct Metrics {
   CounterFamily http_responses{{"route", "code"}};
   CounterFamily grpc_responses{{"method", "code"}};
   CounterFamily grpc_connections_closed{{"reason"}};  // by us, for what the client did
-  CounterFamily overload_actions{{"measure"}};
+  CounterFamily overload_actions{{"resource", "measure"}};
+  CounterFamily deaf_ports{{"port"}};    // times that a port stopped to take connections
+  CounterFamily wrong_keys{{"result"}};  // requests without a valid key: refused, too_many
+  Counter replies_too_large;             // ended because replies held too much memory
   CounterFamily read_aheads{{"result"}};
   // Times are in seconds. All but the first two are of requests that ended by stop or length.
   Histogram time_to_first_token;

@@ -37,6 +37,12 @@ struct CompletionJob::Choice {
   bool opened = false;      // its first chunk was sent
   bool closed = false;      // its last chunk was sent
 
+  size_t pending_bytes() const {
+    size_t bytes = logprobs->bytes() + token_ids.capacity() + prompt_token_ids.capacity() +
+                   prompt_logprobs.capacity();
+    for (const AnswerDelta& delta : deltas) bytes += sizeof delta + delta.text.capacity();
+    return bytes;
+  }
   bool has_pending() const { return !deltas.empty() || !logprobs->empty() || !token_ids.empty(); }
 };
 
@@ -167,7 +173,8 @@ CompletionJob::State CompletionJob::poll(std::string* out) {
     if (!part) break;
     absorb(*std::move(part));
   }
-  if (streaming()) {
+  if (!hold(*out)) out->clear();
+  if (streaming() && !generation_.error()) {
     for (Choice& choice : choices_) append_events(&choice, out);
   }
   if (generation_.error()) {
@@ -176,7 +183,16 @@ CompletionJob::State CompletionJob::poll(std::string* out) {
   }
   if (!generation_.done()) return State::kRunning;
   streaming() ? append_last_events(out) : append_reply(out);
-  return State::kDone;
+  if (hold(*out)) return State::kDone;
+  out->clear();
+  return State::kFailed;
+}
+
+// Counts what is pending, and what was written and is still to be sent.
+bool CompletionJob::hold(const std::string& out) {
+  size_t bytes = out.capacity() + prompt_token_ids_.capacity();
+  for (const Choice& choice : choices_) bytes += choice.pending_bytes();
+  return generation_.hold_reply(bytes);
 }
 
 // Takes the pending part of a choice, which is empty afterwards. The views point into `storage`.

@@ -44,6 +44,7 @@ class CompletionJob final : public AnswerJob {
   void append_reply(std::string* out);
   void append_figures(std::string* out);
   void append_last_events(std::string* out);
+  bool hold(const std::string& out);
 
   const ServedModel& model_;
   const AnswerFormat& format_;

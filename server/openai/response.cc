@@ -22,6 +22,7 @@ ErrorForm form_of(ErrorKind kind) {
     case ErrorKind::kInvalid: return {400, "invalid_request_error", ""};
     case ErrorKind::kUnauthenticated: return {401, "invalid_request_error", "invalid_api_key"};
     case ErrorKind::kModelNotFound: return {404, "invalid_request_error", "model_not_found"};
+    case ErrorKind::kTooManyWrongKeys:
     case ErrorKind::kQueueFull: return {429, "rate_limit_error", "rate_limit_exceeded"};
     case ErrorKind::kOverloaded:
     case ErrorKind::kUnavailable: return {503, "service_unavailable_error", ""};

@@ -41,6 +41,8 @@ class LogprobsBuilder {
   // `known` is false for the first prompt token, which has no logprob.
   virtual void add(const TokenNames& names, const TokenLogprob& token, bool known) = 0;
   virtual bool empty() const = 0;
+  // Returns the bytes of what take() would return, or a little more.
+  virtual size_t bytes() const = 0;
   virtual std::string take() = 0;
 };
 
@@ -52,6 +54,10 @@ class CompletionLogprobs : public LogprobsBuilder {
   void set_prompt(const EchoedPrompt& prompt);
   void add(const TokenNames& names, const TokenLogprob& token, bool known) override;
   bool empty() const override { return tokens_.empty(); }
+  size_t bytes() const override {
+    return tokens_.capacity() + token_logprobs_.capacity() + top_logprobs_.capacity() +
+           text_offsets_.capacity();
+  }
   std::string take() override;
 
  private:
@@ -67,6 +73,7 @@ class ChatLogprobs : public LogprobsBuilder {
  public:
   void add(const TokenNames& names, const TokenLogprob& token, bool known) override;
   bool empty() const override { return content_.empty(); }
+  size_t bytes() const override { return content_.capacity(); }
   std::string take() override;
 
  private:

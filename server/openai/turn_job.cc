@@ -36,16 +36,26 @@ class TurnJob final : public AnswerJob {
     std::optional<Generation::Part> part = generation_.next();
     turn_.usage = generation_.usage();
     if (part) take(*part, out);
+    if (!hold(*out)) out->clear();
     if (generation_.error()) {
       if (streaming()) format_->fail(turn_, error(), out);
       return State::kFailed;
     }
     if (!generation_.done()) return State::kRunning;
     finish(out);
-    return State::kDone;
+    if (hold(*out)) return State::kDone;
+    out->clear();
+    return State::kFailed;
   }
 
  private:
+  // Counts the answer so far, and what was written and is still to be sent.
+  bool hold(const std::string& out) {
+    size_t bytes = out.capacity();
+    for (const TurnBlock& block : turn_.blocks) bytes += sizeof block + block.text.capacity();
+    return generation_.hold_reply(bytes);
+  }
+
   // Only a streaming job tells of what happens.
   template <class Tell>
   void tell(std::string* out, const Tell& event) {

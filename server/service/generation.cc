@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "models/base/cancellation.h"
 #include "models/base/text.h"
 #include "server/base/random.h"
 #include "server/service/structured_output.h"
@@ -47,15 +48,25 @@ void hold_reasoning(bool ended, std::string* held, std::vector<AnswerDelta>* del
 }  // namespace
 
 Generation::Generation(Services& services, GenerationRequest request, Arrival arrival)
-    : services_(services), request_(std::move(request)), arrival_(std::move(arrival)) {}
+    : services_(services),
+      request_(std::move(request)),
+      arrival_(std::move(arrival)),
+      reply_lease_(&services.budget, arrival_.owner) {}
 
 Generation::~Generation() {
+  cancel_choices();
+}
+
+void Generation::cancel_choices() {
   for (const Choice& choice : choices_) {
     if (!choice.ended) choice.stream->cancel();
   }
 }
 
 std::optional<ApiError> Generation::encode() {
+  Cancellation late;
+  late.set_deadline(deadline());
+  const CancellationScope scope(&late);
   return encode_prompts(services_.model, services_.limits, &request_, &encoded_);
 }
 
@@ -127,9 +138,8 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
   running_ = choices_.size();
   parameters.generate.constraint.reset();
   constexpr uint64_t kBytesPerToken = 16;  // of a prompt: ids, keys of its beginnings
-  const uint64_t bytes =
-      arrival_.lease.bytes() + kBytesPerToken * static_cast<uint64_t>(prompt_tokens_);
-  entry_ = services_.large_requests.add(bytes, [this] {
+  request_bytes_ = arrival_.lease.bytes() + kBytesPerToken * static_cast<uint64_t>(prompt_tokens_);
+  entry_ = services_.large_requests.add(request_bytes_, [this] {
     ended_for_memory_ = true;
     for (const Choice& choice : choices_) choice.stream->cancel();
   });
@@ -152,6 +162,21 @@ std::optional<Generation::Part> Generation::next() {
     return part;
   }
   return std::nullopt;
+}
+
+bool Generation::hold_reply(uint64_t bytes) {
+  // Small answers are not counted, larger ones in steps.
+  const uint64_t step = services_.limits.large_body_bytes;
+  const uint64_t counted = bytes > step ? (bytes + step - 1) / step * step : 0;
+  if (counted == reply_lease_.bytes()) return true;
+  if (!reply_lease_.resize_to(counted)) {
+    services_.metrics.replies_too_large.add();
+    error_ = reply_too_large_error();
+    cancel_choices();
+    return false;
+  }
+  entry_.set_bytes(request_bytes_ + counted);
+  return true;
 }
 
 void Generation::follow(const TokenUpdate& update, Choice* choice) {

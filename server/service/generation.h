@@ -55,7 +55,7 @@ class Generation {
   Generation& operator=(const Generation&) = delete;
 
   // Call encode(), then submit(): both are heavy for large requests, never for an I/O thread.
-  // Errors end the request.
+  // Errors end the request, and so does its deadline while it is encoded.
   [[nodiscard]] std::optional<ApiError> encode();
   // Returns the earlier one of the transport's deadline and the request's own.
   SteadyTime deadline() const;
@@ -74,6 +74,9 @@ class Generation {
   // error. A choice that is not asked for long pauses.
   std::optional<Part> next();
   bool done() const { return running_ == 0; }
+  // Says how many bytes of the answer wait to be sent: what next() returned and the client has not
+  // taken. False: replies hold too much memory for that; error() says so, and all choices end.
+  [[nodiscard]] bool hold_reply(uint64_t bytes);
   // Returns why the request ended before it was done.
   const std::optional<ApiError>& error() const { return error_; }
 
@@ -100,6 +103,7 @@ class Generation {
   void follow(const TokenUpdate& update, Choice* choice);
   void parse(Choice* choice, Part* part);
   void offer_read_ahead();
+  void cancel_choices();
 
   Services& services_;
   GenerationRequest request_;
@@ -113,6 +117,8 @@ class Generation {
   bool holds_reasoning_ = false;
   int64_t prompt_tokens_ = 0;
   std::optional<ApiError> error_;
+  MemoryBudget::Lease reply_lease_;
+  uint64_t request_bytes_ = 0;
   LargeRequests::Entry entry_;  // last: it ends what is above
 };
 

@@ -25,6 +25,11 @@ class LargeRequests {
       if (list_ != nullptr) list_->remove(id_);
     }
 
+    // Says how much the request holds from now on.
+    void set_bytes(uint64_t bytes) {
+      if (list_ != nullptr) list_->set_bytes(id_, bytes);
+    }
+
    private:
     friend class LargeRequests;
     Entry(LargeRequests* list, uint64_t id) : list_(list), id_(id) {}
@@ -59,6 +64,11 @@ class LargeRequests {
     uint64_t bytes;
     std::function<void()> end;  // null: it was called
   };
+
+  void set_bytes(uint64_t id, uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    requests_.at(id).bytes = bytes;
+  }
 
   void remove(uint64_t id) {
     const std::lock_guard lock(mutex_);

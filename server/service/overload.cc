@@ -10,11 +10,19 @@ namespace {
 
 constexpr auto kInterval = std::chrono::milliseconds(100);
 
-// The shares of the memory at which the measures begin.
+// The shares at which the measures begin.
 constexpr std::array<std::pair<Pressure, double>, 4> kBegins = {{{Pressure::kNoLargeBodies, 0.80},
                                                                  {Pressure::kTrimCaches, 0.85},
-                                                                 {Pressure::kNoRequests, 0.90},
+                                                                 {Pressure::kRefuseNew, 0.90},
                                                                  {Pressure::kEndLargest, 0.95}}};
+
+LogFields fields_of(std::string_view resource, const Overload::Use& use) {
+  LogFields fields;
+  fields.text("resource", resource)
+      .integer("used", static_cast<int64_t>(use.used))
+      .integer("limit", static_cast<int64_t>(use.limit));
+  return fields;
+}
 
 }  // namespace
 
@@ -23,7 +31,7 @@ std::string_view pressure_name(Pressure pressure) {
     case Pressure::kNone: return "none";
     case Pressure::kNoLargeBodies: return "no_large_bodies";
     case Pressure::kTrimCaches: return "trim_caches";
-    case Pressure::kNoRequests: return "no_requests";
+    case Pressure::kRefuseNew: return "refuse_new";
     case Pressure::kEndLargest: return "end_largest";
   }
   return "none";
@@ -39,45 +47,63 @@ Pressure PressureGauge::update(double share) {
   return next;
 }
 
-Overload::Overload(uint64_t limit, std::function<uint64_t()> resident, Measures measures,
-                   Metrics* metrics, Logger* log)
-    : limit_(limit),
-      resident_(std::move(resident)),
-      measures_(std::move(measures)),
-      metrics_(*metrics),
-      log_(*log) {}
+Overload::Overload(std::function<void(bool)> allow_large_bodies, Metrics* metrics, Logger* log)
+    : allow_large_bodies_(std::move(allow_large_bodies)), metrics_(*metrics), log_(*log) {}
 
-void Overload::sample() {
-  if (limit_ == 0) return;
+void Overload::watch(Resource resource) {
   const std::lock_guard lock(mutex_);
-  const uint64_t resident = resident_();
-  const Pressure next = gauge_.update(static_cast<double>(resident) / static_cast<double>(limit_));
-  if (next != pressure_) change_to(next, resident);
-  if (next != Pressure::kEndLargest) return;
-  // The request gives back later what it held; the next sample sees whether that was enough.
-  const bool ended = measures_.end_largest();
-  if (ended) metrics_.overload_actions.add({"request_ended"});
-  log_.write(LogLevel::kError, "overload_end_largest",
-             LogFields()
-                 .integer("resident_bytes", static_cast<int64_t>(resident))
-                 .boolean("ended", ended));
+  watched_.push_back({std::move(resource), {}});
 }
 
-void Overload::change_to(Pressure next, uint64_t resident) {
-  const Pressure before = pressure_.exchange(next);
-  measures_.allow_large_bodies(next < Pressure::kNoLargeBodies);
-  if (next >= Pressure::kTrimCaches && before < Pressure::kTrimCaches) measures_.trim_caches();
-  metrics_.overload_actions.add({pressure_name(next)});
+void Overload::sample() {
+  const std::lock_guard lock(mutex_);
+  for (Watched& watched : watched_) sample(&watched);
+}
+
+// Requires mutex_, as the next two.
+void Overload::sample(Watched* watched) {
+  const Resource& resource = watched->resource;
+  const Use use = resource.use();
+  if (use.limit == 0) return;
+  const double share = static_cast<double>(use.used) / static_cast<double>(use.limit);
+  const Pressure next = watched->gauge.update(share);
+  if (next != watched->pressure) change_to(next, use, watched);
+  if (next != Pressure::kEndLargest || resource.end_largest == nullptr) return;
+  // It gives back later what it held; the next sample sees whether that was enough.
+  const bool ended = resource.end_largest();
+  if (ended) metrics_.overload_actions.add({resource.name, "ended"});
+  log_.write(LogLevel::kError, "overload_end_largest",
+             fields_of(resource.name, use).boolean("ended", ended));
+}
+
+void Overload::change_to(Pressure next, const Use& use, Watched* watched) {
+  const Pressure before = std::exchange(watched->pressure, next);
+  const Resource& resource = watched->resource;
+  take_joint_measures();
+  const bool trims = next >= Pressure::kTrimCaches && before < Pressure::kTrimCaches;
+  if (trims && resource.trim != nullptr) resource.trim();
+  metrics_.overload_actions.add({resource.name, pressure_name(next)});
   log_.write(next > before ? LogLevel::kWarning : LogLevel::kInfo, "overload",
-             LogFields()
+             fields_of(resource.name, use)
                  .text("measure", pressure_name(next))
-                 .text("before", pressure_name(before))
-                 .integer("resident_bytes", static_cast<int64_t>(resident))
-                 .integer("limit_bytes", static_cast<int64_t>(limit_)));
+                 .text("before", pressure_name(before)));
+}
+
+void Overload::take_joint_measures() {
+  const auto some = [&](Pressure pressure, bool of_requests) {
+    return std::any_of(watched_.begin(), watched_.end(), [&](const Watched& one) {
+      return one.resource.of_requests == of_requests && one.pressure >= pressure;
+    });
+  };
+  takes_requests_ = !some(Pressure::kRefuseNew, true);
+  takes_connections_ = !some(Pressure::kRefuseNew, false);
+  const bool large_bodies =
+      !some(Pressure::kNoLargeBodies, true) && !some(Pressure::kNoLargeBodies, false);
+  if (std::exchange(large_bodies_, large_bodies) != large_bodies) allow_large_bodies_(large_bodies);
 }
 
 void Overload::start() {
-  if (limit_ > 0) thread_ = std::thread([this] { run(); });
+  thread_ = std::thread([this] { run(); });
 }
 
 void Overload::stop() {

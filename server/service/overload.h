@@ -1,33 +1,37 @@
-// Watches how much memory the process has, in one place, and takes measures before the system does:
-// the kernel would end the whole process where ending one request is enough.
+// Watches in one place what the process may run out of: memory, connections, file descriptors and
+// room in the workers' queues. It takes measures before the system does: the kernel would end the
+// whole process where ending one request is enough.
 #pragma once
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "server/observe/log.h"
 #include "server/observe/metrics.h"
 
 namespace deltaserve {
 
-// The measures, each with those before it. A measure ends when the memory is kOverloadHysteresis
-// below the share at which it began.
+// The measures, each with those before it. A measure ends when the use is kOverloadHysteresis below
+// the share at which it began.
 enum class Pressure : uint8_t {
   kNone,
   kNoLargeBodies,  // 80 %: requests above 1 MiB are refused
-  kTrimCaches,     // 85 %: half of the compiled grammars are dropped, once
-  kNoRequests,     // 90 %: new requests are refused
-  kEndLargest,     // 95 %: the request that holds most ends, one a sample
+  kTrimCaches,     // 85 %: half of what is only kept for later is dropped, once
+  kRefuseNew,      // 90 %: new requests are refused, or new connections
+  kEndLargest,     // 95 %: what holds most ends, one a sample
 };
 inline constexpr double kOverloadHysteresis = 0.05;
 
 std::string_view pressure_name(Pressure pressure);
 
-// Turns shares of the memory into measures. Not thread-safe.
+// Turns shares of what there is into measures. Not thread-safe.
 class PressureGauge {
  public:
   // Returns the measure for a share, which may be above 1.
@@ -37,45 +41,63 @@ class PressureGauge {
   Pressure now_ = Pressure::kNone;
 };
 
-// One for a process. Every change is written to the log and counted, and so is every request that
-// is ended. Thread-safe.
+// One for a process. Every change is written to the log and counted, and so is whatever is ended.
+// Thread-safe.
 class Overload {
  public:
-  struct Measures {
-    std::function<void(bool)> allow_large_bodies;
-    std::function<void()> trim_caches;
-    std::function<bool()> end_largest;  // false: there is none
+  struct Use {
+    uint64_t used = 0;
+    uint64_t limit = 0;  // 0: nobody knows, and nothing is ever done
+  };
+  // Something of which there is only so much. The functions may be called on any thread, one at a
+  // time.
+  struct Resource {
+    std::string name;
+    std::function<Use()> use;
+    std::function<void()> trim = {};         // null: nothing is kept
+    std::function<bool()> end_largest = {};  // false: there is none; null: nothing can be ended
+    // Whether requests take it. Otherwise connections do.
+    bool of_requests = false;
   };
 
-  // `limit` bytes are all that the process may have; 0: nobody knows, and nothing is ever done.
-  // `resident` returns what it has. The rest outlives the object.
-  Overload(uint64_t limit, std::function<uint64_t()> resident, Measures measures, Metrics* metrics,
-           Logger* log);
+  // `allow_large_bodies` says whether requests above 1 MiB are taken. The rest outlives the object.
+  Overload(std::function<void(bool)> allow_large_bodies, Metrics* metrics, Logger* log);
   ~Overload() { stop(); }
 
-  // Looks at the memory now, and takes measures. The object's own thread calls it as well, once it
+  // Call it before start().
+  void watch(Resource resource);
+
+  // Looks at everything now, and takes measures. The object's own thread calls it as well, once it
   // was started.
   void sample();
   void start();
   // Idempotent, from one thread.
   void stop();
 
-  Pressure pressure() const { return pressure_; }
-  bool takes_requests() const { return pressure_ < Pressure::kNoRequests; }
+  bool takes_requests() const { return takes_requests_; }
+  bool takes_connections() const { return takes_connections_; }
 
  private:
-  void change_to(Pressure next, uint64_t resident);
+  struct Watched {
+    Resource resource;
+    PressureGauge gauge;
+    Pressure pressure = Pressure::kNone;
+  };
+
+  void sample(Watched* watched);
+  void change_to(Pressure next, const Use& use, Watched* watched);
+  void take_joint_measures();
   void run();
 
-  const uint64_t limit_;
-  const std::function<uint64_t()> resident_;
-  const Measures measures_;
+  const std::function<void(bool)> allow_large_bodies_;
   Metrics& metrics_;
   Logger& log_;
-  std::atomic<Pressure> pressure_{Pressure::kNone};
+  std::atomic<bool> takes_requests_{true};
+  std::atomic<bool> takes_connections_{true};
   std::mutex mutex_;
   std::condition_variable stopped_;
-  PressureGauge gauge_;  // guarded by mutex_, as the next
+  std::vector<Watched> watched_;  // guarded by mutex_, as the next two
+  bool large_bodies_ = true;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -39,6 +39,19 @@ void ReadAheads::offer(ReadAhead read_ahead) {
   workers_.post_later([this] { work(); });
 }
 
+void ReadAheads::drop_half() {
+  std::vector<ReadAhead> dropped;  // they are destroyed outside the lock
+  {
+    const std::lock_guard lock(mutex_);
+    for (size_t left = waiting_.size() - waiting_.size() / 2; left > 0; --left) {
+      waiting_bytes_ -= waiting_.front().conversation.bytes();
+      dropped.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+    }
+  }
+  for (const ReadAhead& one : dropped) end(one.id, 0, kDropped);
+}
+
 void ReadAheads::close() {
   std::deque<ReadAhead> waiting;
   std::vector<Submitted> submitted;

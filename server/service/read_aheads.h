@@ -38,6 +38,9 @@ class ReadAheads {
   // Takes a read-ahead, perhaps in place of the one that waits longest. Returns at once.
   void offer(ReadAhead read_ahead);
 
+  // Drops the half of those that wait which has waited longer.
+  void drop_half();
+
   // Drops all and takes no more: the server drains. Idempotent.
   void close();
 

@@ -18,8 +18,10 @@
 #include "server/observe/metrics.h"
 #include "server/service/large_requests.h"
 #include "server/service/overload.h"
+#include "server/service/ports.h"
 #include "server/service/read_aheads.h"
 #include "server/service/workers.h"
+#include "server/service/wrong_keys.h"
 
 namespace deltaserve {
 
@@ -39,8 +41,12 @@ class Services {
            Metrics* the_metrics, Logger* the_log, KeyRing the_keys);
 
   // Returns whose key `authorization` ("Bearer KEY") has, or the error that it has none of the
-  // server's; without keys everybody is one owner.
-  std::variant<PrefixOwner, ApiError> owner_of(std::string_view authorization) const;
+  // server's; without keys everybody is one owner. `address` is whose request it is, as far as
+  // limits go by addresses.
+  std::variant<PrefixOwner, ApiError> owner_of(std::string_view authorization,
+                                               std::string_view address);
+  // Exchanges the keys for others.
+  void set_keys(KeyRing keys);
 
   // Whether new work is taken: not once the server drains, and work that generates (goes to the
   // engine) not while the queue is full. That is the engine's own rule, asked before anything is
@@ -66,15 +72,18 @@ class Services {
   Metrics& metrics;
   Logger& log;
   Exchangeable<const KeyRing> keys;
-  MemoryBudget budget;  // of large requests: limits.total_body_bytes
+  MemoryBudget budget;  // of large requests and replies: limits.total_body_bytes
   LargeRequests large_requests;
   ReadAheads read_aheads;
   Workers workers;
+  Ports ports;
   Overload overload;
 
  private:
-  Overload::Measures measures();
+  Overload::Resource memory_resource();
+  Overload::Resource workers_resource();
 
+  WrongKeys wrong_keys_;
   std::atomic<bool> draining_{false};
 };
 

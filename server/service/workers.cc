@@ -5,30 +5,35 @@
 
 namespace deltaserve {
 
-void Workers::post(size_t bytes, Work work) {
-  (bytes > large_bytes_ ? large_ : small_).post({}, std::move(work));
+bool Workers::post(const PrefixOwner& owner, size_t bytes, Work work) {
+  Worker& worker = bytes > huge_bytes_ ? huge_ : bytes > large_bytes_ ? large_ : small_;
+  return worker.post(owner, std::move(work), kRequestsOfOwner);
 }
 
 bool Workers::post_compiling(const PrefixOwner& owner, Work work) {
   return compiling_.post(owner, std::move(work), kCompilations);
 }
 
-void Workers::stop() {
-  small_.stop();
-  large_.stop();
-  compiling_.stop();
-  later_.stop();
+size_t Workers::most_waiting() const {
+  return std::max({small_.waiting(), large_.waiting(), huge_.waiting(), compiling_.waiting()});
 }
 
-bool Workers::Worker::post(const PrefixOwner& owner, Work work, size_t most) {
+void Workers::stop() {
+  stopped_.cancel();
+  for (Worker* worker : {&small_, &large_, &huge_, &compiling_, &later_}) worker->stop();
+}
+
+bool Workers::Worker::post(const PrefixOwner& owner, Work work, size_t most_of_owner) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return true;
     auto queue = std::find_if(queues_.begin(), queues_.end(),
                               [&](const Queue& known) { return known.owner == owner; });
+    const size_t own = queue == queues_.end() ? 0 : queue->work.size();
+    if (own >= most_of_owner || (most_of_owner < SIZE_MAX && waiting() >= kRequests)) return false;
     if (queue == queues_.end()) queue = queues_.insert(queue, {owner, {}});
-    if (queue->work.size() >= most) return false;
     queue->work.push_back(std::move(work));
+    ++waiting_;
   }
   ready_.notify_one();
   return true;
@@ -40,6 +45,7 @@ void Workers::Worker::stop() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     dropped.swap(queues_);
+    waiting_ = 0;
   }
   ready_.notify_one();
   dropped.clear();  // outside the lock
@@ -51,6 +57,7 @@ Workers::Work Workers::Worker::take_next() {
   Queue& queue = queues_.front();
   Work work = std::move(queue.work.front());
   queue.work.pop_front();
+  --waiting_;
   if (queue.work.empty()) {
     queues_.pop_front();
   } else {
@@ -59,7 +66,8 @@ Workers::Work Workers::Worker::take_next() {
   return work;
 }
 
-void Workers::Worker::run() {
+void Workers::Worker::run(Cancellation* stopped) {
+  const CancellationScope scope(stopped);
   for (;;) {
     Work work;
     {

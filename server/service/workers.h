@@ -1,5 +1,6 @@
 // The threads that read and encode requests, off the threads of the fronts.
 #pragma once
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -11,43 +12,54 @@
 
 #include "absl/functional/any_invocable.h"
 #include "engine/reuse/reuse.h"
+#include "models/base/cancellation.h"
 
 namespace deltaserve {
 
-// There are four threads: large requests have one of their own, so that they do not delay the small
-// ones, and so have the compiling of grammars and work that nobody waits for. Thread-safe.
+// There are five threads. Requests have one by their size, small, large and huge, so that those of
+// a kilobyte do not wait for those of a hundred, nor these for those of megabytes; so have the
+// compiling of grammars, and work that nobody waits for. On each of them owners take turns.
+// Thread-safe.
 class Workers {
  public:
-  // Work must not throw.
+  // Work must not throw. It is done in a CancellationScope that stop() cancels.
   using Work = absl::AnyInvocable<void()>;
 
-  // A request of more than `large_bytes` is large.
-  explicit Workers(size_t large_bytes) : large_bytes_(large_bytes) {}
+  // A request of more than `large_bytes` is large, one of more than `huge_bytes` is huge.
+  Workers(size_t large_bytes, size_t huge_bytes)
+      : large_bytes_(large_bytes), huge_bytes_(huge_bytes) {}
   ~Workers() { stop(); }
 
-  // Queues `work` for a request of `bytes`. After stop() it is destroyed at once.
-  void post(size_t bytes, Work work);
+  // Queues `work` for a request of `bytes`. False: too much waits already, of the owner or in all.
+  // After stop() it is destroyed at once.
+  [[nodiscard]] bool post(const PrefixOwner& owner, size_t bytes, Work work);
 
-  // Queues the compiling of a grammar, for somebody. Owners take turns. False: the owner has
-  // kCompilations waiting already.
+  // Queues the compiling of a grammar, for somebody. False: the owner has kCompilations waiting
+  // already.
   [[nodiscard]] bool post_compiling(const PrefixOwner& owner, Work work);
 
-  // Queues work that nobody waits for.
-  void post_later(Work work) { later_.post({}, std::move(work)); }
+  // Queues work that nobody waits for, of which the caller bounds how much there is.
+  void post_later(Work work) { (void)later_.post({}, std::move(work), SIZE_MAX); }
 
+  static constexpr size_t kRequests = 4096;  // waiting, for one thread
+  static constexpr size_t kRequestsOfOwner = 1024;
   static constexpr size_t kCompilations = 64;
 
-  // Waits for the work that runs and destroys what is queued. Idempotent, from one thread.
+  // Returns how many requests wait in the fullest queue.
+  size_t most_waiting() const;
+
+  // Ends the work that runs, waits for it, and destroys what is queued. Idempotent, from one
+  // thread.
   void stop();
 
  private:
   // One thread. Owners take turns, and the work of each is done in order.
   class Worker {
    public:
-    Worker() : thread_([this] { run(); }) {}
-    void post(const PrefixOwner& owner, Work work) { post(owner, std::move(work), SIZE_MAX); }
-    // False: the owner has `most` waiting already.
-    bool post(const PrefixOwner& owner, Work work, size_t most);
+    explicit Worker(Cancellation* stopped) : thread_([this, stopped] { run(stopped); }) {}
+    // False: the owner has `most_of_owner` waiting already, or all together have kRequests.
+    bool post(const PrefixOwner& owner, Work work, size_t most_of_owner);
+    size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
     void stop();
 
    private:
@@ -57,18 +69,22 @@ class Workers {
     };
     using Queues = std::list<Queue>;
 
-    void run();
+    void run(Cancellation* stopped);
     Work take_next();
 
     std::mutex mutex_;
     std::condition_variable ready_;
     Queues queues_;  // guarded by mutex_, as the next; whose turn it is comes first
     bool stopping_ = false;
+    std::atomic<size_t> waiting_{0};
     std::thread thread_;  // last: it uses everything above
   };
 
   const size_t large_bytes_;
-  Worker small_, large_, compiling_, later_;
+  const size_t huge_bytes_;
+  Cancellation stopped_;
+  Worker small_{&stopped_}, large_{&stopped_}, huge_{&stopped_}, compiling_{&stopped_},
+      later_{&stopped_};
 };
 
 }  // namespace deltaserve

@@ -60,6 +60,8 @@ class Server:
             self.process.wait()
             self.close()
             raise RuntimeError("the server did not start: %s" % "".join(self.log))
+        grpc = re.search(r"gRPC on ([0-9.]+):(\d+)", self.banner)
+        self.grpc_address = grpc and (grpc[1], int(grpc[2]))
         self.url = "%s://%s:%d" % (found[1], *self.address)
         self.key = key
         if found[1] == "https":
@@ -206,8 +208,55 @@ def peak_mib(server):
     return resident_mib(server, "VmHWM")
 
 
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
+
+
+def speaks_grpc(address):
+    """Whether somebody at the address answers as HTTP/2 does."""
+    try:
+        with socket.create_connection(address, timeout=PATIENCE) as connection:
+            connection.sendall(HTTP2_PREFACE)
+            return len(connection.recv(9)) == 9
+    except OSError:
+        return False
+
+
+class Oracle:
+    """What must hold after every attack, however it went. Made before it."""
+
+    def __init__(self, server):
+        self.server = server
+        self.resident = resident_mib(server)
+
+    def check(self, most_mib):
+        """Memory comes back to what it was, and at most so much more; both ports answer; a small
+        request is served, and the log tells of it."""
+        server = self.server
+        if not SANITIZED:
+            eventually(lambda: resident_mib(server) <= self.resident + most_mib,
+                       lambda: "%d MiB were resident before, and now %d"
+                       % (self.resident, resident_mib(server)))
+        if server.grpc_address:
+            eventually(lambda: speaks_grpc(server.grpc_address), lambda: "gRPC does not answer")
+        request_id = "after-%d" % time.monotonic_ns()
+
+        def served():
+            return server.request("/v1/completions", {"prompt": PROMPT, "max_tokens": 1},
+                                  {"x-request-id": request_id})[0] == 200
+
+        eventually(served, lambda: "a small request is not served")
+        server.log_lines("request_id=%s .*status=200" % request_id)
+        eventually(lambda: server.get("/ready")[0] == 200, lambda: "the server is not ready")
+
+
 class WithServer(unittest.TestCase):
     OPTIONS = ()
+    # Of a class whose tests are attacks: what the server may have more after each of them.
+    MOST_MIB_AFTER = None
+
+    def setUp(self):
+        if self.MOST_MIB_AFTER is not None:
+            self.addCleanup(Oracle(self.server).check, self.MOST_MIB_AFTER)
 
     @classmethod
     def setUpClass(cls):

@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -18,7 +19,8 @@ import time
 import unittest
 
 import harness
-from harness import Server, eventually
+from harness import (HTTP2_PREFACE, Oracle, Server, body_of, eventually, get, post, speaks_grpc,
+                     status_of)
 
 
 def status_with(server, key):
@@ -106,20 +108,25 @@ class Signals(unittest.TestCase):
             self.assertEqual(server.request("/health")[0], 200)
 
     def test_the_second_one_ends_it_at_once(self):
-        """Although a worker is busy with a text that takes it seconds."""
-        server = Server()
-        text = json.dumps({"prompt": "a" * (24 << 20)}).encode()
-        connection = server.connect()
-        connection.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-                           % len(text) + text)
-        server.process.send_signal(signal.SIGTERM)
-        server.log_lines("drain")
-        server.process.send_signal(signal.SIGTERM)
-        start = time.monotonic()
-        server.process.wait(harness.PATIENCE)
-        self.assertLess(time.monotonic() - start, 60 if harness.SANITIZED else 5)
-        connection.close()
-        server.close()
+        """Although a worker is busy with something that takes it seconds."""
+        grammar = 'root ::= (("a"{0,40}){0,40}){0,40}'
+        loops = "{% for i in range(1000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}"
+        messages = [{"role": "user", "content": "x" * 1000000}]
+        for path, body in (
+                ("/tokenize", {"prompt": "a" * (24 << 20)}),
+                ("/v1/completions", {"prompt": "x", "structured_outputs": {"grammar": grammar}}),
+                ("/v1/chat/completions", {"messages": messages, "chat_template": loops})):
+            with self.subTest(path=path):
+                server = Server("--allow-chat-template")
+                with server.connect() as connection:
+                    connection.sendall(post(body, path=path))
+                    server.process.send_signal(signal.SIGTERM)
+                    server.log_lines("drain")
+                    server.process.send_signal(signal.SIGTERM)
+                    start = time.monotonic()
+                    server.process.wait(harness.PATIENCE)
+                    self.assertLess(time.monotonic() - start, 60 if harness.SANITIZED else 5)
+                server.close()
 
 
 class Descriptors(unittest.TestCase):
@@ -127,25 +134,59 @@ class Descriptors(unittest.TestCase):
         """More connections than file descriptors come over each port; then there are fewer."""
         with Server(wrapper=("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh")) as server:
             self.assertRegex("".join(server.log), "at most 96 connections over HTTP and 32 over gRPC")
-            grpc = re.search(r"gRPC on ([0-9.]+):(\d+)", server.banner)
-            grpc = (grpc[1], int(grpc[2]))
-            preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
-
-            def speaks_grpc():
-                with socket.create_connection(grpc, timeout=harness.PATIENCE) as connection:
-                    connection.sendall(preface)
-                    return len(connection.recv(9)) == 9
-
-            self.assertTrue(speaks_grpc())
+            oracle = Oracle(server)
+            self.assertTrue(speaks_grpc(server.grpc_address))
             crowd = []
             for _ in range(300):
                 crowd.append(socket.create_connection(server.address))
-                crowd.append(socket.create_connection(grpc))
-                crowd[-1].sendall(preface)
+                crowd.append(socket.create_connection(server.grpc_address))
+                crowd[-1].sendall(HTTP2_PREFACE)
             for connection in crowd:
                 connection.close()
-            self.assertEqual(server.request("/ready")[0], 200)
-            eventually(speaks_grpc, lambda: "gRPC does not hear")
+            oracle.check(most_mib=64)
+
+    def test_a_deaf_port_is_not_ready(self):
+        """Readiness is that of both ports: it ends when one cannot accept, and comes back."""
+        with Server() as server, server.connect() as probe:
+            oracle = Oracle(server)
+
+            def ready():
+                probe.sendall(get("/ready"))
+                reply = probe.recv(65536)
+                return status_of(reply), json.loads(body_of(reply))
+
+            self.assertEqual(ready()[0], 200)
+            limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+            for address in (server.address, server.grpc_address):
+                socket.create_connection(address).close()
+            for port in ("http", "grpc"):
+                server.log_lines("port_deaf port=%s error=" % port)
+            status, reply = ready()
+            self.assertEqual((status, reply["status"], reply["deaf_ports"]),
+                             (503, "not_ready", ["grpc", "http"]))
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+            for port in ("http", "grpc"):
+                server.log_lines("port_accepts_again port=%s" % port)
+            self.assertEqual(ready()[0], 200)
+            self.assertGreaterEqual(server.metric('deltaserve_deaf_ports_total{port="http"}'), 1)
+            oracle.check(most_mib=32)
+
+    def test_idle_connections_make_room(self):
+        """Connections of several addresses that wait for their next request are closed in time."""
+        with Server(wrapper=("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh")) as server:
+            oracle = Oracle(server)
+            crowd = []
+            for host in range(2, 5):
+                for _ in range(29):
+                    crowd.append(socket.create_connection(
+                        server.address, source_address=("127.0.0.%d" % host, 0)))
+            server.log_lines("overload resource=http_connections .*measure=(trim_caches|refuse_new)")
+            # The oldest are gone, and others are still taken.
+            self.assertEqual(crowd[0].recv(1), b"")
+            oracle.check(most_mib=64)
+            for connection in crowd:
+                connection.close()
 
 
 class StandardFiles(unittest.TestCase):

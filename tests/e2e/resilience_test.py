@@ -20,6 +20,7 @@ class OneSlot(WithServer):
     """Who leaves frees the slot."""
 
     OPTIONS = ("--max-sequences", "1", "--write-timeout", "2")
+    MOST_MIB_AFTER = 64
     LONG = {"prompt": PROMPT, "max_tokens": 1 << 24, "ignore_eos": True}
 
     def test_disconnect_mid_stream(self):
@@ -84,6 +85,8 @@ class OneSlot(WithServer):
 
 
 class LargeBodies(WithServer):
+    MOST_MIB_AFTER = 64
+
     def test_promises_keep_nobody_out(self):
         """Lengths that are announced and not sent take none of the memory for large bodies."""
         idle = [self.server.connect() for _ in range(16)]
@@ -132,6 +135,7 @@ class LongPrefill(WithServer):
 
 class Overload(WithServer):
     OPTIONS = ("--max-sequences", "1", "--max-queue", "2")
+    MOST_MIB_AFTER = 64
 
     def test_a_full_queue_refuses_before_the_body(self):
         connections = [self.server.connect() for _ in range(3)]
@@ -237,7 +241,7 @@ class Shutdown(unittest.TestCase):
 class Memory(unittest.TestCase):
     def test_a_server_that_has_too_much_refuses_and_says_so(self):
         with Server("--memory-limit", "16MiB") as server:  # less than it has already
-            server.log_lines("overload measure=end_largest")
+            server.log_lines("overload resource=memory .*measure=end_largest")
             status, body, headers = server.request("/v1/completions", {"prompt": "x"})
             self.assertEqual(status, 503)
             self.assertIn("memory", json.loads(body)["error"]["message"])

@@ -396,5 +396,23 @@ TEST(KeepPoints, EndLadderAndMarks) {
   EXPECT_EQ(keep_points(1000, 0, 0, true, {}).back().kind, SnapshotKind::kReadAhead);
 }
 
+// The half that is worth less goes, but nothing that a sequence needs now.
+TEST(PrefixIndex, TrimsToHalf) {
+  PrefixIndex index(kFirstSlot, 8, 0, 100);
+  std::vector<PrefixKeys> all;
+  for (int32_t i = 0; i < 8; ++i) {
+    all.push_back(keys(prompt(64 * (i + 1) + 1, i)));
+    ASSERT_TRUE(keep(index, all.back(), 64 * (i + 1)));
+  }
+  const SnapshotPin pin = index.pin(all[0], 64);  // the least valuable one
+  index.trim(kNow);
+  EXPECT_EQ(index.num_kept(), 5);
+  EXPECT_EQ(found(index, all[0]), 64);
+  for (int32_t i = 1; i < 4; ++i) EXPECT_EQ(found(index, all[static_cast<size_t>(i)]), 0) << i;
+  for (int32_t i = 4; i < 8; ++i) {
+    EXPECT_EQ(found(index, all[static_cast<size_t>(i)]), 64 * (i + 1)) << i;
+  }
+}
+
 }  // namespace
 }  // namespace deltaserve

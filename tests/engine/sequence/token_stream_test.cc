@@ -5,6 +5,8 @@
 #include <memory>
 #include <thread>
 
+#include "engine/base/limits.h"
+
 namespace deltaserve {
 namespace {
 
@@ -45,6 +47,20 @@ TEST(TokenStream, TakeMerges) {
   EXPECT_EQ(update->stop_string, "x");
   EXPECT_FALSE(stream.take());
   EXPECT_FALSE(stream.wait());
+}
+
+TEST(TokenStream, IsFullByBytesToo) {
+  TokenStream stream(1000, nullptr);
+  int updates = 0;
+  for (; !stream.full(); ++updates) {
+    TokenUpdate scores;
+    scores.prompt_logprobs.resize(1000);
+    stream.push(std::move(scores));
+  }
+  EXPECT_LE(updates,
+            static_cast<int>(engine_limits::kStreamBytes / (1000 * sizeof(TokenLogprob))) + 1);
+  ASSERT_TRUE(stream.take());
+  EXPECT_FALSE(stream.full());
 }
 
 TEST(TokenStream, NotifiesWhenItWasEmpty) {

@@ -98,6 +98,32 @@ std::string described(const Generation& generation) {
   return {line, size};
 }
 
+TEST(Generation, WhatWaitsToBeSentIsHeldWithinTheBudget) {
+  ServerLimits limits;
+  limits.large_body_bytes = 100;
+  limits.total_body_bytes = 1000;
+  TestServices test(4, 8, KeyRing(), limits);
+  test.runner.hold();
+  Running running(test, request_of(test, {{1, 2, 3}}));
+  ASSERT_FALSE(running.error) << running.error->message;
+  Generation& generation = running.generation;
+  const MemoryBudget& budget = test.services->budget;
+  EXPECT_TRUE(generation.hold_reply(100));
+  EXPECT_EQ(budget.held(), 0u);  // small
+  EXPECT_TRUE(generation.hold_reply(101));
+  EXPECT_EQ(budget.held(), 200u);
+  EXPECT_TRUE(generation.hold_reply(1000));
+  EXPECT_EQ(budget.held(), 1000u);
+  EXPECT_TRUE(generation.hold_reply(0));
+  EXPECT_EQ(budget.held(), 0u);
+  EXPECT_FALSE(generation.hold_reply(1001));
+  ASSERT_TRUE(generation.error());
+  EXPECT_EQ(generation.error()->kind, ErrorKind::kOverloaded);
+  EXPECT_EQ(test.metrics.replies_too_large.value(), 1u);
+  test.runner.release();
+  while (test.engine.stats().cancelled == 0) std::this_thread::yield();
+}
+
 TEST(Generation, AllChoicesOfAllPromptsCount) {
   TestServices test;
   Running running(test, request_of(test, {{1, 2, 3}, {4, 5}}, [](Parameters* given) {

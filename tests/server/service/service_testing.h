@@ -9,7 +9,8 @@ namespace deltaserve {
 
 struct TestServices {
   // `slots` sequences run at once, `max_queue` more may wait.
-  explicit TestServices(int slots = 4, int max_queue = 8, KeyRing the_keys = KeyRing())
+  explicit TestServices(int slots = 4, int max_queue = 8, KeyRing the_keys = KeyRing(),
+                        const ServerLimits& limits = {})
       : runner(/*steps_ahead=*/0, 256, slots), engine(&runner, &vocabulary(), [&] {
           EngineOptions made = options();
           made.max_queued_requests = max_queue;
@@ -20,6 +21,7 @@ struct TestServices {
     model.slots = slots;
     model.eos_token_ids = {kTestEos};
     ServiceOptions service_options;
+    service_options.limits = limits;
     service_options.max_queue = max_queue;
     services.emplace(service_options, &model, &engine, &metrics, &log, std::move(the_keys));
   }

@@ -2,15 +2,18 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <memory>
 #include <string>
 #include <thread>
 
+#include "models/base/cancellation.h"
+
 namespace deltaserve {
 namespace {
 
-constexpr size_t kLarge = 1000;
+constexpr size_t kLarge = 1000, kHuge = 2000;
 constexpr PrefixOwner kOne = {1}, kTwo = {2};
 
 // Holds a thread of the workers until it is released.
@@ -29,23 +32,24 @@ class Blocker {
   std::promise<void> running_, released_;
 };
 
-TEST(Workers, LargeWorkAndCompilingDelayNoSmallWork) {
-  Workers workers(kLarge);
-  Blocker large, compiling, later;
-  workers.post(kLarge + 1, large.work());
+TEST(Workers, LargerWorkAndCompilingDelayNoSmallerWork) {
+  Workers workers(kLarge, kHuge);
+  Blocker large, huge, compiling, later;
+  ASSERT_TRUE(workers.post(kOne, kHuge + 1, huge.work()));
+  ASSERT_TRUE(workers.post(kOne, kHuge, large.work()));
   ASSERT_TRUE(workers.post_compiling(kOne, compiling.work()));
   workers.post_later(later.work());
   std::promise<void> done;
-  workers.post(kLarge, [&] { done.set_value(); });
+  ASSERT_TRUE(workers.post(kOne, kLarge, [&] { done.set_value(); }));
   done.get_future().wait();
-  for (Blocker* blocker : {&large, &compiling, &later}) {
+  for (Blocker* blocker : {&large, &huge, &compiling, &later}) {
     blocker->wait_until_running();
     blocker->release();
   }
 }
 
 TEST(Workers, OwnersTakeTurnsWithTheirGrammars) {
-  Workers workers(kLarge);
+  Workers workers(kLarge, kHuge);
   Blocker blocker;
   ASSERT_TRUE(workers.post_compiling(kOne, blocker.work()));
   blocker.wait_until_running();
@@ -63,7 +67,7 @@ TEST(Workers, OwnersTakeTurnsWithTheirGrammars) {
 }
 
 TEST(Workers, AnOwnersGrammarsAreBounded) {
-  Workers workers(kLarge);
+  Workers workers(kLarge, kHuge);
   Blocker blocker;
   ASSERT_TRUE(workers.post_compiling(kOne, blocker.work()));
   blocker.wait_until_running();
@@ -75,13 +79,46 @@ TEST(Workers, AnOwnersGrammarsAreBounded) {
   blocker.release();
 }
 
+// Whoever sends many requests delays another by one of them, and cannot fill the queue.
+TEST(Workers, OwnersTakeTurnsWithTheirRequests) {
+  Workers workers(kLarge, kHuge);
+  Blocker blocker;
+  ASSERT_TRUE(workers.post(kOne, 1, blocker.work()));
+  blocker.wait_until_running();
+  std::atomic<int> first{0};
+  std::promise<int> before_second;
+  for (size_t i = 0; i < Workers::kRequestsOfOwner; ++i) {
+    ASSERT_TRUE(workers.post(kOne, 1, [&] { ++first; }));
+  }
+  EXPECT_FALSE(workers.post(kOne, 1, [] {}));
+  EXPECT_EQ(workers.most_waiting(), Workers::kRequestsOfOwner);
+  ASSERT_TRUE(workers.post(kTwo, 1, [&] { before_second.set_value(first); }));
+  blocker.release();
+  EXPECT_LE(before_second.get_future().get(), 1);
+}
+
+TEST(Workers, StopEndsWorkThatAsks) {
+  Workers workers(kLarge, kHuge);
+  std::promise<void> begun;
+  absl::StatusCode ended = absl::StatusCode::kOk;
+  ASSERT_TRUE(workers.post(kOne, 1, [&] {
+    begun.set_value();
+    absl::Status status;
+    while (status.ok()) status = check_wanted(kStepsPerQuestion);
+    ended = status.code();
+  }));
+  begun.get_future().wait();
+  workers.stop();
+  EXPECT_EQ(ended, absl::StatusCode::kCancelled);
+}
+
 TEST(Workers, WhatWaitsIsDroppedAtTheEnd) {
   auto kept = std::make_shared<int>(0);
-  Workers workers(kLarge);
+  Workers workers(kLarge, kHuge);
   Blocker blocker;
-  workers.post(0, blocker.work());
+  ASSERT_TRUE(workers.post({}, 0, blocker.work()));
   blocker.wait_until_running();
-  workers.post(0, [kept] { ++*kept; });
+  ASSERT_TRUE(workers.post({}, 0, [kept] { ++*kept; }));
   std::thread stopper([&] { workers.stop(); });
   while (kept.use_count() > 1) std::this_thread::yield();
   blocker.release();
