@@ -247,7 +247,7 @@ SteadyTime SequenceGroup::add_draws(Piece* piece, SteadyTime now, std::vector<Dr
 void SequenceGroup::take_target(const Piece& piece, int32_t index, const DrawResult& result) {
   if (request_->pooling != Pooling::kNone) {
     const size_t hidden = context_.final_norm->weight.size();
-    const size_t draw = static_cast<size_t>(piece.first_draw + index);
+    const size_t draw = static_cast<size_t>(piece.first_draw) + static_cast<size_t>(index);
     return pooler_.add({context_.hidden_rows + draw * hidden, hidden}, *context_.final_norm);
   }
   const int32_t token = request_->prompt[piece.position + index + 1];

@@ -60,7 +60,7 @@ CLI::Validator number_in(double least, double most) {
 CLI::Validator size_from(uint64_t least) {
   const std::string range = absl::StrCat(least, " to 1PiB");
   const auto check = [least, range](std::string& input) -> std::string {
-    const std::string error = not_a(input, "a size", range) + ", such as 512MiB or 4GiB";
+    std::string error = not_a(input, "a size", range) + ", such as 512MiB or 4GiB";
     double number = 0;
     const char* const end = input.data() + input.size();
     const auto [after, ec] = std::from_chars(input.data(), end, number, std::chars_format::fixed);
