@@ -51,7 +51,9 @@ CLI::Validator number_in(double least, double most) {
   const std::string range = absl::StrCat(least, " to ", most);
   const auto check = [least, most, range](std::string& input) -> std::string {
     double value = 0;
-    const bool in_range = absl::SimpleAtod(input, &value) && value >= least && value <= most;
+    const char* const end = input.data() + input.size();
+    const auto [after, ec] = std::from_chars(input.data(), end, value);  // decimal digits only
+    const bool in_range = ec == std::errc() && after == end && value >= least && value <= most;
     return in_range ? "" : not_a(input, "a number", range);
   };
   return CLI::Validator(check, range, kRangeName);

@@ -123,8 +123,8 @@ class Structured(WithServer):
     def test_refusals(self):
         for parameters, param, word in (
                 (dict(response_format={"type": "json_schema", "json_schema": {
-                    "name": "x", "schema": {"type": "object", "patternProperties": {}}}}),
-                 "response_format", "patternProperties"),
+                    "name": "x", "schema": {"type": "object", "unevaluatedProperties": False}}}),
+                 "response_format", "unevaluatedProperties"),
                 (dict(structured_outputs={"regex": "(a"}), "structured_outputs", ""),
                 (dict(structured_outputs={"regex": "(" * 20000}), "structured_outputs", ""),
                 (dict(structured_outputs={"grammar": "root ::= other"}), "structured_outputs",
