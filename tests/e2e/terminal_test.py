@@ -67,9 +67,21 @@ class Terminal:
         os.write(self.descriptor, text.encode())
 
     def exit_code(self):
+        start = time.monotonic()
         while self.read():
-            pass
+            if time.monotonic() - start > harness.PATIENCE:
+                raise AssertionError("it goes on: %r" % self.seen)
         return self.process.wait(harness.PATIENCE)
+
+    def leave(self, key):
+        """Types a key until the process ends: one that comes before the editor reads may be lost."""
+        start = time.monotonic()
+        while self.process.poll() is None and time.monotonic() - start < harness.PATIENCE:
+            self.type(key)
+            again = time.monotonic() + 1
+            while time.monotonic() < again and self.read():
+                pass
+        return self.exit_code()
 
 
 def chat(*arguments, text, model=None):
@@ -148,8 +160,7 @@ class ChatOnATerminal(unittest.TestCase):
             terminal.type("\x1b[A\n")  # the line before, from the history
             self.assertGreater(int(terminal.expect(FIGURES)[3]), 0)
             terminal.expect("> ")
-            terminal.type("\x04")
-            self.assertEqual(terminal.exit_code(), 0)
+            self.assertEqual(terminal.leave("\x04"), 0)
 
     def test_ctrl_c_stops_an_answer_and_twice_leaves(self):
         with Terminal(harness.BINARY, "chat", harness.MODEL, "--max-tokens", "100000",
@@ -160,8 +171,7 @@ class ChatOnATerminal(unittest.TestCase):
             terminal.type("\x03")
             terminal.expect(r"stopped\]")
             terminal.expect("> ")
-            terminal.type("\x03")
-            self.assertEqual(terminal.exit_code(), 130)
+            self.assertEqual(terminal.leave("\x03"), 130)
 
 
 class Progress(unittest.TestCase):
