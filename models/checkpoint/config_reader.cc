@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/ascii.h"
 #include "models/base/text.h"
 #include "models/checkpoint/json.h"
 
@@ -38,6 +39,12 @@ bool means_nothing(const boost::json::value& value) {
     case boost::json::kind::object: return value.get_object().empty();
     default: return value.to_number<double>() == 0;
   }
+}
+
+// Returns true if a shell takes the text as it is.
+bool is_word(std::string_view text) {
+  const auto is_plain = [](char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-'; };
+  return !text.empty() && std::all_of(text.begin(), text.end(), is_plain);
 }
 
 }  // namespace
@@ -247,7 +254,7 @@ void ConfigReader::check_unknown_keys(
            str_cat("is not known, and its value ", json_text(value),
                    " may change the model: to load the model without it, use "
                    "--ignore-config-key ",
-                   key));
+                   is_word(key) ? std::string(key) : quoted(key)));
       return;
     }
     if (listed == limits::kUnknownKeysListed) {

@@ -255,7 +255,8 @@ TEST(SeenPoints, ForgetTheOldestOfALineAndTakeNoneForAnother) {
   EXPECT_GT(count(old), 1950) << "few lines have more than their 16 in 2000 points";
   for (int32_t i = 0; i < 10; ++i) {
     for (const PrefixKey& key : *kept) seen.add(key);
-    for (const PrefixKey& key : *keys(prompt(64 * 1000 + 1, 10 + i))) seen.add(key);
+    const PrefixKeys others = keys(prompt(64 * 1000 + 1, 10 + i));
+    for (const PrefixKey& key : *others) seen.add(key);
   }
   EXPECT_EQ(count(old), 0);
   EXPECT_GT(count(kept), 95) << "points that come again are new again";
