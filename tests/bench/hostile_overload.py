@@ -107,9 +107,9 @@ def bench(server, *arguments):
     command = ["taskset", "-c", str(CLIENT_CORE), harness.BINARY, "bench-serve", "--url", server.url,
                "--api-key-env", "HONEST_KEY", "--json", "-", "--vocab", "4096", "--prompt", "32",
                "--generate", str(GENERATE), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True,
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True,
                           env={**os.environ, "HONEST_KEY": "honest-key"})
-    return json.loads(done.stdout)
+    return json.loads(done.stdout)  # the exit code only says that some were refused
 
 
 def measure(options, hostile, rate):
