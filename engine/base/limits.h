@@ -62,7 +62,7 @@ inline constexpr int kReadAheads = 64;
 // Limits the places of a prompt whose states shall be kept by the request's wish.
 inline constexpr size_t kPrefixMarks = 16;
 // Limits the grid points of past prompts that the engine remembers, of 64 tokens and 4 bytes each.
-// Where a prompt parts from what is remembered, its state is worth keeping.
+// A state is worth keeping at the point where a prompt parts from what is remembered.
 inline constexpr size_t kSeenGridPoints = size_t{1} << 20;
 
 }  // namespace deltaserve::engine_limits

@@ -54,9 +54,7 @@ void set_limits(const GrpcLimits& limits, grpc::ServerBuilder* builder) {
       {GRPC_ARG_KEEPALIVE_TIME_MS, milliseconds(limits.keepalive_time)},
       {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, milliseconds(limits.keepalive_timeout)},
       {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
-      {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-       milliseconds(limits.keepalive_from_clients)},
-      {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2},
+      {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0},  // FrameRates bounds the pings of clients
       {GRPC_ARG_MAX_CONNECTION_IDLE_MS, milliseconds(limits.idle)},
   };
   for (const auto& [name, value] : arguments) builder->AddChannelArgument(name, value);

@@ -52,8 +52,7 @@ struct GrpcLimits {
   // A silent connection gets a ping, and is closed if no answer comes.
   std::chrono::milliseconds keepalive_time{60'000};
   std::chrono::milliseconds keepalive_timeout{20'000};
-  std::chrono::milliseconds keepalive_from_clients{10'000};  // more pings than that: closed
-  std::chrono::milliseconds idle{300'000};                   // no call for this long: closed
+  std::chrono::milliseconds idle{300'000};  // no call for this long: closed
   // At shutdown, complete replies get this long to be read.
   std::chrono::milliseconds flush{3'000};
 

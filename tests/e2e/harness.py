@@ -251,7 +251,7 @@ class Oracle:
 
 class WithServer(unittest.TestCase):
     OPTIONS = ()
-    # Of a class whose tests are attacks: what the server may have more after each of them.
+    # A class whose tests are attacks sets what the server may have more after each of them.
     MOST_MIB_AFTER = None
 
     def setUp(self):

@@ -18,7 +18,7 @@ from harness import Server
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 NOWHERE = "/nonexistent/model"
-# What each command must have beside the option under test. None of them gets beyond its first failure.
+# Each command needs these arguments beside the option under test. It fails soon after it has read them.
 BASE = {"serve": [NOWHERE], "chat": [NOWHERE], "generate": [NOWHERE, "--prompt", "x"], "inspect": [NOWHERE],
         "pull": ["no-name"], "random-model": [NOWHERE, "--seed", "1", "--out", NOWHERE], "bench": [NOWHERE],
         "bench-serve": ["--model", "m", "--json", NOWHERE],

@@ -44,7 +44,7 @@ class Failures(PageTest):
             self.wait_problem("The server does not answer.")
             problem, composer = self.assert_on_screen("problem"), self.assert_on_screen("composer")
             self.assertLessEqual(problem["bottom"], composer["top"])
-            # What was in sight stays so.
+            # The part that was in sight stays in sight.
             end = self.script("return document.querySelector('.regenerate').getBoundingClientRect().bottom")
             self.assertLessEqual(end, problem["top"])
             self.assertEqual(self.element("problem").get_attribute("role"), "alert")
@@ -59,7 +59,7 @@ class Failures(PageTest):
         self.wait_answers(2)
         self.assertFalse(self.is_shown("problem"))
         self.assertEqual(self.element("input").get_property("value"), "")
-        # What failed before is not in the history.
+        # A message that failed before is not in the history.
         self.assertEqual([m["content"] for m in self.sent()[-1]["messages"] if m["role"] == "user"],
                          ["Hello", "Is this kept?"])
 
@@ -152,7 +152,7 @@ class Streams(PageTest):
         self.assertEqual([self.prompts(), self.answers()], [["The new question"], ["The new answer"]])
         self.assertEqual(self.text("tokens"), "11 tokens")
         self.assertEqual([m["content"] for m in self.sent()[-1]["messages"]], ["The new question"])
-        # What had come of the old answer is kept with its own question.
+        # The part of the old answer that had come is kept with its own question.
         self.one("#conversation-list li:not(.current) .open").click()
         self.assertEqual([self.prompts(), self.answers()], [["The old question"], ["The old answer"]])
         self.assertEqual(self.one("#messages .finish").text, "Stopped by you")

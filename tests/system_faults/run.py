@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 
-# As in fail_once.cc.
+# These are the names of fail_once.cc.
 KINDS = {"mmap": 1, "read": 2, "write": 3, "accept": 4, "thread": 5, "allocate": 6}
 PATIENCE = 120  # seconds for what must happen, however busy the machine is
 

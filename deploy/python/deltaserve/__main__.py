@@ -6,7 +6,7 @@ import sys
 
 from deltaserve._program import program
 
-# Where the program's TLS library looks by itself: Debian's place, which other systems do not have.
+# The program's TLS library looks in Debian's place by itself, which other systems do not have.
 DEBIAN_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 

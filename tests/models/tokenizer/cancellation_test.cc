@@ -14,7 +14,7 @@
 namespace deltaserve {
 namespace {
 
-// What may still be done when a cancellation comes: up to the next question, and a piece.
+// So many steps may still be done when a cancellation comes: up to the next question, and a piece.
 constexpr uint64_t kMostAfter = 4 * kStepsPerQuestion;
 
 TEST(Cancellation, ScopesAskAllAroundThem) {

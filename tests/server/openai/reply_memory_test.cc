@@ -1,4 +1,4 @@
-// What of an answer waits to be sent counts against the memory of all.
+// Tests that the part of an answer which waits to be sent counts against the memory of all.
 #include <gtest/gtest.h>
 
 #include <chrono>

@@ -1,4 +1,5 @@
-// What one client may take of what all share: memory, wrong keys, and which ports can be reached.
+// Tests what one client may take of what all share: memory and wrong keys. Tests also which ports
+// count as reachable.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -57,7 +58,7 @@ TEST(WrongKeys, AnAddressHasARateAndOthersTheirOwn) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(keys.count("192.0.2.1", now), Verdict::kRefuse);
   EXPECT_EQ(keys.count("192.0.2.1", now), Verdict::kBegins);
   EXPECT_EQ(keys.count("192.0.2.1", now), Verdict::kTooMany);
-  // Of a hundred addresses at most a few share the place of the first.
+  // At most a few of a hundred addresses share the place of the first.
   int refused = 0;
   for (int i = 2; i < 102; ++i) {
     refused += keys.count("192.0.2." + std::to_string(i), now) == Verdict::kRefuse ? 1 : 0;
