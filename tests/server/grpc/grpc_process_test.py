@@ -5,6 +5,8 @@
         --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
 
+import collections
+import concurrent.futures
 import signal
 import subprocess
 import tempfile
@@ -86,6 +88,24 @@ class OwnServerTest(GrpcTest):
             if not grpc_harness.SANITIZED:
                 self.assertLess(server.resident_bytes() - start, 800 * MIB)
             server.answer(max_tokens=1)
+
+    def test_a_flood_of_wrong_keys(self):
+        """The address behind the library's socket pair has a rate of them; who has a key does not."""
+        with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
+            keys.write("right-key\n")
+            keys.flush()
+            with Server("--api-key-file", keys.name, key="right-key") as server:
+                def guess(_):
+                    with self.assertRaises(grpc.RpcError) as caught:
+                        list(server.generate(metadata=[("authorization", "Bearer guess")], max_tokens=1))
+                    return caught.exception.code()
+
+                with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                    seen = collections.Counter(pool.map(guess, range(400)))
+                self.assertEqual(set(seen), {grpc.StatusCode.UNAUTHENTICATED,
+                                             grpc.StatusCode.RESOURCE_EXHAUSTED})
+                self.assertGreaterEqual(seen[grpc.StatusCode.UNAUTHENTICATED], 64)
+                self.assertTrue(server.answer(max_tokens=1))
 
     def test_keys(self):
         with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
