@@ -39,6 +39,8 @@ struct ServerLimits {
   // ---- Wrong API keys of one address. Beyond: 429 and the connection is closed,
   // RESOURCE_EXHAUSTED; single ones are not in the log any more.
   Rate wrong_keys{64, 8};
+  // The 429 is held back for so long, so that whoever tries one key after the other tries few.
+  std::chrono::milliseconds wrong_key_delay{1000};
 
   // ---- JSON. Beyond: 400.
   int json_depth = 128;

@@ -1,5 +1,6 @@
 // The HTTP front: the OpenAI API and what belongs to it. See server/README.md for the endpoints.
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/base/processors.h"
 #include "server/http/cors.h"
 #include "server/net/bound_port.h"
 #include "server/net/tls.h"
@@ -18,7 +20,7 @@ namespace deltaserve {
 struct HttpOptions {
   std::string host = "127.0.0.1";  // an address, or a name that is looked up once
   uint16_t port = 8080;            // 0 = any free one
-  int io_threads = 2;
+  int io_threads = std::min(2, usable_processors());
   // A drain lasts so long before running requests are cut off, with an error in the stream.
   std::chrono::seconds drain_timeout{30};  // 0 = no end
   CorsPolicy cors;
