@@ -6,7 +6,8 @@
 
 namespace deltaserve {
 
-// Shared by the sleeper and all who may ring, so that a ring after the sleeper's end is harmless.
+// The sleeper and all threads that may ring share it, so that a ring after the sleeper's end is
+// harmless.
 //
 // Thread safety: any thread may call ring(); one thread calls the rest.
 class Doorbell {
@@ -19,8 +20,8 @@ class Doorbell {
     rang_.notify_one();
   }
 
-  // Returns at once if there was a ring since the last wait; several rings count as one. A thread
-  // that makes a change and then rings is therefore never missed.
+  // Returns at once if there was a ring since the last wait; several rings count as one. So the
+  // sleeper never misses a change that a thread makes before it rings.
   void wait() {
     std::unique_lock lock(mutex_);
     rang_.wait(lock, [this] { return rung_; });
