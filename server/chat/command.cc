@@ -18,7 +18,7 @@
 namespace deltaserve {
 namespace {
 
-constexpr int kSequences = 2;  // the answer, and what is read ahead of the next one
+constexpr int kSequences = 2;  // one for the answer, one for the read-ahead of the next prompt
 
 struct ChatOptions {
   ModelServiceOptions service;

@@ -155,7 +155,8 @@ std::string AnswerReader::figures() const {
   const int64_t tokens = answer_tokens_.value_or(pieces_);
   std::string line = absl::StrCat(answer_tokens_ ? "" : "about ", tokens, " tokens");
   if (first_ && tokens > 0) {
-    // The first token is the prompt's work. An answer that came at once has no other times.
+    // The first token is part of the prompt's time. An answer that arrived all at once has no other
+    // times.
     const bool at_once = first_ == last_;
     const auto seconds = std::chrono::duration<double>(*last_ - (at_once ? begin_ : *first_));
     absl::StrAppendFormat(&line, ", %.1f tokens/s",

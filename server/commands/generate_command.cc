@@ -29,7 +29,7 @@ struct GenerateOptions {
   bool has_seed = false;
 };
 
-// Says how long the answer took, where somebody watches.
+// Prints how long the answer took, if stderr is a terminal.
 void print_speed(const TokenUpdate& last, size_t prompt_tokens) {
   if (isatty(STDERR_FILENO) == 0) return;
   const int64_t drawn = std::max<int64_t>(last.tokens_generated - 1, 0);  // the first is prefill's

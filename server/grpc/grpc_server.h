@@ -40,7 +40,7 @@ class GrpcServer {
   // "127.0.0.1:50051", with the real port.
   virtual std::string address() const = 0;
 
-  // Refuses new calls with UNAVAILABLE; those that run go on. Returns at once.
+  // Refuses new calls with UNAVAILABLE; running calls go on. Returns at once.
   virtual void drain() = 0;
 
   // Drains, gives replies that are complete some time to be read, and ends all other calls once

@@ -91,7 +91,8 @@ int bench_serve(CommandOptions options) {
   const bool json_file = !options.json.empty() && options.json != "-";
   std::ofstream file;
   if (json_file) {
-    file.open(options.json);  // before the load: there may be no second chance
+    file.open(options.json);  // opened before the load, so that an error is found before the
+                              // measurement
     if (!file) {
       return report(invalid_argument("--json: cannot write ", deltaserve::quoted(options.json)));
     }

@@ -12,7 +12,7 @@ constexpr double kRequestBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
                                      0.25,  0.5,    1,     2.5,  5,     10,   25,
                                      50,    100,    250,   500,  1000,  2500, 10000};
 
-// These are tokens.
+// The bounds are in tokens.
 constexpr double kLengthBounds[] = {1,     2,      5,      10,     20,   50,    100,
                                     200,   500,    1000,   2000,   5000, 10000, 20000,
                                     50000, 100000, 200000, 500000, 1e6};
@@ -230,8 +230,8 @@ void append_histograms(MetricsPage* page, const Metrics& metrics, std::string_vi
 }
 
 // The names that the Gateway API Inference Extension and llm-d read without configuration. A block
-// of their cache is 64 tokens, after each of which a state of ours may be kept, and a snapshot
-// stands for 64 blocks.
+// of their cache is reported as 64 tokens, because states can be kept at multiples of 64, and a
+// snapshot counts as 64 blocks.
 void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const ServerState& state) {
   const std::string model = label("model_name", state.model_name);
   page->gauge("vllm:num_requests_waiting", "As deltaserve_requests_waiting.",

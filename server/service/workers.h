@@ -77,7 +77,7 @@ class Workers {
 
     std::mutex mutex_;
     std::condition_variable ready_;
-    Queues queues_;  // guarded by mutex_, as the next; whose turn it is comes first
+    Queues queues_;  // guarded by mutex_, like the next; whose turn it is comes first
     bool stopping_ = false;
     std::atomic<size_t> waiting_{0};
     std::thread thread_;  // last: it uses everything above
