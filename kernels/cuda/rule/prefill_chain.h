@@ -16,7 +16,7 @@ namespace deltaserve::cuda {
 // It has no influence on bits.
 inline int chain_columns_for_benchmarks = 0;
 
-// Turns what launch_prefill_operands left of the step's chunks into outputs and states.
+// Turns the ChunkOperands that launch_prefill_operands wrote into outputs and states.
 void launch_prefill_chain(simt::Stream stream, const RuleView& view);
 
 }  // namespace deltaserve::cuda
