@@ -67,12 +67,11 @@ inline ApiError out_of_memory_error() {
 }
 
 inline ApiError too_many_waiting_error() {
-  return {ErrorKind::kOverloaded, "too many requests wait to be read"};
+  return {ErrorKind::kOverloaded, "too many requests wait to be parsed"};
 }
 
 inline ApiError reply_too_large_error() {
-  return {ErrorKind::kOverloaded,
-          "replies that wait to be read hold too much memory for more of this one"};
+  return {ErrorKind::kOverloaded, "unread replies hold too much memory to continue this one"};
 }
 
 inline ApiError too_many_grammars_error() {
@@ -84,7 +83,7 @@ inline ApiError queue_full_error(std::string message) {
 }
 
 inline ApiError unread_error() {
-  return {ErrorKind::kUnread, "nothing of the reply was read for long while other requests waited"};
+  return {ErrorKind::kUnread, "the reply was not read for a long time while other requests waited"};
 }
 
 inline ApiError deadline_error() {

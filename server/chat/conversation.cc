@@ -164,7 +164,7 @@ std::string AnswerReader::figures() const {
   }
   if (prompt_tokens_) absl::StrAppend(&line, "; prompt: ", *prompt_tokens_, " tokens");
   if (reused_tokens_) absl::StrAppend(&line, ", ", *reused_tokens_, " reused");
-  if (finish_reason_ == "length") absl::StrAppend(&line, "; cut off at the most tokens");
+  if (finish_reason_ == "length") absl::StrAppend(&line, "; cut off at the maximum length");
   return line;
 }
 

@@ -278,9 +278,9 @@ void add_bench_command(CLI::App* app, Run* run) {
       app, "bench", "Measure prefill and decode on this machine, in tokens and bytes per second");
   command->footer(
       "The bytes of a decode step are every weight once and every state twice; those of prefill "
-      "are "
-      "the weights of each step. read_bandwidth, on a CPU, is how fast the same threads read 512 "
-      "MiB, which bounds decode. Each figure is the median of the runs, on random token ids.");
+      "are the weights of each step. On a CPU, read_bandwidth is the speed at which the same "
+      "threads read 512 MiB; it bounds decode. Each figure is the median of the runs, on random "
+      "token ids.");
   auto options = std::make_shared<BenchOptions>();
   add_model_options(command, &options->model);
   command->option_defaults()->group("Measurement");

@@ -210,7 +210,7 @@ void add_access_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Access");
   command
       ->add_option("--api-key-file", options->access.api_keys,
-                   "File with one API key on each line, as KEY or KEY NAME. Every route but /, "
+                   "File with one API key on each line, as KEY or KEY NAME. Every route except /, "
                    "/health and /ready then needs one of them. Keys with the same name belong to "
                    "one owner; owners share no snapshots")
       ->type_name("FILE");
@@ -244,7 +244,7 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
       ->type_name("FILE");
   command
       ->add_option("--max-tokens-default", options->default_max_tokens,
-                   "Most tokens of a chat answer whose request sets no maximum")
+                   "Maximum number of tokens of a chat answer if its request sets none")
       ->transform(whole_number_in(1, ServerLimits().max_tokens))
       ->capture_default_str()
       ->type_name("TOKENS");
@@ -269,8 +269,8 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
 void add_embedding_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Embeddings");
   add_choice<Pooling>(command, "--embedding-pooling", &options->service.embedding_pooling,
-                      "What an embedding is made of: the hidden state of a text's last token, or "
-                      "the mean of those of all its tokens",
+                      "Hidden state that becomes the embedding: that of a text's last token, or "
+                      "the mean over all its tokens",
                       {{"last", Pooling::kLast}, {"mean", Pooling::kMean}});
 }
 
@@ -278,8 +278,7 @@ void add_log_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Log");
   command
       ->add_option("--log-file", options->log_file,
-                   "File to which the log is appended (default: standard error). SIGHUP opens it "
-                   "anew")
+                   "File to which the log is appended (default: standard error). SIGHUP reopens it")
       ->type_name("FILE");
   add_choice<LogFormat>(command, "--log-format", &options->log_format, "Format of the log",
                         {{"text", LogFormat::kText}, {"json", LogFormat::kJson}});
@@ -351,7 +350,7 @@ void add_serve_command(CLI::App* app, Run* run) {
   command->footer(
       "SIGTERM or SIGINT: new requests get 503, running ones finish within --drain-timeout, and "
       "the exit code is 0. A second signal ends the server at once.\n\n"
-      "SIGHUP: the key file and the certificate are read again, and the log file is opened anew."
+      "SIGHUP: the key file and the certificate are read again, and the log file is reopened."
       "\n\nOn a network, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<ServeOptions>();
   add_model_options(command, &options->service.model);
