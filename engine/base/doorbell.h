@@ -28,7 +28,7 @@ class Doorbell {
     rung_ = false;
   }
 
-  // Works like wait(), but returns at `time` at the latest; max() waits for ever.
+  // Works like wait(), but returns at `time` at the latest; max() means without limit.
   void wait_until(std::chrono::steady_clock::time_point time) {
     if (time == std::chrono::steady_clock::time_point::max()) return wait();
     std::unique_lock lock(mutex_);

@@ -56,7 +56,7 @@ class RuleMemory {
   // ---- Rules with members; the note is the list of what has been read (stack_arena.h), and
   // `depth` the number of open rules, the state's own included.
 
-  // Returns true if `state` permits something to come whatever the list is.
+  // Returns true if something may come at `state` with every list.
   bool always_goes_on(StateId state) const { return states_[state].always; }
   // Returns true if something may still come at `state`.
   bool goes_on(const Pushdown& grammar, StateId state, uint32_t list, uint32_t depth,

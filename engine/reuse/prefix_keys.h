@@ -13,7 +13,7 @@
 
 namespace deltaserve {
 
-// A SHA-256, cut to 128 bits: clients cannot make two prompts meet.
+// A SHA-256, cut to 128 bits, so that clients cannot make two prompts with the same key.
 using PrefixKey = std::array<uint8_t, 16>;
 
 struct PrefixKeyHash {

@@ -14,7 +14,7 @@ enum class RowKind : uint8_t {
   kPrefill,  // the chunk form, 64 tokens at a time
 };
 
-// This token id stands for the last token drawn for the slot that the segment reads (Draw::slot).
+// This token id means the last token drawn for the slot that the segment reads (Draw::slot).
 inline constexpr int32_t kTokenOfSlot = -1;
 
 // A run of consecutive rows of a step that belong to one sequence.

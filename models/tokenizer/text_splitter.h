@@ -25,7 +25,8 @@ class TextSplitter {
 
   // Returns the parts of `text` in order, cut at the first fitting place after every `part_bytes`.
   std::vector<std::string_view> split(std::string_view text, size_t part_bytes) const;
-  // Returns the last place where `text` may be cut, whatever follows it; 0: there is none.
+  // Returns the last place where `text` may be cut, independent of the text that follows; 0: there
+  // is none.
   size_t last_cut(std::string_view text) const;
 
  private:

@@ -60,7 +60,7 @@ void trim_heap() {
 }
 
 int raise_descriptor_limit() {
-  constexpr rlim_t kMost = 1 << 20;  // whatever the system allows
+  constexpr rlim_t kMost = 1 << 20;  // even if the system allows more
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
   limit.rlim_cur = limit.rlim_max;

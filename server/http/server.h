@@ -46,10 +46,11 @@ class HttpServer {
   virtual std::string url() const = 0;  // with the real port
 
   // Serves until stop(), or until drain() has nothing left to wait for. SIGTERM and SIGINT drain; a
-  // second one stops, and ends the process shortly after, whatever its other threads do.
+  // second one stops, and ends the process shortly after, even if other threads are busy.
   virtual void run() = 0;
 
-  // Refuses new work with 503 and turns /ready to 503; what runs goes on, for drain_timeout.
+  // Refuses new work with 503 and turns /ready to 503; running requests go on for at most
+  // drain_timeout.
   virtual void drain() = 0;
 
   // Cuts every connection.

@@ -225,7 +225,7 @@ void read_schema(FieldReader& fields, std::string_view name, std::string_view pl
   }
 }
 
-// Reads the form `form` from `value`, which stands at `place` in the parameter `name`.
+// Reads the form `form` from `value`, which is at `place` in the parameter `name`.
 void read_form(FieldReader& fields, std::string_view name, std::string_view place,
                std::string_view form, const json::value& value, StructuredForms* out) {
   if (form == "json") return read_schema(fields, name, place, value, &out->json.emplace());

@@ -47,8 +47,8 @@ class LogprobsBuilder {
   virtual std::string take() = 0;
 };
 
-// Builds the object of completions: four parallel lists. Offsets go on over take(), in characters
-// of the choice's text; an unknown logprob prints null twice.
+// Builds the object of completions: four parallel lists. Offsets continue across calls of take(),
+// in characters of the choice's text; an unknown logprob prints null twice.
 class CompletionLogprobs : public LogprobsBuilder {
  public:
   // The first tokens are those of a prompt, whose text comes before the answer.

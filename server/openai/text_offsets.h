@@ -18,7 +18,7 @@ class OffsetCounter {
   explicit OffsetCounter(int64_t characters = 0) : characters_(characters) {}
 
   // Returns the offset of the character that has the first byte of the next token. A token without
-  // bytes stands before the next character.
+  // bytes has the offset of the next character.
   int64_t next(std::string_view bytes);
 
  private:

@@ -8,7 +8,7 @@
 
 namespace deltaserve {
 
-// The shape of a call between its markers. `~` stands for ToolFormat::gap.
+// The shape of a call between its markers. `~` means ToolFormat::gap.
 enum class CallSyntax : uint8_t {
   kJsonObject,  // call_begin ~ {"name": NAME, arguments_key: JSON} ~ call_end, for each call
   kJsonList,    // section_begin ~ [OBJECT, OBJECT] ~ section_end, objects as above

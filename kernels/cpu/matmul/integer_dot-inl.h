@@ -96,7 +96,7 @@ HWY_INLINE Int16Vec add_byte_pairs(Int16Vec sum, ByteVec u, ByteVec s) {
 #endif
 }
 
-// Keeps a vector in its register; the compiler would rather load it again for every use.
+// Keeps a vector in its register; otherwise the compiler would load it again for every use.
 template <class V>
 HWY_INLINE void keep(V& vector) {
 #if HWY_TARGET == HWY_AVX2

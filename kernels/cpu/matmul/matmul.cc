@@ -12,7 +12,7 @@ namespace {
 // The largest number of rows per task. With a block of input features they stay in a second-level
 // cache.
 constexpr int64_t kTaskRows = 128;
-// This many rows fit into a first-level cache, whatever their addresses are.
+// This many rows fit into a first-level cache, with any addresses.
 constexpr int64_t kCacheWays = 8;
 // From this many rows on, a task keeps its sums of outputs, which it updates again and again, in a
 // buffer: rows of `out` may have addresses at which they evict each other from the caches.

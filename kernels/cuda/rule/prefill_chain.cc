@@ -1,5 +1,5 @@
-// The state of 16 rows of S^T (columns of S) lies in one warp as sums of its products, because sums
-// of one product are laid out over the lanes as the left operand of the next:
+// A warp holds 16 rows of S^T (columns of S) as sums of its products, because sums of one product
+// are laid out over the lanes as the left operand of the next:
 //
 //   P^T = value^T - S^T (e^G erase)^T,  O^T = S^T (e^G read)^T + P^T M^T,
 //   S^T = e^{G_n} S^T + P^T W~.
@@ -463,7 +463,8 @@ DS_KERNEL void DS_BOUNDS(Crew<kWorkers>::kThreads, kKeyDim > 128 || kWorkers != 
     return write_zeros(view, step.segments[index], head, Own::kColumns);
   }
   if (simt::thread_index() == 0) memory.segment = step.segments[index];
-  const Segment& segment = memory.segment;  // there after first_chunk(), which all threads meet in
+  const Segment& segment = memory.segment;  // valid after first_chunk(), which synchronises all
+                                            // threads
   first_chunk(view.call, index, &memory.first_chunk);
   Ring<kKeyDim, kWorkers> ring(view, memory);
   if (!Own::works()) {

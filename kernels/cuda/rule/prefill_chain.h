@@ -5,7 +5,7 @@
 //                                   S' = e^{G_n} S0 + W~^T P     W~ = T^T (e^{G_n - G} write)
 //
 // so that two products follow one another from chunk to chunk instead of three, and one bf16 is
-// enough for every operand: errors of P do not come back through T.
+// enough for every operand: errors of P are not amplified by T.
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/rule/rule_view.h"

@@ -65,7 +65,7 @@ inline constexpr int kStageChannels = 32;
 
 // Decays of the channels of one stage, in shared memory; 1 for tokens after the chunk's last.
 struct DecayStage {
-  static constexpr int kStride = kStageChannels + 16;   // lanes of a warp meet all banks
+  static constexpr int kStride = kStageChannels + 16;   // lanes of a warp use all banks
   alignas(16) float decay[kChunkTokens][kStride];       // e^g
   alignas(16) float from_start[kChunkTokens][kStride];  // of the block, up to the token
   alignas(16) float to_end[kChunkTokens][kStride];      // of the block, after the token

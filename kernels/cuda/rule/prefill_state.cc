@@ -1,4 +1,4 @@
-// The state of 16 rows of S^T (columns of S) lies in one warp as sums of its products,
+// A warp holds 16 rows of S^T (columns of S) as sums of its products,
 //   P^T = V^T - S^T (e^G erase)^T,  U^T = P^T T^T,  O^T = S^T (e^G read)^T + U^T Q^T,
 //   S^T = S^T diag(e^{G_n}) + U^T (e^{G_n - G} write),
 // because sums of one product are laid out over the lanes as the left operand of the next. Right
@@ -26,7 +26,7 @@ using simt::Words4;
 
 constexpr int kThreads = kTensorColumns / kBlock * simt::kWarp;
 constexpr int kStages = 4;                        // pieces under way and in use
-constexpr int kValueStride = kTensorColumns + 4;  // lanes of a warp meet all banks
+constexpr int kValueStride = kTensorColumns + 4;  // lanes of a warp use all banks
 constexpr int kChunkTiles = kChunkTokens / 8;     // of 8 tokens
 
 struct StateMemory {
@@ -361,7 +361,8 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   }
   const int first_column = simt::block_index().x * kTensorColumns;
   if (simt::thread_index() == 0) memory.segment = step.segments[index];
-  const Segment& segment = memory.segment;  // there after first_chunk(), which all threads meet in
+  const Segment& segment = memory.segment;  // valid after first_chunk(), which synchronises all
+                                            // threads
   first_chunk(view.call, index, &memory.first_chunk);
   Ring<kKeyDim, Values::kErases> ring(view, memory);
   WarpState<Values, kKeyDim, Format> state(view, memory);

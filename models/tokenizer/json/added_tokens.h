@@ -20,7 +20,7 @@ struct AddedToken {
   std::string shown;  // the text to which it decodes: the content, normalised if the token is
                       // normalized
   int32_t id = 0;
-  bool single_word = false;  // no word character may stand beside it
+  bool single_word = false;  // no word character may be beside it
   bool strips_left = false;  // takes the white space before it
   bool strips_right = false;
   bool normalized = false;  // is searched for in normalised text

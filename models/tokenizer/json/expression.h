@@ -21,7 +21,7 @@ class Pattern {
 
   using Take = absl::FunctionRef<absl::Status(size_t begin, size_t end)>;
   // Calls `take` with the matches in valid UTF-8 text, in order. They do not overlap; an empty
-  // match does not stand directly after another. Ends at the first error of `take`.
+  // match does not come directly after another. Ends at the first error of `take`.
   // RESOURCE_EXHAUSTED: the expression took too many steps.
   absl::Status find_all(std::string_view subject, Take take) const;
   // Does the same for an incomplete text: calls `take` with the matches that later text cannot

@@ -136,7 +136,7 @@ class ClassReader {
     return absl::OkStatus();
   }
 
-  // Reads a character, a range, or an escape that stands for a set.
+  // Reads a character, a range, or an escape that means a set.
   absl::Status read_range() {
     absl::StatusOr<Escape> low = read_member();
     if (!low.ok()) return low.status();

@@ -49,8 +49,8 @@ class Unigram final : public PieceModel {
     std::vector<Node> best(piece.size() + 1);
     absl::Status status = find_best(piece, trust, &best);
     if (!status.ok()) return status;
-    // Reverses the way back from the end in place, so that the node at the end of a piece has the
-    // end of the next one.
+    // The way back from the end is turned around in place: then the node at the end of a piece says
+    // where the next one ends.
     uint32_t after = 0;
     for (auto end = static_cast<uint32_t>(piece.size()); end > 0;) {
       uint32_t begin = best[end].begin;
