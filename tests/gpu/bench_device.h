@@ -1,6 +1,7 @@
 // What the GPU benchmarks share: timing on the device, random data there, lines of JSON.
 #pragma once
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
@@ -34,8 +35,12 @@ struct Effort {
   // Which cells: those in whose name all words of one of these occur; without any, all of them.
   std::vector<std::string> filters;
   bool only_names = false;  // print the names of cells instead of measuring them
+  // No cell begins later; a line names those that are left out.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 
+  // Both print: the name where that is all, that it is left out where it is too late.
   bool wants(const std::string& name) const;
+  bool late(const std::string& name) const;
   // The same cells with another thoroughness; tiny stays tiny, and quick gets no slower.
   Effort with(double warm, int times) const;
 };
@@ -60,10 +65,11 @@ class Name {
   std::string text_;
 };
 
-// Time of `body`, which launches `calls` calls, on the device's own clock. Where the runtime can
-// make graphs, the launches become one, so that gaps between launches do not count.
+// Time of `body`, which launches `calls` calls, on the device's own clock. Recorded, where the
+// runtime can make graphs, the launches become one, so that gaps between launches do not count.
+enum class Recorded : uint8_t { kNo, kYes };
 Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
-                  const std::function<void()>& body);
+                  const std::function<void()>& body, Recorded recorded = Recorded::kYes);
 
 // Bytes of states that a round goes through at least.
 inline constexpr size_t kBeyondCaches = size_t{512} << 20;
@@ -81,6 +87,21 @@ cuda::Memory<T> make_memory(cuda::Runtime& runtime, int64_t count) {
   DS_CHECK(!memory.empty());
   return memory;
 }
+
+// Keeps the device busy for some 200 us a launch, so that what is launched behind it is all queued
+// when it runs, and the host's part counts nowhere.
+class Busy {
+ public:
+  Busy(cuda::Runtime& runtime, const Effort& effort);
+  void launch() const;
+
+ private:
+  static constexpr int kBusyBlocks = 264;
+
+  cuda::Runtime& runtime_;
+  cuda::Memory<simt::Words4> data_;
+  cuda::Memory<float> sums_;
+};
 
 // Fills memory for results with NaN, so that what nobody writes is seen.
 void fill_nan(cuda::Runtime& runtime, void* device, size_t bytes);
@@ -140,16 +161,20 @@ class Line {
   std::string text_;
 };
 
-// What a kernel reads, and what one reads and writes in place, as decode does its states; bytes a
-// second.
+// Bytes a second that a kernel reads, that one reads and writes elsewhere, and that one reads and
+// writes in place, as decode does its states; outside of graphs, in which copies are slower.
+// Percentages are of the last. Operations of bf16 a second follow from the clock; 0 = unknown.
 struct Limits {
   double read_bytes = 0;
+  double copy_bytes = 0;
   double update_bytes = 0;
+  double tensor_flops = 0;
 };
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort);
 
 void bench_matmuls(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill_layer(cuda::Runtime& runtime, const Effort& effort);
+void bench_launches(const Effort& effort);
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);

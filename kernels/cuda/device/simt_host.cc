@@ -280,6 +280,14 @@ void finish_copies(int groups) {
   std::erase_if(thread.copies, [&](const Copy& copy) { return !late(copy); });
 }
 
+void check_prefetch(const void* at, uint32_t bytes) {
+  DS_CHECK(reinterpret_cast<uintptr_t>(at) % 16 == 0 && bytes > 0 && bytes % 16 == 0);
+  const auto* from = static_cast<const volatile unsigned char*>(at);
+  static_cast<void>(from[0]);
+  static_cast<void>(from[bytes - 1]);
+  prefetched_bytes += bytes;
+}
+
 void await_launches_before() {
   cluster().await_launches_before();
 }

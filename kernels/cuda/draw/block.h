@@ -71,7 +71,9 @@ DS_DEVICE void each_value(const float* values, int first, int end, int stride, c
     DS_UNROLL
     for (int b = 0; b < kBatch; ++b) {
       const int at = i + b * stride;
-      if (at < end) visit(at, batch[b]);
+      if (at >= end) continue;
+      simt::note_reads(1);
+      visit(at, batch[b]);
     }
   }
 }
@@ -165,12 +167,13 @@ DS_DEVICE Run chosen_part(const Run& run, const Goal& goal, const DrawShared& sh
   return chosen;
 }
 
-// The item of `run`, whose sums are in shared.parts, that meets the goal.
+// Returns the item of `run`, whose sums are in shared.parts, that meets the goal, with the sum of
+// all before it.
 template <class Items>
-DS_DEVICE int locate(const Items& items, Run run, const Goal& goal, DrawShared& shared) {
+DS_DEVICE Run locate(const Items& items, Run run, const Goal& goal, DrawShared& shared) {
   while (true) {
     run = chosen_part(run, goal, shared);
-    if (run.end - run.begin == 1) return run.begin;
+    if (run.end - run.begin == 1) return run;
     sum_parts(items, run, shared);
   }
 }

@@ -24,6 +24,17 @@ struct DeviceDraw {
   int64_t allowed = -1;     // index of the first word in EvaluateCall::allowed; -1: all may
 };
 
+// These are the sums of 64 neighbouring tokens of a row, relative to the most likely of them.
+struct LogitsPart {
+  uint64_t leader = 0;  // its place, see place_of() of block.h
+  double mass = 0;      // of e^{logit - leader's logit}
+  double weight = 0;    // of e^{(logit - leader's) / temperature}, where the row draws from it
+};
+inline constexpr int kPartTokens = 64;
+DS_HOST_DEVICE constexpr int64_t num_parts(int64_t vocab) {
+  return (vocab + kPartTokens - 1) / kPartTokens;
+}
+
 struct EvaluateCall {
   const float* logits = nullptr;  // [num_rows, vocab]
   int64_t logits_stride = 0;      // from row to row
@@ -32,14 +43,22 @@ struct EvaluateCall {
   const DeviceDraw* rows = nullptr;
   const LogitAdjustment* adjustments = nullptr;
   const uint32_t* allowed = nullptr;
-  float* scratch = nullptr;  // [num_rows, vocab], only rows with adjustments use theirs
+  float* scratch = nullptr;     // [num_rows, vocab], only rows with adjustments use theirs
+  LogitsPart* parts = nullptr;  // [num_rows, num_parts(vocab)], of the call's own use
   DrawResult* results = nullptr;
   // last_tokens[DeviceDraw::slot] becomes the drawn token; null where no row names a slot.
   int32_t* last_tokens = nullptr;
+  // The weights that the next launches read first are asked for, because memory is idle while few
+  // blocks draw. 16-byte aligned, a multiple of 16 bytes; may be null.
+  const void* next_weights = nullptr;
+  int64_t next_bytes = 0;
 };
 
-// One block a row. Sums are double and in an order that `vocab` alone fixes: a row's result does
-// not depend on the others. The exponential's rounding may differ from the CPU's, nothing else.
+// Two launches: the first reads all logits once, the second, with one block a row, reads the parts
+// and of the logits 64 that it draws among. Rows with a top-k, top-p, min-p, adjustments, a mask or
+// top log-probabilities read all of them some more times. Sums are double and in an order that
+// `vocab` alone fixes: a row's result does not depend on the others. The exponential's rounding may
+// differ from the CPU's, nothing else.
 void launch_evaluate(simt::Stream stream, const EvaluateCall& call);
 
 }  // namespace deltaserve::cuda

@@ -1,50 +1,9 @@
 // A row's tokens in order of likelihood, without sorting all of them: a block narrows the order
 // down to a span that holds what it looks for, and sorts that one.
 #pragma once
-#include "kernels/cuda/draw/block.h"
+#include "kernels/cuda/draw/candidates.h"
 
 namespace deltaserve::cuda::logits_head {
-
-// The values of one row that count, and their weights relative to the most likely one.
-struct Candidates {
-  const float* values = nullptr;  // [vocab], may have NaN
-  const uint32_t* allowed = nullptr;
-  int vocab = 0;
-  float max = 0;  // of what is allowed, finite
-  float temperature = 1;
-  float inverse = 1;        // 1 / temperature
-  bool weightless = false;  // what weighs nothing has a place in the order, too
-
-  DS_DEVICE bool may(int token) const {
-    return allowed == nullptr || (allowed[token / 32] >> (token % 32) & 1) != 0;
-  }
-  // `raw` is values[token].
-  DS_DEVICE float value(int token, float raw) const {
-    return may(token) ? without_nan(raw) : minus_infinity();
-  }
-  // e^{(value - max) / temperature}; below e^-104 there is no float.
-  DS_DEVICE float weight(float value) const {
-    const float scaled = (value - max) * inverse;
-    return scaled > -104.0f ? expf(scaled) : 0.0f;
-  }
-};
-
-// The candidates in order of their ids.
-struct RowItems {
-  Candidates from;
-  float least;  // what weighs less counts nothing
-
-  DS_DEVICE float item_weight(int token, float raw) const {
-    const float weight = from.weight(from.value(token, raw));
-    return weight >= least ? weight : 0.0f;
-  }
-  DS_DEVICE double lane_sum(int begin, int end) const {
-    double sum = 0;
-    each_value<4>(from.values, begin + simt::lane_index(), end, simt::kWarp,
-                  [&](int token, float raw) { sum += item_weight(token, raw); });
-    return sum;
-  }
-};
 
 // These are the candidates of a sorted list of places.
 struct ListItems {
@@ -105,7 +64,7 @@ class Ranking {
     const Run run = {0, span_.count, span_.before};
     const double all = sum_parts(items, run, shared_);
     if (listed) goal.target = fraction * all;
-    return list_[locate(items, run, goal, shared_)];
+    return list_[locate(items, run, goal, shared_).begin];
   }
   // After behind_most_likely(count) with a count of at most the list's capacity: the first `count`
   // places in order.

@@ -58,6 +58,9 @@ class CudaBackend final : public Backend {
     logits_ = program.logits;
     final_norm_ = program.final_norm;
     output_ = program.output;
+    for (const Op& op : program.ops) {
+      if (op.kind == OpKind::kMatmul && first_weight_ < 0) first_weight_ = op.weight;
+    }
     final_eps_ = program.final_eps;
     vocab_ = program.vocab;
     slot_floats_ = program.slot_bytes / static_cast<int64_t>(sizeof(float));
@@ -216,7 +219,7 @@ class CudaBackend final : public Backend {
     }
     memory.slots = int64_t{limits_.slots} * static_cast<int64_t>(slot_bytes() + sizeof(int32_t));
     size_t scratch = memory_.scratch.bytes() + step_memory_.bytes() + draw_memory_.bytes() +
-                     adjusted_.bytes() + results_.bytes() + matmuls_.bytes();
+                     adjusted_.bytes() + parts_.bytes() + results_.bytes() + matmuls_.bytes();
     for (const DeviceBuffer& buffer : memory_.buffers) scratch += buffer.bytes();
     memory.scratch = static_cast<int64_t>(scratch);
     memory.host_slots = static_cast<int64_t>(host_states_.bytes());
@@ -228,9 +231,10 @@ class CudaBackend final : public Backend {
     if (options_.graphs) graphs_.reserve(limits_.rows);
     const int64_t draws = std::max(limits_.draws, 1);
     adjusted_ = Memory<float>(*runtime_, int64_t{memory_.draw_block} * vocab_);
+    parts_ = Memory<LogitsPart>(*runtime_, memory_.draw_block * num_parts(vocab_));
     results_ = Memory<DrawResult>(*runtime_, draws);
     host_results_ = HostMemory<DrawResult>(*runtime_, draws);
-    return !adjusted_.empty() && !results_.empty() && !host_results_.empty() &&
+    return !adjusted_.empty() && !parts_.empty() && !results_.empty() && !host_results_.empty() &&
            step_memory_.reserve(*runtime_, {limits_.rows, limits_.segments}) &&
            draw_memory_.reserve(*runtime_, {draws, vocab_, options_.draw_extra_bytes}) &&
            matmuls_.reserve(std::max(limits_.rows, memory_.draw_block));
@@ -384,11 +388,21 @@ class CudaBackend final : public Backend {
       call.adjustments = draws.adjustments;
       call.allowed = draws.allowed;
       call.scratch = adjusted_.get();
+      call.parts = parts_.get();
       call.results = results_.get() + first + begin;
       call.last_tokens = last_tokens_.get();
+      ask_for_first_weights(&call);
       launch_evaluate(stream, call);
       for (int32_t i = 0; i < count; ++i) copy_rows(host[begin + i], i);
     }
+  }
+
+  // The next forward pass begins with the first matmul's weights.
+  void ask_for_first_weights(EvaluateCall* call) const {
+    if (first_weight_ < 0 || !options_.prefetch) return;
+    const DeviceMatrix& w = memory_.matrix(first_weight_);
+    call->next_weights = w.data;
+    call->next_bytes = w.rows * w.stride * static_cast<int64_t>(dtype_size(w.dtype)) / 16 * 16;
   }
 
   // Copies what a draw wants on the host; its logits are row `row` of the block.
@@ -414,6 +428,7 @@ class CudaBackend final : public Backend {
   Limits limits_;
   int32_t last_hidden_ = -1, drawn_hidden_ = -1, logits_ = -1;
   int32_t final_norm_ = -1, output_ = -1;
+  int32_t first_weight_ = -1;  // that a forward pass multiplies by; -1 = none
   float final_eps_ = 0;
   int64_t vocab_ = 0;
   int64_t slot_floats_ = 0;
@@ -426,7 +441,8 @@ class CudaBackend final : public Backend {
 
   StepMemory step_memory_;
   DrawMemory draw_memory_;
-  Memory<float> adjusted_;  // logits of a block of draws, where they are adjusted
+  Memory<float> adjusted_;    // logits of a block of draws, where they are adjusted
+  Memory<LogitsPart> parts_;  // of a block of draws
   Memory<DrawResult> results_;
   HostMemory<DrawResult> host_results_;  // of the step that is waited for next
 
