@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 
@@ -109,8 +110,8 @@ CudaBackend backend_of(void* library, const std::string& name, const cuda::Modul
 constexpr char kWithout[] = "DELTASERVE_CUDA_WITHOUT";
 
 // Switches the named options off, names with commas between them. Returns a name that is none of
-// theirs, or an empty string.
-std::string leave_out(std::string_view names, cuda::ModuleOptions* options) {
+// theirs, if there is one.
+std::optional<std::string> leave_out(std::string_view names, cuda::ModuleOptions* options) {
   struct Option {
     std::string_view name;
     bool cuda::ModuleOptions::*on;
@@ -131,7 +132,7 @@ std::string leave_out(std::string_view names, cuda::ModuleOptions* options) {
     }
     if (!known) return std::string(name);
   }
-  return "";
+  return std::nullopt;
 }
 
 // `cmake --install` puts the module here, seen from the folder of the executable.
@@ -157,10 +158,10 @@ CudaBackend from_file(const std::filesystem::path& path, const cuda::ModuleOptio
 CudaBackend load_cuda_backend(const std::string& path) {
   cuda::ModuleOptions options;
   if (const char* names = std::getenv(kWithout); names != nullptr) {
-    if (const std::string unknown = leave_out(names, &options); !unknown.empty()) {
+    if (const auto unknown = leave_out(names, &options); unknown.has_value()) {
       CudaBackend failed;
       failed.found = true;
-      failed.reason = std::string(kWithout) + " knows no \"" + unknown +
+      failed.reason = std::string(kWithout) + " knows no \"" + *unknown +
                       "\": it takes library, mixer, ends, graphs, overlap or all";
       return failed;
     }

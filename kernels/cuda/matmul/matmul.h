@@ -44,13 +44,14 @@ struct MatmulCall {
   int32_t num_rows = 0;
   bool accumulate = false;
 
-  // What follows is for launch_tensor_matmul.
+  // Only launch_tensor_matmul reads the members below.
   RowFactors factors = {};
   MatmulEnd end = MatmulEnd::kStore;
   // kNextNorm: out_bf16 = out * next_norm, and the sums of squares of out.
   const float* next_norm = nullptr;  // [w.rows]
   float* squares = nullptr;          // [num_rows, square_groups(w.rows)]
-  // Of kNextNorm [num_rows, w.rows], of kGate, which writes nothing else, [num_rows, w.rows / 2].
+  // kNextNorm fills it, [num_rows, w.rows]; so does kGate, which writes nothing else, [num_rows,
+  // w.rows / 2].
   uint16_t* out_bf16 = nullptr;
   int64_t out_bf16_stride = 0;
 };

@@ -1,5 +1,5 @@
-// What stands before and behind the sums of a matmul on tensor cores: the factors of its rows, and
-// what becomes of a total. All kernels share it, so that their bits are equal.
+// The kernels of matmuls on tensor cores share what stands before and behind their sums: the
+// factors of rows, and what becomes of a total. So their bits are equal.
 #pragma once
 #include <cmath>
 

@@ -51,16 +51,17 @@ class WideMatmul {
         factors_(call, reinterpret_cast<float*>(shared_ + slots * Tile::kSlotBytes)) {}
 
   DS_DEVICE void run() {
-    load_weights(0);
-    load_weights(1);
+    load_weights(0, weights_);
+    load_weights(1, next_weights_);
     simt::await_launches_before();
     for (int slot = 0; slot < slots_; ++slot) start_activations(slot);
     const bool of_all_rows = factors_.change_inside_segments();
     const int rank = simt::block_index().x;
     factors_.compute(first_row_, of_all_rows ? 0 : rank, of_all_rows ? 1 : blocks_, rows_);
-    DS_UNROLL
-    for (int slot = 0; slot < kMostSlots; ++slot) {
-      if (slot < slots_) multiply_slot(slot);
+    for (int slot = 0; slot < slots_; ++slot) {
+      multiply_slot(slot);
+      weights_ = next_weights_;
+      load_weights(slot + 2, next_weights_);
     }
     meet();
     add_segments();
@@ -78,10 +79,10 @@ class WideMatmul {
     return reinterpret_cast<float*>(shared_ + slot * Tile::kSlotBytes);
   }
 
-  DS_DEVICE void load_weights(int slot) {
+  DS_DEVICE void load_weights(int slot, SegmentWeights<kEnd>& weights) const {
     if (!is_there(slot)) return;
     const int64_t out = first_out_ + simt::warp_index() * kOutTile;
-    weights_[slot % 2].load(call_, out, first_segment_ + slot);
+    weights.load(call_, out, first_segment_ + slot);
   }
 
   // One group of copies.
@@ -123,9 +124,8 @@ class WideMatmul {
       const auto before = [&](int64_t k, simt::MmaD(&at)[Tile::kRows / kRowTile]) {
         factors_.change_sums(k, 0, rows_, at);
       };
-      weights_[slot % 2].multiply(x, before, of_tiles);
+      weights_.multiply(x, before, of_tiles);
     }
-    load_weights(slot + 2);
     simt::sync_block();  // everyone has read the activations
     if (!is_there(slot)) return;
     const int out = simt::warp_index() * kOutTile + group;
@@ -184,7 +184,7 @@ class WideMatmul {
   const int rows_;  // of the tile
   unsigned char* shared_;
   BlockFactors factors_;
-  SegmentWeights<kEnd> weights_[2];  // of this slot and the next
+  SegmentWeights<kEnd> weights_, next_weights_;  // of this slot and the next
 };
 
 // grid [blocks of a cluster, tiles of outputs, tiles of rows]; shared memory: the slots, factors

@@ -4,7 +4,7 @@
 
 namespace deltaserve::cuda {
 
-// What a device is trusted with.
+// A device is trusted with this.
 struct TensorSupport {
   bool matmuls = false;  // kernels of every device: they give what launch_plain_matmul does
   bool wide = false;     // kWide has their bits
