@@ -17,7 +17,8 @@ std::string_view operation_name(Interface interface) {
   switch (interface) {
     case Interface::kChat:
     case Interface::kGrpcChat: return "chat";
-    case Interface::kEmbeddings: return "embeddings";
+    case Interface::kEmbeddings:
+    case Interface::kGrpcEmbed: return "embeddings";
     default: return "text_completion";
   }
 }
