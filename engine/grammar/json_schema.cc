@@ -30,7 +30,8 @@ namespace {
 
 namespace json = boost::json;
 
-// Turns each place in the schema into a rule. Places wait in a queue, so that depth costs no stack.
+// Turns each place in the schema into a rule. Places wait in a queue, so that deep schemas need no
+// deep stack.
 class SchemaCompiler {
  public:
   SchemaCompiler(const json::value& root, const SchemaOptions& options, RuleSet* rules)
@@ -118,8 +119,8 @@ class SchemaCompiler {
     return typed(*object, name);
   }
 
-  // Returns the alternative of the branches, each with the rest of the schema. Branches that are
-  // no part of the schema are `made`.
+  // Returns the alternative of the branches, each with the rest of the schema. `made` says that the
+  // branches are not parts of the schema.
   ExprOr any_branch(const json::object& rest, const json::array& branches, const std::string& name,
                     bool made = true) {
     std::vector<ExprId> choices;
@@ -148,7 +149,7 @@ class SchemaCompiler {
     return any_branch(siblings, *branches, place_under(name, keyword), /*made=*/false);
   }
 
-  // OpenAPI demands the property of a discriminator, even if `required` does not name it.
+  // OpenAPI requires the property of a discriminator, even if `required` does not name it.
   static void require_discriminator(const json::object& schema, json::object* siblings) {
     const json::value* discriminator = find(schema, "discriminator");
     if (discriminator == nullptr || !discriminator->is_object()) return;
@@ -163,7 +164,7 @@ class SchemaCompiler {
     if (!siblings->contains("type")) (*siblings)["type"] = "object";
   }
 
-  // A schema with `if` is one with `then`, or one with the contrary and `else`.
+  // A schema with `if` means `if` and `then`, or the contrary of `if` and `else`.
   ExprOr conditional(const json::object& schema, const std::string& name) {
     if (absl::Status status = check_unevaluated(schema, "if"); !status.ok()) return status;
     json::object rest = constraints_of(schema, {"if", "then", "else"});
@@ -225,7 +226,7 @@ class SchemaCompiler {
     return std::optional<ExprId>(*any);
   }
 
-  // Returns the values of the types that a schema names, whatever else it says.
+  // Returns all values of the types that a schema names, without its other keywords.
   ExprOr any_of_types(const json::value& schema) {
     absl::StatusOr<Types> types = kAllTypes;
     if (const json::object* object = schema.if_object()) types = declared_types(*object);

@@ -1,4 +1,4 @@
-// JSON Schema as rules. Every document that is generated validates; not every valid document can be
+// Turns JSON Schema into rules. Every generated document validates; not every valid document can be
 // generated:
 //
 // - Supported: true and false; type; enum, const; properties, required, additionalProperties,
@@ -14,11 +14,11 @@
 // - Properties come in the order of `properties`, then names that are only required; with
 //   minProperties, maxProperties or propertyNames in any order. Others are generated only where
 //   additionalProperties is given, or where there are no `properties`.
-// - Without `type`, the types are those that the other keywords speak about.
-// - enum and const stand beside `type` and `not` only, and are spelled in one way.
+// - Without `type`, the types are those that the other keywords apply to.
+// - enum and const may occur beside `type` and `not` only, and are spelled in one way.
 // - `pattern` is a search, as JSON Schema says, in the syntax of regex_parser.h.
 // - Numbers have bounded digits (limits.h) and, with bounds, no exponent.
-// - White space: as SchemaOptions say.
+// - White space follows SchemaOptions.
 #pragma once
 #include <boost/json/value.hpp>
 
@@ -34,8 +34,9 @@ namespace deltaserve::grammar {
 absl::StatusOr<RuleId> add_schema_rules(const boost::json::value& schema,
                                         const SchemaOptions& options, RuleSet* rules);
 
-// Adds the rules of the arguments that `schema`, an object's, permits, and returns an expression
-// for them and the end. INVALID_ARGUMENT as above, also if a name cannot be written so.
+// Adds the rules of the arguments that `schema`, the schema of an object, permits, and returns an
+// expression for them and the end. INVALID_ARGUMENT as above, and if a name cannot be written in
+// this syntax.
 absl::StatusOr<ExprId> add_argument_rules(const boost::json::value& schema,
                                           const ArgumentSyntax& syntax,
                                           const SchemaOptions& options, RuleSet* rules);

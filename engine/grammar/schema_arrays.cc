@@ -102,7 +102,7 @@ class ArrayBuilder {
     if (!JsonRules::is_counted(min, max)) {
       return json_.concat({rules_.repeat(json_.concat({json_.comma(), item(i)}), min, max), end()});
     }
-    // A counted part must be a rule that ends in one way: the space comes behind the item.
+    // A counted part must be a rule that ends in one way, so the space belongs to the item.
     const RuleId part = rules_.add_rule("item");
     rules_.rule(part).separate = true;
     const ExprId body = json_.concat({json_.comma(), item(i), json_.space()});
@@ -160,7 +160,7 @@ ExprOr unique_array(const json::value& items, MarkCount count, const SchemaConte
   size_t different = 0;  // values that an item may have
   if (*values) {
     for (const json::value& value : **values) {
-      // A number may be the begin of another, so it is a rule, which ends where it should.
+      // A number may be the beginning of another, so it is a rule of its own, whose end is known.
       ExprId one = rules.literal(spelled(value));
       if (!value.is_string()) {
         const RuleId rule = rules.add_rule("value");
@@ -190,7 +190,9 @@ ExprOr unique_array(const json::value& items, MarkCount count, const SchemaConte
     different = num_texts(*form, kUnlimited);
     choices.push_back(rules.call(json.unique_string(*form)));
   }
-  if (different < count.min) return rules.alternate({});  // no array has so many items
+  if (different < count.min)
+    return rules.alternate({});  // no array can have that many different
+                                 // items
   const ExprId one = rules.alternate(choices);
   const ExprId more = rules.repeat(json.concat({json.comma(), one}), 0, kUnlimited);
   const ExprId body =

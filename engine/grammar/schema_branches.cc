@@ -15,10 +15,10 @@ namespace {
 
 namespace json = boost::json;
 
-// A list contains what it must at one of its first places, so many in a row.
+// The items required by `contains` are adjacent and begin at one of this many first places.
 constexpr size_t kPlaces = 4;
 
-// The branch in which a list begins with `count` items that it contains, and has no others of them.
+// Returns the branch in which a list begins with `count` items of `contained`, and has no others.
 json::object with_exactly(uint32_t count, const json::value& contained) {
   json::object branch;
   if (count > 0) branch["prefixItems"] = json::array(count, contained);
@@ -44,7 +44,7 @@ absl::StatusOr<SchemaBranches> containing(const json::object& schema) {
     for (uint32_t n = count; n <= **most && n < count + kPlaces; ++n) {
       out.branches.push_back(with_exactly(n, *find(schema, "contains")));
     }
-    // No list has at least so many and no more than fewer.
+    // No list can have at least this many and at most fewer.
     if (count > **most) {
       out.branches.push_back(json::object{{"type", type_names(kAllTypes & ~kArray)}});
     }
@@ -65,8 +65,8 @@ absl::StatusOr<SchemaBranches> containing(const json::object& schema) {
   return out;
 }
 
-// The branch of a schema without the member `name`. Without properties of its own it leaves others
-// as they are.
+// Returns the branch of a schema without the member `name`. If `rest` has no properties, other
+// members stay unrestricted.
 json::object without_member(const json::object& rest, json::string_view name) {
   json::object properties;
   properties[name] = false;
@@ -80,7 +80,7 @@ json::object without_member(const json::object& rest, json::string_view name) {
   return branch;
 }
 
-// The branch with the member, and what must then hold: a list of names, or a schema.
+// Returns the branch with the member and its demand, which is a list of names or a schema.
 json::object with_member(json::string_view name, const json::value& demand) {
   json::array required;
   required.push_back(json::value(name));

@@ -85,7 +85,7 @@ absl::StatusOr<Types> named_type(const json::value& name) {
       "'type' must be null, boolean, integer, number, string, array or object, or a list of these");
 }
 
-// Visits all values under `schema`, keys included, until `visit` says false.
+// Visits all values under `schema`, keys included, until `visit` returns false.
 template <class Visit>
 void visit_values(const json::value& schema, const Visit& visit) {
   std::vector<std::pair<const json::value*, size_t>> pending{{&schema, 1}};
@@ -120,7 +120,7 @@ bool is_utf8_value(const json::value& value) {
   return true;
 }
 
-// A part with an `$id` is a document of its own, to whose begin a "#" in it refers.
+// A part with an `$id` is a document of its own, so a "#" inside refers to the part's root.
 absl::Status check_references(const json::value& schema) {
   bool has_reference = false;
   bool has_part = false;

@@ -61,7 +61,7 @@ absl::StatusOr<std::optional<uint32_t>> count_keyword(const boost::json::object&
 bool same_json(const boost::json::value& a, const boost::json::value& b);
 
 // Returns INVALID_ARGUMENT if `schema` is too large or too deep, has text that is not UTF-8, or has
-// references beside parts with an `$id`, which would change what they refer to.
+// both references and parts with an `$id`, which would change the targets of references.
 absl::Status check_schema_size(const boost::json::value& schema);
 // Returns the bytes of a schema as limits count them.
 size_t schema_bytes(const boost::json::value& schema);

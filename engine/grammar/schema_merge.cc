@@ -198,7 +198,7 @@ class Merger {
     return absl::OkStatus();
   }
 
-  // Keywords that say nothing without the first of them belong together.
+  // Merges a group of keywords that have no effect without the first of them.
   absl::Status merge_group(const char* first, std::initializer_list<const char*> names) {
     if (a_.contains(first) && b_.contains(first)) {
       return invalid_argument("keyword ", quoted(first), " cannot be combined with another of it");
@@ -210,7 +210,8 @@ class Merger {
     return absl::OkStatus();
   }
 
-  // Joins what depends on members, by their names. Two demands of one member are both made.
+  // Joins the demands that depend on members, by their names. If both schemas have a demand for a
+  // member, both must hold.
   absl::Status merge_dependents(std::string_view name) {
     json::object all;
     for (const json::object* part : {&a_, &b_}) {
@@ -237,8 +238,8 @@ class Merger {
     return names;
   }
 
-  // Which names a pattern is for cannot be said once they are mixed with members of another schema
-  // that has a say about all others.
+  // Patterns cannot be merged with a schema that restricts all other members, because the names to
+  // which each pattern applies would then be unknown.
   absl::Status check_patterns() const {
     for (const auto& [with, other] : {std::pair{&a_, &b_}, std::pair{&b_, &a_}}) {
       if (!with->contains("patternProperties")) continue;
@@ -291,7 +292,7 @@ class Merger {
       }
     }
     json::object properties;
-    json::object required;  // a set that keeps its order
+    json::object required;  // an ordered set
     bool has_properties = false;
     bool has_required = false;
     for (const json::object* part : {&a_, &b_}) {

@@ -25,8 +25,8 @@ json::object excluding(const char* type, std::string_view keyword, json::value v
   return with_type(type, "not", std::move(excluded));
 }
 
-// Collects the contraries of the keywords of one schema: it does not hold where one of them does
-// not.
+// Collects the contraries of the keywords of one schema, which does not hold if one of its keywords
+// does not.
 class Contraries {
  public:
   explicit Contraries(const json::object& schema) : schema_(schema) {}
@@ -60,7 +60,7 @@ class Contraries {
     return invalid_argument("the contrary of ", quoted(name), " is not supported");
   }
 
-  // An integer is a number, so numbers that are no integers are left out.
+  // An integer is a number, so numbers that are not integers are left out.
   absl::Status add_types() {
     if (std::exchange(has_types_, true)) return absl::OkStatus();
     absl::StatusOr<Types> types = declared_types(schema_);

@@ -45,7 +45,7 @@ bool accepts(const Dfa& dfa, std::string_view text) {
   return dfa.states[state].accepting;
 }
 
-// Leaves out the members whose names `propertyNames` does not permit.
+// Drops the members whose names `propertyNames` does not permit.
 absl::Status restrict_names(const json::value& names, const SchemaContext& context,
                             ObjectMembers* members) {
   absl::StatusOr<const json::value*> place = context.resolver->resolve(names);
@@ -73,7 +73,7 @@ absl::Status restrict_names(const json::value& names, const SchemaContext& conte
   return absl::OkStatus();
 }
 
-// Returns true if a pattern names members that may be there.
+// Returns true if a pattern allows some members.
 bool allows_by_pattern(const json::object& schema) {
   const json::value* patterns = find(schema, "patternProperties");
   if (patterns == nullptr || !patterns->is_object()) return false;
@@ -83,8 +83,9 @@ bool allows_by_pattern(const json::object& schema) {
 }
 
 // Reads `patternProperties`. Named members follow the schemas of the patterns that their names
-// match. Of the others, those are generated whose names match none, if additionalProperties lets
-// there be any; otherwise those whose names match the first pattern that allows any, and no other.
+// match. If additionalProperties allows other members, those whose names match no pattern are
+// generated. Otherwise those are generated whose names match the first pattern that allows any, and
+// no other pattern.
 class PatternProperties {
  public:
   PatternProperties(const SchemaContext& context, ObjectMembers* members)
@@ -161,7 +162,7 @@ class JsonMembers {
 
   ExprOr named(const ObjectMembers::Named& member) const {
     const RuleId value = value_rule(member.schema, member.place);
-    // The automaton of the object would otherwise have the states of all its values.
+    // Otherwise the automaton of the object would contain the states of all its values.
     if (any_order_) context_.rules->rule(value).separate = true;
     return json_.concat({json_.colon(), context_.rules->call(value)});
   }
@@ -232,14 +233,14 @@ absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const s
   if (!max.ok()) return max.status();
   members.count = {(*min).value_or(0), (*max).value_or(kUnlimited)};
   const size_t fewest = std::max<size_t>(required->size(), members.count.min);
-  size_t names = kUnlimited;  // that members may have
+  size_t names = kUnlimited;  // the number of different names that members may have
   if (members.others == nullptr) {
     names = members.named.size();
   } else if (members.others_form) {
     names = num_texts(*members.others_form, kUnlimited);
   }
   members.is_impossible = members.is_impossible || fewest > members.count.max || fewest > names;
-  // Bounds that the names or the required members keep already need no count.
+  // Bounds that always hold because of the names or the required members need no count.
   if (members.count.min <= required->size()) members.count.min = 0;
   if (members.others == nullptr && members.count.max >= members.named.size()) {
     members.count.max = kUnlimited;
@@ -252,7 +253,8 @@ ExprOr members_expression(const ObjectMembers& members, const MemberSyntax& synt
   const auto joined = [&](std::initializer_list<ExprId> parts) {
     return rules->concat(std::vector<ExprId>(parts));
   };
-  // The members are a rule of their own, because what a call of it has read is remembered.
+  // The members are a rule of their own, because each call of it remembers which members it has
+  // read.
   const RuleId rule = rules->add_rule(name);
   std::vector<ExprId> parts;
   std::vector<bool> optional;

@@ -83,7 +83,7 @@ json::object constraints_of(const json::object& schema,
   return result;
 }
 
-// Values are no schemas, so what looks like an anchor in them is none.
+// The values of enum and const are not schemas, so they have no anchors.
 SchemaResolver::SchemaResolver(const json::value& root) : root_(root) {
   std::vector<const json::value*> pending{&root};
   while (!pending.empty()) {
@@ -137,7 +137,7 @@ absl::StatusOr<const json::value*> SchemaResolver::target(const char* keyword,
 
 absl::StatusOr<const json::value*> SchemaResolver::keep(json::value schema) {
   const auto [known, added] = merged_by_text_.try_emplace(json::serialize(schema), nullptr);
-  if (!added) return known->second;  // lets a schema that merges itself come to an end
+  if (!added) return known->second;  // ends the merge of a schema with itself
   merged_bytes_ += schema_bytes(schema);
   if (merged_.size() >= grammar_limits::kMergedSchemas ||
       merged_bytes_ > grammar_limits::kMergedBytes) {

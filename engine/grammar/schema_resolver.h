@@ -1,4 +1,4 @@
-// Finds the schema that is meant at a place: follows references, merges allOf and siblings.
+// Finds the schema that applies at a place: follows references, merges allOf and siblings.
 #pragma once
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -17,7 +17,7 @@ class SchemaResolver {
   explicit SchemaResolver(const boost::json::value& root);
 
   // Returns the value at a reference such as "#/$defs/a" or "#anchor", which `keyword` has. The
-  // document has one scope, in which a dynamic reference is a plain one.
+  // document has one scope, so a dynamic reference works like a plain one.
   absl::StatusOr<const boost::json::value*> target(const char* keyword,
                                                    const boost::json::value& reference) const;
 
@@ -35,7 +35,8 @@ class SchemaResolver {
   absl::StatusOr<const boost::json::value*> keep(boost::json::value schema);
 
   const boost::json::value& root_;
-  std::unordered_map<std::string, const boost::json::value*> anchors_;  // null: of several places
+  std::unordered_map<std::string, const boost::json::value*> anchors_;  // null: several places have
+                                                                        // it
   std::deque<boost::json::value> merged_;
   std::unordered_map<std::string, const boost::json::value*> merged_by_text_;
   size_t merged_bytes_ = 0;

@@ -15,13 +15,13 @@ namespace json = boost::json;
 constexpr const char* kMembers = "unevaluatedProperties";
 constexpr const char* kItems = "unevaluatedItems";
 
-// Keywords by which a schema applies others to its own place, and `contains`, which speaks of items
-// that have no place.
+// Keywords by which a schema applies other schemas to its own place, and `contains`, which
+// evaluates items at unknown places.
 constexpr const char* kInPlace[] = {
     "$ref", "$dynamicRef", "$recursiveRef",    "allOf",        "anyOf",   "oneOf",
     "if",   "not",         "dependentSchemas", "dependencies", "contains"};
 
-// Returns the keyword for the items behind those that have a schema each.
+// Returns the keyword for the items after those that have a schema each.
 const char* rest_of_items(const json::object& schema) {
   const json::value* items = find(schema, "items");
   return items != nullptr && items->is_array() ? "additionalItems" : "items";
@@ -48,7 +48,7 @@ absl::StatusOr<json::object> settle_unevaluated(json::object part) {
     const char* const settled = keyword == kMembers ? "additionalProperties" : rest_of_items(part);
     json::value value = *unevaluated;
     part.erase(keyword);
-    part.emplace(settled, std::move(value));  // what is there speaks of all others
+    part.emplace(settled, std::move(value));  // the existing schema applies to all others
   }
   return part;
 }

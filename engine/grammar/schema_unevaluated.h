@@ -1,11 +1,11 @@
-// unevaluatedProperties and unevaluatedItems: what holds for the members and items of which neither
-// the keywords beside them speak, nor any schema that is applied to the same place: allOf, anyOf,
-// oneOf, a reference, what depends on members.
+// Handles unevaluatedProperties and unevaluatedItems. They apply to the members and items that no
+// keyword beside them mentions, and no other schema for the same place: allOf, anyOf, oneOf, a
+// reference, a schema that depends on members.
 //
-// The resolver merges those schemas into one before a text is generated (schema_resolver.h), or
-// each branch of them with the rest. Then only the keywords beside them are left, and the two say
-// what additionalProperties and `items` would. A part that has one of them speaks of what itself
-// mentions, so that it is settled before the part is merged.
+// Before a text is generated, the resolver merges these schemas into one (schema_resolver.h), or
+// each branch with the rest. Then only keywords beside the two are left, and the two mean the same
+// as additionalProperties and `items`. In a part of the schema they apply only to what that part
+// mentions, so they are settled before the part is merged.
 #pragma once
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -15,12 +15,12 @@
 
 namespace deltaserve::grammar {
 
-// Returns the part of a schema with the two keywords settled. INVALID_ARGUMENT: it applies further
-// schemas, and what they mention cannot be told once they are merged.
+// Returns the part of a schema with the two keywords settled. INVALID_ARGUMENT: the part applies
+// further schemas, and the members that they mention would be unknown after the merge.
 absl::StatusOr<boost::json::object> settle_unevaluated(boost::json::object part);
 
-// Returns INVALID_ARGUMENT if the merged `schema` has one of the two beside `keyword`, by whose
-// contrary, or by whose places, it would seem to speak of what it does not.
+// Returns INVALID_ARGUMENT if the merged `schema` has one of the two beside `keyword`, whose
+// contrary or places would seem to mention members or items that they do not.
 absl::Status check_unevaluated(const boost::json::object& schema, const char* keyword);
 
 // Return the schema of the other members, of the other items of a merged schema; null: none is

@@ -63,7 +63,7 @@ absl::Status Admission::check_room(const SequenceGroup& group) const {
                                                    ", but this server holds at most ",
                                                    max_in_engine_, " answers at a time"));
   }
-  // Slots count as room too, so that a burst is not refused before the next step admits it.
+  // Free slots count as room, too, so that a burst is not refused before the next step admits it.
   if (in_engine_ + group.num_choices() > max_in_engine_) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the queue is full: ", waiting(), " requests wait"));

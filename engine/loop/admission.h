@@ -1,5 +1,6 @@
-// Who gets a slot next: requests wait here from their submission to their admission. It counts what
-// is in the engine, and what admitted prompts find of their history.
+// Decides which request gets a slot next: requests wait here from their submission to their
+// admission. Counts the choices in the engine, and how much of their prompts was found in kept
+// states.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -29,12 +30,12 @@ class Admission {
 
   uint64_t next_arrival() { return ++arrivals_; }
   // Queues a group, or several of the list `list`. RESOURCE_EXHAUSTED: the queue is full.
-  // INVALID_ARGUMENT: a group has more choices than even an empty one takes.
+  // INVALID_ARGUMENT: a group has more choices than an empty queue accepts.
   absl::Status submit(std::unique_ptr<SequenceGroup> group);
   absl::Status submit_list(uint64_t list, Groups groups);
-  // Forgets the states of an owner before anybody else is admitted.
+  // Forgets the states of an owner before the next admission.
   void clear_prefixes(const PrefixOwner& owner) { to_clear_.push_back(owner); }
-  // Forgets half of all kept states before anybody else is admitted.
+  // Forgets half of all kept states before the next admission.
   void trim_prefixes() { to_trim_ = true; }
   // Returns the number of choices without a slot.
   int64_t waiting() const;
@@ -46,10 +47,10 @@ class Admission {
   StatePool& slots() { return slots_; }
   PrefixIndex& prefixes() { return prefixes_; }
   // Drops requests that are cancelled or late, then gives slots to waiting ones: those groups join
-  // *running. Where there are too few slots, a read-ahead in *running gives up its own and is left
+  // *running. If there are too few slots, a read-ahead in *running gives up its own and is left
   // without choices; while `draining`, all read-aheads end. Ended choices are moved to *ended.
   void admit(SteadyTime time, bool draining, Groups* running, Sequences* ended);
-  // Returns whether admit() would give somebody a slot.
+  // Returns whether admit() would give a slot to a request.
   bool can_admit() const { return queue_.has_requests() && slots_.num_free() > 0; }
   // Queues choices that got no slot when their prompt was read.
   void wait_again(Groups groups);
@@ -68,7 +69,7 @@ class Admission {
   WaitingQueue queue_;
   PromptLists lists_;
   const int64_t max_in_engine_;
-  int64_t in_engine_ = 0;  // choices that have not ended, but for those that wait in lists
+  int64_t in_engine_ = 0;  // choices that have not ended, without those that wait in lists
   uint64_t arrivals_ = 0;
   std::vector<PrefixOwner> to_clear_;
   bool to_trim_ = false;

@@ -7,8 +7,8 @@
 //   finish_step()  waits for the model, applies the finish rules, updates the readers
 //
 // On a device that runs ahead (StepRunner::steps_ahead()) the forward pass of step n + 1 is queued
-// before step n is finished, and its draws after. A decode row can use a token that so far only the
-// device knows, but masks and penalties are made here and need all tokens before them.
+// before step n is finished, and its draws after. A decode row can use a token that only the device
+// knows yet, but masks and penalties are made on the host and need all tokens before them.
 //
 // A request for n answers is a group: its prompt is read once, then its n choices decode as
 // separate sequences. Each choice owns a state slot from its own admission to its end, so n may
@@ -17,10 +17,10 @@
 // budget, so a long prompt never stalls running streams.
 //
 // States of prompts are kept in slots of their own (PrefixIndex). A prompt that begins like one
-// that was read before continues from the kept state, with the same results to the bit: what is
-// kept are states of prefill at points of the 64-token grid, which do not depend on what follows.
-// A state that decoding has reached is never handed on. Read-aheads prepare what a later prompt is
-// expected to begin with; they give up their slot to any request.
+// that was read before continues from the kept state, with the same results to the bit: only states
+// of prefill at points of the 64-token grid are kept, which do not depend on the tokens after them.
+// States of decoding are never kept. Read-aheads prepare what a later prompt is expected to begin
+// with; they give up their slot to any request.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -79,9 +79,9 @@ class Engine {
   absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit_choices(
       GenerateRequest request, int num_choices, const std::function<void()>& notify = nullptr);
   // Works like submit_choices() for several prompts, each with `num_choices` answers: the streams
-  // of the first prompt come first. However many they are, the prompts together take no more places
-  // than there are slots (or a single one of them needs): another prompt joins the end of the
-  // queue when earlier ones have ended. There must be a request.
+  // of the first prompt come first. The prompts together never hold more places than there are
+  // slots (or than a single prompt needs): further prompts join the end of the queue when earlier
+  // ones have ended. There must be at least one request.
   absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit_list(
       std::vector<GenerateRequest> requests, int num_choices,
       const std::function<void()>& notify = nullptr);

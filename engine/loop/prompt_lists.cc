@@ -31,9 +31,9 @@ int64_t PromptLists::count_ended(uint64_t id, int64_t room, uint64_t* arrivals,
   return change;
 }
 
-// Gives the list the places that it may hold, and those that are free to the next of its prompts.
-// A list keeps a place until none of its prompts is left for it: one with several choices needs as
-// many places at once, and would otherwise have to wait until nobody else wants them.
+// Gives the list the places that it may hold, and gives its free places to its next prompts. A list
+// keeps a place until no prompt is left for it, because a prompt with several choices needs as many
+// places at once; otherwise it would have to wait until no other request needs them.
 void PromptLists::settle(int64_t room, uint64_t* arrivals, List* list, WaitingQueue* queue) const {
   const int64_t next = list->rest.empty() ? 1 : list->rest.front()->num_choices();
   const int64_t most = std::max<int64_t>(places_ / next, 1) * next;

@@ -1,7 +1,8 @@
-// The prompts of requests that have several. A list holds no more places of the engine than there
-// are slots, however long it is: its other prompts wait here, outside of the queue, and one joins
+// The lists of prompts of requests that have several. A list of any length holds no more places of
+// the engine than there are slots. Its other prompts wait here, outside the queue, and one joins
 // the queue's end whenever an earlier one has ended. So a request for a thousand embeddings neither
-// fills the queue nor is refused for its length, and others wait behind few of its prompts.
+// fills the queue nor is refused because of its length, and other requests wait for only a few of
+// its prompts.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -19,12 +20,13 @@ class PromptLists {
  public:
   using Groups = std::vector<std::unique_ptr<SequenceGroup>>;
 
-  // `places`: the choices of one list that may be in the queue and in slots at a time, unless a
-  // single prompt has more.
+  // `places` is the number of choices of one list that may be in the queue and in slots at a time;
+  // a single prompt may have more.
   explicit PromptLists(int places) : places_(places) {}
 
-  // Adds a list whose sequences say `id`, and moves the first of its prompts to `queue`, as many as
-  // `room` choices allow. The first one must fit. Returns the number of places that the list holds.
+  // Adds a list whose sequences have `id`, and moves the first of its prompts to `queue`, as many
+  // as `room` choices allow. The first one must fit. Returns the number of places that the list
+  // holds.
   int64_t add(uint64_t id, Groups groups, int64_t room, WaitingQueue* queue);
   // Counts an ended choice of the list `id`. Prompts that take the places of those that have ended
   // join `queue`. Returns by how many the places that the list holds change, at most `room`.

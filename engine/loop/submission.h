@@ -1,5 +1,5 @@
-// The way of requests into the engine, as far as it needs no lock: they are judged, and get their
-// streams and groups.
+// The part of a submission that needs no lock: requests are checked, and get their streams and
+// groups.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +25,7 @@ struct StreamSettings {
   std::shared_ptr<Doorbell> engine;
 };
 
-// All prompts of one request. With several, they are a list, which is named by its arrival.
+// All prompts of one request. Several prompts are a list, whose id is its arrival number.
 struct Submission {
   TokenStreams streams;                                // of the first prompt's choices first
   std::vector<std::unique_ptr<SequenceGroup>> groups;  // one a prompt

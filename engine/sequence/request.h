@@ -21,7 +21,8 @@ struct SamplingParams {
   int32_t top_k = 0;      // 0 = all
   float top_p = 1;
   float min_p = 0;
-  uint64_t seed = 0;  // with (choice, position) it determines every draw, whatever else runs
+  uint64_t seed = 0;  // with (choice, position) it determines every draw, independent of other
+                      // requests
   // Changes of the logits, applied before anything else and in this order. The repetition penalty
   // counts tokens of prompt and answer: for each token that occurred, a positive logit is divided,
   // a negative one multiplied. The next two count the answer's tokens only.
@@ -53,7 +54,8 @@ struct GenerateRequest {
   int32_t priority = 0;  // smaller goes first among requests that wait for a slot
   PrefixReuse reuse;
   SteadyTime deadline = SteadyTime::max();
-  uint64_t list = 0;      // the list that it is submitted in, which the engine numbers; 0 = none
+  uint64_t list = 0;      // number of the list in which it was submitted, set by the engine; 0 =
+                          // none
   int32_t logprobs = -1;  // most likely tokens to report per token, -1 = no logprobs
   int32_t prompt_logprobs = -1;  // the same for the prompt's tokens
   // Otherwise than kNone, the answer is the prompt's embedding and has no tokens.
@@ -70,8 +72,8 @@ enum class FinishReason : uint8_t {
   kCancelled,  // the reader cancelled, or the engine was stopped
   kDeadline,   // the request's deadline passed, in the queue or in a slot
   kError,      // internal error: the constraint allowed no token and was not fulfilled
-  kUnread,     // the reader took nothing for long while others waited for its slot
-  kNotFinite,  // the model computed logits that are not finite: its weights overflow, most likely
+  kUnread,     // the reader took nothing for a long time while others waited for its slot
+  kNotFinite,  // the model computed logits that are not finite, most likely because of an overflow
 };
 
 struct TokenLogprob {
@@ -82,13 +84,13 @@ struct TokenLogprob {
 
 // A generated token without text.
 struct ControlToken {
-  int64_t text_bytes = 0;  // its place: behind so many bytes of the text of the whole answer
+  int64_t text_bytes = 0;  // its place: after this many bytes of the text of the whole answer
   int32_t token = -1;
 };
 
 // The results that one or more steps add to a request.
 struct TokenUpdate {
-  std::string text;                           // whole UTF-8 characters; may lag behind `tokens`
+  std::string text;                           // whole UTF-8 characters; may lag after `tokens`
   std::vector<ControlToken> controls;         // may be ahead of `text`; EOS is none of them
   std::vector<int32_t> tokens;                // generated
   std::vector<TokenLogprob> logprobs;         // one per token, if asked

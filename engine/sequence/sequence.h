@@ -26,8 +26,8 @@ struct SequenceContext {
   const std::vector<int32_t>* eos_token_ids = nullptr;
   int32_t vocab_size = 0;
   ModelFingerprint fingerprint = {};
-  // For embeddings: what hidden states are normed with, and room for those of a step's draws, each
-  // at the place of its draw, [rows of a step, hidden]. Null: the runner has no hidden states.
+  // For embeddings: the final norm, and memory for the hidden states of a step's draws, each at the
+  // place of its draw, [rows of a step, hidden]. Null: the runner has no hidden states.
   const FinalNorm* final_norm = nullptr;
   float* hidden_rows = nullptr;
 };
@@ -65,7 +65,7 @@ class Sequence {
 
   void admit(SteadyTime now) { admitted_ = now; }
   void set_prompt_tokens_read(int64_t count) { prompt_tokens_read_ = count; }
-  // Says how many of the prompt's tokens a kept state has read for it.
+  // Sets how many of the prompt's tokens came from a kept state.
   void set_prompt_tokens_reused(int64_t count) {
     prompt_tokens_read_ = prompt_tokens_reused_ = count;
   }
@@ -115,11 +115,11 @@ class Sequence {
   bool ready_for_row() const;
   // Appends the newest token as a segment of one row, and returns the index of the row.
   int32_t append_row(StepPlan* plan);
-  // Gives the slot back; idempotent. Nobody has to wait: work for the slot's next owner is queued
-  // after all steps of this sequence.
+  // Gives the slot back; idempotent. There is no need to wait, because work for the slot's next
+  // owner is queued after all steps of this sequence.
   void release_slot() { slot_.release(); }
 
-  // Sends the reader what happened since the last call.
+  // Sends the reader all updates since the last call.
   void publish();
 
  private:

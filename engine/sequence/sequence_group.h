@@ -1,7 +1,7 @@
 // A request with its n choices, from the queue to the first token of each. The prompt is read once,
 // from a kept state on if there is one. Then every choice that has a slot draws from the logits of
 // the prompt's last row and continues with a copy of the state. A choice without a slot waits for
-// one as a group of its own, which begins at the last state that was kept of the prompt.
+// one as a group of its own, which begins at the last kept state of the prompt.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -69,11 +69,11 @@ class SequenceGroup {
   void end_unread(SteadyTime last, SteadyTime now, Sequences* ended);
   void end_all(FinishReason finish, SteadyTime now, Sequences* ended);
 
-  // Takes a slot to read the prompt in; the pool must have one. Looks up what `index` keeps of the
-  // prompt and chooses what is to be kept. Returns what was found.
+  // Takes a slot in which to read the prompt; the pool must have one. Looks up the prompt's kept
+  // states in `index` and chooses which states to keep. Returns the result of the look-up.
   struct Admission {
     int64_t reused = 0;     // tokens that a kept state has read
-    int64_t seen = 0;       // tokens that a prompt before it began with
+    int64_t seen = 0;       // tokens with which an earlier prompt began
     bool bypassed = false;  // the request needs every row of its prompt
   };
   Admission admit(StatePool* pool, PrefixIndex* index, SteadyTime now);
@@ -90,7 +90,7 @@ class SequenceGroup {
   // it is done.
   SteadyTime add_draws(Piece* piece, SteadyTime now, std::vector<Draw>* draws);
   // Takes the results of the draws of add_draws() from the front of `results` and returns a pointer
-  // behind them. Choices that have ended in the meantime are skipped.
+  // after them. Choices that have ended in the meantime are skipped.
   const DrawResult* commit(const Piece& piece, const DrawResult* results, SteadyTime now);
 
   // Returns the choices that receive the prompt's results, until the step with its end is
@@ -118,10 +118,11 @@ class SequenceGroup {
   bool first_reading_ = true;
   Sequences choices_;
   std::vector<Sequence*> members_;  // in the order of choices_
-  size_t num_started_ = 0;          // the first so many of members_ draw from the prompt's last row
+  size_t num_started_ = 0;          // this many of the first members_ draw from the prompt's last
+                                    // row
   StateSlot slot_;                  // from admission to start_choices()
   SnapshotPin source_;              // the state to begin with, until the first piece is planned
-  int source_slot_ = -1;            // from which it is read
+  int source_slot_ = -1;            // the slot from which it is read
   SnapshotPin newest_;              // the last state that was kept of this prompt or reused for it
   std::vector<KeepPoint> keep_;     // still to come, in order
   Pooler pooler_;                   // has the prompt rows that are committed

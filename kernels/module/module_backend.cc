@@ -83,7 +83,7 @@ std::string mismatch(const cuda::ModuleTable& table) {
   return "";
 }
 
-// Makes the backend of the module behind `library`; `name` appears in the reason of a failure.
+// Makes the backend of the module after `library`; `name` appears in the reason of a failure.
 CudaBackend backend_of(void* library, const std::string& name, const cuda::ModuleOptions& options) {
   CudaBackend made;
   made.found = true;

@@ -42,7 +42,7 @@ absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   return absl::OkStatus();
 }
 
-// Falls back to the CPU where CUDA cannot run the model, unless CUDA was asked for.
+// Falls back to the CPU if CUDA cannot run the model, unless --device cuda was given.
 absl::Status put_on_device(const ModelOptions& options, ModelLimits limits, LoadedModel* loaded) {
   absl::Status status = choose_device(options, loaded);
   if (!status.ok()) return status;
@@ -180,7 +180,7 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
     }
     limits.max_sequences = static_cast<int>(slots);
   }
-  // Beside a decode row of every sequence a step has room for one piece of a prompt.
+  // A step has room for a decode row of every sequence and for one piece of a prompt.
   limits.max_rows = std::max(limits.max_rows, limits.max_sequences + kChunkTokens);
   if (const absl::Status status = put_on_device(options, limits, &loaded); !status.ok()) {
     return status;

@@ -1,4 +1,5 @@
-// The commands share these options, which choose a model and its resources, and its loading.
+// The options that commands share to choose a model and its resources, and the loading of the
+// model.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -17,7 +18,7 @@
 namespace deltaserve {
 
 enum class Device : uint8_t {
-  kAuto,  // CUDA where its module and a device are there, else the CPU
+  kAuto,  // CUDA if its module and a device are present, else the CPU
   kCpu,
   kCuda,
 };
@@ -26,7 +27,7 @@ inline constexpr int kMaxSequences = (1 << 16) - 1;  // what one launch on a GPU
 
 struct ModelOptions {
   std::string folder;    // or the name of a model on the Hub
-  bool offline = false;  // such a model is not fetched
+  bool offline = false;  // a model of the Hub is not downloaded
   std::vector<std::string> ignored_config_keys;
   std::string tokenizer;  // a file; empty: the folder's
   Device device = Device::kAuto;
@@ -36,7 +37,7 @@ struct ModelOptions {
   uint64_t state_memory = 0;  // bytes; 0: max_sequences says
   int step_tokens = 512;
   StateFormat state_format = StateFormat::kF32;
-  // Bytes for the states of prompts that are kept; nullopt: a part of what the machine has left.
+  // Bytes for the kept states of prompts; nullopt: a share of the machine's free memory.
   std::optional<uint64_t> prefix_cache_memory = 0;
   uint64_t prefix_cache_host_memory = 0;  // bytes beside a device with memory of its own
 };
@@ -46,7 +47,7 @@ void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys);
 // Adds MODEL, --model, --offline, --ignore-config-key and --tokenizer. The callback of the command
 // calls require_model() or settle_model().
 void add_model_source_options(CLI::App* command, ModelOptions* options);
-// Adds those and --device, --weights, --state-dtype and --threads.
+// Adds the options above and --device, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // Adds --step-tokens.
 void add_step_tokens_option(CLI::App* command, ModelOptions* options);
@@ -60,15 +61,15 @@ struct LoadedModel {
   std::unique_ptr<ThreadPool> threads;  // null on CUDA
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
-  std::string why_cpu;            // kAuto chose the CPU because of this, else empty
+  std::string why_cpu;            // the reason for which kAuto chose the CPU, else empty
   bool cuda_is_unusable = false;  // although its module is there
 };
 
 // Finds the folder, opens it, prints its warnings on stderr, and loads the weights onto the device.
-// FAILED_PRECONDITION: there is no CUDA, and kCuda or something that only CUDA has was asked for.
+// FAILED_PRECONDITION: there is no CUDA, but kCuda or an option that only CUDA has was set.
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
 
-// Returns what the engine needs to know of a loaded model, but not its fingerprint.
+// Returns the engine's options for a loaded model, without its fingerprint.
 EngineOptions engine_options(const LoadedModel& loaded);
 // Returns the vocabulary of the folder's tokenizer, or an empty one.
 const Vocabulary* vocabulary_of(const ModelFolder& folder);

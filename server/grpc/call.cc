@@ -14,7 +14,7 @@ namespace deltaserve {
 namespace {
 
 constexpr char kRequestId[] = "x-request-id";
-constexpr size_t kStatusBytes = 1024;  // it travels in a trailer, which clients bound
+constexpr size_t kStatusBytes = 1024;  // it is sent in a trailer, whose size clients limit
 
 grpc::StatusCode code_of(ErrorKind kind) {
   switch (kind) {
@@ -73,7 +73,7 @@ grpc::Status to_grpc(const ApiError& error) {
   return {code_of(error.kind), message};
 }
 
-// The canonical codes are the same numbers.
+// The canonical codes have the same numbers in both.
 grpc::Status to_grpc(const absl::Status& status) {
   std::string message(status.message());
   if (message.size() > kStatusBytes) message.resize(kStatusBytes);
@@ -119,7 +119,7 @@ grpc::Status CallRecord::admit(const grpc::CallbackServerContext& rpc, bool gene
 void CallRecord::end(const grpc::Status& status, const LogFields& details) const {
   const std::string_view code = code_name(status.error_code());
   context_.services.metrics.grpc_responses.add({method_, code});
-  // Probes repeat for ever and would fill the log.
+  // Probes repeat without end and would fill the log.
   const bool routine = status.ok() && std::string_view(method_) == "GetModel";
   const LogLevel level = routine ? LogLevel::kDebug : LogLevel::kInfo;
   if (!context_.services.log.enabled(level) || of_flood_) return;

@@ -1,5 +1,4 @@
-// Every call, whatever it does, has these: admission, its share of the memory, and a way to cut it
-// off.
+// The parts that every call has: admission, its share of the memory, and a way to cut it off.
 #pragma once
 #include <grpcpp/grpcpp.h>
 
@@ -17,28 +16,29 @@ namespace deltaserve {
 grpc::Status to_grpc(const ApiError& error);
 grpc::Status to_grpc(const absl::Status& status);
 
-// Returns until when the client waits; max() if it does not say.
+// Returns the client's deadline; max() if it has none.
 std::chrono::steady_clock::time_point deadline_of(const grpc::CallbackServerContext& rpc);
 
-// A CallRecord tells the counters and the log of one call, from its arrival to its end.
+// A CallRecord reports one call to the counters and the log, from its arrival to its end.
 class CallRecord {
  public:
-  // `method` must outlive the record. Tells the client the call's id, its own or one of ours.
+  // `method` must outlive the record. Sends the client the id of the call: the client's own or a
+  // new one.
   CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, const char* method);
   CallRecord(const CallRecord&) = delete;
   ~CallRecord() { --context_.calls; }
 
-  // Call it first. If the status is not OK, the call must end with it. `generates`: the call goes
-  // to the engine.
+  // Call it first. If the status is not OK, the call must end with it. `generates` says that the
+  // call uses the engine.
   grpc::Status admit(const grpc::CallbackServerContext& rpc, bool generates = false);
 
-  // Call it once, before the library is told.
+  // Call it once, before the library's Finish().
   void end(const grpc::Status& status, const LogFields& details = {}) const;
-  // Does the same for a call that generates, whose span has what is said of its generation.
+  // Does the same for a call that generates, and sends its span.
   void end(const grpc::Status& status, const LogFields& details, RequestSpan span) const;
 
   const std::string& request_id() const { return request_id_; }
-  // Returns whose key the call has, once it was admitted.
+  // Returns the owner of the call's key, once the call was admitted.
   const PrefixOwner& owner() const { return owner_; }
   std::chrono::steady_clock::time_point arrival() const { return arrival_; }
 
@@ -49,15 +49,15 @@ class CallRecord {
   std::string request_id_;
   std::string traceparent_;  // empty = none
   PrefixOwner owner_{};
-  bool of_flood_ = false;  // of wrong keys: it costs as little as possible, and no line
+  bool of_flood_ = false;  // one of too many calls with wrong keys, which get no line in the log
 };
 
-// The library's context of a call, which goes away with OnDone. Thread-safe.
+// The library's context of a call, which is destroyed with OnDone. Thread-safe.
 class RpcHandle {
  public:
   explicit RpcHandle(grpc::CallbackServerContext* rpc) : rpc_(rpc) {}
 
-  // Ends the call as CANCELLED, whatever is under way. Does nothing after done().
+  // Ends the call as CANCELLED at any point. Does nothing after done().
   void cut_off() {
     const std::lock_guard lock(mutex_);
     if (rpc_ != nullptr) rpc_->TryCancel();  // reactions run on other threads, after this
@@ -73,8 +73,9 @@ class RpcHandle {
   grpc::CallbackServerContext* rpc_;
 };
 
-// Runs `work` on the worker for messages of `bytes`. `lease` covers what is held for the call, if
-// that is large. Not OK: too much is held already, or waits for the worker.
+// Runs `work` on the worker for messages of `bytes`. `lease` covers the memory of the call, if it
+// is large. An error means that too much memory is held already, or that too many calls wait for
+// the worker.
 grpc::Status post_work(GrpcContext& context, const PrefixOwner& owner, size_t bytes,
                        MemoryBudget::Lease* lease, Workers::Work work);
 

@@ -159,7 +159,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
     });
   }
 
-  // The engine frees the slots within a step. What covers the reply stays until OnDone.
+  // The engine frees the slots within a step. The lease of the reply stays until OnDone.
   void finish(const grpc::Status& status) {
     if (std::exchange(finished_, true)) return;
     LogFields details;
@@ -179,19 +179,20 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
   MemoryBudget::Lease lease_;
   RpcHandle rpc_;
   const std::chrono::steady_clock::time_point deadline_;
-  Cancellation cancellation_;  // by the client
+  Cancellation cancellation_;  // set when the client cancels
   std::atomic<bool> signalled_{false};
   std::shared_ptr<EmbedCall> self_;  // until OnDone
 
-  // The worker's until begin(), then the strand's.
+  // Used by the worker until begin(), then on the strand.
   grpc::ByteBuffer request_;
   std::unique_ptr<Generation> generation_;
 
-  // The strand's.
+  // Used on the strand.
   grpc::ByteBuffer* const reply_;  // the library's, until OnDone
   asio::strand<asio::io_context::executor_type> strand_;
   asio::steady_timer cut_off_;
-  std::vector<std::vector<float>> embeddings_;  // [inputs][hidden size], those that are done
+  std::vector<std::vector<float>> embeddings_;  // [inputs][hidden size], of the inputs that are
+                                                // done
   bool prepared_ = false;
   bool finished_ = false;
 };

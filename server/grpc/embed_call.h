@@ -1,4 +1,5 @@
-// The call for embeddings: one message in, and one out when the engine has read all of its inputs.
+// The call for embeddings: it takes one message, and sends one when the engine has read all of its
+// inputs.
 #pragma once
 #include <grpcpp/grpcpp.h>
 
@@ -6,8 +7,8 @@
 
 namespace deltaserve {
 
-// The library's handler calls it. The call takes `request`, fills `reply`, and deletes itself at
-// its end.
+// Starts a call; the library's handler calls this function. The call takes over `request`, fills
+// `reply`, and deletes itself at its end.
 grpc::ServerUnaryReactor* start_embed_call(GrpcContext& context, grpc::CallbackServerContext* rpc,
                                            const grpc::ByteBuffer* request,
                                            grpc::ByteBuffer* reply);

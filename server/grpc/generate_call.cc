@@ -27,7 +27,7 @@ namespace {
 namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
-// A Method says what messages a stream has, and how a request is read.
+// A Method has the types of a stream's messages, and the function that reads a request.
 struct GenerateMethod {
   using Request = v1::GenerateRequest;
   using Response = v1::GenerateResponse;
@@ -226,7 +226,8 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     StartWriteAndFinish(&bytes_, grpc::WriteOptions(), grpc::Status::OK);
   }
 
-  // One timer for all writes of the call: it looks again when the current one may be too late.
+  // Starts the one timer for all writes of the call, which checks again when the current write may
+  // be too late.
   void watch_reader() {
     write_began_ = Clock::now();
     if (!std::exchange(watching_, true)) watch_until(write_began_ + context_.limits.write_stall);
@@ -276,20 +277,20 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   MemoryBudget::Lease lease_;
   RpcHandle rpc_;
   const Clock::time_point deadline_;
-  Cancellation cancellation_;  // by the client
+  Cancellation cancellation_;  // set when the client cancels
   std::atomic<bool> signalled_{false};
   std::shared_ptr<GenerationCall> self_;  // until OnDone
 
-  // The worker's until begin(), then the strand's.
+  // Used by the worker until begin(), then on the strand.
   grpc::ByteBuffer request_;
   std::unique_ptr<Generation> generation_;
 
-  // The strand's.
+  // Used on the strand.
   asio::strand<asio::io_context::executor_type> strand_;
   asio::steady_timer stall_;
   Clock::time_point write_began_;
   std::optional<PendingPart> pending_;
-  std::vector<char> begun_;             // the choices of which something was told
+  std::vector<char> begun_;             // the choices of which a part was sent
   typename Method::Response response_;  // of the last write
   grpc::ByteBuffer bytes_;
   bool prepared_ = false;

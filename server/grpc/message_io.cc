@@ -24,7 +24,8 @@ absl::Status malformed() {
       "the message is not a valid protocol buffer, or a text in it is not UTF-8");
 }
 
-// Counts the varints in the next `length` bytes, as their last bytes. False: the input ends before.
+// Counts the varints in the next `length` bytes by their last bytes. Returns false if the input
+// ends before.
 bool count_varints(protobuf::io::CodedInputStream* input, int length, int64_t* count) {
   while (length > 0) {
     const void* data = nullptr;
@@ -39,7 +40,8 @@ bool count_varints(protobuf::io::CodedInputStream* input, int length, int64_t* c
   return true;
 }
 
-// Walks the fields of a message within a message, and adds the bytes of those that are no texts.
+// Walks the fields of a message within a message, and adds the bytes of all fields that are not
+// texts.
 bool walk_message(protobuf::io::CodedInputStream* input, const WireBounds& bounds,
                   size_t* parameter_bytes) {
   int length = 0;
@@ -108,7 +110,7 @@ absl::Status check_wire(grpc::ByteBuffer* bytes, const WireBounds& bounds) {
   }
 }
 
-// Messages nest to a small, fixed depth; parameters are few by now.
+// Messages have a small, fixed depth, and the size of parameters is already limited.
 absl::Status check_known(const protobuf::Message& message) {
   const protobuf::Reflection& reflection = *message.GetReflection();
   const protobuf::UnknownFieldSet& unknown = reflection.GetUnknownFields(message);

@@ -1,5 +1,5 @@
 // Parses and serializes messages. Reading takes bounded memory: a protobuf of many small fields
-// takes twenty times its size, so the bytes are judged before they are parsed.
+// takes twenty times its size, so the bytes are checked before they are parsed.
 #pragma once
 #include <google/protobuf/message.h>
 #include <grpcpp/support/byte_buffer.h>
@@ -16,11 +16,13 @@ namespace deltaserve {
 // WireBounds limits what a message may hold on the wire.
 struct WireBounds {
   int text_field = 0;              // number of a string field without a bound of its own; 0 = none
-  int max_prompts = 0;             // of it and of ids_field, if they are repeated; 0 = they are not
+  int max_prompts = 0;             // limits the repetitions of text_field and ids_field; 0 = they
+                                   // are not repeated
   int messages_field = 0;          // of messages; 0 = none. In them ...
   std::vector<int> message_texts;  // ... these are strings without a bound of their own
   int max_messages = 0;
-  int ids_field = 0;               // likewise of token ids, or of a message with nothing else
+  int ids_field = 0;               // number of a field of token ids, or of a message with nothing
+                                   // else
   const char* ids_name = "";       // for errors
   int64_t max_ids = 0;             // token ids
   size_t max_parameter_bytes = 0;  // all other fields together

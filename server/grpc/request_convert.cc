@@ -34,7 +34,7 @@ class ParameterReader {
       if (name.empty() || error_) return;
       const Field* field = message_.GetDescriptor()->FindFieldByName(std::string(name));
       if (field == nullptr) {
-        // A chat has no such parameter over HTTP either.
+        // A chat over HTTP does not have this parameter either.
         DS_CHECK(interface_ == Interface::kGrpcChat && names.chat.empty());
         return;
       }

@@ -27,15 +27,15 @@ absl::Status read_tokenize_request(grpc::ByteBuffer* bytes, const GrpcLimits& gr
 absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
                                      const GrpcLimits& grpc_limits, v1::DetokenizeRequest* message);
 
-// Takes every parameter that is set; those that Parameters has and the message has not stay absent.
-// An error names the text of a schema that is no JSON.
-// `message` is a GenerateRequest, a ChatRequest or an EmbedRequest, as `interface` says.
+// Takes every parameter that is set; parameters that the message does not have stay absent. An
+// error names the text of a schema that is not JSON. `message` is a GenerateRequest, a ChatRequest
+// or an EmbedRequest, according to `interface`.
 [[nodiscard]] std::optional<ApiError> read_parameters(const google::protobuf::Message& message,
                                                       Interface interface,
                                                       const ServerLimits& limits,
                                                       Parameters* parameters);
 
-// Fill `request`; take the prompt, which may be large, out of `message`.
+// Fill `request`, and move the prompt, which may be large, out of `message`.
 [[nodiscard]] std::optional<ApiError> convert_request(v1::GenerateRequest* message,
                                                       const ServedModel& model,
                                                       const ServerLimits& limits,

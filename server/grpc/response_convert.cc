@@ -34,7 +34,7 @@ v1::FinishReason finish_reason(FinishReason reason) {
   }
 }
 
-// Fills what both streams tell. True: nothing is left but the text.
+// Fills the members that both streams have. Returns true if nothing but the text is left.
 template <class Response>
 bool fill_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
                    Response* response) {

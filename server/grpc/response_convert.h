@@ -16,12 +16,12 @@ namespace deltaserve {
 // in several.
 struct PendingPart {
   Generation::Part part;
-  bool first = false;  // of its choice
+  bool first = false;  // the first part of its choice
   size_t prompt_logprobs_sent = 0;
 };
 
 // Fills `response` with the next piece of `pending`, of about `max_entries` log-probabilities.
-// True: nothing is left of it.
+// Returns true if nothing of `pending` is left.
 bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
                    v1::GenerateResponse* response);
 bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,

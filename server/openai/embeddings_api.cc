@@ -98,7 +98,7 @@ class EmbeddingsJob final : public AnswerJob {
     out->push_back('}');
   }
 
-  // In base64 the numbers come as they lie in the memory of a little-endian machine.
+  // In base64 the numbers have the bytes of a little-endian machine's memory.
   void append_embedding(std::string* out, const std::vector<float>& embedding) const {
     if (base64_) {
       const absl::string_view bytes(reinterpret_cast<const char*>(embedding.data()),

@@ -1,5 +1,5 @@
-// Requests for embeddings have these in common, whatever front they came through: what is judged of
-// them beside the rules of all requests, and the vectors as they come from the engine.
+// Functions for requests for embeddings of every front: the checks in addition to the rules of all
+// requests, and the taking of vectors from the engine.
 #pragma once
 #include <optional>
 #include <vector>
@@ -24,8 +24,8 @@ namespace deltaserve {
                                                                  const ServerLimits& limits,
                                                                  GenerationRequest* request);
 
-// Takes the embeddings that a generation has so far, each to the place of its input in `all`,
-// [inputs][hidden size]. True: the generation is done, or has an error.
+// Moves the embeddings that a generation has so far to the places of their inputs in `all`,
+// [inputs][hidden size]. Returns true if the generation is done, or has an error.
 bool take_embeddings(Generation* generation, std::vector<std::vector<float>>* all);
 
 }  // namespace deltaserve

@@ -34,7 +34,7 @@ void add_sampling(const GenerateRequest& generate, RequestSpan* span) {
   if (!generate.stop.empty()) span->add("gen_ai.request.stop_sequences", generate.stop);
 }
 
-// Returns why a choice ended, otherwise than by stop or length.
+// Returns the error of a choice that ended for another reason than stop or length.
 std::optional<ApiError> error_of(FinishReason reason) {
   switch (reason) {
     case FinishReason::kDeadline: return deadline_error();
@@ -135,8 +135,8 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
     GenerateRequest& request = requests.emplace_back(parameters.generate.clone());
     request.id = prompts.size() == 1 ? arrival_.id : str_cat(arrival_.id, "-", i);
     request.prompt = std::move(prompts[i]);
-    // A given seed means the same draws for a prompt alone and in a list; without one, equal
-    // prompts of a list must differ.
+    // With a given seed a prompt has the same draws alone and in a list; without one, equal prompts
+    // of a list must have different draws.
     request.sampling.seed = parameters.seed.has_value() ? *parameters.seed : random_bits();
   }
   absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> streams =
@@ -188,7 +188,7 @@ std::optional<Generation::Part> Generation::next() {
 }
 
 bool Generation::hold_reply(uint64_t bytes) {
-  // Small answers are not counted, larger ones in steps.
+  // Small answers are not counted; larger ones are counted in steps.
   const uint64_t step = services_.limits.large_body_bytes;
   const uint64_t counted = bytes > step ? (bytes + step - 1) / step * step : 0;
   if (counted == reply_lease_.bytes()) return true;
@@ -239,8 +239,8 @@ void Generation::parse(Choice* choice, Part* part) {
   if (conversation_) conversation_->answer.add(part->deltas);
 }
 
-// Tokens come several at a time, with more than reasoning perhaps. So the text is encoded again at
-// the end, which gives the same number however they came.
+// Several tokens may come at a time, and not all may be reasoning. So the text is encoded again at
+// the end, and the number does not depend on how the tokens came.
 void Generation::count_reasoning(const Part& part, Choice* choice) const {
   for (const AnswerDelta& delta : part.deltas) {
     if (delta.kind == AnswerDelta::Kind::kReasoning) choice->reasoning.append(delta.text);
@@ -254,8 +254,8 @@ void Generation::count_reasoning(const Part& part, Choice* choice) const {
   choice->reasoning_tokens = std::min(count, choice->generated_tokens);
 }
 
-// Keeps the prompt of a request whose answer may be followed by a prompt that begins with both. A
-// prompt that is scored is not the beginning of a conversation.
+// Keeps the prompt of a request if a later prompt may begin with it and its answer. A prompt that
+// is scored is not the beginning of a conversation.
 void Generation::begin_conversation() {
   const GenerationParameters& parameters = request_.parameters;
   const GenerateRequest& generate = parameters.generate;

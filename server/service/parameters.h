@@ -1,5 +1,5 @@
 // The parameters of a generation, as clients give them. JSON and protobuf fill the same struct, and
-// whatever happens afterwards (ranges, combinations, defaults) happens once, in rules.h.
+// everything after that (ranges, combinations, defaults) is done once, in rules.h.
 #pragma once
 #include <boost/json/value.hpp>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace deltaserve {
 
-// An interface of the server decides which parameters there are and how they are spelled.
+// An interface of the server; it decides which parameters exist and their names.
 enum class Interface : uint8_t { kCompletions, kChat, kEmbeddings, kGrpc, kGrpcChat, kGrpcEmbed };
 
 // Returns whether answers of the interface are tokens.
@@ -21,7 +21,7 @@ constexpr bool answers_with_tokens(Interface interface) {
   return interface != Interface::kEmbeddings && interface != Interface::kGrpcEmbed;
 }
 
-// Holds every integer that JSON or protobuf can write, so that no reader judges a range.
+// Holds every integer that JSON or protobuf can express, so that no reader checks a range.
 using Integer = absl::int128;
 using LogitBias = std::vector<std::pair<Integer, double>>;
 using Metadata = std::vector<std::pair<std::string, std::string>>;
@@ -53,7 +53,7 @@ struct StructuredForms {
   bool operator==(const StructuredForms&) const = default;
 };
 
-// An absent member, null and an unset field are one thing: nullopt. A reader judges types only.
+// An absent member, null and an unset field are the same: nullopt. A reader checks only types.
 struct Parameters {
   std::optional<std::string> model;
 
@@ -67,8 +67,9 @@ struct Parameters {
   std::optional<bool> ignore_eos;
 
   std::optional<bool> add_special_tokens;  // to a text prompt: what the tokenizer wants there
-  std::optional<Integer> truncate_prompt_tokens;  // to so many; -1: to what the model takes, all
-  std::optional<std::string> truncation_side;     // that is cut off
+  std::optional<Integer> truncate_prompt_tokens;  // to this many; -1: to the model's maximum, so
+                                                  // not at all
+  std::optional<std::string> truncation_side;     // the side that is cut off
 
   std::optional<Integer> n;
   std::optional<double> temperature;
@@ -84,8 +85,8 @@ struct Parameters {
   std::optional<StructuredForms> structured_outputs;
 
   std::optional<Integer> logprobs;      // how many of the most likely tokens to report
-  std::optional<bool> report_logprobs;  // a chat asks with this for logprobs, and ...
-  std::optional<Integer> top_logprobs;  // ... with this for the most likely tokens
+  std::optional<bool> report_logprobs;  // a chat requests logprobs with this, and ...
+  std::optional<Integer> top_logprobs;  // ... the number of most likely tokens with this
   std::optional<Integer> prompt_logprobs;
   std::optional<bool> echo;
   std::optional<bool> split_special_tokens;        // special tokens in a text prompt are text
@@ -135,8 +136,8 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   const auto over_http = [&](std::string_view name, auto& member) {
     visit(ParameterNames{.completions = name, .chat = name}, member);
   };
-  // These say what is read, and how a request is served. A call over gRPC has a deadline and
-  // metadata of its own.
+  // These parameters belong to the prompts and to the request as a whole. A call over gRPC has a
+  // deadline and metadata of its own.
   const auto of_requests = [&](std::string_view name, auto& member) {
     visit(ParameterNames{.completions = name, .chat = name, .embeddings = name}, member);
   };

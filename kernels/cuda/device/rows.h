@@ -12,7 +12,7 @@ constexpr int64_t padded_to_64(int64_t n) {
 }
 
 // The squares of neighbouring values are summed so where several kernels must have the same bits:
-// of each kSquareGroup of them, 0 behind the last one, by simt::lanes_sum, then the groups in an
+// of each kSquareGroup of them, 0 after the last one, by simt::lanes_sum, then the groups in an
 // order that the number of groups fixes.
 inline constexpr int kSquareGroup = 16;
 constexpr int square_groups(int64_t width) {
@@ -27,7 +27,7 @@ struct DeviceMatrix {
   int64_t rows = 0;
   int64_t columns = 0;
   int64_t stride = 0;   // elements from row to row
-  int64_t padding = 0;  // rows of zeros behind them
+  int64_t padding = 0;  // rows of zeros after them
 };
 
 // Activations [rows, columns], float, and the same rounded to bf16 for matmuls with bf16 weights.

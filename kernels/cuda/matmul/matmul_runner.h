@@ -40,7 +40,7 @@ struct MatmulOut {
   float* data = nullptr;
   int64_t stride = 0;
   // Is true if the rows belong to the matmul from their beginning to the stride, and nobody reads
-  // what stands behind its columns.
+  // what stands after its columns.
   bool fills_rows = false;
 };
 

@@ -10,7 +10,7 @@ namespace {
 // Microseconds of a stage of 64 input features on an H200: of the tiles that a multiprocessor works
 // on, one after the other or side by side, the first few wait for memory only (`alone`), then each
 // adds to the time. Fitted to measured matmuls of 8 to 8,192 rows and nine shapes, of which the
-// least of these times is never more than 4 % behind the fastest (`gpu_bench products`).
+// least of these times is never more than 4 % after the fastest (`gpu_bench products`).
 struct TileTime {
   TensorKernel kernel;
   int outs;

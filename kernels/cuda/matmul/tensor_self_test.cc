@@ -60,7 +60,7 @@ class TestMatmul {
 
   bool complete() const { return complete_; }
 
-  // Returns the first `rows` of outputs, then of sums of squares, then of bf16, zeros behind them;
+  // Returns the first `rows` of outputs, then of sums of squares, then of bf16, zeros after them;
   // empty where a kernel could not be launched.
   template <class Launch>
   std::vector<float> result(const Sizes& sizes, MatmulEnd end, int rows, const Launch& launch) {

@@ -18,7 +18,7 @@ struct BackendOptions {
   // Room for what the draws of a step adjust and mask. Where it does not suffice, the draws take
   // several passes and the host waits between them.
   int64_t draw_extra_bytes = int64_t{8} << 20;
-  // If true, a draw asks for the first weights of the forward pass behind it.
+  // If true, a draw asks for the first weights of the forward pass after it.
   bool prefetch = true;
   // If true, one launch decodes a mixer layer where the self-tests allow it; else its passes do.
   bool one_launch_mixer = true;
