@@ -90,7 +90,7 @@ struct ControlToken {
 
 // The results that one or more steps add to a request.
 struct TokenUpdate {
-  std::string text;                           // whole UTF-8 characters; may lag after `tokens`
+  std::string text;                           // whole UTF-8 characters; may lag behind `tokens`
   std::vector<ControlToken> controls;         // may be ahead of `text`; EOS is none of them
   std::vector<int32_t> tokens;                // generated
   std::vector<TokenLogprob> logprobs;         // one per token, if asked

@@ -15,7 +15,7 @@
 namespace deltaserve {
 namespace {
 
-// A function of the module, called with the arguments of Backend's method.
+// Calls a function of the module with the arguments of Backend's method.
 template <class Method>
 class Caller;
 template <class Result, class... Arguments>
@@ -83,7 +83,7 @@ std::string mismatch(const cuda::ModuleTable& table) {
   return "";
 }
 
-// Makes the backend of the module after `library`; `name` appears in the reason of a failure.
+// Makes the backend of the module in `library`; `name` appears in the reason of a failure.
 CudaBackend backend_of(void* library, const std::string& name, const cuda::ModuleOptions& options) {
   CudaBackend made;
   made.found = true;
@@ -109,8 +109,8 @@ CudaBackend backend_of(void* library, const std::string& name, const cuda::Modul
 
 constexpr char kWithout[] = "DELTASERVE_CUDA_WITHOUT";
 
-// Switches the named options off, names with commas between them. Returns a name that is none of
-// theirs, if there is one.
+// Switches off the named options; `names` has commas between them. Returns the first name that is
+// not an option, if there is one.
 std::optional<std::string> leave_out(std::string_view names, cuda::ModuleOptions* options) {
   struct Option {
     std::string_view name;
@@ -135,7 +135,7 @@ std::optional<std::string> leave_out(std::string_view names, cuda::ModuleOptions
   return std::nullopt;
 }
 
-// `cmake --install` puts the module here, seen from the folder of the executable.
+// `cmake --install` puts the module here, relative to the folder of the executable.
 constexpr char kInstalledModules[] = "../lib/deltaserve";
 
 std::string last_error() {

@@ -12,14 +12,14 @@ struct DeviceBuffer {
   int64_t stride = 0;
   Memory<float> data;
   Memory<uint16_t> bf16;  // may be empty
-  // The sums of squares of decode rows that stand in `bf16` without the factor of their norm,
-  // [rows, square_groups(columns)]; empty where no matmul finds that factor.
+  // The sums of squares of decode rows that are in `bf16` without the factor of their norm, [rows,
+  // square_groups(columns)]; empty if no matmul computes that factor.
   Memory<float> squares;
   // Is true if `bf16` holds the rounded `data`: a matmul does not write it.
   bool bf16_current = false;
 
   DeviceBuffer() = default;
-  // Begins as zeros, its padding too.
+  // Allocates the buffer; it begins as zeros, including its padding.
   DeviceBuffer(Runtime& runtime, int64_t rows, int64_t num_columns, bool with_bf16)
       : columns(num_columns), stride(padded_to_64(num_columns)), data(runtime, rows * stride) {
     if (with_bf16) bf16 = Memory<uint16_t>(runtime, rows * stride);
@@ -28,7 +28,7 @@ struct DeviceBuffer {
     if (complete_ && with_bf16) runtime.fill_zero(bf16.get(), bf16.bytes());
   }
 
-  // Returns true if there was memory for it.
+  // Returns true if there was enough memory.
   bool complete() const { return complete_; }
   size_t bytes() const { return data.bytes() + bf16.bytes() + squares.bytes(); }
 

@@ -6,21 +6,21 @@
 
 namespace deltaserve::cuda {
 
-// A library's kernels take such sizes without tails, of weights' rows and of rows of activations.
+// The library's kernels need no tails for such numbers of rows of weights and of activations.
 constexpr int64_t padded_to_64(int64_t n) {
   return (n + 63) / 64 * 64;
 }
 
-// The squares of neighbouring values are summed so where several kernels must have the same bits:
-// of each kSquareGroup of them, 0 after the last one, by simt::lanes_sum, then the groups in an
-// order that the number of groups fixes.
+// Several kernels must sum squares with the same bits. They sum each group of kSquareGroup
+// neighbouring values by simt::lanes_sum, with zeros after the last value, and then the groups in
+// an order that depends only on their number.
 inline constexpr int kSquareGroup = 16;
 constexpr int square_groups(int64_t width) {
   return static_cast<int>((width + kSquareGroup - 1) / kSquareGroup);
 }
 
 // A weight [rows, columns] = [out_features, in_features], row-major, kF32 or kBf16, 16-byte aligned
-// rows (columns are padded with zeros to a multiple of 8 where they are not one: `stride`).
+// rows (`stride`: columns are padded with zeros to a multiple of 8).
 struct DeviceMatrix {
   const void* data = nullptr;
   Dtype dtype = Dtype::kBf16;
@@ -37,7 +37,7 @@ struct DeviceRows {
   int64_t columns = 0;
   int64_t stride = 0;  // elements from row to row, of both
 
-  // Returns those from row `first` on.
+  // Returns the rows from row `first` on.
   DeviceRows from(int64_t first) const {
     return {data + first * stride, bf16 == nullptr ? nullptr : bf16 + first * stride, columns,
             stride};

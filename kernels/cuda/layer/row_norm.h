@@ -11,7 +11,8 @@ inline constexpr int kMaxRowThreads = 1024;
 // A thread keeps this many values of a row in registers between the sum and the result.
 inline constexpr int kHeldValues = 4;
 
-// Returns the threads of a block for a row, from `width` alone, so that a row's bits depend on it.
+// Returns the threads of a block for a row. They depend only on `width`, because a row's bits
+// depend on their number.
 constexpr int row_threads(int64_t width) {
   constexpr int64_t kWarpColumns = simt::kWarp * kHeldValues;
   const int64_t threads = (width + kWarpColumns - 1) / kWarpColumns * simt::kWarp;
@@ -22,9 +23,9 @@ constexpr int row_scratch_bytes(int threads) {
   return threads / simt::kWarp * static_cast<int>(sizeof(float));
 }
 
-// Sums so over a block, each of whose threads holds `held` of every columns `stride` apart; beyond
-// them it asks value(c). `groups`: square_groups(width) floats of shared memory. Reached by all
-// threads of the block.
+// Returns the sum of squares over a block in that order. Each thread holds its first columns,
+// `stride` apart, in `held`, and calls value(c) for the others. `groups` is shared memory for
+// square_groups(width) floats. All threads of the block must call it.
 template <int kHeld, class Value>
 DS_DEVICE float sum_of_squares_by_groups(const float (&held)[kHeld], int width, const Value& value,
                                          float* groups) {
@@ -55,14 +56,15 @@ DS_DEVICE float sum_of_squares_by_groups(const float (&held)[kHeld], int width, 
 
 // store(c, x_c / sqrt(mean(x^2) + eps) * factor(c)) for the columns c < width of x_c = value(c). A
 // thread calls them for its own columns only, value() and factor() before store() of the same
-// column; beyond kHeldValues value() is called twice. Reached by all threads of the block, once a
-// kernel. kByGroups: the sum above, which needs square_groups(width) floats of shared memory.
+// column; beyond kHeldValues value() is called twice. All threads of the block must call it, once
+// in a kernel. With kByGroups it uses the sum above, which needs square_groups(width) floats of
+// shared memory.
 template <bool kByGroups = false, class Value, class Factor, class Store>
 DS_DEVICE void normalise_row(int width, float eps, const Value& value, const Factor& factor,
                              const Store& store) {
   const int stride = simt::block_threads();
   const int first = simt::thread_index();
-  // All that is read of memory is on its way before the threads meet.
+  // All loads are started before the threads synchronise.
   float held[kHeldValues], factors[kHeldValues];
   auto* scratch = static_cast<float*>(simt::shared_memory());
   float squares = 0;

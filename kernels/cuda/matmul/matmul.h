@@ -1,4 +1,4 @@
-// These multiply activations by weights, out (+)= x w^T, summed in float.
+// Matmuls of activations and weights, out (+)= x w^T, summed in float.
 //
 // The bits of an output depend on its row of activations and its row of weights only, never on how
 // many rows are multiplied together. launch_plain_matmul: one chain of multiply-adds over the
@@ -14,19 +14,19 @@ namespace deltaserve::cuda {
 
 inline constexpr int kTensorSegment = 256;
 
-// Says what becomes of a total.
+// Says how a total is used.
 enum class MatmulEnd : uint8_t {
   kStore,     // out (+)= total
-  kNextNorm,  // out += total, and the row as the next norm wants it, without its factor
+  kNextNorm,  // out += total, and writes the row for the next norm, without its factor
   kGate,      // the first half of the outputs, through SiLU, times the second
 };
 
-// Rows may come without the factor of their norm, which the matmul finds by itself: of each of
-// `parts` equal parts of a row's columns 1 / sqrt(mean of squares + eps).
+// Rows may lack the factor of their norm, which the matmul then computes: for each of `parts` equal
+// parts of a row's columns, 1 / sqrt(mean of squares + eps).
 struct RowFactors {
   const float* squares =
       nullptr;        // [num_rows, parts, groups], see kSquareGroup; null: factors of 1
-  int32_t parts = 1;  // more than one: of a multiple of 32 columns each
+  int32_t parts = 1;  // if more than one, each has a multiple of 32 columns
   int32_t groups = 0;
   float eps = 0;
 };
@@ -56,10 +56,11 @@ struct MatmulCall {
   int64_t out_bf16_stride = 0;
 };
 
-// Takes any weights. It is the reference of the other, and its fallback.
+// Takes any weights. It is the reference and the fallback of launch_tensor_matmul.
 void launch_plain_matmul(simt::Stream stream, const MatmulCall& call);
 
-// Takes bf16 weights. kAuto takes what should be fastest on any device.
+// The kernels of launch_tensor_matmul, which takes bf16 weights. kAuto chooses the one that should
+// be fastest on any device.
 enum class TensorKernel : uint8_t {
   kAuto,
   kFewRows,  // streams weights from memory into registers; up to kMaxFewRows rows
@@ -69,10 +70,10 @@ enum class TensorKernel : uint8_t {
   kWide,  // weights into registers, segments over the blocks of a cluster (capability 9.0)
 };
 inline constexpr int kMaxFewRows = 32;
-// Returns what should be fastest by the shape of the weights and the number of rows. `wide`: kWide
-// may be taken.
+// Returns the kernel that should be fastest for the shape of the weights and the number of rows.
+// With `wide`, kWide may be chosen.
 TensorKernel fastest_kernel(const MatmulCall& call, bool wide = false);
-// Returns true if the kernel has the shape and the number of rows.
+// Returns true if the kernel supports the shape and the number of rows.
 bool takes_kernel(const MatmulCall& call, TensorKernel kernel);
 void launch_tensor_matmul(simt::Stream stream, const MatmulCall& call,
                           TensorKernel kernel = TensorKernel::kAuto);

@@ -73,7 +73,8 @@ std::string MatmulRunner::library_choices() const {
   return text;
 }
 
-// It depends on the shape and the place of the matmul only, so that a row's bits do, too.
+// The choice depends only on the shape and the place of the matmul, so that a row's bits depend on
+// nothing else, either.
 const LibraryAlgorithm* MatmulRunner::tested(const MatmulCall& call, const MatmulOut& out) {
   const auto found = tested_.find(shape_of(call.w));
   if (found == tested_.end() || !found->second.has_value()) return nullptr;
@@ -140,7 +141,7 @@ void MatmulRunner::multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t 
   prefill.x_bf16 += num_decode * prefill.x_bf16_stride;
   prefill.out += num_decode * prefill.out_stride;
   prefill.num_rows -= num_decode;
-  // It took this number of rows at load: another kernel instead would change bits.
+  // The algorithm supported this number of rows at load; another kernel would change bits.
   DS_CHECK(library_->multiply(*algorithm, prefill));
 }
 

@@ -1,4 +1,5 @@
-// The runner chooses the kernel that multiplies and gives it what it needs; it alone knows all.
+// The runner chooses the kernel for each matmul and gives it its operands; only the runner knows
+// all kernels.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -15,16 +16,16 @@
 
 namespace deltaserve::cuda {
 
-// Which kernel multiplies by bf16 weights; f32 weights always take launch_plain_matmul.
+// Says which kernels multiply by bf16 weights; f32 weights always take launch_plain_matmul.
 enum class MatmulKernels : uint8_t {
-  // Decode rows by own kernels; prefill rows by cuBLASLt, with one algorithm for all numbers of
-  // them, where one passes the self-test at load: it gives a row the same bits among any others. A
-  // row's bits depend on its kind and no other row.
+  // Multiplies decode rows by own kernels and prefill rows by cuBLASLt, with one algorithm for all
+  // numbers of rows if one passes the self-test at load: it gives a row the same bits among any
+  // others. A row's bits depend on its kind and on no other row.
   kExact,
-  // Own kernels for both kinds, which have the same bits: what kExact becomes without cuBLASLt.
+  // Uses own kernels for both kinds, with the same bits. kExact becomes this without cuBLASLt.
   kTensor,
-  // The same, without tensor cores, and from activations that are not rounded: what all become
-  // where tensor cores fail their self-test.
+  // Uses own kernels without tensor cores, with activations that are not rounded. The others become
+  // this if tensor cores fail their self-test.
   kPlain,
 };
 
@@ -39,21 +40,22 @@ struct MatmulRows {
 struct MatmulOut {
   float* data = nullptr;
   int64_t stride = 0;
-  // Is true if the rows belong to the matmul from their beginning to the stride, and nobody reads
-  // what stands after its columns.
+  // Is true if the matmul may write its rows up to the stride, because no kernel reads the values
+  // after its columns.
   bool fills_rows = false;
 };
 
 class MatmulRunner {
  public:
-  // Matmuls on tensor cores are first compared with plain ones; where they differ, plain ones are
-  // taken. `runtime` must outlive the runner.
+  // Matmuls on tensor cores are first compared with plain ones; if they differ, plain ones are
+  // used. `runtime` must outlive the runner.
   MatmulRunner(Runtime& runtime, MatmulKernels matmuls);
 
-  // It is called at load for every weight, before reserve(). `of_prefill`: it has prefill rows.
+  // Must be called at load for every weight, before reserve(). `of_prefill` says that it multiplies
+  // prefill rows.
   void add_weight(const DeviceMatrix& w, bool of_prefill);
-  // Prepares `max_rows` rows, and chooses the library's algorithms for prefill rows. False:
-  // the memory is not there.
+  // Prepares `max_rows` rows, and chooses the library's algorithms for prefill rows. Returns false
+  // if there is not enough memory.
   bool reserve(int64_t max_rows);
   size_t bytes() const { return rounded_.bytes(); }
 
@@ -61,12 +63,12 @@ class MatmulRunner {
   void multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t num_rows, int32_t num_decode,
                 bool accumulate, const MatmulOut& out);
 
-  // Returns true if multiply_with_end() takes these weights, whatever the number of rows.
+  // Returns true if multiply_with_end() takes these weights for every number of rows.
   bool takes_ends(const DeviceMatrix& w) const;
-  // Does what launch_tensor_matmul does, of decode rows. x_bf16 may be null; then x is rounded.
+  // Does the same as launch_tensor_matmul, for decode rows. x_bf16 may be null; then x is rounded.
   void multiply_with_end(MatmulCall call);
 
-  // Says what was asked for and could not be had; empty if nothing.
+  // Returns a sentence about options that could not be followed; empty if there are none.
   const std::string& warning() const { return warning_; }
   // Names each weight shape's algorithm of the library for prefill rows; empty if it has none.
   std::string library_choices() const;
@@ -98,7 +100,7 @@ class MatmulRunner {
   std::vector<Bf16Weight> bf16_weights_;
   std::map<Shape, std::optional<LibraryAlgorithm>> tested_;  // of kExact
   int64_t max_bf16_columns_ = 0;                             // padded
-  Memory<uint16_t> rounded_;  // activations that nobody has rounded yet
+  Memory<uint16_t> rounded_;  // activations that no kernel has rounded before
 };
 
 }  // namespace deltaserve::cuda

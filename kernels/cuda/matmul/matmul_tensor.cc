@@ -7,10 +7,10 @@
 namespace deltaserve::cuda {
 namespace {
 
-// Microseconds of a stage of 64 input features on an H200: of the tiles that a multiprocessor works
-// on, one after the other or side by side, the first few wait for memory only (`alone`), then each
-// adds to the time. Fitted to measured matmuls of 8 to 8,192 rows and nine shapes, of which the
-// least of these times is never more than 4 % after the fastest (`gpu_bench products`).
+// Microseconds of a stage of 64 input features on an H200. The first few tiles of a multiprocessor
+// only wait for memory (`alone`); each further one adds to the time. Fitted to measured matmuls of
+// 8 to 8,192 rows and nine shapes, for which the choice by these times is at most 4 % slower than
+// the fastest kernel (`gpu_bench products`).
 struct TileTime {
   TensorKernel kernel;
   int outs;
@@ -39,8 +39,8 @@ TensorKernel fastest_kernel(const MatmulCall& call, bool wide) {
   if (wide && call.num_rows > kRowTile && call.num_rows <= kMostWideRows && takes_wide(call)) {
     return TensorKernel::kWide;
   }
-  // Weights straight to registers: up to 24 rows at least as fast as the smallest tiles, then
-  // where no multiprocessor has two blocks.
+  // Loading weights straight into registers is at least as fast as the smallest tiles up to 24
+  // rows, and with more rows if no multiprocessor has two blocks.
   const bool one_block_each = (call.w.rows + kOutTile - 1) / kOutTile <= kMultiprocessors;
   const int most = one_block_each ? kMaxFewRows : 24;
   if (call.num_rows <= most && takes_few_rows(call)) return TensorKernel::kFewRows;

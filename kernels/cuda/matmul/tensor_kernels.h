@@ -4,7 +4,7 @@
 
 namespace deltaserve::cuda {
 
-inline constexpr int64_t kMultiprocessors = 132;  // of the device that times are of: an H200
+inline constexpr int64_t kMultiprocessors = 132;  // of an H200, on which the times were measured
 
 bool takes_few_rows(const MatmulCall& call);
 void launch_few_rows(simt::Stream stream, const MatmulCall& call);
@@ -15,11 +15,11 @@ void launch_tile(simt::Stream stream, const MatmulCall& call, int outs);
 // Returns the tiles of a matmul.
 int64_t tiles_of(const MatmulCall& call, int outs);
 
-// Needs clusters.
+// Returns true if kWide supports the matmul; it needs clusters.
 bool takes_wide(const MatmulCall& call);
 void launch_wide(simt::Stream stream, const MatmulCall& call);
 
-// Calls visit.template operator()<end>() with the call's.
+// Calls visit.template operator()<end>() with the end of the call.
 template <class Visit>
 void visit_end(const MatmulCall& call, const Visit& visit) {
   switch (call.end) {

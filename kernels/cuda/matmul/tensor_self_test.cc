@@ -17,7 +17,7 @@ int test_value(int row, int column) {
   return (row * 7 + column * 5 + row * column) % 9 - 4;
 }
 
-// The sizes of a matmul. Tails stand in every direction.
+// The sizes of a matmul, with tails in every direction.
 struct Sizes {
   int outs, columns;
   int parts = 1;  // of a row, with a factor each
@@ -60,8 +60,8 @@ class TestMatmul {
 
   bool complete() const { return complete_; }
 
-  // Returns the first `rows` of outputs, then of sums of squares, then of bf16, zeros after them;
-  // empty where a kernel could not be launched.
+  // Returns the first `rows` rows of the outputs, then of the sums of squares, then of the bf16
+  // copy, with zeros after each; empty if a kernel could not be launched.
   template <class Launch>
   std::vector<float> result(const Sizes& sizes, MatmulEnd end, int rows, const Launch& launch) {
     MatmulCall call;
@@ -84,7 +84,7 @@ class TestMatmul {
     runtime_.fill_zero(out_bf16_.get(), out_bf16_.bytes());
     runtime_.fill_zero(out_squares_.get(), out_squares_.bytes());
     runtime_.fill_zero(x_bf16_.get(), x_bf16_.bytes());
-    // Two launches, the second of which needs what the first one writes.
+    // Makes two launches; the second reads the results of the first.
     const int all_rows = kRows * kTails.columns / sizes.columns;
     launch_round_rows(runtime_.stream(), x_.get(), sizes.columns, sizes.columns, all_rows,
                       x_bf16_.get());
@@ -106,7 +106,7 @@ class TestMatmul {
     return result;
   }
 
-  // Returns what result() should be, in float64.
+  // Returns the correct value of result(), in float64.
   std::vector<double> truth(const Sizes& sizes, MatmulEnd end, int rows) const {
     std::vector<double> out(kRows * kMostOuts), squares(kRows * kMostGroups), bf16(out.size());
     const auto at = [](int index) { return static_cast<size_t>(index); };
@@ -202,7 +202,8 @@ bool gives_what_plain_does(Runtime& runtime, TestMatmul& test, const Sizes& size
   return !result.empty() && result == expected;
 }
 
-// Compares outputs, sums of squares and numbers of bf16, which have 8 bits, by themselves.
+// Compares outputs, sums of squares and bf16 numbers separately, because the latter have only 8
+// bits.
 bool near(const std::vector<float>& result, const std::vector<double>& truth) {
   if (result.size() != truth.size()) return false;
   constexpr size_t kOuts = size_t{kRows} * kMostOuts;

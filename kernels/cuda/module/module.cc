@@ -15,7 +15,7 @@ void copy_text(const std::string& from, char* to, size_t bytes) {
   std::snprintf(to, bytes, "%s", from.c_str());
 }
 
-// Copies what body() returns, or says why there is nothing.
+// Copies the result of body(), or the error of its exception.
 template <class Body>
 void copy_text_of(const Body& body, char* to, size_t bytes) noexcept {
   try {
@@ -27,8 +27,8 @@ void copy_text_of(const Body& body, char* to, size_t bytes) noexcept {
   }
 }
 
-// The C function of a method. Those without a text are noexcept: no caller could go on after an
-// exception in the middle of a step.
+// The C function of a method. Functions without a text result are noexcept, because no caller could
+// go on after an exception in the middle of a step.
 template <auto kMethod, class Method>
 struct Forward;
 template <auto kMethod, class Result, class... Arguments>

@@ -15,19 +15,20 @@ struct BackendOptions {
   bool graphs = true;
   // If true, launches overlap where that changes no bit (self_test_overlap of layer_self_test.h).
   bool overlap = true;
-  // Room for what the draws of a step adjust and mask. Where it does not suffice, the draws take
+  // Bytes for the adjustments and masks of a step's draws. If they do not suffice, the draws take
   // several passes and the host waits between them.
   int64_t draw_extra_bytes = int64_t{8} << 20;
-  // If true, a draw asks for the first weights of the forward pass after it.
+  // If true, a draw prefetches the first weights of the forward pass after it.
   bool prefetch = true;
-  // If true, one launch decodes a mixer layer where the self-tests allow it; else its passes do.
+  // If true, one launch decodes a mixer layer if the self-tests allow it; else its passes do.
   bool one_launch_mixer = true;
-  // If true, decode matmuls do what surrounds them (decode_plan.h) where the self-tests allow it.
+  // If true, decode matmuls include the operations around them (decode_plan.h) if the self-tests
+  // allow it.
   bool matmul_ends = true;
 };
 
-// All calls but load() and wait() only queue work, except where draws take several passes. The
-// forward pass of one step may be queued beyond the step that is waited for next.
+// All calls except load() and wait() only queue work, unless draws take several passes. The forward
+// pass of one step may be queued beyond the step that is waited for next.
 std::unique_ptr<Backend> make_cuda_backend(std::unique_ptr<Runtime> runtime,
                                            const BackendOptions& options = {});
 

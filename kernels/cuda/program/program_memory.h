@@ -1,5 +1,5 @@
-// A loaded program has this in the device's memory: weights, buffers, the scratch of its mixers;
-// and copies of what its arrays say.
+// The memory of a loaded program on the device: weights, buffers and the scratch of its mixers;
+// also copies of its arrays on the host.
 #pragma once
 #include <string>
 #include <vector>
@@ -14,7 +14,7 @@
 
 namespace deltaserve::cuda {
 
-// A matrix, or a vector where the program says so.
+// A matrix, or a vector if the program declares one.
 struct LoadedWeight {
   LoadedMatrix matrix;
   Memory<float> vector;
@@ -50,9 +50,9 @@ struct ProgramMemory {
   int32_t draw_block = 0;  // draws whose logits exist at one time
   std::string warning;     // of the kernels' self-tests
 
-  // Copies the program's weights and arrays and tests the kernels that its mixers take. Empty:
-  // done; else a sentence that says what there was not enough memory for. `matmul_ends`: matmuls of
-  // decode rows may do what surrounds them.
+  // Copies the program's weights and arrays and tests the kernels that its mixers take. Returns an
+  // empty text, or a sentence that says for what there was not enough memory. With `matmul_ends`,
+  // matmuls of decode rows may include the operations around them.
   std::string load(Runtime& runtime, MatmulRunner& matmuls, const Program& program,
                    const Limits& limits, bool matmul_ends);
 
@@ -67,7 +67,7 @@ struct ProgramMemory {
   std::string load_buffers(Runtime& runtime, const MatmulRunner& matmuls, const Program& program,
                            const Limits& limits);
   void load_mixers(Runtime& runtime, const Program& program);
-  // False: there was not enough memory.
+  // Returns false if there is not enough memory.
   bool load_plan(Runtime& runtime, const MatmulRunner& matmuls, const Program& program,
                  const Limits& limits);
 };

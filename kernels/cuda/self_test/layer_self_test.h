@@ -1,4 +1,4 @@
-// The fast kernels of a mixer layer are tested at load on the device that is there.
+// Tests the fast kernels of a mixer layer at load, on the present device.
 #pragma once
 #include <string>
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace deltaserve::cuda {
 
-// Lays out all that a layer of this shape projects, column after column.
+// Returns a layout of all projections of a layer of this shape, in adjacent columns.
 ProjectionLayout packed_projection(const MixerShape& shape);
 
 // A shape and a state format that a model's mixer layers have, and the kernels that run them.
@@ -20,16 +20,16 @@ struct MixerVariant {
 };
 
 // Runs layers of this shape with random operands by the plain kernels and by the fast ones that
-// have the shape, and takes those that agree: to 1e-4 of the norm where both are float, to 2e-2
-// where matmuls are of bf16. One launch for all of a layer's decode must have the bits of the
-// passes, because both are used side by side. `warning` names what differs, or what could not be
-// tried for want of memory; it stays empty where all is well.
+// support the shape, and chooses the fast ones that agree: to 1e-4 of the norm if both are float,
+// to 2e-2 if matmuls are in bf16. One launch for all of a layer's decode must have the bits of the
+// passes, because both are used side by side. `warning` names the kernels that differ, or that
+// could not be tested for want of memory; it stays empty if there are none.
 LayerPaths self_test_paths(Runtime& runtime, const MixerShape& shape, StateFormat format,
                            std::string* warning);
 
-// Lets launches overlap from now on, if layers of all variants give the same bits that way,
-// launched or by a graph, and if as many kernels of matmuls agree. Otherwise `warning` says why
-// not.
+// Lets launches overlap from now on, if layers of all variants have the same bits that way,
+// launched directly and by a graph, and if the same matmul kernels agree. Otherwise `warning` says
+// why not.
 void self_test_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
                        const TensorSupport& matmuls, std::string* warning);
 
