@@ -37,7 +37,7 @@ struct PrefixReuse {
   PrefixOwner owner{};
   std::string salt;  // requests of different salts share nothing either (cache_salt)
   std::vector<PrefixMark> marks;
-  // The request only prepares what a later prompt is expected to begin with: it waits after all
+  // The request only prepares what a later prompt is expected to begin with: it waits behind all
   // others and gives up its slot to any of them. Requires max_tokens 0.
   bool read_ahead = false;
 };
