@@ -99,7 +99,6 @@ constexpr CrossingType kCrossingTypes[] = {
     kTypeOutputNorm,
     kTypeNormaliser,
     kTypeGateInput,
-    kTypeMatmulKernels,
     kTypeMixerVectorIndices,
     kTypeAnyArray,
     kTypeQueryConditioning,

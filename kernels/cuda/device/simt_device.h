@@ -244,8 +244,8 @@ void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, 
   constexpr int kUnasked = 48 * 1024;
   cudaError_t status = cudaSuccess;
   if (shared_bytes >= kUnasked) {
-    const int asked = shared_bytes > kMaxSharedBytes ? kLargestSharedBytes : kMaxSharedBytes;
-    status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, asked);
+    status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  most_shared_bytes());
   }
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y),

@@ -157,6 +157,12 @@ inline float warp_sum(float value) {
   return values[0];
 }
 
+inline float exchange(float value, int mask) {
+  const int lane = host::thread_index() % kWarp;
+  const auto* slots = host::meet_warp(host::Barrier::kLane, &value, sizeof value);
+  return host::value_of<float>(slots[lane ^ mask]);
+}
+
 template <int Count>
 void warp_sum(double (&values)[Count]) {
   const int lane = host::thread_index() % kWarp;

@@ -1,26 +1,26 @@
-// The tokens of a row that may be drawn, and what each weighs.
+// The tokens of a row that may be drawn, and their weights.
 #pragma once
 #include "kernels/cuda/draw/block.h"
 
 namespace deltaserve::cuda::logits_head {
 
-// Below e^-104 there is no float.
+// e^x is 0 as a float for all smaller x.
 inline constexpr float kLeastExponent = -104.0f;
 
-// A temperature so small that its inverse is no number any more is as good as 0.
+// Returns false for a temperature that counts as 0, also because its inverse is not finite.
 DS_DEVICE bool is_warm(float temperature) {
   return temperature > 0 && is_finite(1 / temperature);
 }
 
-// The values of one row that count, and their weights relative to the most likely one.
+// The values of one row's candidates, and their weights relative to the most likely one.
 struct Candidates {
   const float* values = nullptr;  // [vocab], may have NaN
   const uint32_t* allowed = nullptr;
   int vocab = 0;
-  float max = 0;  // of what is allowed, finite
+  float max = 0;  // the largest value of an allowed token, finite
   float temperature = 1;
   float inverse = 1;        // 1 / temperature
-  bool weightless = false;  // what weighs nothing has a place in the order, too
+  bool weightless = false;  // candidates of weight 0 also have a place in the order
 
   DS_DEVICE bool may(int token) const {
     return allowed == nullptr || (allowed[token / 32] >> (token % 32) & 1) != 0;
@@ -40,7 +40,7 @@ struct Candidates {
 // The candidates in order of their ids.
 struct RowItems {
   Candidates from;
-  float least;  // what weighs less counts nothing
+  float least;  // candidates of a smaller weight count as 0
 
   DS_DEVICE float item_weight(int token, float raw) const {
     const float weight = from.weight(from.value(token, raw));

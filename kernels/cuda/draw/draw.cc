@@ -25,7 +25,8 @@ class RowEvaluation {
     find_leaders();
     const float max = value_at(leader_);
     if (!is_finite(max)) {
-      // A broken model has no distribution to speak of: certain loss, and the argmax.
+      // If logits are not finite, there is no distribution: report a logprob that is not finite,
+      // and draw the argmax.
       if (simt::thread_index() == 0) {
         store_token(row_.sample ? token_at(drawn_leader_) : -1, result);
         result->logprob = result->target_logprob = minus_infinity();
@@ -56,7 +57,7 @@ class RowEvaluation {
     return static_cast<float>(static_cast<double>(without_nan(logit)) - normaliser);
   }
 
-  // The most likely tokens: of the model, and of what may be drawn.
+  // Finds the most likely token of all, and the most likely one that may be drawn.
   DS_DEVICE void find_leaders() {
     drawn_ = {row_.num_adjustments > 0 && row_.sample ? changed_ : logits_,
               row_.allowed < 0 || !row_.sample ? nullptr : call_.allowed + row_.allowed, vocab_};
@@ -121,7 +122,7 @@ class RowEvaluation {
     return token_at(ranking.at_weight(row_.uniform, false, row_.min_p, end));
   }
 
-  // Both draw in the order of ids.
+  // This function and the next draw in the order of ids.
   DS_DEVICE int draw_from_parts() {
     const PartItems parts = part_items(true, drawn_.max, row_.temperature);
     const double total = sum_parts(parts, all_parts(), shared_);
@@ -176,7 +177,7 @@ int part_blocks(int64_t vocab) {
   return static_cast<int>((num_parts(vocab) + kBlockParts - 1) / kBlockParts);
 }
 
-// grid [rows * blocks]: so many blocks a row
+// grid [rows * blocks]: `blocks` blocks per row
 DS_KERNEL void DS_BOUNDS(kPartThreads, 4) parts_kernel(EvaluateCall call, int blocks) {
   simt::await_launches_before();
   const int block = simt::block_index().x;
@@ -194,7 +195,7 @@ DS_KERNEL void DS_BOUNDS(kMaxDrawThreads, 1) evaluate_kernel(EvaluateCall call) 
       .run(call.results + row);
 }
 
-// It follows from the vocabulary alone, because the order of sums depends on it.
+// Depends only on the vocabulary, because the order of sums depends on the number of threads.
 int block_threads(int64_t vocab) {
   return vocab <= 4096 ? 128 : kMaxDrawThreads;
 }

@@ -1,14 +1,15 @@
-// Log-probabilities and draws from logits, on the device: token ids and the asked log-probabilities
-// are all that goes back. The same definition as the CPU's (kernels/cpu/draw/sample.h).
+// Computes log-probabilities and draws from logits on the device, so that only token ids and the
+// requested log-probabilities go back to the host. The definition is that of the CPU
+// (kernels/cpu/draw/sample.h).
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/program/step.h"
 
 namespace deltaserve::cuda {
 
-// This is a Draw as the device's memory holds it. The host has checked that the tokens of the
-// adjustments are distinct and inside the vocabulary, and that a mask allows a token: where it
-// allows none, a draw gives -1.
+// A Draw in the form of the device's memory. The host has checked that the tokens of the
+// adjustments are distinct and inside the vocabulary, and that a mask allows a token; if it allowed
+// none, the draw would give -1.
 struct DeviceDraw {
   int32_t slot = -1;
   int32_t target = -1;
@@ -48,17 +49,17 @@ struct EvaluateCall {
   DrawResult* results = nullptr;
   // last_tokens[DeviceDraw::slot] becomes the drawn token; null where no row names a slot.
   int32_t* last_tokens = nullptr;
-  // The weights that the next launches read first are asked for, because memory is idle while few
-  // blocks draw. 16-byte aligned, a multiple of 16 bytes; may be null.
+  // The weights that the next launches read first. They are prefetched, because memory is idle
+  // while few blocks draw. 16-byte aligned, a multiple of 16 bytes; may be null.
   const void* next_weights = nullptr;
   int64_t next_bytes = 0;
 };
 
-// Two launches: the first reads all logits once, the second, with one block a row, reads the parts
-// and of the logits 64 that it draws among. Rows with a top-k, top-p, min-p, adjustments, a mask or
-// top log-probabilities read all of them some more times. Sums are double and in an order that
-// `vocab` alone fixes: a row's result does not depend on the others. The exponential's rounding may
-// differ from the CPU's, nothing else.
+// Makes two launches. The first reads all logits once. The second, with one block per row, reads
+// the parts and the 64 logits among which it draws. Rows with a top-k, top-p, min-p, adjustments, a
+// mask or top log-probabilities read all logits a few more times. Sums are double, in an order that
+// depends only on `vocab`, so a row's result does not depend on the others. Only the exponential's
+// rounding may differ from the CPU's.
 void launch_evaluate(simt::Stream stream, const EvaluateCall& call);
 
 }  // namespace deltaserve::cuda

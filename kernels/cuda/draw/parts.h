@@ -1,7 +1,7 @@
-// A row's logits fall into parts of 64 tokens. A first launch, by blocks all over the device,
-// leaves of each part its most likely token and two sums relative to that one, so that the block
-// that draws has 1/64 of the row to look at. Whether a sum is read depends on the row's wishes; how
-// it is added up depends on the vocabulary alone.
+// A row's logits are divided into parts of 64 tokens. A first launch, whose blocks use the whole
+// device, writes for each part its most likely token and two sums relative to that token, so that
+// the drawing block reads only 1/64 of the row. Whether a sum is read depends on the row's
+// settings; the order of its additions depends only on the vocabulary.
 #pragma once
 #include "kernels/cuda/draw/candidates.h"
 #include "kernels/cuda/draw/draw.h"
@@ -16,12 +16,12 @@ DS_DEVICE bool draws_from_parts(const DeviceDraw& row, int vocab) {
 }
 
 inline constexpr int kPartThreads = 256;
-// Loads of so many parts are under way at once.
+// The number of parts whose loads are under way at once.
 inline constexpr int kWarpParts = 4;
 inline constexpr int kBlockParts = kWarpParts * kPartThreads / simt::kWarp;
 
-// A block asks for a piece of what is read next. With many blocks the last ones have none to ask
-// for.
+// Prefetches a block's piece of the memory that is read next. With many blocks the last ones have
+// no piece.
 DS_DEVICE void ask_for_weights(const EvaluateCall& call, int block) {
   constexpr int64_t kPiece = int64_t{1} << 19;
   const int64_t begin = block * kPiece;
@@ -31,7 +31,7 @@ DS_DEVICE void ask_for_weights(const EvaluateCall& call, int block) {
                  static_cast<uint32_t>(left < kPiece ? left : kPiece));
 }
 
-// A warp does parts of a row, of which the first is `first`.
+// Computes the parts of a row for one warp, of which the first is `first`.
 class WarpParts {
  public:
   DS_DEVICE WarpParts(const EvaluateCall& call, int row, int first)
@@ -90,7 +90,8 @@ class WarpParts {
   static DS_DEVICE Candidates relative_to(uint64_t leader, float temperature) {
     return {nullptr, nullptr, 0, value_at(leader), temperature, 1 / temperature};
   }
-  // This lane's share. A part whose leader is no number has no distribution.
+  // Returns this lane's share of the sum. A part whose leader is not a finite number has no
+  // distribution.
   static DS_DEVICE double sum(const Candidates& of, const float (&values)[kLaneTokens]) {
     double sum = 0;
     if (!is_finite(of.max)) return sum;
@@ -111,7 +112,7 @@ class WarpParts {
 struct PartItems {
   const LogitsPart* parts;
   Candidates from;
-  bool weighs;  // their weights, not their masses
+  bool weighs;  // true: sums weights; false: sums masses
 
   DS_DEVICE double lane_sum(int begin, int end) const {
     double total = 0;

@@ -64,12 +64,16 @@ class CudaBackend final : public Backend {
     final_eps_ = program.final_eps;
     vocab_ = program.vocab;
     slot_floats_ = program.slot_bytes / static_cast<int64_t>(sizeof(float));
-    if (std::string failure = memory_.load(*runtime_, matmuls_, program, limits);
+    if (std::string failure =
+            memory_.load(*runtime_, matmuls_, program, limits, options_.matmul_ends);
         !failure.empty()) {
       return failure;
     }
+    for (MixerVariant& variant : memory_.variants) {
+      if (!options_.one_launch_mixer) variant.paths.one_launch_decode = false;
+    }
     if (options_.overlap) {
-      self_test_overlap(*runtime_, memory_.variants, matmuls_.on_tensor_cores(), &memory_.warning);
+      self_test_overlap(*runtime_, memory_.variants, matmuls_.support(), &memory_.warning);
     }
     if (!reserve_steps()) {
       return "not enough memory for steps of " + std::to_string(limits.rows) + " rows";
@@ -296,44 +300,98 @@ class CudaBackend final : public Backend {
 
   void run_operations() {
     for (DeviceBuffer& buffer : memory_.buffers) buffer.bf16_current = false;
-    for (const Op& op : memory_.ops) run(op);
+    const StepView& step = step_.view;
+    for (size_t i = 0; i < memory_.ops.size(); ++i) {
+      const DecodeOp& decode = memory_.decode_plan[i];
+      const bool as_program = decode.action == DecodeAction::kAsProgram;
+      const int32_t first = as_program ? 0 : step.num_decode_rows;
+      if (first > 0) run_decode(memory_.ops[i], decode, first);
+      if (first < step.num_rows) run(memory_.ops[i], first);
+    }
   }
 
-  void run(const Op& op) {
+  // Runs an operation for the step's rows from `first` on, which is 0 or the first prefill row.
+  void run(const Op& op, int32_t first) {
     const simt::Stream stream = runtime_->stream();
-    const int32_t num_rows = step_.view.num_rows;
+    const int32_t count = step_.view.num_rows - first;
     DeviceBuffer& out = memory_.buffer(op.out);
     switch (op.kind) {
       case OpKind::kEmbed:
         return launch_embed(
             stream, memory_.matrix(op.weight),
             {step_.view.token_ids, step_.row_segments, step_.view.segments, last_tokens_.get()},
-            num_rows, out.written());
+            count, out.written());
       case OpKind::kNorm:
-        return launch_rms_norm(stream, memory_.buffer(op.in).rows(), nullptr,
-                               memory_.vector(op.weight).get(), op.eps, num_rows, out.written());
-      case OpKind::kMatmul: return run_matmul(op);
+        return launch_rms_norm(stream, memory_.buffer(op.in).rows().from(first), nullptr,
+                               memory_.vector(op.weight).get(), op.eps, count,
+                               out.written().from(first));
+      case OpKind::kMatmul: return run_matmul(op, first);
       case OpKind::kGate:
-        return launch_gate(stream, op.activation, memory_.buffer(op.in).rows(), num_rows,
-                           out.written());
+        return launch_gate(stream, op.activation, memory_.buffer(op.in).rows().from(first), count,
+                           out.written().from(first));
       case OpKind::kMixer: return run_mixer(op);
     }
   }
 
-  static MatmulRows matmul_rows(const DeviceBuffer& x, int32_t column) {
-    return {x.data.get() + column, x.bf16_current ? x.bf16.get() + column : nullptr, x.stride};
+  static MatmulRows matmul_rows(const DeviceBuffer& x, int32_t column, int32_t first = 0) {
+    const int64_t at = first * x.stride + column;
+    return {x.data.get() + at, x.bf16_current ? x.bf16.get() + at : nullptr, x.stride};
   }
 
-  void run_matmul(const Op& op) {
-    const MatmulRows x = matmul_rows(memory_.buffer(op.in), op.in_column);
+  void run_matmul(const Op& op, int32_t first) {
+    const MatmulRows x = matmul_rows(memory_.buffer(op.in), op.in_column, first);
     const DeviceMatrix& w = memory_.matrix(op.weight);
-    const DeviceRows out = memory_.buffer(op.out).changed();
+    const DeviceRows out = memory_.buffer(op.out).changed().from(first);
     const bool fills_rows = op.out_column == 0 && w.rows == out.columns;
-    matmuls_.multiply(w, x, step_.view.num_rows, step_.view.num_decode_rows, op.accumulate,
+    const int32_t count = step_.view.num_rows - first;
+    matmuls_.multiply(w, x, count, step_.view.num_decode_rows - first, op.accumulate,
                       {out.data + op.out_column, out.stride, fills_rows});
+    add_bias(op, count, out);
+  }
+  void add_bias(const Op& op, int32_t count, const DeviceRows& out) {
     if (op.bias < 0) return;
-    launch_add_bias(runtime_->stream(), memory_.vector(op.bias).get(), w.rows, step_.view.num_rows,
-                    out, op.out_column);
+    launch_add_bias(runtime_->stream(), memory_.vector(op.bias).get(),
+                    memory_.matrix(op.weight).rows, count, out, op.out_column);
+  }
+
+  // Runs an operation for the step's decode rows as the plan says.
+  void run_decode(const Op& op, const DecodeOp& decode, int32_t rows) {
+    if (decode.action == DecodeAction::kMatmul) return run_decode_matmul(op, decode, rows);
+    if (decode.action != DecodeAction::kScaleRows) return;
+    DeviceBuffer& out = memory_.buffer(op.out);
+    launch_scale_rows(runtime_->stream(), memory_.buffer(op.in).rows(),
+                      memory_.vector(op.weight).get(), rows, out.written(), out.squares.get());
+  }
+
+  void run_decode_matmul(const Op& op, const DecodeOp& decode, int32_t rows) {
+    const DeviceBuffer& in = memory_.buffer(op.in);
+    MatmulCall call;
+    call.w = memory_.matrix(op.weight);
+    call.x = in.data.get();
+    if (in.bf16_current) call.x_bf16 = in.bf16.get();
+    call.x_stride = call.x_bf16_stride = in.stride;
+    call.num_rows = rows;
+    call.end = decode.end;
+    if (decode.norm >= 0) {
+      const Op& norm = memory_.ops[static_cast<size_t>(decode.norm)];
+      call.factors = {in.squares.get(), 1, square_groups(in.columns), norm.eps};
+    }
+    if (decode.result >= 0) {
+      DeviceBuffer& result = memory_.buffer(decode.result);
+      call.out_bf16 = result.written().bf16;
+      call.out_bf16_stride = result.stride;
+      call.squares = result.squares.get();
+    }
+    if (decode.next_norm >= 0) {
+      const Op& next = memory_.ops[static_cast<size_t>(decode.next_norm)];
+      call.next_norm = memory_.vector(next.weight).get();
+    }
+    const DeviceRows out = memory_.buffer(op.out).changed();
+    call.out = out.data + op.out_column;
+    call.out_stride = out.stride;
+    call.accumulate = op.accumulate;
+    matmuls_.multiply_with_end(call);
+    add_bias(op, rows, out);
   }
 
   void run_mixer(const Op& op) {
