@@ -148,6 +148,8 @@ constexpr Piece kPieces[] = {
     {"overlap", [](cuda::BackendOptions& options) { options.overlap = false; }},
     {"library",
      [](cuda::BackendOptions& options) { options.matmuls = cuda::MatmulKernels::kTensor; }},
+    {"mixer", [](cuda::BackendOptions& options) { options.one_launch_mixer = false; }},
+    {"ends", [](cuda::BackendOptions& options) { options.matmul_ends = false; }},
     {"prefetch", [](cuda::BackendOptions& options) { options.prefetch = false; }}};
 
 std::unique_ptr<Backend> make_backend(const Piece& without) {

@@ -114,7 +114,7 @@ class WholeRun(unittest.TestCase):
 
     def test_models_are_measured_without_each_piece_in_turn(self):
         without = [cell["without"] for cell in self.cells if cell["bench"] == "model decode"]
-        self.assertEqual(sorted(set(without)), ["graphs", "library", "nothing", "overlap", "prefetch"])
+        self.assertEqual(sorted(set(without)), ["ends", "graphs", "library", "mixer", "nothing", "overlap", "prefetch"])
         self.assertEqual(without[0], "nothing")
 
     def test_every_launch_of_a_step_has_its_time(self):

@@ -323,6 +323,15 @@ TEST(Head, DrawsAsTheCpuOverAllOfADistribution) {
   }
 }
 
+// The tokens of many parts weigh something, so a draw has to find the part and its place in it.
+TEST(Head, DrawsAsTheCpuAmongManyParts) {
+  for (const float temperature : {0.6f, 1.0f, 1.8f}) {
+    Case c = {{}, normal_logits(700, 1.5f), {}, {}};
+    c.row.temperature = temperature;
+    expect_all_as_cpu(draws_from(c, 70));
+  }
+}
+
 // A block sorts 512 tokens of 3000 at once.
 TEST(Head, KeepsMoreTokensThanItSorts) {
   Draw cuts[6];
