@@ -351,8 +351,12 @@ void Engine::Loop::let_states_load() {
   for (size_t i = 0; others && i < demands_.size(); ++i) demands_[i].paused |= loads(i);
 }
 
-// Queues the copies of kept states that admissions and plans have decided on.
+// Queues the copies of kept states that admissions and plans have decided on. What was dropped
+// comes first: the slots may be in use again.
 void Engine::Loop::queue_transfers() {
+  for (const auto& [first, count] : admission_.prefixes().take_dropped()) {
+    runner_->drop_slots(first, count);
+  }
   for (const SnapshotTransfer& transfer : admission_.prefixes().take_transfers()) {
     if (transfer.kind == SnapshotTransfer::kStore) {
       runner_->store_slot(transfer.slot, transfer.host_slot);

@@ -63,6 +63,10 @@ void ModelRunner::copy_slot(int from, int to) {
   model_->backend().copy_slot(from, to);
 }
 
+void ModelRunner::drop_slots(int first, int count) {
+  model_->backend().drop_slots(first, count);
+}
+
 void ModelRunner::store_slot(int from, int to) {
   model_->backend().store_slot(from, to);
 }

@@ -33,6 +33,7 @@ class ModelRunner final : public StepRunner {
   void draw(Ticket ticket, std::span<const Draw> draws) override;
   void wait(Ticket ticket, std::span<DrawResult> results) override;
   void copy_slot(int from, int to) override;
+  void drop_slots(int first, int count) override;
   void store_slot(int from, int to) override;
   void load_slot(int from, int to) override;
   bool slot_is_loaded(int slot) override;

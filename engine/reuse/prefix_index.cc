@@ -204,6 +204,22 @@ void PrefixIndex::trim(Time now) {
     forget(index);
     ++num_evictions_;
   }
+  // A transfer that reads one of them must come first, so none may wait.
+  if (transfers_.empty()) drop_free_slots();
+}
+
+void PrefixIndex::drop_free_slots() {
+  std::vector<int> slots = free_slots_;
+  std::sort(slots.begin(), slots.end());
+  dropped_.clear();
+  for (const int slot : slots) {
+    const int index = first_slot_ + slot;
+    if (!dropped_.empty() && dropped_.back().first + dropped_.back().second == index) {
+      ++dropped_.back().second;
+    } else {
+      dropped_.emplace_back(index, 1);
+    }
+  }
 }
 
 // Returns the entry of exactly these tokens; -1 if there is none.

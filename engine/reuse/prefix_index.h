@@ -106,8 +106,12 @@ class PrefixIndex {
   // Forgets the states of an owner.
   void clear(const PrefixOwner& owner);
 
-  // Forgets the less valuable half of the states, but none that is pinned.
+  // Forgets the less valuable half of the states, but none that is pinned, so that take_dropped()
+  // has all slots without a state.
   void trim(Time now);
+  // Returns the slots whose memory nobody needs since the last call, as the first of each run of
+  // neighbours and their number: to be given back before the transfers that are taken next.
+  std::vector<std::pair<int, int>> take_dropped() { return std::exchange(dropped_, {}); }
 
   int num_slots() const { return num_slots_; }
   // Return how many states can be found, how many slots of either kind hold one, and how many
@@ -154,6 +158,7 @@ class PrefixIndex {
   void store_ahead(Time now);
   void forget(int entry);
   void release_slots(int entry);
+  void drop_free_slots();
 
   const int first_slot_;
   const int num_slots_;
@@ -161,6 +166,7 @@ class PrefixIndex {
   // Stacks of what nobody uses.
   std::vector<int> free_entries_, free_slots_, free_host_slots_;
   std::vector<SnapshotTransfer> transfers_;
+  std::vector<std::pair<int, int>> dropped_;
   std::vector<Entry> entries_;
   std::unordered_map<PrefixKey, int, PrefixKeyHash> by_key_;
   SeenPoints seen_;

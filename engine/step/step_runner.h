@@ -37,6 +37,9 @@ class StepRunner {
   // Queues a copy of slot `from`, as it is after the work queued so far, to slot `to`. Which token
   // was drawn for `to` is unknown afterwards.
   virtual void copy_slot(int from, int to) = 0;
+  // Queues that the memory of `count` slots from `first` on goes back to the machine, if it is the
+  // machine's, until they are written again.
+  virtual void drop_slots(int /*first*/, int /*count*/) {}
 
   // ---- Slots in the host's memory, for kept states of a device with memory of its own. Backend
   // says when these copies run.

@@ -67,6 +67,10 @@ class Backend {
   virtual Ticket export_slot(int from, void* host) = 0;
   virtual Ticket import_slot(int to, const void* host) = 0;
 
+  // Gives the memory of `count` slots from `first` on back to the machine, where it is the
+  // machine's. What they hold is undefined until they are written, which takes memory again.
+  virtual void drop_slots(int /*first*/, int /*count*/) {}
+
   // ---- Slots in the host's memory. Their transfers run in the order of the calls, beside the work
   // that is queued before and after them. Each begins after the work queued before it. Later work
   // that needs the result of a transfer, or overwrites what it reads, runs after that transfer.

@@ -45,8 +45,12 @@ inline constexpr size_t kTokenizerBytes = 64 << 20;
 inline constexpr size_t kIndexBytes = 100'000'000;
 inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;  // defined by the format
 
-// A longer text that no rule cuts is refused where only the sentencepiece library can encode it.
-inline constexpr size_t kUncutTextBytes = 4 << 20;
+// A longer text that no rule cuts is refused where only the sentencepiece library can encode it,
+// which takes some 200 bytes for each of the text and does not stop before the end.
+inline constexpr size_t kUncutTextBytes = 64 << 10;
+
+// ---- Decoding: a list of ids may name the longest token again and again.
+inline constexpr size_t kDecodedBytes = 100'000'000;
 
 // ---- tokenizer.json
 inline constexpr size_t kTokenizerParts = 64;           // normalizers, or splits, or decoders

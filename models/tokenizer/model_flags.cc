@@ -8,7 +8,10 @@ namespace {
 bool read_trainer(std::string_view message, ModelFlags* flags) {
   ProtoFields field(message);
   while (field.next()) {
-    if (field.number() == 3) flags->bpe = field.integer() == 2;
+    if (field.number() == 3) {
+      flags->unigram = field.integer() == 1;
+      flags->bpe = field.integer() == 2;
+    }
     if (field.number() == 35) flags->byte_fallback = field.integer() != 0;
     if (field.number() == 24) flags->suffix_spaces = field.integer() != 0;
   }
@@ -18,7 +21,7 @@ bool read_trainer(std::string_view message, ModelFlags* flags) {
 bool read_normalizer(std::string_view message, ModelFlags* flags) {
   ProtoFields field(message);
   while (field.next()) {
-    if (field.number() == 2) flags->character_map = !field.bytes().empty();
+    if (field.number() == 2) flags->character_map = field.bytes();
     if (field.number() == 3) flags->add_dummy_prefix = field.integer() != 0;
     if (field.number() == 4) flags->remove_extra_spaces = field.integer() != 0;
     if (field.number() == 5) flags->mark_spaces = field.integer() != 0;

@@ -7,17 +7,20 @@ namespace deltaserve {
 
 // The values are the schema's defaults.
 struct ModelFlags {
-  bool bpe = false;
+  bool unigram = true;
+  bool bpe = false;  // neither of the two: the model knows only words, or only characters
   bool suffix_spaces = false;
   bool byte_fallback = false;
-  bool character_map = false;
+  std::string_view character_map;  // as the library compiles it, in the bytes of the file; or empty
   bool add_dummy_prefix = true;
   bool remove_extra_spaces = true;
   bool mark_spaces = true;
 
   // Says whether the normalizer works character by character: it has no map of characters, keeps
   // spaces, and spells them as U+2581.
-  bool only_marks_spaces() const { return !character_map && !remove_extra_spaces && mark_spaces; }
+  bool only_marks_spaces() const {
+    return character_map.empty() && !remove_extra_spaces && mark_spaces;
+  }
 };
 
 // Reads the contents of a model file. nullopt: they are malformed.

@@ -13,7 +13,8 @@
 #include "models/base/text.h"
 #include "models/tokenizer/json/utf8.h"
 #include "models/tokenizer/plain_model.h"
-#include "models/tokenizer/sentencepiece_bpe.h"
+#include "models/tokenizer/reserve_sparingly.h"
+#include "models/tokenizer/sentencepiece_encoder.h"
 #include "models/tokenizer/sentencepiece_wrapper.h"
 #include "models/tokenizer/text_splitter.h"
 #include "models/tokenizer/token_finder.h"
@@ -24,8 +25,11 @@ namespace {
 
 // Longer texts are encoded in parts of about this size, at which sentencepiece is fastest.
 constexpr size_t kPartBytes = 8192;
-// Parts that cannot be cut to this size are not given to the library if that can be avoided.
-constexpr size_t kLongPartBytes = size_t{128} << 10;
+// Parts that cannot be cut to this size are not given to the library if that can be avoided. It
+// holds some 3 MiB for such a part, and nobody waits for it for long.
+constexpr size_t kLongPartBytes = size_t{16} << 10;
+// So many tokens are decoded at once. The library holds some 200 bytes for each.
+constexpr size_t kDecodedAtOnce = 1024;
 
 // Returns the byte of a piece such as "<0x0A>".
 std::string byte_of(std::string_view piece) {
@@ -66,13 +70,11 @@ class Encoder {
 
  private:
   absl::Status encode_part(std::string_view part, std::vector<int32_t>* ids) const {
-    if (part.size() > kLongPartBytes && tokenizer_json::is_utf8(part)) {
+    if (part.size() > kLongPartBytes) {
       // Most servers never see such a text, so what encodes it is made for the first one.
       std::call_once(long_parts_made_,
-                     [this] { long_parts_ = SentencePieceBpe::make(bytes_, *model_); });
-      if (long_parts_ != nullptr) {
-        return long_parts_->encode(part, ids);
-      }
+                     [this] { long_parts_ = SentencePieceEncoder::make(bytes_, *model_); });
+      if (long_parts_ != nullptr) return long_parts_->encode(part, ids);
     }
     if (part.size() > limits::kUncutTextBytes) {
       return absl::ResourceExhaustedError(str_cat("the tokenizer can encode at most ",
@@ -80,6 +82,7 @@ class Encoder {
                                                   part.size(), " of the text cannot be cut"));
     }
     const std::vector<int32_t> more = model_->encode(part);
+    reserve_sparingly(ids->size() + more.size(), ids);
     ids->insert(ids->end(), more.begin(), more.end());
     return check_wanted(part.size());
   }
@@ -88,7 +91,8 @@ class Encoder {
   const std::unique_ptr<SentencePieceModel> model_;
   const TextSplitter splitter_;
   mutable std::once_flag long_parts_made_;
-  mutable std::unique_ptr<const SentencePieceBpe> long_parts_;  // null: the library alone can do it
+  // Null: the library alone can do it.
+  mutable std::unique_ptr<const SentencePieceEncoder> long_parts_;
 };
 
 absl::StatusOr<std::unique_ptr<const Encoder>> make_encoder(const std::string& bytes,
@@ -332,40 +336,59 @@ class SentencePieceTokenizer final : public Tokenizer {
  private:
   const SentencePieceModel& model() const { return parts_.model(); }
   bool is_piece(int32_t id) const { return id < model().size() && !parts_.added.contains(id); }
-  void append_pieces(const std::vector<int32_t>& pieces, std::string* text) const;
+  absl::Status append_pieces(const std::vector<int32_t>& pieces, std::string* text) const;
+  bool may_begin_text(int32_t token) const;
 
   SentencePieceParts parts_;
 };
 
 // Appends the text of pieces that follow each other.
-void SentencePieceTokenizer::append_pieces(const std::vector<int32_t>& pieces,
-                                           std::string* text) const {
+absl::Status SentencePieceTokenizer::append_pieces(const std::vector<int32_t>& pieces,
+                                                   std::string* text) const {
   if (text->empty()) {
     *text = model().decode(pieces);
-    return;
+  } else {
+    // The model takes the space of a text's first piece away, but this is no beginning.
+    std::string bytes;
+    for (const int32_t token : pieces) bytes += vocabulary_.bytes(token);
+    reserve_sparingly(text->size() + bytes.size(), text);
+    tokenizer_json::append_repaired(bytes, text);
   }
-  // The model takes the space of a text's first piece away, but this is no beginning.
-  std::string bytes;
-  for (const int32_t token : pieces) bytes += vocabulary_.bytes(token);
-  tokenizer_json::append_repaired(bytes, text);
+  return check_wanted(pieces.size() * 8);
+}
+
+// Says whether the bytes of a piece are no continuation of a character.
+bool SentencePieceTokenizer::may_begin_text(int32_t token) const {
+  const std::string_view bytes = vocabulary_.bytes(token);
+  return bytes.empty() || (static_cast<uint8_t>(bytes[0]) & 0xC0) != 0x80;
 }
 
 absl::StatusOr<std::string> SentencePieceTokenizer::decode(const std::vector<int32_t>& tokens,
                                                            SpecialTokens special) const {
   std::string text;
   std::vector<int32_t> run;  // pieces between tokens that the model does not decode
+  absl::Status status;
   for (const int32_t token : tokens) {
     if (token < 0 || token >= size()) continue;
     const bool is_silent = parts_.is_silent(token);
     if (is_silent && special == SpecialTokens::kSkip) continue;
-    if (!is_silent && is_piece(token)) {
-      run.push_back(token);
-      continue;
+    const bool is_in_run = !is_silent && is_piece(token);
+    // A character has at most four bytes, so behind a full run and as many bytes again that begin
+    // none, none is open.
+    const bool is_full =
+        run.size() >= kDecodedAtOnce && (may_begin_text(token) || run.size() >= 2 * kDecodedAtOnce);
+    if (!is_in_run || is_full) {
+      if (status = append_pieces(std::exchange(run, {}), &text); !status.ok()) return status;
     }
-    append_pieces(std::exchange(run, {}), &text);
-    text += piece(token);
+    if (is_in_run) {
+      run.push_back(token);
+    } else {
+      text += piece(token);
+    }
+    if (text.size() > limits::kDecodedBytes) return text_too_long();
   }
-  append_pieces(run, &text);
+  if (status = append_pieces(run, &text); !status.ok()) return status;
+  if (text.size() > limits::kDecodedBytes) return text_too_long();
   return text;
 }
 

@@ -1,6 +1,7 @@
 #include "models/tokenizer/tokenizer.h"
 
 #include "models/base/limits.h"
+#include "models/base/text.h"
 #include "models/checkpoint/file.h"
 #include "models/tokenizer/json/json_tokenizer.h"
 #include "models/tokenizer/sentencepiece_tokenizer.h"
@@ -23,6 +24,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& pa
   if (!bytes.ok()) return bytes.status();
   return is_json(*bytes) ? load_json_tokenizer(*bytes, path, settings)
                          : load_sentencepiece_tokenizer(*bytes, path, settings);
+}
+
+absl::Status Tokenizer::text_too_long() {
+  return absl::ResourceExhaustedError(
+      str_cat("the text of the tokens has more than ", limits::kDecodedBytes, " bytes"));
 }
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::encode_as_text(std::string_view text) const {

@@ -49,7 +49,9 @@ class Tokenizer {
   //
   // Errors: INVALID_ARGUMENT if a tokenizer.json has no token for a part of the text, nor one for
   // the unknown; RESOURCE_EXHAUSTED if an expression of it takes too long on the text, or if a
-  // sentencepiece model needs too much memory for a text that cannot be cut.
+  // sentencepiece model needs too much memory for a text that cannot be cut. Encoding and decoding
+  // take at most 24 bytes of memory for each byte of the text, and end when the work is not wanted
+  // any more (models/base/cancellation.h).
   virtual absl::StatusOr<std::vector<int32_t>> encode(std::string_view text) const = 0;
   // Works like encode(), but special tokens in the text are text, too.
   absl::StatusOr<std::vector<int32_t>> encode_as_text(std::string_view text) const;
@@ -71,7 +73,7 @@ class Tokenizer {
   virtual absl::StatusOr<size_t> final_ids_as_text(std::string_view text) const = 0;
 
   // Returns the text of `tokens`; invalid UTF-8 becomes U+FFFD. Ids that no token has are skipped.
-  // RESOURCE_EXHAUSTED as encode().
+  // RESOURCE_EXHAUSTED as encode(), or if the text has more than limits::kDecodedBytes.
   virtual absl::StatusOr<std::string> decode(const std::vector<int32_t>& tokens,
                                              SpecialTokens special) const = 0;
 
@@ -96,6 +98,8 @@ class Tokenizer {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  protected:
+  static absl::Status text_too_long();
+
   Vocabulary vocabulary_;
   std::vector<int32_t> ids_before_;
   std::vector<int32_t> ids_after_;

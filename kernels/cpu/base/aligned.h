@@ -2,6 +2,7 @@
 // and states are read from end to end, and prefetching stops at the end of a page.
 #pragma once
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -62,6 +63,17 @@ MappedArray<T> map_zeros(size_t count) {
   void* memory = static_cast<unsigned char*>(mapping) + (kHugePage - past) % kHugePage;
   ask_for_huge_pages(memory, bytes);
   return MappedArray<T>(static_cast<T*>(memory), Unmap{mapping, mapped});
+}
+
+// Gives the whole pages in a range of a mapped array back to the machine: they are zeros
+// afterwards.
+inline void give_back_pages(void* memory, size_t bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t begin = (address + page - 1) / page * page;
+  const uintptr_t end = (address + bytes) / page * page;
+  if (begin >= end) return;
+  madvise(static_cast<unsigned char*>(memory) + (begin - address), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace deltaserve::cpu

@@ -127,6 +127,11 @@ class CpuBackend final : public Backend {
     return {0, ++transfers_};
   }
 
+  void drop_slots(int first, int count) override {
+    DS_CHECK(first >= 0 && count >= 0 && count <= limits_.slots - first);
+    if (count > 0) cpu::give_back_pages(slot(first), static_cast<size_t>(count) * slot_bytes());
+  }
+
   void store_slot(int from, int to) override {
     std::memcpy(host_slot(to), slot(from), slot_bytes());
   }

@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "models/base/cancellation.h"
+#include "models/tokenizer/reserve_sparingly.h"
 
 namespace deltaserve::tokenizer_json {
 namespace {
@@ -13,6 +14,7 @@ namespace {
 // Up to this length it is faster to look through all pairs than to keep a heap.
 constexpr size_t kShortRow = 48;
 constexpr uint64_t kNoKey = UINT64_MAX;
+constexpr int32_t kMerged = -1;  // the place of a symbol that is part of another one
 
 // The pairs of a row that wait to be merged: the one of lowest rank comes first, of equal ones the
 // leftmost. Those of one rank mostly arrive in the order of their places, so they wait in a list of
@@ -31,6 +33,7 @@ class PairQueue {
       ranks_.push_back(rank);
       std::push_heap(ranks_.begin(), ranks_.end(), std::greater<>());
     }
+    reserve_sparingly(list.size() + 1, &list);
     list.push_back(place);
   }
 
@@ -80,9 +83,8 @@ class PairQueue {
 
 BpeMerges::BpeMerges(size_t count) {
   const size_t size = std::bit_ceil(std::max<size_t>(count * 2, 16));
-  slots_.resize(size, {kNoKey, kNone});
+  slots_.resize(size, {kNoKey, {}});
   shift_ = 64 - std::countr_zero(size);
-  results_.reserve(count);
 }
 
 BpeMerges::Slot* BpeMerges::slot_of(uint64_t key) {
@@ -91,9 +93,9 @@ BpeMerges::Slot* BpeMerges::slot_of(uint64_t key) {
   return &slots_[i];
 }
 
-void BpeMerges::set_rank(int32_t left, int32_t right, size_t rank) {
+void BpeMerges::set(int32_t left, int32_t right, Merge merge) {
   if (used_ * 2 >= slots_.size()) {
-    std::vector<Slot> old(slots_.size() * 2, {kNoKey, kNone});
+    std::vector<Slot> old(slots_.size() * 2, {kNoKey, {}});
     old.swap(slots_);
     --shift_;
     for (const Slot& slot : old) {
@@ -103,31 +105,31 @@ void BpeMerges::set_rank(int32_t left, int32_t right, size_t rank) {
   const uint64_t key = pair_key(left, right);
   Slot* slot = slot_of(key);
   if (slot->key == kNoKey) ++used_;
-  *slot = {key, static_cast<uint32_t>(rank)};
+  *slot = {key, merge};
 }
 
 void BpeMerges::add(int32_t left, int32_t right, int32_t result) {
-  set_rank(left, right, results_.size());
-  results_.push_back(result);
+  set(left, right, {ranks_++, result});
 }
 
-void BpeMerges::add_equal(int32_t left, int32_t right) {
-  set_rank(left, right, results_.size() - 1);
+void BpeMerges::add_equal(int32_t left, int32_t right, int32_t result) {
+  set(left, right, {ranks_ - 1, result});
 }
 
-uint32_t BpeMerges::rank(int32_t left, int32_t right, const std::vector<bool>& banned) const {
+BpeMerges::Merge BpeMerges::find(int32_t left, int32_t right,
+                                 const std::vector<bool>& banned) const {
   const uint64_t key = pair_key(left, right);
   size_t i = (key * 0x9E3779B97F4A7C15u) >> shift_;
   while (slots_[i].key != key) {
-    if (slots_[i].key == kNoKey) return kNone;
+    if (slots_[i].key == kNoKey) return {};
     i = (i + 1) & (slots_.size() - 1);
   }
-  const uint32_t rank = slots_[i].rank;
-  if (!banned.empty() && banned[static_cast<size_t>(results_[rank])]) return kNone;
-  return rank;
+  const Merge merge = slots_[i].merge;
+  if (!banned.empty() && banned[static_cast<size_t>(merge.result)]) return {};
+  return merge;
 }
 
-absl::Status BpeMerges::merge(std::span<const int32_t> row, const std::vector<bool>& banned,
+absl::Status BpeMerges::merge(std::span<int32_t> row, const std::vector<bool>& banned,
                               std::vector<int32_t>* out) const {
   size_t begin = 0;
   if (row.size() <= kShortRow) {
@@ -136,16 +138,17 @@ absl::Status BpeMerges::merge(std::span<const int32_t> row, const std::vector<bo
   }
   for (size_t i = 1; i <= row.size(); ++i) {
     if (i < row.size() && !are_separate(row[i - 1], row[i])) continue;
-    const std::span<const int32_t> part = row.subspan(begin, i - begin);
-    absl::Status status;
+    const std::span<int32_t> part = row.subspan(begin, i - begin);
+    begin = i;
     if (part.size() <= kShortRow) {
       merge_short(part, banned, out);
-      status = check_wanted(part.size());
-    } else {
-      status = merge_long(part, banned, out);
+      if (absl::Status status = check_wanted(part.size()); !status.ok()) return status;
+      continue;
     }
-    if (!status.ok()) return status;
-    begin = i;
+    if (absl::Status status = merge_long(part, banned); !status.ok()) return status;
+    const auto merged_end = std::remove(part.begin(), part.end(), kMerged);
+    reserve_sparingly(out->size() + static_cast<size_t>(merged_end - part.begin()), out);
+    out->insert(out->end(), part.begin(), merged_end);
   }
   return absl::OkStatus();
 }
@@ -153,62 +156,60 @@ absl::Status BpeMerges::merge(std::span<const int32_t> row, const std::vector<bo
 void BpeMerges::merge_short(std::span<const int32_t> row, const std::vector<bool>& banned,
                             std::vector<int32_t>* out) const {
   int32_t symbols[kShortRow];
-  uint32_t ranks[kShortRow];  // of a symbol with the next one
+  Merge merges[kShortRow];  // of a symbol with the next one
   size_t n = row.size();
   std::copy(row.begin(), row.end(), symbols);
-  for (size_t i = 0; i + 1 < n; ++i) ranks[i] = rank(symbols[i], symbols[i + 1], banned);
+  for (size_t i = 0; i + 1 < n; ++i) merges[i] = find(symbols[i], symbols[i + 1], banned);
   while (n > 1) {
-    const size_t at = static_cast<size_t>(std::min_element(ranks, ranks + n - 1) - ranks);
-    if (ranks[at] == kNone) break;
-    symbols[at] = results_[ranks[at]];
+    const auto comes_first = [](const Merge& a, const Merge& b) { return a.rank < b.rank; };
+    const auto at =
+        static_cast<size_t>(std::min_element(merges, merges + n - 1, comes_first) - merges);
+    if (merges[at].rank == kNone) break;
+    symbols[at] = merges[at].result;
     std::copy(symbols + at + 2, symbols + n, symbols + at + 1);
     --n;
     if (at + 1 < n) {
-      std::copy(ranks + at + 2, ranks + n, ranks + at + 1);
-      ranks[at] = rank(symbols[at], symbols[at + 1], banned);
+      std::copy(merges + at + 2, merges + n, merges + at + 1);
+      merges[at] = find(symbols[at], symbols[at + 1], banned);
     }
-    if (at > 0) ranks[at - 1] = rank(symbols[at - 1], symbols[at], banned);
+    if (at > 0) merges[at - 1] = find(symbols[at - 1], symbols[at], banned);
   }
   out->insert(out->end(), symbols, symbols + n);
 }
 
-absl::Status BpeMerges::merge_long(std::span<const int32_t> row, const std::vector<bool>& banned,
-                                   std::vector<int32_t>* out) const {
-  constexpr int32_t kMerged = -1;
-  const auto n = static_cast<uint32_t>(row.size());
-  const size_t base = out->size();
-  out->insert(out->end(), row.begin(), row.end());
-  int32_t* symbols = out->data() + base;
-  std::vector<uint32_t> previous(n);
-  std::vector<uint32_t> next(n);
+absl::Status BpeMerges::merge_long(std::span<int32_t> symbols,
+                                   const std::vector<bool>& banned) const {
+  const auto n = static_cast<uint32_t>(symbols.size());
+  // A merged symbol takes several places. The first one and the last one know each other.
+  std::vector<uint32_t> other_ends(n);
+  const auto begin_of_next = [&](uint32_t begin) { return other_ends[begin] + 1; };
   PairQueue queue;
   const auto push = [&](uint32_t left, uint32_t right) {
-    const uint32_t pair_rank = rank(symbols[left], symbols[right], banned);
-    if (pair_rank != kNone) queue.push(pair_rank, left);
+    const uint32_t rank = find(symbols[left], symbols[right], banned).rank;
+    if (rank != kNone) queue.push(rank, left);
   };
   for (uint32_t i = 0; i < n; ++i) {
     if (absl::Status status = check_wanted(1); !status.ok()) return status;
-    previous[i] = i - 1;
-    next[i] = i + 1;
+    other_ends[i] = i;
     if (i + 1 < n) push(i, i + 1);
   }
-  uint32_t pair_rank = 0;
+  uint32_t rank = 0;
   uint32_t at = 0;
-  while (queue.pop(&pair_rank, &at)) {
+  while (queue.pop(&rank, &at)) {
     if (absl::Status status = check_wanted(1); !status.ok()) return status;
-    const uint32_t right = next[at];
-    if (symbols[at] == kMerged || right >= n) continue;
-    if (rank(symbols[at], symbols[right], banned) != pair_rank) continue;  // merged since
-    symbols[at] = results_[pair_rank];
+    if (symbols[at] == kMerged) continue;
+    const uint32_t right = begin_of_next(at);
+    if (right >= n) continue;
+    const Merge merge = find(symbols[at], symbols[right], banned);
+    if (merge.rank != rank) continue;  // one of the two was merged since
+    symbols[at] = merge.result;
     symbols[right] = kMerged;
-    next[at] = next[right];
-    if (at > 0) push(previous[at], at);
-    if (next[at] < n) {
-      previous[next[at]] = at;
-      push(at, next[at]);
-    }
+    const uint32_t last = other_ends[right];
+    other_ends[at] = last;
+    other_ends[last] = at;
+    if (at > 0) push(other_ends[at - 1], at);
+    if (last + 1 < n) push(at, last + 1);
   }
-  out->erase(std::remove(out->begin() + base, out->end(), kMerged), out->end());
   return absl::OkStatus();
 }
 

@@ -1,5 +1,6 @@
 // A trie of byte strings that is built once and searched for the prefixes of a text.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -31,6 +32,23 @@ class ByteTrie {
   }
   // Returns the value of the key that ends at a node; -1 if none does.
   int32_t value(uint32_t node) const { return values_[node]; }
+
+  struct Found {
+    int32_t value = -1;  // -1: there is none
+    size_t bytes = 0;
+  };
+  // Returns the longest key with which a text begins.
+  Found longest_prefix(std::string_view text) const {
+    Found found;
+    if (empty()) return found;
+    uint32_t node = kRoot;
+    for (size_t end = 0; end < text.size();) {
+      node = step(node, text[end++]);
+      if (node == kNowhere) break;
+      if (value(node) >= 0) found = {value(node), end};
+    }
+    return found;
+  }
 
  private:
   // Nodes are numbered level by level, so that the children of a node are neighbours.

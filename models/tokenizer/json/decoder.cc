@@ -10,31 +10,34 @@
 #include "models/tokenizer/json/expression.h"
 #include "models/tokenizer/json/normalizer.h"
 #include "models/tokenizer/json/utf8.h"
+#include "models/tokenizer/reserve_sparingly.h"
 
 namespace deltaserve::tokenizer_json {
 namespace {
 
-using Tokens = std::vector<std::string>;
+using Token = TokenList::Token;
+
+// Returns a function that puts change(token), a text, in the place of each token.
+template <class Change>
+auto changing(Change change) {
+  return [change](TokenList* tokens) {
+    TokenList out;
+    absl::Status status = tokens->for_each([&](const Token& token) {
+      out.append(change(token));
+      return absl::OkStatus();
+    });
+    *tokens = std::move(out);
+    return status;
+  };
+}
 
 // Returns a step that changes every token by itself, wherever it stands.
 template <class Change>
 DecoderStep for_each(Change change) {
   DecoderStep step;
-  step.all = [change](Tokens* tokens) {
-    for (std::string& token : *tokens) token = change(token);
-    return absl::OkStatus();
-  };
-  step.middle = [change](std::string_view token) { return change(std::string(token)); };
+  step.all = changing([change](const Token& token) { return change(token.text); });
+  step.middle = change;
   return step;
-}
-
-std::string joined(const Tokens& tokens, std::string_view separator = "") {
-  std::string text;
-  for (const std::string& token : tokens) {
-    if (!separator.empty() && &token != tokens.data()) text += separator;
-    text += token;
-  }
-  return text;
 }
 
 // The bytes that the alphabet of GPT-2 spells; a token with any other character is itself.
@@ -44,43 +47,51 @@ std::string bytes_of_spelling(std::string_view token) {
 
 DecoderStep byte_level() {
   DecoderStep step;
-  step.all = [](Tokens* tokens) {
+  step.all = [](TokenList* tokens) {
     std::string bytes;
-    for (const std::string& token : *tokens) bytes += bytes_of_spelling(token);
+    absl::Status status = tokens->for_each([&](const Token& token) {
+      const std::string own = bytes_of_spelling(token.text);
+      reserve_sparingly(bytes.size() + own.size(), &bytes);
+      bytes += own;
+      return absl::OkStatus();
+    });
+    *tokens = TokenList();
     std::string text;
+    text.reserve(bytes.size());
     append_repaired(bytes, &text);
-    *tokens = {std::move(text)};
-    return absl::OkStatus();
+    *tokens = TokenList(std::move(text));
+    return status;
   };
   step.middle = bytes_of_spelling;
   return step;
 }
 
 // Turns runs of byte tokens into text. A run that is not UTF-8 gets a U+FFFD for every byte.
-absl::Status decode_byte_runs(Tokens* tokens) {
-  Tokens out;
+absl::Status decode_byte_runs(TokenList* tokens) {
+  TokenList out;
   std::string run;
   const auto end_run = [&] {
-    if (run.empty()) return;
     if (is_utf8(run)) {
-      out.push_back(std::move(run));
+      if (!run.empty()) out.append(run);
     } else {
-      for (size_t i = 0; i < run.size(); ++i) out.push_back("\xEF\xBF\xBD");
+      for (size_t i = 0; i < run.size(); ++i) out.append("\xEF\xBF\xBD");
     }
     run.clear();
   };
-  for (std::string& token : *tokens) {
-    const int byte = byte_of_token(token);
+  absl::Status status = tokens->for_each([&](const Token& token) {
+    const int byte = byte_of_token(token.text);
     if (byte >= 0) {
+      reserve_sparingly(run.size() + 1, &run);
       run.push_back(static_cast<char>(byte));
     } else {
       end_run();
-      out.push_back(std::move(token));
+      out.append(token.text);
     }
-  }
+    return absl::OkStatus();
+  });
   end_run();
   *tokens = std::move(out);
-  return absl::OkStatus();
+  return status;
 }
 
 DecoderStep byte_fallback() {
@@ -95,8 +106,8 @@ DecoderStep byte_fallback() {
 
 DecoderStep fuse() {
   DecoderStep step;
-  step.all = [](Tokens* tokens) {
-    *tokens = {joined(*tokens)};
+  step.all = [](TokenList* tokens) {
+    *tokens = TokenList(std::move(*tokens).take_text());
     return absl::OkStatus();
   };
   step.middle = [](std::string_view token) { return std::string(token); };
@@ -121,16 +132,10 @@ DecoderStep read_word_piece_step(PartReader* part) {
     return cleanup ? cleaned_up(std::move(text)) : text;
   };
   DecoderStep step;
-  step.all = [later, cleanup](Tokens* tokens) {
-    for (std::string& token : *tokens) {
-      if (&token != tokens->data()) {
-        token = later(token);
-      } else if (cleanup) {
-        token = cleaned_up(std::move(token));
-      }
-    }
-    return absl::OkStatus();
-  };
+  step.all = changing([later, cleanup](const Token& token) {
+    if (!token.first) return later(token.text);
+    return cleanup ? cleaned_up(std::string(token.text)) : std::string(token.text);
+  });
   step.middle = later;
   return step;
 }
@@ -142,12 +147,8 @@ DecoderStep read_bpe_step(PartReader* part) {
     return absl::StrReplaceAll(as_piece(token), {{suffix, as_piece(with)}});
   };
   DecoderStep step;
-  step.all = [replaced](Tokens* tokens) {
-    for (std::string& token : *tokens) {
-      token = replaced(token, &token == &tokens->back() ? "" : " ");
-    }
-    return absl::OkStatus();
-  };
+  step.all = changing(
+      [replaced](const Token& token) { return replaced(token.text, token.last ? "" : " "); });
   step.middle = [replaced](std::string_view token) { return replaced(token, " "); };
   return step;
 }
@@ -164,12 +165,9 @@ DecoderStep read_metaspace_step(PartReader* part) {
     return absl::StrReplaceAll(as_piece(token), {{mark, as_piece(with)}});
   };
   DecoderStep step;
-  step.all = [replaced, drops_first](Tokens* tokens) {
-    for (std::string& token : *tokens) {
-      token = replaced(token, drops_first && &token == tokens->data() ? "" : " ");
-    }
-    return absl::OkStatus();
-  };
+  step.all = changing([replaced, drops_first](const Token& token) {
+    return replaced(token.text, drops_first && token.first ? "" : " ");
+  });
   step.middle = [replaced](std::string_view token) { return replaced(token, " "); };
   return step;
 }
@@ -188,11 +186,18 @@ DecoderStep read_ctc_step(PartReader* part) {
     return token;
   };
   DecoderStep step;
-  step.all = [change](Tokens* tokens) {
-    tokens->erase(std::unique(tokens->begin(), tokens->end()), tokens->end());
-    for (std::string& token : *tokens) token = change(std::move(token));
-    std::erase(*tokens, "");
-    return absl::OkStatus();
+  step.all = [change](TokenList* tokens) {
+    TokenList out;
+    std::string_view before;
+    absl::Status status = tokens->for_each([&](const Token& token) {
+      const bool is_repeated = !token.first && token.text == before;
+      before = token.text;
+      if (is_repeated) return absl::OkStatus();
+      if (const std::string text = change(std::string(token.text)); !text.empty()) out.append(text);
+      return absl::OkStatus();
+    });
+    *tokens = std::move(out);
+    return status;
   };
   step.middle = [change](std::string_view token) { return change(std::string(token)); };
   return step;
@@ -212,7 +217,7 @@ DecoderStep read_strip_step(PartReader* part, bool fused) {
   append_character(part->character("content"), &content);
   const int64_t start = part->integer("start", limits::kStripCharacters);
   const int64_t stop = part->integer("stop", limits::kStripCharacters);
-  DecoderStep step = for_each([content, start, stop](const std::string& token) {
+  DecoderStep step = for_each([content, start, stop](std::string_view token) {
     return stripped_token(token, content, start, stop);
   });
   if (fused) step.middle = [](std::string_view token) { return std::string(token); };
@@ -227,12 +232,16 @@ DecoderStep read_replace_step(PartReader* part) {
   }
   if (pattern == nullptr) return fuse();
   DecoderStep step;
-  step.all = [pattern, content](Tokens* tokens) {
-    for (std::string& token : *tokens) {
-      absl::Status status = replace_all(*pattern, content, &token);
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
+  step.all = [pattern, content](TokenList* tokens) {
+    TokenList out;
+    absl::Status status = tokens->for_each([&](const Token& token) {
+      std::string text(token.text);
+      absl::Status replaced = replace_all(*pattern, content, &text);
+      if (replaced.ok()) out.append(text);
+      return replaced;
+    });
+    *tokens = std::move(out);
+    return status;
   };
   step.middle = [pattern, content](std::string_view token) {
     std::string text(token);
@@ -286,10 +295,9 @@ void read_decoder(PartReader part, DecoderList* list) {
 
 DecoderStep join_by_spaces() {
   DecoderStep step;
-  step.all = [](Tokens* tokens) {
-    *tokens = {joined(*tokens, " ")};
-    return absl::OkStatus();
-  };
+  step.all = changing([](const Token& token) {
+    return token.first ? std::string(token.text) : str_cat(" ", token.text);
+  });
   step.middle = [](std::string_view token) { return str_cat(" ", token); };
   return step;
 }
@@ -306,17 +314,14 @@ Decoder Decoder::read(PartReader part) {
   return decoder;
 }
 
-absl::StatusOr<std::string> Decoder::decode(std::vector<std::string> tokens) const {
-  size_t before = 0;
-  for (const std::string& token : tokens) before += token.size();
+absl::StatusOr<std::string> Decoder::decode(TokenList tokens) const {
+  const size_t before = tokens.text().size();
   for (const DecoderStep& step : steps_) {
-    const absl::Status status = step.all(&tokens);
+    absl::Status status = step.all(&tokens);
+    if (status.ok()) status = check_growth(before, tokens.text().size());
     if (!status.ok()) return status;
-    size_t after = 0;
-    for (const std::string& token : tokens) after += token.size();
-    if (const absl::Status grown = check_growth(before, after); !grown.ok()) return grown;
   }
-  return joined(tokens);
+  return std::move(tokens).take_text();
 }
 
 std::string Decoder::middle(std::string_view token) const {

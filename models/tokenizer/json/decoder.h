@@ -7,13 +7,14 @@
 
 #include "absl/status/statusor.h"
 #include "models/tokenizer/json/part_reader.h"
+#include "models/tokenizer/json/token_list.h"
 
 namespace deltaserve::tokenizer_json {
 
 // One step of decoding.
 struct DecoderStep {
   // Changes the list of tokens.
-  std::function<absl::Status(std::vector<std::string>* tokens)> all;
+  std::function<absl::Status(TokenList* tokens)> all;
   // Changes a token that stands in the middle of a text, as far as it does not depend on the
   // others; the result may be a part of a character.
   std::function<std::string(std::string_view token)> middle;
@@ -27,8 +28,8 @@ class Decoder {
   static Decoder read(PartReader part);
 
   // Returns the text of tokens, valid UTF-8. RESOURCE_EXHAUSTED: it became too long, or an
-  // expression took too many steps.
-  absl::StatusOr<std::string> decode(std::vector<std::string> tokens) const;
+  // expression took too many steps. It may be not wanted any more, too (check_wanted).
+  absl::StatusOr<std::string> decode(TokenList tokens) const;
   // Returns the bytes that a token adds to a text that has others before and behind it.
   std::string middle(std::string_view token) const;
 

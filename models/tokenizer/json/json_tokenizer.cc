@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/checkpoint/json.h"
@@ -118,9 +119,9 @@ class JsonTokenizer final : public Tokenizer {
 
   absl::StatusOr<std::string> decode(const std::vector<int32_t>& tokens,
                                      SpecialTokens special) const override {
-    std::vector<std::string> contents;
-    contents.reserve(tokens.size());
+    tokenizer_json::TokenList contents;
     for (const int32_t id : tokens) {
+      if (absl::Status status = check_wanted(4); !status.ok()) return status;
       const tokenizer_json::AddedToken* added = parts_.added.with_id(id);
       if (added == nullptr && !parts_.model->vocabulary().has(id)) continue;
       const std::string_view text = content(id);
@@ -128,7 +129,8 @@ class JsonTokenizer final : public Tokenizer {
         const tokenizer_json::AddedToken* same = parts_.added.with_content(text);
         if (same != nullptr && same->special) continue;
       }
-      contents.emplace_back(text);
+      contents.append(text);
+      if (contents.text().size() > limits::kDecodedBytes) return text_too_long();
     }
     return parts_.decoder.decode(std::move(contents));
   }

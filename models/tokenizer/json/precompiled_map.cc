@@ -33,6 +33,11 @@ absl::StatusOr<std::shared_ptr<const PrecompiledMap>> PrecompiledMap::parse(
   if (!absl::Base64Unescape(as_piece(base64), &bytes)) {
     return invalid_argument("is not valid base64");
   }
+  return parse_bytes(bytes);
+}
+
+absl::StatusOr<std::shared_ptr<const PrecompiledMap>> PrecompiledMap::parse_bytes(
+    std::string_view bytes) {
   uint32_t trie_bytes = 0;
   if (bytes.size() < sizeof trie_bytes) return invalid_argument("is too short");
   std::memcpy(&trie_bytes, bytes.data(), sizeof trie_bytes);
@@ -48,24 +53,42 @@ absl::StatusOr<std::shared_ptr<const PrecompiledMap>> PrecompiledMap::parse(
   return map;
 }
 
-std::optional<std::string_view> PrecompiledMap::find(std::string_view text) const {
+template <class Take>
+void PrecompiledMap::walk(std::string_view text, Take take) const {
   size_t at = offset_of(units_[0]);
-  for (const char c : text) {
-    const auto byte = static_cast<uint8_t>(c);
-    if (byte == 0) return std::nullopt;
+  for (size_t end = 0; end < text.size();) {
+    const auto byte = static_cast<uint8_t>(text[end++]);
+    if (byte == 0) return;
     at ^= byte;
-    if (at >= units_.size() || label_of(units_[at]) != byte) return std::nullopt;
+    if (at >= units_.size() || label_of(units_[at]) != byte) return;
     const uint32_t unit = units_[at];
     at ^= offset_of(unit);
     if (!has_leaf(unit)) continue;
     const size_t place = at < units_.size() ? units_[at] & 0x7FFFFFFFu : replacements_.size();
     const bool is_boundary =
         place < replacements_.size() && (static_cast<uint8_t>(replacements_[place]) & 0xC0) != 0x80;
-    if (!is_boundary) return std::nullopt;
+    if (!is_boundary) return;
     const std::string_view rest = std::string_view(replacements_).substr(place);
-    return rest.substr(0, rest.find('\0'));
+    if (!take(rest.substr(0, rest.find('\0')), end)) return;
   }
-  return std::nullopt;
+}
+
+std::optional<std::string_view> PrecompiledMap::find(std::string_view text) const {
+  std::optional<std::string_view> found;
+  walk(text, [&](std::string_view replacement, size_t) {
+    found = replacement;
+    return false;
+  });
+  return found;
+}
+
+std::optional<PrecompiledMap::Found> PrecompiledMap::find_longest(std::string_view text) const {
+  std::optional<Found> found;
+  walk(text, [&](std::string_view replacement, size_t bytes) {
+    found = {replacement, bytes};
+    return true;
+  });
+  return found;
 }
 
 absl::Status PrecompiledMap::normalize(std::string_view text, std::string* out) const {

@@ -1,4 +1,5 @@
 // The unigram language model: of all ways to cut a piece, the one with the highest sum of scores.
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <limits>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "models/tokenizer/json/byte_trie.h"
 #include "models/tokenizer/json/piece_model.h"
 #include "models/tokenizer/json/utf8.h"
+#include "models/tokenizer/reserve_sparingly.h"
 
 namespace deltaserve::tokenizer_json {
 namespace {
@@ -31,6 +33,7 @@ class Unigram final : public PieceModel {
       vocabulary_.add(pieces[i].content, id);
       entries.emplace_back(pieces[i].content, id);
       scores_.push_back(pieces[i].score);
+      longest_ = std::max(longest_, pieces[i].content.size());
       lowest = std::min(lowest, pieces[i].score);
     }
     trie_ = ByteTrie(std::move(entries));
@@ -46,21 +49,24 @@ class Unigram final : public PieceModel {
 
   absl::Status encode(std::string_view piece, PieceTrust trust,
                       std::vector<int32_t>* ids) const override {
-    std::vector<Node> best(piece.size() + 1);
-    absl::Status status = find_best(piece, trust, &best);
+    if (piece.size() >= kUnknownBit) {
+      return absl::ResourceExhaustedError("the text is too long to be cut into pieces");
+    }
+    std::vector<uint32_t> ways(piece.size() + 1, kNoWay);
+    absl::Status status = find_best(piece, trust, &ways);
     if (!status.ok()) return status;
-    // The way back from the end is turned around in place: then the node at the end of a piece says
-    // where the next one ends.
+    // The way back from the end is turned around in place: then the entry at the end of a piece
+    // says where the next one ends.
     uint32_t after = 0;
     for (auto end = static_cast<uint32_t>(piece.size()); end > 0;) {
-      uint32_t begin = best[end].begin;
-      if (best[end].id == unknown_) {  // neighbouring unknowns are one
-        while (begin > 0 && best[begin].id == unknown_) begin = best[begin].begin;
+      uint32_t begin = begin_of(ways[end]);
+      if (is_unknown(ways[end])) {  // neighbouring unknowns are one
+        while (begin > 0 && is_unknown(ways[begin])) begin = begin_of(ways[begin]);
       }
-      best[end].begin = std::exchange(after, end);
+      ways[end] = std::exchange(after, end);
       end = begin;
     }
-    for (uint32_t begin = 0, end = after; begin < piece.size(); end = best[begin].begin) {
+    for (uint32_t begin = 0, end = after; begin < piece.size(); end = ways[begin]) {
       if (status = check_wanted(end - begin); !status.ok()) return status;
       add_part(piece.substr(begin, end - begin), trust, ids);
       begin = end;
@@ -69,22 +75,36 @@ class Unigram final : public PieceModel {
   }
 
  private:
-  struct Node {  // the best way to reach a place
-    double score = 0;
-    uint32_t begin = kNoBegin;  // where its last piece begins
-    int32_t id = 0;
-  };
-  static constexpr uint32_t kNoBegin = UINT32_MAX;
+  // The best way to a place: where its last piece begins, and whether that is unknown text.
+  static constexpr uint32_t kUnknownBit = 0x80000000u;
+  static constexpr uint32_t kNoWay = UINT32_MAX;
+  static bool is_unknown(uint32_t way) { return (way & kUnknownBit) != 0; }
+  static uint32_t begin_of(uint32_t way) { return way & ~kUnknownBit; }
 
-  static void offer(double score, size_t begin, int32_t id, Node* node) {
-    if (node->begin != kNoBegin && score <= node->score) return;
-    *node = {score, static_cast<uint32_t>(begin), id};
+  // The scores of the best ways to the places ahead, of which a piece reaches only so many.
+  class Scores {
+   public:
+    explicit Scores(size_t longest) : ring_(longest + 1) {}
+    double& at(size_t place) { return ring_[place % ring_.size()]; }
+
+   private:
+    std::vector<double> ring_;
+  };
+
+  static void offer(double score, uint32_t way, size_t end, std::vector<uint32_t>* ways,
+                    Scores* scores) {
+    if ((*ways)[end] != kNoWay && score <= scores->at(end)) return;
+    (*ways)[end] = way;
+    scores->at(end) = score;
   }
 
-  absl::Status find_best(std::string_view piece, PieceTrust trust, std::vector<Node>* best) const {
+  absl::Status find_best(std::string_view piece, PieceTrust trust,
+                         std::vector<uint32_t>* ways) const {
+    Scores scores(longest_);
     for (size_t begin = 0; begin < piece.size();) {
       if (absl::Status status = check_wanted(4); !status.ok()) return status;
-      const double here = (*best)[begin].score;
+      const double here = scores.at(begin);
+      const auto way = static_cast<uint32_t>(begin);
       const size_t character = character_bytes(piece[begin]);
       bool is_single = false;  // the character is a piece itself
       uint32_t node = trie_.empty() ? ByteTrie::kNowhere : ByteTrie::kRoot;
@@ -92,7 +112,8 @@ class Unigram final : public PieceModel {
         node = trie_.step(node, piece[end++]);
         const int32_t id = node == ByteTrie::kNowhere ? -1 : trie_.value(node);
         if (id < 0 || (trust == PieceTrust::kPlain && vocabulary_.is_special(id))) continue;
-        offer(here + scores_[static_cast<size_t>(id)], begin, id, &(*best)[end]);
+        const uint32_t flag = id == unknown_ ? kUnknownBit : 0;
+        offer(here + scores_[static_cast<size_t>(id)], way | flag, end, ways, &scores);
         is_single = is_single || end == begin + character;
       }
       if (!is_single) {
@@ -100,7 +121,7 @@ class Unigram final : public PieceModel {
           return invalid_argument("the tokenizer has no token for ",
                                   quoted(piece.substr(begin, character)), ", nor an unk_id");
         }
-        offer(here + unknown_score_, begin, unknown_, &(*best)[begin + character]);
+        offer(here + unknown_score_, way | kUnknownBit, begin + character, ways, &scores);
       }
       begin += character;
     }
@@ -111,6 +132,7 @@ class Unigram final : public PieceModel {
   void add_part(std::string_view part, PieceTrust trust, std::vector<int32_t>* ids) const {
     const int32_t id = vocabulary_.id(part);
     const bool kept = trust == PieceTrust::kTrusted || id < 0 || !vocabulary_.is_special(id);
+    reserve_sparingly(ids->size() + part.size(), ids);
     if (id >= 0 && kept) {
       ids->push_back(id);
       return;
@@ -131,6 +153,7 @@ class Unigram final : public PieceModel {
   bool byte_fallback_;
   size_t rows_;
   std::vector<double> scores_;  // by id
+  size_t longest_ = 4;          // of all pieces, and of all characters, in bytes
   double unknown_score_ = 0;
   std::vector<int32_t> byte_ids_;
   ByteTrie trie_;

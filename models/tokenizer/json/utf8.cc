@@ -85,4 +85,9 @@ bool is_utf8(std::string_view bytes) {
   return true;
 }
 
+size_t well_formed_bytes(std::string_view bytes) {
+  size_t bad = 0;
+  return well_formed(bytes, &bad);
+}
+
 }  // namespace deltaserve::tokenizer_json

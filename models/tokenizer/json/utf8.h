@@ -46,5 +46,8 @@ std::u32string characters_of(std::string_view text);  // of valid UTF-8
 // decoder does.
 void append_repaired(std::string_view bytes, std::string* text);
 bool is_utf8(std::string_view bytes);
+// Returns the length of the well-formed character with which `bytes`, which must not be empty,
+// begin; 0: they do not begin with one.
+size_t well_formed_bytes(std::string_view bytes);
 
 }  // namespace deltaserve::tokenizer_json

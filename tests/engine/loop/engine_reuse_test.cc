@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -60,6 +62,28 @@ TEST_P(EngineReuse, APromptContinuesFromWhereTheLastOneWasKept) {
   EXPECT_EQ(stats.prompt_tokens, prefill_rows(runner));
   EXPECT_GT(stats.snapshots, 2);
   EXPECT_EQ(stats.snapshot_slots, 8);
+}
+
+// Exactly the slots without a state give their memory back, once.
+TEST_P(EngineReuse, TrimmedStatesLeaveTheMemory) {
+  FakeRunner runner(steps_ahead(), 512, 4, letters(), 8);
+  Engine engine(&runner, &vocabulary(), options());
+  std::vector<TokenUpdate> cold;
+  for (uint64_t seed = 0; seed < 6; ++seed) cold.push_back(ask(engine, request(100, 5, seed)));
+  EXPECT_EQ(engine.stats().snapshots, 6);
+  EXPECT_TRUE(runner.dropped().empty());
+  engine.trim_prefixes();
+  while (runner.dropped().size() < 5) std::this_thread::yield();
+  const std::vector<int> dropped = runner.dropped();
+  EXPECT_EQ(std::set<int>(dropped.begin(), dropped.end()).size(), 5u) << "8 slots, 3 states";
+  int64_t reused = 0;
+  for (uint64_t seed = 6; seed-- > 0;) {
+    const TokenUpdate warm = ask(engine, request(100, 5, seed));
+    EXPECT_EQ(warm.text, cold[seed].text);
+    reused += warm.prompt_tokens_reused;
+  }
+  EXPECT_EQ(reused, 3 * 64);
+  EXPECT_EQ(runner.dropped(), dropped);
 }
 
 TEST_P(EngineReuse, NothingIsKeptWithoutSlotsForIt) {

@@ -413,6 +413,9 @@ TEST(PrefixIndex, TrimsToHalf) {
   for (int32_t i = 4; i < 8; ++i) {
     EXPECT_EQ(found(index, all[static_cast<size_t>(i)]), 64 * (i + 1)) << i;
   }
+  const std::vector<std::pair<int, int>> dropped = {{kFirstSlot + 1, 3}};
+  EXPECT_EQ(index.take_dropped(), dropped);
+  EXPECT_TRUE(index.take_dropped().empty());
 }
 
 }  // namespace

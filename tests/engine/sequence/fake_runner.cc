@@ -263,6 +263,17 @@ void FakeRunner::copy_slot(int from, int to) {
   enqueue([this, from, to] { run_copy(from, to); });
 }
 
+// What a dropped slot held is gone: a step that read it would find tokens that nobody has.
+void FakeRunner::drop_slots(int first, int count) {
+  EXPECT_GE(first, max_sequences()) << "the slot of a sequence";
+  EXPECT_LE(first + count, static_cast<int>(slots_.size()));
+  for (int slot = first; slot < first + count; ++slot) {
+    enqueue([this, slot] { slots_.at(slot).assign(slots_.at(slot).size(), -1); });
+    std::lock_guard lock(mutex_);
+    dropped_.push_back(slot);
+  }
+}
+
 void FakeRunner::store_slot(int from, int to) {
   enqueue([this, from, to] { host_slots_.at(to) = slots_.at(from); });
 }
@@ -418,6 +429,11 @@ std::vector<FakeRunner::Call> FakeRunner::calls() const {
 int FakeRunner::num_copies() const {
   std::lock_guard lock(mutex_);
   return num_copies_;
+}
+
+std::vector<int> FakeRunner::dropped() const {
+  std::lock_guard lock(mutex_);
+  return dropped_;
 }
 
 void TableConstraint::allowed(std::span<uint32_t> words) const {

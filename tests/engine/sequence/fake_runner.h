@@ -60,6 +60,7 @@ class FakeRunner final : public StepRunner {
   void draw(Ticket ticket, std::span<const Draw> draws) override;
   void wait(Ticket ticket, std::span<DrawResult> results) override;
   void copy_slot(int from, int to) override;
+  void drop_slots(int first, int count) override;
   int max_host_snapshots() const override { return static_cast<int>(host_slots_.size()); }
   void store_slot(int from, int to) override;
   void load_slot(int from, int to) override;
@@ -100,6 +101,8 @@ class FakeRunner final : public StepRunner {
   std::vector<Step> steps() const;
   std::vector<Call> calls() const;
   int num_copies() const;
+  // Returns the slots that were dropped, in the order of the calls.
+  std::vector<int> dropped() const;
 
  private:
   // The data of a queued step, kept until it is waited for.
@@ -161,6 +164,7 @@ class FakeRunner final : public StepRunner {
   std::vector<Step> steps_;
   std::vector<Call> calls_;
   int num_copies_ = 0;
+  std::vector<int> dropped_;
 
   std::thread thread_;  // last
 };

@@ -8,8 +8,12 @@
 #include <thread>
 #include <vector>
 
+#include "models/base/limits.h"
+#include "models/checkpoint/file.h"
 #include "models/tokenizer/json/json_tokenizer.h"
+#include "models/tokenizer/sentencepiece_tokenizer.h"
 #include "models/tokenizer/tokenizer.h"
+#include "tests/models/tokenizer/sentencepiece_models.h"
 
 namespace deltaserve {
 namespace {
@@ -40,11 +44,14 @@ TEST(Cancellation, ScopesAskAllAroundThem) {
 
 struct Case {
   const char* name;
-  const char* json;  // null: the bundled model's tokenizer
+  const char* json;         // null: the bundled model's tokenizer
+  std::string change = {};  // fields behind that one's
 };
 
-constexpr Case kCases[] = {
+const Case kCases[] = {
     {"sentencepiece", nullptr},
+    {"sentencepiece_unigram", nullptr, bytes_field(2, int_field(3, 1))},
+    {"sentencepiece_spaces", nullptr, bytes_field(3, int_field(4, 1))},
     {"bpe", R"({"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,
       "model":{"type":"BPE","vocab":{"a":0,"b":1,"aa":2,"aaaa":3},"merges":["a a","aa aa"]}})"},
     {"pieces", R"({"version":"1.0","added_tokens":[],"normalizer":null,
@@ -68,8 +75,9 @@ constexpr Case kCases[] = {
 class CancelledEncoding : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
+    const auto file = read_file(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", 1 << 20);
     auto loaded = GetParam().json == nullptr
-                      ? Tokenizer::load(DELTASERVE_BUNDLED_MODEL "/tokenizer.model")
+                      ? load_sentencepiece_tokenizer(*file + GetParam().change, "t.model", {})
                       : load_json_tokenizer(GetParam().json, "t.json", {});
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     tokenizer_ = *std::move(loaded);
@@ -119,8 +127,28 @@ TEST_P(CancelledEncoding, EndsInTheMiddle) {
   EXPECT_LE(cancellation.steps(), before + kMostAfter);
 }
 
+TEST_P(CancelledEncoding, DecodingEndsAsWell) {
+  const std::vector<int32_t> ids(4 << 20, tokenizer_->encode("a").value().at(0));
+  Cancellation cancellation;
+  cancellation.cancel();
+  const CancellationScope scope(&cancellation);
+  EXPECT_TRUE(absl::IsCancelled(tokenizer_->decode(ids, SpecialTokens::kKeep).status()));
+  EXPECT_LE(cancellation.steps(), kMostAfter);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, CancelledEncoding, testing::ValuesIn(kCases),
                          [](const auto& instance) { return std::string(instance.param.name); });
+
+// What only the library can encode is refused before it starts: nothing could stop it.
+TEST(UncutText, IsRefused) {
+  const auto file = read_file(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", 1 << 20);
+  const std::string kWords = bytes_field(2, int_field(3, 3));
+  const auto tokenizer = load_sentencepiece_tokenizer(*file + kWords, "t.model", {});
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const std::string text(limits::kUncutTextBytes + 1, 'a');
+  EXPECT_TRUE((*tokenizer)->encode(text.substr(1)).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted((*tokenizer)->encode(text).status()));
+}
 
 }  // namespace
 }  // namespace deltaserve

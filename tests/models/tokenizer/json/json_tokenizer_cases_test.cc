@@ -81,9 +81,9 @@ TEST_F(JsonTokenizerCases, Decoders) {
     const auto decoder = tokenizer_json::Decoder::read(PartReader(spec, "", &status));
     ASSERT_TRUE(status.ok()) << status << json::serialize(spec);
     for (const json::value& one : entry.at("cases").as_array()) {
-      std::vector<std::string> tokens;
-      for (const json::value& token : one.at(0).as_array()) tokens.emplace_back(view(token));
-      const auto text = decoder.decode(tokens);
+      tokenizer_json::TokenList tokens;
+      for (const json::value& token : one.at(0).as_array()) tokens.append(view(token));
+      const auto text = decoder.decode(std::move(tokens));
       ASSERT_TRUE(text.ok()) << text.status();
       EXPECT_EQ(*text, view(one.at(1))) << json::serialize(spec) << json::serialize(one.at(0));
     }
