@@ -82,8 +82,8 @@ class Engine::Loop {
   StepRunner* const runner_;
   const Vocabulary* const vocabulary_;
   const EngineOptions options_;
-  // Room for the hidden states of a step's draws. A step's draws are queued once the step before
-  // was committed, so one is enough. Memory that no embedding needs is never touched.
+  // Memory for the hidden states of a step's draws. A step's draws are queued after the step before
+  // was committed, so one step's memory is enough. Memory that no embedding needs is never touched.
   const std::unique_ptr<float[]> hidden_rows_ = std::make_unique_for_overwrite<float[]>(
       static_cast<size_t>(runner_->max_rows()) * runner_->final_norm().weight.size());
   const SequenceContext context_{
@@ -102,7 +102,7 @@ class Engine::Loop {
   StepInFlight steps_[2];
   StepInFlight* running_ = nullptr;      // its draws are queued; it is waited for next
   StepInFlight* last_queued_ = nullptr;  // the newest step that is not finished
-  std::vector<Sequence*> told_;          // have an update and did not end
+  std::vector<Sequence*> told_;          // sequences that have an update and did not end
   SteadyTime busy_until_;
   uint64_t turn_ = 0;
   size_t first_to_prepare_ = 0;  // where in decoding_ the masks of the next step begin; approximate
@@ -110,10 +110,10 @@ class Engine::Loop {
   // ---- Shared. The mutex is never held while a reader is notified.
   mutable std::mutex mutex_;
   EngineStats stats_;      // guarded by mutex_; `waiting` is not kept
-  Admission admission_;    // guarded by mutex_, but for slots and kept states
+  Admission admission_;    // guarded by mutex_, except for slots and kept states
   bool draining_ = false;  // guarded by mutex_
   bool stopping_ = false;  // guarded by mutex_
-  bool idle_ = true;       // guarded by mutex_: nothing is left to do or say
+  bool idle_ = true;       // guarded by mutex_: nothing is left to compute or to publish
 
   std::once_flag joined_;
   std::thread thread_;  // last: it uses everything above
@@ -248,7 +248,7 @@ bool Engine::Loop::somebody_waits() const {
   return !admission_.nobody_waits();
 }
 
-// Ends sequences whose readers keep slots from those who wait.
+// Ends sequences whose readers do not read while others wait for slots.
 void Engine::Loop::end_unread(SteadyTime time) {
   const SteadyTime last = time - options_.unread;
   for (const auto& sequence : decoding_) sequence->end_if_unread(last, time);
@@ -330,7 +330,7 @@ void Engine::Loop::demand_prompts(bool decoding) {
     SequenceDemand demand;
     demand.prompt_left = group->prompt_left();
     demand.paused = group->paused();
-    // The first choice has its slot; no more than the free ones can draw with it.
+    // The first choice has its slot; only as many others as there are free slots can draw with it.
     demand.num_draws = std::min(group->num_choices(), 1 + admission_.slots().num_free());
     if (group->read_ahead()) {
       demand.paused = demand.paused || !may_read_ahead;
@@ -351,8 +351,8 @@ void Engine::Loop::let_states_load() {
   for (size_t i = 0; others && i < demands_.size(); ++i) demands_[i].paused |= loads(i);
 }
 
-// Queues the copies of kept states that admissions and plans have decided on. What was dropped
-// comes first: the slots may be in use again.
+// Queues the copies of kept states that admissions and plans have decided on. Dropped slots come
+// first, because they may be in use again.
 void Engine::Loop::queue_transfers() {
   for (const auto& [first, count] : admission_.prefixes().take_dropped()) {
     runner_->drop_slots(first, count);
@@ -503,8 +503,8 @@ void Engine::Loop::retire_ended() {
   std::erase(prefills_, nullptr);
 }
 
-// Tells the readers what is new. Choices that ended since the commit are left to publish_ended(),
-// which runs once they are counted.
+// Sends the updates to the readers. Choices that ended since the commit are left to
+// publish_ended(), which runs once they are counted.
 void Engine::Loop::publish() {
   for (Sequence* sequence : told_) {
     if (!sequence->ended()) sequence->publish();
@@ -531,8 +531,8 @@ void Engine::Loop::let_step_keep(std::unique_ptr<SequenceGroup> group) {
   if (last_queued_ != nullptr) last_queued_->ended_groups.push_back(std::move(group));
 }
 
-// Ends every choice. Requires that stopping_ is set, so that nothing joins the queue any more, and
-// that no step is in flight.
+// Ends every choice. Requires that stopping_ is set, so that no request joins the queue, and that
+// no step is in flight.
 void Engine::Loop::end_all() {
   const SteadyTime time = now();
   for (const auto& sequence : decoding_) {

@@ -46,7 +46,7 @@ Ticket ModelRunner::forward(const Step& step) {
   return model_->forward(step);
 }
 
-// Its bytes live as long as the runner, so nobody has to wait for the transfer.
+// The source's bytes live as long as the runner, so there is no need to wait for the transfer.
 void ModelRunner::poison(int slot) {
   model_->backend().import_slot(slot, poison_.data());
 }

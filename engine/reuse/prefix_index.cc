@@ -11,7 +11,7 @@
 namespace deltaserve {
 namespace {
 
-// How many uses a state is expected to have before it had any.
+// Returns how many uses a new state is expected to have.
 double prior(SnapshotKind kind) {
   switch (kind) {
     case SnapshotKind::kBoundary:
@@ -26,7 +26,7 @@ double prior(SnapshotKind kind) {
 
 constexpr double kYoungSeconds = 60;  // ages below this one count alike
 constexpr double kHalfLife = 200;     // of hits, in seconds
-// The least by which a prompt makes all states older.
+// The least time by which a prompt makes all states older.
 constexpr std::chrono::seconds kPromptTime{4};
 
 }  // namespace
@@ -96,8 +96,8 @@ double PrefixIndex::Entry::hits_at(Time now) const {
   return hits * std::exp2(-std::chrono::duration<double>(now - used).count() / kHalfLife);
 }
 
-// Returns the time at which a prompt is read, by the clock of the index: it goes with the caller's,
-// and jumps forward where two prompts are closer together than prompts count.
+// Returns the time at which a prompt is read, by the clock of the index: it follows the caller's
+// clock, and jumps forward if two prompts are closer together than kPromptTime.
 PrefixIndex::Time PrefixIndex::begin_prompt(Time now) {
   last_prompt_ = std::max(aged(now), last_prompt_ + kPromptTime);
   ahead_ = last_prompt_ - now;
@@ -121,7 +121,7 @@ PrefixIndex::Found PrefixIndex::find(const PrefixKeys& keys, Time now) {
 }
 
 void PrefixIndex::see(const PrefixKeys& keys) {
-  // From the end, so that of a prompt with too many grid points the first ones stay.
+  // Goes from the end, so that the first grid points stay if there are too many.
   for (size_t i = std::min(keys->size(), seen_.capacity()); i-- > 0;) seen_.add((*keys)[i]);
 }
 
@@ -180,12 +180,12 @@ int PrefixIndex::slot_to_read(const SnapshotPin& pin, int own, Time now) {
   now = aged(now);
   Entry& entry = entries_[pin.entry_];
   if (entry.slot >= 0) return first_slot_ + entry.slot;
-  // A state that was forgotten while it was pinned is nobody else's to find.
+  // A state that was forgotten while it was pinned cannot be found, so it needs no slot.
   if (entry.keys != nullptr) entry.slot = free_slot(value(entry, now), now);
   const int slot = entry.slot >= 0 ? first_slot_ + entry.slot : own;
   transfers_.push_back({SnapshotTransfer::kLoad, slot, entry.host_slot});
   ++num_loaded_;
-  // A state that is stored there next is queued behind this transfer.
+  // A state that is stored there next is queued after this transfer.
   if (entry.slot >= 0) free_host_slots_.push_back(std::exchange(entry.host_slot, -1));
   return slot;
 }
@@ -251,8 +251,8 @@ double PrefixIndex::value(const Entry& entry, Time now) const {
   return static_cast<double>(saved_tokens(entry)) * uses / (std::max(idle, 0.0) + kYoungSeconds);
 }
 
-// Returns the entry that is worth the least of those that are not pinned and of which leaves(entry)
-// is true; -1 if all of them are worth `below` or more.
+// Returns the least valuable entry of those that are not pinned and for which leaves(entry) is
+// true; -1 if the value of all is `below` or more.
 template <class Leaves>
 int PrefixIndex::least_valuable(double below, Time now, const Leaves& leaves) const {
   int worst = -1;
@@ -267,8 +267,8 @@ int PrefixIndex::least_valuable(double below, Time now, const Leaves& leaves) co
   return worst;
 }
 
-// Returns a slot that holds no state any more. If none is free, makes room for a state of this
-// value; -1 if all others are pinned or worth as much.
+// Returns a slot without a state. If none is free, makes room for a state of this value; -1 if all
+// others are pinned or at least as valuable.
 int PrefixIndex::free_slot(double value, Time now) {
   if (free_slots_.empty()) {
     const int worst =
@@ -309,7 +309,7 @@ int PrefixIndex::free_host_slot(double value, Time now) {
   return slot;
 }
 
-// Copies a state to the host's memory if there is no copy yet and it is worth one.
+// Copies a state to the host's memory if there is no copy yet and its value justifies one.
 void PrefixIndex::store(Entry* entry, Time now) {
   if (entry->host_slot >= 0) return;
   entry->host_slot = free_host_slot(value(*entry, now), now);
@@ -333,7 +333,7 @@ void PrefixIndex::store_ahead(Time now) {
   if (next >= 0) store(&entries_[next], now);
 }
 
-// Makes a state that nobody can find any more. Its slots are free as soon as nobody pins it.
+// Makes a state impossible to find. Its slots are free as soon as it is not pinned.
 void PrefixIndex::forget(int index) {
   Entry& entry = entries_[index];
   for (Entry& other : entries_) {

@@ -1,21 +1,21 @@
-// The states that are kept of prompts, found by the keys of what they have read, and the rule that
-// says which of them are worth their memory.
+// The kept states of prompts, found by the keys of the tokens that they have read, and the rule
+// that decides which of them are worth their memory.
 //
 // A state has the value
 //
 //   tokens that only it saves * (hits + prior of its kind) / (seconds since its last use + 60)
 //
-// where "tokens that only it saves" are those behind the nearest kept state of the same prompt, and
-// hits fade by half every few minutes: otherwise the ends of conversations that went on from there
-// long ago would keep out those that go on now. Every prompt counts as some seconds at least: under
-// heavy traffic states would otherwise all be young, and none would make room for what is read now.
-// All states have the same size, so the least valuable one goes first.
+// where "tokens that only it saves" are those after the nearest kept state of the same prompt, and
+// hits fade by half every few minutes: otherwise old conversations with many hits would displace
+// current ones. Every prompt counts as some seconds at least: under heavy traffic all states would
+// otherwise be young, and none would make room for new ones. All states have the same size, so the
+// least valuable one goes first.
 //
 // If the device has memory of its own, states can also be kept in the host's. A state that has to
-// leave its slot stays there if it is worth more than another, and returns when it is found. The
-// index decides on these transfers; the engine queues them, in order, before the next step. The
-// states that will leave next are stored ahead, so that the step which overwrites them need not
-// wait.
+// leave its slot is kept there if it is worth more than another, and is copied back when it is
+// found. The index decides on these transfers; the engine queues them, in order, before the next
+// step. The states that will leave next are stored ahead, so that the step which overwrites them
+// need not wait.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -72,7 +72,7 @@ class PrefixIndex {
 
   struct Found {
     SnapshotPin pin;   // the longest kept state that the prompt begins with; empty if there is none
-    int64_t seen = 0;  // as many tokens did an earlier prompt begin with, in whole chunks
+    int64_t seen = 0;  // number of tokens with which an earlier prompt began, in whole chunks
   };
 
   // The states live in the slots [first_slot, first_slot + num_slots) and the host's slots [0,
@@ -83,7 +83,7 @@ class PrefixIndex {
   PrefixIndex(const PrefixIndex&) = delete;
   PrefixIndex& operator=(const PrefixIndex&) = delete;
 
-  // Finds what is known of a prompt's beginning. Counts as a use of the state it returns.
+  // Looks up the beginning of a prompt. Counts as a use of the state that it returns.
   Found find(const PrefixKeys& keys, Time now);
   // Remembers that a prompt with these keys was read.
   void see(const PrefixKeys& keys);
@@ -109,8 +109,9 @@ class PrefixIndex {
   // Forgets the less valuable half of the states, but none that is pinned, so that take_dropped()
   // has all slots without a state.
   void trim(Time now);
-  // Returns the slots whose memory nobody needs since the last call, as the first of each run of
-  // neighbours and their number: to be given back before the transfers that are taken next.
+  // Returns the slots whose memory has become unused since the last call, as the first of each run
+  // of neighbours and their number. Their memory must be given back before the transfers that are
+  // taken next.
   std::vector<std::pair<int, int>> take_dropped() { return std::exchange(dropped_, {}); }
 
   int num_slots() const { return num_slots_; }
@@ -128,9 +129,10 @@ class PrefixIndex {
   friend class SnapshotPin;
 
   struct Entry {
-    PrefixKeys keys;       // of the prompt it was kept of; null = nobody can find it
+    PrefixKeys keys;       // of the prompt of which it was kept; null = it cannot be found
     int64_t position = 0;  // tokens read
-    int parent = -1;       // entry of the nearest kept state of fewer tokens that it goes on from
+    int parent = -1;       // entry of the nearest kept state of fewer tokens that this one
+                           // continues
     SnapshotKind kind = SnapshotKind::kLadder;
     PrefixOwner owner{};
     double hits = 0;  // at the time `used`
@@ -163,7 +165,7 @@ class PrefixIndex {
   const int first_slot_;
   const int num_slots_;
   const int num_host_slots_;
-  // Stacks of what nobody uses.
+  // Stacks of unused entries and slots.
   std::vector<int> free_entries_, free_slots_, free_host_slots_;
   std::vector<SnapshotTransfer> transfers_;
   std::vector<std::pair<int, int>> dropped_;
@@ -171,7 +173,7 @@ class PrefixIndex {
   std::unordered_map<PrefixKey, int, PrefixKeyHash> by_key_;
   SeenPoints seen_;
   Time last_prompt_{};      // by the clock of the index
-  Time::duration ahead_{};  // of the clock of the index before that of the caller
+  Time::duration ahead_{};  // by which the index's clock is ahead of the caller's
   int64_t num_evictions_ = 0;
   int64_t num_stored_ = 0, num_loaded_ = 0;
 };

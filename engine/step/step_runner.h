@@ -18,10 +18,10 @@ class StepRunner {
   virtual ~StepRunner() = default;
   virtual int max_rows() const = 0;       // rows per step; also the most draws
   virtual int max_sequences() const = 0;  // state slots, from 0
-  virtual int max_snapshots() const = 0;  // slots behind those, for states that are kept
+  virtual int max_snapshots() const = 0;  // slots after those, for states that are kept
   virtual int32_t vocab_size() const = 0;
-  // Returns what hidden states (Draw::hidden) are to be normed with; without weights, draws must
-  // not ask for them.
+  // Returns the norm for hidden states (Draw::hidden); if it has no weights, draws must not request
+  // them.
   virtual const FinalNorm& final_norm() const = 0;
   // Returns how many forward passes may be queued beyond the step that is waited for next. It is 0
   // if forward() itself computes.
@@ -37,8 +37,8 @@ class StepRunner {
   // Queues a copy of slot `from`, as it is after the work queued so far, to slot `to`. Which token
   // was drawn for `to` is unknown afterwards.
   virtual void copy_slot(int from, int to) = 0;
-  // Queues that the memory of `count` slots from `first` on goes back to the machine, if it is the
-  // machine's, until they are written again.
+  // Queues the release of the memory of `count` slots from `first` on, if it is the machine's,
+  // until they are written again.
   virtual void drop_slots(int /*first*/, int /*count*/) {}
 
   // ---- Slots in the host's memory, for kept states of a device with memory of its own. Backend

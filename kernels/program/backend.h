@@ -36,12 +36,12 @@ class Backend {
 
   // Returns the bytes of the device's own memory that are free; 0 if its memory is the host's.
   virtual int64_t free_memory() const = 0;
-  // Returns a sentence that names what of the program the backend cannot do; empty if it can do
-  // all. It reads no weight's data.
+  // Returns a sentence that names the part of the program that the backend does not support; empty
+  // if it supports all. It reads no weight's data.
   virtual std::string refusal(const Program& program, const Limits& limits) const = 0;
   // Copies the weights and allocates everything that steps need; the program and the memory it
-  // points to may be released afterwards. Returns an empty string, or a sentence that names what
-  // did not fit in memory, after which the backend must not be used. May be called once, with a
+  // points to may be released afterwards. Returns an empty string, or a sentence that names the
+  // part that did not fit in memory; then the backend must not be used. May be called once, with a
   // program that is not refused.
   virtual std::string load(const Program& program, const Limits& limits) = 0;
 
@@ -67,8 +67,8 @@ class Backend {
   virtual Ticket export_slot(int from, void* host) = 0;
   virtual Ticket import_slot(int to, const void* host) = 0;
 
-  // Gives the memory of `count` slots from `first` on back to the machine, where it is the
-  // machine's. What they hold is undefined until they are written, which takes memory again.
+  // Gives the memory of `count` slots from `first` on back to the machine, if it is the machine's.
+  // Their contents are undefined until they are written, which takes memory again.
   virtual void drop_slots(int /*first*/, int /*count*/) {}
 
   // ---- Slots in the host's memory. Their transfers run in the order of the calls, beside the work
@@ -84,9 +84,9 @@ class Backend {
 
   // ---- For logs and metrics
 
-  // Returns a description such as "cpu AVX2, 2 threads, 380 MB of int8 weights". Up to the first
-  // comma it says what computes. It names instructions that failed their self-test at the start and
-  // are not used.
+  // Returns a description such as "cpu AVX2, 2 threads, 380 MB of int8 weights". The part up to the
+  // first comma names the device. It names instructions that failed their self-test at the start
+  // and are not used.
   virtual std::string description() const = 0;
   virtual Memory memory() const = 0;
 };

@@ -45,8 +45,8 @@ inline constexpr size_t kTokenizerBytes = 64 << 20;
 inline constexpr size_t kIndexBytes = 100'000'000;
 inline constexpr uint64_t kSafetensorsHeaderBytes = 100'000'000;  // defined by the format
 
-// A longer text that no rule cuts is refused where only the sentencepiece library can encode it,
-// which takes some 200 bytes for each of the text and does not stop before the end.
+// A longer text that no rule cuts is refused if only the sentencepiece library can encode it,
+// because the library takes some 200 bytes for each byte of text and cannot be stopped.
 inline constexpr size_t kUncutTextBytes = 64 << 10;
 
 // ---- Decoding: a list of ids may name the longest token again and again.

@@ -46,7 +46,7 @@ class Bpe final : public SentencePieceEncoder {
     for (const ScoredPiece& piece : merged) add_characters(piece.text);
     const float* score_before = nullptr;
     for (const ScoredPiece& piece : merged) {
-      // The library takes pieces of one score from the left, whichever they are.
+      // The library merges pieces of equal score from the left, in any order of pieces.
       const bool has_rank = score_before != nullptr && *score_before == piece.score;
       if (add_merges(piece.text, has_rank)) score_before = &piece.score;
     }
@@ -68,14 +68,14 @@ class Bpe final : public SentencePieceEncoder {
   SentencePieceNormalizer normalizer_;
   UnknownText unknown_;
   size_t longest_user_defined_ = 0;
-  int32_t size_;                            // ids from here on stand for characters without a piece
+  int32_t size_;                            // ids from here on represent characters without a piece
   std::vector<std::string> without_piece_;  // those characters
   // Pieces and characters of pieces, with the library's spelling of spaces.
   absl::flat_hash_map<std::string, int32_t> symbols_;
   tokenizer_json::BpeMerges merges_;
 };
 
-// Gives a number to characters of pieces that are no pieces themselves.
+// Gives a number to characters of pieces that are not pieces themselves.
 void Bpe::add_characters(std::string_view piece) {
   int32_t before = kOther;
   for (size_t at = 0; at < piece.size(); at += character_bytes(piece[at])) {

@@ -8,8 +8,8 @@
 
 namespace deltaserve {
 
-// Returns null if the model has pieces that are not used: into what the library cuts one depends on
-// the whole text.
+// Returns null if the model has unused pieces, because the parts into which the library cuts such a
+// piece depend on the whole text.
 std::unique_ptr<const SentencePieceEncoder> make_sentencepiece_bpe(
     const SentencePieces& pieces, SentencePieceNormalizer normalizer);
 

@@ -1,6 +1,6 @@
-// Encodes as the sentencepiece library does, for long texts: the library takes some 200 bytes for
-// each byte of a text that cannot be cut (text_splitter.h) and never stops before the end; this
-// takes at most 24, and stops when nobody wants the result.
+// Encodes long texts with the ids of the sentencepiece library. The library takes some 200 bytes
+// for each byte of a text that cannot be cut (text_splitter.h) and cannot be stopped; this code
+// takes at most 24, and stops when the result is no longer wanted.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -17,15 +17,15 @@ class SentencePieceEncoder {
  public:
   virtual ~SentencePieceEncoder() = default;
 
-  // `model_bytes` is the file from which `model` was parsed. Returns null where only the library
-  // knows the ids: the model's pieces are words or single characters, or a BPE model has pieces
+  // `model_bytes` is the file from which `model` was parsed. Returns null if only the library can
+  // compute the ids: the model's pieces are words or single characters, or a BPE model has pieces
   // that are not used.
   static std::unique_ptr<const SentencePieceEncoder> make(std::string_view model_bytes,
                                                           const SentencePieceModel& model);
 
-  // Appends the ids of SentencePieceModel::encode(text), for any bytes. Not OK: the work is not
-  // wanted any more (check_wanted), or RESOURCE_EXHAUSTED where the text becomes far longer when it
-  // is normalized and cannot be cut then.
+  // Appends the ids of SentencePieceModel::encode(text), for any bytes. RESOURCE_EXHAUSTED: the
+  // text becomes far longer when it is normalized, and then cannot be cut. Other errors mean that
+  // the work is no longer wanted (check_wanted).
   virtual absl::Status encode(std::string_view text, std::vector<int32_t>* ids) const = 0;
 };
 

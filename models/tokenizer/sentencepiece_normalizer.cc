@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kMarkedSpace = "\xe2\x96\x81";  // U+2581
 constexpr std::string_view kReplacementCharacter = "\xef\xbf\xbd";
-constexpr size_t kKeptBytes = 4096;  // so many skipped bytes may stay in the buffer
+constexpr size_t kKeptBytes = 4096;  // this many skipped bytes may stay in the buffer
 
 }  // namespace
 
@@ -64,7 +64,7 @@ absl::Status NormalizedText::take_unit() {
   if (!status.ok()) return status;
   std::string_view text = unit.text;
   if (!began_) {
-    // Spaces at the beginning are no text yet, so that only spaces are no text at all.
+    // Spaces at the beginning do not count as text, so a text of spaces only is empty.
     if (rules_.drops_extra_spaces_ && text == " ") return status;
     began_ = true;
     if (rules_.space_before_) write_space();

@@ -25,10 +25,10 @@ namespace {
 
 // Longer texts are encoded in parts of about this size, at which sentencepiece is fastest.
 constexpr size_t kPartBytes = 8192;
-// Parts that cannot be cut to this size are not given to the library if that can be avoided. It
-// holds some 3 MiB for such a part, and nobody waits for it for long.
+// Parts that cannot be cut to this size are not given to the library if that can be avoided. For a
+// part of this size it takes some 3 MiB and little time.
 constexpr size_t kLongPartBytes = size_t{16} << 10;
-// So many tokens are decoded at once. The library holds some 200 bytes for each.
+// The number of tokens that are decoded at once. The library holds some 200 bytes for each.
 constexpr size_t kDecodedAtOnce = 1024;
 
 // Returns the byte of a piece such as "<0x0A>".
@@ -71,7 +71,7 @@ class Encoder {
  private:
   absl::Status encode_part(std::string_view part, std::vector<int32_t>* ids) const {
     if (part.size() > kLongPartBytes) {
-      // Most servers never see such a text, so what encodes it is made for the first one.
+      // Most servers never see such a text, so its encoder is made for the first one.
       std::call_once(long_parts_made_,
                      [this] { long_parts_ = SentencePieceEncoder::make(bytes_, *model_); });
       if (long_parts_ != nullptr) return long_parts_->encode(part, ids);
@@ -91,7 +91,7 @@ class Encoder {
   const std::unique_ptr<SentencePieceModel> model_;
   const TextSplitter splitter_;
   mutable std::once_flag long_parts_made_;
-  // Null: the library alone can do it.
+  // Null: only the library can encode such texts.
   mutable std::unique_ptr<const SentencePieceEncoder> long_parts_;
 };
 
@@ -228,9 +228,9 @@ class Between {
     strip_left_ = token.strip_right;
     done_ = at + token.text.size();
   }
-  // Takes what is behind the last token.
+  // Encodes the text after the last token.
   void take_rest() { encode_to(text_.size(), false); }
-  // Takes of it what cannot change although the text goes on behind `end`.
+  // Encodes the part of that text which later text after `end` cannot change.
   void take_rest_that_goes_on(size_t end) {
     if (end <= done_) return;
     const std::string_view rest = text_.substr(done_, end - done_);
@@ -272,7 +272,7 @@ absl::StatusOr<std::vector<int32_t>> encode_between(std::string_view text,
   return std::move(between).ids();
 }
 
-// Counts the ids that no text behind a text can change, where `finder` finds its tokens.
+// Counts the ids that later text cannot change; `finder` finds the tokens of the text.
 absl::StatusOr<size_t> count_final(std::string_view text, const EncoderPair& encoders,
                                    const TokenFinder& finder) {
   const TextPart part{text, false};
@@ -348,7 +348,7 @@ absl::Status SentencePieceTokenizer::append_pieces(const std::vector<int32_t>& p
   if (text->empty()) {
     *text = model().decode(pieces);
   } else {
-    // The model takes the space of a text's first piece away, but this is no beginning.
+    // The model drops the space of a text's first piece, but this is not the beginning of a text.
     std::string bytes;
     for (const int32_t token : pieces) bytes += vocabulary_.bytes(token);
     reserve_sparingly(text->size() + bytes.size(), text);
@@ -357,7 +357,7 @@ absl::Status SentencePieceTokenizer::append_pieces(const std::vector<int32_t>& p
   return check_wanted(pieces.size() * 8);
 }
 
-// Says whether the bytes of a piece are no continuation of a character.
+// Returns whether the bytes of a piece do not continue a character.
 bool SentencePieceTokenizer::may_begin_text(int32_t token) const {
   const std::string_view bytes = vocabulary_.bytes(token);
   return bytes.empty() || (static_cast<uint8_t>(bytes[0]) & 0xC0) != 0x80;
@@ -373,7 +373,7 @@ absl::StatusOr<std::string> SentencePieceTokenizer::decode(const std::vector<int
     const bool is_silent = parts_.is_silent(token);
     if (is_silent && special == SpecialTokens::kSkip) continue;
     const bool is_in_run = !is_silent && is_piece(token);
-    // A character has at most four bytes, so behind a full run and as many bytes again that begin
+    // A character has at most four bytes, so after a full run and as many bytes again that begin
     // none, none is open.
     const bool is_full =
         run.size() >= kDecodedAtOnce && (may_begin_text(token) || run.size() >= 2 * kDecodedAtOnce);

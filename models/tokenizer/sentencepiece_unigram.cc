@@ -20,7 +20,7 @@ using tokenizer_json::ByteTrie;
 
 constexpr float kUnknownPenalty = 10;
 constexpr double kUserDefinedMalus = 0.1;  // per piece; it keeps long pieces before short ones
-constexpr size_t kSettleBytes = 16384;     // after so many, what is certain is written
+constexpr size_t kSettleBytes = 16384;     // after this many bytes, the certain ids are written
 
 class Unigram final : public SentencePieceEncoder {
  public:
@@ -92,8 +92,7 @@ class Unigram::Walk {
   }
 
  private:
-  // How the best way to a place ends there: with a piece, or with an unknown character, of which
-  // the length is noted.
+  // The last step of the best way to a place: a piece, or an unknown character with its length.
   static constexpr int32_t kNoWay = INT32_MIN;
 
   size_t bytes_of(int32_t way) const {
@@ -145,15 +144,15 @@ class Unigram::Walk {
     }
     const size_t common = *places.begin();
     if (common > 0) status_ = write_to(common);
-    // A text that has no such place is not looked through again and again.
+    // The next search is delayed, so that a text without such a place is not searched repeatedly.
     settle_at_ = at_ + std::max(kSettleBytes, at_);
   }
 
   // Writes the ids of the best way to a place, where the next one begins.
   absl::Status write_to(size_t end) {
     if (!status_.ok()) return status_;
-    // The way is known from its end, so it is turned around: then the way of a place is that of the
-    // piece which begins there.
+    // The way is known from its end, so it is reversed: then each place has the piece that begins
+    // there.
     int32_t way = end > 0 ? ways_[end] : 0;
     for (size_t place = end; place > 0;) {
       place -= bytes_of(way);

@@ -47,8 +47,8 @@ class Tokenizer {
   // transformers; other control pieces are plain text, and user-defined pieces match as single
   // tokens. A tokenizer.json finds all its added tokens.
   //
-  // Errors: INVALID_ARGUMENT if a tokenizer.json has no token for a part of the text, nor one for
-  // the unknown; RESOURCE_EXHAUSTED if an expression of it takes too long on the text, or if a
+  // Errors: INVALID_ARGUMENT if a tokenizer.json has no token for a part of the text and no unknown
+  // token; RESOURCE_EXHAUSTED if an expression of it takes too long on the text, or if a
   // sentencepiece model needs too much memory for a text that cannot be cut. Encoding and decoding
   // take at most 24 bytes of memory for each byte of the text, and end when the work is not wanted
   // any more (models/base/cancellation.h).
@@ -66,10 +66,10 @@ class Tokenizer {
   virtual absl::StatusOr<std::vector<int32_t>> encode_parts(
       std::span<const TextPart> parts) const = 0;
 
-  // Returns how many of the ids of encode(text), from the first, no text behind `text` can change.
-  // `text` must be valid UTF-8. There may be more of them; errors are as of encode().
+  // Returns how many of the first ids of encode(text) cannot change if more text follows. `text`
+  // must be valid UTF-8. There may be more of them; errors are as of encode().
   virtual absl::StatusOr<size_t> final_ids(std::string_view text) const = 0;
-  // Returns the same of encode_as_text().
+  // Returns the same number for encode_as_text().
   virtual absl::StatusOr<size_t> final_ids_as_text(std::string_view text) const = 0;
 
   // Returns the text of `tokens`; invalid UTF-8 becomes U+FFFD. Ids that no token has are skipped.
@@ -85,12 +85,12 @@ class Tokenizer {
   virtual int32_t num_pieces() const = 0;
   // Returns the id of a piece or added token such as "</s>", or -1.
   virtual int32_t piece_id(std::string_view piece) const = 0;
-  // Returns the piece as the file spells it ("▁the", "<0x0A>"); empty where nobody has the id.
+  // Returns the piece as the file spells it ("▁the", "<0x0A>"); empty if no piece has the id.
   virtual std::string piece(int32_t id) const = 0;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
-  // Says whether the file itself decides what surrounds a text prompt, so that settings such as
-  // add_bos_token do not. ids_before() and ids_after() are what it wants there.
+  // Returns whether the file itself decides which tokens surround a text prompt; then settings such
+  // as add_bos_token have no effect. ids_before() and ids_after() are these tokens.
   virtual bool decides_surroundings() const = 0;
   const std::vector<int32_t>& ids_before() const { return ids_before_; }
   const std::vector<int32_t>& ids_after() const { return ids_after_; }
@@ -106,8 +106,8 @@ class Tokenizer {
   std::vector<std::string> warnings_;
 };
 
-// Puts around the ids of a text prompt what the tokenizer wants there, and before that `bos`, if it
-// is not negative.
+// Puts the tokenizer's surrounding tokens around the ids of a text prompt, and `bos` before them if
+// it is not negative.
 void surround(const Tokenizer& tokenizer, int32_t bos, std::vector<int32_t>* ids);
 
 }  // namespace deltaserve

@@ -1,5 +1,5 @@
-// Memory on 64-byte boundaries, allocated once at load. Large arrays ask for huge pages: weights
-// and states are read from end to end, and prefetching stops at the end of a page.
+// Memory on 64-byte boundaries, allocated once at load. Large arrays request huge pages, because
+// weights and states are read from end to end and prefetching stops at the end of a page.
 #pragma once
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,7 +21,7 @@ using AlignedArray = std::unique_ptr<T[], FreeAligned>;
 
 inline constexpr size_t kHugePage = size_t{2} << 20;
 
-// Asks for huge pages in memory that begins with one. Rounds down to whole ones, so that nothing
+// Requests huge pages in memory that begins with one. Rounds down to whole ones, so that nothing
 // but the array grows.
 inline void ask_for_huge_pages(void* memory, size_t bytes) {
 #ifdef MADV_HUGEPAGE
@@ -29,7 +29,7 @@ inline void ask_for_huge_pages(void* memory, size_t bytes) {
 #endif
 }
 
-// Returns null if the memory cannot be had. The memory is not zeroed.
+// Returns null if there is not enough memory. The memory is not zeroed.
 template <class T>
 AlignedArray<T> allocate_aligned(size_t count) {
   const size_t bytes = std::max<size_t>(1, count) * sizeof(T);
@@ -52,7 +52,7 @@ template <class T>
 using MappedArray = std::unique_ptr<T[], Unmap>;
 
 // Returns an array of zeros that takes memory from the machine page by page, when it is written.
-// Null if the address space cannot be had.
+// Returns null if there is not enough address space.
 template <class T>
 MappedArray<T> map_zeros(size_t count) {
   const size_t bytes = std::max<size_t>(1, count) * sizeof(T);

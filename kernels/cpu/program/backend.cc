@@ -206,7 +206,8 @@ class CpuBackend final : public Backend {
         const int64_t floats = int64_t{limits.rows} * buffer.columns;
         made.data = allocate_aligned<float>(static_cast<size_t>(floats));
         if (made.data == nullptr) return no_memory("steps");
-        std::fill_n(made.data.get(), floats, 0.0f);  // touches every page now, not in a step
+        std::fill_n(made.data.get(), floats, 0.0f);  // touches every page at load instead of in a
+                                                     // step
         memory_.scratch += floats * static_cast<int64_t>(sizeof(float));
       }
       activations_.push_back(std::move(made));
@@ -239,7 +240,7 @@ class CpuBackend final : public Backend {
       return "not enough memory for " + std::to_string(limits.slots) + " states of " +
              std::to_string(slot_bytes()) + " bytes";
     }
-    // Touches the pages of sequences now, not in a step, and leaves those of snapshots untouched.
+    // Touches the pages of sequences at load instead of in a step, but not those of snapshots.
     std::memset(slots_.get(), 0, bytes_of(limits.slots - limits.snapshots));
     host_slots_ = cpu::map_zeros<float>(bytes_of(limits.host_slots) / sizeof(float));
     if (limits.host_slots > 0 && host_slots_ == nullptr) {

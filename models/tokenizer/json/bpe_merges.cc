@@ -11,7 +11,7 @@
 namespace deltaserve::tokenizer_json {
 namespace {
 
-// Up to this length it is faster to look through all pairs than to keep a heap.
+// Up to this length it is faster to search all pairs than to keep a heap.
 constexpr size_t kShortRow = 48;
 constexpr uint64_t kNoKey = UINT64_MAX;
 constexpr int32_t kMerged = -1;  // the place of a symbol that is part of another one
@@ -201,7 +201,7 @@ absl::Status BpeMerges::merge_long(std::span<int32_t> symbols,
     const uint32_t right = begin_of_next(at);
     if (right >= n) continue;
     const Merge merge = find(symbols[at], symbols[right], banned);
-    if (merge.rank != rank) continue;  // one of the two was merged since
+    if (merge.rank != rank) continue;  // one of the two was merged meanwhile
     symbols[at] = merge.result;
     symbols[right] = kMerged;
     const uint32_t last = other_ends[right];

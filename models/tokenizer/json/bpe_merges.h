@@ -1,4 +1,4 @@
-// The merges of a BPE model, and how a row of symbols is merged by them.
+// The merges of a BPE model, and the merging of a row of symbols.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -20,7 +20,7 @@ class BpeMerges {
   void add(int32_t left, int32_t right, int32_t result);
   // Adds another pair that has the last added rank.
   void add_equal(int32_t left, int32_t right, int32_t result);
-  // Says that two symbols of a row may stand side by side inside a result. Rows are cut between
+  // Declares that two symbols of a row may be adjacent inside a result. Rows are cut between
   // symbols that may not.
   void add_neighbours(int32_t left, int32_t right) { neighbours_.insert(pair_key(left, right)); }
   // Without this call every two symbols count as neighbours.
@@ -30,14 +30,15 @@ class BpeMerges {
   bool are_separate(int32_t left, int32_t right) const {
     return neighbours_known_ && !neighbours_.contains(pair_key(left, right));
   }
-  // Merges the symbols of a row, which are overwritten, and appends the results. `banned` may not
-  // come out: a bit a symbol, or empty. Time grows with the length, memory by some 12 bytes a
-  // symbol where the row cannot be cut. Not OK: the work is not wanted any more (check_wanted).
+  // Merges the symbols of a row, which are overwritten, and appends the results. `banned` has one
+  // bit per symbol that must not be a result, or is empty. Time grows with the length; memory grows
+  // by some 12 bytes a symbol if the row cannot be cut. An error means that the work is no longer
+  // wanted (check_wanted).
   absl::Status merge(std::span<int32_t> row, const std::vector<bool>& banned,
                      std::vector<int32_t>* out) const;
 
  private:
-  // What a pair of symbols becomes.
+  // The result of merging a pair of symbols.
   struct Merge {
     uint32_t rank = kNone;  // kNone: nothing
     int32_t result = 0;

@@ -31,7 +31,7 @@ auto changing(Change change) {
   };
 }
 
-// Returns a step that changes every token by itself, wherever it stands.
+// Returns a step that changes every token by itself, at any place.
 template <class Change>
 DecoderStep for_each(Change change) {
   DecoderStep step;
@@ -203,7 +203,7 @@ DecoderStep read_ctc_step(PartReader* part) {
   return step;
 }
 
-// Removes `content` up to so many times from both ends of a token.
+// Removes `content` from both ends of a token, up to the given numbers of times.
 std::string stripped_token(std::string_view token, std::string_view content, int64_t start,
                            int64_t stop) {
   for (; start > 0 && token.starts_with(content); --start) token.remove_prefix(content.size());
@@ -211,7 +211,7 @@ std::string stripped_token(std::string_view token, std::string_view content, int
   return std::string(token);
 }
 
-// `fused`: the tokens are one already, whose ends are those of the whole text.
+// With `fused` the tokens have been joined to one, whose ends are those of the whole text.
 DecoderStep read_strip_step(PartReader* part, bool fused) {
   std::string content;
   append_character(part->character("content"), &content);
@@ -245,7 +245,7 @@ DecoderStep read_replace_step(PartReader* part) {
   };
   step.middle = [pattern, content](std::string_view token) {
     std::string text(token);
-    // A part of a character is no text, in which an expression could be looked for.
+    // A part of a character is not text, so expressions cannot be searched in it.
     if (!is_utf8(text) || !replace_all(*pattern, content, &text).ok()) return std::string(token);
     return text;
   };

@@ -15,8 +15,8 @@ namespace deltaserve::tokenizer_json {
 struct DecoderStep {
   // Changes the list of tokens.
   std::function<absl::Status(TokenList* tokens)> all;
-  // Changes a token that stands in the middle of a text, as far as it does not depend on the
-  // others; the result may be a part of a character.
+  // Changes a token that is in the middle of a text, as far as it does not depend on the others;
+  // the result may be a part of a character.
   std::function<std::string(std::string_view token)> middle;
 };
 
@@ -28,9 +28,10 @@ class Decoder {
   static Decoder read(PartReader part);
 
   // Returns the text of tokens, valid UTF-8. RESOURCE_EXHAUSTED: it became too long, or an
-  // expression took too many steps. It may be not wanted any more, too (check_wanted).
+  // expression took too many steps. Another error means that the work is no longer wanted
+  // (check_wanted).
   absl::StatusOr<std::string> decode(TokenList tokens) const;
-  // Returns the bytes that a token adds to a text that has others before and behind it.
+  // Returns the bytes that a token adds to a text that has others before and after it.
   std::string middle(std::string_view token) const;
 
  private:

@@ -214,7 +214,7 @@ class JsonTokenizer final : public Tokenizer {
         piece, [&](Piece part) { return parts_.model->encode(part.text, trust, ids); });
   }
 
-  // Counts the ids that no text behind a text can change.
+  // Counts the ids that later text cannot change.
   absl::StatusOr<size_t> count_final(std::string_view text, AddedTokens::Pass pass,
                                      PieceTrust trust) const {
     std::vector<int32_t> ids;
@@ -225,13 +225,13 @@ class JsonTokenizer final : public Tokenizer {
     return ids.size();
   }
 
-  // Passes on what is known of a text that goes on: the ids of tokens that are certain, the text
-  // between them, which is complete, and what is certain of the text behind the last one.
+  // Processes an incomplete text: appends the ids of tokens that are certain, of the complete text
+  // between them, and of the certain part of the text after the last one.
   absl::Status walk_open(Piece whole, AddedTokens::Pass pass, PieceTrust trust,
                          std::vector<int32_t>* ids, tokenizer_json::TakePiece complete,
                          tokenizer_json::TakePiece open) const {
     const size_t settled = parts_.added.settled(whole.text, pass);
-    size_t waiting = 0;  // text from here to waiting_end is behind the last certain token
+    size_t waiting = 0;  // text from here to waiting_end is after the last certain token
     size_t waiting_end = 0;
     bool over = false;
     const auto piece_to = [&](size_t end) {
@@ -260,7 +260,7 @@ class JsonTokenizer final : public Tokenizer {
     return !status.ok() || waiting >= certain ? status : open(piece_to(certain));
   }
 
-  // Appends the ids of a piece that goes on, as far as they are certain.
+  // Appends the certain ids of an incomplete piece.
   absl::Status encode_open(Piece piece, PieceTrust trust, std::vector<int32_t>* ids) const {
     std::string normalized;
     if (parts_.normalizer != nullptr) {
@@ -285,7 +285,7 @@ class JsonTokenizer final : public Tokenizer {
         piece, [&](Piece part) { return parts_.model->encode(part.text, trust, ids); }, encode_end);
   }
 
-  // Returns the last place where a normalizer may be told to stop; 0: there is none.
+  // Returns the last place where a text may be cut before it is normalised; 0: there is none.
   static size_t last_safe_cut(std::string_view text) {
     bool safe_behind = false;
     for (size_t at = text.size(); at > 0;) {

@@ -12,7 +12,8 @@
 namespace deltaserve::tokenizer_json {
 namespace {
 
-constexpr size_t kWholeClusterBytes = 6;  // longer clusters, and this size, are not looked up whole
+constexpr size_t kWholeClusterBytes = 6;  // clusters of at least this size are not looked up as a
+                                          // whole
 
 // The fields of a unit, which darts-clone packs into 32 bits.
 uint32_t label_of(uint32_t unit) {

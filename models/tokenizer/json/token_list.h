@@ -27,7 +27,7 @@ class TokenList {
     lengths_.push_back(static_cast<uint32_t>(bytes_.size()));
   }
 
-  // A token has fewer than 2^32 bytes: limits::kDecodedBytes sees to that.
+  // A token has fewer than 2^32 bytes because of limits::kDecodedBytes.
   void append(std::string_view token) {
     reserve_sparingly(bytes_.size() + token.size(), &bytes_);
     reserve_sparingly(lengths_.size() + 1, &lengths_);
@@ -41,7 +41,7 @@ class TokenList {
   bool empty() const { return lengths_.empty(); }
 
   // Calls take(token) for the tokens in their order and returns the first status that is not OK.
-  // The work may be not wanted any more, too (check_wanted).
+  // Also returns an error if the work is no longer wanted (check_wanted).
   template <class Take>
   absl::Status for_each(Take take) const {
     const std::string_view all = bytes_;
