@@ -38,7 +38,7 @@ class BpeMerges {
                      std::vector<int32_t>* out) const;
 
  private:
-  // The result of merging a pair of symbols.
+  // The result of joining a pair of symbols.
   struct Merge {
     uint32_t rank = kNone;  // kNone: nothing
     int32_t result = 0;
