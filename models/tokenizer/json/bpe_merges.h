@@ -37,7 +37,7 @@ class BpeMerges {
                      std::vector<int32_t>* out) const;
 
  private:
-  // What a pair of symbols becomes.
+  // The result of joining a pair of symbols.
   struct Merge {
     uint32_t rank = kNone;  // kNone: nothing
     int32_t result = 0;
