@@ -27,7 +27,7 @@ class SentencePieceNormalizer {
  private:
   friend class NormalizedText;
 
-  // What stands for the beginning of a text.
+  // A part of a text stands for so many bytes from its beginning.
   struct Unit {
     std::string_view text;
     size_t bytes = 0;

@@ -44,7 +44,7 @@ struct SentencePieces {
   tokenizer_json::ByteTrie user_defined() const;
 };
 
-// What of SentencePieces is needed to write ids.
+// The members of SentencePieces that writing ids needs.
 struct UnknownText {
   explicit UnknownText(const SentencePieces& pieces)
       : byte_fallback(pieces.flags.byte_fallback), unknown(pieces.unknown), bytes(pieces.bytes) {}
