@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# install_packages.sh FILE...: installs the Debian packages listed in the files that are missing.
-# Does nothing, and needs no root, when all are there.
+# install_packages.sh FILE...: installs the missing ones of the Debian packages that the files list.
+# Does nothing, and needs no root, if all are installed.
 set -euo pipefail
 
 mapfile -t wanted < <(sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$@" | sort -u)

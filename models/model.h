@@ -20,24 +20,26 @@ struct ModelFolder {
   std::string path;
   ModelConfig config;
   TokenizerSettings settings;
-  std::unique_ptr<Tokenizer> tokenizer;  // null: the folder can serve token-id prompts only
-  std::string tokenizer_file;            // was used in place of the folder's own; empty: that
+  std::unique_ptr<Tokenizer> tokenizer;  // null: the folder can only serve prompts of token ids
+  std::string tokenizer_file;            // the file that was used instead of the folder's
+                                         // tokenizer; empty: none
 };
 
 struct ModelFolderOptions {
-  // Keys that may stand in the config although nothing here knows them.
+  // Unknown keys that the config may have.
   std::vector<std::string> ignored_config_keys = {};
-  std::string tokenizer_file = {};  // is used in place of the folder's own; empty: that
+  std::string tokenizer_file = {};  // the file to use instead of the folder's tokenizer; empty:
+                                    // none
 };
 
-// Reads config, tokenizer and what surrounds it; opens no weights.
+// Reads the config, the tokenizer and the settings beside it; opens no weights.
 absl::StatusOr<ModelFolder> open_model_folder(const std::string& path,
                                               const ModelFolderOptions& options = {});
 
 struct ModelLimits {
   int max_rows = 512;          // rows per step: decode rows and prompt tokens together
   int max_sequences = 32;      // sequences that run together, each in a state slot of its own
-  int max_snapshots = 0;       // further slots, behind those, for states that are kept
+  int max_snapshots = 0;       // further slots, after those, for states that are kept
   int max_host_snapshots = 0;  // further states that are kept in the host's memory
   // The format of S; everything else that a sequence carries is f32. An inexact format requires
   // mixers that decay.
@@ -51,11 +53,12 @@ class Model {
   // and allocates everything that a step needs. Under int4 the embeddings and the output matrix are
   // int8, because their errors would affect every token.
   //
-  // `progress` is told how much of the weights' files was read, which comes before the rest.
+  // `progress` is called with how much of the weights' files was read; reading them is the first
+  // part of loading.
   //
   // Errors, before any weight is read: INVALID_ARGUMENT names a state format that a mixer cannot
-  // have, UNIMPLEMENTED what the backend cannot do. Then: INVALID_ARGUMENT names a tensor that is
-  // not finite, RESOURCE_EXHAUSTED what does not fit.
+  // have, UNIMPLEMENTED says what the backend cannot do. Later errors: INVALID_ARGUMENT names a
+  // tensor that is not finite, RESOURCE_EXHAUSTED says what does not fit into memory.
   static absl::StatusOr<std::unique_ptr<Model>> load(const ModelFolder& folder, Backend* backend,
                                                      const ModelLimits& limits,
                                                      WeightFormat format = WeightFormat::kAuto,
@@ -70,7 +73,10 @@ class Model {
   const StateLayout& layout() const { return layout_; }
   const FinalNorm& final_norm() const { return final_norm_; }
   const ModelLimits& limits() const { return limits_; }
-  WeightFormat weight_format() const { return weight_format_; }  // that load() was asked for
+  WeightFormat weight_format() const {
+    return weight_format_;
+  }  // the format that load() was asked
+     // for
   Backend& backend() { return *backend_; }
 
   // Returns the bytes that one step of `decode_rows` must read and write: weights once, states

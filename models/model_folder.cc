@@ -55,8 +55,8 @@ absl::Status read_settings(ModelFolder* folder) {
   return absl::OkStatus();
 }
 
-// Leaves out added tokens that the model has no row for. Such a token (a padding token, mostly)
-// cannot be used.
+// Drops added tokens for which the model has no row. Such a token (mostly a padding token) cannot
+// be used.
 void drop_tokens_without_row(ModelFolder* folder) {
   std::vector<AddedToken>& tokens = folder->settings.added_tokens;
   const auto outside = [&](const AddedToken& token) {
@@ -94,7 +94,7 @@ int32_t id_of(const ModelFolder& folder, const char* name) {
   return id < folder.config.vocab_size ? id : -1;
 }
 
-// The tokenizer knows its own beginning: a config's id is used only where it does not say.
+// The tokenizer's own BOS is used; the config's id only if the tokenizer has none.
 void merge_bos(ModelFolder* folder) {
   ModelConfig& config = folder->config;
   const int32_t id = id_of(*folder, "bos_token");

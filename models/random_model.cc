@@ -24,8 +24,8 @@ struct Preset {
   int vocab_size = 32000;
 };
 
-// The sizes of the papers' models. The names are the papers' too: they round the number of
-// parameters that the models have with this vocabulary, with or without the output matrix.
+// The sizes of the papers' models. The names are the papers' too. They round the number of
+// parameters with this vocabulary, with or without the output matrix.
 constexpr Preset kPresets[] = {
     {"qdelta-340m", R"("model_type": "qdelta", "lamb_bias": 0.9, "hidden_size": 1024,
  "num_hidden_layers": 21, "num_heads": 6, "head_dim": 128, "expand_v": 2)"},

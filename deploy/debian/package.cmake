@@ -1,4 +1,4 @@
-# The Debian package: what is in it, and what it says of itself.
+# The Debian package: its contents and its description.
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME deltaserve)
 set(CPACK_PACKAGE_VENDOR "The deltaserve authors")

@@ -6,7 +6,8 @@
 
 namespace deltaserve {
 
-// Shared by the sleeper and all who may ring, so that a ring after the sleeper's end is harmless.
+// The sleeper and all threads that may ring share it, so that a ring after the sleeper's end is
+// harmless.
 //
 // Thread safety: any thread may call ring(); one thread calls the rest.
 class Doorbell {
@@ -19,15 +20,15 @@ class Doorbell {
     rang_.notify_one();
   }
 
-  // Returns at once if there was a ring since the last wait; several rings count as one. A thread
-  // that makes a change and then rings is therefore never missed.
+  // Returns at once if there was a ring since the last wait; several rings count as one. So the
+  // sleeper never misses a change that a thread makes before it rings.
   void wait() {
     std::unique_lock lock(mutex_);
     rang_.wait(lock, [this] { return rung_; });
     rung_ = false;
   }
 
-  // Works like wait(), but returns at `time` at the latest; max() waits for ever.
+  // Works like wait(), but returns at `time` at the latest; max() means without limit.
   void wait_until(std::chrono::steady_clock::time_point time) {
     if (time == std::chrono::steady_clock::time_point::max()) return wait();
     std::unique_lock lock(mutex_);

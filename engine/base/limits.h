@@ -10,29 +10,27 @@ namespace deltaserve::engine_limits {
 // ---- Defaults of EngineOptions
 
 // Limits the queue; a submit beyond it fails with RESOURCE_EXHAUSTED. Each queued request holds its
-// prompt in memory and waits for all before it; a longer queue only moves the time-out to the
-// client.
+// prompt in memory and waits for all before it; with a longer queue, clients only time out later.
 inline constexpr int kQueuedRequests = 1024;
 // Rows per step. With more, prompts need fewer passes over the weights. With fewer, a running
 // stream waits less for its next token while prompts are read.
 inline constexpr int kStepTokens = 512;
 // Limits the time per step for computing which tokens constrained answers may continue with, so
 // that one answer does not delay all others. The mask during which the time runs out is finished;
-// the remaining ones wait for the next step. Most masks take microseconds, a grammar's state that
-// is met first up to a few milliseconds.
-// A mask whose answer still waits for a token of the device is made later and counts as much as the
-// masks of that answer took lately.
+// the remaining ones wait for the next step. Most masks take microseconds; the first mask of a
+// grammar's state takes up to a few milliseconds. If an answer still waits for a token of the
+// device, its mask is made later and counts as long as its recent masks took.
 inline constexpr std::chrono::microseconds kMaskTime{1000};
 // Limits the prompt; a longer one is INVALID_ARGUMENT. The state does not grow with the prompt:
-// only the queue's memory (4 bytes per token) and the time in a slot do.
+// only the queue's memory (4 bytes per token) and the time in a slot grow.
 inline constexpr int64_t kPromptTokens = int64_t{1} << 24;
 // Limits the updates by which a reader may lag before its sequence is left out of steps, and thus
 // the memory of a slow reader. The sequence keeps its slot meanwhile.
 inline constexpr size_t kStreamUpdates = 256;
-// Limits the bytes of these updates likewise: those that score a prompt are large. One more update
-// may come beyond it.
+// Limits the bytes of these updates, because those that score a prompt are large. The update that
+// exceeds the limit is still queued.
 inline constexpr size_t kStreamBytes = size_t{1} << 20;
-// Limits the time for which a reader takes nothing of what its sequence has, while others wait for
+// Limits the time for which a reader may leave updates of its sequence unread while others wait for
 // the slot. Then the sequence ends.
 inline constexpr std::chrono::milliseconds kUnread{30'000};
 
@@ -57,9 +55,9 @@ inline constexpr int kChoices = 128;
 // ---- Reuse of prompts
 
 // Limits the read-aheads that wait; one beyond them is RESOURCE_EXHAUSTED. They only run when
-// nothing else waits, so a long queue would prepare what nobody needs any more.
+// nothing else waits, so a long queue would prepare prompts that have come already.
 inline constexpr int kReadAheads = 64;
-// Limits the places of a prompt whose states shall be kept by the request's wish.
+// Limits the places of a prompt that a request may mark to have their states kept.
 inline constexpr size_t kPrefixMarks = 16;
 // Limits the grid points of past prompts that the engine remembers, of 64 tokens and 4 bytes each.
 // A state is worth keeping at the point where a prompt parts from what is remembered.

@@ -88,8 +88,8 @@ class ArgumentBuilder {
                    rules_.literal(syntax_.key_close), *written});
   }
 
-  // Returns a value and what stands behind it. It is a rule, so that the automaton of the arguments
-  // has no states of values.
+  // Returns a value and the text after it. It is a rule of its own, so that the automaton of the
+  // arguments needs no states for values.
   ExprOr value(const json::value* schema, const std::string& place) {
     const RuleId rule = rules_.add_rule(place);
     rules_.rule(rule).separate = true;
@@ -119,7 +119,7 @@ class ArgumentBuilder {
     return rules_.call(context_.rule_for(*schema, place));
   }
 
-  // Adds Python's words where the schema has nothing to say but the type.
+  // Adds Python's words if the schema constrains only the type.
   void add_words(const json::object& schema, std::vector<ExprId>* choices) {
     const absl::StatusOr<Types> types = declared_types(schema);
     const bool is_plain = constraints_of(schema, {"type", "nullable"}).empty();
@@ -201,7 +201,8 @@ class ArgumentBuilder {
     return counted_string(*content, minimize(*text, budget));
   }
 
-  // The text behind the string may be a part of it up to its last character, so it is counted, too.
+  // The text after the string may continue it until the last character is read, so it is counted,
+  // too.
   ExprOr counted_string(const StringContent& content, Dfa text) {
     const bool is_control =
         static_cast<uint8_t>(syntax_.value_close[0]) == TokenTable::kControlByte;

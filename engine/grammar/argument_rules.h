@@ -1,4 +1,4 @@
-// Arguments of calls, each with its key, by the schema of an object.
+// Makes grammars for the arguments of calls, each with its key, from the schema of an object.
 #pragma once
 #include <boost/json/value.hpp>
 
@@ -7,7 +7,8 @@
 
 namespace deltaserve::grammar {
 
-// Returns the arguments and the end. Booleans and null may also be spelled True, False and None.
+// Returns an expression for the arguments and the text that ends them. Booleans and null may also
+// be spelled True, False and None.
 ExprOr arguments_expression(const boost::json::value& schema, const ArgumentSyntax& syntax,
                             const SchemaContext& context);
 

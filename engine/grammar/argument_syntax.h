@@ -1,4 +1,4 @@
-// How the arguments of a call are written that has no JSON object for them.
+// Describes how arguments are written in a call that has no JSON object for them.
 #pragma once
 #include <string>
 
@@ -12,7 +12,7 @@ struct ArgumentSyntax {
   std::string value_close{};
   std::string behind_value{};
   std::string separator{};
-  std::string end{};  // behind the last one; not empty
+  std::string end{};  // comes after the last argument; not empty
   // Strings are raw text up to the first value_close, which then is not empty.
   bool raw_strings = false;
 };

@@ -13,7 +13,7 @@ namespace deltaserve {
 
 class CompiledGrammar {
  public:
-  // `memory` has already counted pushdown.bytes(); null if nothing is counted.
+  // `memory` must have counted pushdown.bytes() already; it is null if bytes are not counted.
   CompiledGrammar(grammar::Pushdown pushdown, std::shared_ptr<GrammarMemory> memory)
       : pushdown_(std::move(pushdown)), memory_(std::move(memory)) {}
   ~CompiledGrammar() {

@@ -15,7 +15,7 @@ inline constexpr uint32_t kLargeNumber = 1'000'000'000;
 
 class Cursor {
  public:
-  // Starts at the begin of `text`, which must be UTF-8.
+  // Starts at the beginning of `text`, which must be UTF-8.
   explicit Cursor(std::string_view text) : text_(text) {}
 
   bool at_end() const { return position_ >= text_.size(); }

@@ -1,5 +1,6 @@
 // Automata over bytes and calls of rules. A Dfa is deterministic for each symbol, which is a byte
-// or a rule; the reader of a text decides which of the two applies (pushdown.h).
+// or a rule. Where both a byte and a rule are possible, the reader of a text tries both
+// (pushdown.h).
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -28,7 +29,7 @@ struct Dfa {
   struct State {
     std::vector<ByteEdge> bytes;  // ascending and disjoint
     std::vector<CallEdge> calls;  // one per rule
-    uint32_t mark = 0;            // of the place in the rule, see Expression::Op::kMark
+    uint32_t mark = 0;            // the mark of this place in the rule, see Expression::Op::kMark
     bool accepting = false;
   };
   std::vector<State> states;  // states[0] is the start; never empty
@@ -38,7 +39,7 @@ struct Dfa {
 class AutomatonBudget {
  public:
   void spend(size_t steps) { left_ -= std::min(left_, steps); }
-  // Returns INVALID_ARGUMENT if nothing is left, and what check_wanted() says.
+  // Returns INVALID_ARGUMENT if no steps are left, or the error of check_wanted().
   absl::Status status() const;
 
  private:

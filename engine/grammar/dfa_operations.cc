@@ -165,8 +165,8 @@ Dfa json_escaped(const Dfa& content) {
 }
 
 void mark_characters(uint32_t mark, Dfa* dfa) {
-  // No minimal automaton is at one state both between two characters and in one: what may follow
-  // begins with different bytes.
+  // A state of a minimal automaton cannot be both between two characters and inside one, because
+  // the bytes that may follow differ.
   for (Dfa::State& state : dfa->states) {
     const bool in_character =
         !state.bytes.empty() && std::all_of(state.bytes.begin(), state.bytes.end(), [](auto edge) {
@@ -177,7 +177,7 @@ void mark_characters(uint32_t mark, Dfa* dfa) {
 }
 
 std::optional<size_t> longest_text(const Dfa& dfa) {
-  // Removes states without edges into them, as long as there are any; those on a cycle stay.
+  // Removes states that no edge leads to, until there are none; states on a cycle stay.
   std::vector<size_t> incoming(dfa.states.size(), 0);
   std::vector<size_t> longest(dfa.states.size(), 0);
   for (const Dfa::State& state : dfa.states) {
@@ -235,7 +235,7 @@ std::vector<bool> useful_states(const Dfa& dfa) {
 size_t num_texts(const Dfa& dfa, size_t most) {
   const std::vector<bool> useful = useful_states(dfa);
   if (!useful[0]) return 0;
-  // Each text is a path. A state is ready once all states are done from which an edge leads to it.
+  // Each text is a path. A state is ready once all states with an edge to it are done.
   std::vector<size_t> incoming(dfa.states.size(), 0), paths(dfa.states.size(), 0);
   for (uint32_t state = 0; state < dfa.states.size(); ++state) {
     if (!useful[state]) continue;

@@ -30,11 +30,11 @@ struct Expression {
     kSeparated,   // children except the last, in turn, some optional; the last separates them
     kRule,        // a call of rule `begin`
     kDfa,         // any text of dfas()[begin]
-    kTextBegin,   // the empty text, at the begin of the text only
+    kTextBegin,   // the empty text, at the beginning of the text only
     kTextEnd,
     kMark,  // the empty text; its place has the mark `begin`, see Rule
-    // The empty text, where a text of the child follows (min 1) or does not (min 0). It is only
-    // there while a regular expression is read.
+    // The empty text, where a text of the child follows (min 1) or does not (min 0). It exists only
+    // while a regular expression is read.
     kLookAhead,
   };
   Op op;
@@ -65,12 +65,12 @@ struct Rule {
   // read.
   bool separate = false;
   // Is true if the text is a key of the calling rule's object: it may not occur twice in one call
-  // of that rule, which must be `separate`. If it has `members`, only so many keys may be possible;
-  // otherwise a key that has begun must be able to go on without end.
+  // of that rule, which must be `separate`. If that rule has `members`, the number of possible keys
+  // may be finite; otherwise a key that has begun must be able to go on without end.
   bool unique_key = false;
-  // A rule with one of the next two must be `separate`, and the text behind its last mark must not
-  // be empty: it is there that minimums are checked.
-  // With `count` all marks are 1, and between two of them there is one way only to go on.
+  // A rule with `count` or `members` must be `separate`. The text after its last mark must not be
+  // empty, because minimums are checked there. With `count` all marks are 1, and between two of
+  // them there is only one way to go on.
   std::optional<MarkCount> count = std::nullopt;
   std::optional<Members> members = std::nullopt;
 };

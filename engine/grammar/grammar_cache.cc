@@ -63,7 +63,7 @@ absl::StatusOr<GrammarCache::Grammar> GrammarCache::get(std::string_view key,
   return is_first ? run(key, compile, flight.get()) : flight->wait();
 }
 
-// Compiles the grammar and gives the result to the waiting threads, whatever happens.
+// Compiles the grammar and gives the result to the waiting threads, even after an exception.
 absl::StatusOr<GrammarCache::Grammar> GrammarCache::run(std::string_view key,
                                                         const Compile& compile, Flight* flight) {
   absl::StatusOr<Grammar> result = absl::UnavailableError("out of memory");
@@ -92,7 +92,7 @@ void GrammarCache::keep(std::string_view key, const Grammar& grammar) {
   drop_excess(&excess);
 }
 
-// A source that is too large to compile costs all the work that it may before that shows.
+// A source that is too large costs all the work that one compilation may do before it is refused.
 void GrammarCache::refuse(std::string_view key, const absl::Status& status) {
   const size_t bytes = key.size() + status.message().size();
   if (bytes > limits_.refusal_bytes || limits_.refusals == 0) return;

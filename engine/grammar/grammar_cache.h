@@ -21,7 +21,8 @@ struct GrammarCacheLimits {
   size_t grammars = 0;   // number kept; the least recently used are dropped first
   size_t bytes = 0;      // of the kept ones, including their masks
   size_t all_bytes = 0;  // of the kept ones and those that requests still use
-  // Sources that cannot be compiled, which are remembered with their errors; the oldest go first.
+  // Limits the sources that are remembered with their errors because they cannot be compiled; the
+  // oldest are dropped first.
   size_t refusals = 256;
   size_t refusal_bytes = 1 << 20;
 };
@@ -52,10 +53,10 @@ class GrammarCache {
   // it on an I/O thread.
   absl::StatusOr<Grammar> get(std::string_view key, const Compile& compile);
 
-  // Returns whether get() of `key` returns at once, as far as can be known.
+  // Returns whether get() of `key` would return at once; another thread may change that.
   bool knows(std::string_view key) const;
 
-  // Drops the least recently used half of what is kept.
+  // Drops the least recently used half of the kept grammars.
   void trim();
 
   GrammarCacheStats stats() const;

@@ -1,5 +1,5 @@
 // Decides which rules are worth expanding in place: those that do not call themselves and whose
-// copies at all their uses stay small. Masks of states without open rules need no look at the
+// copies at all their uses stay small. The masks of states without open rules do not depend on the
 // stack.
 #include <algorithm>
 #include <cstdint>
@@ -36,8 +36,8 @@ class Planner {
     for (const RuleId rule : order) size[rule] = body_size(rule, size);
     std::vector<bool> inlined(count_, false);
     std::vector<uint64_t> uses(count_, 0);
-    // Callers come after their callees in `order`, so going from its end all uses of a rule are
-    // known.
+    // Callers come after their callees in `order`. Going backwards, all uses of a rule are known
+    // when it is reached.
     for (const RuleId rule : cyclic_) add_uses(rule, 1, &uses);
     for (size_t i = order.size(); i-- > 0;) {
       const RuleId rule = order[i];
@@ -111,7 +111,7 @@ class Planner {
     return order;
   }
 
-  // Removes rules whose `needed` rules are all removed, as long as there are any.
+  // Removes rules whose `needed` rules are all removed, until there are none.
   template <class Needed, class Freed>
   std::vector<bool> peel(const Needed& needed, const Freed& freed) const {
     std::vector<bool> removed(count_, false);

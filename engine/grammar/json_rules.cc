@@ -13,7 +13,7 @@ constexpr std::string_view kCharacter =
     R"re([Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))re";
 
 // The indentation of lines is bounded so that even a poor model comes to an end, unless it wrote
-// the text before as it liked.
+// the text before freely.
 constexpr std::string_view kSpace = "(?: {1,2}|\\r?\\n(?: {0,32}|\\t{1,8}))?";
 constexpr std::string_view kLooseSpace = "(?: {1,2}|\\r?\\n[ \\t]*)?";
 
@@ -145,7 +145,7 @@ ExprId JsonRules::string_of(const Dfa& content, uint32_t max) {
   Dfa marked = content;
   mark_characters(1, &marked);
   const RuleId rule = separate_rule("counted string");
-  // The mark of the start is not passed at the begin of a call.
+  // The mark of the start is not passed at the beginning of a call.
   rules_->rule(rule).count = MarkCount{0, max};
   const ExprId body = concat({rules_->dfa(json_escaped(marked)), rules_->literal("\"")});
   rules_->rule(rule).body = body;

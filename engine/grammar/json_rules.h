@@ -31,18 +31,18 @@ class JsonRules {
   ExprId string_of_length(uint32_t min, uint32_t max);
   // Returns the texts of `content` of at most `max` characters, in quotes.
   ExprId string_of(const Dfa& content, uint32_t max = kUnlimited);
-  // Returns the rule of a key that is none of `names`, that `form` accepts if it is not null, and
-  // that the object has not had; the rule that calls it must be `separate`. Characters that JSON
-  // cannot hold unescaped are left out, except '"' and '\'.
+  // Returns the rule of a key that is none of `names`, that `form` (if not null) accepts, and that
+  // does not yet occur in the object; the rule that calls it must be `separate`. Characters that
+  // JSON cannot hold unescaped are left out, except '"' and '\'.
   absl::StatusOr<RuleId> new_key(const std::vector<std::string>& names, const Dfa* form);
   // Returns a new rule of the strings of `form`, each of which may come once in a call of the rule
   // that calls it, which must be `separate`.
   RuleId unique_string(const Dfa& form);
-  // Returns "key": and what comes before the value.
+  // Returns "key": and the space before the value.
   ExprId named(std::string_view key);
   // Returns any number of members of an object.
   ExprId members(RuleId key, RuleId value);
-  // Returns what may stand behind '[' and '{' and before ']' and '}'.
+  // Returns the space that may come after '[' and '{' and before ']' and '}'.
   ExprId space();
   ExprId comma();
   ExprId colon();

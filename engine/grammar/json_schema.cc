@@ -22,6 +22,7 @@
 #include "engine/grammar/schema_objects.h"
 #include "engine/grammar/schema_resolver.h"
 #include "engine/grammar/schema_strings.h"
+#include "engine/grammar/schema_unevaluated.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -164,6 +165,7 @@ class SchemaCompiler {
 
   // A schema with `if` is one with `then`, or one with the contrary and `else`.
   ExprOr conditional(const json::object& schema, const std::string& name) {
+    if (absl::Status status = check_unevaluated(schema, "if"); !status.ok()) return status;
     json::object rest = constraints_of(schema, {"if", "then", "else"});
     const json::value& condition = *find(schema, "if");
     const json::value* then = find(schema, "then");
@@ -195,6 +197,7 @@ class SchemaCompiler {
     const bool strings = *types == kString;
     const json::value& negated = *find(schema, "not");
     if (is_plain_negation(negated, strings)) return std::nullopt;
+    if (absl::Status status = check_unevaluated(schema, "not"); !status.ok()) return status;
     json::object rest = constraints_of(schema, {"not"});
     absl::StatusOr<const json::value*> place = resolver_.resolve(negated);
     if (!place.ok()) return prefixed("not", place.status());
@@ -271,7 +274,7 @@ class SchemaCompiler {
     if (list != nullptr && !list->is_array()) return invalid_argument("'enum' must be a list");
     for (const auto& member : schema) {
       const std::string_view name(member.key().data(), member.key().size());
-      const Keyword kind = keyword_of(name).value_or(Keyword::kAnnotation);
+      const Keyword kind = keyword_of(name);
       if (kind < Keyword::kCombine || name == "not") continue;
       return invalid_argument("enum and const cannot be combined with ", quoted(name));
     }

@@ -4,11 +4,13 @@
 // - Supported: true and false; type; enum, const; properties, required, additionalProperties,
 //   propertyNames, minProperties, maxProperties; items, prefixItems (or draft 7's list in `items`
 //   with additionalItems), minItems, maxItems, uniqueItems of strings and of values that can be
-//   counted; minLength, maxLength, pattern, format (string_formats.h); minimum, maximum,
-//   exclusiveMinimum, exclusiveMaximum, multipleOf; $ref to "#" and "#/..."; allOf, anyOf; oneOf
-//   whose branches are told apart by type, enum, const or such a property; not and if where the
-//   contrary can be said (schema_negation.h); nullable beside type. Annotations and names that the
-//   specification does not have are ignored, all other keywords refused.
+//   counted, contains, minContains, maxContains where the contrary of what is contained can be
+//   said; minLength, maxLength, pattern, format (string_formats.h); minimum, maximum,
+//   exclusiveMinimum, exclusiveMaximum, multipleOf; $ref, $dynamicRef and $recursiveRef within the
+//   document; allOf, anyOf; oneOf whose branches are told apart by type, enum, const or such a
+//   property; dependentRequired, dependentSchemas; not and if where the contrary can be said
+//   (schema_negation.h); unevaluatedProperties and unevaluatedItems (schema_unevaluated.h);
+//   nullable beside type. Annotations and names that the specification does not have are ignored.
 // - Properties come in the order of `properties`, then names that are only required; with
 //   minProperties, maxProperties or propertyNames in any order. Others are generated only where
 //   additionalProperties is given, or where there are no `properties`.

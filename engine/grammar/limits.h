@@ -12,16 +12,16 @@ inline constexpr size_t kSourceBytes = 64 << 10;   // a regex, a grammar, or all
 inline constexpr size_t kSchemaBytes = 256 << 10;  // strings, keys and 4 bytes per value
 inline constexpr size_t kChoices = 4096;
 // Limits the open groups of a regex or a grammar and the open values of a schema. No parser
-// recurses; the limit keeps small what depends on depth.
+// recurses; the limit bounds the memory that grows with depth.
 inline constexpr size_t kNesting = 256;
 inline constexpr uint32_t kRepetitions = 2048;  // numbers of {m,n}
-// Limits minLength, minItems and minProperties. A larger maximum says nothing about an answer.
+// Limits minLength, minItems and minProperties. Their maximums may be larger.
 inline constexpr uint32_t kLeast = 1'000'000;
 // Up to this many repetitions are states of an automaton; more are counted.
 inline constexpr uint32_t kCounted = 128;
 inline constexpr size_t kRules = 4096;
 inline constexpr size_t kExpressions = 1 << 20;
-// Limits minContains: so many items have a rule of their own.
+// Limits minContains: this many items have a rule of their own.
 inline constexpr uint32_t kContained = 16;
 // Limits the schemas that come from merging others (allOf, anyOf beside other keywords), and their
 // bytes.

@@ -60,7 +60,7 @@ Decimal decimal_of(const NumberBounds::Bound& bound, bool lower) {
   decimal.fraction = point < text.size() ? text.substr(point + 1) : "";
   while (decimal.fraction.ends_with('0')) decimal.fraction.pop_back();
   if (decimal.is_zero()) decimal.negative = false;
-  // It lies beyond all numbers that are generated; its exact value does not matter.
+  // The bound is beyond all numbers that are generated, so its exact value does not matter.
   if (decimal.whole.size() > kLongestWhole) {
     decimal.whole = "1" + std::string(kLongestWhole, '0');
     decimal.fraction.clear();
@@ -175,7 +175,7 @@ absl::StatusOr<Dfa> within(const std::string& form, const NumberBounds& bounds,
   return result;
 }
 
-// A multiple of `unit` with at most `places` digits behind the point is a decimal number whose
+// A multiple of `unit` with at most `places` digits after the point is a decimal number whose
 // digits without the point are a multiple of `factor`.
 struct Multiple {
   uint32_t factor = 1;
@@ -270,7 +270,7 @@ absl::StatusOr<Dfa> integers_between(const NumberBounds& bounds, AutomatonBudget
       }
     }
   }
-  // Many remainders leave no room for a count of digits.
+  // With many remainders the states do not suffice to count digits, too.
   const int digits =
       multiple.factor > 64 ? grammar_limits::kBoundedNumberDigits : grammar_limits::kIntegerDigits;
   const std::string form = multiple.factor > 1024 ? std::string("0|-?[1-9][0-9]*")

@@ -23,9 +23,9 @@ struct NumberBounds {
 // INVALID_ARGUMENT if `multiple_of` is not above 0, or has too many digits.
 absl::StatusOr<Dfa> integers_between(const NumberBounds& bounds, AutomatonBudget* budget);
 
-// Returns the numbers without an exponent and of at most kBoundedNumberDigits digits: so few that
-// no two of them, nor one and a bound, are the same double. INVALID_ARGUMENT if a bound has more
-// digits, or `multiple_of` as above.
+// Returns the numbers without an exponent and of at most kBoundedNumberDigits digits: with this few
+// digits no two of them, and no number and bound, are the same double. INVALID_ARGUMENT if a bound
+// has more digits, or `multiple_of` as above.
 absl::StatusOr<Dfa> numbers_between(const NumberBounds& bounds, AutomatonBudget* budget);
 
 }  // namespace deltaserve::grammar

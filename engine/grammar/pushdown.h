@@ -27,8 +27,8 @@ class Pushdown {
     StateId resume;  // where the caller continues
     uint16_t rule;
     uint16_t entry_need;  // rules beyond this one that must be open before it can end
-    // Is true if `resume` only ends the caller: then no frame is kept, and right recursion stays
-    // flat.
+    // Is true if `resume` only ends the caller. Then no frame is kept, so right recursion does not
+    // grow the stack.
     bool is_tail = false;
   };
 
@@ -53,7 +53,7 @@ class Pushdown {
   bool in_unique_key(StateId state) const { return unique_key_[rule_of_[state]]; }
   uint16_t rule_of(StateId state) const { return rule_of_[state]; }
   const RuleMemory& memory() const { return memory_; }
-  // Returns true if the note of a stack at `state` is a list of keys and members.
+  // Returns true if the note of a stack at `state` is a list of keys and members (stack_arena.h).
   bool has_list(StateId state) const {
     return !in_unique_key(state) && memory_.kind(state) != RuleMemory::Kind::kCount;
   }
@@ -61,8 +61,8 @@ class Pushdown {
   const ByteSet& first(uint16_t rule) const { return first_[rule]; }
   // Returns the bytes that may come after the rule of `state`.
   const ByteSet& follow(StateId state) const { return follow_[rule_of_[state]]; }
-  // Returns the bytes of text that some state needs: of those states at which not every byte may
-  // come, and without the names of control tokens (token_table.h).
+  // Returns the bytes of text that the vocabulary must have: those that may come at states where
+  // not every byte may come, without the names of control tokens (token_table.h).
   const ByteSet& alphabet() const { return alphabet_; }
   size_t states() const { return accepting_.size(); }
   // Returns the bytes of the tables, plus one pointer per state for its mask.

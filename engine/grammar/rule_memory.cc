@@ -73,7 +73,7 @@ class RuleMemory::Builder {
     for (const Way& way : ways_) sources_[way.to].push_back(way.from);
   }
 
-  // Visits states backwards along the ways, first those from which fewer marks are passed.
+  // Visits states backwards along the ways, in the order of how many marks are still to be passed.
   void add_count(const Rule& rule, const std::vector<StateId>& states) {
     std::deque<std::pair<StateId, uint32_t>> pending;
     for (const StateId state : states) {
@@ -117,7 +117,7 @@ class RuleMemory::Builder {
   }
 
   // Counts the keys from the last states to the first. States on a cycle, and those that lead to
-  // one, have keys without end.
+  // one, have infinitely many keys.
   void add_finite_keys(const std::vector<StateId>& states) {
     std::vector<StateId> ready;
     for (const StateId state : states) {

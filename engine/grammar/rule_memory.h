@@ -1,6 +1,7 @@
-// RuleMemory is what a rule remembers of the text that it has read, besides the state: how often
-// it has passed its mark, which members it has read, or its key (expression.h, Rule). A stack keeps
-// that in its note. Large counts and members in any order would need far too many states.
+// RuleMemory has the tables for what a rule remembers of the text that it has read, besides the
+// state: how often it has passed its mark, which members it has read, or its key (expression.h,
+// Rule). A stack keeps that in its note. Large counts and members in any order would need far too
+// many states.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -45,17 +46,17 @@ class RuleMemory {
 
   // ---- Rules that count; the note is the count.
 
-  // Returns the note behind `state`, to which a stack with `note` has come, in *arrived; false if
-  // the text of the rule could not end within the bounds any more.
+  // Sets *arrived to the note of a stack with `note` after it has come to `state`. Returns false if
+  // the text of the rule could then not end within the bounds.
   bool arrive_counting(StateId state, uint64_t note, uint64_t* arrived) const;
   // Returns a note with which `state` reads the same tokens of at most `longest` bytes as with
-  // `note`: far from the bounds one serves for all.
+  // `note`: far from the bounds one note represents all.
   uint64_t representative(StateId state, uint64_t note, size_t longest) const;
 
   // ---- Rules with members; the note is the list of what has been read (stack_arena.h), and
   // `depth` the number of open rules, the state's own included.
 
-  // Returns true if `state` permits something to come whatever the list is.
+  // Returns true if something may come at `state` with every list.
   bool always_goes_on(StateId state) const { return states_[state].always; }
   // Returns true if something may still come at `state`.
   bool goes_on(const Pushdown& grammar, StateId state, uint32_t list, uint32_t depth,
@@ -66,7 +67,7 @@ class RuleMemory {
   bool admits_other(const Pushdown& grammar, StateId state, uint32_t list, StackArena* arena) const;
   // Returns true if the answer of admits_other() may depend on the list.
   bool limits_others(StateId state) const;
-  // Returns what stands in a list for the member of a mark.
+  // Returns the entry that represents the member of a mark in a list.
   static uint64_t entry_of(uint32_t mark) { return mark; }
 
   // ---- Finite keys; the note is the hash of the key so far.
@@ -105,7 +106,7 @@ class RuleMemory {
   };
   class Builder;
 
-  // Returns how many members of the rule must still come when `mark` has.
+  // Returns how many members of the rule must still come after `mark` was passed.
   static size_t missing(const MemberRule& rule, uint32_t list, uint32_t mark, StackArena* arena);
   bool admits_mark(const MemberRule& rule, uint32_t mark, uint32_t list, uint32_t depth,
                    StackArena* arena) const;

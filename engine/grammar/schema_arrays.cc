@@ -12,6 +12,7 @@
 #include "engine/grammar/schema_keywords.h"
 #include "engine/grammar/schema_merge.h"
 #include "engine/grammar/schema_strings.h"
+#include "engine/grammar/schema_unevaluated.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -30,11 +31,13 @@ struct Items {
 absl::StatusOr<Items> items_of(const json::object& schema) {
   static const json::array kNone;
   Items items{.prefix = &kNone};
-  items.rest = find(schema, "items");
+  items.rest = other_items(schema, &items.rest_keyword);
   const json::value* prefix = find(schema, "prefixItems");
-  if (items.rest != nullptr && items.rest->is_array()) {
+  const json::value* listed = find(schema, "items");
+  if (listed != nullptr && listed->is_array()) {
     if (prefix != nullptr) return invalid_argument("a list in 'items' beside 'prefixItems'");
-    items = {items.rest->if_array(), "items", find(schema, "additionalItems"), "additionalItems"};
+    items.prefix = listed->if_array();
+    items.prefix_keyword = "items";
   } else if (prefix != nullptr) {
     items.prefix = prefix->if_array();
     if (items.prefix == nullptr) {
@@ -128,7 +131,7 @@ absl::StatusOr<std::optional<json::array>> all_values(const json::value& schema,
   if (!types.ok()) return types.status();
   const bool only_values = std::all_of(object->begin(), object->end(), [](const auto& member) {
     const std::string_view name(member.key().data(), member.key().size());
-    return keyword_of(name).value_or(Keyword::kCombine) <= Keyword::kValues;
+    return keyword_of(name) <= Keyword::kValues;
   });
   json::array values;
   const std::optional<json::array> listed = values_of(*object);

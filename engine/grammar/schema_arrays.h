@@ -1,4 +1,4 @@
-// Arrays of a schema.
+// Makes expressions for the arrays of a schema.
 #pragma once
 #include <boost/json/object.hpp>
 #include <string>

@@ -6,7 +6,9 @@
 #include "engine/grammar/expression.h"
 #include "engine/grammar/limits.h"
 #include "engine/grammar/schema_keywords.h"
+#include "engine/grammar/schema_merge.h"
 #include "engine/grammar/schema_resolver.h"
+#include "engine/grammar/schema_unevaluated.h"
 
 namespace deltaserve::grammar {
 namespace {
@@ -16,18 +18,37 @@ namespace json = boost::json;
 // A list contains what it must at one of its first places, so many in a row.
 constexpr size_t kPlaces = 4;
 
+// The branch in which a list begins with `count` items that it contains, and has no others of them.
+json::object with_exactly(uint32_t count, const json::value& contained) {
+  json::object branch;
+  if (count > 0) branch["prefixItems"] = json::array(count, contained);
+  branch["items"] = json::object{{"not", contained}};
+  branch["minItems"] = count;
+  return branch;
+}
+
 absl::StatusOr<SchemaBranches> containing(const json::object& schema) {
   SchemaBranches out;
   out.keyword = "contains";
   out.rest = constraints_of(schema, {"contains", "minContains", "maxContains"});
-  if (find(schema, "maxContains") != nullptr) {
-    return invalid_argument("keyword 'maxContains' is not supported");
-  }
+  if (absl::Status status = check_unevaluated(schema, "contains"); !status.ok()) return status;
   absl::StatusOr<std::optional<uint32_t>> least = count_keyword(schema, "minContains");
   if (!least.ok()) return least.status();
+  absl::StatusOr<std::optional<uint32_t>> most = count_keyword(schema, "maxContains");
+  if (!most.ok()) return most.status();
   const uint32_t count = (*least).value_or(1);
   if (count > grammar_limits::kContained) {
     return invalid_argument("'minContains' is above ", grammar_limits::kContained);
+  }
+  if (*most) {
+    for (uint32_t n = count; n <= **most && n < count + kPlaces; ++n) {
+      out.branches.push_back(with_exactly(n, *find(schema, "contains")));
+    }
+    // No list has at least so many and no more than fewer.
+    if (count > **most) {
+      out.branches.push_back(json::object{{"type", type_names(kAllTypes & ~kArray)}});
+    }
+    return out;
   }
   if (count == 0) {
     out.branches.push_back(true);
@@ -53,7 +74,8 @@ json::object without_member(const json::object& rest, json::string_view name) {
   branch["properties"] = std::move(properties);
   const bool names_members = find(rest, "properties") != nullptr ||
                              find(rest, "patternProperties") != nullptr ||
-                             find(rest, "additionalProperties") != nullptr;
+                             find(rest, "additionalProperties") != nullptr ||
+                             find(rest, "unevaluatedProperties") != nullptr;
   if (!names_members) branch["additionalProperties"] = true;
   return branch;
 }

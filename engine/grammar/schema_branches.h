@@ -1,4 +1,5 @@
-// Keywords that are said as alternatives: each branch is a schema that the rest is combined with.
+// Turns keywords into alternatives: each branch is a schema that is combined with the rest of the
+// schema.
 #pragma once
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -16,8 +17,8 @@ struct SchemaBranches {
 };
 
 // Takes the first of `contains` and of the members of dependentRequired, dependentSchemas and
-// dependencies (draft 7) out of `schema`; nullopt if it has none. The branches of `contains` hold
-// the items that must be there among the first ones: not all valid lists are generated.
+// dependencies (draft 7) out of `schema`; nullopt if it has none. The branches of `contains` put
+// the required items among the first ones, so not all valid lists are generated.
 absl::StatusOr<std::optional<SchemaBranches>> keyword_branches(const boost::json::object& schema);
 
 }  // namespace deltaserve::grammar

@@ -24,7 +24,7 @@ struct SchemaContext {
   SchemaOptions options;
   // Returns the rule of the schema at a place, which will be compiled later.
   std::function<RuleId(const boost::json::value& schema, const std::string& name)> rule_for;
-  mutable int string_depth = 0;  // of schemas in schemas that string_dfa() is in
+  mutable int string_depth = 0;  // nested schemas that string_dfa() is working on
 };
 
 // Returns the name of a place under `name`, shortened when it would grow without end.

@@ -30,6 +30,8 @@ constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
     {"enum", Keyword::kValues},
     {"const", Keyword::kValues},
     {"$ref", Keyword::kCombine},
+    {"$dynamicRef", Keyword::kCombine},
+    {"$recursiveRef", Keyword::kCombine},  // of draft 2019-09
     {"allOf", Keyword::kCombine},
     {"anyOf", Keyword::kCombine},
     {"oneOf", Keyword::kCombine},
@@ -55,6 +57,7 @@ constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
     {"contains", Keyword::kOfArray},
     {"minContains", Keyword::kOfArray},
     {"maxContains", Keyword::kOfArray},
+    {"unevaluatedItems", Keyword::kOfArray},
     {"properties", Keyword::kOfObject},
     {"required", Keyword::kOfObject},
     {"additionalProperties", Keyword::kOfObject},
@@ -65,11 +68,8 @@ constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
     {"dependencies", Keyword::kOfObject},  // of draft 7
     {"minProperties", Keyword::kOfObject},
     {"maxProperties", Keyword::kOfObject},
+    {"unevaluatedProperties", Keyword::kOfObject},
 };
-
-// Keywords that restrict what is valid and cannot be enforced here.
-constexpr std::string_view kUnsupported[] = {"$dynamicRef", "$recursiveRef", "unevaluatedItems",
-                                             "unevaluatedProperties"};
 
 constexpr std::pair<std::string_view, Types> kTypes[] = {
     {"null", kNull},     {"boolean", kBoolean}, {"integer", kInteger}, {"number", kNumber},
@@ -131,31 +131,21 @@ absl::Status check_references(const json::value& schema) {
       const json::value* member = object->if_contains(name);
       return member != nullptr && member->is_string();
     };
-    has_reference = has_reference || has_text("$ref");
+    for (const char* name : kReferences) has_reference = has_reference || has_text(name);
     has_part = has_part || (depth > 1 && has_text("$id"));
     return true;
   });
   if (!has_reference || !has_part) return absl::OkStatus();
-  return invalid_argument("'$id' in a part of a schema with '$ref' is not supported");
+  return invalid_argument("'$id' in a part of a schema with references is not supported");
 }
 
 }  // namespace
 
-std::optional<Keyword> keyword_of(std::string_view name) {
+Keyword keyword_of(std::string_view name) {
   for (const auto& [keyword, kind] : kKeywords) {
     if (name == keyword) return kind;
   }
-  const bool refused =
-      std::find(std::begin(kUnsupported), std::end(kUnsupported), name) != std::end(kUnsupported);
-  return refused ? std::nullopt : std::optional(Keyword::kAnnotation);
-}
-
-absl::Status check_keywords(const json::object& schema) {
-  for (const auto& member : schema) {
-    const std::string_view name(member.key().data(), member.key().size());
-    if (!keyword_of(name)) return invalid_argument("keyword ", quoted(name), " is not supported");
-  }
-  return absl::OkStatus();
+  return Keyword::kAnnotation;
 }
 
 const json::value* find(const json::object& schema, std::string_view keyword) {
@@ -191,7 +181,7 @@ absl::StatusOr<Types> generated_types(const json::object& schema) {
   if (schema.contains("type") || schema.contains("nullable")) return declared_types(schema);
   Types types = 0;
   for (const auto& member : schema) {
-    switch (keyword_of({member.key().data(), member.key().size()}).value_or(Keyword::kAnnotation)) {
+    switch (keyword_of({member.key().data(), member.key().size()})) {
       case Keyword::kOfString: types |= kString; break;
       case Keyword::kOfNumber: types |= kNumber; break;
       case Keyword::kOfArray: types |= kArray; break;

@@ -24,22 +24,21 @@ inline constexpr Types kAllTypes = 127;
 
 // The effect of a keyword.
 enum class Keyword : uint8_t {
-  kAnnotation,  // no effect; so are all names that the specification does not have
+  kAnnotation,  // no effect; so are all names that are not in the table
   kDefinitions,
   kType,
   kValues,   // enum, const
-  kCombine,  // $ref, allOf, anyOf, oneOf, not, if
+  kCombine,  // references, allOf, anyOf, oneOf, not, if
   kOfString,
   kOfNumber,
   kOfArray,
   kOfObject,
 };
 
-// Returns nullopt for keywords of the specification that are not supported.
-std::optional<Keyword> keyword_of(std::string_view name);
+Keyword keyword_of(std::string_view name);
 
-// Returns INVALID_ARGUMENT that names the first keyword that is not supported.
-absl::Status check_keywords(const boost::json::object& schema);
+// The keywords that refer to another place.
+inline constexpr const char* kReferences[] = {"$ref", "$dynamicRef", "$recursiveRef"};
 
 // Returns the value of a keyword, or null: boost::json::object::if_contains for our string type.
 const boost::json::value* find(const boost::json::object& schema, std::string_view keyword);

@@ -108,9 +108,14 @@ class Merger {
 
  private:
   absl::Status merge_keyword(std::string_view name) {
-    const Keyword kind = keyword_of(name).value_or(Keyword::kAnnotation);
+    const Keyword kind = keyword_of(name);
     if (kind == Keyword::kAnnotation || kind == Keyword::kDefinitions) return absl::OkStatus();
     if (kind == Keyword::kType) return merge_types();
+    if (name.starts_with("unevaluated")) {
+      // Only the schema into which the parts are merged has it (settle_unevaluated()).
+      set(name, *find(a_.contains({name.data(), name.size()}) ? a_ : b_, name));
+      return absl::OkStatus();
+    }
     if (name.starts_with("depend")) return merge_dependents(name);
     if (name == "contains" || name == "minContains" || name == "maxContains") {
       return merge_group("contains", {"contains", "minContains", "maxContains"});
@@ -379,7 +384,8 @@ absl::StatusOr<BranchTypes> branch_types(const json::object& schema, std::option
     types.valid &= of_values;
     types.generated = types.valid;
   }
-  for (const char* combination : {"$ref", "allOf", "anyOf", "oneOf"}) {
+  for (const char* combination :
+       {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf"}) {
     if (schema.contains(combination)) types.generated = types.valid;
   }
   if (outer) types.generated = types.valid & *outer;

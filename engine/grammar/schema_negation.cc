@@ -41,7 +41,7 @@ class Contraries {
 
  private:
   absl::Status add(std::string_view name, const json::value& value) {
-    const Keyword kind = keyword_of(name).value_or(Keyword::kCombine);
+    const Keyword kind = keyword_of(name);
     switch (kind) {
       case Keyword::kAnnotation:
       case Keyword::kDefinitions: return absl::OkStatus();
@@ -175,7 +175,7 @@ bool is_plain_negation(const json::value& negated, bool strings) {
     if (object == nullptr || object->size() != 1) return false;
     const auto& member = *object->begin();
     const std::string_view name(member.key().data(), member.key().size());
-    const Keyword kind = keyword_of(name).value_or(Keyword::kCombine);
+    const Keyword kind = keyword_of(name);
     if (kind == Keyword::kValues || (kind == Keyword::kOfString && strings)) continue;
     if (name != "anyOf" || !member.value().is_array()) return false;
     for (const json::value& branch : member.value().get_array()) pending.push_back(&branch);

@@ -9,13 +9,14 @@
 
 namespace deltaserve::grammar {
 
-// Returns schemas none of which holds where `schema` does; without any, there is no such document.
-// INVALID_ARGUMENT names a keyword whose contrary cannot be said.
+// Returns alternative schemas that hold only for documents for which `schema` does not; none if
+// there are no such documents. INVALID_ARGUMENT names a keyword whose contrary cannot be said.
 absl::StatusOr<boost::json::array> contraries(const boost::json::value& schema,
                                               SchemaResolver* resolver);
 
-// Returns true if `negated` beside `not` is plain: values, or something of strings where `strings`
-// says that there are no other types, or anyOf of such. Plain ones stay in a schema.
+// Returns true if `negated`, the value of a `not`, is plain: values, or a condition on strings if
+// `strings` says that no other types are possible, or an anyOf of these. A plain one stays in its
+// schema.
 bool is_plain_negation(const boost::json::value& negated, bool strings);
 
 // Returns the values that a plain negation excludes.

@@ -8,6 +8,7 @@
 #include "engine/grammar/limits.h"
 #include "engine/grammar/schema_keywords.h"
 #include "engine/grammar/schema_strings.h"
+#include "engine/grammar/schema_unevaluated.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -196,7 +197,8 @@ absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const s
   static const json::value kTrue = true;
   ObjectMembers members;
   const json::object* properties = &kNone;
-  const json::value* additional = find(schema, "additionalProperties");
+  const char* others_keyword = nullptr;
+  const json::value* additional = other_members(schema, &others_keyword);
   if (const json::value* value = find(schema, "properties")) {
     properties = value->if_object();
     if (properties == nullptr) return invalid_argument("'properties' must be an object");
@@ -210,7 +212,7 @@ absl::StatusOr<ObjectMembers> object_members(const json::object& schema, const s
     members.named.push_back({key, &member.value(), place_under(name, str_cat("properties/", key)),
                              std::binary_search(required->begin(), required->end(), key), false});
   }
-  members.others_place = place_under(name, "additionalProperties");
+  members.others_place = place_under(name, others_keyword);
   for (const std::string& missing : *required) {
     if (properties->contains(missing)) continue;
     members.named.push_back({missing, additional, members.others_place, true, true});

@@ -1,4 +1,4 @@
-// Objects of a schema.
+// Makes expressions for the objects of a schema.
 #pragma once
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
@@ -34,18 +34,18 @@ struct ObjectMembers {
 absl::StatusOr<ObjectMembers> object_members(const boost::json::object& schema,
                                              const std::string& name, const SchemaContext& context);
 
-// How members are written.
+// Says how members are written.
 struct MemberSyntax {
   std::function<ExprOr(const std::string& name)> key;
-  std::function<ExprOr(const ObjectMembers::Named& member)> value;  // all behind the key
+  std::function<ExprOr(const ObjectMembers::Named& member)> value;  // all after the key
   std::function<ExprOr()> other;  // a whole member with another name
   ExprId separator = 0;
-  ExprId space = 0;  // behind the last member
-  ExprId end = 0;    // behind that, or alone without members; it is not empty
+  ExprId space = 0;  // after the last member
+  ExprId end = 0;    // comes after `space`, or alone if there are no members; not empty
 };
 
-// Returns the members, each once and the required ones, and the end. They come in the order of the
-// schema or, with `any_order`, in any.
+// Returns an expression for the members and the end: each member at most once, the required ones
+// always. They come in the order of the schema or, with `any_order`, in any.
 ExprOr members_expression(const ObjectMembers& members, const MemberSyntax& syntax, bool any_order,
                           const std::string& name, RuleSet* rules);
 

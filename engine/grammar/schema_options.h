@@ -1,4 +1,4 @@
-// How the documents of a schema are written.
+// Says how the documents of a schema are written.
 #pragma once
 #include <cstdint>
 

@@ -13,6 +13,7 @@
 #include "engine/grammar/limits.h"
 #include "engine/grammar/schema_keywords.h"
 #include "engine/grammar/schema_merge.h"
+#include "engine/grammar/schema_unevaluated.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -46,6 +47,18 @@ std::string unescaped(std::string_view step) {
   return plain;
 }
 
+std::string text_of(const json::value& value) {
+  return {value.get_string().data(), value.get_string().size()};
+}
+
+// Returns the first keyword of `schema` that refers to another place; null if there is none.
+const char* reference_in(const json::object& schema) {
+  for (const char* keyword : kReferences) {
+    if (find(schema, keyword) != nullptr) return keyword;
+  }
+  return nullptr;
+}
+
 const json::value* child(const json::value& parent, const std::string& step) {
   if (const json::object* object = parent.if_object()) return object->if_contains(step);
   const json::array* array = parent.if_array();
@@ -62,7 +75,7 @@ json::object constraints_of(const json::object& schema,
   json::object result;
   for (const auto& member : schema) {
     const std::string_view name(member.key().data(), member.key().size());
-    const Keyword kind = keyword_of(name).value_or(Keyword::kAnnotation);
+    const Keyword kind = keyword_of(name);
     if (kind == Keyword::kAnnotation || kind == Keyword::kDefinitions) continue;
     if (std::find(without.begin(), without.end(), name) != without.end()) continue;
     result[member.key()] = member.value();
@@ -70,18 +83,55 @@ json::object constraints_of(const json::object& schema,
   return result;
 }
 
-absl::StatusOr<const json::value*> SchemaResolver::target(const json::value& reference) const {
-  if (!reference.is_string()) return invalid_argument("'$ref' must be a string");
-  const std::string_view text(reference.get_string().data(), reference.get_string().size());
-  const bool local = text == "#" || text.starts_with("#/");
-  if (!local) return invalid_argument("'$ref' ", quoted(text), " must be '#' or begin with '#/'");
+// Values are no schemas, so what looks like an anchor in them is none.
+SchemaResolver::SchemaResolver(const json::value& root) : root_(root) {
+  std::vector<const json::value*> pending{&root};
+  while (!pending.empty()) {
+    const json::value* value = pending.back();
+    pending.pop_back();
+    if (const json::array* items = value->if_array()) {
+      for (const json::value& item : *items) pending.push_back(&item);
+    }
+    const json::object* object = value->if_object();
+    if (object == nullptr) continue;
+    for (const auto& member : *object) {
+      const std::string_view name(member.key().data(), member.key().size());
+      const bool anchors = name == "$anchor" || name == "$dynamicAnchor";
+      if (anchors && member.value().is_string()) {
+        const auto [known, added] = anchors_.try_emplace(text_of(member.value()), value);
+        if (!added && known->second != value) known->second = nullptr;
+      }
+      const bool holds_values =
+          name == "const" || name == "enum" || name == "default" || name == "examples";
+      if (!holds_values) pending.push_back(&member.value());
+    }
+  }
+}
+
+absl::StatusOr<const json::value*> SchemaResolver::target(const char* keyword,
+                                                          const json::value& reference) const {
+  if (!reference.is_string()) return invalid_argument("'", keyword, "' must be a string");
+  const std::string text = text_of(reference);
+  if (!text.starts_with('#')) {
+    return invalid_argument("'", keyword, "' ", quoted(text), " must begin with '#'");
+  }
+  if (text.size() > 1 && text[1] != '/') {
+    const auto found = anchors_.find(unescaped(text.substr(1)));
+    if (found == anchors_.end()) {
+      return invalid_argument("'", keyword, "' ", quoted(text), " leads nowhere");
+    }
+    if (found->second != nullptr) return found->second;
+    return invalid_argument("'", keyword, "' ", quoted(text), " names several places");
+  }
   const json::value* place = &root_;
   for (size_t begin = 1; begin < text.size() && place != nullptr;) {
     const size_t end = std::min(text.find('/', begin + 1), text.size());
     place = child(*place, unescaped(text.substr(begin + 1, end - begin - 1)));
     begin = end;
   }
-  if (place == nullptr) return invalid_argument("'$ref' ", quoted(text), " leads nowhere");
+  if (place == nullptr) {
+    return invalid_argument("'", keyword, "' ", quoted(text), " leads nowhere");
+  }
   return place;
 }
 
@@ -100,10 +150,9 @@ absl::StatusOr<const json::value*> SchemaResolver::keep(json::value schema) {
 
 absl::StatusOr<const json::value*> SchemaResolver::both(const json::object& a,
                                                         const json::value& b) {
+  json::object schema = a;
   json::array parts;
-  parts.push_back(a);
   parts.push_back(b);
-  json::object schema;
   schema["allOf"] = std::move(parts);
   return keep(std::move(schema));
 }
@@ -113,14 +162,14 @@ absl::StatusOr<const json::value*> SchemaResolver::resolve(const json::value& sc
   for (size_t hops = 0; hops < kParts; ++hops) {
     const json::object* object = place->if_object();
     if (object == nullptr) return place;
-    if (absl::Status status = check_keywords(*object); !status.ok()) return status;
-    const json::value* reference = find(*object, "$ref");
+    const char* reference = reference_in(*object);
     const json::value* all = find(*object, "allOf");
     if (reference == nullptr && all == nullptr) return place;
-    const bool alone = constraints_of(*object, {"$ref", "allOf"}).empty();
+    const bool alone =
+        constraints_of(*object, {reference == nullptr ? "allOf" : reference, "allOf"}).empty();
     const bool one_part = all != nullptr && all->is_array() && all->get_array().size() == 1;
     if (alone && all == nullptr) {
-      absl::StatusOr<const json::value*> next = target(*reference);
+      absl::StatusOr<const json::value*> next = target(reference, *find(*object, reference));
       if (!next.ok()) return next.status();
       place = *next;
     } else if (alone && reference == nullptr && one_part) {
@@ -141,9 +190,12 @@ absl::StatusOr<json::value> SchemaResolver::flatten(const json::object& schema) 
     if (parts >= kParts) return invalid_argument("'allOf' has too many parts, or leads to itself");
     const json::object& part = *pending.back();
     pending.pop_back();
-    if (absl::Status status = check_keywords(part); !status.ok()) return status;
-    absl::StatusOr<json::object> next =
-        merge_schemas(merged, constraints_of(part, {"$ref", "allOf"}));
+    absl::StatusOr<json::object> own = constraints_of(part, {});
+    if (&part != &schema) own = settle_unevaluated(*std::move(own));
+    if (!own.ok()) return own.status();
+    for (const char* keyword : kReferences) own->erase(keyword);
+    own->erase("allOf");
+    absl::StatusOr<json::object> next = merge_schemas(merged, *own);
     if (!next.ok()) return next.status();
     merged = *std::move(next);
     if (schema_bytes(merged) > grammar_limits::kMergedBytes / 4) {
@@ -151,8 +203,10 @@ absl::StatusOr<json::value> SchemaResolver::flatten(const json::object& schema) 
     }
 
     std::vector<const json::value*> others;
-    if (const json::value* reference = find(part, "$ref")) {
-      absl::StatusOr<const json::value*> place = target(*reference);
+    for (const char* keyword : kReferences) {
+      const json::value* reference = find(part, keyword);
+      if (reference == nullptr) continue;
+      absl::StatusOr<const json::value*> place = target(keyword, *reference);
       if (!place.ok()) return place.status();
       others.push_back(*place);
     }

@@ -14,16 +14,19 @@ namespace deltaserve::grammar {
 class SchemaResolver {
  public:
   // Resolves within `root`, which must outlive this object.
-  explicit SchemaResolver(const boost::json::value& root) : root_(root) {}
+  explicit SchemaResolver(const boost::json::value& root);
 
-  // Returns the value at a reference such as "#/$defs/a".
-  absl::StatusOr<const boost::json::value*> target(const boost::json::value& reference) const;
+  // Returns the value at a reference such as "#/$defs/a" or "#anchor", which `keyword` has. The
+  // document has one scope, in which a dynamic reference is a plain one.
+  absl::StatusOr<const boost::json::value*> target(const char* keyword,
+                                                   const boost::json::value& reference) const;
 
   // Returns `schema` itself if it has no references; the target if it is only a reference;
   // otherwise a new schema without $ref and allOf, which lives as long as this object.
   absl::StatusOr<const boost::json::value*> resolve(const boost::json::value& schema);
 
-  // Returns a new schema that holds where both hold.
+  // Returns a new schema that holds where both hold. `a` has neither references nor allOf, and its
+  // unevaluatedProperties and unevaluatedItems are those of the new schema.
   absl::StatusOr<const boost::json::value*> both(const boost::json::object& a,
                                                  const boost::json::value& b);
 
@@ -32,6 +35,7 @@ class SchemaResolver {
   absl::StatusOr<const boost::json::value*> keep(boost::json::value schema);
 
   const boost::json::value& root_;
+  std::unordered_map<std::string, const boost::json::value*> anchors_;  // null: of several places
   std::deque<boost::json::value> merged_;
   std::unordered_map<std::string, const boost::json::value*> merged_by_text_;
   size_t merged_bytes_ = 0;

@@ -24,7 +24,7 @@ namespace json = boost::json;
 // Returns the automaton of string_dfa(), which calls it.
 absl::StatusOr<Dfa> string_dfa_of(const json::value& schema, const SchemaContext& context);
 
-// Leaves of `form` only what a condition permits.
+// Removes from `form` the strings that a condition does not permit.
 absl::Status narrow(absl::StatusOr<Dfa> condition, AutomatonBudget* budget,
                     std::optional<Dfa>* form) {
   if (!condition.ok()) return condition.status();
@@ -78,7 +78,7 @@ absl::Status narrow_by_negation(const json::value& negated, const SchemaContext&
   return narrow(subtract(*all, *excluded, budget), budget, form);
 }
 
-// Moves small lengths, and those that a form decides, from the counts to the form.
+// Moves small length bounds, and those that a form implies, from the counts to the form.
 absl::Status settle_lengths(AutomatonBudget* budget, StringContent* content) {
   constexpr uint32_t kFew = grammar_limits::kCounted;
   if (content->max != kUnlimited && content->form) {
@@ -201,7 +201,7 @@ absl::StatusOr<StringContent> string_content(const json::object& schema,
 }
 
 absl::StatusOr<Dfa> string_dfa(const json::value& schema, const SchemaContext& context) {
-  // Schemas that lead to themselves end here.
+  // Schemas that refer to themselves end here.
   constexpr int kMostDepth = 32;
   constexpr size_t kSteps = 1000;
   AutomatonBudget* budget = context.rules->budget();

@@ -1,4 +1,4 @@
-// Strings and numbers of a schema.
+// Makes expressions for the strings and numbers of a schema.
 #pragma once
 #include <boost/json/object.hpp>
 #include <optional>
@@ -18,12 +18,12 @@ struct StringContent {
   uint32_t max = kUnlimited;
 };
 
-// Returns what pattern, format, minLength, maxLength, enum, const and `not` say about strings. The
-// automaton holds lengths up to grammar_limits::kCounted itself.
+// Returns the condition that pattern, format, minLength, maxLength, enum, const and `not` put on
+// strings. Lengths up to grammar_limits::kCounted are part of the automaton.
 absl::StatusOr<StringContent> string_content(const boost::json::object& schema,
                                              const SchemaContext& context);
-// Returns the automaton of the strings that validate against `schema`, which may be of any kind. It
-// holds all lengths. Keywords about other types have no say.
+// Returns the automaton of the strings that validate against `schema`, which may be of any kind.
+// All length bounds are part of it. Keywords about other types are ignored.
 absl::StatusOr<Dfa> string_dfa(const boost::json::value& schema, const SchemaContext& context);
 
 ExprOr string_expression(const boost::json::object& schema, const SchemaContext& context);

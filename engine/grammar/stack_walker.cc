@@ -112,7 +112,7 @@ Stack StackWalker::resumed(uint32_t frame) {
   Stack stack = arena_->frame(frame);
   const RuleMemory::Kind kind = grammar_.memory().kind(stack.state);
   const bool has_mark = grammar_.memory().mark(stack.state) != 0;
-  // Whether the mark may be passed was asked before the call.
+  // The mark may be passed: that was checked before the call.
   if (kind != RuleMemory::Kind::kNone && has_mark) arrive(&stack);
   return stack;
 }

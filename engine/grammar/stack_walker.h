@@ -11,8 +11,8 @@ namespace deltaserve::grammar {
 
 class StackWalker {
  public:
-  // Says whether keys that may not occur twice are compared, and members. If not, only
-  // touched_key() tells that what comes depends on them.
+  // Says whether keys that may not occur twice, and members, are compared. If not, touched_key()
+  // tells whether the result depends on them.
   enum class Keys { kCompare, kIgnore };
 
   StackWalker(const Pushdown& grammar, StackArena* arena, Keys keys)
@@ -54,8 +54,8 @@ class StackWalker {
   bool fits(uint32_t depth, uint32_t need);
   void enter_calls(const Stack& stack, uint8_t byte);
   bool may_enter(const Stack& stack, const Pushdown::Call& call, uint32_t depth);
-  // Moves a stack's note to its state, which a byte or the end of a call has led to. Returns false
-  // if the text of the rule could not end from there.
+  // Updates a stack's note after a byte or the end of a call has led to its state. Returns false if
+  // the text of the rule could not end from there.
   bool arrive(Stack* stack);
   bool arrive_at_member(Stack* stack);
   bool arrive_in_key(const Stack& stack);

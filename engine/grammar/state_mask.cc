@@ -44,7 +44,7 @@ class MaskBuilder {
   // Says whether tokens under a node can be allowed.
   enum class Fate { kAlive, kDead, kUnknown };
 
-  // The knowledge after the first d bytes of a path.
+  // The stacks and exits after the first d bytes of a path.
   struct Level {
     size_t stacks_begin = 0;  // in stacks_
     size_t stacks_end = 0;
@@ -78,7 +78,8 @@ class MaskBuilder {
     return Fate::kAlive;
   }
 
-  // Returns true if leaving the rule at `state` permits only what could come anyway.
+  // Returns true if leaving the rule at `state` permits only bytes that may come without leaving
+  // it.
   bool is_plain_end(StateId state) const {
     const RuleMemory& memory = grammar_.memory();
     if (memory.kind(state) == RuleMemory::Kind::kFiniteKey) return false;
@@ -257,7 +258,7 @@ const StateMask& StateMaskCache::mask(const Stack& stack, uint32_t bottom_depth,
     found = keep(state, count, own);
     if (found == nullptr) found = own->get();
   }
-  // A mask for an empty stack serves all stacks that leave room for its reach.
+  // A mask made for an empty stack is valid for all stacks that leave room for its reach.
   if (bottom_depth + found->reach <= grammar_limits::kStackDepth) return *found;
   *own = std::make_unique<StateMask>(
       compute_state_mask(grammar_, *table_, state, count, bottom_depth));

@@ -15,8 +15,8 @@ namespace deltaserve {
 // Thread safety: constant after construction.
 class TokenTable {
  public:
-  // A token of more bytes than this is left out, and so is one with the byte 0xFF, which no UTF-8
-  // has: no constrained answer contains it.
+  // Tokens of more bytes than this are left out, and so are those with the byte 0xFF, which is
+  // never in UTF-8. No constrained answer contains them.
   static constexpr size_t kTokenBytes = 4096;
   static constexpr uint8_t kControlByte = 0xFF;
 
@@ -54,8 +54,8 @@ class TokenTable {
   std::vector<uint32_t> byte_nodes_;  // by byte: the node of depth 1, or nodes_.size()
 };
 
-// Returns five bytes that stand in grammars for a control token, which has no text. They begin with
-// kControlByte; the others are such as continue a character, so that no text contains them.
+// Returns five bytes that represent a control token, which has no text, in grammars. They begin
+// with kControlByte; the others are continuation bytes of UTF-8. So no text contains them.
 std::string control_name(int32_t token);
 
 }  // namespace deltaserve

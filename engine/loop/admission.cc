@@ -30,6 +30,7 @@ Admission::Admission(int num_slots, int num_snapshots, int num_host_snapshots,
                      int max_queued_requests, EngineStats* stats)
     : slots_(num_slots),
       prefixes_(num_slots, num_snapshots, num_host_snapshots, engine_limits::kSeenGridPoints),
+      lists_(num_slots),
       max_in_engine_(int64_t{num_slots} + max_queued_requests),
       stats_(*stats) {
   stats_.slots = num_slots;
@@ -43,20 +44,35 @@ absl::Status Admission::submit(std::unique_ptr<SequenceGroup> group) {
       return absl::ResourceExhaustedError("the queue of read-aheads is full");
     }
   } else {
-    if (group->num_choices() > max_in_engine_) {
-      return absl::InvalidArgumentError(absl::StrCat("n is ", group->num_choices(),
-                                                     ", but this server holds at most ",
-                                                     max_in_engine_, " answers at a time"));
-    }
-    // Slots count as room too, so that a burst is not refused before the next step admits it.
-    if (in_engine_ + group->num_choices() > max_in_engine_) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the queue is full: ", waiting(), " requests wait"));
-    }
+    if (absl::Status status = check_room(*group); !status.ok()) return status;
     in_engine_ += group->num_choices();
   }
   queue_.push(std::move(group));
   return absl::OkStatus();
+}
+
+absl::Status Admission::submit_list(uint64_t list, Groups groups) {
+  if (absl::Status status = check_room(*groups.front()); !status.ok()) return status;
+  in_engine_ += lists_.add(list, std::move(groups), max_in_engine_ - in_engine_, &queue_);
+  return absl::OkStatus();
+}
+
+absl::Status Admission::check_room(const SequenceGroup& group) const {
+  if (group.num_choices() > max_in_engine_) {
+    return absl::InvalidArgumentError(absl::StrCat("n is ", group.num_choices(),
+                                                   ", but this server holds at most ",
+                                                   max_in_engine_, " answers at a time"));
+  }
+  // Slots count as room too, so that a burst is not refused before the next step admits it.
+  if (in_engine_ + group.num_choices() > max_in_engine_) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", waiting(), " requests wait"));
+  }
+  return absl::OkStatus();
+}
+
+SteadyTime Admission::earliest_deadline() const {
+  return std::min(queue_.earliest_deadline(), lists_.earliest_deadline());
 }
 
 int64_t Admission::waiting() const {
@@ -68,6 +84,7 @@ void Admission::admit(SteadyTime time, bool draining, Groups* running, Sequences
   to_clear_.clear();
   if (std::exchange(to_trim_, false)) prefixes_.trim(time);
   queue_.end_unwanted(time, ended);
+  lists_.end_unwanted(time, ended);
   if (draining) {
     queue_.end_read_aheads(FinishReason::kCancelled, time, ended);
     end_running_read_ahead(time, running, ended);
@@ -121,6 +138,7 @@ void Admission::wait_again(Groups groups) {
 
 void Admission::end_all(FinishReason finish, SteadyTime time, Sequences* ended) {
   queue_.end_all(finish, time, ended);
+  lists_.end_all(finish, time, ended);
 }
 
 void Admission::count_ended(const Sequences& ended) {
@@ -128,7 +146,12 @@ void Admission::count_ended(const Sequences& ended) {
   for (const auto& sequence : ended) {
     if (sequence->read_ahead()) continue;
     count(sequence->finish(), &stats_);
-    --in_engine_;
+    if (sequence->list() == 0) {
+      --in_engine_;
+    } else {
+      in_engine_ +=
+          lists_.count_ended(sequence->list(), max_in_engine_ - in_engine_, &arrivals_, &queue_);
+    }
   }
 }
 

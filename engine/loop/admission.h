@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "engine/loop/engine_stats.h"
+#include "engine/loop/prompt_lists.h"
 #include "engine/loop/waiting_queue.h"
 #include "engine/reuse/prefix_index.h"
 #include "engine/sequence/sequence_group.h"
@@ -27,17 +28,18 @@ class Admission {
   // ---- Any thread
 
   uint64_t next_arrival() { return ++arrivals_; }
-  // Queues a group. RESOURCE_EXHAUSTED: the queue is full. INVALID_ARGUMENT: it has more choices
-  // than even an empty one takes.
+  // Queues a group, or several of the list `list`. RESOURCE_EXHAUSTED: the queue is full.
+  // INVALID_ARGUMENT: a group has more choices than even an empty one takes.
   absl::Status submit(std::unique_ptr<SequenceGroup> group);
+  absl::Status submit_list(uint64_t list, Groups groups);
   // Forgets the states of an owner before anybody else is admitted.
   void clear_prefixes(const PrefixOwner& owner) { to_clear_.push_back(owner); }
   // Forgets half of all kept states before anybody else is admitted.
   void trim_prefixes() { to_trim_ = true; }
   // Returns the number of choices without a slot.
   int64_t waiting() const;
-  bool nobody_waits() const { return queue_.empty(); }
-  SteadyTime earliest_deadline() const { return queue_.earliest_deadline(); }
+  bool nobody_waits() const { return queue_.empty() && lists_.nobody_waits(); }
+  SteadyTime earliest_deadline() const;
 
   // ---- The engine's thread
 
@@ -47,21 +49,26 @@ class Admission {
   // *running. Where there are too few slots, a read-ahead in *running gives up its own and is left
   // without choices; while `draining`, all read-aheads end. Ended choices are moved to *ended.
   void admit(SteadyTime time, bool draining, Groups* running, Sequences* ended);
+  // Returns whether admit() would give somebody a slot.
+  bool can_admit() const { return queue_.has_requests() && slots_.num_free() > 0; }
   // Queues choices that got no slot when their prompt was read.
   void wait_again(Groups groups);
   void end_all(FinishReason finish, SteadyTime time, Sequences* ended);
-  // Counts choices that have ended, and the slots in use. Call it once for each choice.
+  // Counts choices that have ended, and the slots in use; prompts of their lists may join the
+  // queue. Call it once for each choice.
   void count_ended(const Sequences& ended);
 
  private:
+  absl::Status check_room(const SequenceGroup& group) const;
   void admit(std::unique_ptr<SequenceGroup> group, SteadyTime time, Groups* running);
   bool end_running_read_ahead(SteadyTime time, Groups* running, Sequences* ended);
 
   StatePool slots_;
   PrefixIndex prefixes_;
   WaitingQueue queue_;
+  PromptLists lists_;
   const int64_t max_in_engine_;
-  int64_t in_engine_ = 0;  // choices that have not ended, without read-aheads
+  int64_t in_engine_ = 0;  // choices that have not ended, but for those that wait in lists
   uint64_t arrivals_ = 0;
   std::vector<PrefixOwner> to_clear_;
   bool to_trim_ = false;

@@ -14,7 +14,7 @@
 #include "engine/loop/read_ahead_share.h"
 #include "engine/loop/scheduler.h"
 #include "engine/loop/step_in_flight.h"
-#include "engine/sequence/request_check.h"
+#include "engine/loop/submission.h"
 #include "engine/sequence/sequence.h"
 #include "engine/sequence/sequence_group.h"
 #include "kernels/base/check.h"
@@ -33,9 +33,8 @@ class Engine::Loop {
   Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptions options);
   ~Loop() { stop(); }
 
-  absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit(GenerateRequest request,
-                                                                   int num_choices,
-                                                                   std::function<void()> notify);
+  absl::StatusOr<TokenStreams> submit(std::vector<GenerateRequest> requests, int num_choices,
+                                      const std::function<void()>& notify);
   void drain();
   bool drained() const;
   void stop();
@@ -55,7 +54,7 @@ class Engine::Loop {
     bool any() const { return prompt_tokens + read_again + read_ahead + decode_rows > 0; }
   };
 
-  absl::Status enqueue(std::unique_ptr<SequenceGroup> group);
+  absl::Status enqueue(std::vector<std::unique_ptr<SequenceGroup>> groups);
 
   void run();
   bool begin_step(SteadyTime time);
@@ -135,46 +134,36 @@ Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptio
   thread_ = std::thread([this] { run(); });
 }
 
-absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::Loop::submit(
-    GenerateRequest request, int num_choices, std::function<void()> notify) {
+absl::StatusOr<TokenStreams> Engine::Loop::submit(std::vector<GenerateRequest> requests,
+                                                  int num_choices,
+                                                  const std::function<void()>& notify) {
   const RequestBounds bounds{options_.max_prompt_tokens, context_.vocab_size, !vocabulary_->empty(),
                              !context_.final_norm->weight.empty()};
-  absl::Status status = check_num_choices(num_choices);
-  status.Update(check_request(request, bounds));
-  if (!status.ok()) return status;
   const SteadyTime time = now();
-  if (request.deadline <= time) {
-    return absl::DeadlineExceededError("the request's deadline has already passed");
-  }
-  std::vector<std::shared_ptr<TokenStream>> streams;
-  for (int i = 0; i < num_choices; ++i) {
-    streams.push_back(std::make_shared<TokenStream>(options_.stream_capacity, notify, doorbell_));
-  }
+  absl::Status status = check_submission(requests, num_choices, bounds, time);
+  if (!status.ok()) return status;
   uint64_t arrival = 0;
   {
     std::lock_guard lock(mutex_);
     arrival = admission_.next_arrival();
   }
-  status = enqueue(
-      std::make_unique<SequenceGroup>(std::move(request), &context_, streams, time, arrival));
+  const StreamSettings streams{options_.stream_capacity, notify, doorbell_};
+  Submission submission =
+      make_submission(std::move(requests), num_choices, &context_, streams, time, arrival);
+  status = enqueue(std::move(submission.groups));
   if (!status.ok()) return status;
   doorbell_->ring();
-  // If a reader drops its pointer, its choice is cancelled; the engine holds a reference of its
-  // own.
-  for (std::shared_ptr<TokenStream>& stream : streams) {
-    TokenStream* const raw = stream.get();
-    stream = std::shared_ptr<TokenStream>(
-        raw, [owner = std::move(stream)](TokenStream* s) { s->cancel(); });
-  }
-  return streams;
+  return cancelled_when_dropped(std::move(submission.streams));
 }
 
-absl::Status Engine::Loop::enqueue(std::unique_ptr<SequenceGroup> group) {
+absl::Status Engine::Loop::enqueue(std::vector<std::unique_ptr<SequenceGroup>> groups) {
   std::lock_guard lock(mutex_);
   if (stopping_ || draining_) return absl::UnavailableError("the engine is shutting down");
-  if (absl::Status status = admission_.submit(std::move(group)); !status.ok()) return status;
-  idle_ = false;
-  return absl::OkStatus();
+  const uint64_t list = groups.front()->arrival();
+  absl::Status status = groups.size() == 1 ? admission_.submit(std::move(groups.front()))
+                                           : admission_.submit_list(list, std::move(groups));
+  if (status.ok()) idle_ = false;
+  return status;
 }
 
 void Engine::Loop::drain() {
@@ -482,6 +471,8 @@ void Engine::Loop::sleep() {
   for (const auto& group : prefills_) until = std::min(until, group->deadline());
   {
     std::lock_guard lock(mutex_);
+    // A prompt of a list may have joined the queue when choices of the list ended.
+    if (admission_.can_admit()) return;
     idle_ = decoding_.empty() && prefills_.empty() && admission_.nobody_waits();
     until = std::min(until, admission_.earliest_deadline());
     if (!admission_.nobody_waits()) until = std::min(until, now() + options_.unread / 2);
@@ -560,14 +551,21 @@ Engine::Engine(StepRunner* runner, const Vocabulary* vocabulary, EngineOptions o
 
 Engine::~Engine() = default;
 
+absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::submit_list(
+    std::vector<GenerateRequest> requests, int num_choices, const std::function<void()>& notify) {
+  return loop_->submit(std::move(requests), num_choices, notify);
+}
+
 absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> Engine::submit_choices(
-    GenerateRequest request, int num_choices, std::function<void()> notify) {
-  return loop_->submit(std::move(request), num_choices, std::move(notify));
+    GenerateRequest request, int num_choices, const std::function<void()>& notify) {
+  std::vector<GenerateRequest> one;
+  one.push_back(std::move(request));
+  return submit_list(std::move(one), num_choices, notify);
 }
 
 absl::StatusOr<std::shared_ptr<TokenStream>> Engine::submit(GenerateRequest request,
-                                                            std::function<void()> notify) {
-  auto streams = submit_choices(std::move(request), 1, std::move(notify));
+                                                            const std::function<void()>& notify) {
+  auto streams = submit_choices(std::move(request), 1, notify);
   if (!streams.ok()) return streams.status();
   return std::move(streams->front());
 }

@@ -77,10 +77,17 @@ class Engine {
   // While the prompt is read, all streams receive its log-probabilities, so one full stream pauses
   // all choices: do not read the streams one after the other. Later each choice pauses on its own.
   absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit_choices(
-      GenerateRequest request, int num_choices, std::function<void()> notify = nullptr);
+      GenerateRequest request, int num_choices, const std::function<void()>& notify = nullptr);
+  // Works like submit_choices() for several prompts, each with `num_choices` answers: the streams
+  // of the first prompt come first. However many they are, the prompts together take no more places
+  // than there are slots (or a single one of them needs): another prompt joins the end of the
+  // queue when earlier ones have ended. There must be a request.
+  absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> submit_list(
+      std::vector<GenerateRequest> requests, int num_choices,
+      const std::function<void()>& notify = nullptr);
   // Works like submit_choices() for a single answer.
-  absl::StatusOr<std::shared_ptr<TokenStream>> submit(GenerateRequest request,
-                                                      std::function<void()> notify = nullptr);
+  absl::StatusOr<std::shared_ptr<TokenStream>> submit(
+      GenerateRequest request, const std::function<void()>& notify = nullptr);
 
   // Refuses new requests; queued and running ones finish. Returns at once.
   void drain();

@@ -5,7 +5,8 @@
 namespace deltaserve {
 
 // Counters of the engine. A choice is one answer; a request has n of them. Rows computed for a
-// choice that ended in the meantime are not counted, nor steps that consist of such rows only.
+// choice that ended in the meantime are not counted, and neither are steps that have only such
+// rows.
 struct EngineStats {
   int64_t waiting = 0;  // choices without a slot at present
   int64_t running = 0;  // slots that are in use at present, for choices or a read-ahead
@@ -28,26 +29,27 @@ struct EngineStats {
   // ---- Reuse of prompts
 
   int64_t snapshots = 0;  // states that are kept at present, wherever they are
-  // Slots for them, of the device and of the host, and those of them that hold one. A state can
-  // have one of each.
+  // Slots for these states on the device and the host, and how many of each hold a state. A state
+  // can be in one of each.
   int64_t snapshot_slots = 0;
   int64_t snapshot_slots_in_use = 0;
   int64_t host_snapshot_slots = 0;
   int64_t host_snapshots = 0;
   int64_t snapshots_stored = 0;  // copies to the host's slots
   int64_t snapshots_loaded = 0;  // copies from there
-  // Prompts that continued from a kept state, and those that did not: because no prompt before them
-  // began with the same 64 tokens, because its states were not kept, and because the request asks
-  // for log-probabilities of the prompt.
+  // Prompts that continued from a kept state, then those that did not, by reason: no earlier prompt
+  // began with the same 64 tokens; its states were not kept; the request asks for log-probabilities
+  // of the prompt.
   int64_t prefix_hits = 0;
   int64_t prefix_misses_new = 0;
   int64_t prefix_misses_not_kept = 0;
   int64_t prefix_misses_bypassed = 0;
   int64_t prefix_reused_tokens = 0;    // prompt tokens that were not computed
-  int64_t prefix_replayed_tokens = 0;  // computed although a prompt before had begun with them
+  int64_t prefix_replayed_tokens = 0;  // computed although an earlier prompt began with them
   int64_t prefix_evictions = 0;        // states given up for others
   int64_t read_ahead_tokens = 0;       // prefill rows of read-aheads; not in prompt_tokens
-  int64_t read_aheads_dropped = 0;     // that gave up their slot, for a request or to drain
+  int64_t read_aheads_dropped = 0;     // read-aheads that gave up their slot, for a request or to
+                                       // drain
 
   int64_t prefix_misses() const {
     return prefix_misses_new + prefix_misses_not_kept + prefix_misses_bypassed;

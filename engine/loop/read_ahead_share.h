@@ -5,8 +5,8 @@
 namespace deltaserve {
 
 // Read-aheads may lengthen steps in which others decode, but by at most a twentieth in the long
-// run. A step without a read-ahead earns a twentieth of its time; a step with one costs what it
-// took longer than the last one without.
+// run. A step without a read-ahead earns a twentieth of its time; a step with one costs the time by
+// which it was longer than the last step without one.
 //
 // Thread safety: one thread.
 class ReadAheadShare {
@@ -14,7 +14,7 @@ class ReadAheadShare {
   // Returns true if a step with decode rows may read ahead.
   bool allows() const { return earned_ >= cost_; }
 
-  // Counts a step with decode rows that took so long.
+  // Counts a step with decode rows that took `seconds`.
   void count(double seconds, bool read_ahead) {
     if (read_ahead) {
       cost_ = std::max(seconds - usual_, 0.0);

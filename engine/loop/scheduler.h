@@ -6,14 +6,14 @@
 //      never stop prompts from being read.
 //   3. Half of the chunks for prompts are given by age, half by size.
 //
-// The halves have this reason: a prompt of a million tokens must not delay one of a hundred that
-// came later, and shortest first gives the best mean time to the first token. Alone it would starve
-// the long prompt while short ones keep coming. The oldest prompt's half limits its slow-down to a
-// factor of two, and every prompt becomes the oldest in the end. If there is only one chunk to
-// give, the halves take turns.
+// The reason for the two halves: a prompt of a million tokens must not delay a later one of a
+// hundred, and shortest first gives the best mean time to the first token. But shortest first alone
+// would starve the long prompt while short ones keep coming. The oldest prompt's half limits its
+// slow-down to a factor of two, and every prompt becomes the oldest in the end. If there is only
+// one chunk to give, the halves take turns.
 //
-// A piece begins on its sequence's chunk grid and is a whole number of chunks or reaches the
-// prompt's end. So a tail shorter than a chunk is never cut.
+// A piece begins on its sequence's chunk grid, and has a whole number of chunks or reaches the
+// prompt's end. So a last chunk that is not full is never cut.
 #pragma once
 #include <cstdint>
 #include <span>

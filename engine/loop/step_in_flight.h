@@ -31,8 +31,8 @@ struct StepInFlight {
   std::vector<Draw> draws;          // in the order of the pieces
   std::vector<DrawResult> results;  // [draws]
 
-  // Keeps alive what has ended since the step was queued: pieces point to these sequences, and
-  // draws to their masks and penalties. All of them were published and own no slot any more.
+  // Keeps sequences alive that have ended since the step was queued: pieces point to them, and
+  // draws point to their masks and penalties. All of them were published and own no slot.
   Sequences ended;
   std::vector<std::unique_ptr<SequenceGroup>> ended_groups;
 

@@ -1,6 +1,6 @@
 // The requests that wait for a slot: by priority, then first come first served. Every fourth
-// admission goes to whoever has waited longest, so that no priority starves another. Read-aheads
-// come last.
+// admission goes to the request that has waited longest, so that no priority starves another.
+// Read-aheads come last.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -20,13 +20,13 @@ class WaitingQueue {
   void end_read_aheads(FinishReason finish, SteadyTime now, Sequences* ended);
   // Removes and returns the request that is admitted next; null if none waits.
   std::unique_ptr<SequenceGroup> pop_request();
-  // The same for the oldest read-ahead.
+  // Removes and returns the oldest read-ahead; null if none waits.
   std::unique_ptr<SequenceGroup> pop_read_ahead();
 
   bool empty() const { return requests_.empty() && read_aheads_.empty(); }
   bool has_requests() const { return !requests_.empty(); }
   int num_read_aheads() const { return static_cast<int>(read_aheads_.size()); }
-  // Returns the earliest deadline of all; max() if none has one.
+  // Returns the earliest deadline of all waiting choices; max() if none has a deadline.
   SteadyTime earliest_deadline() const;
 
  private:

@@ -29,7 +29,7 @@ std::vector<KeepPoint> keep_points(int64_t num_tokens, int64_t begin, int64_t se
   for (int64_t back = kChunkTokens; back < last; back *= kRungFactor) {
     add(last - back, SnapshotKind::kLadder);
   }
-  // A prompt that parts in this one's last tenth finds most of what they share.
+  // A prompt that differs from this one within its last tenth finds most of the common beginning.
   add(last - num_tokens / 10, SnapshotKind::kLadder);
   std::sort(points.begin(), points.end(), [](const KeepPoint& a, const KeepPoint& b) {
     return a.position != b.position ? a.position < b.position : a.kind < b.kind;

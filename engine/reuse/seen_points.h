@@ -1,10 +1,9 @@
-// Remembers which grid points earlier prompts went through, without their states, in memory that
-// never grows: where a new prompt leaves them, a state is worth keeping.
+// Remembers which grid points earlier prompts contained, without their states, in memory that never
+// grows. Where a new prompt leaves these points, a state is worth keeping.
 //
-// A point is 32 bits of its key, in one of many lines of a processor's cache that 32 other bits
-// choose; the last points of a line push out its oldest. Another point is taken for one of these
-// once in 2^28 questions. Then a state too many is kept, and a few tokens are counted as read
-// before, but no answer changes.
+// A point is stored as 32 bits of its key, in a cache line that 32 other bits choose; a new point
+// replaces the oldest of its line. Once in 2^28 queries a point is mistaken for another. Then one
+// state too many is kept and a few tokens are counted as read before, but no answer changes.
 #pragma once
 #include <algorithm>
 #include <array>

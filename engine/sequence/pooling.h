@@ -28,7 +28,7 @@ class Pooler {
   // Adds a row, the last layer's output before the final norm: [hidden].
   void add(std::span<const float> row, const FinalNorm& norm);
   // Returns the sum of the rows, scaled to length 1. A sum that is zero has no direction and stays
-  // as it is. Some numbers are not finite if the model computed such.
+  // as it is. Some numbers are not finite if some rows were not.
   std::vector<float> result() const;
 
  private:

@@ -7,7 +7,7 @@ GenerateRequest GenerateRequest::clone() const {
   // here.
   const auto& [id_, prompt_, sampling_, choice_, max_tokens_, stop_, stop_token_ids_, ignore_eos_,
                include_stop_, show_control_tokens_, min_tokens_, constraint_, priority_, reuse_,
-               deadline_, logprobs_, prompt_logprobs_, pooling_] = *this;
+               deadline_, list_, logprobs_, prompt_logprobs_, pooling_] = *this;
   return {id_,
           prompt_,
           sampling_,
@@ -23,6 +23,7 @@ GenerateRequest GenerateRequest::clone() const {
           priority_,
           reuse_,
           deadline_,
+          list_,
           logprobs_,
           prompt_logprobs_,
           pooling_};

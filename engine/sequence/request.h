@@ -53,7 +53,8 @@ struct GenerateRequest {
   int32_t priority = 0;  // smaller goes first among requests that wait for a slot
   PrefixReuse reuse;
   SteadyTime deadline = SteadyTime::max();
-  int32_t logprobs = -1;         // most likely tokens to report per token, -1 = no logprobs
+  uint64_t list = 0;      // the list that it is submitted in, which the engine numbers; 0 = none
+  int32_t logprobs = -1;  // most likely tokens to report per token, -1 = no logprobs
   int32_t prompt_logprobs = -1;  // the same for the prompt's tokens
   // Otherwise than kNone, the answer is the prompt's embedding and has no tokens.
   Pooling pooling = Pooling::kNone;

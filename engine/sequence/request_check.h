@@ -17,7 +17,7 @@ struct RequestBounds {
 // Returns INVALID_ARGUMENT that names the first invalid field and the problem with its value.
 absl::Status check_request(const GenerateRequest& request, const RequestBounds& bounds);
 
-// Does the same for the number of answers to one request.
+// Checks the number of answers to one request in the same way.
 absl::Status check_num_choices(int num_choices);
 
 }  // namespace deltaserve

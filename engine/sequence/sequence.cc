@@ -180,7 +180,8 @@ void Sequence::commit(const DrawResult& result, SteadyTime now) {
   prepared_ = false;
   may_run_ahead_ = false;
   --num_under_way_;
-  // Backends report a row of broken logits as a certain loss, and a token all the same.
+  // Backends report a row of logits that are not finite by a logprob that is not finite, together
+  // with some token.
   if (!std::isfinite(result.logprob)) return end(FinishReason::kNotFinite, now);
   ++num_generated_tokens_;
   last_token_ = token;

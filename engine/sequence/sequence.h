@@ -50,6 +50,7 @@ class Sequence {
   FinishReason finish() const { return finish_; }
   SteadyTime deadline() const { return request_->deadline; }
   bool read_ahead() const { return request_->reuse.read_ahead; }
+  uint64_t list() const { return request_->list; }
   const TokenStream& stream() const { return *stream_; }
 
   // Ends the sequence now; text that was held back is dropped.

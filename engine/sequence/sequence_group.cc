@@ -29,7 +29,7 @@ SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* con
   }
 }
 
-// Makes the group of a choice that got no slot when `first` had read the prompt.
+// Makes the group of a choice for which no slot was free when `first` had read the prompt.
 SequenceGroup::SequenceGroup(const SequenceGroup& first, std::unique_ptr<Sequence> choice)
     : request_(first.request_),
       context_(first.context_),
@@ -119,7 +119,7 @@ SequenceGroup::Admission SequenceGroup::look_up(PrefixIndex* index, SteadyTime n
   return found;
 }
 
-// Returns true if the row at `position` scores the token behind it, or is pooled.
+// Returns true if the row at `position` scores the token after it, or is pooled.
 bool SequenceGroup::wants_target(int64_t position) const {
   const bool scores = request_->prompt_logprobs >= 0 && position + 1 < num_prompt_tokens();
   return first_reading_ && (scores || pooler_.wants(position, num_prompt_tokens()));
@@ -143,7 +143,7 @@ bool SequenceGroup::unwanted() const {
                      [](const Sequence* choice) { return choice->ended(); });
 }
 
-// Returns the slot for the state to be kept behind the last grid point of a piece with *num_tokens
+// Returns the slot for the state to be kept after the last grid point of a piece with *num_tokens
 // tokens; -1 = none. Ends the piece earlier where a state is kept inside it.
 int32_t SequenceGroup::keep_slot(int* num_tokens, PrefixIndex* index, SteadyTime now,
                                  StepPlan* plan) {

@@ -45,6 +45,7 @@ class SequenceGroup {
 
   int32_t priority() const { return request_->priority; }
   uint64_t arrival() const { return arrival_; }
+  void set_arrival(uint64_t arrival) { arrival_ = arrival; }
   bool read_ahead() const { return request_->reuse.read_ahead; }
   SteadyTime deadline() const { return request_->deadline; }
   // Returns the number of choices that have not ended, until start_choices().
@@ -112,7 +113,7 @@ class SequenceGroup {
 
   std::shared_ptr<const GenerateRequest> request_;
   const SequenceContext& context_;
-  const uint64_t arrival_;
+  uint64_t arrival_;
   PrefixKeys keys_;
   bool first_reading_ = true;
   Sequences choices_;

@@ -45,7 +45,7 @@ class TokenStream {
   // Returns true if the reader lags: the sequence of a full stream gets no rows until it has caught
   // up.
   bool full() const;
-  // Returns since when the reader has taken nothing although there is something.
+  // Returns the time since which the reader has left updates unread; nullopt if there are none.
   std::optional<SteadyTime> unread_since() const;
   // Queues an update, even beyond the capacity. Updates that only report prompt progress are merged
   // into the one before, so that they alone fill no stream. Nothing may follow a finished update.
@@ -64,7 +64,7 @@ class TokenStream {
   // std::mutex and not absl's: a packaged Abseil is opaque to ThreadSanitizer.
   mutable std::mutex mutex_;
   std::condition_variable ready_;
-  std::vector<TokenUpdate> queue_;  // guarded by mutex_, as the next
+  std::vector<TokenUpdate> queue_;  // guarded by mutex_, like the next
   size_t queue_bytes_ = 0;
   SteadyTime unread_since_;  // if the queue is not empty
   bool finished_ = false;    // a finished update was taken

@@ -11,7 +11,7 @@ namespace deltaserve {
 struct StepPlan {
   std::vector<int32_t> token_ids;  // one per row
   std::vector<Segment> segments;   // a decode segment has one row
-  // The kept states that segments read and write, until the step is queued.
+  // Pins the kept states that segments read and write until the step is queued.
   std::vector<SnapshotPin> pins;
 
   // Returns the step, which points into the plan and is valid until the plan changes.

@@ -5,8 +5,9 @@
 namespace deltaserve {
 namespace {
 
-// A waiting thread looks this often before it sleeps: tens of microseconds, the length of the gaps
-// between two loops of one step. Longer would burn a core that another process may need.
+// A waiting thread checks this many times before it sleeps. That takes tens of microseconds, the
+// length of the gaps between two loops of one step. Longer waiting would waste a core that another
+// process may need.
 constexpr int kSpins = 4000;
 
 inline void pause_briefly() {

@@ -1,5 +1,5 @@
-// A fixed set of worker threads that run one loop at a time. A pool is passed in and is no
-// singleton: two engines in one process each have their own.
+// A fixed set of worker threads that run one loop at a time. A pool is passed in and is not a
+// singleton, so that two engines in one process each have their own.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -49,7 +49,7 @@ class ThreadPool {
   void leave();
   void drain(int thread);
 
-  // The current loop. The caller writes it while the gate is shut and nobody is inside; workers
+  // The current loop. The caller writes it while the gate is shut and no worker is inside; workers
   // read it after they went through the open gate.
   Invoke invoke_ = nullptr;
   void* context_ = nullptr;

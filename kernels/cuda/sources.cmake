@@ -1,8 +1,8 @@
 # The files of the CUDA backend, in the one list of them: of the module, of the emulation that tests
 # build, and of tests/kernels/cuda/compile_gate.py.
 set(cuda_sources
-  program/backend.cc layer/conditioning.cc layer/decode_layer.cc rule/delta_prefill.cc rule/delta_steps.cc draw/draw_memory.cc layer/features.cc
-  draw/draw.cc self_test/layer_self_test.cc matmul/library_self_test.cc matmul/matmul_plain.cc matmul/matmul_tensor.cc layer/mixer_layer.cc layer/output_norm.cc
+  program/backend.cc program/decode_plan.cc layer/conditioning.cc layer/decode_layer.cc rule/delta_prefill.cc rule/delta_steps.cc draw/draw_memory.cc layer/features.cc
+  draw/draw.cc self_test/layer_self_test.cc matmul/library_self_test.cc matmul/matmul_plain.cc matmul/matmul_few_rows.cc matmul/matmul_tensor.cc matmul/matmul_tile.cc matmul/matmul_wide.cc matmul/tensor_self_test.cc layer/mixer_layer.cc layer/output_norm.cc
   rule/prefill_chain.cc layer/prefill_features.cc rule/prefill_gram.cc rule/prefill_operands.cc rule/prefill_plain.cc
   rule/prefill_state.cc matmul/matmul_runner.cc program/program_memory.cc program/refusal.cc layer/rowwise.cc program/step_memory.cc matmul/weights.cc)
 # On a GPU only.

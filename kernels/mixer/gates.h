@@ -1,4 +1,4 @@
-// Gate activations from raw projections, in float whatever the weights' format is.
+// Gate activations from raw projections, in float for all formats of the weights.
 #pragma once
 #include <cfloat>
 #include <cmath>

@@ -63,7 +63,7 @@ constexpr const char* mixer_rule(MixerKind kind) {
   return "?";
 }
 
-// Calls visit(Mixer{}) with the struct that `kind` names and returns what it returns.
+// Calls visit(Mixer{}) with the struct that `kind` names and returns its result.
 template <class Visitor>
 constexpr decltype(auto) dispatch_mixer(MixerKind kind, Visitor&& visit) {
   switch (kind) {

@@ -15,8 +15,8 @@ struct QDelta : GatedDeltaNet {
 };
 
 // The authors' published chunk kernel: inside a chunk it forms A from rows beta k and columns x,
-// where the recurrence has rows beta x and columns k. Weights trained with that code have learned
-// under it, so prefill follows it; a single step is the recurrence in both.
+// where the recurrence has rows beta x and columns k. Weights trained with that code depend on it,
+// so prefill follows it; a single step is the recurrence in both.
 struct QDeltaReleased : QDelta {
   static constexpr bool kOwnChunkOperands = true;
 

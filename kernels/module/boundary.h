@@ -100,7 +100,6 @@ constexpr CrossingType kCrossingTypes[] = {
     kTypeOutputNorm,
     kTypeNormaliser,
     kTypeGateInput,
-    kTypeMatmulKernels,
     kTypeMixerVectorIndices,
     kTypeAnyArray,
     kTypeQueryConditioning,

@@ -141,7 +141,6 @@ DS_CROSSING_ENUM(DecayGate, kNone, kSoftplus, kBoundedSigmoid, kLogSigmoid, kTim
 DS_CROSSING_ENUM(OutputNorm, kHead, kGateThenGroups, kGroupsThenGate, kGateOnly)
 DS_CROSSING_ENUM(Normaliser, kNone, kMean, kEma)
 DS_CROSSING_ENUM(GateInput, kShared, kPerHead, kFull)
-DS_CROSSING_ENUM(MatmulKernels, kExact, kTensor, kPlain, kLibraryForRows)
 
 #define X(vector) , vector
 DS_CROSSING_STRUCT(MixerVectorIndices DELTASERVE_MIXER_VECTORS(X))
@@ -177,6 +176,6 @@ DS_CROSSING_STRUCT(Draw, row, slot, target, num_top, sample, adjustments, num_ad
 DS_CROSSING_STRUCT(DrawResult, token, logprob, target_logprob, num_top, top_tokens, top_logprobs)
 DS_CROSSING_STRUCT(Ticket, step, transfer)
 DS_CROSSING_STRUCT(BackendMemory, weights, step_weights, slots, scratch, host_slots)
-DS_CROSSING_STRUCT(ModuleOptions, matmuls)
+DS_CROSSING_STRUCT(ModuleOptions, library, mixer, ends, graphs, overlap)
 
 }  // namespace deltaserve::cuda

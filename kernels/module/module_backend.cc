@@ -2,9 +2,11 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <iterator>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 
@@ -105,6 +107,34 @@ CudaBackend backend_of(void* library, const std::string& name, const cuda::Modul
   return made;
 }
 
+constexpr char kWithout[] = "DELTASERVE_CUDA_WITHOUT";
+
+// Switches the named options off, names with commas between them. Returns a name that is none of
+// theirs, if there is one.
+std::optional<std::string> leave_out(std::string_view names, cuda::ModuleOptions* options) {
+  struct Option {
+    std::string_view name;
+    bool cuda::ModuleOptions::*on;
+  };
+  constexpr Option kOptions[] = {{"library", &cuda::ModuleOptions::library},
+                                 {"mixer", &cuda::ModuleOptions::mixer},
+                                 {"ends", &cuda::ModuleOptions::ends},
+                                 {"graphs", &cuda::ModuleOptions::graphs},
+                                 {"overlap", &cuda::ModuleOptions::overlap}};
+  while (!names.empty()) {
+    const std::string_view name = names.substr(0, names.find(','));
+    names.remove_prefix(std::min(names.size(), name.size() + 1));
+    bool known = false;
+    for (const Option& option : kOptions) {
+      if (name != option.name && name != "all") continue;
+      options->*option.on = false;
+      known = true;
+    }
+    if (!known) return std::string(name);
+  }
+  return std::nullopt;
+}
+
 // `cmake --install` puts the module here, seen from the folder of the executable.
 constexpr char kInstalledModules[] = "../lib/deltaserve";
 
@@ -125,9 +155,17 @@ CudaBackend from_file(const std::filesystem::path& path, const cuda::ModuleOptio
 
 }  // namespace
 
-CudaBackend load_cuda_backend(const std::string& path, const CudaOptions& chosen) {
+CudaBackend load_cuda_backend(const std::string& path) {
   cuda::ModuleOptions options;
-  if (chosen.library_matmuls) options.matmuls = cuda::MatmulKernels::kLibraryForRows;
+  if (const char* names = std::getenv(kWithout); names != nullptr) {
+    if (const auto unknown = leave_out(names, &options); unknown.has_value()) {
+      CudaBackend failed;
+      failed.found = true;
+      failed.reason = std::string(kWithout) + " knows no \"" + *unknown +
+                      "\": it takes library, mixer, ends, graphs, overlap or all";
+      return failed;
+    }
+  }
   std::error_code ignored;
   const char* named = std::getenv("DELTASERVE_CUDA_MODULE");
   if (!path.empty() || (named != nullptr && *named != 0)) {

@@ -8,12 +8,6 @@
 
 namespace deltaserve {
 
-struct CudaOptions {
-  // Uses cuBLASLt for all matmuls of bf16 weights, with the algorithm it chooses for each number of
-  // rows: a row's bits then depend on the batch.
-  bool library_matmuls = false;
-};
-
 struct CudaBackend {
   std::unique_ptr<Backend> backend;  // null: see `reason`
   std::string reason;
@@ -23,7 +17,9 @@ struct CudaBackend {
 // Loads the module from `path`. If that is empty it takes the first that exists of: the file named
 // by the environment variable DELTASERVE_CUDA_MODULE, libdeltaserve_cuda.so beside the executable,
 // in ../lib/deltaserve from there, and the same name on the library path. The module stays loaded
-// until the process ends.
-CudaBackend load_cuda_backend(const std::string& path = "", const CudaOptions& options = {});
+// until the process ends. The environment variable DELTASERVE_CUDA_WITHOUT switches ways to be fast
+// off, for measurements: names of members of ModuleOptions with commas between them, or "all". A
+// name that is none of them is a reason.
+CudaBackend load_cuda_backend(const std::string& path = "");
 
 }  // namespace deltaserve

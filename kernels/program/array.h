@@ -1,4 +1,4 @@
-// A pointer and a count: elements that somebody else owns. It can cross the boundary of a
+// A pointer to elements that another object owns, and their count. It can cross the boundary of a
 // separately loaded module.
 #pragma once
 #include <cstdint>

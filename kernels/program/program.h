@@ -114,7 +114,7 @@ struct Program {
   Array<MixerLayer> mixers;
   Array<StatePart> parts;  // parts of all layers, in the order of the slot
 
-  // Draws read these: logits = norm(last_hidden) output^T.
+  // The draws use these: logits = norm(last_hidden) output^T.
   int32_t last_hidden = -1;                // buffer, [hidden] of the step's rows
   int32_t drawn_hidden = -1, logits = -1;  // buffers of the draws, [hidden] and [vocab]
   int32_t final_norm = -1, output = -1;    // weights
@@ -130,8 +130,8 @@ struct Limits {
   int32_t segments = 0;  // segments per step
   int32_t draws = 0;     // draws per step
   int32_t slots = 0;
-  // The last so many of `slots` hold states that are kept and may never be used, so on the CPU
-  // their memory is first touched when they are written.
+  // This many of the last `slots` hold kept states. They may never be used, so on the CPU their
+  // memory is first touched when they are written.
   int32_t snapshots = 0;
   int32_t host_slots = 0;  // further states in the host's memory, which no step reads or writes
 };

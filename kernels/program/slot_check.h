@@ -1,4 +1,4 @@
-// Steps must name slots that exist, and write none that another segment of the step uses.
+// Checks that steps name slots that exist, and write no slot that another segment of the step uses.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -14,7 +14,7 @@ enum class RowKind : uint8_t {
   kPrefill,  // the chunk form, 64 tokens at a time
 };
 
-// This token id stands for the last token drawn for the slot that the segment reads (Draw::slot).
+// This token id means the last token drawn for the slot that the segment reads (Draw::slot).
 inline constexpr int32_t kTokenOfSlot = -1;
 
 // A run of consecutive rows of a step that belong to one sequence.
@@ -25,13 +25,13 @@ struct Segment {
   int32_t first_row = 0;   // index of its first row in the step
   int32_t num_rows = 0;
   int64_t position = 0;  // tokens of this sequence before the segment; 0 = starts from a zero state
-  // A prefill segment may name a second slot, which receives the state behind the last row that
+  // A prefill segment may name a second slot, which receives the state after the last row that
   // ends on the sequence's 64-token grid; there must be such a row. -1 = none.
   int32_t keep_slot = -1;
 };
 
-// Returns the rows of a segment behind which its state goes to the keep slot, all that are whole
-// chunks of the grid; 0 = there is no keep slot.
+// Returns after how many rows of a segment its state goes to the keep slot: all rows that are in
+// whole chunks of the grid; 0 = there is no keep slot.
 DS_HOST_DEVICE int32_t kept_rows(const Segment& segment) {
   return segment.keep_slot < 0 ? 0 : segment.num_rows / kChunkTokens * kChunkTokens;
 }
@@ -80,7 +80,7 @@ struct Draw {
   int32_t num_top = 0;  // number of most likely tokens to report, at most kMaxTopLogprobs
   bool sample = false;  // draw a token
   // The draw applies, in this order: adjustments, allowed, temperature, top_k, top_p, min_p.
-  // Temperature 0 is greedy. The row's log-probabilities do not see any of them.
+  // Temperature 0 is greedy. The row's log-probabilities are not affected by them.
   const LogitAdjustment* adjustments = nullptr;  // for distinct tokens inside the vocabulary
   int32_t num_adjustments = 0;
   // Token t may be drawn if bit t % 32 of allowed[t / 32] is set; at least one must be. Null allows
@@ -99,7 +99,8 @@ struct Draw {
   float* hidden = nullptr;
 };
 
-// Returns whether a draw needs the row's logits. One that does not has no results but `hidden`.
+// Returns whether a draw needs the row's logits. A draw that does not has `hidden` as its only
+// result.
 inline bool needs_logits(const Draw& draw) {
   return draw.sample || draw.target >= 0 || draw.num_top > 0 || draw.logits != nullptr;
 }

@@ -1,4 +1,4 @@
-// The norm behind the last layer, for whoever reads hidden states on the host.
+// The norm after the last layer, for code that reads hidden states on the host.
 #pragma once
 #include <vector>
 

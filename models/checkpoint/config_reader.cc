@@ -41,7 +41,7 @@ bool means_nothing(const boost::json::value& value) {
   }
 }
 
-// Returns true if a shell takes the text as it is.
+// Returns true if the text needs no quotes in a shell.
 bool is_word(std::string_view text) {
   const auto is_plain = [](char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-'; };
   return !text.empty() && std::all_of(text.begin(), text.end(), is_plain);

@@ -59,7 +59,7 @@ class ConfigReader {
   // Returns true if the key is absent, null, false, 0, or empty. Marks the key as known.
   bool is_empty(std::string_view key);
   const std::string& origin() const { return origin_; }
-  // Marks a key as known, whatever its value is.
+  // Marks a key as known, with any value.
   void ignore(std::string_view key) { known_.insert(std::string(key)); }
   // Sets an error that `feature` is not supported, unless the key is absent or null.
   void refuse_unless_null(std::string_view key, std::string_view feature);

@@ -18,7 +18,7 @@ constexpr FloatFormat<uint32_t> kF32Bits{0x7f800000, 0x007fffff};
 constexpr FloatFormat<uint16_t> kBf16Bits{0x7f80, 0x007f};
 constexpr FloatFormat<uint16_t> kF16Bits{0x7c00, 0x03ff};
 
-constexpr int64_t kBlock = 4096;  // elements that are looked at without a branch on any of them
+constexpr int64_t kBlock = 4096;  // elements that are checked without a branch between them
 
 template <class Bits>
 Bits element(const char* data, int64_t i) {

@@ -117,7 +117,7 @@ class Handler {
 
 constexpr std::string_view kFloatKey = "__float__";
 
-// Returns the number that Python's json spells so; nullopt for every other word.
+// Returns the number for which Python's json writes `word`; nullopt for every other word.
 std::optional<double> unusual_number(std::string_view word) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (word == "Infinity") return kInfinity;
@@ -134,8 +134,8 @@ std::string_view unusual_word(std::string_view text) {
   return {};
 }
 
-// Returns `text` without a byte order mark, and with objects as transformers writes them
-// ({"__float__": "NaN"}) in place of bare words, which JSON does not have.
+// Returns `text` as JSON: without a byte order mark, and with objects as transformers writes them
+// ({"__float__": "NaN"}) in place of bare words.
 std::string as_json(std::string_view text) {
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());

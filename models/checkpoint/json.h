@@ -1,9 +1,9 @@
 // Parses JSON strictly: Boost.JSON with a limit on depth and number of values, and with duplicate
 // keys refused (the library would keep the last one). Private to models/.
 //
-// Python programs write what JSON does not have, and that is read too: a byte order mark, the words
-// NaN, Infinity and -Infinity, and the objects {"__float__": "Infinity"} that transformers 5 and
-// fla 0.6 put in their place.
+// Some things that Python programs write are not in JSON but are read, too: a byte order mark, the
+// words NaN, Infinity and -Infinity, and the objects {"__float__": "Infinity"} that transformers 5
+// and fla 0.6 write instead.
 #pragma once
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>

@@ -180,7 +180,7 @@ int64_t TensorInfo::num_elements() const {
   return elements;
 }
 
-// PyTorch's own format is a program for an interpreter (pickle), which is not run here.
+// PyTorch's own format (pickle) is a program for an interpreter, which is never run here.
 const char kConvertTorchWeights[] =
     "pytorch_model.bin must become safetensors: python -c \"from glob import*;from "
     "safetensors.torch "
@@ -189,7 +189,8 @@ const char kConvertTorchWeights[] =
 
 absl::StatusOr<std::map<std::string, TensorInfo>> parse_safetensors_header(std::string_view json,
                                                                            uint64_t data_bytes) {
-  // Every tensor is an object, so that braces bound their number before anything is parsed.
+  // Every tensor is an object, so the number of braces bounds the number of tensors before anything
+  // is parsed.
   if (std::count(json.begin(), json.end(), '{') > limits::kTensors + 2) {
     return invalid_argument("the header has more than ", limits::kTensors, " tensors");
   }

@@ -35,7 +35,8 @@ absl::StatusOr<std::map<std::string, TensorInfo>> parse_safetensors_header(std::
 // of a file and never a path.
 absl::StatusOr<std::set<std::string>> parse_shard_names(std::string_view index);
 
-// Says how weights in PyTorch's own format, which is not read, become safetensors.
+// A sentence that says how to convert weights in PyTorch's own format, which is not read, to
+// safetensors.
 extern const char kConvertTorchWeights[];
 
 struct Tensor {

@@ -12,10 +12,10 @@ namespace deltaserve {
 namespace {
 
 constexpr long kConnectSeconds = 20;
-// A body that brings less than this many bytes a second for this long has stalled.
+// A download that is slower than this many bytes a second for this long has stalled.
 constexpr long kSlowBytes = 256;
 constexpr long kSlowSeconds = 30;
-constexpr uint64_t kDroppedBodyBytes = 1 << 20;  // of an answer that is not taken
+constexpr uint64_t kDroppedBodyBytes = 1 << 20;  // of an answer whose body is not used
 
 using Address = std::unique_ptr<CURLU, void (*)(CURLU*)>;
 
@@ -45,7 +45,7 @@ std::string origin_of(const std::string& url) {
                                        part_of(address.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT)));
 }
 
-// Returns an address for a message, without what may sign it.
+// Returns an address for a message, without its query, which may have a signature.
 std::string shown(const std::string& url) {
   return quoted(std::string_view(url).substr(0, url.find('?')));
 }
@@ -56,7 +56,7 @@ bool is_redirect(int status) {
 
 }  // namespace
 
-// Holds what the callbacks of one request see.
+// The data that the callbacks of one request use.
 struct HubHttpClient::Transfer {
   const HttpRequest& request;
   CURL* curl;

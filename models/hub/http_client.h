@@ -14,7 +14,7 @@ namespace deltaserve {
 
 struct HttpAnswer {
   int status = 0;
-  std::string url;                             // behind redirects
+  std::string url;                             // after redirects
   std::map<std::string, std::string> headers;  // names in small letters
 
   // Returns the value of a header; empty if there is none.
@@ -24,8 +24,8 @@ struct HttpAnswer {
 struct HttpRequest {
   std::string url;
   bool only_head = false;   // HEAD, which follows no redirect to another host
-  uint64_t first_byte = 0;  // more than 0: the rest of the file from there on
-  // The time limit of the whole request in seconds. 0: only a body that stalls ends it.
+  uint64_t first_byte = 0;  // more than 0: requests the rest of the file from this byte
+  // The time limit of the whole request in seconds. 0: no limit, but a stalled download ends it.
   int time_limit = 0;
   // Receives the body of a 200 or 206 piece by piece. An error ends the request and is returned.
   std::function<absl::Status(const HttpAnswer& answer, std::string_view piece)> take = {};
@@ -34,14 +34,14 @@ struct HttpRequest {
 // Thread safety: one thread at a time.
 class HubHttpClient {
  public:
-  // The token goes to the host and port of the endpoint only, over the same scheme. Where the
-  // endpoint is https, no request leaves it for http.
+  // The token is sent only to the host and port of the endpoint, over the same scheme. If the
+  // endpoint is https, no redirect to http is followed.
   explicit HubHttpClient(const HubSettings& settings);
   ~HubHttpClient();
   HubHttpClient(const HubHttpClient&) = delete;
   HubHttpClient& operator=(const HubHttpClient&) = delete;
 
-  // Returns the answer behind redirects, whatever its status. UNAVAILABLE: the connection failed
+  // Follows redirects and returns the answer, with any status. UNAVAILABLE: the connection failed
   // or stalled, and trying again may help. FAILED_PRECONDITION: the certificate is not trusted.
   // INVALID_ARGUMENT: the answer breaks a limit.
   absl::StatusOr<HttpAnswer> get(const HttpRequest& request);

@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::string_view kIndex = "model.safetensors.index.json";
 
-// The files beside the weights that a folder is read from.
+// The files that are read from a folder, without the weights.
 constexpr std::string_view kSmallFiles[] = {"config.json",
                                             "params.json",
                                             "generation_config.json",
@@ -32,7 +32,7 @@ constexpr std::string_view kSmallFiles[] = {"config.json",
                                             "chat_template.jinja",
                                             "additional_chat_templates/tool_use.jinja"};
 
-// Tokenizers of other kinds, which are fetched where there is no other one, so that the refusal
+// Tokenizers of other kinds. They are downloaded if there is no other one, so that the refusal
 // names them.
 constexpr std::string_view kOtherTokenizers[] = {"tekken.json", "vocab.json", "merges.txt",
                                                  "tokenizer.model.v", "rwkv_vocab_"};
@@ -117,7 +117,7 @@ class Pull {
     return std::vector<std::string>(names->begin(), names->end());
   }
 
-  // Brings the files into the snapshot. None of them may have more than `most_bytes`.
+  // Downloads the files into the snapshot. None of them may have more than `most_bytes`.
   absl::Status fetch(const std::vector<std::string>& paths, uint64_t most_bytes) {
     std::vector<HubFile> files;
     uint64_t bytes = 0;
@@ -163,7 +163,7 @@ absl::Status needs_cache() {
       "there is no folder for downloads: set HF_HOME, HF_HUB_CACHE or HOME");
 }
 
-// Returns the error of a model that the cache does not have, and that must not be fetched.
+// Returns the error for a model that is not in the cache and must not be downloaded.
 absl::Status not_cached(const HubModel& model, const HubSettings& settings,
                         const std::string& missing) {
   return absl::NotFoundError(
@@ -196,8 +196,8 @@ absl::StatusOr<FoundModel> find_model(const std::string& text, const HubSettings
   const bool is_cached = !folder.empty() && ::access(folder.c_str(), F_OK) == 0;
   const std::string missing = is_cached ? missing_from_snapshot(folder) : "";
   const bool is_complete = is_cached && missing.empty();
-  // Other programs may have fetched the weights alone; whether there is a tokenizer only the Hub
-  // knows.
+  // Another program may have downloaded only the weights. Then only the Hub knows whether there is
+  // a tokenizer.
   if (is_complete && (settings.offline || has_tokenizer(folder))) {
     return FoundModel{folder, model->name};
   }

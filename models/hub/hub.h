@@ -1,5 +1,5 @@
-// Models by their names: from the Hub's cache on this machine, or from the Hub. Only files that
-// this program reads are fetched, and nothing that is fetched is ever run.
+// Finds models by their names: in the Hub's cache on this machine, or on the Hub. Only files that
+// this program reads are downloaded, and none of them is ever run.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -11,23 +11,23 @@
 
 namespace deltaserve {
 
-// Hears of a download, file by file.
+// Is told about the progress of a download, file by file.
 class HubProgress {
  public:
   virtual ~HubProgress() = default;
   virtual void say(const std::string& line) = 0;
-  // `done` of `size` bytes were there before.
+  // A file begins, of whose `size` bytes `done` are there already.
   virtual void begin_file(const std::string& path, uint64_t size, uint64_t done) = 0;
-  virtual void reach(uint64_t done) = 0;  // so many bytes of the file are there now
+  virtual void reach(uint64_t done) = 0;  // `done` bytes of the file are there
   virtual void end_file() = 0;
 };
 
-// Looks at a folder that has all small files of a model but no weights yet. An error ends the
-// download before they are fetched.
+// Checks a folder that has all small files of a model but no weights yet. An error ends the
+// download before the weights.
 using CheckModel = std::function<absl::Status(const std::string& folder)>;
 
-// Fetches what is new or missing of a revision, and returns the folder that has its files. Errors
-// are one sentence. A download that was interrupted goes on where it ended.
+// Downloads the new and missing files of a revision, and returns the folder that has all its files.
+// Errors are one sentence. An interrupted download continues where it ended.
 absl::StatusOr<std::string> pull_model(const HubModel& model, const HubSettings& settings,
                                        const CheckModel& check, HubProgress* progress);
 
@@ -36,8 +36,9 @@ struct FoundModel {
   std::string name;  // owner/model; empty: the text was the path of a folder
 };
 
-// Returns the folder of a model: `text` as a path if that exists or is no name of the Hub's; else
-// what the cache has, if that is complete; else what the Hub has, unless the settings say offline.
+// Returns the folder of a model: `text` as a path if that exists or is not a name of the Hub; else
+// the folder in the cache if it is complete; else the folder after a download, unless the settings
+// say offline.
 absl::StatusOr<FoundModel> find_model(const std::string& text, const HubSettings& settings,
                                       const CheckModel& check, HubProgress* progress);
 

@@ -30,7 +30,7 @@ absl::Status make_folder(const fs::path& folder) {
   return absl::ErrnoToStatus(error.value(), str_cat("cannot make the folder ", folder.string()));
 }
 
-// Returns the name under which a file is made before it takes its place. No other process uses it.
+// Returns a temporary name for a file that is then renamed to `path`. No other process uses it.
 fs::path fresh_name(const fs::path& path) {
   return str_cat(path.string(), ".", ::getpid(), ".new");
 }
@@ -56,7 +56,7 @@ absl::StatusOr<FileLock> FileLock::take(const std::string& path,
     }
     if (result != 0) return absl::ErrnoToStatus(errno, str_cat("cannot lock ", path));
     struct stat info {};
-    // Who held the lock may have removed its file; then others lock a new one.
+    // The last holder of the lock may have removed its file. Then other processes lock a new file.
     if (::fstat(file, &info) == 0 && info.st_nlink > 0) return lock;
   }
 }

@@ -1,5 +1,5 @@
-// The folder in which the Hub's tools keep what they have downloaded, in their layout, so that they
-// and this program find each other's files:
+// The folder in which the Hub's tools keep their downloads, in their layout, so that they and this
+// program find each other's files:
 //
 //   models--owner--name/blobs/HASH               a file; HASH.incomplete while it comes
 //   models--owner--name/snapshots/COMMIT/PATH    a symbolic link to the blob
@@ -24,12 +24,12 @@ struct HubFile {
   std::string path;
   uint64_t size = 0;
   std::string blob;    // its name in blobs/: a hash of git, or of LFS
-  std::string sha256;  // of what LFS keeps; empty: the Hub does not say
+  std::string sha256;  // of a file that LFS keeps; empty: the Hub does not say
 };
 
 class FileLock {
  public:
-  // Waits until nobody else holds the lock, and calls `wait_begins` before if it has to.
+  // Waits for the lock. Calls `wait_begins` first if another process holds it.
   static absl::StatusOr<FileLock> take(const std::string& path,
                                        const std::function<void()>& wait_begins);
   FileLock(FileLock&& other) noexcept : file_(other.file_) { other.file_ = -1; }
@@ -57,7 +57,7 @@ class HubCache {
   absl::Status prepare(uint64_t bytes) const;
   // Makes the file of a snapshot, a link to its blob.
   absl::Status link(const std::string& commit, const HubFile& file) const;
-  // Notes the commit of a revision. Call it when the snapshot is complete.
+  // Records the commit of a revision. Call it when the snapshot is complete.
   absl::Status note(const std::string& revision, const std::string& commit) const;
 
  private:
@@ -65,8 +65,8 @@ class HubCache {
   std::string locks_;
 };
 
-// Returns what a snapshot lacks of config and weights, as in "config.json"; empty if it is
-// complete.
+// Returns the name of a file of config or weights that a snapshot lacks, such as "config.json";
+// empty if it is complete.
 std::string missing_from_snapshot(const std::string& folder);
 
 // Returns true if the snapshot has a tokenizer.

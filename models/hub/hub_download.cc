@@ -44,7 +44,7 @@ class Sha256 {
   std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
 };
 
-// The file that a blob is until it is whole.
+// The file of a blob while it is incomplete.
 class IncompleteBlob {
  public:
   IncompleteBlob(const HubFile& file, std::string path) : file_(file), path_(std::move(path)) {}
@@ -57,7 +57,7 @@ class IncompleteBlob {
   uint64_t bytes() const { return bytes_; }
   bool was_resumed() const { return was_resumed_; }
 
-  // Opens what an earlier download has left, or a new file.
+  // Opens the file that an earlier download has left, or a new one.
   absl::Status open() {
     descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     struct stat info {};
@@ -97,7 +97,8 @@ class IncompleteBlob {
     return absl::OkStatus();
   }
 
-  // Gives the whole file its name. DATA_LOSS: it is not what the Hub lists, and was emptied.
+  // Gives the complete file its name. DATA_LOSS: the file differs from the Hub's list and was
+  // emptied.
   absl::Status finish(const std::string& blob) {
     const std::string sum = sum_.finish();
     if (!file_.sha256.empty() && sum != file_.sha256) {
@@ -125,8 +126,8 @@ class IncompleteBlob {
   Sha256 sum_;
 };
 
-// Returns the size of the whole file that an answer brings all or the end of; -1 if it does not
-// say. `*first` receives the place of its first byte.
+// Returns the size of the whole file, of which the answer has all bytes or the last ones; -1 if the
+// answer does not say. `*first` receives the place of the answer's first byte in the file.
 int64_t announced_size(const HttpAnswer& answer, uint64_t* first) {
   int64_t size = -1;
   *first = 0;
@@ -144,14 +145,15 @@ int64_t announced_size(const HttpAnswer& answer, uint64_t* first) {
   return absl::SimpleAtoi(range.substr(slash + 1), &size) ? size : -1;
 }
 
-// Downloads one blob, in as many requests as it takes.
+// Downloads one blob, with as many requests as necessary.
 class Download {
  public:
   Download(HubHttpClient* client, const std::string& url, const HubFile& file,
            IncompleteBlob* incomplete, HubProgress* progress)
       : client_(client), url_(url), file_(file), incomplete_(incomplete), progress_(progress) {}
 
-  // Asks for what is missing until nothing is. Tries that bring no new byte are bounded.
+  // Requests the missing bytes until none is missing. The number of tries without a new byte is
+  // bounded.
   absl::Status fill(const std::function<absl::Status(const HttpAnswer&)>& refused) {
     uint64_t furthest = incomplete_->bytes();
     int tries = 0;
@@ -192,7 +194,7 @@ class Download {
     return absl::OkStatus();
   }
 
-  // Looks at the head of an answer before its first byte is taken.
+  // Checks the head of an answer before its first byte is stored.
   absl::Status begin(const HttpAnswer& answer, uint64_t asked) {
     uint64_t first = 0;
     const int64_t size = announced_size(answer, &first);
@@ -201,7 +203,7 @@ class Download {
                               " and lists ", file_.size);
     }
     if (first == asked) return absl::OkStatus();
-    if (first == 0) return incomplete_->restart();  // the server knows no ranges
+    if (first == 0) return incomplete_->restart();  // the server does not support ranges
     return invalid_argument(quoted(url_), " answers with another range than was asked for");
   }
 
@@ -230,7 +232,8 @@ absl::Status download_blob(HubHttpClient* client, const std::string& url, const 
   progress->begin_file(file.path, file.size, incomplete.bytes());
   bool was_resumed = false;
   do {
-    // The rest does not fit to what was left of a file that has changed: it begins anew, once.
+    // If the file has changed, its rest does not fit the bytes of the earlier download, so it is
+    // downloaded again from the beginning, once.
     was_resumed = incomplete.was_resumed();
     Download download(client, url, file, &incomplete, progress);
     status = download.fill(refused);

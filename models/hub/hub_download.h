@@ -7,10 +7,9 @@
 
 namespace deltaserve {
 
-// Brings the blob of a file into the cache, if it is not there. It goes on with what an earlier
-// download has left, tries again where the connection fails, and takes nothing for the file whose
-// size or SHA-256 differs from what the Hub lists. `refused` says what an answer other than success
-// means.
+// Downloads the blob of a file into the cache, if it is not there. Continues an earlier download,
+// tries again if the connection fails, and rejects a file whose size or SHA-256 differs from the
+// Hub's list. `refused` turns an answer other than success into an error.
 absl::Status download_blob(HubHttpClient* client, const std::string& url, const HubFile& file,
                            const HubCache& cache,
                            const std::function<absl::Status(const HttpAnswer&)>& refused,

@@ -123,7 +123,7 @@ absl::Status bad_path(const HubModel& model, std::string_view path) {
                           ", which is no path inside the model's folder");
 }
 
-// Reads one entry of a page of the list. nullopt: it is no file, or one that is never wanted.
+// Reads one entry of a page of the list. nullopt: it is not a file, or one that is never needed.
 absl::StatusOr<std::optional<HubFile>> read_entry(const json::value& value, const HubModel& model) {
   const json::object* entry = value.if_object();
   if (entry == nullptr)
@@ -187,8 +187,8 @@ absl::Status read_tree(Api* api, const HubModel& model, HubListing* listing) {
   return absl::OkStatus();
 }
 
-// Adds the files that the description of a revision names. Mirrors that have no list of files give
-// this one.
+// Adds the files that the description of a revision names. This serves for mirrors that have no
+// list of files.
 absl::Status read_siblings(const json::object& description, const HubModel& model,
                            HubListing* listing) {
   const json::value* value = description.if_contains("siblings");

@@ -1,4 +1,4 @@
-// The Hub's API: which commit a revision is, and which files it has. Private to models/hub.
+// The Hub's API, which tells the commit of a revision and its files. Private to models/hub.
 #pragma once
 #include <string>
 #include <string_view>
@@ -12,8 +12,8 @@ namespace deltaserve {
 
 struct HubListing {
   std::string commit;
-  // The files in the model's own folder and the templates beside it. Where the Hub did not say what
-  // is in a file, `blob` is empty: see complete_hub_file().
+  // The files in the model's own folder and the templates beside it. If the Hub did not give the
+  // hash of a file, `blob` is empty: see complete_hub_file().
   std::vector<HubFile> files;
 
   // Returns null if the listing has no such file.
@@ -21,7 +21,7 @@ struct HubListing {
 };
 
 // Asks the Hub which files a revision has. NOT_FOUND, PERMISSION_DENIED and UNAUTHENTICATED say why
-// it does not tell; INVALID_ARGUMENT names what it must not send.
+// the Hub refuses; INVALID_ARGUMENT names a part of its answer that is not valid.
 absl::StatusOr<HubListing> list_hub_files(HubHttpClient* client, const HubSettings& settings,
                                           const HubModel& model);
 
@@ -33,7 +33,7 @@ absl::Status complete_hub_file(HubHttpClient* client, const HubSettings& setting
 std::string hub_file_url(const HubSettings& settings, const HubModel& model,
                          const std::string& commit, std::string_view path);
 
-// Returns what an answer other than success means.
+// Returns the error for an answer other than success.
 absl::Status hub_refusal(const HttpAnswer& answer, const HubSettings& settings,
                          const HubModel& model);
 

@@ -1,4 +1,4 @@
-// Names of models on the Hub, and what the environment says about it.
+// Names of models on the Hub, and the settings of the Hub in the environment.
 #pragma once
 #include <functional>
 #include <optional>
@@ -28,7 +28,7 @@ struct HubSettings {
   std::string endpoint;      // such as https://huggingface.co, without a slash at its end
   std::string cache;         // the folder with models--owner--name; empty: there is no home folder
   std::string token;         // empty: there is none
-  std::string certificates;  // a file with those that are trusted; empty: the system's
+  std::string certificates;  // a file with the trusted certificates; empty: the system's
   bool offline = false;
 };
 

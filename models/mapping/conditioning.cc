@@ -43,7 +43,8 @@ void read_conditioning(ConfigReader& reader, bool family_takes_it, LayerConfig* 
     inner.fail("center", "is true, which needs \"norm\": \"mean\"");
   }
   ccq.backbone_decay = inner.choice("decay", {"backbone", "none"}, "backbone") == "backbone";
-  // If keys have no norm of their own, as in GLA, they could have any length.
+  // By default keys are normalised here if they have no norm of their own, as in GLA, because they
+  // could have any length.
   ccq.l2_keys = inner.boolean("key_l2", config->mixer.k_norm == FeatureNorm::kNone);
   ccq.renormalise = inner.boolean("renorm_q", false);
   config->tensors.conditioning_gate_said = inner.has("gate");

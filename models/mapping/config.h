@@ -69,9 +69,9 @@ StateLayout state_layout(const ModelConfig& config, StateFormat format = StateFo
 // leaves that part out. `origin` names the file in errors. Every value is checked against a limit;
 // INVALID_ARGUMENT names the key and the value that cannot be served.
 //
-// A key that nothing here knows is refused, unless its value turns nothing on, its type's older
-// code wrote that value by default, or `ignored_keys` lists it. Configs of mamba_ssm and Mistral
-// are read, too (foreign_config.h).
+// An unknown key is refused, unless its value turns nothing on, or older code of the model type
+// wrote that value by default, or `ignored_keys` lists it. Configs of mamba_ssm and Mistral are
+// read, too (foreign_config.h).
 absl::StatusOr<ModelConfig> parse_model_config(std::string_view json, std::string_view origin,
                                                std::span<const std::string> ignored_keys = {});
 

@@ -1,5 +1,5 @@
-// Keys of config.json that no reader of ours needs: which of them cannot change the model. Private
-// to models/.
+// Decides which keys of config.json that no reader needs cannot change the model. Private to
+// models/.
 #pragma once
 #include <boost/json/value.hpp>
 #include <string_view>

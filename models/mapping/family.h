@@ -1,4 +1,5 @@
-// The table of model types: how each reads its config and names its tensors. Private to models/.
+// The table of model types. Each entry says how the type reads its config and names its tensors.
+// Private to models/.
 #pragma once
 #include <span>
 #include <string>
@@ -26,7 +27,7 @@ struct ModelFamily {
   void (*read_mixer)(ConfigReader& reader, LayerConfig* config);
   // Adds the tensors of a layer's mixer: its norm, its projections, its vectors.
   void (*map_mixer)(const LayerConfig& config, LayerMapping* mapping);
-  // The default of num_hidden_layers, unless `defaults` tells them all.
+  // The default of num_hidden_layers, unless `defaults` returns all defaults.
   int64_t num_layers = 0;
   ModelDefaults (*defaults)(const ConfigReader& reader) = nullptr;
   bool has_mlp = true;

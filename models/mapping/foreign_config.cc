@@ -36,7 +36,7 @@ int64_t padded_vocabulary(ConfigReader& reader, int64_t default_multiple) {
   return (size + multiple - 1) / multiple * multiple;
 }
 
-// Reads what both layouts spell alike.
+// Reads the keys that both layouts have in common.
 void read_common_keys(ConfigReader& reader, json::object* keys) {
   require(reader, "rms_norm", true, true, "layer norms");
   reader.ignore("residual_in_fp32");
@@ -100,7 +100,7 @@ void read_mamba_ssm(ConfigReader& reader, std::string_view origin, json::object*
   reader.fail(part.status());
 }
 
-// mistral-inference makes a mamba_ssm model of these keys and leaves all else to its defaults.
+// mistral-inference makes a mamba_ssm model with these keys and its defaults for all others.
 void read_mistral(ConfigReader& reader, json::object* keys) {
   (*keys)["hidden_size"] = reader.integer("dim", limits::kHiddenSize, 4096);
   (*keys)["num_hidden_layers"] = reader.integer("n_layers", limits::kLayers, 64);

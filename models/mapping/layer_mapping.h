@@ -13,7 +13,7 @@ namespace deltaserve {
 // The shape of this tensor decides which gate a conditioned query has.
 inline constexpr char kConditioningWeight[] = "attn.ccq_lambda_proj.weight";
 
-// A checkpoint without the second one has both in the first, as older code of
+// A checkpoint without the second tensor has both matrices in the first, as older code of
 // flash-linear-attention wrote them.
 inline constexpr char kMlpGate[] = "mlp.gate_proj.weight";
 inline constexpr char kMlpUp[] = "mlp.up_proj.weight";

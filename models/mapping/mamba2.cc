@@ -20,7 +20,8 @@ bool is_of_transformers(const ConfigReader& reader) {
          reader.has("time_step_rank");
 }
 
-// Configs of transformers say the number of channels again; elsewhere the key is that of an MLP.
+// Configs of transformers repeat the number of channels in intermediate_size; in other configs this
+// key is that of an MLP.
 void check_channels(ConfigReader& reader, int64_t inner) {
   if (!is_of_transformers(reader)) return;
   const auto said = reader.optional_integer("intermediate_size", limits::kProjectionColumns);

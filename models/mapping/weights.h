@@ -53,7 +53,7 @@ struct Weights {
 };
 
 // Returns `config` completed by the checkpoint: the shapes of tensors show which gate a conditioned
-// query has, and whether an MLP's gate and up matrices are one.
+// query has, and whether an MLP's gate and up matrices are in one tensor.
 ModelConfig settled_config(ModelConfig config, const Checkpoint& checkpoint);
 
 // Finds the weights of a config, which must be settled. The views point into `checkpoint`.

@@ -52,7 +52,7 @@ std::string random_text(const std::vector<std::string>& pieces, std::minstd_rand
   return text;
 }
 
-// Returns the texts of all pieces that text can have.
+// Returns the texts of all pieces that can occur in the encoding of a text.
 std::vector<std::string> piece_texts(const Tokenizer& tokenizer) {
   std::vector<std::string> texts;
   for (int32_t id = 0; id < tokenizer.size(); ++id) {

@@ -17,8 +17,8 @@ struct PlainModel {
   bool is_changed = false;  // some were not control pieces before
 };
 
-// Special are all control pieces, the user-defined pieces that look like a marker, and
-// `special_pieces`. INVALID_ARGUMENT if one of them stands for a byte.
+// Special pieces are all control pieces, the user-defined pieces that look like a marker, and
+// `special_pieces`. INVALID_ARGUMENT if one of them represents a byte.
 absl::StatusOr<PlainModel> make_plain_model(std::string_view model_bytes,
                                             std::span<const std::string> special_pieces);
 

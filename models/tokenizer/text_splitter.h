@@ -4,7 +4,7 @@
 // A cut is made before a single space between two other characters, if both conditions hold:
 //  - The model is BPE, so that pieces come from merges of neighbours, and no piece of its
 //    vocabulary continues with a space after something else. Then no merge and no user-defined
-//    piece crosses the cut, and merges on one side do not see the other.
+//    piece crosses the cut, and merges on one side do not depend on the other.
 //  - The normalizer works character by character: it has no character map and keeps spaces.
 // If the model begins every text with a space of its own, the cut's space is removed.
 #pragma once
@@ -25,7 +25,8 @@ class TextSplitter {
 
   // Returns the parts of `text` in order, cut at the first fitting place after every `part_bytes`.
   std::vector<std::string_view> split(std::string_view text, size_t part_bytes) const;
-  // Returns the last place where `text` may be cut, whatever follows it; 0: there is none.
+  // Returns the last place where `text` may be cut, independent of the text that follows; 0: there
+  // is none.
   size_t last_cut(std::string_view text) const;
 
  private:

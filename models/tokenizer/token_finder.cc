@@ -74,7 +74,8 @@ const AddedToken* TokenFinder::match(std::string_view text, size_t at, size_t by
 
 size_t TokenFinder::settled(std::string_view text) const {
   if (empty()) return text.size();
-  // The longest token may begin with the last byte, and a whole word shows by the byte behind it.
+  // The longest token may begin with the last byte, and whether a token is a whole word depends on
+  // the byte after it.
   const size_t end = text.size() - std::min(text.size(), sizes_.front());
   return some_strip_left_ ? without_trailing_space(text.substr(0, end)).size() : end;
 }

@@ -1,4 +1,4 @@
-// Finds tokens that stand for a text of their own (special and added ones) in a text.
+// Finds special and added tokens, each of which has one fixed text, in a text.
 #pragma once
 #include <bitset>
 #include <cstdint>
@@ -21,8 +21,8 @@ class TokenFinder {
   // is none. Time grows with the number of different token sizes.
   const AddedToken* match(std::string_view text, size_t at, size_t bytes) const;
 
-  // Returns the place in a text that goes on before which no later text changes what match() finds
-  // nor what it strips.
+  // Returns the place in an incomplete text before which later text cannot change what match()
+  // finds and strips.
   size_t settled(std::string_view text) const;
 
  private:

@@ -22,7 +22,7 @@ JoinedText::JoinedText(std::span<const TextPart> parts) {
 const AddedToken* TokenSearch::next(size_t* at) {
   const size_t size = joined_.text.size();
   for (; *at < size; ++*at) {
-    // Who takes the text that is left is told why.
+    // The caller that encodes the rest of the text gets the status.
     if (!check_wanted(1).ok()) break;
     while (region_ < joined_.trusted.size() && joined_.trusted[region_].second <= *at) ++region_;
     const bool more = region_ < joined_.trusted.size();

@@ -1,4 +1,4 @@
-// Reads what the files beside a tokenizer say about it: tokenizer_config.json,
+// Reads the settings in the files beside a tokenizer: tokenizer_config.json,
 // special_tokens_map.json, added_tokens.json and the chat templates.
 #pragma once
 #include <cstdint>
@@ -12,13 +12,13 @@
 
 namespace deltaserve {
 
-// A token that stands for one text and that no model of pieces finds.
+// A token with one fixed text, which is found outside the model of pieces.
 struct AddedToken {
   int32_t id = 0;
   std::string text;
   bool special = false;      // it marks structure and has no text when it is generated
-  bool strip_left = false;   // it takes the white space before it along
-  bool strip_right = false;  // and that behind it
+  bool strip_left = false;   // it takes the white space before it
+  bool strip_right = false;  // it takes the white space after it
   bool whole_word = false;   // it is found between spaces only
 
   bool operator==(const AddedToken&) const = default;
@@ -29,7 +29,7 @@ struct TokenizerSettings {
   // True: each text between special tokens begins with a space of its own, where the model puts one
   // before a text. False: only the first one does.
   bool legacy = true;
-  // False, and without legacy: not even the first one does.
+  // False, and `legacy` false: not even the first one does.
   bool add_prefix_space = true;
   // The special tokens that have a name: "bos_token", "eos_token", "unk_token", ..., and the names
   // of a model's own ones ("image_token"). Those that the files do not set are not there.
@@ -42,8 +42,8 @@ struct TokenizerSettings {
   std::string chat_template_origin;  // the file and key, for messages
   std::string no_chat_template;      // says why there is none although the key is there; or empty
 
-  // The number of ids that the model has rows for. Special tokens without an id get none beyond it,
-  // and a tokenizer.json has no added tokens there.
+  // The number of ids for which the model has rows. Special tokens without an id get none beyond
+  // it, and added tokens of a tokenizer.json beyond it are left out.
   int64_t most_ids = limits::kVocabSize.max;
 
   // Returns the named and then the other special tokens, as transformers numbers them.
@@ -65,10 +65,10 @@ struct TokenizerFiles {
 };
 
 // Reads them as transformers does: tokenizer_config.json wins, unless it has no
-// added_tokens_decoder and special_tokens_map.json sets the same token; what neither sets is the
-// default of tokenizer_class. From a list of named chat templates the ones called "default" and
-// "tool_use" are taken; without the first there are no chats without tools. INVALID_ARGUMENT names
-// file and key.
+// added_tokens_decoder and special_tokens_map.json sets the same token; tokens that neither sets
+// have the default of tokenizer_class. From a list of named chat templates the ones called
+// "default" and "tool_use" are taken; without "default" there are only chats with tools.
+// INVALID_ARGUMENT names file and key.
 absl::StatusOr<TokenizerSettings> parse_tokenizer_settings(const TokenizerFiles& files);
 
 }  // namespace deltaserve

@@ -1,5 +1,5 @@
-// An error that a client is told, whichever front it came through. Each front translates the kind
-// once: HTTP in openai/response.cc, gRPC in grpc/call.cc.
+// An error as it is reported to a client through any front. Each front translates the kind in one
+// place: HTTP in openai/response.cc, gRPC in grpc/call.cc.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -13,10 +13,12 @@ namespace deltaserve {
 enum class ErrorKind : uint8_t {
   kInvalid,           // the request cannot be served as it is
   kUnauthenticated,   // it has no valid API key
-  kTooManyWrongKeys,  // likewise, as many from its address before it
+  kTooManyWrongKeys,  // it has no valid API key, and neither had too many before it from the same
+                      // address
   kModelNotFound,
   kQueueFull,    // too many requests wait: the client should try again later
-  kOverloaded,   // requests or replies hold too much memory, or the workers lag: likewise
+  kOverloaded,   // requests or replies hold too much memory, or the workers lag: the client should
+                 // try again later
   kUnavailable,  // the server is shutting down, or grammars hold too much memory
   kDeadline,
   kUnread,  // the client took nothing of its reply for long while others waited for its slot
@@ -27,7 +29,7 @@ struct ApiError {
   ErrorKind kind = ErrorKind::kInvalid;
   std::string message;
   // `param` names the parameter at fault as its front spells it: the name of a top-level JSON
-  // member, or the path of a protobuf field. It is empty where no parameter is at fault.
+  // member, or the path of a protobuf field. It is empty if no parameter is at fault.
   std::string param = {};
 };
 
@@ -65,12 +67,11 @@ inline ApiError out_of_memory_error() {
 }
 
 inline ApiError too_many_waiting_error() {
-  return {ErrorKind::kOverloaded, "too many requests wait to be read"};
+  return {ErrorKind::kOverloaded, "too many requests wait to be parsed"};
 }
 
 inline ApiError reply_too_large_error() {
-  return {ErrorKind::kOverloaded,
-          "replies that wait to be read hold too much memory for more of this one"};
+  return {ErrorKind::kOverloaded, "unread replies hold too much memory to continue this one"};
 }
 
 inline ApiError too_many_grammars_error() {
@@ -82,15 +83,15 @@ inline ApiError queue_full_error(std::string message) {
 }
 
 inline ApiError unread_error() {
-  return {ErrorKind::kUnread, "nothing of the reply was read for long while other requests waited"};
+  return {ErrorKind::kUnread, "the reply was not read for a long time while other requests waited"};
 }
 
 inline ApiError deadline_error() {
   return {ErrorKind::kDeadline, "the request's deadline passed"};
 }
 
-// Translates a status of the engine, a template or a grammar. `param` is at fault where the status
-// is INVALID_ARGUMENT, or RESOURCE_EXHAUSTED by the request itself.
+// Translates a status of the engine, a template or a grammar. `param` is named as at fault if the
+// status is INVALID_ARGUMENT, or RESOURCE_EXHAUSTED because of the request itself.
 inline ApiError api_error_from(const absl::Status& status, std::string param) {
   std::string message(status.message());
   switch (status.code()) {
@@ -99,7 +100,7 @@ inline ApiError api_error_from(const absl::Status& status, std::string param) {
       if (param.empty()) return queue_full_error(std::move(message));
       break;
     case absl::StatusCode::kDeadlineExceeded: return deadline_error();
-    // Only somebody who waits is told: the server ends what it works on when it stops.
+    // Only a client that still waits sees this error: the server cancels its work when it stops.
     case absl::StatusCode::kCancelled: return shutting_down_error();
     case absl::StatusCode::kUnavailable: return unavailable_error(std::move(message));
     default: return server_error(std::move(message));

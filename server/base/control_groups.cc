@@ -7,8 +7,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Returns the path of the process's group. A container may see the path that its group has outside
-// of it, which does not exist inside.
+// Returns the path of the process's group. Inside a container this may be the path that the group
+// has outside, which does not exist inside.
 std::string group_path(const fs::path& root, std::string_view controller) {
   const std::string wanted = "," + std::string(controller) + ",";
   std::ifstream file(root / "proc/self/cgroup");

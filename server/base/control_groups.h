@@ -7,9 +7,9 @@
 
 namespace deltaserve {
 
-// Returns the folders of the process's group and of those around it, which bound it too, up to the
-// top. They need not exist. `folder`: the mount below `root`, such as "sys/fs/cgroup/cpu".
-// `controller`: "cpu", for instance; empty: version 2, where all share one group.
+// Returns the folders of the process's group and of all its parents, which also bound it. They need
+// not exist. `folder` is the mount below `root`, such as "sys/fs/cgroup/cpu". `controller` is for
+// instance "cpu"; empty for version 2, in which all controllers share one group.
 std::vector<std::filesystem::path> control_groups(const std::string& root, std::string_view folder,
                                                   std::string_view controller);
 

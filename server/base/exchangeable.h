@@ -6,7 +6,7 @@
 
 namespace deltaserve {
 
-// Whoever took the value keeps it, whatever replaces it. Thread-safe.
+// A reader keeps the value that it took, even after another has replaced it. Thread-safe.
 template <class T>
 class Exchangeable {
  public:

@@ -12,11 +12,11 @@
 
 namespace deltaserve {
 
-// A key belongs to an owner: to the name beside it, so that the keys of one name can be exchanged
-// one by one, or without a name to itself.
+// A key belongs to an owner. The owner is the name beside the key, so that the keys of one name can
+// be replaced one by one; a key without a name is an owner of its own.
 //
-// It holds SHA-256 digests and no key: whether a guess has one of them shows nothing of how much of
-// it is right, however that is looked up, and a flood of wrong keys costs one hash each.
+// A ring holds SHA-256 digests and no keys. So the time of a look-up does not show how much of a
+// guessed key is right, and each wrong key costs only one hash.
 //
 // Constant after construction: any thread may ask.
 class KeyRing {
@@ -26,7 +26,7 @@ class KeyRing {
   static constexpr size_t kKeys = 1024;
   static constexpr size_t kFileBytes = (kKeyBytes + kNameBytes + 2) * 2 * kKeys;
 
-  // A ring without keys allows everybody, all as one owner.
+  // A ring without keys allows all clients, as one owner.
   KeyRing() = default;
 
   // Reads a file with one line `KEY` or `KEY NAME` for each key; empty lines, lines that begin with
@@ -39,8 +39,8 @@ class KeyRing {
 
   bool empty() const { return owners_.empty(); }
   size_t num_owners() const;
-  // Returns whose key it is; nullopt: nobody's. The owner is the SHA-256 of "name:NAME" or
-  // "key:KEY", cut to 128 bits; without keys it is zero.
+  // Returns the owner of the key; nullopt if the ring does not have the key. The owner is the
+  // SHA-256 of "name:NAME" or "key:KEY", cut to 128 bits; without keys it is zero.
   std::optional<PrefixOwner> owner_of(std::string_view key) const;
   // `value` is that of an `Authorization` header or `authorization` metadata: "Bearer KEY", the
   // scheme in any case.

@@ -36,9 +36,11 @@ struct ServerLimits {
   // RESOURCE_EXHAUSTED. Eight of the largest requests fit.
   uint64_t total_body_bytes = 512u << 20;
 
-  // ---- Wrong API keys of one address. Beyond: 429 and the connection is closed,
-  // RESOURCE_EXHAUSTED; single ones are not in the log any more.
+  // ---- Wrong API keys of one address. Beyond: 429 and the connection is closed, over gRPC
+  // RESOURCE_EXHAUSTED; the log then has no line for each of them.
   Rate wrong_keys{64, 8};
+  // The 429 is held back for so long, so that whoever tries one key after the other tries few.
+  std::chrono::milliseconds wrong_key_delay{1000};
 
   // ---- JSON. Beyond: 400.
   int json_depth = 128;

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The names of the files in which a version of control groups says the same.
+// The names of the files in which one version of control groups has its limits.
 struct GroupFiles {
   const char* folder;  // below the root
   const char* limit;
@@ -37,7 +37,7 @@ std::optional<uint64_t> number_of(std::string_view text) {
   return value;
 }
 
-// Returns the number behind `name` in the line that begins with it.
+// Returns the number after `name` in the line that begins with it.
 std::optional<uint64_t> number_in(const fs::path& path, std::string_view name) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
@@ -56,8 +56,8 @@ std::optional<uint64_t> left_in_group(const fs::path& group, const GroupFiles& f
   return *limit - std::min(used, *limit);
 }
 
-// Returns the least of what /proc/meminfo says in the line of that name, and of what `of_group`
-// says of the process's groups.
+// Returns the smallest of the value that /proc/meminfo has under that name and the values of
+// `of_group` for the process's groups.
 template <class OfGroup>
 std::optional<uint64_t> least_of(const std::string& root, std::string_view line,
                                  const OfGroup& of_group) {

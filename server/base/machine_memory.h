@@ -1,4 +1,4 @@
-// How much memory this process may still take, by what Linux says.
+// Finds out from Linux how much memory this process may still take.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -6,13 +6,13 @@
 
 namespace deltaserve {
 
-// Returns bytes: what the machine has available, or less where a control group (version 2 or 1) of
-// the process or one around it has a limit. Pages that only cache files count as free. nullopt:
-// /proc/meminfo cannot be read. `root` is "/" but in tests.
+// Returns the available bytes: those of the machine, or fewer if a control group (version 2 or 1)
+// of the process or one of its parents has a limit. Pages that only cache files count as free.
+// nullopt: /proc/meminfo cannot be read. `root` is "/" except in tests.
 std::optional<uint64_t> available_memory(const std::string& root = "/");
 
-// Returns bytes: all that the process may have, of the machine or of a control group with a limit.
-// nullopt: /proc/meminfo cannot be read.
+// Returns the bytes that the process may use in total: all of the machine's, or the limit of a
+// control group. nullopt: /proc/meminfo cannot be read.
 std::optional<uint64_t> memory_limit(const std::string& root = "/");
 
 // Returns the bytes that the process has in memory; 0 if that cannot be read.
@@ -27,8 +27,8 @@ struct SnapshotShare {
 inline constexpr SnapshotShare kMachineShare{4, 512};  // of memory that other programs need, too
 inline constexpr SnapshotShare kDeviceShare{2, 4096};  // of a device's own memory
 
-// Returns how many states of `state_bytes` have room by that rule in what is left of `available`
-// bytes behind `taken`.
+// Returns how many states of `state_bytes` each fit by that rule into the `available` bytes without
+// `taken` of them.
 int snapshots_that_fit(uint64_t available, uint64_t taken, uint64_t state_bytes,
                        const SnapshotShare& share);
 

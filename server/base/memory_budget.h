@@ -15,8 +15,8 @@ class MemoryBudget {
  public:
   explicit MemoryBudget(uint64_t total) : total_(total) {}
 
-  // A lease gives back what it holds when it is destroyed. It must not outlive the budget. Without
-  // a budget it bounds nothing.
+  // A lease gives its bytes back when it is destroyed. It must not outlive the budget. A lease
+  // without a budget bounds nothing.
   class Lease {
    public:
     Lease() = default;
@@ -31,11 +31,12 @@ class MemoryBudget {
       if (bytes_ > 0) budget_->give_back(owner_, bytes_);
     }
 
-    // Holds at least `bytes` of a request that comes in. False: the budget or the owner's share is
-    // used up, or that is more than one request may have now, and the lease is as it was.
+    // Holds at least `bytes` of an incoming request. Returns false, and leaves the lease unchanged,
+    // if the budget or the owner's share is used up, or if one request may not have so much at
+    // present.
     [[nodiscard]] bool grow_to(uint64_t bytes);
-    // Holds `bytes` from now on, of which a request may have any number. False as above; a lease
-    // always shrinks.
+    // Holds exactly `bytes` from now on, without the bound for one request. Returns false as above;
+    // shrinking always succeeds.
     [[nodiscard]] bool resize_to(uint64_t bytes);
 
     uint64_t bytes() const { return bytes_; }
@@ -48,11 +49,12 @@ class MemoryBudget {
     uint64_t bytes_ = 0;
   };
 
-  // Bounds every lease that grows to `bytes` of a request from now on.
+  // From now on no lease may grow to more than `bytes` of one request.
   void set_most_for_one(uint64_t bytes) { most_for_one_ = bytes; }
 
-  // Whether there are several owners. Then none may hold more than it leaves free: alone a half,
-  // beside another that does the same a third, so that there is always something for the next one.
+  // Sets whether there are several owners. Then no owner may hold more than it leaves free: a half
+  // if it is alone, a third beside another that holds its share. So there is always something left
+  // for the next one.
   void set_shared(bool shared) { shared_ = shared; }
 
   uint64_t held() const;
@@ -65,8 +67,8 @@ class MemoryBudget {
   std::atomic<uint64_t> most_for_one_{UINT64_MAX};
   std::atomic<bool> shared_{false};
   mutable std::mutex mutex_;
-  uint64_t held_ = 0;                         // guarded by mutex_, as the next
-  std::map<PrefixOwner, uint64_t> by_owner_;  // of those that hold something
+  uint64_t held_ = 0;                         // guarded by mutex_, like the next
+  std::map<PrefixOwner, uint64_t> by_owner_;  // only owners that hold something
 };
 
 }  // namespace deltaserve

@@ -19,7 +19,7 @@ void end_by_bus_error(int /*signal*/) {
   constexpr std::string_view kSentence =
       "deltaserve: a file of the model became shorter while it was read: do not write to a model's "
       "files, but rename new ones over them\n";
-  // Nothing can be done where standard error cannot be written.
+  // If standard error cannot be written, nothing can be done about it.
   [[maybe_unused]] const ssize_t written =
       ::write(STDERR_FILENO, kSentence.data(), kSentence.size());
   ::_exit(1);
@@ -30,7 +30,7 @@ void end_by_bus_error(int /*signal*/) {
 void open_standard_files() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(descriptor, F_GETFD) >= 0 || errno != EBADF) continue;
-    // The lowest free descriptor is the one that is missing.
+    // open() returns the lowest free descriptor, which is the missing one.
     const int flags = descriptor == STDIN_FILENO ? O_RDONLY : O_WRONLY;
     if (::open("/dev/null", flags) != descriptor) ::_exit(1);
   }
@@ -44,8 +44,9 @@ void explain_bus_errors() {
 
 void give_back_freed_memory() {
 #ifdef __GLIBC__
-  // By default the bounds grow with what is freed, to 32 MiB and more for each thread.
-  constexpr int kMapped = 1 << 20;  // what is larger is the system's again when it is freed
+  // By default these thresholds grow with the sizes that are freed, to 32 MiB and more for each
+  // thread.
+  constexpr int kMapped = 1 << 20;  // larger pieces go back to the system when they are freed
   constexpr int kKept = 4 << 20;
   mallopt(M_MMAP_THRESHOLD, kMapped);
   mallopt(M_TRIM_THRESHOLD, kKept);
@@ -59,7 +60,7 @@ void trim_heap() {
 }
 
 int raise_descriptor_limit() {
-  constexpr rlim_t kMost = 1 << 20;  // whatever the system allows
+  constexpr rlim_t kMost = 1 << 20;  // even if the system allows more
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
   limit.rlim_cur = limit.rlim_max;

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 int processors_of_affinity() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  // The call fails where the machine has more processors than the set has bits.
+  // The call fails if the machine has more processors than the set has bits.
   if (::sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
   return static_cast<int>(std::thread::hardware_concurrency());
 }

@@ -35,10 +35,10 @@ class BodyHandler {
 
   BodyHandler(const BodyRules& rules, const ServerLimits& limits, RequestBody* body)
       : rules_(rules), limits_(limits), body_(body) {
-    stack_.reset();  // it must be, before the first value
+    stack_.reset();  // Boost requires this before the first value
   }
 
-  // The document becomes the value of this parameter, as if the parser were inside an object.
+  // Makes the document the value of this parameter, as if the parser were inside an object.
   void begin_inside(std::string_view parameter, ParameterSize size) {
     depth_ = 1;
     top_key_ = parameter;
@@ -164,7 +164,7 @@ class BodyHandler {
   }
 
   bool on_null(error_code& ec) {
-    if (unknown_key_) {  // a null asks for nothing
+    if (unknown_key_) {  // a null has no effect
       unknown_key_.reset();
       return true;
     }
@@ -199,7 +199,7 @@ class BodyHandler {
     return stop(ec);
   }
 
-  // A key of the request itself. False: it is unknown.
+  // Handles a key of the request itself. Returns false if it is unknown.
   bool open_parameter(const std::string& key) {
     in_prompt_ = key == rules_.prompt && !key.empty();
     const ParameterRule* rule = find_rule(rules_, key);
@@ -273,7 +273,8 @@ class BodyHandler {
     return true;
   }
 
-  // `Id` is int64_t, or wider where a number is: there may be millions of ids.
+  // `Id` is int64_t, or a wider type for larger numbers, because there may be millions of ids and
+  // the narrow type is cheaper.
   template <class Id>
   bool token_id(const Id& id, error_code& ec) {
     if (prompt_depth_ == 0 || !body_->texts.empty()) return wrong_prompt("a number", ec);
@@ -302,7 +303,7 @@ class BodyHandler {
   }
 
   static bool stop(error_code& ec) {
-    ec = json::error::exception;  // any: the caller looks at error() first
+    ec = json::error::exception;  // any code will do: the caller looks at error() first
     return false;
   }
 

@@ -30,12 +30,12 @@ struct BodyRules {
   // The parameters that are known.
   std::span<const ParameterRule> shared;
   std::span<const ParameterRule> own;
-  // One more, whose value goes to `texts` or `token_lists`: a string, a list of strings, a list of
-  // token ids or a list of lists of token ids. Empty: there is none.
+  // The name of one more parameter, whose value goes to `texts` or `token_lists`: a string, a list
+  // of strings, a list of token ids or a list of lists of token ids. Empty: there is none.
   std::string_view prompt;
 };
 
-// A body that is well-formed, has known keys only and each once. Values are not judged yet.
+// A well-formed body that has only known keys, each once. Its values are not checked yet.
 struct RequestBody {
   // At most one of the two is filled; inner lists may still be empty.
   std::vector<std::string> texts;

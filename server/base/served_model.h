@@ -19,7 +19,8 @@ struct ChatConventions;
 struct ServedModel {
   std::string name;
   int64_t created = 0;  // Unix seconds
-  // "fp_" and hexadecimal digits that change whenever the bits of answers may: system_fingerprint.
+  // The system_fingerprint of answers: "fp_" and hexadecimal digits that change whenever the bits
+  // of answers may change.
   std::string fingerprint;
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;  // numbers of an embedding
@@ -30,19 +31,20 @@ struct ServedModel {
   int64_t slots = 1;                     // sequences that run at once
   int64_t snapshots = 0;                 // states of prompts that can be kept; 0: none are reused
   uint64_t state_bytes = 0;              // of one sequence
-  // A transformer with as many layers of the same width keeps so much for each token: keys and
-  // values in bf16, without grouped heads.
+  // The bytes that a transformer with as many layers of the same width keeps for each token: keys
+  // and values in bf16, without grouped heads.
   uint64_t transformer_bytes_per_token = 0;
   std::vector<int32_t> eos_token_ids;
   std::string tokenizer_info;  // what GET /tokenizer_info says; empty without a tokenizer
-  // Structured outputs use it, for the tokenizer's vocabulary; null without a tokenizer.
+  // The compiled grammars of structured outputs, for the tokenizer's vocabulary; null without a
+  // tokenizer.
   std::shared_ptr<GrammarCache> grammars;
-  // Chat uses it; null: the model has no template, or, if chat_refusal says why, none that can be
-  // used. There may be one for chats with tools alone.
+  // The template of chats. Null: the model has none, or none that can be used, and then
+  // chat_refusal says why. There may be one only for chats with tools.
   const ChatTemplate* chat_template = nullptr;
   const ChatTemplate* tool_chat_template = nullptr;  // for chats with tools; null: the same
   std::string chat_refusal;
-  // The conventions of the two templates. Null: those of a template that shows nothing.
+  // The conventions of the two templates. Null: the defaults for a template that shows none.
   const ChatConventions* chat_conventions = nullptr;
   const ChatConventions* tool_chat_conventions = nullptr;
   std::string tool_format = "auto";  // how answers are searched for tool calls: --tool-format

@@ -1,5 +1,5 @@
-// How the message of an error quotes what a client sent: long values are cut, so that nobody fills
-// a log or a reply with them.
+// Quotes what a client sent in the message of an error. Long values are cut, so that they cannot
+// fill a log or a reply.
 #pragma once
 #include <boost/json/value.hpp>
 #include <string>

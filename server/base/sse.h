@@ -6,7 +6,8 @@
 
 namespace deltaserve {
 
-// `json` must have no line breaks outside its escapes, as everything in openai/response.h.
+// `json` must have no line breaks outside its escapes; the functions of openai/response.h write
+// none.
 inline void append_sse_event(std::string* out, std::string_view json) {
   out->append("data: ").append(json).append("\n\n");
 }

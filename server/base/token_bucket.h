@@ -20,7 +20,7 @@ class TokenBucket {
 
   explicit TokenBucket(const Rate& rate) : rate_(rate), tokens_(rate.burst) {}
 
-  // Takes tokens; false: there are too few, and all are taken. Times must not go back.
+  // Takes tokens. Returns false if there are too few; then all are taken. Times must not go back.
   bool take(double tokens, Time now) {
     if (filled_) {
       const std::chrono::duration<double> time = now - *filled_;

@@ -18,7 +18,7 @@
 namespace deltaserve {
 namespace {
 
-constexpr int kSequences = 2;  // the answer, and what is read ahead of the next one
+constexpr int kSequences = 2;  // one for the answer, one for the read-ahead of the next prompt
 
 struct ChatOptions {
   ModelServiceOptions service;
@@ -67,7 +67,7 @@ void add_conversation_options(CLI::App* command, ChatOptions* options) {
       ->type_name("TEXT");
   command
       ->add_option("--max-tokens", options->settings.max_tokens,
-                   "Most tokens of an answer (default: the server's)")
+                   "Maximum number of tokens of an answer (default: the server's)")
       ->transform(whole_number_in(1, 1 << 24))
       ->type_name("TOKENS");
   command
@@ -94,7 +94,7 @@ void add_server_options(CLI::App* command, ChatOptions* options) {
   command
       ->add_option("--url", options->url,
                    "Talk to this server of the OpenAI API instead: http(s)://HOST[:PORT][/PATH]. "
-                   "MODEL is then the name that the server has for it (default: its first one)")
+                   "MODEL is then the name of a model on that server (default: its first one)")
       ->type_name("URL");
   add_api_key_options(command, &options->key);
 }
@@ -104,10 +104,10 @@ void add_server_options(CLI::App* command, ChatOptions* options) {
 void add_chat_command(CLI::App* app, Run* run) {
   CLI::App* command = add_command(app, "chat", "Talk to a model on the terminal");
   command->footer(
-      "Answers appear as they are generated, each with a line that says its tokens, their speed, "
-      "and how many tokens of the prompt were reused. Lines that begin with / are commands: "
-      "/regenerate, /system TEXT, /save FILE, /help, /quit. Ctrl-C stops an answer, twice it "
-      "leaves.\n\nWhere standard input is no terminal, each line is a message. Answers go to "
+      "Answers appear as they are generated. After each, a line shows its number of tokens, their "
+      "speed, and how many tokens of the prompt were reused. Lines that begin with / are commands: "
+      "/regenerate, /system TEXT, /save FILE, /help, /quit. Ctrl-C stops an answer; a second one "
+      "leaves.\n\nIf standard input is not a terminal, each line is a message. Answers go to "
       "standard output, everything else to standard error.");
   auto options = std::make_shared<ChatOptions>();
   options->service.model.prefix_cache_memory.reset();

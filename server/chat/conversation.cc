@@ -155,7 +155,8 @@ std::string AnswerReader::figures() const {
   const int64_t tokens = answer_tokens_.value_or(pieces_);
   std::string line = absl::StrCat(answer_tokens_ ? "" : "about ", tokens, " tokens");
   if (first_ && tokens > 0) {
-    // The first token is the prompt's work. An answer that came at once has no other times.
+    // The first token is part of the prompt's time. An answer that arrived all at once has no other
+    // times.
     const bool at_once = first_ == last_;
     const auto seconds = std::chrono::duration<double>(*last_ - (at_once ? begin_ : *first_));
     absl::StrAppendFormat(&line, ", %.1f tokens/s",
@@ -163,7 +164,7 @@ std::string AnswerReader::figures() const {
   }
   if (prompt_tokens_) absl::StrAppend(&line, "; prompt: ", *prompt_tokens_, " tokens");
   if (reused_tokens_) absl::StrAppend(&line, ", ", *reused_tokens_, " reused");
-  if (finish_reason_ == "length") absl::StrAppend(&line, "; cut off at the most tokens");
+  if (finish_reason_ == "length") absl::StrAppend(&line, "; cut off at the maximum length");
   return line;
 }
 

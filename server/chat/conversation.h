@@ -1,4 +1,4 @@
-// The messages of a conversation, and the requests and answers that they are sent in.
+// The messages of a conversation, and the requests and answers that carry them.
 #pragma once
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -29,8 +29,8 @@ class ChatHistory {
   void add_user(const std::string& text);
   // A reasoning that is empty is left out.
   void add_answer(const std::string& text, const std::string& reasoning);
-  // Removes the messages from the last one of the user on, or those behind it. False: there is
-  // none.
+  // Removes the last message of the user with all messages after it, or only the messages after it.
+  // Returns false if there is none.
   bool remove_last_turn();
   bool remove_last_answer();
 
@@ -47,7 +47,8 @@ class ChatHistory {
   boost::json::array messages_;  // of the user and the assistant
 };
 
-// Reads the events of one answer. Its figures are what the server counts and this side measures.
+// Reads the events of one answer. Its figures are token counts of the server and times measured
+// here.
 class AnswerReader {
  public:
   enum class Part : uint8_t { kReasoning, kText };
@@ -56,7 +57,8 @@ class AnswerReader {
   // `print` gets the answer as it arrives.
   explicit AnswerReader(Print print);
 
-  // Takes bytes of the event stream. False: they are no answer, or it is too long; see status().
+  // Takes bytes of the event stream. Returns false if they are not an answer, or if it is too long;
+  // see status().
   bool feed(std::string_view bytes);
   const absl::Status& status() const { return status_; }
 

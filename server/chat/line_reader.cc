@@ -19,7 +19,7 @@ constexpr int kRememberedLines = 1000;
 class EditedLines final : public LineReader {
  public:
   EditedLines() : history_(history_init()) {
-    // Without it libedit shows and takes ASCII only.
+    // Without a locale libedit shows and takes only ASCII.
     const char* locale = std::setlocale(LC_CTYPE, "");
     if (locale == nullptr || std::strstr(locale, "UTF-8") == nullptr) {
       std::setlocale(LC_CTYPE, "C.UTF-8");
@@ -67,7 +67,7 @@ class EditedLines final : public LineReader {
       const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
       if (count <= 0) return static_cast<int>(count);
       const size_t length = std::mbrtowc(character, &byte, 1, &state);
-      if (length == static_cast<size_t>(-2)) continue;  // it goes on
+      if (length == static_cast<size_t>(-2)) continue;  // the character is not complete yet
       if (length == static_cast<size_t>(-1)) *character = L'?';
       return 1;
     }

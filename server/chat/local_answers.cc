@@ -18,7 +18,7 @@ absl::Status status_of(const ApiError& error) {
   return invalid_argument(error.message);
 }
 
-// Remembers that the engine has something to tell.
+// Remembers that the engine has new updates.
 class Bell {
  public:
   void ring() {
@@ -29,7 +29,7 @@ class Bell {
     changed_.notify_one();
   }
 
-  // Returns once it was rung since the last call, or after a short time.
+  // Returns if the bell was rung since the last call, or after a short time.
   void wait() {
     constexpr std::chrono::milliseconds kPatience{50};
     std::unique_lock lock(mutex_);

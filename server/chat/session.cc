@@ -32,7 +32,7 @@ std::atomic<bool> interrupted{false};
 
 void on_interrupt(int /*signal*/) {
   interrupted = true;
-  // Whoever waits for something that does not end still gets out.
+  // The third Ctrl-C leaves even if the program is stuck.
   if (++interrupts > 2) ::_exit(kLeftByInterrupt);
 }
 
@@ -172,7 +172,7 @@ void ChatSession::answer() {
     failed_ = true;
     absl::FPrintF(stderr, "deltaserve: %s\n", printable(std::string(status.message())));
   }
-  // A message without any answer is not repeated with the next one.
+  // A message that got no answer is not sent again with the next one.
   if (!status.ok() && !has_answer) {
     history_.remove_last_turn();
     if (absl::IsCancelled(status)) say("[stopped]");

@@ -37,7 +37,7 @@ std::string all_names(const std::vector<OptionEntry>& options) {
   return absl::StrJoin(names, " ");
 }
 
-// Returns the first sentence of a description, in which no shell finds anything special.
+// Returns the first sentence of a description, without characters that are special in a shell.
 std::string short_description(std::string text) {
   text.resize(std::min({text.find(". "), text.find("; "), text.find(':'), text.size()}));
   return absl::StrReplaceAll(text, {{"'", ""}, {"[", "("}, {"]", ")"}, {"\\", ""}, {"`", ""}});

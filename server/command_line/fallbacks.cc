@@ -99,7 +99,8 @@ CLI::App* find_command(CLI::App* app, const std::string& name) {
   return nullptr;
 }
 
-// Keys at the top belong to whatever command is run, those of a section [serve] to that command.
+// Keys at the top belong to the command that runs; keys of a section [serve] belong to that command
+// only.
 void apply_file(CLI::App* command, const std::string& path) {
   for (const CLI::ConfigItem& item : read_file(path)) {
     if (item.name == "++" || item.name == "--") continue;  // a section begins or ends
@@ -141,7 +142,8 @@ std::string misspelt_variable(CLI::App* app) {
     if (!text.starts_with(prefix)) continue;
     const std::string name = text.substr(0, text.find('=')).substr(prefix.size());
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    // Kubernetes sets DELTASERVE_PORT and more for a service of that name: no option is near.
+    // Kubernetes sets DELTASERVE_PORT and others for a service named deltaserve; those are not near
+    // any option.
     const std::string hint = did_you_mean(name, known);
     if (name.size() < 5 || hint.empty()) continue;
     return absl::StrCat("the variable ", prefix, name, " belongs to no option", hint,

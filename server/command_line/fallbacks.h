@@ -7,7 +7,7 @@ namespace deltaserve {
 
 // Takes values from the environment, then from the file at `path` (TOML; empty: that of
 // DELTASERVE_CONFIG, or none). Throws a CLI::ValidationError that names the variable or the file.
-// An option that excludes one that is set already stays as it is.
+// An option stays unset if it excludes one that is set already.
 void apply_fallbacks(CLI::App* command, const std::string& path);
 
 // Returns a warning about a variable of the environment whose name is almost that of an option's;

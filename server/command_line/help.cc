@@ -51,7 +51,7 @@ std::vector<std::string> groups_of(const std::vector<OptionEntry>& options) {
       groups.push_back(option.group);
     }
   }
-  // Every command begins with those that all have, which come last.
+  // The options that all commands have come first in CLI11's order and last in the help.
   if (!groups.empty()) std::rotate(groups.begin(), groups.begin() + 1, groups.end());
   return groups;
 }

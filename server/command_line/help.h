@@ -16,14 +16,14 @@ int help_width(std::FILE* stream);
 std::string help_text(const CommandEntry& command, int width);
 std::string overview_text(CLI::App* app, int width);
 
-// Returns "[MODEL] [options]": what may stand behind the name of the command.
+// Returns "[MODEL] [options]": what may follow the name of the command.
 std::string synopsis(const CommandEntry& command);
 // Returns "--http-port, --port PORT".
 std::string spelling(const OptionEntry& option);
 // Returns what is known of its values: "default: 8080, range: 0 to 65535"; may be empty.
 std::string remarks(const OptionEntry& option);
 
-// Returns what stands between empty lines.
+// Returns the paragraphs of `text`, which are separated by empty lines.
 std::vector<std::string> paragraphs_of(const std::string& text);
 
 // Returns the words of `text` in lines of at most `width` columns, which begin with `indent`

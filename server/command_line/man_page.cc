@@ -57,7 +57,7 @@ std::string man_page(const std::vector<CommandEntry>& table, const std::string& 
       ".SH SYNOPSIS\n.B deltaserve\n.I COMMAND\n[options]\n", ".SH DESCRIPTION\n");
   out.append(escaped(
       "deltaserve serves, runs, measures and describes linear-attention language models: models "
-      "that keep their whole context in a state of constant size. A command says what to do."));
+      "that keep their whole context in a state of constant size. Each command is one task."));
   out.append("\n.SH COMMANDS\n");
   for (const CommandEntry& command : table) append_command(&out, command);
   out.append(".SH CONFIGURATION\n");
@@ -68,8 +68,8 @@ std::string man_page(const std::vector<CommandEntry>& table, const std::string& 
       "The variable of an option is named in its description. A switch takes true or false. An "
       "empty variable counts as unset.\n\n"
       "The file is written in TOML. Its keys are the long names of options without the dashes. "
-      "Keys at the top must belong to the command that is run; those of a section such as [serve] "
-      "are for that command alone. A key that is no option is an error.");
+      "Keys at the top must be options of the command that runs; keys of a section such as [serve] "
+      "apply to that command only. A key that is not an option is an error.");
   out.append(".SH EXIT STATUS\n");
   append_paragraphs(&out,
                     "0 after success, 1 after a failure, 2 for a wrong command line. "

@@ -27,7 +27,7 @@ std::vector<std::string> names_of_options(CLI::App* command) {
   return names;
 }
 
-// Says what is wrong with a word that nothing takes.
+// Returns the error for a word that no option and no argument takes.
 std::string unexpected(CLI::App* app, CLI::App* command, const std::string& word) {
   const std::string name = word.substr(0, word.find('='));
   const bool is_option = word.size() > 1 && word[0] == '-';
@@ -45,7 +45,7 @@ std::string unexpected(CLI::App* app, CLI::App* command, const std::string& word
   return absl::StrCat("unknown command '", word, "'", did_you_mean(word, commands));
 }
 
-// Says in plain words what CLI11 found wrong.
+// Returns an error of CLI11 in plain words.
 std::string explained(CLI::App* command, const CLI::ParseError& error) {
   const std::string message = error.what();
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr && command != nullptr) {
@@ -102,8 +102,8 @@ bool is_on_command_line(const CLI::App* command, const CLI::Option* option) {
 CLI::App* add_command(CLI::App* app, const std::string& name, const std::string& description) {
   CLI::App* command = app->add_subcommand(name, description);
   command->get_help_ptr()->group("Common")->description("Print this help and exit");
-  // It is the first option and its callback is always called, so the others are complete when
-  // theirs are.
+  // This is the first option, and its callback always runs first. So the other options have their
+  // values when their callbacks run.
   command
       ->add_option_function<std::string>(
           "--config", [command](const std::string& path) { apply_fallbacks(command, path); },

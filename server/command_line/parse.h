@@ -1,5 +1,5 @@
-// Reads a command line. What it does not say comes from the environment, then from the file that
-// --config names, then from the defaults.
+// Reads a command line. Options that it does not set come from the environment, then from the file
+// that --config names, then from the defaults.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <optional>
@@ -21,8 +21,8 @@ bool settle_model(CLI::App* command, std::string* model);
 // Does the same, and throws if no model was given.
 void require_model(CLI::App* command, std::string* model);
 
-// Parses the command line and calls the callback of its command. Returns the exit code if there is
-// nothing left to do: help or a version was asked for, or the command line is wrong.
+// Parses the command line and calls the callback of its command. Returns the exit code if nothing
+// is left to do, because help or the version was printed or the command line is wrong.
 std::optional<int> parse_command_line(CLI::App* app, int argc, char** argv);
 
 }  // namespace deltaserve

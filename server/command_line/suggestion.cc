@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kLongestName = 64;  // longer ones are compared with nothing
 
-// Returns how many letters must be put in, left out, replaced, or swapped with the next one.
+// Returns how many letters must be inserted, removed, replaced, or swapped with the next one.
 size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
   for (size_t i = 0; i <= a.size(); ++i) {
@@ -42,7 +42,7 @@ std::string did_you_mean(std::string_view given, const std::vector<std::string>&
     least = changes;
     nearest = name;
   }
-  // A beginning is like the first name that goes on from it.
+  // A prefix is near the first name that begins with it.
   for (size_t i = 0; nearest.empty() && letters > 1 && i < names.size(); ++i) {
     if (names[i].starts_with(given)) nearest = names[i];
   }

@@ -63,7 +63,7 @@ OptionEntry read_option(CLI::Option* option) {
   for (const std::string& name : option->get_snames()) entry.names.push_back("-" + name);
   for (const std::string& name : option->get_lnames()) entry.names.push_back("--" + name);
   if (entry.names.empty()) entry.names.push_back(option->get_name(true));
-  // CLI11 puts the descriptions of the validators behind the placeholder.
+  // CLI11 puts the descriptions of the validators after the placeholder.
   if (!is_switch(*option)) {
     const std::string type = option->get_type_name();
     entry.value = type.substr(0, type.find(':'));

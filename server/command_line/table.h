@@ -1,5 +1,5 @@
-// All that help, the man page, the completions and the tests need to know of the commands and their
-// options, as plain data.
+// The commands and their options as plain data, for the help, the man page, the completions and the
+// tests.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <string>

@@ -22,7 +22,7 @@ CLI::Validator whole_number_in(absl::int128 least, absl::int128 most);
 CLI::Validator number_in(double least, double most);
 // A number of bytes, with a unit or without: 512MiB, 4G, 1048576. The units are powers of 1024.
 CLI::Validator size_from(uint64_t least);
-// Lets pass one of the names, and puts the value beside it in its place.
+// Accepts one of the names and replaces it by the value beside it.
 CLI::Validator one_of(std::vector<std::pair<std::string, std::string>> names_and_values);
 
 // Takes the whole range of a type.

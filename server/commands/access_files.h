@@ -12,7 +12,7 @@
 
 namespace deltaserve {
 
-// Paths; an empty one: none.
+// Paths of the files; an empty one means that there is no such file.
 struct AccessFiles {
   std::string api_keys;
   std::string certificate, private_key;  // both or none
@@ -27,8 +27,8 @@ struct Access {
 // Errors name the file, and the line of a key file.
 absl::StatusOr<Access> read_access(const AccessFiles& files);
 
-// Reads the files again and gives the contents to `services` and to whoever shares `access`; a file
-// that cannot be used leaves what was in use. Writes to the log what happened.
+// Reads the files again and gives the contents to `services` and to all that share `access`. If a
+// file cannot be used, its old contents stay in use. Writes the result to the log.
 void reload_access(const AccessFiles& files, const Access& access, Services* services);
 
 // Writes a warning to the log if the certificate has expired or will soon.

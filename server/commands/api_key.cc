@@ -15,8 +15,9 @@ constexpr size_t kMaxKeyBytes = 4096;
 void add_api_key_options(CLI::App* command, ApiKeyOptions* options) {
   CLI::Option* key =
       command
-          ->add_option("--api-key", options->key,
-                       "Bearer key. The list of processes shows it, but not that of --api-key-env")
+          ->add_option(
+              "--api-key", options->key,
+              "Bearer key. Other users can see it in the list of processes; --api-key-env hides it")
           ->type_name("KEY");
   command
       ->add_option("--api-key-env", options->variable,

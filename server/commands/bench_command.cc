@@ -1,5 +1,6 @@
-// deltaserve bench: what the model does on this machine, in tokens and in bytes moved, against the
-// bandwidth that the same threads reach on plain reads. Drives Model without the engine.
+// deltaserve bench measures the model's speed on this machine, in tokens and in bytes moved, and
+// compares it with the bandwidth of plain reads by the same threads. It runs Model without the
+// engine.
 #include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -56,7 +57,7 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Prints results, each with what they hold for if that is asked for as JSON.
+// Prints results. As JSON, each result has the conditions for which it holds.
 class Printer {
  public:
   Printer(const LoadedModel& loaded, const ModelOptions& options, bool json) : json_(json) {
@@ -107,7 +108,8 @@ double read_bandwidth_gb(ThreadPool* threads) {
     const auto start = Clock::now();
     threads->parallel_for(kPieces, [&](int64_t task, int) {
       const uint64_t* values = buffer.data() + static_cast<size_t>(task) * piece;
-      uint64_t lanes[16] = {};  // independent sums, or the additions would be what is measured
+      uint64_t lanes[16] = {};  // independent sums, because the additions would otherwise be the
+                                // limit
       for (size_t k = 0; k < piece; k += 16) {
         for (size_t lane = 0; lane < 16; ++lane) lanes[lane] += values[k + lane];
       }
@@ -119,7 +121,7 @@ double read_bandwidth_gb(ThreadPool* threads) {
   return sums[0] == 0 ? 0 : best;
 }
 
-// Runs random token ids through the model, in the engine's kind of steps.
+// Runs random token ids through the model, in steps like those of the engine.
 class Bench {
  public:
   Bench(LoadedModel* loaded, int64_t step_tokens)
@@ -233,7 +235,7 @@ class Bench {
   std::vector<DrawResult> results_;
 };
 
-// The read bandwidth is measured where it is the limit: on the CPU.
+// The read bandwidth is measured only on the CPU, where it is the limit.
 void print_machine(const LoadedModel& loaded, bool json, const Printer& printer) {
   const double read_gb = loaded.threads != nullptr ? read_bandwidth_gb(loaded.threads.get()) : 0;
   if (json) {
@@ -256,7 +258,7 @@ int bench(BenchOptions options) {
     absl::PrintF("%-16s %6s %9s %8s %12s %14s %10s\n", "test", "batch", "depth", "tokens",
                  "tokens/s", "bytes/step", "GB/s");
   }
-  // Whole pieces stay on the grid.
+  // Pieces of a whole number of chunks keep prompts on the grid.
   Bench runner(&*loaded, options.model.step_tokens / kGrid * kGrid);
   for (const int batch : options.batches) {
     if (options.prompt > 0) printer.print(runner.measure_prefill(batch, options));
@@ -276,9 +278,9 @@ void add_bench_command(CLI::App* app, Run* run) {
       app, "bench", "Measure prefill and decode on this machine, in tokens and bytes per second");
   command->footer(
       "The bytes of a decode step are every weight once and every state twice; those of prefill "
-      "are "
-      "the weights of each step. read_bandwidth, on a CPU, is how fast the same threads read 512 "
-      "MiB, which bounds decode. Each figure is the median of the runs, on random token ids.");
+      "are the weights of each step. On a CPU, read_bandwidth is the speed at which the same "
+      "threads read 512 MiB; it bounds decode. Each figure is the median of the runs, on random "
+      "token ids.");
   auto options = std::make_shared<BenchOptions>();
   add_model_options(command, &options->model);
   command->option_defaults()->group("Measurement");

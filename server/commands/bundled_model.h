@@ -10,7 +10,7 @@ namespace deltaserve {
 // comes first.
 bool names_bundled_model(const std::string& text);
 
-// Returns the folder of the bundled model, which lies at a fixed place from the executable.
+// Returns the folder of the bundled model, which is at a fixed place relative to the executable.
 // NOT_FOUND: it was not installed.
 absl::StatusOr<std::string> bundled_model_folder();
 

@@ -10,7 +10,7 @@ constexpr size_t kTemplateBytes = 256 * 1024;
 
 using Parsed = absl::StatusOr<std::unique_ptr<const ChatTemplate>>;
 
-// Compiles a template of the model; one that is empty is none.
+// Compiles a template of the model; an empty source counts as no template.
 void compile(const std::string& origin, const std::string& source,
              std::unique_ptr<const ChatTemplate>* compiled, std::string* refusal) {
   if (source.empty()) return;

@@ -15,20 +15,21 @@ struct ChatTemplates {
   std::unique_ptr<const ChatTemplate> of_chats;  // null: there is none, or it cannot be used
   std::unique_ptr<const ChatTemplate> of_tools;  // for chats with tools; null: the same
   std::string refusal;  // a sentence that says why the model's template cannot be used
-  // The sources of the two, and what they show; give_to() fills the latter.
+  // The sources of the two templates, and the conventions that they show; give_to() fills in the
+  // latter.
   std::string source_of_chats;
   std::string source_of_tools;
   ChatConventions conventions_of_chats;
   ChatConventions conventions_of_tools;
 
-  // Tells the fronts about the templates, which must outlive the model. All else that templates
-  // see of the model must be known.
+  // Gives the templates to `model`, which they must outlive. All other members of `model` that
+  // templates see must be set before.
   void give_to(ServedModel* model);
 };
 
-// Compiles the model's templates, or that of `file` if it is not empty. A template of the model
-// that cannot be compiled turns off chat only; one of the user is an error. A model may have a
-// template for chats with tools alone.
+// Compiles the model's templates, or that of `file` if it is not empty. If the model's template
+// cannot be compiled, only chat is turned off; if the user's cannot, that is an error. A model may
+// have a template only for chats with tools.
 absl::StatusOr<ChatTemplates> load_chat_templates(const TokenizerSettings& settings,
                                                   const std::string& file);
 

@@ -12,7 +12,8 @@ namespace deltaserve {
 namespace {
 
 constexpr std::chrono::milliseconds kBetweenDrawings{100};
-constexpr uint64_t kLongDownload = uint64_t{64} << 20;  // from here on its begin is worth a line
+constexpr uint64_t kLongDownload = uint64_t{64} << 20;  // a download of at least this size gets a
+                                                        // line when it begins
 
 }  // namespace
 

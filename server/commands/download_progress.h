@@ -1,5 +1,5 @@
-// Shows downloads on stderr: a line that is written again and again where that is a terminal, else
-// a line for each file.
+// Shows downloads on stderr: if that is a terminal, as one line that is redrawn, else as a line for
+// each file.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -21,7 +21,7 @@ class DownloadProgress : public HubProgress {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // Returns the bytes of this file that came in a second.
+  // Returns the bytes per second at which this file arrives.
   double speed() const;
   void draw() const;
 

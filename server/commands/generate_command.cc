@@ -29,7 +29,7 @@ struct GenerateOptions {
   bool has_seed = false;
 };
 
-// Says how long the answer took, where somebody watches.
+// Prints how long the answer took, if stderr is a terminal.
 void print_speed(const TokenUpdate& last, size_t prompt_tokens) {
   if (isatty(STDERR_FILENO) == 0) return;
   const int64_t drawn = std::max<int64_t>(last.tokens_generated - 1, 0);  // the first is prefill's
@@ -104,9 +104,8 @@ int generate(const GenerateOptions& options) {
 void add_generate_command(CLI::App* app, Run* run) {
   CLI::App* command = add_command(app, "generate", "Continue a text and print it as it comes");
   command->footer(
-      "Where standard error is a terminal, work of more than a second shows its progress there, "
-      "and "
-      "a last line says how many tokens there were and how fast.");
+      "If standard error is a terminal, work of more than a second shows its progress there, and "
+      "the last line shows the number of tokens and their speed.");
   auto options = std::make_shared<GenerateOptions>();
   options->request.max_tokens = 256;
   options->model.max_sequences = 1;
@@ -117,7 +116,9 @@ void add_generate_command(CLI::App* app, Run* run) {
       ->add_option("--prompt", options->prompt, "Text to continue; - reads it from standard input")
       ->required()
       ->type_name("TEXT");
-  command->add_option("--max-tokens", options->request.max_tokens, "Most tokens to generate")
+  command
+      ->add_option("--max-tokens", options->request.max_tokens,
+                   "Maximum number of tokens to generate")
       ->transform(whole_number_in(0, 1 << 24))
       ->capture_default_str()
       ->type_name("TOKENS");

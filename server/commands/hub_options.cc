@@ -10,7 +10,7 @@ namespace deltaserve {
 void add_offline_option(CLI::App* command, bool* offline) {
   command->add_flag(
       "--offline", *offline,
-      "Fetch nothing: a model that is given by its name must be in the Hub's cache on "
+      "Download nothing: a model that is given by its name must be in the Hub's cache on "
       "this machine. HF_HUB_OFFLINE=1 does the same");
 }
 

@@ -34,13 +34,13 @@ int print(const std::string& text) {
 
 void add_manual_commands(CLI::App* app, Run* run) {
   CLI::App* completion =
-      app->add_subcommand("completion", "Print a script with which a shell completes commands");
+      app->add_subcommand("completion", "Print a script that lets a shell complete commands");
   completion->footer(
       "bash: deltaserve completion bash > ~/.local/share/bash-completion/completions/deltaserve"
       "\n\nzsh: deltaserve completion zsh > FOLDER/_deltaserve, with a folder of $fpath"
       "\n\nfish: deltaserve completion fish > ~/.config/fish/completions/deltaserve.fish");
   auto shell = std::make_shared<Shell>(Shell::kBash);
-  add_choice<Shell>(completion, "SHELL", shell.get(), "The shell that is to read the script",
+  add_choice<Shell>(completion, "SHELL", shell.get(), "Shell for which the script is printed",
                     {{"bash", Shell::kBash}, {"zsh", Shell::kZsh}, {"fish", Shell::kFish}})
       ->required()
       ->default_str("");

@@ -28,18 +28,13 @@ void use_cpu(const ModelOptions& options, LoadedModel* loaded) {
 
 absl::Status choose_device(const ModelOptions& options, LoadedModel* loaded) {
   CudaBackend cuda;
-  if (options.device != Device::kCpu) cuda = load_cuda_backend("", options.cuda);
+  if (options.device != Device::kCpu) cuda = load_cuda_backend();
   if (cuda.backend != nullptr) {
     loaded->backend = std::move(cuda.backend);
     return absl::OkStatus();
   }
   if (options.device == Device::kCuda) {
     return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", cuda.reason));
-  }
-  if (options.cuda.library_matmuls) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--cuda-products is for CUDA: ",
-                     options.device == Device::kCpu ? "--device is cpu" : cuda.reason));
   }
   loaded->why_cpu = std::move(cuda.reason);
   loaded->cuda_is_unusable = cuda.found;
@@ -64,9 +59,6 @@ absl::Status put_on_device(const ModelOptions& options, ModelLimits limits, Load
     const std::string refusal(model.status().message());
     if (options.device == Device::kCuda) {
       return absl::FailedPreconditionError(absl::StrCat("--device cuda: ", refusal));
-    }
-    if (options.cuda.library_matmuls) {
-      return absl::FailedPreconditionError(absl::StrCat("--cuda-products is for CUDA: ", refusal));
     }
     loaded->why_cpu = refusal;
     use_cpu(options, loaded);
@@ -111,11 +103,6 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                      "program, on the library path, or named by DELTASERVE_CUDA_MODULE) are there, "
                      "else cpu",
                      {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
-  add_choice<bool>(
-      command, "--cuda-products", &options->cuda.library_matmuls,
-      "Matrix multiplication on CUDA. tensor: kernels that give the same result in any "
-      "batch. library: whatever cuBLASLt picks, so results depend on the batch",
-      {{"tensor", false}, {"library", true}});
   add_choice<WeightFormat>(command, "--weights", &options->weights,
                            "In-memory format of the weights. auto keeps the checkpoint's; int8 and "
                            "int4 are for the CPU (int4 keeps embeddings and output matrix in int8)",

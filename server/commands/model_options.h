@@ -30,7 +30,6 @@ struct ModelOptions {
   std::vector<std::string> ignored_config_keys;
   std::string tokenizer;  // a file; empty: the folder's
   Device device = Device::kAuto;
-  CudaOptions cuda;
   WeightFormat weights = WeightFormat::kAuto;
   int threads = 0;  // of the CPU's kernels; 0: one per core that it may use
   int max_sequences = 32;
@@ -47,7 +46,7 @@ void add_ignored_keys_option(CLI::App* command, std::vector<std::string>* keys);
 // Adds MODEL, --model, --offline, --ignore-config-key and --tokenizer. The callback of the command
 // calls require_model() or settle_model().
 void add_model_source_options(CLI::App* command, ModelOptions* options);
-// Adds those and --device, --cuda-products, --weights, --state-dtype and --threads.
+// Adds those and --device, --weights, --state-dtype and --threads.
 void add_model_options(CLI::App* command, ModelOptions* options);
 // Adds --step-tokens.
 void add_step_tokens_option(CLI::App* command, ModelOptions* options);

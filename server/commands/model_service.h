@@ -1,4 +1,4 @@
-// A loaded model with everything that answers requests but a front.
+// A loaded model with everything that is needed to answer requests, except a front.
 #pragma once
 #include <memory>
 #include <optional>
@@ -17,7 +17,8 @@ namespace deltaserve {
 struct ModelServiceOptions {
   ModelOptions model;
   ServiceOptions service;
-  std::string name;                // in the API; empty: that of the Hub, or the folder's
+  std::string name;                // the model's name in the API; empty: that of the Hub or of the
+                                   // folder
   std::string chat_template_file;  // empty: the model's template is used
   std::string tool_format{kRecognisedToolFormat};
   bool allow_chat_template = false;

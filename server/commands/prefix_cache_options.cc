@@ -11,7 +11,7 @@
 namespace deltaserve {
 namespace {
 
-// Returns at most so many bytes as the weights take in memory.
+// Returns an upper bound of the bytes that the weights take in memory.
 absl::StatusOr<uint64_t> weight_bytes(const std::string& folder, WeightFormat format) {
   const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::open(folder);
   if (!checkpoint.ok()) return checkpoint.status();
@@ -24,7 +24,8 @@ absl::StatusOr<uint64_t> weight_bytes(const std::string& folder, WeightFormat fo
   return bytes;
 }
 
-// Returns how many snapshots `share` has room for, of `free` bytes that weights and slots share.
+// Returns how many snapshots `share` allows in `free` bytes, from which weights and slots also take
+// theirs.
 absl::StatusOr<int> snapshots_in(uint64_t free, const SnapshotShare& share,
                                  const ModelFolder& folder, const ModelOptions& options) {
   const absl::StatusOr<uint64_t> weights = weight_bytes(folder.path, options.weights);
@@ -36,7 +37,7 @@ absl::StatusOr<int> snapshots_in(uint64_t free, const SnapshotShare& share,
   return snapshots_that_fit(free, *weights + slots, state, share);
 }
 
-// Returns how many states of `bytes` have room in the memory that an option gives them.
+// Returns how many states of `bytes` each fit into the memory that an option sets.
 absl::StatusOr<int> states_in(const char* option, uint64_t memory, uint64_t bytes, int most) {
   if (memory > 0 && memory < bytes) {
     return absl::InvalidArgumentError(
@@ -45,7 +46,7 @@ absl::StatusOr<int> states_in(const char* option, uint64_t memory, uint64_t byte
   return static_cast<int>(std::min<uint64_t>(memory / bytes, static_cast<uint64_t>(most)));
 }
 
-// Snapshots on the device that computes.
+// Returns how many snapshots the device that computes keeps.
 absl::StatusOr<int> device_snapshots(const ModelOptions& options, const LoadedModel& loaded,
                                      uint64_t bytes, int most) {
   if (options.prefix_cache_memory) {
@@ -59,7 +60,7 @@ absl::StatusOr<int> device_snapshots(const ModelOptions& options, const LoadedMo
   return std::min(*snapshots, most);
 }
 
-// Further ones in the host's memory, beside a device with memory of its own.
+// Returns how many more the host keeps, beside a device with memory of its own.
 absl::StatusOr<int> host_snapshots(const ModelOptions& options, const LoadedModel& loaded,
                                    uint64_t bytes) {
   constexpr const char* kOption = "--prefix-cache-host-memory";

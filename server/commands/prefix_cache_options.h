@@ -5,16 +5,16 @@
 
 namespace deltaserve {
 
-// Adds --prefix-cache-memory, without which the machine's memory decides, and
+// Adds --prefix-cache-memory, whose default depends on the machine's memory, and
 // --prefix-cache-host-memory.
 void add_prefix_cache_options(CLI::App* command, ModelOptions* options);
 
-// Returns how many snapshots the server keeps on a CPU unless told. 0: there is no room, or Linux
-// does not say how much.
+// Returns how many snapshots the server keeps on a CPU by default. 0: there is no room, or Linux
+// does not say how much there is.
 absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOptions& options);
 
-// Sets how many snapshots the loaded backend has room for by these options, on the device and in
-// the host's memory. INVALID_ARGUMENT names an option that is too small or too large.
+// Sets how many snapshots the loaded backend keeps by these options, on the device and in the
+// host's memory. INVALID_ARGUMENT names an option that is too small or too large.
 // FAILED_PRECONDITION: an option is for a device with memory of its own.
 absl::Status choose_snapshots(const ModelOptions& options, const LoadedModel& loaded,
                               ModelLimits* limits);

@@ -42,7 +42,7 @@ int pull(const PullOptions& options) {
 
 void add_pull_command(CLI::App* app, Run* run) {
   CLI::App* command = add_command(
-      app, "pull", "Fetch a model from the Hub, or the files that changed, and print its folder");
+      app, "pull", "Download a model from the Hub, or its changed files, and print its folder");
   command->footer(
       "HF_ENDPOINT, HF_HUB_CACHE, HF_HOME and HF_TOKEN have the same meaning as for the Hub's own "
       "tools, which find the folder too. An interrupted download continues where it stopped.");

@@ -44,7 +44,8 @@ struct ServeOptions {
   int write_timeout_s = static_cast<int>(ServerLimits().write_stall.count());
 };
 
-// Says how answers of chats are read, and whether that was recognised or asked for.
+// Prints the tool format by which answers of chats are parsed, and whether it was recognised or set
+// by an option.
 void print_chat(const ServedModel& served) {
   const ChatConventions* const conventions = served.tool_chat_conventions != nullptr
                                                  ? served.tool_chat_conventions
@@ -84,26 +85,26 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
   print_chat(served);
 }
 
-// Signals that have no meaning here end nothing; those that have one are handled once the server
-// listens.
+// Ignores signals that have no meaning here, so that they do not end the process. The others are
+// handled once the server listens.
 void ignore_signals() {
   for (const int signal : {SIGPIPE, SIGXFSZ, SIGHUP, SIGUSR1, SIGUSR2}) {
     std::signal(signal, SIG_IGN);
   }
 }
 
-// Bounds the connections so that file descriptors are left for everything else: a port that has
-// none to accept with is deaf.
+// Bounds the connections so that file descriptors are left for everything else: without a free one
+// a port cannot accept connections.
 void share_descriptors(ServeOptions* options) {
   constexpr int kReserve = 64;
-  constexpr int kOfGrpc = 3;  // each connection has two more, between us and the library
+  constexpr int kOfGrpc = 3;  // each connection has two more, of the socket pair to the library
   const int half = std::max(0, raise_descriptor_limit() - kReserve) / 2;
   int& http = options->service.service.limits.connections;
   int& grpc = options->grpc.grpc.limits.connections;
   const bool few = half < std::max(http, kOfGrpc * grpc);
   http = std::clamp(half, 1, http);
   grpc = std::clamp(half / kOfGrpc, 1, grpc);
-  // No address shuts out the others.
+  // The bound for one address keeps it from shutting out the others.
   int& http_of_one = options->service.service.limits.connections_per_address;
   int& grpc_of_one = options->grpc.grpc.limits.connections_per_address;
   http_of_one = std::clamp(http - http / 8, 1, http_of_one);
@@ -148,7 +149,7 @@ void warn_of_strangers(const ServeOptions& options, const Ports& ports) {
                 open.text());
 }
 
-// Fills in what depends on other options.
+// Fills in options whose values depend on others.
 void settle(ServeOptions* options) {
   ModelServiceOptions& service = options->service;
   if (service.service.memory_limit == 0) {
@@ -164,7 +165,7 @@ int serve(ServeOptions options) {
   give_back_freed_memory();
   share_descriptors(&options);
   settle(&options);
-  // Files and ports come before the model, which takes longer.
+  // Errors of files and ports are found before the model is loaded, which takes longer.
   absl::StatusOr<Access> access = read_access(options.access);
   if (!access.ok()) return report(access.status());
   options.http.tls = access->http_tls;
@@ -204,12 +205,12 @@ int serve(ServeOptions options) {
   return 0;
 }
 
-// Adds the options that say who may use the server, and over what.
+// Adds the options for API keys, for foreign origins and host names, and for TLS.
 void add_access_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Access");
   command
       ->add_option("--api-key-file", options->access.api_keys,
-                   "File with one API key on each line, as KEY or KEY NAME. Every route but /, "
+                   "File with one API key on each line, as KEY or KEY NAME. Every route except /, "
                    "/health and /ready then needs one of them. Keys with the same name belong to "
                    "one owner; owners share no snapshots")
       ->type_name("FILE");
@@ -243,7 +244,7 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
       ->type_name("FILE");
   command
       ->add_option("--max-tokens-default", options->default_max_tokens,
-                   "Most tokens of a chat answer whose request sets no maximum")
+                   "Maximum number of tokens of a chat answer if its request sets none")
       ->transform(whole_number_in(1, ServerLimits().max_tokens))
       ->capture_default_str()
       ->type_name("TOKENS");
@@ -268,8 +269,8 @@ void add_chat_options(CLI::App* command, ServeOptions* options) {
 void add_embedding_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Embeddings");
   add_choice<Pooling>(command, "--embedding-pooling", &options->service.embedding_pooling,
-                      "What an embedding is made of: the hidden state of a text's last token, or "
-                      "the mean of those of all its tokens",
+                      "Hidden state that becomes the embedding: that of a text's last token, or "
+                      "the mean over all its tokens",
                       {{"last", Pooling::kLast}, {"mean", Pooling::kMean}});
 }
 
@@ -277,8 +278,7 @@ void add_log_options(CLI::App* command, ServeOptions* options) {
   command->option_defaults()->group("Log");
   command
       ->add_option("--log-file", options->log_file,
-                   "File to which the log is appended (default: standard error). SIGHUP opens it "
-                   "anew")
+                   "File to which the log is appended (default: standard error). SIGHUP reopens it")
       ->type_name("FILE");
   add_choice<LogFormat>(command, "--log-format", &options->log_format, "Format of the log",
                         {{"text", LogFormat::kText}, {"json", LogFormat::kJson}});
@@ -350,7 +350,7 @@ void add_serve_command(CLI::App* app, Run* run) {
   command->footer(
       "SIGTERM or SIGINT: new requests get 503, running ones finish within --drain-timeout, and "
       "the exit code is 0. A second signal ends the server at once.\n\n"
-      "SIGHUP: the key file and the certificate are read again, and the log file is opened anew."
+      "SIGHUP: the key file and the certificate are read again, and the log file is reopened."
       "\n\nOn a network, use --api-key-file and --tls-cert.");
   auto options = std::make_shared<ServeOptions>();
   add_model_options(command, &options->service.model);

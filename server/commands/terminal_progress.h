@@ -1,5 +1,4 @@
-// Shows work that takes long as a line on stderr that is drawn again and again, where stderr is a
-// terminal.
+// Shows the progress of long work as a line on stderr that is redrawn, if stderr is a terminal.
 #pragma once
 #include <chrono>
 #include <condition_variable>
@@ -22,7 +21,8 @@ class TerminalProgress {
   TerminalProgress(std::string work, Unit unit);
   ~TerminalProgress();
 
-  // Reports that so much of all is done. Work that is done but not over is shown by its seconds.
+  // Reports that `done` of `all` units are done. If all are done and the work goes on, its seconds
+  // are shown.
   void reach(uint64_t done, uint64_t all);
   // Wipes the line for good.
   void end();
@@ -41,7 +41,7 @@ class TerminalProgress {
   // ---- Guarded by mutex_
   std::condition_variable ended_changed_;
   bool ended_ = false;
-  uint64_t first_ = 0;  // was done when the first report came
+  uint64_t first_ = 0;  // units that were done at the first report
   uint64_t done_ = 0;
   uint64_t all_ = 0;    // 0: nothing was reported
   std::thread thread_;  // does not run where stderr is no terminal

@@ -1,4 +1,4 @@
-// Tells of a model's tokenizer, for GET /tokenizer_info.
+// Describes a model's tokenizer for GET /tokenizer_info.
 #pragma once
 #include <string>
 

@@ -1,5 +1,6 @@
 #include "server/grpc/call.h"
 
+#include <chrono>
 #include <iterator>
 #include <string>
 #include <string_view>
@@ -77,6 +78,14 @@ grpc::Status to_grpc(const absl::Status& status) {
   std::string message(status.message());
   if (message.size() > kStatusBytes) message.resize(kStatusBytes);
   return {static_cast<grpc::StatusCode>(status.raw_code()), message};
+}
+
+std::chrono::steady_clock::time_point deadline_of(const grpc::CallbackServerContext& rpc) {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kFar = std::chrono::hours(24 * 365);
+  const auto left = rpc.deadline() - std::chrono::system_clock::now();
+  if (left >= kFar) return Clock::time_point::max();
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(left);
 }
 
 CallRecord::CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, const char* method)

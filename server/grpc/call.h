@@ -17,6 +17,9 @@ namespace deltaserve {
 grpc::Status to_grpc(const ApiError& error);
 grpc::Status to_grpc(const absl::Status& status);
 
+// Returns until when the client waits; max() if it does not say.
+std::chrono::steady_clock::time_point deadline_of(const grpc::CallbackServerContext& rpc);
+
 // A CallRecord tells the counters and the log of one call, from its arrival to its end.
 class CallRecord {
  public:

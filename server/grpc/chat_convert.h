@@ -10,8 +10,8 @@
 
 namespace deltaserve {
 
-// Takes messages, tools and what else a template sees out of `message`. Errors name the field and
-// its place.
+// Moves messages, tools and everything else that a template sees out of `message`. Errors name the
+// field and its place.
 [[nodiscard]] std::optional<ApiError> convert_chat(v1::ChatRequest* message,
                                                    const ServerLimits& limits, ChatPrompt* prompt);
 

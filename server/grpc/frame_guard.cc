@@ -47,7 +47,7 @@ std::string_view FrameGuard::check(std::span<const char> bytes, Time now) {
   return {};
 }
 
-// Judges the frame whose header has come, and sets how much of it is to be skipped.
+// Checks the frame whose header is complete, and sets how many bytes of it are to be skipped.
 std::string_view FrameGuard::check_frame(Time now) {
   const uint32_t length = uint32_t{header_[0]} << 16 | uint32_t{header_[1]} << 8 | header_[2];
   const uint8_t type = header_[3];

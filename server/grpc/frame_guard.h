@@ -1,6 +1,6 @@
-// Watches what a client sends on an HTTP/2 connection, before the library sees it. The library
-// bounds streams and messages, but not how fast a client opens and resets streams, pings or sends
-// headers, and its memory grows with them.
+// Checks the frames that a client sends on an HTTP/2 connection, before the library sees them. The
+// library bounds streams and messages, but not how fast a client opens and resets streams, pings or
+// sends headers, and its memory grows with them.
 #pragma once
 #include <chrono>
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace deltaserve {
 
-// Reads frame headers (RFC 9113, section 4.1) and skips what they announce.
+// Reads frame headers (RFC 9113, section 4.1) and skips the payloads.
 //
 // Thread safety: one thread at a time.
 class FrameGuard {
@@ -22,10 +22,10 @@ class FrameGuard {
 
   explicit FrameGuard(const FrameRates& rates);
 
-  // Takes the next bytes of the connection. Returns why it must be closed, in a few words; empty if
-  // it may go on. Once it must be closed, nothing more may be asked.
+  // Takes the next bytes of the connection. Returns in a few words why the connection must be
+  // closed; empty if it may go on. After a reason was returned, do not call it again.
   std::string_view check(std::span<const char> bytes, Time now);
-  // Returns true if the preface, with which every client begins, has come whole.
+  // Returns true if the preface with which every client begins is complete.
   bool opened() const { return preface_bytes_ == kPreface.size(); }
 
  private:

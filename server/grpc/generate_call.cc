@@ -27,13 +27,6 @@ namespace {
 namespace asio = boost::asio;
 using Clock = std::chrono::steady_clock;
 
-Clock::time_point steady_deadline(std::chrono::system_clock::time_point deadline) {
-  constexpr auto kFar = std::chrono::hours(24 * 365);
-  const auto left = deadline - std::chrono::system_clock::now();
-  if (left >= kFar) return Clock::time_point::max();
-  return Clock::now() + std::chrono::duration_cast<Clock::duration>(left);
-}
-
 // A Method says what messages a stream has, and how a request is read.
 struct GenerateMethod {
   using Request = v1::GenerateRequest;
@@ -79,7 +72,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       : context_(context),
         record_(context, rpc, Method::kName),
         rpc_(rpc),
-        deadline_(steady_deadline(rpc->deadline())),
+        deadline_(deadline_of(*rpc)),
         request_(take_bytes(request)),
         strand_(asio::make_strand(context.io)),
         stall_(strand_) {}

@@ -1,5 +1,5 @@
-// The calls that generate: a request to the engine, and its streams back to the client, one message
-// at a time.
+// The calls that generate: they submit a request to the engine and send its streams to the client,
+// one message at a time.
 #pragma once
 #include <grpcpp/grpcpp.h>
 
@@ -7,7 +7,8 @@
 
 namespace deltaserve {
 
-// The library's handlers call them. A call takes `request` and deletes itself at its end.
+// The library's handlers call these functions. A call takes over `request` and deletes itself at
+// its end.
 grpc::ServerWriteReactor<grpc::ByteBuffer>* start_generate_call(GrpcContext& context,
                                                                 grpc::CallbackServerContext* rpc,
                                                                 const grpc::ByteBuffer* request);

@@ -36,7 +36,8 @@ void set_up_library() {
   static std::once_flag flag;
   std::call_once(flag, [] {
     grpc::EnableDefaultHealthCheckService(true);
-    // The library logs what clients do wrong on standard error, unless the variable asks for it.
+    // Keeps the library from logging the errors of clients to standard error, unless the user has
+    // set the variable.
     setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   });
 }
@@ -126,7 +127,7 @@ class Server final : public GrpcServer {
     const bool complete = context_.services.engine.drained();
     server_->Shutdown(std::chrono::system_clock::now() +
                       (complete ? context_.limits.flush : std::chrono::milliseconds(0)));
-    // The library has written its last bytes; they are still to be passed on.
+    // The library has written its last bytes; the listener must still pass them on.
     listener_.wait_until_empty(context_.limits.flush);
   }
 
@@ -141,7 +142,7 @@ class Server final : public GrpcServer {
     return true;
   }
 
-  // Once the server drains it serves no more, whatever the ports do.
+  // Once the server drains, it stays NOT_SERVING, whatever the ports report.
   void set_serving(bool serving) {
     const std::lock_guard lock(health_mutex_);
     server_->GetHealthCheckService()->SetServingStatus(serving && !draining_);
@@ -152,7 +153,7 @@ class Server final : public GrpcServer {
       try {
         context_.io.run();
       } catch (const std::exception&) {
-        // Memory ran out in a handler: its call is lost, the others go on.
+        // If memory ran out in a handler, its call is lost and the others go on.
       }
     }
   }

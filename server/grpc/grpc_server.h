@@ -1,11 +1,13 @@
 // The gRPC front: deltaserve.v1.DeltaServe (proto/deltaserve.proto), grpc.health.v1.Health and
 // server reflection.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/base/processors.h"
 #include "server/grpc/limits.h"
 #include "server/net/bound_port.h"
 #include "server/net/tls.h"
@@ -16,7 +18,7 @@ namespace deltaserve {
 struct GrpcOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 50051;  // 0 = any free one
-  int io_threads = 2;
+  int io_threads = std::min(2, usable_processors());
   SharedTls tls = nullptr;  // null: in the clear
   GrpcLimits limits;
 };
@@ -38,7 +40,7 @@ class GrpcServer {
   // "127.0.0.1:50051", with the real port.
   virtual std::string address() const = 0;
 
-  // Refuses new calls with UNAVAILABLE; those that run go on. Returns at once.
+  // Refuses new calls with UNAVAILABLE; running calls go on. Returns at once.
   virtual void drain() = 0;
 
   // Drains, gives replies that are complete some time to be read, and ends all other calls once

@@ -43,7 +43,7 @@ class GrpcListener::Connection {
     stream_.expires_after(limits_.handshake);
     const bool open = co_await stream_.handshake();
     if (!open) co_return;
-    // Who says nothing costs the library nothing.
+    // A client that sends nothing costs the library nothing.
     std::vector<char> start(limits_.piece_bytes);
     size_t size = 0;
     while (!guard_.opened()) {
@@ -104,7 +104,7 @@ class GrpcListener::Connection {
     for (;;) {
       auto [ec, size] = co_await inner_.async_read_some(asio::buffer(bytes), kAsTuple);
       if (ec) co_return;
-      // By then the call has been cut off, and still the client reads nothing.
+      // The call has been cut off before this deadline, and the client still reads nothing.
       stream_.expires_after(limits_.write_stall + 2 * limits_.stall_grace);
       if (co_await stream_.write(asio::buffer(bytes.data(), size))) co_return;
       stream_.expires_never();

@@ -18,20 +18,21 @@ namespace deltaserve {
 
 class GrpcListener {
  public:
-  // Gives a connected socket to the library, which closes it. False: it takes none any more.
+  // Gives a connected socket to the library, which will close it. Returns false if the library no
+  // longer accepts sockets.
   using HandOver = std::function<bool(int descriptor)>;
 
   // `context` outlives the listener. A null `tls`: connections are in the clear.
   GrpcListener(GrpcContext& context, SharedTls tls);
   ~GrpcListener();
 
-  // UNAVAILABLE: somebody else listens on the port. Call it first.
+  // UNAVAILABLE: another process listens on the port. Call this function first.
   absl::Status open(BoundPort port);
   std::string address() const { return address_; }  // with the real port
 
   // Takes connections from now on, on the threads of the context.
   void start(HandOver hand_over);
-  // Takes no more. Those that are there go on.
+  // Accepts no more connections. Open ones go on.
   void close();
   // Waits until no connection is left, at most for this long.
   void wait_until_empty(std::chrono::milliseconds most);

@@ -68,6 +68,7 @@ absl::Status check_wire(grpc::ByteBuffer* bytes, const WireBounds& bounds) {
   int64_t ids = 0;
   size_t parameter_bytes = 0;
   int messages = 0;
+  int prompts = 0;
   for (;;) {
     const int start = input.CurrentPosition();
     const uint32_t tag = input.ReadTag();
@@ -92,6 +93,10 @@ absl::Status check_wire(grpc::ByteBuffer* bytes, const WireBounds& bounds) {
       } else if (field != bounds.text_field) {
         parameter_bytes += static_cast<size_t>(input.CurrentPosition() - start);
       }
+    }
+    prompts += field == bounds.text_field || field == bounds.ids_field ? 1 : 0;
+    if (bounds.max_prompts > 0 && prompts > bounds.max_prompts) {
+      return invalid_argument("more than ", bounds.max_prompts, " prompts in one request");
     }
     if (ids > bounds.max_ids) {
       return invalid_argument(bounds.ids_name, ": more than ", bounds.max_ids, " token ids");

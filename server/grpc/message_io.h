@@ -16,6 +16,7 @@ namespace deltaserve {
 // WireBounds limits what a message may hold on the wire.
 struct WireBounds {
   int text_field = 0;              // number of a string field without a bound of its own; 0 = none
+  int max_prompts = 0;             // of it and of ids_field, if they are repeated; 0 = they are not
   int messages_field = 0;          // of messages; 0 = none. In them ...
   std::vector<int> message_texts;  // ... these are strings without a bound of their own
   int max_messages = 0;

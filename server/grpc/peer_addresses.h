@@ -1,5 +1,5 @@
-// These are the addresses behind descriptors: the library has a socket pair for each connection,
-// and knows no address.
+// Maps descriptors to addresses, because the library has one end of a socket pair for each
+// connection and does not know the client's address.
 #pragma once
 #include <charconv>
 #include <map>
@@ -10,7 +10,7 @@
 
 namespace deltaserve {
 
-// Thread-safe. It holds one entry a descriptor, of the last connection that had it.
+// Thread-safe. It has one entry per descriptor, for the last connection with that descriptor.
 class PeerAddresses {
  public:
   void set(int descriptor, std::string address) {
@@ -18,8 +18,8 @@ class PeerAddresses {
     addresses_[descriptor] = std::move(address);
   }
 
-  // Returns the address behind what the library calls the peer of a call, "fd:12"; empty if nobody
-  // knows.
+  // Returns the address for what the library calls the peer of a call, "fd:12"; empty if it is
+  // unknown.
   std::string of(std::string_view peer) const {
     constexpr std::string_view kScheme = "fd:";
     if (!peer.starts_with(kScheme)) return {};

@@ -17,7 +17,7 @@ namespace {
 
 namespace protobuf = google::protobuf;
 
-// A file and what it imports, each once and before what imports it is followed.
+// Adds a file and everything that it imports, each file once.
 void add_files(const protobuf::FileDescriptor* file, reflection::FileDescriptorResponse* response) {
   std::vector<const protobuf::FileDescriptor*> files = {file};
   for (size_t i = 0; i < files.size(); ++i) {
@@ -37,7 +37,7 @@ void fail(grpc::StatusCode code, const std::string& message,
   response->mutable_error_response()->set_error_message(message);
 }
 
-// One client; a request is read when the answer to the one before is written.
+// The call of one client; the next request is read after the answer to the last one is written.
 class ReflectionCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   ReflectionCall(GrpcContext& context, grpc::CallbackServerContext* rpc)
@@ -81,7 +81,7 @@ reflection::ServerReflectionResponse reflect(const reflection::ServerReflectionR
   reflection::ServerReflectionResponse response;
   response.set_valid_host(request.host());
   *response.mutable_original_request() = request;
-  // The use of a message makes the linker take the file that describes the service.
+  // The use of a message makes the linker include the file that describes the service.
   const std::string health =
       str_cat(grpc::health::v1::HealthCheckRequest::descriptor()->file()->package(), ".Health");
   const protobuf::DescriptorPool* pool = protobuf::DescriptorPool::generated_pool();

@@ -1,6 +1,5 @@
-// Server reflection: which services and messages there are, for tools such as grpcurl. The library
-// has a service for it, which asks for no key, bounds no message and holds a thread for each
-// client.
+// Server reflection tells tools such as grpcurl which services and messages exist. The library's
+// own service for it requires no key, bounds no message and occupies a thread for each client.
 #pragma once
 #include "reflection.grpc.pb.h"
 #include "reflection_v1.grpc.pb.h"
@@ -10,7 +9,7 @@ namespace deltaserve {
 
 namespace reflection = grpc::reflection::v1alpha;
 
-// Answers whatever a client asks, until it has asked all; deletes itself.
+// Answers the requests of a client until its last one, and then deletes itself.
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* new_reflection_call(
     GrpcContext& context, grpc::CallbackServerContext* rpc);
 

@@ -9,6 +9,7 @@
 #include "server/base/request_json.h"
 #include "server/grpc/chat_convert.h"
 #include "server/grpc/message_io.h"
+#include "server/service/embeddings.h"
 
 namespace deltaserve {
 namespace {
@@ -20,21 +21,26 @@ using Field = protobuf::FieldDescriptor;
 // that a message may have.
 class ParameterReader {
  public:
-  ParameterReader(const protobuf::Message& message, const ServerLimits& limits)
-      : message_(message), reflection_(*message.GetReflection()), limits_(limits) {}
+  ParameterReader(const protobuf::Message& message, Interface interface, const ServerLimits& limits)
+      : message_(message),
+        reflection_(*message.GetReflection()),
+        interface_(interface),
+        limits_(limits) {}
 
   template <class Value>
   void operator()(const ParameterNames& names, std::optional<Value>& out) {
     if constexpr (requires(const Field* field, Value* value) { read(field, value); }) {
-      if (names.grpc.empty() || error_) return;
-      const Field* field = message_.GetDescriptor()->FindFieldByName(std::string(names.grpc));
+      const std::string_view name = names.of(interface_);
+      if (name.empty() || error_) return;
+      const Field* field = message_.GetDescriptor()->FindFieldByName(std::string(name));
       if (field == nullptr) {
-        DS_CHECK(names.chat.empty());  // a chat has no such parameter over HTTP either
+        // A chat has no such parameter over HTTP either.
+        DS_CHECK(interface_ == Interface::kGrpcChat && names.chat.empty());
         return;
       }
       if (is_set(field)) read(field, &out.emplace());
     } else {
-      DS_CHECK(names.grpc.empty());  // messages have no parameter of this type
+      DS_CHECK(names.of(interface_).empty());  // messages have no parameter of this type
     }
   }
 
@@ -109,6 +115,7 @@ class ParameterReader {
 
   const protobuf::Message& message_;
   const protobuf::Reflection& reflection_;
+  const Interface interface_;
   const ServerLimits& limits_;
   std::optional<ApiError> error_;
 };
@@ -127,6 +134,24 @@ std::optional<ApiError> take_prompt(v1::GenerateRequest* message, GenerationRequ
       return invalid_parameter("prompt", "prompt or prompt_token_ids is required");
   }
   message->clear_input();
+  return std::nullopt;
+}
+
+std::optional<ApiError> take_inputs(v1::EmbedRequest* message, GenerationRequest* request) {
+  const bool texts = message->input_size() > 0;
+  if (texts == (message->input_token_ids_size() > 0)) {
+    return invalid_parameter("input",
+                             texts ? "input and input_token_ids must not both be given"
+                                   : "input or input_token_ids is required and must not be empty");
+  }
+  for (std::string& text : *message->mutable_input()) {
+    request->text_prompts.push_back(std::move(text));
+  }
+  for (const v1::TokenIds& list : message->input_token_ids()) {
+    request->token_prompts.emplace_back(list.ids().begin(), list.ids().end());
+  }
+  message->clear_input();
+  message->clear_input_token_ids();
   return std::nullopt;
 }
 
@@ -173,9 +198,21 @@ absl::Status read_chat_request(grpc::ByteBuffer* bytes, const ServerLimits& limi
   return read_message(bytes, bounds, message);
 }
 
-std::optional<ApiError> read_parameters(const protobuf::Message& message,
+absl::Status read_embed_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
+                                const GrpcLimits& grpc_limits, v1::EmbedRequest* message) {
+  WireBounds bounds;
+  bounds.text_field = v1::EmbedRequest::kInputFieldNumber;
+  bounds.ids_field = v1::EmbedRequest::kInputTokenIdsFieldNumber;
+  bounds.ids_name = "input_token_ids";
+  bounds.max_ids = limits.prompt_tokens;
+  bounds.max_prompts = limits.embedding_inputs;
+  bounds.max_parameter_bytes = grpc_limits.parameter_bytes;
+  return read_message(bytes, bounds, message);
+}
+
+std::optional<ApiError> read_parameters(const protobuf::Message& message, Interface interface,
                                         const ServerLimits& limits, Parameters* parameters) {
-  ParameterReader reader(message, limits);
+  ParameterReader reader(message, interface, limits);
   for_each_parameter(*parameters, reader);
   return reader.error();
 }
@@ -183,7 +220,7 @@ std::optional<ApiError> read_parameters(const protobuf::Message& message,
 std::optional<ApiError> convert_request(v1::GenerateRequest* message, const ServedModel& model,
                                         const ServerLimits& limits, GenerationRequest* request) {
   Parameters given;
-  if (auto error = read_parameters(*message, limits, &given)) return error;
+  if (auto error = read_parameters(*message, Interface::kGrpc, limits, &given)) return error;
   request->interface = Interface::kGrpc;
   request->ids_name = "prompt_token_ids";
   request->answer_is_held = false;
@@ -194,11 +231,26 @@ std::optional<ApiError> convert_request(v1::GenerateRequest* message, const Serv
 std::optional<ApiError> convert_request(v1::ChatRequest* message, const ServedModel& model,
                                         const ServerLimits& limits, GenerationRequest* request) {
   Parameters given;
-  if (auto error = read_parameters(*message, limits, &given)) return error;
+  if (auto error = read_parameters(*message, Interface::kGrpcChat, limits, &given)) return error;
   request->interface = Interface::kGrpcChat;
   request->answer_is_held = false;
   if (auto error = convert_chat(message, limits, &request->chat.emplace())) return error;
   return complete_request(std::move(given), model, limits, request);
+}
+
+std::optional<ApiError> convert_request(v1::EmbedRequest* message, const ServedModel& model,
+                                        const ServerLimits& limits, GenerationRequest* request) {
+  Parameters given;
+  if (auto error = read_parameters(*message, Interface::kGrpcEmbed, limits, &given)) return error;
+  std::optional<Integer> dimensions;
+  if (message->has_dimensions()) dimensions = message->dimensions();
+  if (auto error = check_dimensions(dimensions, model)) return error;
+  request->interface = Interface::kGrpcEmbed;
+  request->text_name = "input";
+  request->ids_name = "input_token_ids";
+  request->prompts_are_listed = true;
+  if (auto error = take_inputs(message, request)) return error;
+  return complete_embedding_request(std::move(given), model, limits, request);
 }
 
 TokenizeRequest convert_request(v1::TokenizeRequest* message) {

@@ -20,6 +20,8 @@ absl::Status read_generate_request(grpc::ByteBuffer* bytes, const ServerLimits& 
                                    const GrpcLimits& grpc_limits, v1::GenerateRequest* message);
 absl::Status read_chat_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
                                const GrpcLimits& grpc_limits, v1::ChatRequest* message);
+absl::Status read_embed_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
+                                const GrpcLimits& grpc_limits, v1::EmbedRequest* message);
 absl::Status read_tokenize_request(grpc::ByteBuffer* bytes, const GrpcLimits& grpc_limits,
                                    v1::TokenizeRequest* message);
 absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
@@ -27,8 +29,9 @@ absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits
 
 // Takes every parameter that is set; those that Parameters has and the message has not stay absent.
 // An error names the text of a schema that is no JSON.
-// `message` is a GenerateRequest or a ChatRequest.
+// `message` is a GenerateRequest, a ChatRequest or an EmbedRequest, as `interface` says.
 [[nodiscard]] std::optional<ApiError> read_parameters(const google::protobuf::Message& message,
+                                                      Interface interface,
                                                       const ServerLimits& limits,
                                                       Parameters* parameters);
 
@@ -38,6 +41,10 @@ absl::Status read_detokenize_request(grpc::ByteBuffer* bytes, const ServerLimits
                                                       const ServerLimits& limits,
                                                       GenerationRequest* request);
 [[nodiscard]] std::optional<ApiError> convert_request(v1::ChatRequest* message,
+                                                      const ServedModel& model,
+                                                      const ServerLimits& limits,
+                                                      GenerationRequest* request);
+[[nodiscard]] std::optional<ApiError> convert_request(v1::EmbedRequest* message,
                                                       const ServedModel& model,
                                                       const ServerLimits& limits,
                                                       GenerationRequest* request);

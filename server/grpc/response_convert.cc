@@ -114,6 +114,15 @@ bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* p
   return true;
 }
 
+void fill_embeddings(const std::vector<std::vector<float>>& embeddings,
+                     v1::EmbedResponse* response) {
+  for (size_t i = 0; i < embeddings.size(); ++i) {
+    v1::EmbedResponse::Embedding* one = response->add_data();
+    one->set_index(static_cast<int32_t>(i));
+    one->mutable_embedding()->Add(embeddings[i].begin(), embeddings[i].end());
+  }
+}
+
 void fill_usage(const Usage& usage, v1::Usage* message) {
   message->set_prompt_tokens(usage.prompt_tokens);
   message->set_completion_tokens(usage.completion_tokens);

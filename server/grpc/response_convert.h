@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "deltaserve.pb.h"
 #include "engine/loop/engine.h"
@@ -25,6 +26,10 @@ bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* p
                    v1::GenerateResponse* response);
 bool next_response(const ServedModel& model, int64_t max_entries, PendingPart* pending,
                    v1::ChatResponse* response);
+
+// Fills `response` with the embeddings of all inputs, [inputs][hidden size].
+void fill_embeddings(const std::vector<std::vector<float>>& embeddings,
+                     v1::EmbedResponse* response);
 
 void fill_usage(const Usage& usage, v1::Usage* message);
 void fill_timings(const Timings& timings, v1::Timings* message);

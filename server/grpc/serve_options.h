@@ -21,7 +21,7 @@ void add_grpc_options(CLI::App* command, GrpcServeOptions* options);
 // Binds the port; nullopt with --no-grpc. `any_port`: without --grpc-port any free one is taken.
 absl::StatusOr<std::optional<BoundPort>> bind_grpc(const GrpcServeOptions& options, bool any_port);
 
-// Null without a port.
+// Starts the gRPC front; returns null without a port.
 absl::StatusOr<std::unique_ptr<GrpcServer>> listen_grpc(GrpcOptions options,
                                                         std::optional<BoundPort> port,
                                                         Services& services);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/grpc/call.h"
+#include "server/grpc/embed_call.h"
 #include "server/grpc/generate_call.h"
 #include "server/grpc/message_io.h"
 #include "server/grpc/request_convert.h"
@@ -68,6 +69,12 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* DeltaServeService::Generate(
 grpc::ServerWriteReactor<grpc::ByteBuffer>* DeltaServeService::Chat(
     grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request) {
   return start_chat_call(context_, rpc, request);
+}
+
+grpc::ServerUnaryReactor* DeltaServeService::Embed(grpc::CallbackServerContext* rpc,
+                                                   const grpc::ByteBuffer* request,
+                                                   grpc::ByteBuffer* reply) {
+  return start_embed_call(context_, rpc, request, reply);
 }
 
 grpc::ServerUnaryReactor* DeltaServeService::Tokenize(grpc::CallbackServerContext* rpc,

@@ -6,9 +6,9 @@
 
 namespace deltaserve {
 
-using RawUnaryService =
-    v1::DeltaServe::WithRawCallbackMethod_Tokenize<v1::DeltaServe::WithRawCallbackMethod_Detokenize<
-        v1::DeltaServe::WithRawCallbackMethod_GetModel<v1::DeltaServe::Service>>>;
+using RawUnaryService = v1::DeltaServe::WithRawCallbackMethod_Tokenize<
+    v1::DeltaServe::WithRawCallbackMethod_Detokenize<v1::DeltaServe::WithRawCallbackMethod_GetModel<
+        v1::DeltaServe::WithRawCallbackMethod_Embed<v1::DeltaServe::Service>>>>;
 using RawService = v1::DeltaServe::WithRawCallbackMethod_Generate<
     v1::DeltaServe::WithRawCallbackMethod_Chat<RawUnaryService>>;
 
@@ -22,6 +22,8 @@ class DeltaServeService final : public RawService {
                                                        const grpc::ByteBuffer* request) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Chat(grpc::CallbackServerContext* rpc,
                                                    const grpc::ByteBuffer* request) override;
+  grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* reply) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* rpc,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* reply) override;

@@ -62,7 +62,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
     finish(status);
   }
 
-  // Lets what covered the request cover the reply.
+  // Makes the lease that covered the request cover the reply.
   grpc::Status hold_reply() {
     const size_t bytes = reply_->Length();
     const bool large = bytes > context_.services.limits.large_body_bytes;
@@ -82,8 +82,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   RpcHandle rpc_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer* const reply_;      // the library's, until OnDone
-  boost::asio::steady_timer cut_off_;  // a client that does not read its reply
-  Cancellation cancellation_;          // by the client
+  boost::asio::steady_timer cut_off_;  // ends the call of a client that does not read its reply
+  Cancellation cancellation_;          // set when the client cancels
   std::shared_ptr<UnaryCall> self_;    // until OnDone
 };
 
@@ -91,7 +91,8 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
 
 grpc::ByteBuffer take_bytes(const grpc::ByteBuffer* request) {
   grpc::ByteBuffer bytes;
-  bytes.Swap(const_cast<grpc::ByteBuffer*>(request));  // the call's own object, read by nobody else
+  bytes.Swap(const_cast<grpc::ByteBuffer*>(request));  // the object belongs to this call, and
+                                                       // nothing else reads it
   return bytes;
 }
 

@@ -1,4 +1,5 @@
-// A call with one message in and one out: its work runs on a worker, its reply is bounded in time.
+// A call with one message in and one out. Its work runs on a worker, and the time to send its reply
+// is bounded.
 #pragma once
 #include <grpcpp/grpcpp.h>
 
@@ -12,14 +13,15 @@ namespace deltaserve {
 using UnaryWork = std::function<grpc::Status(const GrpcContext&, grpc::ByteBuffer* request,
                                              grpc::ByteBuffer* reply)>;
 
-// The library's handlers call it: `method` is their name. It takes `request`, fills `reply`, and
-// deletes itself at the end.
+// Starts a call; the library's handlers call this function with their name as `method`. The call
+// takes over `request`, fills `reply`, and deletes itself at the end.
 grpc::ServerUnaryReactor* start_unary_call(GrpcContext& context, const char* method,
                                            grpc::CallbackServerContext* rpc,
                                            const grpc::ByteBuffer* request, grpc::ByteBuffer* reply,
                                            UnaryWork work);
 
-// Takes the bytes: the library keeps a request until its call ends, and would hold it twice.
+// Moves the bytes out of `request`, because the library keeps it until the call ends and would hold
+// them twice.
 grpc::ByteBuffer take_bytes(const grpc::ByteBuffer* request);
 
 }  // namespace deltaserve

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <exception>
 #include <string>
 #include <utility>
@@ -136,6 +138,7 @@ class Connection {
     if (route.is_post()) record.error_members = route.endpoint->error_members;
     record.generates = route.generates();
     const std::optional<HttpReply> reply = reply_at_once(parser, &record, route);
+    if (record.of_flood) co_await hold_back();
     if (!reply) co_return co_await serve_post(parser, record, route);
     if (parser.is_done()) co_return co_await write_reply(record, *reply) && record.head.keep_alive;
     if (has_small_body(parser)) co_return co_await read_and_reply(parser, record, *reply);
@@ -159,6 +162,13 @@ class Connection {
     if (!route.is_post()) return answer(context_, route, record->head);
     const std::optional<ApiError> error = services_.admit(route.generates());
     return error ? std::optional(error_reply(*error)) : std::nullopt;
+  }
+
+  // Waits before a reply to somebody who guesses keys, unless the client goes away.
+  awaitable<void> hold_back() {
+    using namespace asio::experimental::awaitable_operators;
+    asio::steady_timer timer(stream_.executor(), limits_.wrong_key_delay);
+    co_await (timer.async_wait(asio::use_awaitable) || reader_.watch());
   }
 
   // Anthropic's clients have a header of their own for the key.

@@ -11,7 +11,7 @@ namespace deltaserve {
 // Constant after construction.
 class CorsPolicy {
  public:
-  // A policy without origins: browsers keep all foreign pages out.
+  // Makes a policy without origins: browsers keep all foreign pages out.
   CorsPolicy() = default;
   // Each is "scheme://host[:port]", or "*" for all. INVALID_ARGUMENT names one that is neither.
   static absl::StatusOr<CorsPolicy> parse(const std::vector<std::string>& origins);

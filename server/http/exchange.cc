@@ -36,12 +36,12 @@ void submit_job(std::unique_ptr<AnswerJob> job, Exchange& exchange) {
   }
 }
 
-// Calls `work`, whose result goes to `exchange`.
+// Calls `work` and puts its result into `exchange`.
 template <class Work>
 void guarded(Services& services, const std::string& request_id, Exchange& exchange, Work work) {
   try {
     work();
-  } catch (const std::exception& error) {  // memory, as far as this code goes
+  } catch (const std::exception& error) {  // in this code only for want of memory
     services.log.write(LogLevel::kError, "exception",
                        LogFields().text("request_id", request_id).text("what", error.what()));
     exchange.put(error_reply(server_error("the request could not be read")));
@@ -60,8 +60,8 @@ std::variant<std::unique_ptr<AnswerJob>, ApiError> read_job(Services& services,
   return CompletionJob::read(services, endpoint.format(), std::move(body), std::move(arrival));
 }
 
-// Reads a body that generates and submits it, on the worker that is there for that if a grammar
-// must be compiled.
+// Reads the body of a request that generates and submits it; if a grammar must be compiled, the
+// worker for that does it.
 void start_job(ServerContext& context, PostRequest request,
                const std::shared_ptr<Exchange>& exchange) {
   Services& services = context.services;

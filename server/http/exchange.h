@@ -1,4 +1,4 @@
-// A POST between the connection that waits for it and the worker that parses it.
+// Connects the connection that waits for the reply to a POST with the worker that parses it.
 #pragma once
 #include <boost/asio/any_io_executor.hpp>
 #include <memory>
@@ -16,16 +16,16 @@
 
 namespace deltaserve {
 
-// A worker makes one of these of a body: a job that goes on, or the whole reply.
+// The result of a worker for a body: a job that goes on, or the whole reply.
 using Started = std::variant<std::unique_ptr<AnswerJob>, HttpReply>;
 
-// Shared by the two; whoever comes second finds what the first has left. Thread-safe.
+// The connection and the worker share it; each finds what the other has left there. Thread-safe.
 class Exchange {
  public:
   explicit Exchange(boost::asio::any_io_executor strand)
       : wakeup(std::make_shared<Wakeup>(std::move(strand))) {}
 
-  // The worker calls these three. False: nobody waits any more, and there is nothing to do.
+  // The worker calls these three. False: the connection no longer waits, so nothing is left to do.
   bool wanted();
   void put(Started started);
   // Tells the connection until when it waits, and the worker until when it works.
@@ -33,7 +33,7 @@ class Exchange {
   // The connection calls these three. nullopt: the worker's result is not there yet.
   std::optional<Started> take();
   SteadyTime deadline() const;
-  // Ends the worker's work and drops what it makes from now on; a job among it is cancelled.
+  // Ends the worker's work and drops its result, if any; a job is cancelled.
   void abandon();
 
   const std::shared_ptr<Wakeup> wakeup;  // signalled by put(), and by the job
@@ -41,12 +41,12 @@ class Exchange {
 
  private:
   mutable std::mutex mutex_;
-  std::optional<Started> started_;  // guarded by mutex_, as the next
+  std::optional<Started> started_;  // guarded by mutex_, like the next
   SteadyTime deadline_ = SteadyTime::max();
   bool abandoned_ = false;
 };
 
-// A body to be worked on.
+// The body of a POST that a worker shall handle.
 struct PostRequest {
   const PostEndpoint& endpoint;
   std::string request_id;
@@ -54,8 +54,8 @@ struct PostRequest {
   Arrival arrival = {};  // its lease covers the body
 };
 
-// Hands `request` to a worker, which answers through `exchange`. Where too many wait for one, that
-// is the answer.
+// Hands `request` to a worker, which answers through `exchange`. If too many requests wait for
+// workers, the answer is that error.
 void post_to_worker(ServerContext& context, std::shared_ptr<Exchange> exchange,
                     PostRequest request);
 

@@ -1,5 +1,6 @@
-// The connections that wait for their next request. Where descriptors get short, those that have
-// waited longest are closed first: HTTP lets a server do so at any time between two requests.
+// The connections that wait for their next request. If descriptors run short, those that have
+// waited longest are closed first; HTTP lets a server close a connection at any time between two
+// requests.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +34,8 @@ class IdleConnections {
     uint64_t id_ = 0;
   };
 
-  // Closes the half that has waited longer. Each `close` is called once, at once, while its entry
-  // lives, and must only ask for what it does.
+  // Closes the half that has waited longer. Each `close` is called at most once, in this call and
+  // while its entry lives; it must only request the closing and return.
   void close_half() {
     const std::lock_guard lock(mutex_);
     for (size_t left = (waiting_.size() + 1) / 2; left > 0; --left) {

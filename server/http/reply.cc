@@ -71,7 +71,7 @@ std::string reply_head(const RequestHead& head, const HttpReply& reply) {
 std::string stream_head(const RequestHead& head, bool keep_alive) {
   std::string out = common_head(head, 200, keep_alive);
   out.append("Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n");
-  out.append("X-Accel-Buffering: no\r\n");  // or nginx would collect the events
+  out.append("X-Accel-Buffering: no\r\n");  // without it nginx would buffer the events
   if (head.http_minor == 1) out.append("Transfer-Encoding: chunked\r\n");
   out.append("\r\n");
   return out;

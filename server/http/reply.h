@@ -27,10 +27,11 @@ struct HttpReply {
   std::string body;
   std::string_view content_type = "application/json";
   std::string headers;  // more lines, each with its line break
-  // The log says these of a request that failed.
+  // The log has these for a request that failed.
   std::string problem = {};
   std::string param = {};
-  // Covers a large body, until nobody holds the reply any more; null: it is small, or covered.
+  // Covers the memory of a large body until the last copy of the reply is gone. Null: the body is
+  // small, or covered elsewhere.
   std::shared_ptr<MemoryBudget::Lease> lease = nullptr;
 };
 

@@ -35,7 +35,7 @@ HttpReply ready_reply(const ServerContext& context, const RequestHead&) {
   const std::string_view status = draining ? "draining" : deaf.empty() ? "ready" : "not_ready";
   reply.body = str_cat("{\"status\":\"", status, "\",\"slots\":", stats.slots,
                        ",\"running\":", stats.running, ",\"waiting\":", stats.waiting);
-  // Its own port may be one of them: the probe's connection is older then.
+  // The port of this request may be one of them, if the probe's connection is older.
   if (!deaf.empty()) {
     reply.body.append(str_cat(",\"deaf_ports\":[\"", absl::StrJoin(deaf, "\",\""), "\"]"));
   }
@@ -122,7 +122,8 @@ constexpr GetEndpoint kGetEndpoints[] = {
 };
 constexpr GetEndpoint kModelEndpoint = {.path = "/v1/models/{model}", .reply = model_reply};
 constexpr GetEndpoint kPageEndpoint = {
-    .path = "/page/{file}", .reply = page_reply, .is_public = true};  // it asks for a key itself
+    .path = "/page/{file}", .reply = page_reply, .is_public = true};  // the page asks the user for
+                                                                      // a key
 
 struct Path {
   std::string_view path;

@@ -1,5 +1,6 @@
 // The HTTP front: the OpenAI API and what belongs to it. See server/README.md for the endpoints.
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/base/processors.h"
 #include "server/http/cors.h"
 #include "server/net/bound_port.h"
 #include "server/net/tls.h"
@@ -18,7 +20,7 @@ namespace deltaserve {
 struct HttpOptions {
   std::string host = "127.0.0.1";  // an address, or a name that is looked up once
   uint16_t port = 8080;            // 0 = any free one
-  int io_threads = 2;
+  int io_threads = std::min(2, usable_processors());
   // A drain lasts so long before running requests are cut off, with an error in the stream.
   std::chrono::seconds drain_timeout{30};  // 0 = no end
   CorsPolicy cors;
@@ -44,10 +46,11 @@ class HttpServer {
   virtual std::string url() const = 0;  // with the real port
 
   // Serves until stop(), or until drain() has nothing left to wait for. SIGTERM and SIGINT drain; a
-  // second one stops, and ends the process shortly after, whatever its other threads do.
+  // second one stops, and ends the process shortly after, even if other threads are busy.
   virtual void run() = 0;
 
-  // Refuses new work with 503 and turns /ready to 503; what runs goes on, for drain_timeout.
+  // Refuses new work with 503 and turns /ready to 503; running requests go on for at most
+  // drain_timeout.
   virtual void drain() = 0;
 
   // Cuts every connection.

@@ -17,7 +17,7 @@ struct ServerContext {
   const CorsPolicy cors;
   HostPolicy hosts = {};              // set before the first connection
   const SharedTls tls = nullptr;      // null: in the clear
-  std::atomic<bool> stopping{false};  // workers finish without doing what waits
+  std::atomic<bool> stopping{false};  // workers finish without doing the work that waits
   ConnectionPlaces connections{services.limits.connections,
                                services.limits.connections_per_address};
   IdleConnections idle_connections = {};

@@ -31,7 +31,7 @@ class Wakeup : public std::enable_shared_from_this<Wakeup> {
   }
 
   // Call it on the strand, with one waiter. Returns at once if there was a signal since the last
-  // wait. False: `until` has come without one. Throws when the coroutine is cancelled.
+  // wait. False: there was no signal before `until`. Throws when the coroutine is cancelled.
   boost::asio::awaitable<bool> wait(TimePoint until = TimePoint::max()) {
     while (!signalled_) {
       if (TimePoint::clock::now() >= until) co_return false;
@@ -45,7 +45,7 @@ class Wakeup : public std::enable_shared_from_this<Wakeup> {
  private:
   boost::asio::steady_timer timer_;
   std::atomic<bool> posted_{false};
-  bool signalled_ = false;  // the strand's
+  bool signalled_ = false;  // used on the strand only
 };
 
 }  // namespace deltaserve

@@ -30,8 +30,8 @@ struct HttpCall {
   std::string path;
   std::string_view body;  // JSON; outlives the call
   std::chrono::steady_clock::time_point deadline;
-  // It gets the body of a 200 with an event stream as it arrives; false: read no further, the
-  // connection is closed. Empty: the body goes into HttpResult::text.
+  // It gets the body of a 200 with an event stream as it arrives, and returns false to stop; then
+  // the connection is closed. Empty: the body goes into HttpResult::text.
   std::function<bool(std::string_view)> on_piece;
 };
 
@@ -52,7 +52,8 @@ class HttpClient {
   // `call` outlives the coroutine.
   boost::asio::awaitable<HttpResult> exchange(const HttpCall& call);
 
-  // Ends the request under way with some failure; no other may follow. On the coroutine's thread.
+  // Ends the running request with a failure; no other request may follow. Call it on the
+  // coroutine's thread.
   void abort();
 
   int64_t resent() const { return resent_; }

@@ -91,7 +91,8 @@ int bench_serve(CommandOptions options) {
   const bool json_file = !options.json.empty() && options.json != "-";
   std::ofstream file;
   if (json_file) {
-    file.open(options.json);  // before the load: there may be no second chance
+    file.open(options.json);  // opened before the load, so that an error is found before the
+                              // measurement
     if (!file) {
       return report(invalid_argument("--json: cannot write ", deltaserve::quoted(options.json)));
     }
@@ -209,7 +210,7 @@ void add_request_options(CLI::App* command, CommandOptions* options,
       "Do not send ignore_eos, which OpenAI's own API does not know. Replies may then "
       "be shorter");
   command->add_flag("--return-token-ids", load->return_token_ids,
-                    "Send return_token_ids, so that tokens without text have events too");
+                    "Send return_token_ids, so that tokens without text have events, too");
 }
 
 }  // namespace
@@ -218,7 +219,7 @@ void add_bench_serve_command(CLI::App* app, Run* run) {
   CLI::App* command = add_command(
       app, "bench-serve", "Send streaming requests to a server of the OpenAI API and measure it");
   command->footer(
-      "Times count from when a request is due: its arrival, or the moment its client is free. So "
+      "Times begin when a request is due: at its arrival, or when its client is free. So "
       "they include connecting and, with --rate, the wait for a client. The time to first token "
       "ends with the first event that has text. Inter-token latencies are the gaps between events "
       "with text. An event may have several tokens, and events that arrive together have almost no "

@@ -1,5 +1,5 @@
-// Every limit of `deltaserve bench-serve`, in one table: what it takes from the command line and
-// from the server under test, which is a stranger too.
+// Every limit of `deltaserve bench-serve`, in one table: what it accepts from the command line and
+// from the server under test, which is not trusted either.
 #pragma once
 #include <chrono>
 #include <cstddef>

@@ -1,5 +1,5 @@
-// The plan of a load run: the options, and the requests that they make. Everything random depends
-// on the seed and the number of the request alone.
+// The plan of a load run: the options, and the requests that they make. All random choices depend
+// only on the seed and the number of the request.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -20,8 +20,8 @@ struct ServerUrl {
   std::string path;       // in front of "/v1/..."; empty or "/..." without a last '/'
 };
 
-// "http://HOST[:PORT][/PATH]"; a last "/v1" of the path is left out, since the requests have it.
-// INVALID_ARGUMENT says what is wrong.
+// "http://HOST[:PORT][/PATH]"; a "/v1" at the end of the path is dropped, because the paths of the
+// requests begin with it. INVALID_ARGUMENT says what is wrong.
 absl::StatusOr<ServerUrl> parse_server_url(std::string_view text);
 
 struct BenchServeOptions {
@@ -71,7 +71,7 @@ class RequestPlan {
 
   // Returns request `index`; the indices of a warm-up are negative.
   PlannedRequest request(int64_t index) const;
-  // Returns a request with exactly so many words, or token ids, that generates one token.
+  // Returns a request with exactly `length` words, or token ids, that generates one token.
   PlannedRequest probe(int64_t length, int64_t index) const;
 
  private:

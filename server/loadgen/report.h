@@ -37,7 +37,7 @@ struct Measurements {
   };
   struct Record {
     double start;
-    double first_token;  // seconds after start, as the next; -1: not known
+    double first_token;  // seconds after start, like the next; -1: not known
     double done;
     int64_t prompt_tokens;
     int64_t output_tokens;

@@ -185,7 +185,7 @@ std::string shown_message(std::string_view text, const BenchServeLimits& limits)
   std::string shown(text.substr(0, limits.message_bytes));
   for (char& c : shown) {
     const bool space = c == '\n' || c == '\r' || c == '\t';
-    if (c < ' ' || c > '~') c = space ? ' ' : '?';  // whatever the sign of a char
+    if (c < ' ' || c > '~') c = space ? ' ' : '?';  // works for signed and unsigned char
   }
   if (text.size() > limits.message_bytes) shown.append("...");
   return shown;

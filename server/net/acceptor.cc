@@ -27,7 +27,7 @@ Acceptor::Acceptor(asio::io_context& io)
 absl::Status Acceptor::listen(BoundPort port, int backlog) {
   absl::Status status = port.listen(backlog, &acceptor_);
   ErrorCode ec;
-  // For the attempts after an error, which must not wait.
+  // The attempts after an error must not wait.
   if (status.ok()) acceptor_.non_blocking(true, ec);
   return ec ? absl::UnavailableError(ec.message()) : status;
 }
@@ -45,7 +45,7 @@ void Acceptor::close() {
   });
 }
 
-// Ends only when the port is closed. What fails for want of memory costs one connection.
+// Ends only when the port is closed. If memory runs out, one connection is lost.
 awaitable<void> Acceptor::run() {
   while (acceptor_.is_open()) {
     try {
@@ -68,7 +68,7 @@ awaitable<void> Acceptor::accept_one() {
   }
 }
 
-// An attempt that would wait for a client shows that the port takes connections.
+// If accepting would block, the port takes connections again.
 awaitable<void> Acceptor::wait_and_retry() {
   retry_.expires_after(kRetry);
   co_await retry_.async_wait(kAsTuple);

@@ -1,5 +1,5 @@
-// Takes the connections of a port, whatever happens: a port that is deaf for a while, because file
-// descriptors or memory ran out, takes connections again as soon as it can.
+// Accepts the connections of a port. If file descriptors or memory run out, the port is deaf for a
+// while and accepts connections again as soon as it can.
 #pragma once
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
@@ -22,7 +22,7 @@ class Acceptor {
   struct Events {
     // Takes a connection, whose socket has a strand of its own.
     std::function<void(Socket, const boost::asio::ip::address& peer)> connected;
-    // Says that the port takes no connections, and why, or with no error that it does again.
+    // Reports that the port takes no connections, and why; without an error, that it does again.
     std::function<void(const ErrorCode& error)> changed;
   };
 
@@ -33,7 +33,7 @@ class Acceptor {
 
   // Takes connections from now on.
   void start(Events events);
-  // Takes no more, soon.
+  // Makes the port stop accepting soon.
   void close();
 
  private:

@@ -1,5 +1,5 @@
-// A port that belongs to this process before anything listens on it, so that one in use is found
-// while nothing else is done yet.
+// A port that this process has bound before anything listens on it, so that a port in use is found
+// before any other work is done.
 #pragma once
 #include <boost/asio/ip/tcp.hpp>
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace deltaserve {
 class BoundPort {
  public:
   // `host` is an address, or a name that is looked up once; port 0 takes any free one. UNAVAILABLE
-  // says in a sentence what cannot be had, and that `flags` choose it.
+  // says in a sentence which address cannot be bound, and that `flags` choose it.
   static absl::StatusOr<BoundPort> bind(const std::string& host, uint16_t port,
                                         const std::string& flags);
 
@@ -22,8 +22,8 @@ class BoundPort {
   BoundPort& operator=(BoundPort&&) = delete;
   ~BoundPort();
 
-  // Gives the port to a fresh acceptor, which then listens. Once at most. UNAVAILABLE: somebody
-  // else has begun to listen on it.
+  // Gives the port to a new acceptor, which then listens. Call it at most once. UNAVAILABLE:
+  // another process has begun to listen on it.
   absl::Status listen(int backlog, boost::asio::ip::tcp::acceptor* acceptor);
 
   const boost::asio::ip::address& address() const { return address_; }

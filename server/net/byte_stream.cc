@@ -38,7 +38,7 @@ struct ByteStream::Impl : std::enable_shared_from_this<Impl> {
   void expire() {
     if (!spares_socket) return close();
     deadline = Clock::time_point::max();
-    reading_expired = true;  // also of a read that is about to begin
+    reading_expired = true;  // this also holds for a read that is about to begin
     ErrorCode ignored;
     socket.cancel(ignored);
   }
@@ -55,8 +55,8 @@ struct ByteStream::Impl : std::enable_shared_from_this<Impl> {
     return {ec, size};
   }
 
-  // The timer runs to the earliest deadline that was set since it was started, so that one that
-  // only moves away, as it does with every write, costs nothing.
+  // The timer runs to the earliest deadline that was set since it was started. So a deadline that
+  // only moves later, as with every write, costs nothing.
   void arm() {
     if (deadline == Clock::time_point::max() || (armed && armed_for <= deadline)) return;
     armed = true;
@@ -80,7 +80,7 @@ struct ByteStream::Impl : std::enable_shared_from_this<Impl> {
   Clock::time_point armed_for;
   bool armed = false;
   bool spares_socket = false;    // when the deadline passes
-  bool reading_expired = false;  // it has, and has spared the socket
+  bool reading_expired = false;  // the deadline has passed and the socket was spared
 };
 
 ByteStream::ByteStream(tcp::socket socket, const TlsContext& tls)

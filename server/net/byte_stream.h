@@ -1,4 +1,4 @@
-// A socket with or without TLS, and one deadline for whatever is under way on it.
+// A socket with or without TLS, and one deadline for the operations that run on it.
 #pragma once
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/as_tuple.hpp>
@@ -44,21 +44,22 @@ class ByteStream {
   // Waits until the peer resets the connection.
   boost::asio::awaitable<void> wait_for_reset();
 
-  // Closes the socket at this time, when everything under way fails. Holds until the next call.
+  // Closes the socket at this time, so that all running operations fail. This holds until the next
+  // call.
   void expires_at(Clock::time_point time);
   void expires_after(Clock::duration time) { expires_at(Clock::now() + time); }
   void expires_never() { expires_at(Clock::time_point::max()); }
-  // Sets a deadline that makes only reading fail, with timed_out, until the next call of these; the
-  // socket stays open, because there is something left to say.
+  // Sets a deadline that makes only reading fail, with timed_out. The socket stays open, so that a
+  // reply can still be sent. This holds until the next call of either function.
   void reading_expires_after(Clock::duration time);
 
-  // Tells the peer that nothing more is sent. What it still sends can be drained.
+  // Tells the peer that nothing more is sent. drain() can then read what the peer still sends.
   boost::asio::awaitable<void> shut_down_send();
   // Reads and drops bytes, TLS or not, until the peer closes or the deadline passes.
   boost::asio::awaitable<void> drain();
   void close();
-  // Returns a function that closes the connection, if it is still there and `*wanted` still true
-  // once its strand gets to it. The function may be called on any thread.
+  // Returns a function that closes the connection if, when its strand runs the request, the
+  // connection still exists and `*wanted` is still true. The function may be called on any thread.
   std::function<void()> closer(std::shared_ptr<const bool> wanted) const;
 
   boost::asio::any_io_executor executor();
@@ -68,7 +69,7 @@ class ByteStream {
 
  private:
   struct Impl;
-  std::shared_ptr<Impl> impl_;  // the timer's handler looks at it, too
+  std::shared_ptr<Impl> impl_;  // the timer's handler uses it, too
   uint64_t bytes_written_ = 0;
 };
 

@@ -12,8 +12,8 @@
 
 namespace deltaserve {
 
-// Returns what limits for one address go by: all of an IPv4 address, of an IPv6 one the first half,
-// because the other half is its holder's to choose.
+// Returns the key under which limits count an address: all of an IPv4 address, but only the first
+// half of an IPv6 address, because its owner can choose the other half.
 std::string address_key(const boost::asio::ip::address& address);
 
 // Thread-safe.
@@ -40,7 +40,7 @@ class ConnectionPlaces {
     std::string key_;
   };
 
-  // nullopt: there are too many, in all or of this address.
+  // Returns nullopt if there are too many connections, in all or from this address.
   std::optional<Place> take(const boost::asio::ip::address& address);
 
   int size() const { return size_.load(std::memory_order_relaxed); }
@@ -56,7 +56,7 @@ class ConnectionPlaces {
   std::atomic<int> size_{0};
   std::mutex mutex_;
   std::condition_variable emptied_;
-  std::map<std::string, int> by_address_;  // guarded by mutex_; of those that have some
+  std::map<std::string, int> by_address_;  // guarded by mutex_; only addresses with connections
 };
 
 }  // namespace deltaserve

@@ -53,7 +53,7 @@ absl::StatusOr<TlsContext> load_tls(Protocol protocol, const std::string& certif
 }
 
 absl::Time certificate_expiry(const ssl::context& context) {
-  // The library's own accessor takes a context that is not const, and changes nothing.
+  // The library's accessor takes a context that is not const, but changes nothing.
   SSL_CTX* handle = const_cast<ssl::context&>(context).native_handle();
   const X509* certificate = SSL_CTX_get0_certificate(handle);
   std::tm time{};

@@ -18,7 +18,7 @@ using TlsContext = std::shared_ptr<boost::asio::ssl::context>;
 // New connections take the newest context; null: in the clear.
 using SharedTls = std::shared_ptr<Exchangeable<boost::asio::ssl::context>>;
 
-// The protocol that a port speaks, whatever else its clients offer (ALPN).
+// The one protocol of a port, which it selects from what its clients offer (ALPN).
 enum class Protocol : uint8_t { kHttp1, kHttp2 };
 
 // TLS 1.2 and 1.3 with a certificate chain and its key, both PEM files. INVALID_ARGUMENT names the

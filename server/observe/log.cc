@@ -147,7 +147,7 @@ void Logger::run() {
   }
 }
 
-// Waits for a line; `*last`: there is none behind it yet. Returns false at the end.
+// Waits for a line; `*last`: there is none after it yet. Returns false at the end.
 bool Logger::take_line(std::string* line, bool* last) {
   std::unique_lock lock(mutex_);
   more_.wait(lock, [this] { return closing_ || !lines_.empty(); });

@@ -39,10 +39,9 @@ class LogFields {
   std::vector<Field> fields_;
 };
 
-// A thread of the logger writes the lines: a reader of the log that stalls delays nobody. Lines
-// beyond kMaxQueuedLines and lines that cannot be written (the disk is full) are lost and counted;
-// every further line is tried again, and the first that is written is followed by one that says how
-// many were lost.
+// A thread of the logger writes the lines, so a stalled reader of the log delays no caller. Lines
+// beyond kMaxQueuedLines and lines that cannot be written (a full disk) are lost and counted. Later
+// lines are tried again; after the first that is written comes a line that says how many were lost.
 //
 // Thread-safe.
 class Logger {
@@ -91,7 +90,7 @@ class Logger {
 
   std::mutex mutex_;
   std::condition_variable more_;
-  std::deque<std::string> lines_;  // guarded by mutex_, as the next
+  std::deque<std::string> lines_;  // guarded by mutex_, like the next
   bool closing_ = false;
   std::thread writer_;  // last: it uses everything above
 };

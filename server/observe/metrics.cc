@@ -12,7 +12,7 @@ constexpr double kRequestBounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
                                      0.25,  0.5,    1,     2.5,  5,     10,   25,
                                      50,    100,    250,   500,  1000,  2500, 10000};
 
-// These are tokens.
+// The bounds are in tokens.
 constexpr double kLengthBounds[] = {1,     2,      5,      10,     20,   50,    100,
                                     200,   500,    1000,   2000,   5000, 10000, 20000,
                                     50000, 100000, 200000, 500000, 1e6};
@@ -60,19 +60,19 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   finished(FinishReason::kNotFinite, state.engine.not_finite);
   page->counter("deltaserve_queue_full_total", "Requests refused because the queue was full.",
                 metrics.queue_full.value());
-  page->family("deltaserve_step_busy_seconds_total", "Time spent in steps.", "counter");
+  page->family("deltaserve_step_busy_seconds_total", "Seconds spent in steps.", "counter");
   page->sample("deltaserve_step_busy_seconds_total", {}, state.engine.busy_seconds);
   page->counter("deltaserve_decode_rows_total", "Decode rows of all steps.",
                 static_cast<uint64_t>(state.engine.decode_rows));
   page->counter("deltaserve_log_lines_lost_total", "Lines of the log that could not be written.",
                 state.log_lines_lost);
   append_responses(page, "deltaserve_overload_actions_total",
-                   "Measures that were taken because something was short.",
+                   "Measures that were taken because a resource ran short.",
                    metrics.overload_actions);
   append_responses(page, "deltaserve_deaf_ports_total",
                    "Times that a port took no connections for a while.", metrics.deaf_ports);
   append_responses(page, "deltaserve_wrong_keys_total",
-                   "Requests without a valid API key: refused as such, or as too many of them.",
+                   "Requests without a valid API key: refused, or refused as one of too many.",
                    metrics.wrong_keys);
   page->counter("deltaserve_replies_too_large_total",
                 "Requests that ended because replies held too much memory.",
@@ -88,7 +88,7 @@ void append_counters(MetricsPage* page, const Metrics& metrics, const ServerStat
   append_responses(page, "deltaserve_grpc_responses_total", "gRPC calls ended, by method and code.",
                    metrics.grpc_responses);
   append_responses(page, "deltaserve_grpc_connections_closed_total",
-                   "gRPC connections that were closed because of what the client did.",
+                   "gRPC connections that the server closed because of their frames, by reason.",
                    metrics.grpc_connections_closed);
 }
 
@@ -97,10 +97,10 @@ void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerStat
   const auto counter = [&](std::string_view name, std::string_view help, int64_t value) {
     page->counter(name, help, static_cast<uint64_t>(value));
   };
-  counter("deltaserve_prefix_hits_total", "Prompts that went on from a kept state.",
+  counter("deltaserve_prefix_hits_total", "Prompts that continued from a kept state.",
           engine.prefix_hits);
   constexpr std::string_view kMisses = "deltaserve_prefix_misses_total";
-  page->family(kMisses, "Prompts that did not, by reason.", "counter");
+  page->family(kMisses, "Prompts that did not continue from a kept state, by reason.", "counter");
   const auto missed = [&](std::string_view reason, int64_t count) {
     page->sample(kMisses, label("reason", reason), static_cast<double>(count));
   };
@@ -111,7 +111,7 @@ void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerStat
           "Prompt tokens that came from kept states and were not computed.",
           engine.prefix_reused_tokens);
   counter("deltaserve_prefix_replayed_tokens_total",
-          "Prompt tokens that were computed although a prompt before began with them.",
+          "Prompt tokens that were computed although an earlier prompt began with them.",
           engine.prefix_replayed_tokens);
   counter("deltaserve_prefix_evictions_total", "Kept states that were dropped for others.",
           engine.prefix_evictions);
@@ -127,19 +127,19 @@ void append_prefixes(MetricsPage* page, const Metrics& metrics, const ServerStat
   };
   page->gauge("deltaserve_snapshots", "States of prompts that are kept.",
               static_cast<double>(engine.snapshots));
-  page->gauge("deltaserve_prefix_cache_bytes", "Their memory on the device that computes.",
+  page->gauge("deltaserve_prefix_cache_bytes", "Memory of kept states on the device that computes.",
               bytes(engine.snapshot_slots_in_use));
-  page->gauge("deltaserve_prefix_cache_limit_bytes", "The most that they may take there.",
-              bytes(engine.snapshot_slots));
+  page->gauge("deltaserve_prefix_cache_limit_bytes",
+              "Memory for kept states on the device that computes.", bytes(engine.snapshot_slots));
   page->gauge("deltaserve_prefix_cache_host_bytes",
-              "Their memory of the host beside a device with memory of its own.",
+              "Memory of kept states on the host, beside a device with memory of its own.",
               bytes(engine.host_snapshots));
-  page->gauge("deltaserve_prefix_cache_host_limit_bytes", "The most that they may take there.",
+  page->gauge("deltaserve_prefix_cache_host_limit_bytes", "Memory for kept states on the host.",
               bytes(engine.host_snapshot_slots));
   page->counter("deltaserve_snapshots_stored_total", "Kept states copied to the host's memory.",
                 engine.snapshots_stored);
-  page->counter("deltaserve_snapshots_loaded_total", "Kept states copied back from there.",
-                engine.snapshots_loaded);
+  page->counter("deltaserve_snapshots_loaded_total",
+                "Kept states copied back from the host's memory.", engine.snapshots_loaded);
 }
 
 void append_grammars(MetricsPage* page, const GrammarCacheStats& stats) {
@@ -173,7 +173,7 @@ void append_gauges(MetricsPage* page, const ServerState& state) {
   gauge("deltaserve_http_connections", "Open HTTP connections.", state.http_connections);
   if (state.certificate_expiry) {
     gauge("deltaserve_tls_certificate_expiry_timestamp_seconds",
-          "When the certificate is no longer valid, in Unix seconds.", *state.certificate_expiry);
+          "Time at which the certificate expires, in Unix seconds.", *state.certificate_expiry);
   }
   gauge("deltaserve_draining", "1 while the server refuses new requests and finishes the others.",
         state.draining ? 1 : 0);
@@ -206,22 +206,24 @@ struct NamedHistogram {
 void append_histograms(MetricsPage* page, const Metrics& metrics, std::string_view prefix,
                        std::string_view labels) {
   const NamedHistogram kAll[] = {
-      {"time_to_first_token_seconds", "From a request's arrival to its first token.",
+      {"time_to_first_token_seconds", "Time from a request's arrival to its first token.",
        &metrics.time_to_first_token},
-      {"inter_token_latency_seconds", "Between the tokens of a sequence.",
+      {"inter_token_latency_seconds", "Time between the tokens of a sequence.",
        &metrics.inter_token_latency},
-      {"e2e_request_latency_seconds", "From a request's arrival to its last token.",
+      {"e2e_request_latency_seconds", "Time from a request's arrival to its last token.",
        &metrics.request_latency},
-      {"request_queue_time_seconds", "From submit to a slot.", &metrics.queue_time},
-      {"request_prefill_time_seconds", "From the slot to the first token.", &metrics.prefill_time},
-      {"request_decode_time_seconds", "From the first token to the last.", &metrics.decode_time},
-      {"request_inference_time_seconds", "From the slot to the last token.",
+      {"request_queue_time_seconds", "Time from submission to a slot.", &metrics.queue_time},
+      {"request_prefill_time_seconds", "Time from the slot to the first token.",
+       &metrics.prefill_time},
+      {"request_decode_time_seconds", "Time from the first token to the last.",
+       &metrics.decode_time},
+      {"request_inference_time_seconds", "Time from the slot to the last token.",
        &metrics.inference_time},
-      {"request_time_per_output_token_seconds", "Decode time of a request by its tokens.",
+      {"request_time_per_output_token_seconds", "Decode time of a request divided by its tokens.",
        &metrics.time_per_output_token},
       {"request_prompt_tokens", "Tokens of a prompt.", &metrics.prompt_length},
       {"request_generation_tokens", "Tokens of an answer.", &metrics.answer_length},
-      {"request_params_max_tokens", "Tokens that an answer may take.", &metrics.max_tokens},
+      {"request_params_max_tokens", "Maximum number of tokens of an answer.", &metrics.max_tokens},
       {"request_params_n", "Choices of a prompt.", &metrics.choices},
   };
   for (const NamedHistogram& row : kAll) {
@@ -230,17 +232,17 @@ void append_histograms(MetricsPage* page, const Metrics& metrics, std::string_vi
 }
 
 // The names that the Gateway API Inference Extension and llm-d read without configuration. A block
-// of their cache is 64 tokens, after each of which a state of ours may be kept, and a snapshot
-// stands for 64 blocks.
+// of their cache is reported as 64 tokens, because states can be kept at multiples of 64, and a
+// snapshot counts as 64 blocks.
 void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const ServerState& state) {
   const std::string model = label("model_name", state.model_name);
-  page->gauge("vllm:num_requests_waiting", "As deltaserve_requests_waiting.",
+  page->gauge("vllm:num_requests_waiting", "Same as deltaserve_requests_waiting.",
               static_cast<double>(state.engine.waiting), model);
-  page->gauge("vllm:num_requests_running", "As deltaserve_requests_running.",
+  page->gauge("vllm:num_requests_running", "Same as deltaserve_requests_running.",
               static_cast<double>(state.engine.running), model);
-  page->gauge("vllm:kv_cache_usage_perc", "As deltaserve_slot_utilization_ratio.",
+  page->gauge("vllm:kv_cache_usage_perc", "Same as deltaserve_slot_utilization_ratio.",
               slot_utilization(state.engine), model);
-  page->gauge("vllm:gpu_cache_usage_perc", "As vllm:kv_cache_usage_perc.",
+  page->gauge("vllm:gpu_cache_usage_perc", "Same as vllm:kv_cache_usage_perc.",
               slot_utilization(state.engine), model);
   page->gauge("vllm:num_requests_swapped", "Always 0: nothing is ever swapped out.", 0, model);
   page->counter("vllm:num_preemptions_total", "Always 0: a sequence keeps its slot.", 0, model);
@@ -252,11 +254,11 @@ void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const Server
   page->counter(
       "vllm:prefix_cache_queries_total", "Prompt tokens that were looked up.",
       static_cast<uint64_t>(state.engine.prompt_tokens + state.engine.prefix_reused_tokens), model);
-  page->counter("vllm:prefix_cache_hits_total", "As deltaserve_prefix_reused_tokens_total.",
+  page->counter("vllm:prefix_cache_hits_total", "Same as deltaserve_prefix_reused_tokens_total.",
                 static_cast<uint64_t>(state.engine.prefix_reused_tokens), model);
-  page->counter("vllm:prompt_tokens_total", "As deltaserve_prompt_tokens_total.",
+  page->counter("vllm:prompt_tokens_total", "Same as deltaserve_prompt_tokens_total.",
                 static_cast<uint64_t>(state.engine.prompt_tokens), model);
-  page->counter("vllm:generation_tokens_total", "As deltaserve_generation_tokens_total.",
+  page->counter("vllm:generation_tokens_total", "Same as deltaserve_generation_tokens_total.",
                 static_cast<uint64_t>(state.engine.generated_tokens), model);
   constexpr std::string_view kSuccess = "vllm:request_success_total";
   page->family(kSuccess, "Sequences that ended, by vLLM's reasons.", "counter");
@@ -269,10 +271,10 @@ void append_vllm_aliases(MetricsPage* page, const Metrics& metrics, const Server
   ended("abort", state.engine.cancelled + state.engine.deadline_exceeded);
   ended("error", state.engine.errors);
   append_histograms(page, metrics, "vllm:", model);
-  page->histogram("vllm:time_per_output_token_seconds", "As vllm:inter_token_latency_seconds.",
+  page->histogram("vllm:time_per_output_token_seconds", "Same as vllm:inter_token_latency_seconds.",
                   metrics.inter_token_latency, model);
-  page->histogram("vllm:request_max_num_generation_tokens", "As vllm:request_generation_tokens.",
-                  metrics.answer_length, model);
+  page->histogram("vllm:request_max_num_generation_tokens",
+                  "Same as vllm:request_generation_tokens.", metrics.answer_length, model);
 }
 
 }  // namespace

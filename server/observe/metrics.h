@@ -20,7 +20,8 @@ struct Metrics {
   Counter queue_full;  // requests refused because too many wait
   CounterFamily http_responses{{"route", "code"}};
   CounterFamily grpc_responses{{"method", "code"}};
-  CounterFamily grpc_connections_closed{{"reason"}};  // by us, for what the client did
+  CounterFamily grpc_connections_closed{{"reason"}};  // by the server, because of the client's
+                                                      // frames
   CounterFamily overload_actions{{"resource", "measure"}};
   CounterFamily deaf_ports{{"port"}};    // times that a port stopped to take connections
   CounterFamily wrong_keys{{"result"}};  // requests without a valid key: refused, too_many
@@ -73,7 +74,7 @@ class RequestMetrics {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `start`: when the request came. A null `metrics` counts nothing.
+  // `start` is the arrival of the request. With a null `metrics` nothing is counted.
   RequestMetrics(Metrics* metrics, Clock::time_point start) : metrics_(metrics), start_(start) {}
 
   // Takes every update of the stream, in order.

@@ -51,7 +51,8 @@ struct TraceParent {
   uint8_t flags = 1;  // sampled
 };
 
-// Spans have times of a clock that may be set, requests those of one that may not.
+// Converts the time of a request, which is of the steady clock, to the system clock, as spans need
+// it.
 uint64_t unix_nanoseconds(std::chrono::steady_clock::time_point time) {
   const auto ago = std::chrono::steady_clock::now() - time;
   const auto since = std::chrono::system_clock::now().time_since_epoch() - ago;
@@ -79,7 +80,7 @@ void fill(const RequestSpan& span, const TraceParent& parent, otlp::Span* out) {
   out->mutable_status()->set_message(span.error);
 }
 
-// The answer of a collector says nothing that is used.
+// The body of a collector's answer is not used.
 size_t ignore(char*, size_t size, size_t count, void*) {
   return size * count;
 }
@@ -165,7 +166,7 @@ void OtlpExporter::run() {
   while (take_batch(&batch)) {
     const bool last = farewell();
     send(curl, batch, last ? kFarewell : kSendTime);
-    if (last && failing_) break;  // a collector that is away must not hold the exit
+    if (last && failing_) break;  // an unreachable collector must not delay the exit
   }
   curl_easy_cleanup(curl);
 }

@@ -17,23 +17,26 @@
 
 namespace deltaserve {
 
-// Returns where an endpoint takes spans: a URL of http or https, with the protocol's path
-// /v1/traces if it has none; empty if it is empty. INVALID_ARGUMENT: it is no such URL.
+// Returns the URL to which spans are sent: `endpoint`, of http or https, with the protocol's path
+// /v1/traces if it has no path. Returns the empty text for the empty text. INVALID_ARGUMENT: it is
+// no such URL.
 absl::StatusOr<std::string> otlp_url(const std::string& endpoint);
 
 // Returns the protobuf of an export of `spans`, all of them server spans.
 std::string otlp_request(const std::vector<RequestSpan>& spans, std::string_view version);
 
-// Spans whose traceparent says that their trace is not sampled are not wanted. A thread sends what
-// was offered, a batch at a time. Spans beyond kQueuedSpans and those that the
-// collector does not take are dropped and counted; the log says when that begins and ends.
+// Ignores spans whose traceparent says that their trace is not sampled. A thread sends what was
+// offered, a batch at a time. Spans beyond kQueuedSpans and those that the collector does not take
+// are dropped and counted; the log says when that begins and ends.
 class OtlpExporter final : public SpanSink {
  public:
   static constexpr size_t kQueuedSpans = 2048;
   static constexpr size_t kBatchSpans = 512;
-  static constexpr std::chrono::milliseconds kBatchTime{1000};  // a batch waits for more so long
-  static constexpr std::chrono::milliseconds kSendTime{5000};   // the collector may take so long
-  static constexpr std::chrono::milliseconds kFarewell{2000};   // so long for the last batch
+  static constexpr std::chrono::milliseconds kBatchTime{1000};  // a batch waits this long for more
+                                                                // spans
+  static constexpr std::chrono::milliseconds kSendTime{5000};   // the time for one request to the
+                                                                // collector
+  static constexpr std::chrono::milliseconds kFarewell{2000};   // the time for the last batch
 
   // `url` comes from otlp_url(); `metrics` and `log` outlive the exporter.
   OtlpExporter(std::string url, std::string version, Metrics* metrics, Logger* log);
@@ -51,11 +54,11 @@ class OtlpExporter final : public SpanSink {
   const std::string version_;
   Metrics* const metrics_;
   Logger* const log_;
-  bool failing_ = false;  // the thread's
+  bool failing_ = false;  // used by the thread only
 
   std::mutex mutex_;
   std::condition_variable more_;
-  std::deque<RequestSpan> queue_;  // guarded by mutex_, as the next
+  std::deque<RequestSpan> queue_;  // guarded by mutex_, like the next
   bool closing_ = false;
   std::thread thread_;  // last: it uses everything above
 };

@@ -1,4 +1,4 @@
-// Reads what Linux says of this process, which Prometheus clients report under process_*.
+// Reads the figures of this process from Linux that Prometheus clients report under process_*.
 #pragma once
 #include <cstdint>
 

@@ -1,4 +1,4 @@
-// One request as a span of a distributed trace, and where spans go.
+// One request as a span of a distributed trace, and the interface that takes spans.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -30,7 +30,7 @@ struct RequestSpan {
 class SpanSink {
  public:
   virtual ~SpanSink() = default;
-  // Returns at once, whatever becomes of the span.
+  // Takes a span. Returns at once; the span may be dropped later.
   virtual void offer(RequestSpan span) = 0;
 };
 

@@ -49,8 +49,8 @@ class ChatFormat final : public AnswerFormat {
   void append_choice(std::string* out, const ChoicePart& choice) const override {
     append_chat_choice(out, choice);
   }
-  // The role, each delta, the end: each in a chunk of its own, as clients expect them. The first
-  // delta's has what else is told.
+  // The role, each delta and the end have a chunk of their own, as clients expect. The chunk of the
+  // first delta also has the other members.
   std::vector<std::string> chunks(StreamPart part) const override {
     std::vector<std::string> out;
     const auto append = [&](const ChoicePart& choice, bool first) {

@@ -1,4 +1,4 @@
-// The endpoints that generate, as far as they differ: how their bodies are read, and how an answer
+// The differences between the endpoints that generate: how their bodies are read, and how an answer
 // is written.
 #pragma once
 #include <memory>
@@ -18,9 +18,9 @@ namespace deltaserve {
 // A StreamPart is the next part of a stream about one choice.
 struct StreamPart {
   ChoicePart content;
-  bool first = false;  // nothing was said of the choice before
-  bool empty = false;  // `content` has nothing but the end of the choice
-  bool ended = false;  // nothing follows
+  bool first = false;  // this is the first part of the choice
+  bool empty = false;  // `content` has only the end of the choice
+  bool ended = false;  // this is the last part of the choice
 };
 
 // Stateless and thread-safe.
@@ -36,8 +36,8 @@ class AnswerFormat {
   virtual std::string_view id_prefix() const = 0;
   // Returns the member `object` of a reply, or of the chunks of a stream.
   virtual std::string_view object(bool stream) const = 0;
-  // A chat has one prompt, of which its reply tells at the top, and its streams begin with a chunk
-  // that has the role and nothing of the answer.
+  // Returns true for a chat: it has one prompt, which is described at the top of its reply, and its
+  // streams begin with a chunk that has the role and no text.
   virtual bool is_chat() const = 0;
   virtual std::unique_ptr<LogprobsBuilder> logprobs() const = 0;
   // Appends the JSON of a whole choice.

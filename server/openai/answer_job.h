@@ -11,7 +11,7 @@
 
 namespace deltaserve {
 
-// A job that was read is submitted, and then it is asked again and again for what it has.
+// After a job was read, call submit() once, and then poll() until it is done.
 //
 // Thread safety: one thread at a time.
 class AnswerJob {
@@ -22,7 +22,7 @@ class AnswerJob {
 
   bool streaming() const { return generation_.parameters().stream; }
   SteadyTime deadline() const { return generation_.deadline(); }
-  // Returns whether submit() would compile a grammar: then it is for Workers::post_compiling().
+  // Returns whether submit() would compile a grammar. Then run it with Workers::post_compiling().
   bool must_compile() const { return generation_.must_compile(); }
   // Submits the request to the engine. `notify` may be called on the engine thread, when poll() has
   // something to do.

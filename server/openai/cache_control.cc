@@ -12,7 +12,7 @@ constexpr std::string_view kCacheControl = "cache_control";
 
 bool is_ephemeral(const boost::json::value& control) {
   if (!control.is_object()) return false;
-  // How long Anthropic would keep the place is not for us to say.
+  // Any `ttl`, the time for which Anthropic would keep the place, is accepted.
   const boost::json::value* type = control.get_object().if_contains("type");
   const bool has_ttl = control.get_object().contains("ttl");
   const size_t known = has_ttl ? 2 : 1;

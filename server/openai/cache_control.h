@@ -11,7 +11,7 @@
 namespace deltaserve {
 
 // Takes cache_control out of `object`, if it has it, and adds `mark` to `marks`; null counts as
-// absent. `place` says where in `param` the object stands, such as "[3].content[0]". Refuses other
+// absent. `place` is the place of the object in `param`, such as "[3].content[0]". Refuses other
 // values, and more marks than the limits allow.
 void take_cache_control(FieldReader& fields, std::string_view param, std::string_view place,
                         const ChatMark& mark, boost::json::object* object,

@@ -107,7 +107,7 @@ void read_tool_choice(FieldReader& fields, ToolChoice* out) {
   }
 }
 
-// Reads what decides how the answer is read.
+// Reads the options that say how the answer is parsed.
 void read_answer_options(FieldReader& fields, ChatPrompt* out) {
   read_tool_choice(fields, &out->tool_choice);
   const auto read = [&](std::string_view name, bool* option) {

@@ -57,7 +57,7 @@ class MessageReader {
     }
   }
 
-  // Without these the conversation would be another.
+  // Refuses members whose absence would change the conversation.
   void refuse_unserved() {
     if (message_.contains("audio")) fail(".audio", "is not supported");
     if (message_.contains("function_call")) {
@@ -149,7 +149,7 @@ class MessageReader {
     if (*argument_bytes_ > most) {
       return fail(place, str_cat("brings all function arguments to more than ", most, " bytes"));
     }
-    // Models that call a function without arguments send an empty text, and so do clients.
+    // For a function without arguments models, and so clients, send an empty text.
     if (arguments->get_string().find_first_not_of(" \t\r\n") == json::string::npos) {
       *arguments = "{}";
       return;

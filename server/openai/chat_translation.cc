@@ -11,13 +11,13 @@ namespace {
 
 namespace json = boost::json;
 
-// The members of a chat that a turn has no place for in its answer.
+// The members of a chat whose results cannot be shown in the answer of a turn.
 constexpr UnservedParameter kNotOfTurns[] = {
     {"n", "[1]"},        {"logprobs", "[false]"},         {"top_logprobs", "[0]"},
     {"prompt_logprobs"}, {"return_token_ids", "[false]"}, {"return_tokens_as_token_ids", "[false]"},
 };
 
-// The API's own name replaces the chat's where the error names it.
+// Replaces the chat's name of a member in an error by the API's own name.
 ApiError renamed(ApiError error, std::span<const RenamedMember> names) {
   for (const RenamedMember& one : names) {
     if (error.param != one.chat) continue;

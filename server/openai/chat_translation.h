@@ -1,5 +1,5 @@
-// The APIs share this that are translated to chats: the members of a chat are built, and judged as
-// those of a chat, with the names of the API in the errors.
+// These functions are shared by the APIs that are translated to chats. An API builds the members of
+// a chat, which are then checked like those of a chat, with the API's own names in the errors.
 #pragma once
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -30,8 +30,8 @@ struct RenamedMember {
 // Refuses a member that has both of its names.
 void refuse_two_names(FieldReader& fields, std::span<const RenamedMember> names);
 
-// Completes the request of the chat with the members `chat`. What a turn cannot have (several
-// choices, log-probabilities) is refused; errors have the own names.
+// Completes the request of the chat with the members `chat`. Members that a turn cannot have
+// (several choices, log-probabilities) are refused; errors have the API's own names.
 [[nodiscard]] std::optional<ApiError> complete_translated_chat(boost::json::object chat,
                                                                std::span<const RenamedMember> names,
                                                                const ServedModel& model,

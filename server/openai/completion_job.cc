@@ -21,7 +21,7 @@ int64_t unix_seconds() {
 
 }  // namespace
 
-// One answer. What is pending was taken from the generation and not yet sent.
+// One answer. Pending members were taken from the generation and are not yet sent.
 struct CompletionJob::Choice {
   int index = 0;
   std::vector<AnswerDelta> deltas;            // pending
@@ -148,8 +148,8 @@ void CompletionJob::absorb(Generation::Part part) {
   }
 }
 
-// An echo and the parameter prompt_logprobs report the same, each as many of the likely tokens as
-// it was asked for.
+// An echo and the parameter prompt_logprobs report the same log-probabilities, each with its own
+// number of most likely tokens.
 void CompletionJob::absorb_prompt_logprobs(const std::vector<TokenLogprob>& tokens,
                                            Choice* choice) {
   const GenerationParameters& parameters = generation_.parameters();
@@ -166,7 +166,8 @@ void CompletionJob::absorb_prompt_logprobs(const std::vector<TokenLogprob>& toke
   }
 }
 
-// Takes a bounded round: a generation faster than its reader must not keep the thread here.
+// Takes a bounded number of parts, because a generation that is faster than its reader would keep
+// the thread here.
 CompletionJob::State CompletionJob::poll(std::string* out) {
   for (size_t asked = 0; asked < choices_.size(); ++asked) {
     std::optional<Generation::Part> part = generation_.next();
@@ -188,7 +189,7 @@ CompletionJob::State CompletionJob::poll(std::string* out) {
   return State::kFailed;
 }
 
-// Counts what is pending, and what was written and is still to be sent.
+// Counts the pending bytes and those that were written and are still to be sent.
 bool CompletionJob::hold(const std::string& out) {
   size_t bytes = out.capacity() + prompt_token_ids_.capacity();
   for (const Choice& choice : choices_) bytes += choice.pending_bytes();
@@ -243,7 +244,8 @@ void CompletionJob::append_events(Choice* choice, std::string* out) {
   }
 }
 
-// Counts what was sent, not what was generated: a chunk that is being written is sent.
+// Counts the tokens that were sent, not those that were generated; a chunk that is being written
+// counts as sent.
 Usage CompletionJob::usage_sent() const {
   Usage usage = generation_.usage();
   usage.completion_tokens = 0;
@@ -251,7 +253,7 @@ Usage CompletionJob::usage_sent() const {
   return usage;
 }
 
-// Returns what the first object of a chat's reply says of the prompt.
+// Returns the members about the prompt that the first object of a chat's reply has.
 std::string CompletionJob::prompt_members() {
   std::string members;
   if (!prompt_token_ids_.empty()) {
@@ -296,7 +298,7 @@ void CompletionJob::append_reply(std::string* out) {
   append_figures(out);
 }
 
-// Appends what follows "usage": in the last object of a reply.
+// Appends the value of "usage" and the members after it, for the last object of a reply.
 void CompletionJob::append_figures(std::string* out) {
   append_usage(out, generation_.usage());
   out->append(",\"timings\":");

@@ -50,7 +50,7 @@ class CompletionJob final : public AnswerJob {
   const AnswerFormat& format_;
   const TokenNames names_;
   std::string prefix_;  // of the reply and of every chunk
-  // A chat tells these once. JSON, empty: they are not wanted, or told.
+  // A chat sends these once, as JSON. Empty: they were not requested, or are already sent.
   std::string prompt_token_ids_;
   std::vector<Choice> choices_;
 };

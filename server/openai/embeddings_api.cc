@@ -11,6 +11,7 @@
 #include "server/base/shown_value.h"
 #include "server/openai/json_parameters.h"
 #include "server/openai/response.h"
+#include "server/service/embeddings.h"
 
 namespace deltaserve {
 namespace {
@@ -22,7 +23,8 @@ struct EmbeddingsRequest {
   bool base64 = false;
 };
 
-void read_own_parameters(FieldReader& fields, const ServedModel& model, bool* base64) {
+std::optional<ApiError> read_own_parameters(FieldReader& fields, const ServedModel& model,
+                                            bool* base64) {
   std::optional<std::string> encoding;
   fields.string("encoding_format", &encoding);
   if (encoding && *encoding != "float" && *encoding != "base64") {
@@ -31,11 +33,7 @@ void read_own_parameters(FieldReader& fields, const ServedModel& model, bool* ba
   *base64 = encoding == "base64";
   std::optional<Integer> dimensions;
   fields.integer("dimensions", &dimensions);
-  if (dimensions && *dimensions != model.hidden_size) {
-    fields.fail("dimensions",
-                str_cat("must be ", model.hidden_size,
-                        ": embeddings of this model cannot be shortened to ", shown(*dimensions)));
-  }
+  return check_dimensions(dimensions, model);
 }
 
 std::optional<ApiError> read_request(std::string_view text, const ServedModel& model,
@@ -59,19 +57,12 @@ std::optional<ApiError> read_request(std::string_view text, const ServedModel& m
 
   FieldReader fields(body.fields, limits);
   Parameters given;
-  read_own_parameters(fields, model, &out->base64);
+  const auto own_error = read_own_parameters(fields, model, &out->base64);
   read_parameters(fields, Interface::kEmbeddings, unserved_parameters(Interface::kEmbeddings),
                   &given);
   if (fields.error()) return fields.error();
-  if (auto error = complete_request(std::move(given), model, limits, &request)) return error;
-  const auto inputs = static_cast<int64_t>(request.num_prompts());
-  if (inputs > limits.embedding_numbers / model.hidden_size) {
-    return invalid_parameter("input",
-                             str_cat("input has ", inputs, " texts: with ", model.hidden_size,
-                                     " numbers each that is above ", limits.embedding_numbers));
-  }
-  request.parameters.generate.pooling = model.embedding_pooling;
-  return std::nullopt;
+  if (own_error) return own_error;
+  return complete_embedding_request(std::move(given), model, limits, &request);
 }
 
 class EmbeddingsJob final : public AnswerJob {
@@ -84,15 +75,8 @@ class EmbeddingsJob final : public AnswerJob {
   std::optional<ApiError> encode() { return generation_.encode(); }
 
   State poll(std::string* out) override {
-    embeddings_.resize(generation_.num_choices());
-    for (size_t asked = 0; asked < embeddings_.size(); ++asked) {
-      std::optional<Generation::Part> part = generation_.next();
-      if (!part) break;
-      if (part->update.finish == FinishReason::kNone) continue;
-      embeddings_[part->choice] = std::move(part->update.embedding);
-    }
+    if (!take_embeddings(&generation_, &embeddings_)) return State::kRunning;
     if (generation_.error()) return State::kFailed;
-    if (!generation_.done()) return State::kRunning;
     append_reply(out);
     return State::kDone;
   }

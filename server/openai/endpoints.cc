@@ -10,7 +10,7 @@ namespace deltaserve {
 
 namespace {
 
-// Drops what the server keeps of the owner's prompts. The body is empty, or {}.
+// Drops the snapshots of the owner's prompts. The body is empty, or {}.
 std::optional<ApiError> clear_cache(std::string_view body, Services& services,
                                     const PrefixOwner& owner) {
   RequestBody none;

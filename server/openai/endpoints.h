@@ -17,9 +17,9 @@ namespace deltaserve {
 
 struct PostEndpoint {
   std::string_view path;
-  // One of the five is set: how answers of the engine are written, as completions or as a turn, a
-  // function that makes a job of its own kind, one that returns the reply at once, or one that does
-  // something for the owner of the key and has no reply but a 204.
+  // Exactly one of the five is set: the format of the engine's answers as completions, or as a
+  // turn; a function that makes a job of its own kind; one that returns the reply at once; or one
+  // that acts for the owner of the key and is answered with 204.
   const AnswerFormat& (*format)() = nullptr;
   ReadTurn turn = nullptr;
   std::variant<std::unique_ptr<AnswerJob>, ApiError> (*job)(Services& services, std::string body,
@@ -28,7 +28,7 @@ struct PostEndpoint {
                                                const ServerLimits& limits) = nullptr;
   std::optional<ApiError> (*action)(std::string_view body, Services& services,
                                     const PrefixOwner& owner) = nullptr;
-  // Members that the API's errors have beside `error`, in JSON with a comma behind each.
+  // Members that the API's errors have beside `error`, in JSON with a comma after each.
   std::string_view error_members = {};
 
   bool generates() const { return format != nullptr || turn != nullptr || job != nullptr; }

@@ -31,7 +31,8 @@ std::optional<Integer> integer_of(const json::value& value) {
   if (number > kBeyond) return std::numeric_limits<Integer>::max();
   if (number < -kBeyond) return std::numeric_limits<Integer>::min();
   if (std::trunc(number) != number) return std::nullopt;
-  // The least int64_t itself does not come as a double, but the next integers below it do.
+  // The JSON reader gives the least int64_t as an integer, but the next smaller integers as doubles
+  // of that value.
   constexpr double kLeast = -0x1p63;
   if (number == kLeast) return Integer(std::numeric_limits<int64_t>::min()) - 1;
   return static_cast<Integer>(number);

@@ -1,5 +1,5 @@
-// Typed access to the members of a request in JSON. What a value must be beyond its type is not
-// judged here but in service/rules.h.
+// Typed access to the members of a request in JSON. Only types are checked here; service/rules.h
+// checks the values.
 #pragma once
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -14,7 +14,7 @@
 
 namespace deltaserve {
 
-// Returns the integer that a number is, however it is spelled (2, 2.0, 2e0); nullopt for every
+// Returns the value of a number that is an integer in any spelling (2, 2.0, 2e0); nullopt for every
 // other value. A number too large for the type becomes its largest.
 std::optional<Integer> integer_of(const boost::json::value& value);
 
@@ -49,7 +49,8 @@ class FieldReader {
   void read_bool(std::string_view param, std::string_view what, const boost::json::value* value,
                  std::optional<bool>* out);
   void string(std::string_view name, std::optional<std::string>* out);
-  // The parameter is one of an API that is not served: clients may send one of its neutral values.
+  // Checks a parameter that is not supported: clients may only send one of its neutral values,
+  // which change nothing.
   void only_neutral(std::string_view name, const boost::json::array& neutral);
 
  private:

@@ -128,7 +128,7 @@ void read(FieldReader& fields, std::string_view name, std::optional<StreamOption
                    &options.include_usage);
   fields.read_bool(name, str_cat(name, ".", kKeys[1]), member(*value, kKeys[1]),
                    &options.continuous_usage_stats);
-  std::optional<bool> obfuscation;  // nothing needs to be done for it
+  std::optional<bool> obfuscation;  // accepted without effect
   fields.read_bool(name, str_cat(name, ".", kKeys[2]), member(*value, kKeys[2]), &obfuscation);
 }
 
@@ -173,7 +173,7 @@ void read(FieldReader& fields, std::string_view name, std::optional<ResponseForm
   }
   const std::string_view type_name = view(type->get_string());
   const json::value* named = member(*format, "json_schema");
-  const json::value* schema = member(*format, "schema");  // as other servers have it
+  const json::value* schema = member(*format, "schema");  // the form that other servers accept
   ResponseFormat& read_format = out->emplace();
   if (schema != nullptr && named != nullptr) {
     return fields.fail(name, ".schema and .json_schema cannot be combined");
@@ -196,7 +196,7 @@ void read(FieldReader& fields, std::string_view name, std::optional<ResponseForm
   }
 }
 
-// Reads a list of strings; rules.h says which.
+// Reads a list of strings; rules.h checks them.
 void read_choices(FieldReader& fields, std::string_view name, std::string_view place,
                   const json::value& value, std::vector<std::string>* out) {
   if (!value.is_array()) {
@@ -225,7 +225,7 @@ void read_schema(FieldReader& fields, std::string_view name, std::string_view pl
   }
 }
 
-// Reads the form `form` from `value`, which stands at `place` in the parameter `name`.
+// Reads the form `form` from `value`, which is at `place` in the parameter `name`.
 void read_form(FieldReader& fields, std::string_view name, std::string_view place,
                std::string_view form, const json::value& value, StructuredForms* out) {
   if (form == "json") return read_schema(fields, name, place, value, &out->json.emplace());
@@ -242,7 +242,7 @@ void read_form(FieldReader& fields, std::string_view name, std::string_view plac
 void read(FieldReader& fields, std::string_view name, std::optional<StructuredForms>* out) {
   static constexpr std::string_view kForms[] = {"json", "regex", "choice", "grammar",
                                                 "json_object"};
-  // vLLM has more members, which change nothing where they are false.
+  // vLLM has more members, which change nothing if they are false.
   static constexpr std::string_view kKeys[] = {kForms[0],
                                                kForms[1],
                                                kForms[2],

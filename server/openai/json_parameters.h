@@ -11,15 +11,16 @@
 
 namespace deltaserve {
 
-// Lists what a body may have: the parameters of `interface`, the other names of structured outputs
-// ("guided_json") if its answers are tokens, and those that are not served.
+// Lists the members that a body may have: the parameters of `interface`, the other names of
+// structured outputs ("guided_json") if its answers are tokens, and the parameters that are not
+// supported.
 std::vector<ParameterRule> parameter_rules(Interface interface,
                                            std::span<const UnservedParameter> unserved);
 
 // Returns the other names of structured outputs.
 std::vector<std::string_view> form_names();
 
-// Reads them. Types are judged; ranges are not.
+// Reads the parameters and checks their types, but not their ranges.
 void read_parameters(FieldReader& fields, Interface interface,
                      std::span<const UnservedParameter> unserved, Parameters* out);
 

@@ -1,5 +1,5 @@
 // POST /v1/messages and /v1/messages/count_tokens: Anthropic's API. A request is translated to a
-// chat (messages_request.cc), and the answer is told in the API's blocks and events.
+// chat (messages_request.cc), and the answer is written as the API's blocks and events.
 #pragma once
 #include <string>
 #include <variant>

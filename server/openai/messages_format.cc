@@ -85,7 +85,7 @@ class MessagesFormat final : public TurnFormat {
             {"input", input_of(block.text)}};
   }
 
-  // The arguments of an answer that was cut may be no object yet.
+  // If an answer was cut, its arguments may not be a complete object.
   static json::value input_of(const std::string& arguments) {
     boost::system::error_code ec;
     json::value input = json::parse(arguments, ec);
@@ -119,7 +119,7 @@ class MessagesFormat final : public TurnFormat {
     return out;
   }
 
-  // The API counts the tokens that were kept apart from the others.
+  // The API counts the cached tokens separately from the others.
   static json::object usage(const Usage& usage) {
     return {{"input_tokens", usage.prompt_tokens - usage.cached_prompt_tokens},
             {"cache_creation_input_tokens", 0},

@@ -172,7 +172,8 @@ class MessagesReader {
         reasoning.append(text_member(block, "thinking"));
       } else if (type == "tool_use") {
         call(block, place, &calls);
-      } else if (type != "redacted_thinking") {  // nobody can read that
+      } else if (type != "redacted_thinking") {  // redacted thinking cannot be read, so it is
+                                                 // dropped
         unsupported(place, type);
       }
     });
@@ -328,7 +329,7 @@ std::optional<ApiError> read_messages_request(std::string_view text, const Serve
     fields.only_neutral(one.name, neutral_values(one));
   }
   if (fields.error()) return fields.error();
-  // Nothing needs to be done for the last two.
+  // The last two are accepted without effect.
   for (const UnservedParameter& one : kMessageUnserved) chat.erase(one.name);
   for (const char* name : {"cache_control", "context_management"}) chat.erase(name);
   json::value stops = take_member(&chat, "stop_sequences");

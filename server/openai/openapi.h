@@ -1,5 +1,5 @@
-// The description of the HTTP interface that GET /openapi.json returns (OpenAPI 3.1). What a
-// request may have comes from the tables that the parsers use.
+// The description of the HTTP interface that GET /openapi.json returns (OpenAPI 3.1). The
+// parameters of requests come from the tables that the parsers use.
 #pragma once
 #include <boost/json/object.hpp>
 #include <string>

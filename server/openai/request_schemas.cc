@@ -189,7 +189,7 @@ json::object object_of(json::object properties, json::array required) {
           {"additionalProperties", {{"type", "null"}}}};
 }
 
-// Adds the parameters that only some values of are taken.
+// Adds the parameters of which only some values are accepted.
 void add_unserved(Interface interface, json::object* properties) {
   for (const UnservedParameter& one : unserved_parameters(interface)) {
     if (one.neutral == kAnyValue) {
@@ -301,7 +301,7 @@ json::object tokenize_schema(const ServedModel&, const ServerLimits&) {
   properties["prompt"] = Schemas::nullable("string");
   properties["add_special_tokens"] = Schemas::nullable("boolean");
   properties["return_token_strs"] = Schemas::nullable("boolean");
-  // A member that is null is one that is absent, so both names may be there.
+  // A null member counts as absent, so the schema must allow both names.
   json::object& messages = properties.at("messages").as_object();
   messages["type"] = json::array{messages.at("type"), "null"};
   json::object schema = object_of(std::move(properties), {});

@@ -47,8 +47,8 @@ class LogprobsBuilder {
   virtual std::string take() = 0;
 };
 
-// Builds the object of completions: four parallel lists. Offsets go on over take(), in characters
-// of the choice's text; an unknown logprob prints null twice.
+// Builds the object of completions: four parallel lists. Offsets continue across calls of take(),
+// in characters of the choice's text; an unknown logprob prints null twice.
 class CompletionLogprobs : public LogprobsBuilder {
  public:
   // The first tokens are those of a prompt, whose text comes before the answer.
@@ -82,7 +82,7 @@ class ChatLogprobs : public LogprobsBuilder {
 };
 
 // Appends an entry of the list prompt_logprobs of vLLM: {"id":{"logprob","rank","decoded_token"}}
-// of the token and the `most` most likely ones. The rank is null where nobody counted it.
+// of the token and the `most` most likely ones. The rank is null if it is not known.
 void append_prompt_logprob(std::string* out, const TokenNames& names, const TokenLogprob& token,
                            int32_t most);
 
@@ -92,9 +92,9 @@ struct ChoicePart {
   std::span<const AnswerDelta> deltas = {};
   std::string_view logprobs = {};  // empty = null
   FinishReason finish = FinishReason::kNone;
-  bool stopped_for_calls = false;     // kStop is told as "tool_calls"
+  bool stopped_for_calls = false;     // kStop is reported as "tool_calls"
   std::string_view stop_reason = {};  // empty = null
-  std::string_view token_ids = {};    // empty = left out, as the next
+  std::string_view token_ids = {};    // empty = left out, like the next
   std::string_view prompt_token_ids = {};
   std::string_view prompt_logprobs = {};
 };
@@ -103,8 +103,8 @@ struct ChoicePart {
 void append_choice(std::string* out, const ChoicePart& choice);
 // Appends a choice of a chat completion: {"message":{..}}.
 void append_chat_choice(std::string* out, const ChoicePart& choice);
-// Appends a choice of a chat chunk: {"delta":{..}}. It has the role and empty content where
-// `first`, and what the choice's delta says, of which there is at most one.
+// Appends a choice of a chat chunk: {"delta":{..}}. It has the role and empty content if `first` is
+// true, and the members of the choice's delta; there is at most one delta.
 void append_chat_delta(std::string* out, const ChoicePart& choice, bool first);
 
 // {"id":..,"object":<object>,"created":..,"model":..,"system_fingerprint":..

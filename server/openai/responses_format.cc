@@ -147,7 +147,7 @@ class ResponsesFormat final : public TurnFormat {
     return out;
   }
 
-  // `ended`: there are output and usage.
+  // With `ended` it has the output and the usage.
   json::object response(const Turn& turn, const char* status, bool ended) const {
     json::object out = {{"id", turn.id},
                         {"object", "response"},

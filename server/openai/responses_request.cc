@@ -31,7 +31,7 @@ constexpr ParameterRule kResponseMembers[] = {
     {"prompt", ParameterSize::kNested},
 };
 
-// The server keeps no responses, and its contexts have no end.
+// The server stores no responses, and a context has no maximum length.
 constexpr UnservedParameter kResponseUnserved[] = {
     {"background", "[false]"}, {"conversation"},         {"max_tool_calls"},
     {"prompt", "[]"},          {"previous_response_id"}, {"truncation", R"(["auto","disabled"])"},
@@ -56,7 +56,7 @@ class InputReader {
       item(items[i].get_object());
     }
     if (!reasoning_.empty())
-      assistant()["content"] = "";  // the reasoning of a turn that said nothing else
+      assistant()["content"] = "";  // for the reasoning of a turn that has no other content
   }
 
  private:
@@ -254,7 +254,7 @@ void read_response_reasoning(FieldReader& fields, json::object* chat) {
   if (effort != nullptr) (*chat)["reasoning_effort"] = *effort;
 }
 
-// Members that may be included belong to tools of OpenAI's server, but for the log-probabilities.
+// All values of `include` belong to tools of OpenAI's server, except the log-probabilities.
 void read_response_include(FieldReader& fields, json::object* chat) {
   const json::value include = take_member(chat, "include");
   if (include.is_null()) return;
@@ -265,7 +265,7 @@ void read_response_include(FieldReader& fields, json::object* chat) {
   }
 }
 
-// Returns what the answer repeats of the request.
+// Returns the members of the request that the answer repeats.
 json::object echoed_members(const json::object& body) {
   json::object out = {
       {"instructions", nullptr},

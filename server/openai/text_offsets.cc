@@ -17,7 +17,7 @@ class Follower {
   explicit Follower(std::string_view text) : text_(text) {}
 
   // Returns the offset of a token and steps over its bytes. A tokenizer may put a space before a
-  // text, or change the text: then its bytes do not stand there, and are counted as they are.
+  // text, or change it. Bytes of the token that are not in the text are counted as they are.
   int64_t step(std::string_view bytes) {
     const int64_t offset = characters_ - (is_inside_character(text_, at_) ? 1 : 0);
     if (!stands_here(bytes) && bytes.starts_with(' ') && stands_here(bytes.substr(1))) {
@@ -86,7 +86,7 @@ absl::StatusOr<EchoedPrompt> echo_ids(const std::vector<int32_t>& ids, SpecialTo
     for (const int32_t id : ids) prompt.offsets.push_back(follower.step(bytes_of(id)));
     return prompt;
   }
-  // The text is that of an answer with these tokens, but for a space that the tokenizer put there.
+  // The text is that of an answer with these tokens, without a space that the tokenizer adds.
   const bool has_space = bytes.starts_with(' ') && !decoded->starts_with(' ');
   Utf8Repair repair;
   repair.append(std::string_view(bytes).substr(has_space ? 1 : 0), &prompt.text);

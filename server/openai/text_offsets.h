@@ -1,5 +1,4 @@
-// Offsets say where tokens begin in the text that a client is given, in characters, whatever bytes
-// the tokens have.
+// Computes the offsets at which tokens begin in the text that a client gets, in characters.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -15,11 +14,11 @@ namespace deltaserve {
 // in the answer itself.
 class OffsetCounter {
  public:
-  // The answer begins behind so many characters.
+  // The answer begins after this many characters.
   explicit OffsetCounter(int64_t characters = 0) : characters_(characters) {}
 
   // Returns the offset of the character that has the first byte of the next token. A token without
-  // bytes stands before the next character.
+  // bytes has the offset of the next character.
   int64_t next(std::string_view bytes);
 
  private:
@@ -36,8 +35,8 @@ struct EchoedPrompt {
   std::vector<int64_t> offsets;  // of its tokens in `text`
 };
 
-// Tells where the tokens of a text stand in it: `text` is what the client sent, and `ids` is what
-// became of it. A token that does not occur in the text, such as BOS, has the offset of the next.
+// Returns the offset of each token in its text: `text` is what the client sent, and `ids` are its
+// tokens. A token that does not occur in the text, such as BOS, has the offset of the next.
 std::vector<int64_t> offsets_in_text(std::string_view text, const std::vector<int32_t>& ids,
                                      const Tokenizer& tokenizer);
 

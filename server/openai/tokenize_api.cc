@@ -15,8 +15,8 @@ constexpr ParameterRule kTokenizeParameters[] = {
     {"model"}, {"add_special_tokens"}, {"return_token_strs"}, {"split_special_tokens"}};
 constexpr ParameterRule kDetokenizeParameters[] = {{"model"}, {"skip_special_tokens"}};
 
-// The parameters of a chat mean nothing beside a prompt. Returns whether there is one that is more
-// than its default.
+// The parameters of a chat are not allowed beside a prompt. Returns whether one of them has another
+// value than its default.
 bool refuse_chat_members(FieldReader& fields) {
   for (const ParameterRule& rule : chat_prompt_rules()) {
     const boost::json::value* value = fields.find(rule.name);

@@ -48,14 +48,14 @@ class TurnJob final : public AnswerJob {
   }
 
  private:
-  // Counts the answer so far, and what was written and is still to be sent.
+  // Counts the bytes of the answer so far, and those that were written and are still to be sent.
   bool hold(const std::string& out) {
     size_t bytes = out.capacity();
     for (const TurnBlock& block : turn_.blocks) bytes += sizeof block + block.text.capacity();
     return generation_.hold_reply(bytes);
   }
 
-  // Only a streaming job tells of what happens.
+  // Only a streaming job writes events.
   template <class Tell>
   void tell(std::string* out, const Tell& event) {
     if (!streaming()) return;
@@ -96,7 +96,7 @@ class TurnJob final : public AnswerJob {
     tell(out, [&] { format_->end_block(turn_, turn_.blocks.size() - 1, out); });
   }
 
-  // An answer without anything is a text without anything.
+  // An empty answer has one block with an empty text.
   void finish(std::string* out) {
     if (turn_.blocks.empty()) take(AnswerDelta{AnswerDelta::Kind::kContent}, out);
     close(out);
@@ -110,7 +110,7 @@ class TurnJob final : public AnswerJob {
   const std::unique_ptr<TurnFormat> format_;
   Turn turn_;
   bool open_ = false;   // the last block may grow
-  bool begun_ = false;  // the first events were told
+  bool begun_ = false;  // the first events were written
 };
 
 }  // namespace

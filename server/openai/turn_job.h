@@ -1,6 +1,6 @@
-// A turn of the assistant, as the APIs tell of it that show an answer as a list of blocks: text,
-// reasoning and tool calls, in the order in which they were generated. A stream tells where each
-// begins, grows and ends; a whole reply has the same blocks.
+// A turn of the assistant, for the APIs that show an answer as a list of blocks: text, reasoning
+// and tool calls, in the order in which they were generated. A stream has events for the beginning,
+// the growth and the end of each block; a whole reply has the same blocks.
 #pragma once
 #include <memory>
 #include <string>
@@ -17,7 +17,7 @@ struct TurnBlock {
   enum class Kind : uint8_t { kText, kReasoning, kCall };
   Kind kind = Kind::kText;
   std::string text = {};     // kCall: the arguments
-  std::string call_id = {};  // kCall, as the next
+  std::string call_id = {};  // kCall, like the next
   std::string name = {};
 };
 
@@ -30,7 +30,7 @@ struct Turn {
   std::string stop_string = {};  // that ended it
 };
 
-// How an API tells of a turn. One object tells of one turn; places are indices into its blocks.
+// How an API writes a turn. One object writes one turn; places are indices into its blocks.
 class TurnFormat {
  public:
   virtual ~TurnFormat() = default;

@@ -9,7 +9,7 @@ namespace {
 constexpr ParameterSize kNested = ParameterSize::kNested;
 
 constexpr UnservedParameter kEverywhere[] = {
-    // OpenAI's. Nothing needs to be done for the first four.
+    // OpenAI's. The first four are accepted without effect.
     {"prompt_cache_key", kAnyValue},
     {"prompt_cache_retention", kAnyValue},
     {"prompt_cache_options", kAnyValue},

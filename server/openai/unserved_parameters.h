@@ -1,5 +1,5 @@
-// The parameters of OpenAI, vLLM and SGLang that this server does not have. A client may send one
-// with a value that changes nothing, above all its default: many clients send every member that
+// The parameters of OpenAI, vLLM and SGLang that this server does not support. A client may send
+// one with a value that changes nothing, above all its default: many clients send every member that
 // they know.
 #pragma once
 #include <boost/json/array.hpp>
@@ -13,8 +13,8 @@ namespace deltaserve {
 
 struct UnservedParameter {
   std::string_view name;
-  // The values that change nothing, as a list in JSON, beside null. kAnyValue: whatever it is,
-  // nothing needs to be done.
+  // The values that change nothing, as a list in JSON, beside null. kAnyValue: every value is
+  // accepted without effect.
   std::string_view neutral = "[]";
   ParameterSize size = ParameterSize::kSmall;
 };

@@ -2,14 +2,14 @@
 
 import {count} from './dom.js';
 
-const SHORTEST_MEASURED_MS = 300;  // The page's own clock says nothing of shorter spans.
+const SHORTEST_MEASURED_MS = 300;  // The page's own clock is too coarse for shorter spans.
 
 export function newAnswer() {
   return {content: '', reasoning: '', toolCalls: [], finish: null, usage: null,
           timeToFirstTokenMs: null, decodeMs: null};
 }
 
-// Returns true if there is nothing in it that is worth keeping.
+// Returns true if the answer has nothing that is worth keeping.
 export function isEmpty(answer) {
   return !answer.content && !answer.reasoning && answer.toolCalls.length === 0;
 }
@@ -42,7 +42,7 @@ function addCall(calls, piece) {
   call.arguments += piece.function?.arguments || '';
 }
 
-// Measures with the page's clock what the server has not said yet, or never will, of a stopped answer.
+// Measures with the page's clock the times that the server has not sent yet or, for a stopped answer, never sends.
 export class Clock {
   constructor() {
     this.start = performance.now();
@@ -61,7 +61,7 @@ export class Clock {
     if (this.last - this.first >= SHORTEST_MEASURED_MS) answer.decodeMs ??= this.last - this.first;
   }
 
-  // Returns tokens per second so far; null while that is too early to say.
+  // Returns the tokens per second up to now; null if too little time has passed.
   speed(answer) {
     if (this.first === null || this.last - this.first < SHORTEST_MEASURED_MS || !answer.usage) return null;
     return 1e3 * (answer.usage.completion - 1) / (this.last - this.first);
@@ -91,7 +91,7 @@ const FINISH = {
 };
 
 export function finishText(answer) {
-  // An answer that was left unfinished has no reason, for instance when the page was closed.
+  // An unfinished answer has no reason, for instance because the page was closed.
   return FINISH[answer.finish || 'interrupted'] || 'Finished (' + answer.finish + ')';
 }
 
@@ -115,7 +115,8 @@ export function promptFigures(answer) {
   return all;
 }
 
-// Returns what reuse saved an answer that was asked for again; `before` is the answer that it replaces.
+// Returns a sentence about the reading that reuse saved for a regenerated answer; `before` is the answer that it
+// replaces.
 export function savingText(answer, before) {
   if (!answer.usage || answer.timeToFirstTokenMs === null) return '';
   const first = 'first token after ' + milliseconds(answer.timeToFirstTokenMs);

@@ -2,7 +2,7 @@
 
 const NO_ANSWER = 'The server does not answer.';
 const BROKEN = 'The connection to the server broke before the answer was complete.';
-const LONGEST_BUSY_MS = 30;  // A faster server would keep the page from everything else.
+const LONGEST_BUSY_MS = 30;  // After this time the page handles other work, because a fast server would keep it busy.
 
 export class ApiError extends Error {
   constructor(message, status = 0) {
@@ -30,7 +30,7 @@ async function request(path, options) {
   throw new ApiError(body?.error?.message || 'The server answers with status ' + reply.status + '.', reply.status);
 }
 
-// Returns what the server says of its model.
+// Returns the server's description of its model.
 export async function fetchModel(key) {
   const reply = await request('v1/models', {headers: headers(key)});
   const body = await reply.json().catch(() => null);
@@ -46,11 +46,11 @@ export async function* streamEvents(path, body, key, signal) {
   const aborted = new Promise((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), {once: true});
   });
-  aborted.catch(() => {});  // Nothing may wait for it any more.
+  aborted.catch(() => {});  // It may reject when nothing waits for it.
   try {
     yield* eventsOf(reader, aborted, signal);
   } finally {
-    reader.cancel().catch(() => {});  // Whatever the reason, the server need not go on.
+    reader.cancel().catch(() => {});  // The server need not continue after any failure.
   }
 }
 
@@ -78,7 +78,7 @@ async function* eventsOf(reader, aborted, signal) {
   }
 }
 
-// What comes after the abort is dropped, even if the connection does not notice it.
+// Data after the abort is dropped, even if the connection does not notice the abort.
 async function read(reader, aborted) {
   try {
     return await Promise.race([reader.read(), aborted]);

@@ -1,4 +1,4 @@
-// The list of conversations: beside the chat where there is room, and a drawer on a phone.
+// The list of conversations: beside the chat if there is room, and a drawer on a phone.
 
 import {$, element, icon} from './dom.js';
 

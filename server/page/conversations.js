@@ -1,9 +1,9 @@
-// Conversations: what one is, how the API takes it, and how this browser keeps all of them.
+// Conversations: their data, their form in requests, and how this browser keeps them.
 //
 // A conversation is a list of turns, each a prompt and its answer. It is {id, kind, title, updated, tokens, lengths,
-// turns: [{prompt, results, answer, replaced}]}: `kind` is 'chat' or 'text'; `tokens` is the length that its state
-// stands for, and `lengths` how that came about, for the sparkline. A turn that follows tool calls has `results`, one
-// text for each call, and no prompt. `replaced` is the answer in whose place the turn's answer was asked for.
+// turns: [{prompt, results, answer, replaced}]}: `kind` is 'chat' or 'text'; `tokens` is its length in tokens, and
+// `lengths` the lengths before, for the sparkline. A turn that follows tool calls has `results`, one text for each
+// call, and no prompt. `replaced` is the answer that the turn's answer replaces.
 
 const PREFIX = 'deltaserve.conversation.';
 const LONGEST_TITLE = 60;
@@ -19,7 +19,7 @@ export function titleOf(prompt) {
   return line.length > LONGEST_TITLE ? line.slice(0, LONGEST_TITLE - 1).trimEnd() + '…' : line;
 }
 
-// Notes the length for the sparkline. When there are too many notes, every second one is dropped.
+// Adds the length to those for the sparkline. If there are too many, every second one is dropped.
 export function noteLength(conversation, tokens) {
   conversation.tokens = tokens;
   if (conversation.lengths.at(-1) === tokens) return;
@@ -81,7 +81,7 @@ export class Conversations {
   // `onProblem` takes a sentence when something cannot be kept.
   constructor(onProblem) {
     this.all = new Map();
-    this.unsaved = new Set();  // ids of conversations of which onProblem has been told
+    this.unsaved = new Set();  // ids of conversations that were reported to onProblem
     this.onProblem = onProblem;
     this.load();
   }
@@ -102,12 +102,12 @@ export class Conversations {
     try {
       conversation = JSON.parse(text);
     } catch {
-      return;  // An entry that is not ours, or from another version, is left as it is.
+      return;  // An entry of another program or version is left as it is.
     }
     if (isConversation(conversation)) this.all.set(conversation.id, conversation);
   }
 
-  // Returns them with the newest first.
+  // Returns the conversations, the newest first.
   list() {
     return [...this.all.values()].sort((a, b) => b.updated - a.updated);
   }
@@ -134,7 +134,7 @@ export class Conversations {
     try {
       localStorage.removeItem(PREFIX + id);
     } catch {
-      // Where there is no storage, there is nothing to remove.
+      // Without storage there is nothing to remove.
     }
   }
 

@@ -56,7 +56,7 @@ async function copyText(text) {
   }
 }
 
-// Browsers give pages of plain http from other machines no clipboard, but let them copy a selection.
+// A browser gives no clipboard to a page from another machine over plain http, but lets it copy a selection.
 function copyBySelection(text) {
   const focused = document.activeElement;
   const area = element('textarea', {class: 'off-screen', 'aria-hidden': 'true', tabindex: '-1'});
@@ -69,7 +69,7 @@ function copyBySelection(text) {
   return copied;
 }
 
-// Tells a screen reader something once. Streamed text does not go here; its end does.
+// Announces a text to screen readers once. Streamed text is not announced piece by piece, only at its end.
 export function announce(text) {
   $('announcer').textContent = text;
 }

@@ -71,7 +71,7 @@ class Chat {
     window.addEventListener('pagehide', () => this.saveRunning());
   }
 
-  // Returns true if the server named its model. `retry` is what Retry does otherwise.
+  // Returns true if the server named its model. Otherwise the button Retry calls `retry`.
   async loadModel(retry = () => this.loadModel()) {
     try {
       this.model = await fetchModel(this.settings.key);
@@ -93,7 +93,7 @@ class Chat {
 
   // ---- The conversation on the screen
 
-  // Shows the whole conversation anew.
+  // Shows the whole conversation again.
   show() {
     const {conversation} = this;
     document.querySelector(`input[name=mode][value=${conversation.kind}]`).checked = true;
@@ -197,7 +197,7 @@ class Chat {
     if (await this.ask({prompt: text}, () => this.send())) this.setInput('');
   }
 
-  // Adds a turn of {prompt} or {results} and has it answered. Returns false if that cannot begin.
+  // Adds a turn of {prompt} or {results} and requests its answer. Returns false if that cannot begin.
   async ask(question, retry = () => this.ask(question)) {
     if (!await this.canAsk(retry)) return false;
     const {conversation} = this;
@@ -212,7 +212,8 @@ class Chat {
     return true;
   }
 
-  // Has a turn answered again, in place of its answer and all that follows. A failure brings them back.
+  // Requests a new answer of a turn, which replaces its answer and all later turns. After a failure these are shown
+  // again.
   async replace(turn, prompt, results = null) {
     const retry = () => this.replace(turn, prompt, results);
     if (!await this.canAsk(retry)) return;
@@ -237,7 +238,8 @@ class Chat {
     return this.generation === null && this.settings.check();
   }
 
-  // Runs the answer of `turn`. `undo` is called if it ends with nothing to keep; it returns what Retry does, or null.
+  // Runs the answer of `turn`. If the answer ends with nothing to keep, `undo` is called; it returns the function for
+  // the button Retry, or null.
   async answer(conversation, turn, undo) {
     const generation = new Generation(conversation, turn);
     this.generation = generation;
@@ -284,7 +286,7 @@ class Chat {
     else if (!failed) announce(turn.answer.content.slice(0, LONGEST_ANNOUNCED) || 'The answer is complete.');
   }
 
-  // Puts what was typed back into the composer, unless something else is there by now.
+  // Puts the typed text back into the composer, unless it has other text already.
   giveBack(conversation, question) {
     if (this.conversation !== conversation) return null;
     this.show();
@@ -294,7 +296,7 @@ class Chat {
     return () => this.send();
   }
 
-  // A conversation that was deleted meanwhile stays so.
+  // A conversation that was deleted meanwhile is not saved again.
   keep(conversation) {
     if (!this.conversations.get(conversation.id)) return;
     if (conversation.turns.length > 0) this.conversations.save(conversation);
@@ -353,7 +355,7 @@ class Chat {
     $('to-end').hidden = area.scrollHeight - area.scrollTop - area.clientHeight < 2 * NEAR_END;
   }
 
-  // ---- The place above the composer, for what went wrong
+  // ---- The notice of a problem above the composer
 
   fail(error, retry) {
     this.showProblem(error.message, 'error', 'Retry', retry);

@@ -4,7 +4,7 @@
 import {copyButton, element} from './dom.js';
 import {Marked} from './third_party/marked.js';
 
-// HTML is text like any other. An extension that returns undefined finds nothing.
+// HTML is treated as plain text: an extension that returns undefined finds nothing.
 const marked = new Marked({
   gfm: true, breaks: true,
   tokenizer: {html: () => undefined, tag: () => undefined},
@@ -14,7 +14,7 @@ const LONGEST = 400_000;  // characters; a longer text is shown plain
 const SAFE_LINK = /^(https?:|mailto:)/i;
 
 // Shows `text` in `into`. Blocks that have not changed since the last call keep their nodes, so that a growing answer
-// costs what its last block does, and a selection in it stays.
+// costs only the work for its last block, and a selection in it stays.
 export function showMarkdown(into, text) {
   const tokens = tokensOf(text);
   const shown = into.blocks || [];
@@ -103,7 +103,7 @@ function inlineNode(token) {
   }
 }
 
-// Pictures are links, too: loading one would tell a stranger that the answer was read.
+// Pictures are shown as links, because loading one would tell another server that the answer was read.
 function linkNode(token, content) {
   if (!SAFE_LINK.test(token.href)) return document.createTextNode(token.raw);
   return element('a', {href: token.href, target: '_blank', rel: 'noopener noreferrer nofollow'}, ...content);
@@ -111,7 +111,7 @@ function linkNode(token, content) {
 
 const parser = new DOMParser();
 
-// Returns the text with &amp; and its like replaced. Each is parsed alone, in a document that is never shown.
+// Returns the text with entities such as &amp; replaced. Each is parsed alone, in a document that is never shown.
 function withoutEntities(text) {
   return text.replace(/&(#\d{1,7}|#x[\da-f]{1,6}|[a-z][\da-z]{1,31});/gi,
                       (entity) => parser.parseFromString(entity, 'text/html').documentElement.textContent || entity);

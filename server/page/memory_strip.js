@@ -1,4 +1,4 @@
-// The strip that shows what a constant state is worth: the conversation grows, its state does not.
+// The strip that shows the advantage of a constant state: the conversation grows, its state does not.
 
 import {$, bytesText, count, svg} from './dom.js';
 

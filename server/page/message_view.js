@@ -89,8 +89,8 @@ export class TurnView {
     field.focus();
   }
 
-  // `running`: the answer is still coming, at `speed` tokens per second, null if that is not known.
-  // `isLast`: nothing comes after it, so it can be asked for again.
+  // `running`: the answer is still coming, at `speed` tokens per second, null if that is not known. `isLast`: it is the
+  // last answer, so it can be regenerated.
   show({running = false, speed = null, isLast = false}) {
     const {answer} = this.turn;
     this.answer.classList.toggle('running', running);
@@ -136,7 +136,7 @@ export class TurnView {
     }
   }
 
-  // The page runs no tools: whoever reads it says what they would return.
+  // The page runs no tools, so the user enters their results.
   makeResultsForm(calls) {
     const fields = calls.map(() => element('textarea', {rows: '1', required: true}));
     return element('form', {class: 'results-form', onsubmit: (event) => {
@@ -155,7 +155,7 @@ export class TurnView {
     const saving = replaced ? savingText(answer, replaced) : '';
     this.saving.textContent = saving;
     this.saving.hidden = !saving;
-    // The saving says what the figures of the prompt would.
+    // The text about the saving replaces the figures of the prompt.
     const figures = [...decodeFigures(answer), ...(saving ? [] : promptFigures(answer))];
     this.figures.replaceChildren(element('span', {class: 'finish'}, finishText(answer)),
                                  ...figures.map((text) => element('span', {}, text)));

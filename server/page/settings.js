@@ -88,7 +88,7 @@ export class Settings {
       stored = JSON.parse(localStorage.getItem(STORED)) || {};
       $('key').value = sessionStorage.getItem(STORED_KEY) || '';
     } catch {
-      // Without storage, or with a broken entry, the defaults stand.
+      // Without storage, or with a broken entry, the defaults are used.
     }
     this.set({...this.defaults, ...stored});
   }
@@ -137,7 +137,7 @@ export function storeInTab(name, value) {
     if (value) sessionStorage.setItem(name, value);
     else sessionStorage.removeItem(name);
   } catch {
-    // Without storage, nothing outlives the page.
+    // Without storage, settings are lost when the page is closed.
   }
 }
 

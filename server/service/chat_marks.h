@@ -9,10 +9,10 @@
 
 namespace deltaserve {
 
-// Returns the places behind the system prompt and the tools, before the generation prompt, and
-// those that the client marked, in tokens. A place is where the prompt parts from a rendering
-// without what comes behind it; where the template refuses such a rendering, there is none.
-// `shared` is of the prompt as `chat` renders it.
+// Returns the places after the system prompt and the tools, before the generation prompt, and those
+// that the client marked, in tokens. A place is found as the point where the prompt differs from a
+// rendering without what comes after the place; if the template refuses such a rendering, the place
+// is left out. `shared` belongs to the prompt as `chat` renders it.
 std::vector<PrefixMark> find_marks(const std::vector<ChatMark>& marks, ChatRenderer* chat,
                                    SharedPrefix* shared);
 

@@ -29,8 +29,7 @@ std::optional<ApiError> check_final_message(const ChatPrompt& prompt) {
       str_cat(kName, " needs a last message of the assistant with some content"));
 }
 
-// Returns an error for variables that the request sets by parameters of their own, or that the
-// model sets.
+// Returns an error for variables that have a parameter of their own, or that the model sets.
 std::optional<ApiError> check_variables(const ChatPrompt& prompt) {
   constexpr const char* kReserved[] = {"messages", "tools", "add_generation_prompt", "bos_token",
                                        "eos_token"};

@@ -36,21 +36,21 @@ absl::Status cut_behind(std::string_view content, std::vector<RenderedPart>* par
   return absl::OkStatus();
 }
 
-// Returns a tool that no client has.
+// Returns a made-up tool that differs from all tools of clients.
 json::value made_up_tool() {
   const json::object parameters = {{"type", "object"}, {"properties", json::object()}};
   return {{"type", "function"},
           {"function", {{"name", "~"}, {"description", "~"}, {"parameters", parameters}}}};
 }
 
-// The conventions of a template of which nothing is known.
+// Returns the default conventions, for a template whose conventions are unknown.
 const ChatConventions& plain_conventions() {
   static const ChatConventions kPlain = {
       .markup = std::make_shared<AnswerMarkup>(nullptr, nullptr, nullptr)};
   return kPlain;
 }
 
-// Returns the last bytes of what a template wrote.
+// Returns the last bytes of a template's output.
 std::string end_of(const ChatRenderer::Parts& parts) {
   constexpr size_t kEnough = 256;
   std::string end;
@@ -93,11 +93,12 @@ absl::StatusOr<std::unique_ptr<ChatRenderer>> ChatRenderer::make(const ServedMod
   made->continues_ = prompt.continues();
   made->generation_prompt_ = !prompt.continues() && prompt.add_generation_prompt.value_or(true);
   made->variables_ = std::move(prompt.variables);
-  // All keys are there from now on: an insertion would move the messages while they are shortened.
+  // Inserts all keys at once, because a later insertion would move the messages while they are
+  // shortened.
   made->variables_["add_generation_prompt"] = made->generation_prompt_;
   for (json::value& message : prompt.messages) made->shaper_->shape(&message.get_object());
   made->variables_["messages"] = std::move(prompt.messages);
-  // transformers gives both to every template, as none where a request has none.
+  // transformers always gives both variables to a template; they are none if a request has none.
   made->variables_["tools"] = std::move(prompt.tools);
   if (!made->variables_.contains("documents")) made->variables_["documents"] = nullptr;
   made->set_reasoning_effort(prompt.reasoning_effort);
@@ -120,7 +121,7 @@ absl::Status ChatRenderer::find_template(const ChatPrompt& prompt) {
   return absl::OkStatus();
 }
 
-// Templates know the effort itself, or only whether there is reasoning.
+// Templates know either the effort itself, or only a switch for reasoning.
 void ChatRenderer::set_reasoning_effort(const std::optional<std::string>& effort) {
   if (!effort) return;
   const auto set = [&](bool known, const char* name, json::value value) {

@@ -1,5 +1,5 @@
 // Renders a chat through its template, and variations of it: with fewer messages, with other tools,
-// with its answer. The token ids of what the template writes.
+// with its answer. Also encodes the template's output.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -37,18 +37,18 @@ class ChatRenderer {
   // content.
   std::shared_ptr<const AnswerRules> answer_rules(const Parts& prompt) const;
 
-  // Returns what such an answer must be like.
+  // Returns what the grammar of such an answer must demand.
   std::shared_ptr<const AnswerDemand> answer_demand(const AnswerRules& rules) const;
 
   bool has_generation_prompt() const { return generation_prompt_; }
   absl::StatusOr<Parts> render_without_generation_prompt();
-  // Renders the first messages only, without generation prompt. `content_bytes`: of the last one
-  // only so much of its content.
+  // Renders only the first messages, without generation prompt. `content_bytes` cuts the content of
+  // the last one to that many bytes.
   absl::StatusOr<Parts> render_first(size_t messages, std::optional<size_t> content_bytes = {});
-  // Renders the first tools only, and a made-up one behind them.
+  // Renders the first tools only, and a made-up one after them.
   absl::StatusOr<Parts> render_first_tools(size_t tools);
 
-  // Puts an answer of the assistant behind the messages, or behind the content of a final message
+  // Puts an answer of the assistant after the messages, or after the content of a final message
   // that is continued. Nothing above may be called afterwards.
   void add_answer(const ParsedAnswer& answer);
   // Renders the messages and one more: of a user, or the result of the first call of the answer.
@@ -62,7 +62,7 @@ class ChatRenderer {
   size_t text_bytes() const { return text_bytes_; }
 
  private:
-  // How the answer is read, by the request.
+  // The options of the request for parsing the answer.
   struct AnswerOptions {
     ToolChoice tool_choice;
     bool only_first_call = false;
@@ -93,8 +93,8 @@ class ChatRenderer {
   size_t text_bytes_ = 0;
 };
 
-// Returns the token ids of what a template wrote. Text of the template itself may become control
-// tokens, text of the request never does; no BOS is added. Errors are as of
+// Returns the token ids of a template's output. Text of the template itself may become control
+// tokens, text of the request never does; no BOS is added. Errors are those of
 // Tokenizer::encode_parts().
 absl::StatusOr<std::vector<int32_t>> encode_parts(const Tokenizer& tokenizer,
                                                   const ChatRenderer::Parts& parts);

@@ -17,7 +17,8 @@ std::string_view operation_name(Interface interface) {
   switch (interface) {
     case Interface::kChat:
     case Interface::kGrpcChat: return "chat";
-    case Interface::kEmbeddings: return "embeddings";
+    case Interface::kEmbeddings:
+    case Interface::kGrpcEmbed: return "embeddings";
     default: return "text_completion";
   }
 }
@@ -126,30 +127,32 @@ std::optional<ApiError> Generation::submit(const std::function<void()>& notify) 
   std::vector<std::vector<int32_t>> prompts = std::move(encoded_.ids);
   const std::shared_ptr<const AnswerRules> answer_rules = std::move(encoded_.answer_rules);
   encoded_ = {};
-  choices_.reserve(prompts.size() * static_cast<size_t>(parameters.n));
+  std::vector<GenerateRequest> requests;
+  std::vector<int64_t> prompt_tokens;
   for (size_t i = 0; i < prompts.size(); ++i) {
-    const auto prompt_tokens = static_cast<int64_t>(prompts[i].size());
-    prompt_tokens_ += prompt_tokens;
-    GenerateRequest request = parameters.generate.clone();
+    prompt_tokens.push_back(static_cast<int64_t>(prompts[i].size()));
+    prompt_tokens_ += prompt_tokens.back();
+    GenerateRequest& request = requests.emplace_back(parameters.generate.clone());
     request.id = prompts.size() == 1 ? arrival_.id : str_cat(arrival_.id, "-", i);
     request.prompt = std::move(prompts[i]);
     // A given seed means the same draws for a prompt alone and in a list; without one, equal
     // prompts of a list must differ.
     request.sampling.seed = parameters.seed.has_value() ? *parameters.seed : random_bits();
-    absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> streams =
-        services_.engine.submit_choices(std::move(request), parameters.n, notify);
-    if (!streams.ok()) {
-      // The destructor cancels the prompts before this one.
-      if (absl::IsResourceExhausted(streams.status())) services_.metrics.queue_full.add();
-      return api_error_from(streams.status(), "");
-    }
+  }
+  absl::StatusOr<std::vector<std::shared_ptr<TokenStream>>> streams =
+      services_.engine.submit_list(std::move(requests), parameters.n, notify);
+  if (!streams.ok()) {
+    if (absl::IsResourceExhausted(streams.status())) services_.metrics.queue_full.add();
+    return api_error_from(streams.status(), "");
+  }
+  choices_.reserve(streams->size());
+  for (std::shared_ptr<TokenStream>& stream : *streams) {
+    choices_.push_back({std::move(stream), RequestMetrics(&services_.metrics, arrival_.time)});
+  }
+  for (size_t i = 0; i < prompt_tokens.size(); ++i) {
     services_.metrics.max_tokens.observe(static_cast<double>(parameters.generate.max_tokens));
     services_.metrics.choices.observe(parameters.n);
-    const size_t first = choices_.size();
-    for (std::shared_ptr<TokenStream>& stream : *streams) {
-      choices_.push_back({std::move(stream), RequestMetrics(&services_.metrics, arrival_.time)});
-    }
-    choices_[first].prompt_tokens = prompt_tokens;
+    choices_[i * static_cast<size_t>(parameters.n)].prompt_tokens = prompt_tokens[i];
   }
   if (answer_rules != nullptr) {
     holds_reasoning_ = !answer_rules->streams_reasoning;

@@ -1,7 +1,7 @@
-// One request from its prompts to its last token, whatever front it came through: the prompts are
-// encoded and submitted, the engine's updates are counted and handed out one at a time, and at the
-// end there are the usage, the error and the fields for the log. A front puts the updates into its
-// own frames.
+// One request from its prompts to its last token, for every front. Generation encodes and submits
+// the prompts, and counts the engine's updates and hands them out one at a time. At the end it has
+// the usage, the error and the fields for the log. A front only puts the updates into its own
+// frames.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -43,7 +43,7 @@ class Generation {
   struct Part {
     size_t choice = 0;
     TokenUpdate update;  // its finish is kNone, kStop or kLength
-    // They say what clients are told: the text as it is or, of a chat, parsed.
+    // The pieces of the answer for the client: the text as it is or, in a chat, parsed.
     std::vector<AnswerDelta> deltas = {};
     bool stopped_for_calls = false;  // with kStop: the answer ends with tool calls
   };
@@ -60,9 +60,10 @@ class Generation {
   [[nodiscard]] std::optional<ApiError> encode();
   // Returns the earlier one of the transport's deadline and the request's own.
   SteadyTime deadline() const;
-  // Returns whether submit() would compile a grammar: then it is for Workers::post_compiling().
+  // Returns whether submit() would compile a grammar. Then run it with Workers::post_compiling().
   bool must_compile() const;
-  // These hold between the two: each prompt's token ids, and the texts that were sent, if any.
+  // These are valid between encode() and submit(): the token ids of each prompt, and the texts that
+  // were sent, if any.
   const std::vector<std::vector<int32_t>>& prompts() const { return encoded_.ids; }
   const std::vector<std::string>& texts() const { return request_.text_prompts; }
   // `notify` may be called on the engine thread, when next() may have something.
@@ -71,12 +72,13 @@ class Generation {
   const GenerationParameters& parameters() const { return request_.parameters; }
   size_t num_choices() const { return choices_.size(); }
 
-  // Asks the choices in turn. nullopt: none of them has anything now, all are done, or there is an
-  // error. A choice that is not asked for long pauses.
+  // Returns the next part of some choice; choices take turns. nullopt: none has a new part, all are
+  // done, or there is an error. A choice whose parts are not taken for long pauses.
   std::optional<Part> next();
   bool done() const { return running_ == 0; }
-  // Says how many bytes of the answer wait to be sent: what next() returned and the client has not
-  // taken. False: replies hold too much memory for that; error() says so, and all choices end.
+  // Sets how many bytes of the answer wait to be sent: those that next() returned and the client
+  // has not taken. Returns false if replies hold too much memory; then error() says so, and all
+  // choices end.
   [[nodiscard]] bool hold_reply(uint64_t bytes);
   // Returns why the request ended before it was done.
   const std::optional<ApiError>& error() const { return error_; }
@@ -92,11 +94,11 @@ class Generation {
   struct Choice {
     std::shared_ptr<TokenStream> stream;
     RequestMetrics metrics;
-    int64_t prompt_tokens = 0;  // if it is the first choice of its prompt, else 0
+    int64_t prompt_tokens = 0;  // the prompt's tokens in its first choice, else 0
     int64_t reused_tokens = 0;
     int64_t generated_tokens = 0;
     std::unique_ptr<AnswerParser> parser = nullptr;  // null: all is content
-    std::string held_reasoning = {};                 // is told when it is complete
+    std::string held_reasoning = {};                 // reasoning that is sent when it is complete
     std::string reasoning = {};                      // all of it, until the end
     int64_t reasoning_tokens = 0;                    // once it has ended
     double queue_seconds = 0;

@@ -57,8 +57,8 @@ std::optional<ApiError> encode_messages(const ServedModel& model, const ServerLi
   return std::nullopt;
 }
 
-// Whether all log-probabilities of a request may be held as text. Those of a prompt count if it is
-// echoed.
+// Checks whether all log-probabilities of a request may be held as text. Those of a prompt count if
+// it is echoed.
 std::optional<ApiError> check_logprob_entries(const GenerationRequest& request,
                                               const ServerLimits& limits,
                                               const std::vector<std::vector<int32_t>>& prompts) {
@@ -79,7 +79,7 @@ std::optional<ApiError> check_logprob_entries(const GenerationRequest& request,
               ": ask for fewer logprobs or tokens, or send several requests"));
 }
 
-// Cuts the prompts to the tokens that the client wants of them. The texts of such prompts are gone.
+// Cuts the prompts as the client asks. The texts of cut prompts are dropped.
 void truncate(GenerationRequest* request, EncodedPrompts* prompts) {
   const auto most = static_cast<size_t>(request->parameters.truncate_prompt_tokens);
   if (most == 0) return;
@@ -117,7 +117,7 @@ std::optional<ApiError> encode_prompts(const ServedModel& model, const ServerLim
     request->chat.reset();
     if (auto error = encode_messages(model, limits, std::move(chat), prompts)) return error;
     truncate(request, prompts);
-    // Control tokens belong to the markup where that is read.
+    // If answers are parsed for markup, control tokens are part of the markup.
     if (prompts->answer_rules != nullptr) request->parameters.generate.show_control_tokens = false;
     return check_logprob_entries(*request, limits, prompts->ids);
   }

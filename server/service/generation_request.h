@@ -1,5 +1,5 @@
-// A request for answers: what is continued, and how. Every front fills one, and from then on nobody
-// asks which front it was. Pure functions, safe on any input and from any thread.
+// A request for answers: the prompts and the parameters. Every front fills one, and all code after
+// that is the same for all fronts. Pure functions, safe on any input and from any thread.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -24,7 +24,8 @@ struct GenerationRequest {
   std::string_view text_name = "prompt";
   std::string_view ids_name = "prompt";
   bool prompts_are_listed = false;  // "prompt[2]" is a prompt, though there may be one only
-  // Whether the answer is held until its reply is written: that bounds its log-probabilities.
+  // True if the answer is held until its reply is written. Then the number of its log-probabilities
+  // is limited.
   bool answer_is_held = true;
   // Exactly one of the three is given.
   std::vector<std::string> text_prompts = {};
@@ -46,10 +47,11 @@ struct GenerationRequest {
 
 struct EncodedPrompts {
   std::vector<std::vector<int32_t>> ids;  // a list a prompt, none of them empty
-  // A chat has one prompt, and these. There are no marks where the server keeps no snapshots.
+  // These are set for a chat, which has one prompt. There are no marks if the server keeps no
+  // snapshots.
   std::vector<PrefixMark> marks;
   std::unique_ptr<ChatRenderer> chat;
-  bool truncated = false;                           // a prompt is not all that was sent
+  bool truncated = false;                           // a prompt was cut
   std::shared_ptr<const AnswerRules> answer_rules;  // null: all of an answer is content
   std::shared_ptr<const AnswerDemand> demand;       // null: nothing
 };
@@ -62,9 +64,9 @@ struct EncodedPrompts {
                                                      GenerationRequest* request,
                                                      EncodedPrompts* prompts);
 
-// Returns the ids of a text. `bos`: what the model wants around a prompt, such as its BOS, is
-// there. `split`: special tokens in it are text; absent: as the server is set. INVALID_ARGUMENT or
-// RESOURCE_EXHAUSTED: the tokenizer cannot encode the text.
+// Returns the ids of a text. With `bos` the tokens that the model wants around a prompt, such as
+// its BOS, are added. With `split` special tokens in the text are read as text; absent: the
+// server's setting. INVALID_ARGUMENT or RESOURCE_EXHAUSTED: the tokenizer cannot encode the text.
 absl::StatusOr<std::vector<int32_t>> encode_text(const ServedModel& model, const std::string& text,
                                                  bool bos, const std::optional<bool>& split = {});
 

@@ -1,4 +1,4 @@
-// The requests that run, by how much memory they hold.
+// The running requests and how much memory each holds.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -38,15 +38,16 @@ class LargeRequests {
     uint64_t id_ = 0;
   };
 
-  // `end` ends the request. It may be called on any thread while the entry lives, once, and must
-  // return at once.
+  // `end` ends the request. It is called at most once, on any thread, while the entry lives, and
+  // must return at once.
   Entry add(uint64_t bytes, std::function<void()> end) {
     const std::lock_guard lock(mutex_);
     requests_.emplace(++last_id_, Request{bytes, std::move(end)});
     return {this, last_id_};
   }
 
-  // Ends the request that holds most, of those that were not ended yet. False: there is none.
+  // Ends the request that holds most of those that were not yet ended. Returns false if there is
+  // none.
   bool end_largest() {
     const std::lock_guard lock(mutex_);
     Request* largest = nullptr;
@@ -76,7 +77,7 @@ class LargeRequests {
   }
 
   std::mutex mutex_;
-  std::map<uint64_t, Request> requests_;  // guarded by mutex_, as the next
+  std::map<uint64_t, Request> requests_;  // guarded by mutex_, like the next
   uint64_t last_id_ = 0;
 };
 

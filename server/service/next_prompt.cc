@@ -9,7 +9,7 @@
 namespace deltaserve {
 namespace {
 
-// The texts begin differently, so that no token of one's beginning is one of the other's.
+// The texts begin differently, so that their first tokens differ.
 constexpr const char* kNextMessages[] = {"a", "7"};
 
 int64_t common_length(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
@@ -30,7 +30,8 @@ std::vector<int32_t> after_chat(const ServedModel& model, const ServerLimits& li
   return *std::move(ids);
 }
 
-// The next prompt goes on behind the text, so that what is put there does not come back.
+// The next prompt continues the text, so tokens that the tokenizer puts at the end of a text do not
+// occur there.
 std::vector<int32_t> after_text(const ServedModel& model, const Conversation& conversation) {
   const Tokenizer& tokenizer = *model.tokenizer;
   const std::string text = *conversation.text + conversation.answer.content;
@@ -45,7 +46,7 @@ std::vector<int32_t> after_text(const ServedModel& model, const Conversation& co
   return *std::move(ids);
 }
 
-// The last grid point from which a prompt of so many tokens can go on.
+// Returns the last grid point from which a prompt of `tokens` tokens can go on.
 int64_t last_grid_point(int64_t tokens) {
   return std::max<int64_t>(tokens - 1, 0) / kChunkTokens * kChunkTokens;
 }
@@ -68,7 +69,7 @@ std::vector<int32_t> next_prompt_tokens(const ServedModel& model, const ServerLi
     ids = conversation.prompt;
     ids.insert(ids.end(), conversation.answer_tokens.begin(), conversation.answer_tokens.end());
   }
-  // The prompt has left the state of its last grid point.
+  // The state of the prompt's last grid point is already kept.
   const int64_t kept = last_grid_point(static_cast<int64_t>(conversation.prompt.size()));
   const bool goes_on = common_length(conversation.prompt, ids) >= kept;
   const int64_t reached = last_grid_point(static_cast<int64_t>(ids.size()));

@@ -1,5 +1,5 @@
 // The tokens with which the next prompt of a conversation is expected to begin, as the template and
-// the tokenizer would write them: the tokens that were drawn are not what comes back.
+// the tokenizer would write them. These can differ from the tokens that were drawn.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +22,7 @@ struct Conversation {
   std::unique_ptr<ChatRenderer> chat;
   std::optional<std::string> text;
   std::optional<bool> split_special_tokens;  // how the text was encoded
-  ParsedAnswer answer;                       // as the client was told it, as the next
+  ParsedAnswer answer;                       // the answer as the client got it, like the next
   std::vector<int32_t> answer_tokens;
 
   // Returns about how much memory it holds.

@@ -60,7 +60,7 @@ void Overload::sample() {
   for (Watched& watched : watched_) sample(&watched);
 }
 
-// Requires mutex_, as the next two.
+// Requires mutex_, like the next two.
 void Overload::sample(Watched* watched) {
   const Resource& resource = watched->resource;
   const Use use = resource.use();
@@ -69,7 +69,7 @@ void Overload::sample(Watched* watched) {
   const Pressure next = watched->gauge.update(share);
   if (next != watched->pressure) change_to(next, use, watched);
   if (next != Pressure::kEndLargest || resource.end_largest == nullptr) return;
-  // It gives back later what it held; the next sample sees whether that was enough.
+  // The request gives its memory back later; the next sample sees whether that was enough.
   const bool ended = resource.end_largest();
   if (ended) metrics_.overload_actions.add({resource.name, "ended"});
   log_.write(LogLevel::kError, "overload_end_largest",

@@ -1,6 +1,6 @@
-// Watches in one place what the process may run out of: memory, connections, file descriptors and
-// room in the workers' queues. It takes measures before the system does: the kernel would end the
-// whole process where ending one request is enough.
+// Watches the resources that the process may run out of: memory, connections, file descriptors and
+// room in the workers' queues. It takes measures before the system does, because the kernel would
+// end the whole process when ending one request is enough.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -18,20 +18,20 @@
 
 namespace deltaserve {
 
-// The measures, each with those before it. A measure ends when the use is kOverloadHysteresis below
-// the share at which it began.
+// The measures; each includes those before it. A measure ends when the use is kOverloadHysteresis
+// below the share at which it began.
 enum class Pressure : uint8_t {
   kNone,
   kNoLargeBodies,  // 80 %: requests above 1 MiB are refused
-  kTrimCaches,     // 85 %: half of what is only kept for later is dropped, once
+  kTrimCaches,     // 85 %: half of each cache is dropped, once
   kRefuseNew,      // 90 %: new requests are refused, or new connections
-  kEndLargest,     // 95 %: what holds most ends, one a sample
+  kEndLargest,     // 95 %: the largest holder is ended, one per sample
 };
 inline constexpr double kOverloadHysteresis = 0.05;
 
 std::string_view pressure_name(Pressure pressure);
 
-// Turns shares of what there is into measures. Not thread-safe.
+// Turns the used share of a resource into a measure. Not thread-safe.
 class PressureGauge {
  public:
   // Returns the measure for a share, which may be above 1.
@@ -41,34 +41,35 @@ class PressureGauge {
   Pressure now_ = Pressure::kNone;
 };
 
-// One for a process. Every change is written to the log and counted, and so is whatever is ended.
-// Thread-safe.
+// There is one per process. Every change of measure, and everything that is ended, is written to
+// the log and counted. Thread-safe.
 class Overload {
  public:
   struct Use {
     uint64_t used = 0;
-    uint64_t limit = 0;  // 0: nobody knows, and nothing is ever done
+    uint64_t limit = 0;  // 0: unknown, and no measures are taken
   };
-  // Something of which there is only so much. The functions may be called on any thread, one at a
-  // time.
+  // A limited resource. Its functions may be called on any thread, one at a time.
   struct Resource {
     std::string name;
     std::function<Use()> use;
-    std::function<void()> trim = {};         // null: nothing is kept
-    std::function<bool()> end_largest = {};  // false: there is none; null: nothing can be ended
-    // Whether requests take it. Otherwise connections do.
+    std::function<void()> trim = {};         // null: there is no cache
+    std::function<bool()> end_largest = {};  // returns false if there is none; null: nothing can be
+                                             // ended
+    // True if requests use the resource, false if connections do.
     bool of_requests = false;
   };
 
-  // `allow_large_bodies` says whether requests above 1 MiB are taken. The rest outlives the object.
+  // `allow_large_bodies` is called with whether requests above 1 MiB are accepted. The rest
+  // outlives the object.
   Overload(std::function<void(bool)> allow_large_bodies, Metrics* metrics, Logger* log);
   ~Overload() { stop(); }
 
   // Call it before start().
   void watch(Resource resource);
 
-  // Looks at everything now, and takes measures. The object's own thread calls it as well, once it
-  // was started.
+  // Checks all resources now, and takes measures. After start() the object's own thread also calls
+  // it.
   void sample();
   void start();
   // Idempotent, from one thread.
@@ -96,7 +97,7 @@ class Overload {
   std::atomic<bool> takes_connections_{true};
   std::mutex mutex_;
   std::condition_variable stopped_;
-  std::vector<Watched> watched_;  // guarded by mutex_, as the next two
+  std::vector<Watched> watched_;  // guarded by mutex_, like the next two
   bool large_bodies_ = true;
   bool stopping_ = false;
   std::thread thread_;

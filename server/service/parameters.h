@@ -14,11 +14,11 @@
 namespace deltaserve {
 
 // An interface of the server decides which parameters there are and how they are spelled.
-enum class Interface : uint8_t { kCompletions, kChat, kEmbeddings, kGrpc, kGrpcChat };
+enum class Interface : uint8_t { kCompletions, kChat, kEmbeddings, kGrpc, kGrpcChat, kGrpcEmbed };
 
 // Returns whether answers of the interface are tokens.
 constexpr bool answers_with_tokens(Interface interface) {
-  return interface != Interface::kEmbeddings;
+  return interface != Interface::kEmbeddings && interface != Interface::kGrpcEmbed;
 }
 
 // Holds every integer that JSON or protobuf can write, so that no reader judges a range.
@@ -110,12 +110,14 @@ struct ParameterNames {
   std::string_view chat = {};
   std::string_view grpc = {};
   std::string_view embeddings = {};
+  std::string_view grpc_embed = {};
 
   constexpr std::string_view of(Interface interface) const {
     switch (interface) {
       case Interface::kCompletions: return completions;
       case Interface::kChat: return chat;
       case Interface::kEmbeddings: return embeddings;
+      case Interface::kGrpcEmbed: return grpc_embed;
       case Interface::kGrpc:
       case Interface::kGrpcChat: break;
     }
@@ -133,12 +135,21 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   const auto over_http = [&](std::string_view name, auto& member) {
     visit(ParameterNames{.completions = name, .chat = name}, member);
   };
-  // These say what is read, and how a request is served.
-  const auto of_inputs = [&](std::string_view name, auto& member) {
+  // These say what is read, and how a request is served. A call over gRPC has a deadline and
+  // metadata of its own.
+  const auto of_requests = [&](std::string_view name, auto& member) {
     visit(ParameterNames{.completions = name, .chat = name, .embeddings = name}, member);
   };
+  const auto of_inputs = [&](std::string_view name, auto& member) {
+    visit(ParameterNames{.completions = name, .chat = name, .embeddings = name, .grpc_embed = name},
+          member);
+  };
   const auto of_all_inputs = [&](std::string_view name, auto& member) {
-    visit(ParameterNames{.completions = name, .chat = name, .grpc = name, .embeddings = name},
+    visit(ParameterNames{.completions = name,
+                         .chat = name,
+                         .grpc = name,
+                         .embeddings = name,
+                         .grpc_embed = name},
           member);
   };
   of_all_inputs("model", given.model);
@@ -150,7 +161,9 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   everywhere("include_stop_str_in_output", given.include_stop_str_in_output);
   over_http("no_stop_trim", given.no_stop_trim);
   everywhere("ignore_eos", given.ignore_eos);
-  visit(ParameterNames{.completions = "add_special_tokens", .embeddings = "add_special_tokens"},
+  visit(ParameterNames{.completions = "add_special_tokens",
+                       .embeddings = "add_special_tokens",
+                       .grpc_embed = "add_special_tokens"},
         given.add_special_tokens);
   of_inputs("truncate_prompt_tokens", given.truncate_prompt_tokens);
   of_inputs("truncation_side", given.truncation_side);
@@ -173,7 +186,8 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   visit(ParameterNames{.completions = "echo"}, given.echo);
   visit(ParameterNames{.completions = "split_special_tokens",
                        .grpc = "split_special_tokens",
-                       .embeddings = "split_special_tokens"},
+                       .embeddings = "split_special_tokens",
+                       .grpc_embed = "split_special_tokens"},
         given.split_special_tokens);
   over_http("skip_special_tokens", given.skip_special_tokens);
   over_http("return_tokens_as_token_ids", given.return_tokens_as_token_ids);
@@ -181,10 +195,10 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
   over_http("stream", given.stream);
   over_http("stream_options", given.stream_options);
   of_all_inputs("priority", given.priority);
-  of_inputs("deadline_ms", given.deadline_ms);
+  of_requests("deadline_ms", given.deadline_ms);
   of_all_inputs("cache_salt", given.cache_salt);
   of_all_inputs("user", given.user);
-  of_inputs("metadata", given.metadata);
+  of_requests("metadata", given.metadata);
 }
 
 }  // namespace deltaserve

@@ -1,5 +1,5 @@
-// The ranges of the numeric parameters, in one table: the rules judge by it, and the description of
-// the API shows it.
+// The ranges of the numeric parameters, in one table: the rules check against it, and the
+// description of the API shows it.
 #pragma once
 #include <cstdint>
 #include <optional>

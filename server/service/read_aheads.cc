@@ -120,7 +120,7 @@ void ReadAheads::submit(ReadAhead next) {
     const std::lock_guard lock(mutex_);
     if (!closed_) {
       submitted_.push_back({next.id, tokens, *std::move(stream)});
-      // An update may have come before the stream was there to be looked at.
+      // An update may have come before the stream was in the list.
       workers_.post_later([this] { work(); });
       return;
     }

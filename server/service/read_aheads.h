@@ -1,6 +1,5 @@
-// Read-aheads: after an answer the server reads what the next prompt of the conversation is
-// expected to begin with, while nobody waits for anything else, so that the state behind it is kept
-// when the prompt comes.
+// Read-aheads: after an answer, when no request waits, the server reads the expected beginning of
+// the conversation's next prompt, so that its state is kept when the prompt comes.
 #pragma once
 #include <deque>
 #include <memory>
@@ -24,9 +23,9 @@ struct ReadAhead {
   Conversation conversation;
 };
 
-// Bounds how many wait and how much they hold; makes their tokens on a thread that nobody waits
-// for, and submits few at a time, below every priority. Each is counted by how it ended
-// (Metrics::read_aheads) and logged at the level debug.
+// Bounds how many wait and how much memory they hold. Makes their tokens on a thread that serves no
+// requests, and submits a few at a time, at a lower priority than any request. Each is counted by
+// how it ended (Metrics::read_aheads) and logged at the level debug.
 //
 // Thread-safe.
 class ReadAheads {
@@ -38,10 +37,10 @@ class ReadAheads {
   // Takes a read-ahead, perhaps in place of the one that waits longest. Returns at once.
   void offer(ReadAhead read_ahead);
 
-  // Drops the half of those that wait which has waited longer.
+  // Drops half of those that wait: the ones that have waited longer.
   void drop_half();
 
-  // Drops all and takes no more: the server drains. Idempotent.
+  // Drops all and accepts no more, because the server drains. Idempotent.
   void close();
 
  private:
@@ -69,7 +68,7 @@ class ReadAheads {
   bool closed_ = false;
   std::deque<ReadAhead> waiting_;
   size_t waiting_bytes_ = 0;
-  std::vector<Submitted> submitted_;  // dropping a stream cancels what it reads
+  std::vector<Submitted> submitted_;  // dropping a stream cancels its read-ahead
 };
 
 }  // namespace deltaserve

@@ -25,12 +25,12 @@ int64_t max_tokens_of(const Parameters& given, Interface interface, const Server
   return chat ? limits.default_chat_max_tokens : limits.default_max_tokens;
 }
 
-// Whether the format asks for a form that the answer must have.
+// Returns whether the format demands a form of the answer.
 bool has_form(const std::optional<ResponseFormat>& format) {
   return format && format->type != ResponseFormat::Type::kText;
 }
 
-// The name in `interface` of the parameter that `member` of `given` holds.
+// Returns the name in `interface` of the parameter that `member` of `given` holds.
 std::string_view name_of(const Parameters& given, const void* member, Interface interface) {
   std::string_view found;
   for_each_parameter(given, [&](const ParameterNames& names, const auto& one) {
@@ -39,7 +39,7 @@ std::string_view name_of(const Parameters& given, const void* member, Interface 
   return found;
 }
 
-// Runs the rules; the first one that is broken stays. Rules are given members of `given`.
+// Runs the rules and keeps the error of the first broken one. Rules take members of `given`.
 class Rules {
  public:
   Rules(const Parameters& given, Interface interface, const ServedModel& model,
@@ -80,7 +80,7 @@ class Rules {
   }
 
   template <class Member>
-  void range(std::string_view, const Member&) {}  // the parameter is no number
+  void range(std::string_view, const Member&) {}  // the parameter is not a number
 
   void range(std::string_view parameter, const std::optional<Integer>& member) {
     if (!member) return;
@@ -176,7 +176,7 @@ class Rules {
       }
       tokens.push_back(token);
     }
-    // In JSON, "1" and "01" are different keys and the same token.
+    // In JSON, "1" and "01" are different keys, but here they are the same token.
     std::sort(tokens.begin(), tokens.end());
     if (std::adjacent_find(tokens.begin(), tokens.end()) != tokens.end()) {
       fail(given_.logit_bias, "names a token twice");
@@ -211,7 +211,8 @@ class Rules {
     }
   }
 
-  // `place` is that of the form in structured_outputs. A form with a name of its own has none.
+  // `place` is the place of the form in structured_outputs; empty for a form with a parameter of
+  // its own.
   void fail_form(std::string_view place, std::string_view what) {
     const std::string_view own = given_.structured_outputs->name;
     if (error_) return;

@@ -1,5 +1,5 @@
-// The rules of a generation's parameters: ranges, combinations, and the defaults where a client
-// says nothing. Pure functions, safe on any input and from any thread.
+// The rules of a generation's parameters: ranges, combinations, and defaults for the parameters
+// that a client does not set. Pure functions, safe on any input and from any thread.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -26,7 +26,7 @@ struct GenerationParameters {
   std::optional<StructuredOutput> structured;
   std::optional<int64_t> deadline_ms;  // from the arrival of the request
   bool add_special_tokens = true;      // around a text prompt
-  int64_t truncate_prompt_tokens = 0;  // to so many; 0: the prompt is not cut
+  int64_t truncate_prompt_tokens = 0;  // to this many; 0: the prompt is not cut
   bool truncate_left = true;           // the last tokens stay
   bool echo = false;
   std::optional<bool> split_special_tokens;  // absent: the server's own setting
@@ -37,7 +37,7 @@ struct GenerationParameters {
   bool include_usage = false;           // a last chunk with the usage
   bool continuous_usage_stats = false;  // usage in every chunk
   bool return_token_ids = false;
-  std::string user;      // for the log, as the next
+  std::string user;      // for the log, like the next
   std::string metadata;  // JSON, empty = none
 };
 

@@ -33,7 +33,7 @@ struct ServiceOptions {
   bool log_prompts = false;
   std::string version;
   uint64_t memory_limit = 0;  // bytes that the process may have; 0: unknown
-  SpanSink* spans = nullptr;  // null: nobody wants them
+  SpanSink* spans = nullptr;  // null: no spans are made
 };
 
 // There is one per process. It outlives the servers; what it points to outlives it. Thread-safe.
@@ -42,21 +42,21 @@ class Services {
   Services(ServiceOptions options, const ServedModel* served, Engine* the_engine,
            Metrics* the_metrics, Logger* the_log, KeyRing the_keys);
 
-  // Returns whose key `authorization` ("Bearer KEY") has, or the error that it has none of the
-  // server's; without keys everybody is one owner. `address` is whose request it is, as far as
-  // limits go by addresses.
+  // Returns the owner of the key in `authorization` ("Bearer KEY"), or the error if it is none of
+  // the server's keys; without keys all clients are one owner. `address` is the client's, under the
+  // key that limits use.
   std::variant<PrefixOwner, ApiError> owner_of(std::string_view authorization,
                                                std::string_view address);
-  // Exchanges the keys for others.
+  // Replaces the keys.
   void set_keys(KeyRing keys);
 
-  // Whether new work is taken: not once the server drains, and work that generates (goes to the
-  // engine) not while the queue is full. That is the engine's own rule, asked before anything is
-  // read.
+  // Returns an error if new work is refused: all work once the server drains, and work that
+  // generates (uses the engine) while the queue is full. The engine has the same rule; here it is
+  // applied before anything is read.
   std::optional<ApiError> admit(bool generates) const;
 
-  // The engine refuses new requests from now on, and so does admit(); read-aheads are dropped.
-  // False: it was so before.
+  // Makes the engine and admit() refuse new requests from now on, and drops the read-aheads.
+  // Returns false if that was done before.
   bool drain();
   bool draining() const { return draining_; }
 
@@ -69,7 +69,7 @@ class Services {
   const bool log_prompts;
   const std::string version;
   const uint64_t memory_limit;
-  SpanSink* const spans;  // null: nobody wants them
+  SpanSink* const spans;  // null: no spans are made
   const ServedModel& model;
   Engine& engine;
   Metrics& metrics;

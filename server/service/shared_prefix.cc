@@ -7,8 +7,8 @@
 namespace deltaserve {
 namespace {
 
-// Counts the bytes that agree in text and trust. Neighbouring parts differ in trust, so parts that
-// differ in length part where the shorter one ends.
+// Counts the bytes that agree in text and trust. Neighbouring parts differ in trust, so if two
+// parts differ in length, the prefix ends with the shorter one.
 size_t common_bytes(std::span<const RenderedPart> a, std::span<const RenderedPart> b) {
   size_t common = 0;
   for (size_t i = 0; i < std::min(a.size(), b.size()) && a[i].trusted == b[i].trusted; ++i) {
@@ -85,7 +85,7 @@ void SharedPrefix::find_anchors() {
     if (found < anchors_.size()) anchors_[found].token = token;
     ++found;
   }
-  // Pieces that the tokenizer reads in another way anchor nothing.
+  // If the tokenizer reads the pieces in another way, there are no anchors.
   if (found != anchors_.size()) anchors_.clear();
 }
 

@@ -1,4 +1,4 @@
-// How many tokens a rendered chat shares with variations of it.
+// Computes how many tokens a rendered chat shares with variations of it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace deltaserve {
 
-// A special piece of a template is a token by itself, and what is behind it is encoded without
+// A special piece of a template is a token by itself, and what is after it is encoded without
 // regard to what is before it. So only the text between the special pieces around the first
 // difference is encoded again, however long the chat is.
 //
@@ -24,7 +24,7 @@ class SharedPrefix {
   SharedPrefix(const Tokenizer& tokenizer, std::span<const RenderedPart> whole,
                const std::vector<int32_t>& ids, size_t max_bytes);
 
-  // Returns the length of the common prefix of both lists of tokens; 0 also where the bound is
+  // Returns the length of the common prefix of both lists of tokens; also 0 if the bound is
   // reached.
   int64_t tokens_shared_with(std::span<const RenderedPart> other);
   int64_t num_tokens() const { return static_cast<int64_t>(ids_.size()); }
@@ -41,7 +41,7 @@ class SharedPrefix {
   void find_anchors();
   // Returns the size of the special piece with which `text` begins, 0 if there is none.
   size_t special_size(std::string_view text) const;
-  // Returns where the first special piece at or behind byte `from` begins, or the text's end.
+  // Returns where the first special piece at or after byte `from` begins, or the text's end.
   size_t next_special(std::span<const RenderedPart> parts, size_t from) const;
 
   const Tokenizer& tokenizer_;

@@ -58,7 +58,7 @@ absl::StatusOr<grammar::ExprId> add_form(const StructuredOutput& output, grammar
   return rules->call(*rule);
 }
 
-// A demand without tools and reasoning says nothing.
+// A demand without tools and reasoning has no effect.
 bool says_something(const AnswerDemand* demand) {
   if (demand == nullptr) return false;
   const bool defers = demand->reads_reasoning && demand->start != ReasoningStart::kNone;
@@ -119,7 +119,8 @@ absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const Struc
   auto constraint =
       make_constraint(*std::move(grammar), model.grammars->table(), model.eos_token_ids);
   if (constraint.ok()) {
-    // This makes the grammar keep the first mask, which saves the time of the engine's thread.
+    // This computes the first mask, which the grammar keeps, so that the engine's thread does not
+    // have to.
     std::vector<uint32_t> words((static_cast<size_t>(model.vocab_size) + 31) / 32);
     (*constraint)->allowed(words);
   } else if (output == nullptr && !demand->must_call) {

@@ -1,4 +1,4 @@
-// The tokens and times of a request, as clients are told them.
+// The tokens and times of a request, as they are reported to clients.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -8,8 +8,9 @@ namespace deltaserve {
 struct Usage {
   int64_t prompt_tokens = 0;      // of all prompts; choices of one prompt share it
   int64_t completion_tokens = 0;  // of all choices
-  // They are those of the completion tokens that the reasoning has as a text by itself, of answers
-  // that have ended: a token may be the end of it and the beginning of what follows.
+  // The tokens of the reasoning, encoded as a text by itself, in answers that have ended. They are
+  // counted in this way because one token may contain both the end of the reasoning and the text
+  // after it.
   int64_t reasoning_tokens = 0;
   // Prompt tokens that came from kept states: of each prompt, its tokens minus the rows that were
   // computed for its first choice.

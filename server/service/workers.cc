@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/base/thread_priority.h"
+
 namespace deltaserve {
 
 bool Workers::post(const PrefixOwner& owner, size_t bytes, Work work) {
@@ -66,7 +68,8 @@ Workers::Work Workers::Worker::take_next() {
   return work;
 }
 
-void Workers::Worker::run(Cancellation* stopped) {
+void Workers::Worker::run(Cancellation* stopped, bool yields) {
+  if (yields) lower_thread_priority();
   const CancellationScope scope(stopped);
   for (;;) {
     Work work;

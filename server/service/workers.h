@@ -18,7 +18,9 @@ namespace deltaserve {
 
 // There are five threads. Requests have one by their size, small, large and huge, so that those of
 // a kilobyte do not wait for those of a hundred, nor these for those of megabytes; so have the
-// compiling of grammars, and work that nobody waits for. On each of them owners take turns.
+// compiling of grammars, and work that nobody waits for. On each of them owners take turns. All but
+// the one for small requests yield to the engine where processors are short: the answers of many go
+// on while the large request of one is prepared.
 // Thread-safe.
 class Workers {
  public:
@@ -56,7 +58,8 @@ class Workers {
   // One thread. Owners take turns, and the work of each is done in order.
   class Worker {
    public:
-    explicit Worker(Cancellation* stopped) : thread_([this, stopped] { run(stopped); }) {}
+    Worker(Cancellation* stopped, bool yields)
+        : thread_([this, stopped, yields] { run(stopped, yields); }) {}
     // False: the owner has `most_of_owner` waiting already, or all together have kRequests.
     bool post(const PrefixOwner& owner, Work work, size_t most_of_owner);
     size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
@@ -69,12 +72,12 @@ class Workers {
     };
     using Queues = std::list<Queue>;
 
-    void run(Cancellation* stopped);
+    void run(Cancellation* stopped, bool yields);
     Work take_next();
 
     std::mutex mutex_;
     std::condition_variable ready_;
-    Queues queues_;  // guarded by mutex_, as the next; whose turn it is comes first
+    Queues queues_;  // guarded by mutex_, like the next; whose turn it is comes first
     bool stopping_ = false;
     std::atomic<size_t> waiting_{0};
     std::thread thread_;  // last: it uses everything above
@@ -83,8 +86,8 @@ class Workers {
   const size_t large_bytes_;
   const size_t huge_bytes_;
   Cancellation stopped_;
-  Worker small_{&stopped_}, large_{&stopped_}, huge_{&stopped_}, compiling_{&stopped_},
-      later_{&stopped_};
+  Worker small_{&stopped_, false}, large_{&stopped_, true}, huge_{&stopped_, true},
+      compiling_{&stopped_, true}, later_{&stopped_, true};
 };
 
 }  // namespace deltaserve

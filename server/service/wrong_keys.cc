@@ -8,7 +8,8 @@ namespace deltaserve {
 WrongKeys::WrongKeys(const Rate& rate) : rate_(rate) {}
 
 WrongKeys::Verdict WrongKeys::count(std::string_view address, TokenBucket::Time now) {
-  // The hash has another seed in every process, so nobody can choose whose place he shares.
+  // The hash has another seed in every process, so a client cannot choose with which address it
+  // shares a place.
   const size_t index = absl::Hash<absl::string_view>()(as_piece(address)) % kPlaces;
   const std::lock_guard lock(mutex_);
   Place& place = places_[index];

@@ -1,5 +1,5 @@
 // Bounds how often an address may come with a wrong key. A request with a valid key is never
-// refused for what others do at its address.
+// refused because of others at its address.
 #pragma once
 #include <array>
 #include <mutex>
@@ -14,8 +14,8 @@ namespace deltaserve {
 class WrongKeys {
  public:
   enum class Verdict : uint8_t {
-    kRefuse,  // as any wrong key
-    kBegins,  // too many from now on
+    kRefuse,  // refuse it like any wrong key
+    kBegins,  // this key is the first of too many
     kTooMany,
   };
 

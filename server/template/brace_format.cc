@@ -143,7 +143,7 @@ TaintedText aligned(Runtime& runtime, const Specification& spec, const std::stri
   }
   whole.append(text);
   if (align == '^') {
-    // Unlike str.center, a format puts the odd character behind.
+    // Unlike str.center, a format puts the odd character after.
     const auto size = static_cast<int64_t>(count_characters(whole.bytes()));
     const int64_t before = std::max<int64_t>(spec.width - size, 0) / 2;
     whole = padded(runtime, whole, fill, size + before, Padding::kBefore);
@@ -252,7 +252,7 @@ class BraceFormat {
     at_ = end + 1;
   }
 
-  // Returns the place of the brace that ends a field, which may have fields in its specification.
+  // Returns the place of the brace that ends a field. A field may have fields in its specification.
   size_t field_end(size_t at) const {
     for (int depth = 0; at < bytes_.size(); ++at) {
       if (bytes_[at] == '{') ++depth;
@@ -261,7 +261,7 @@ class BraceFormat {
     return std::string_view::npos;
   }
 
-  // Returns the text of what stands between braces: name[!conversion][:specification].
+  // Returns the text of a field, which is written name[!conversion][:specification] between braces.
   TaintedText field(std::string_view text, bool trusted, int level) {
     const size_t name_end = std::min(text.find_first_of("!:"), text.size());
     const Value value = value_of(text.substr(0, name_end));
@@ -330,7 +330,9 @@ class BraceFormat {
             nullptr);
         name.remove_prefix(stop + 1);
       }
-      if (value.is_undefined()) value = Value();  // the name that it refers to is gone soon
+      if (value.is_undefined())
+        value = Value();  // because the name that it refers to is destroyed
+                          // soon
     }
     return value;
   }

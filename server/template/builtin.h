@@ -14,7 +14,7 @@ namespace deltaserve {
 struct CallArguments {
   std::vector<Value> positional;
   std::vector<std::pair<std::string_view, Value>> named;
-  Value owner;  // the value that holds the names, if the template does not
+  Value owner;  // keeps the names alive, if the template does not
 };
 
 struct BuiltinCall;

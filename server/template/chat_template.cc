@@ -49,8 +49,8 @@ bool measure(const json::value& value, const TemplateLimits& limits, int depth, 
   return true;
 }
 
-// Returns true for the usual roles. Templates build markers of roles ('<|' + message.role + '|>'),
-// and a client can do no harm with these.
+// Returns true for the usual roles. Templates build markers from roles ('<|' + message.role +
+// '|>'), and the usual roles are harmless there.
 bool is_usual_role(const json::value& value) {
   constexpr std::string_view kRoles[] = {"system",    "developer", "user",
                                          "assistant", "tool",      "function"};
@@ -62,7 +62,7 @@ bool is_usual_role(const json::value& value) {
 class Converter {
  public:
   // `keeps_none`: the content of a message with tool calls may be none. Otherwise it is the empty
-  // text, because most templates expect one, and none would be printed or fail.
+  // text, because most templates expect a text: they would print none or fail.
   Converter(Runtime& runtime, bool keeps_none) : runtime_(runtime), keeps_none_(keeps_none) {}
 
   // Converts a variable. The usual roles of messages are trusted.

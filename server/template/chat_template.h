@@ -3,7 +3,7 @@
 // The language is Jinja 3.1 as transformers configures it (an immutable sandbox, trim_blocks,
 // lstrip_blocks, loop controls, {% generation %}, its own tojson, raise_exception, strftime_now),
 // with these differences:
-//  - Other templates are not reached: include, import and extends fail when they run. So do filters
+//  - Other templates cannot be used: include, import and extends fail when they run. So do filters
 //    whose result is random (random, lipsum) or a web page's (urlize), and methods that change a
 //    value (append, update), as in Jinja's immutable sandbox.
 //  - Integers have 64 bits and overflow is an error; a request's integers up to 2^64 are printed as
@@ -27,9 +27,9 @@
 
 namespace deltaserve {
 
-// A part of the result. Trusted text was written by the template itself: its data, its constants,
-// trusted variables and numbers it counted. Everything that came from a request's variables is
-// untrusted, however it was changed.
+// A part of the result. Trusted text comes from the template itself: its data, its constants,
+// trusted variables and numbers it counted. Everything made from a request's variables is
+// untrusted.
 struct RenderedPart {
   std::string text;
   bool trusted;

@@ -402,7 +402,7 @@ void Parser::check_known(const Builtin* builtin, std::string_view kind, std::str
                                       " named ", quoted(name)));
 }
 
-// Remembers that the template distinguishes none among contents of messages.
+// Remembers that the template tests whether the content of a message is none.
 void Parser::note_none_test(const ExpressionPtr& tested) {
   if (tested == nullptr) return;
   const auto* attribute = std::get_if<Attribute>(&tested->node);

@@ -105,7 +105,7 @@ Value strftime_function(const BuiltinCall& call) {
   const TaintedText* format = call.text(0);
   if (format == nullptr) return Value();
   char buffer[512];
-  // The space at the end distinguishes an empty result from one that does not fit.
+  // With the space at the end an empty result differs from one that does not fit.
   const std::string padded = format->bytes() + " ";
   const std::tm now = call.runtime.local_time();
   const bool known = format->size() < sizeof buffer / 2 && is_strftime_format(format->bytes());

@@ -15,7 +15,7 @@ std::shared_ptr<const SequenceValue> listed(const BuiltinCall& call) {
 }
 
 struct GroupItem {
-  Value order;  // the key as it is compared
+  Value order;  // the key in the form in which it is compared
   Value key;
   Value item;
 };
@@ -104,7 +104,7 @@ Value slice_filter(const BuiltinCall& call) {
   return call.runtime.generator(std::move(lists));
 }
 
-// Returns an attribute and never an item, which for dictionaries are their methods.
+// Returns an attribute, never an item; the attributes of a dictionary are its methods.
 Value attr_filter(const BuiltinCall& call) {
   const TaintedText* name = call.text(0);
   if (name == nullptr) return Value();

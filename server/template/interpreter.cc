@@ -306,7 +306,7 @@ void Interpreter::add_named(const Value& value, CallArguments* arguments) {
     runtime_.fail("'**' before an argument needs a dictionary, not ", value.type_name());
     return;
   }
-  arguments->owner = value;  // it holds the names
+  arguments->owner = value;  // it keeps the names alive
   for (const Dict::Entry& entry : value.dict()->entries) {
     if (!runtime_.spend(1)) return;
     if (entry.key.text() == nullptr) {
@@ -445,7 +445,7 @@ Value Interpreter::call_macro(const Value& callee, const BoundMacro& bound,
   return result;
 }
 
-// Runs a `recursive` loop inside of itself and returns what it writes.
+// Runs a `recursive` loop inside itself and returns what it writes.
 Value Interpreter::call_loop(const std::shared_ptr<Loop>& loop, const CallArguments& arguments) {
   const For* statement = loop->statement;
   if (statement == nullptr) {

@@ -67,7 +67,7 @@ class Interpreter {
   Flow run_node(const Continue&) { return Flow::kContinue; }
   Flow run_node(const ScopedBlock& node);
   Flow after() const { return runtime_.failed() ? Flow::kStop : Flow::kNext; }
-  // Runs a loop over `items`, `depth0` levels inside of itself.
+  // Runs a loop over `items`, `depth0` levels inside itself.
   Flow run_loop(const For& node, const Value& items, int depth0);
   std::shared_ptr<const SequenceValue> items_for(const For& node, const Value& value);
   void assign(const Target& target, const Value& value);
@@ -116,7 +116,7 @@ class Interpreter {
   Capture* capture_ = nullptr;  // receives the output
   Value block_text_;            // input of a filter without a value before it
   int depth_ = 0;
-  int macro_depth_ = 0;  // also of loops inside of themselves
+  int macro_depth_ = 0;  // also of loops inside themselves
 };
 
 }  // namespace deltaserve

@@ -1,4 +1,4 @@
-// Filters for pages and mails, which templates of chats hardly use.
+// Filters for the layout of text, which chat templates hardly use.
 #include <cmath>
 
 #include "absl/strings/str_format.h"
@@ -43,7 +43,7 @@ Value wordcount_filter(const BuiltinCall& call) {
   return Value::integer(words);
 }
 
-// Returns the offset behind `count` characters.
+// Returns the offset after `count` characters.
 size_t offset_of(std::string_view text, int64_t count) {
   size_t at = 0;
   for (int64_t i = 0; i < count && at < text.size(); ++i) at += character_at(text, at).bytes;
@@ -79,7 +79,7 @@ template <class Add>
 void wrap_line(std::string_view text, const Span& line, int64_t width, bool break_words,
                const Add& add) {
   size_t begin = line.begin;  // of the line that is being filled
-  size_t end = begin;         // behind its last word
+  size_t end = begin;         // after its last word
   int64_t used = 0;
   bool first = true;
   for (size_t at = line.begin; at < line.end;) {
@@ -270,7 +270,7 @@ Value escape_filter(const BuiltinCall& call) {
   return call.runtime.text(escape_html(text));
 }
 
-// Filters that depend on chance, or that make a page; they fail where they run.
+// Filters whose results are random or a web page's; they fail when they run.
 Value refused_filter(const BuiltinCall& call) {
   return call.runtime.fail("the filters random, urlize and pprint are not supported");
 }

@@ -128,8 +128,9 @@ constexpr Builtin kDictMethods[] = {
     {kMethod, "copy", copy_dict},
 };
 
-// Methods of Python that are not supported. Values must not change, and the rest is not worth its
-// code. Without these lists they would look like attributes that do not exist.
+// Methods of Python that are not supported, because values must not change, or because chat
+// templates hardly need them. Without these lists they would seem to be attributes that do not
+// exist.
 constexpr std::string_view kRefusedTextMethods[] = {"encode", "maketrans", "translate"};
 constexpr std::string_view kRefusedDictMethods[] = {"clear",   "fromkeys",   "pop",
                                                     "popitem", "setdefault", "update"};

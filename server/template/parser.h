@@ -115,7 +115,7 @@ class Parser {
   absl::Status status_;
   int nesting_ = 0;
   int loops_ = 0;  // loops that break may leave
-  // Errors about filters and tests that do not exist. One inside of a conditional is dropped at its
+  // Errors about filters and tests that do not exist. One inside a conditional is dropped at its
   // end, because it may never run, and then fails only if it does.
   std::vector<absl::Status> unknown_;
   Macro* macro_ = nullptr;  // the innermost

@@ -37,7 +37,7 @@ class PercentFormat {
       at_ = percent;
       if (at_ < bytes_.size()) convert();
     }
-    // Python takes anything with items for a dictionary here, and its items need not be used.
+    // Python treats anything with items as a dictionary here, and its items need not be used.
     const bool has_items =
         arguments_.dict() != nullptr || (arguments_.sequence() != nullptr && tuple_ == nullptr);
     if (!runtime_.failed() && used_ < argument_count() && !has_items) {
@@ -143,7 +143,7 @@ class PercentFormat {
     return number_text(conversion, value);
   }
 
-  // Formats a number by the rules of format specifications, which are the same but for these.
+  // Formats a number by the rules of format specifications, except for the differences below.
   TaintedText number_text(const Conversion& conversion, const Value& value) {
     const double* real = value.as<double>();
     const bool whole =

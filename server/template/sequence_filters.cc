@@ -21,7 +21,7 @@ Items own_items(const BuiltinCall& call) {
   return call.runtime.can_make(items->items.size() * sizeof(Value)) ? items : nullptr;
 }
 
-// Returns no items for a false value, as map and select need it.
+// Returns no items for a false value, for map and select.
 Items items_or_nothing(const BuiltinCall& call) {
   if (truthy(call.self)) return own_items(call);
   return items_of(call.runtime, Value());

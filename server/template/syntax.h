@@ -169,7 +169,8 @@ struct Macro {
   Symbol symbol = 0;  // of the name; 0 = none
   std::vector<Parameter> parameters;
   Block body;
-  // The body names these, and so takes a caller or arguments beyond the parameters.
+  // True if the body uses these names, so that the macro takes a caller or arguments beyond the
+  // parameters.
   bool takes_caller = false;
   bool takes_more_positional = false;
   bool takes_more_named = false;

@@ -50,7 +50,7 @@ Value split_text(const BuiltinCall& call) {
   }
   const int64_t most = call.integer(1, -1);
   const std::string_view bytes = self_of(call).bytes();
-  // From the right, every place may be compared with the whole separator.
+  // When splitting from the right, every place may be compared with the whole separator.
   const size_t factor = kFromRight ? 1 + separator.value_or("").size() : 1;
   if (!call.runtime.spend_bytes(bytes.size() * factor)) return Value();
   return texts_of(call.runtime, self_of(call),
@@ -170,7 +170,7 @@ Value count_text(const BuiltinCall& call) {
   return Value::integer(part.exists ? count_occurrences(part.bytes, wanted->bytes()) : 0);
 }
 
-// Returns the parts before, at and behind the first or last separator.
+// Returns the parts before, at and after the first or last separator.
 template <bool kFromRight>
 Value partition_text(const BuiltinCall& call) {
   const TaintedText& text = self_of(call);
@@ -197,7 +197,7 @@ Value partition_text(const BuiltinCall& call) {
 
 enum class Side { kLeft, kRight, kBoth };
 
-// Pads the text to a width; `kSide` says where the text stands.
+// Pads the text to a width; `kSide` is the side of the text.
 template <Side kSide>
 Value justify(const BuiltinCall& call) {
   const TaintedText fill =

@@ -36,7 +36,8 @@ bool is_ignored_between_letters(char32_t code) {
          (code >= 0x200b && code <= 0x200f);
 }
 
-// Returns true if a capital sigma at `at` ends a word, where its lower case is another letter.
+// Returns true if a capital sigma at `at` ends a word, because its lower case is then another
+// letter.
 bool ends_word(std::string_view text, size_t at, size_t bytes) {
   size_t before = at;
   bool letter_before = false;

@@ -69,8 +69,9 @@ size_t find_bytes(std::string_view text, std::string_view wanted, size_t from = 
 int64_t count_occurrences(std::string_view text, std::string_view wanted);
 
 enum class Padding { kBefore, kBehind, kAround };
-// Pads a text to `width` characters; around it, an odd one stands as Python's str.center puts it.
-// The caller has checked the width; the padding has the trust of `fill`, which is one character.
+// Pads a text to `width` characters; if it is padded on both sides, an odd character goes where
+// Python's str.center puts it. The caller has checked the width; the padding has the trust of
+// `fill`, which is one character.
 TaintedText padded(Runtime& runtime, const TaintedText& text, const TaintedText& fill,
                    int64_t width, Padding padding);
 

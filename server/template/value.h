@@ -1,6 +1,6 @@
-// The values of a template: Python's, as far as templates see them. All except namespaces, loops
-// and the counters of cycler() and joiner() are immutable and shared; a namespace belongs to its
-// render, so that values form no cycles.
+// The values of a template, which behave like Python's. All except namespaces, loops and the
+// counters of cycler() and joiner() are immutable and shared; a namespace belongs to its render, so
+// that values form no cycles.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -145,7 +145,7 @@ struct BoundMethod {
 struct BoundMacro {
   const Macro* macro = nullptr;
   std::vector<std::pair<uint32_t, Value>> variables;  // by symbol
-  bool in_scope = false;                              // it is defined inside of a scope
+  bool in_scope = false;                              // it is defined inside a scope
   MemoryCharge charge;
 };
 

@@ -26,7 +26,7 @@ struct AnswerDelta {
   bool operator==(const AnswerDelta&) const = default;
 };
 
-// Appends a piece, joined with the last one where nothing else stands between.
+// Appends a piece, or joins it with the last one if that is of the same kind and call.
 void append_delta(AnswerDelta delta, std::vector<AnswerDelta>* deltas);
 
 struct ToolCall {

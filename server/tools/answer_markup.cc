@@ -55,8 +55,8 @@ AnswerMarkup::AnswerMarkup(const ToolFormat* tools, const ReasoningFormat* reaso
   }
 }
 
-// A marker may have a word before what can be a token: "function<｜tool▁sep｜>". Of a token with
-// text that text counts: in a sentencepiece model U+2581 becomes a space.
+// A marker may have a word before the part that can be a token: "function<｜tool▁sep｜>". If the
+// token has a text, the marker is that text: in a sentencepiece model U+2581 becomes a space.
 void AnswerMarkup::encode(const Tokenizer& tokenizer, std::string* marker) {
   const size_t begin = marker->find_first_of("<[");
   if (begin == marker->npos) return;

@@ -1,7 +1,8 @@
-// The markup of a model's answers: its formats, with the control tokens among their markers.
+// The markup of a model's answers: its formats of tool calls and reasoning, and which of their
+// markers are control tokens.
 //
 // A marker of plain text may come in any tokens. A control token has no text, and its spelling is
-// no marker; so inside of the parser it is a code of two bytes that no text has.
+// not a marker. So the parser represents it by a code of two bytes that occur in no text.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -32,16 +33,16 @@ class AnswerMarkup {
   AnswerMarkup(const ToolFormat* tools, const ReasoningFormat* reasoning,
                const Tokenizer* tokenizer);
 
-  // The formats with codes where a marker is a control token.
+  // The two formats, with codes for the markers that are control tokens; nullopt if there is none.
   const std::optional<ToolFormat>& tools() const { return tools_; }
   const std::optional<ReasoningFormat>& reasoning() const { return reasoning_; }
   // The format as prompts spell it; null if there is none.
   const ReasoningFormat* spelled_reasoning() const { return spelled_reasoning_; }
 
-  // Returns a marker as grammars have it (engine/grammar/grammar_parts.h).
+  // Returns a marker in the form that grammars use (engine/grammar/grammar_parts.h).
   std::string in_grammar(std::string_view marker) const;
 
-  // Returns the code of a control token, empty if it is no marker.
+  // Returns the code of a control token; empty if it is not a marker.
   std::string_view code(int32_t token) const;
 
  private:

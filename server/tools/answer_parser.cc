@@ -11,7 +11,7 @@ namespace {
 constexpr std::string_view kSpace = " \t\r\n";
 constexpr std::string_view kBrace = "{";
 
-// A text that only begins like a call is held back no longer than this.
+// A text that begins like a call is held back up to this many bytes.
 constexpr size_t kMostHeldBytes = 64 * 1024;
 
 std::string_view stripped(const std::string& text) {
@@ -140,7 +140,8 @@ void AnswerParser::end_call_text(bool cut) {
   mode_ = Mode::kContent;
 }
 
-// Drops the beginning of a marker that the length of the answer cut. A single character is kept.
+// Drops the beginning of a marker that was cut by the length of the answer. A single character is
+// kept.
 void AnswerParser::drop_cut_marker() {
   const std::string_view text = stripped(held_);
   const auto is_beginning_of = [&](const std::vector<std::string>& markers) {
@@ -158,7 +159,7 @@ void AnswerParser::read_all() {
   }
 }
 
-// Reads something of what is held. Returns false if it takes more text.
+// Reads a part of the held text. Returns false if more text is needed.
 bool AnswerParser::step() {
   if (held_.empty()) return false;
   switch (mode_) {
@@ -171,7 +172,7 @@ bool AnswerParser::step() {
   return read_call();
 }
 
-// Finds the first of the markers in what is held, of those at one place the longest.
+// Finds the first of the markers in the held text; of several at one place the longest.
 AnswerParser::Match AnswerParser::find(const std::vector<std::string>& markers) const {
   Match match{held_.size()};
   for (size_t i = 0; i < markers.size(); ++i) {
@@ -273,7 +274,7 @@ void AnswerParser::begin_call(const Begin& begin) {
   held_.erase(0, begin.marker.size());
 }
 
-// `first` is the first character behind the marker.
+// `first` is the first character after the marker.
 std::unique_ptr<CallReader> AnswerParser::make_reader(char first) {
   const CallContext context{*rules_->markup->tools(), rules_->tools, writer_};
   switch (begin_->reader) {
@@ -319,7 +320,8 @@ bool AnswerParser::read_call() {
   return true;
 }
 
-// The text that began like a call is none: its marker is text, and the rest is read anew.
+// Handles a text that began like a call and is none: its marker becomes text, and the rest is read
+// again.
 void AnswerParser::give_back() {
   held_.insert(0, call_text_);
   call_text_.clear();
@@ -327,7 +329,7 @@ void AnswerParser::give_back() {
   say(begin_->marker.size());
 }
 
-// Says the first bytes of what is held.
+// Emits the first bytes of the held text.
 void AnswerParser::say(size_t bytes) {
   const std::string text = without_control_codes(std::string_view(held_).substr(0, bytes));
   held_.erase(0, bytes);
@@ -338,7 +340,7 @@ void AnswerParser::say(size_t bytes) {
   }
 }
 
-// White space waits for more text.
+// Emits text; white space at its end waits for more text.
 void AnswerParser::say(AnswerDelta::Kind kind, std::string_view text, bool* begun) {
   const size_t last = text.find_last_not_of(kSpace);
   if (last == text.npos) {

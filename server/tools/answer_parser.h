@@ -20,15 +20,15 @@
 
 namespace deltaserve {
 
-// The parser knows this of a request.
+// The options of a request that the parser needs.
 struct AnswerRules {
   std::shared_ptr<const AnswerMarkup> markup;
-  bool reads_calls = false;       // else all markers of calls are content
-  bool reads_reasoning = false;   // else all markers of reasoning are content
+  bool reads_calls = false;       // false: markers of calls are content
+  bool reads_reasoning = false;   // false: markers of reasoning are content
   bool tells_reasoning = true;    // false: the reasoning is read, and dropped
-  bool streams_reasoning = true;  // false: it is told at once, when it is complete
+  bool streams_reasoning = true;  // false: it is sent in one piece, when it is complete
   bool only_first_call = false;
-  bool calls_decide_finish = true;  // false: an answer with calls ends like another
+  bool calls_decide_finish = true;  // false: an answer with calls ends like any other
   ReasoningStart start = ReasoningStart::kByModel;
   ToolArguments tools = {};
   int64_t calls_before = 0;  // in the conversation
@@ -45,19 +45,19 @@ class AnswerParser {
   // in the text of the whole answer.
   void append(std::string_view text, std::span<const ControlToken> controls,
               std::vector<AnswerDelta>* out);
-  // Ends the answer. `cut`: its length or a stop string ended it, and markup that it was in the
-  // middle of is dropped; otherwise it was none and is shown.
+  // Ends the answer. With `cut` its length or a stop string ended it, and markup that is incomplete
+  // is dropped. Without `cut` such text was no markup and is shown.
   void finish(bool cut, std::vector<AnswerDelta>* out);
 
   // Returns true if a tool was called.
   bool called() const { return writer_.num_calls() > 0; }
-  // Returns true if an answer that the model ended is said to end for its calls.
+  // Returns true if an answer that the model ended is reported to have ended because of its calls.
   bool finishes_for_calls() const { return called() && rules_->calls_decide_finish; }
 
  private:
   enum class Mode : uint8_t {
     kLead,       // the answer may begin with a block of reasoning
-    kReasoning,  // inside of the block
+    kReasoning,  // inside the block
     kContent,
     kBehindCall,  // closing markers may follow
     kCall,        // `reader_` reads
@@ -96,24 +96,25 @@ class AnswerParser {
 
   const std::shared_ptr<const AnswerRules> rules_;
   std::vector<Begin> begins_;
-  std::vector<std::string> reasoning_markers_;  // `closes`, then those of begins_ that are no brace
+  std::vector<std::string> reasoning_markers_;  // `closes`, then the markers of begins_ that are
+                                                // not a brace
   std::vector<std::string> content_markers_;    // those of begins_, then marks of the answer
-  std::vector<std::string> closers_;            // behind calls
+  std::vector<std::string> closers_;            // after calls
   CallWriter writer_;
 
   Mode mode_ = Mode::kContent;
   std::string held_;                   // not read yet
-  std::deque<ControlToken> controls_;  // whose places the text has not reached
+  std::deque<ControlToken> controls_;  // those whose places the text has not reached
   int64_t text_bytes_ = 0;             // of the answer so far
 
   // While a call is read.
   const Begin* begin_ = nullptr;
-  std::unique_ptr<CallReader> reader_;  // null until the text behind the marker says which
+  std::unique_ptr<CallReader> reader_;  // null until the text after the marker decides the reader
   std::string call_text_;               // with its marker, until a call is reported
   int calls_at_marker_ = 0;
   Mode mode_before_call_ = Mode::kContent;
 
-  std::string space_;  // white space that is said only if more text follows
+  std::string space_;  // white space that is emitted only if more text follows
   bool content_begun_ = false;
   bool reasoning_begun_ = false;
   bool reasoning_may_repeat_ = false;  // the marker that opens the block may come once more

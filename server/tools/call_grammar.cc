@@ -20,7 +20,7 @@ using grammar::ExprId;
 using ExprOr = absl::StatusOr<ExprId>;
 using Markers = std::vector<std::string>;
 
-// A line break or a space, which models add and leave out.
+// A line break or a space, which models sometimes add and sometimes leave out.
 constexpr std::string_view kGap = "(?:\\r?\\n| )?";
 constexpr std::string_view kLead = "(?: |\\r?\\n){0,3}";
 constexpr std::string_view kNineLettersOrDigits = "[A-Za-z0-9]{9}";
@@ -116,7 +116,7 @@ class AnswerGrammar {
     return joined({text, rules_.repeat(joined({calls, text}), 0, grammar::kUnlimited)});
   }
 
-  // Puts calls or the content behind the reasoning, if there may be some. A call may also begin in
+  // Puts calls or the content after the reasoning, if there may be some. A call may also begin in
   // the reasoning and ends it.
   ExprId behind_reasoning(std::optional<ExprId> calls, std::optional<ExprId> content) {
     std::vector<ExprId> bodies;
@@ -150,8 +150,8 @@ class AnswerGrammar {
     return absl::InternalError("unknown syntax of calls");
   }
 
-  // Returns one item, or several where the request permits them. Where text is free between calls
-  // the next one begins anew.
+  // Returns one item, or several if the request permits them. If text between calls is free, the
+  // next call begins with its own marker.
   ExprId one_or_more(ExprId item, ExprId separator) {
     if (demand_.only_one) return item;
     return joined({item, rules_.repeat(joined({separator, item}), 0, grammar::kUnlimited)});
@@ -330,7 +330,7 @@ class AnswerGrammar {
         {marker(f.id_open), regex(is_number ? "0|[1-9][0-9]{0,3}" : kNineLettersOrDigits)});
   }
 
-  // Some models of Mistral leave the marker before the arguments out.
+  // Some models of Mistral leave out the marker before the arguments.
   ExprId arguments_open() {
     const ExprId open = marker(format().arguments_open);
     const bool may_lack = !demand_.must_call && format().ids == CallIdShape::kNine;
@@ -372,7 +372,7 @@ class AnswerGrammar {
     const ExprId one = joined({marker(f.call_begin), space, named});
     if (demand_.must_call) return has_several_markers() ? one_or_more(one, gap()) : one;
     if (f.name_open.empty()) return one;
-    // The first marker is forgotten at times.
+    // Models sometimes leave out the first marker.
     begins_.push_back(f.name_open);
     const ExprId forgotten =
         joined({marker(f.name_open), *call, rules_.optional(joined({gap(), marker(f.call_end)}))});

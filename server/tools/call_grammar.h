@@ -1,8 +1,8 @@
-// The grammar of answers that call tools, and of answers behind a block of reasoning.
+// The grammar of answers that call tools, and of answers after a block of reasoning.
 //
-// A demanded answer is calls, valid by construction. If the model decides, text is free until a
-// marker begins a call, in the middle of a token perhaps; then the call is bound, and behind it
-// text is free again.
+// A demanded answer consists of calls, which are always valid. If the model decides, text is free
+// until a marker begins a call, perhaps in the middle of a token. Then the call is constrained, and
+// after it text is free again.
 #pragma once
 #include <boost/json/array.hpp>
 #include <functional>
@@ -17,10 +17,10 @@
 
 namespace deltaserve {
 
-// A request's demands of its answer, beside a form of the content.
+// The demands of a request on its answer, apart from the form of the content.
 struct AnswerDemand {
   std::shared_ptr<const AnswerMarkup> markup;
-  // A block of reasoning is free text, and what is demanded begins behind it.
+  // True: a block of reasoning is free text, and the demands begin after it.
   bool reads_reasoning = false;
   ReasoningStart start = ReasoningStart::kByModel;
   // Tools that may be called, as the request has them; empty: none.
@@ -36,10 +36,10 @@ using AddForm = std::function<absl::StatusOr<grammar::ExprId>(grammar::RuleSet* 
 std::string key_of(const AnswerDemand& demand);
 
 // Compiles the grammar of the answers to a demand; the content, if `form` is not null, has the
-// form. A tool whose arguments may be wrong is one without `strict` that the model may call as it
-// likes: what of its schema cannot be enforced then permits all values of its types, and if the
-// schemas are too large together, the arguments are any object. INVALID_ARGUMENT names the tool and
-// the place otherwise.
+// form. If the model decides on the calls, a tool without `strict` may have wrong arguments: a part
+// of its schema that cannot be enforced permits all values of its types, and if the schemas
+// together are too large, the arguments are any object. In all other cases INVALID_ARGUMENT names
+// the tool and the place.
 absl::StatusOr<std::shared_ptr<const CompiledGrammar>> compile_answer_grammar(
     const AnswerDemand& demand, const AddForm& form, const std::shared_ptr<GrammarMemory>& memory);
 

@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::string_view kLetters =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-constexpr int kLettersPerDraw = 8;  // 62^8 is far below 2^64, so that all are about as likely
+constexpr int kLettersPerDraw = 8;  // 62^8 is far below 2^64, so that all ids are about equally
+                                    // likely
 
 void append_letters(uint64_t bits, int count, std::string* out) {
   for (int i = 0; i < count; ++i) {

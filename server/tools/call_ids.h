@@ -11,10 +11,10 @@ namespace deltaserve {
 // Returns the id of a new call, which is call `number` of the conversation, from 0.
 std::string new_call_id(CallIdShape shape, std::string_view name, int64_t number);
 
-// Returns true if the model's template takes the id as it is.
+// Returns true if the model's template accepts the id.
 bool has_shape(CallIdShape shape, std::string_view id);
 
-// Returns the id in nine letters and digits that stands for one of another shape, always the same.
+// Returns nine letters and digits for an id of another shape; the same ones for equal ids.
 std::string nine_for(std::string_view id);
 
 }  // namespace deltaserve

@@ -1,6 +1,6 @@
-// Readers of tool calls, one for each syntax. A reader gets what a model writes behind the marker
-// that begins a call. Until it knows a name and that arguments follow, nothing is reported, and the
-// text may yet turn out to be no call.
+// Readers of tool calls, one for each syntax. A reader gets the text after the marker that begins a
+// call. It reports nothing until it has read a name and knows that arguments follow, because until
+// then the text may turn out to be no call.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,7 +25,8 @@ class CallWriter {
   // The deltas go to `out` from now on.
   void write_to(std::vector<AnswerDelta>* out) { out_ = out; }
 
-  // `id` is what the model wrote, or empty; it is taken if it has the shape.
+  // Begins a call. `id` is the id that the model wrote, or empty; it is used if it has the right
+  // shape.
   void begin(std::string_view name, std::string_view id = {});
   void arguments(std::string_view json);
   // Ends the call; does nothing if none is open.
@@ -49,19 +50,19 @@ class CallReader {
  public:
   enum class Status : uint8_t {
     kGoing,
-    kDone,    // the calls have ended; what was not taken comes behind them
+    kDone,    // the calls have ended; text that was not taken comes after them
     kFailed,  // this is no call, or no further one
   };
 
   virtual ~CallReader() = default;
-  // Takes as much of `text` as belongs to the calls, and says how much. `text` has whole characters
-  // and codes of control tokens.
+  // Takes the part of `text` that belongs to the calls, and stores its bytes in *taken. `text` has
+  // whole characters and codes of control tokens.
   virtual Status take(std::string_view text, size_t* taken) = 0;
-  // The answer ends here. `cut`: because it reached its length.
+  // Ends the answer; with `cut` because it reached its length.
   virtual void finish(bool /*cut*/) {}
 };
 
-// Readers share this.
+// The parameters of all readers.
 struct CallContext {
   const ToolFormat& format;
   const ToolArguments& tools;
@@ -69,8 +70,9 @@ struct CallContext {
 };
 
 // An object {"name": ..., "arguments": {...}}, or a list of them. Members may come in any order;
-// arguments may also be called "parameters" or be a string of JSON. `bare`: nothing but its shape
-// marks it, so it has no other members; `known_only`: and it names a tool of the request.
+// arguments may also be called "parameters" or be a string of JSON. With `bare` no marker begins
+// the object, so it must have no other members; with `known_only` it must also name a tool of the
+// request.
 std::unique_ptr<CallReader> json_call_reader(const CallContext& context, bool bare,
                                              bool known_only);
 std::unique_ptr<CallReader> header_call_reader(const CallContext& context);
@@ -82,7 +84,7 @@ std::unique_ptr<CallReader> python_call_reader(const CallContext& context);
 bool is_name_character(char c);
 
 // Finds the end of a JSON value that begins with a brace, a bracket or a quotation mark. A control
-// token within a string has no text; elsewhere it breaks the value off.
+// token inside a string has no text; elsewhere it ends the value.
 class JsonValueEnd {
  public:
   // Takes the next character; true: it is the value's last.

@@ -1,5 +1,6 @@
-// Conventions are what the source of a chat template tells of its model: how it writes reasoning
-// and tool calls, what it wants of a conversation, and which switches it knows.
+// Conventions are the facts about a model that the source of its chat template shows: how the model
+// writes reasoning and tool calls, which form of messages the template wants, and which switches it
+// has.
 #pragma once
 #include <memory>
 #include <string_view>

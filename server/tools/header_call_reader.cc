@@ -14,8 +14,8 @@ std::string_view without_space(std::string_view text) {
   return {stripped.data(), stripped.size()};
 }
 
-// A name and what stands around it, then JSON: call_begin name_open NAME id_open ID arguments_open.
-// Any of the markers may be missing but the one that began the call.
+// Reads a header with the name, then JSON: call_begin name_open NAME id_open ID arguments_open. Any
+// marker may be missing except the one that began the call.
 class HeaderCallReader final : public CallReader {
  public:
   explicit HeaderCallReader(const CallContext& context) : context_(context) {}

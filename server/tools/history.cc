@@ -41,13 +41,13 @@ size_t count(std::string_view text, std::string_view part) {
   return times;
 }
 
-// A conversation with a call, in a form that rules ask for.
+// A made-up conversation with a call, in the form that rules demand.
 class Probe {
  public:
   Probe(const ChatTemplate& chat_template, const TrustedVariables& trusted)
       : template_(chat_template), trusted_(trusted) {}
 
-  // Returns what the template writes; nothing if it refuses the conversation.
+  // Returns the template's output; empty if it refuses the conversation.
   std::string render(const HistoryRules& rules) const {
     const std::string id = new_call_id(rules.ids, "probe", 0);
     json::array messages = {{{"role", "user"}, {"content", "Hi"}}, call_of(id), result_of(id)};
@@ -71,8 +71,8 @@ class Probe {
     return text;
   }
 
-  // Returns what the template writes, if it shows the call as it was: a key in single quotation
-  // marks was printed by Python, one behind a backslash was encoded twice.
+  // Returns the template's output if it shows the call unchanged. A key in single quotation marks
+  // was printed by Python, and one after a backslash was encoded twice.
   std::string render_well(const HistoryRules& rules) const {
     std::string text = render(rules);
     const auto has = [&](const std::string& part) { return text.find(part) != text.npos; };
@@ -104,8 +104,8 @@ class Probe {
   const TrustedVariables& trusted_;
 };
 
-// Decides what stands for no content, once the form of the arguments is known. Returns false if the
-// call is shown with neither.
+// Decides whether none or the empty text represents no content, once the form of the arguments is
+// known. Returns false if the call is shown with neither.
 bool find_content_rule(const Probe& probe, HistoryRules* rules) {
   rules->none_for_no_content = false;
   const std::string with_text = probe.render_well(*rules);
@@ -118,7 +118,7 @@ bool find_content_rule(const Probe& probe, HistoryRules* rules) {
   return none || !with_text.empty();
 }
 
-// Returns the object of arguments, which are an object or its text.
+// Returns the arguments, which are an object or its text, as an object.
 json::object object_of(const json::value* arguments) {
   if (arguments != nullptr && arguments->is_object()) return arguments->get_object();
   json::parse_options options;
@@ -198,7 +198,7 @@ void HistoryShaper::shape(json::object* message) {
   }
 }
 
-// Most templates read the first name, some the second.
+// Sets both names, because most templates read the first and some the second.
 void HistoryShaper::shape_reasoning(json::object* message) const {
   constexpr const char* kNames[] = {"reasoning_content", "reasoning"};
   const json::value* given = nullptr;
@@ -226,8 +226,8 @@ void HistoryShaper::shape_call(json::object* call) {
   ++num_calls_;
 }
 
-// Returns the id that stands for `id`. A `name` is that of a call; without it, it is a result that
-// names its call.
+// Returns the id that replaces `id`. For a call `name` is its name; for a result, which refers to
+// its call, it is empty.
 std::string HistoryShaper::id_for(std::string_view id, std::string_view name) {
   if (const auto known = ids_.find(id); known != ids_.end() && name.empty()) return known->second;
   std::string shaped(id);

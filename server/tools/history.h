@@ -1,5 +1,5 @@
-// The messages of a conversation as a chat template wants them. Requests bring them in one form;
-// published templates differ in what they read.
+// Adapts the messages of a conversation to a chat template. Requests have them in one form, but
+// published templates read different forms.
 #pragma once
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -16,14 +16,14 @@ namespace deltaserve {
 
 struct HistoryRules {
   CallIdShape ids = CallIdShape::kAny;
-  bool none_for_no_content = false;     // beside calls; else the empty text
-  bool arguments_as_text = false;       // else the object
+  bool none_for_no_content = false;     // no content beside calls is none; else the empty text
+  bool arguments_as_text = false;       // arguments are text; else an object
   bool calls_as_text = false;           // also as the text of Python calls, in `function_calls`
   bool results_of_environment = false;  // a result has the role "environment", not "tool"
 };
 
-// Finds the rules by rendering conversations with a call, in each form: those hold that show the
-// call as it was. `format` may be null.
+// Finds the rules by rendering conversations with a call in each form; the form that shows the call
+// unchanged decides them. `format` may be null.
 HistoryRules find_history_rules(const ChatTemplate& chat_template, const TrustedVariables& trusted,
                                 const ToolFormat* format);
 
@@ -43,7 +43,7 @@ class HistoryShaper {
 
   HistoryRules rules_;
   int64_t num_calls_ = 0;
-  std::map<std::string, std::string, std::less<>> ids_;  // of calls, by those of the request
+  std::map<std::string, std::string, std::less<>> ids_;  // ids of calls, by the ids in the request
 };
 
 // Returns the message of an assistant that gave the answer, as a client sends it back.

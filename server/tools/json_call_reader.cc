@@ -10,7 +10,7 @@ namespace {
 
 namespace json = boost::json;
 
-// Returns what a JSON string says; empty if `text` is none.
+// Returns the value of a JSON string; empty if `text` is not one.
 std::string string_of(std::string_view text) {
   boost::system::error_code ec;
   const json::value value = json::parse({text.data(), text.size()}, ec);
@@ -65,9 +65,9 @@ class JsonCallReader final : public CallReader {
   struct Call {
     std::string name;
     std::string id;
-    std::string arguments;  // those that are not passed on yet
+    std::string arguments;  // the part that is not passed on yet
     bool has_arguments = false;
-    bool begun = false;  // the writer has it
+    bool begun = false;  // the writer has begun it
   };
 
   Status end_or_fail() const { return call_.begun ? Status::kDone : Status::kFailed; }
@@ -176,7 +176,7 @@ class JsonCallReader final : public CallReader {
         break;
       case Member::kId: call_.id = std::move(text); break;
       case Member::kArguments:
-        // Some models write the object as a string, and none for no arguments.
+        // Some models write the object as a string, and write nothing for no arguments.
         call_.arguments = value_.starts_with('"') ? std::move(text)
                           : value_ == "null"      ? ""
                                                   : value_;

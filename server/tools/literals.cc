@@ -125,7 +125,7 @@ class LiteralReader {
       case 'r': text->push_back('\r'); break;
       case 'b': text->push_back('\b'); break;
       case 'f': text->push_back('\f'); break;
-      case '\n': break;  // a line that goes on
+      case '\n': break;  // the line continues
       case 'x': append_code_point(read_hex(2), text); break;
       case 'u': append_code_point(read_utf16(), text); break;
       case 'U': append_code_point(read_hex(8), text); break;

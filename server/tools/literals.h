@@ -1,5 +1,5 @@
-// Values of arguments as models write them beside JSON: in Python's spelling, or as raw text whose
-// type the tool's schema knows.
+// Reads arguments that models do not write as JSON: literals in Python's spelling, or raw text
+// whose type is in the tool's schema.
 #pragma once
 #include <boost/json/array.hpp>
 #include <map>
@@ -25,16 +25,16 @@ struct ArgumentType {
 
   // Returns true if the schema names no type.
   bool any() const { return *this == ArgumentType(); }
-  // Returns true if every text is the argument, as it is.
+  // Returns true if every text is valid for the argument, unchanged.
   bool only_string() const { return *this == ArgumentType{.string = true}; }
   bool operator==(const ArgumentType&) const = default;
 };
 
-// Returns the JSON of an argument that was written as raw text: JSON or Python's words where they
-// fit the type, else a string.
+// Returns the JSON of an argument that was written as raw text: the text is read as JSON or Python
+// if that fits the type, and is else a string.
 std::string argument_to_json(const ArgumentType& type, std::string_view text);
 
-// The tools of a request, as far as reading their calls needs them.
+// The types of the arguments of a request's tools, which readers of calls need.
 class ToolArguments {
  public:
   ToolArguments() = default;
@@ -42,7 +42,7 @@ class ToolArguments {
   explicit ToolArguments(const boost::json::array& tools);
 
   bool has_tool(std::string_view name) const { return tools_.find(name) != tools_.end(); }
-  // Returns the type of an argument; any, for one that the schema does not have.
+  // Returns the type of an argument; any type if the schema does not have the argument.
   ArgumentType type_of(std::string_view tool, std::string_view argument) const;
 
  private:

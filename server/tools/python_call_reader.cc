@@ -99,7 +99,7 @@ class PythonCallReader final : public CallReader {
     return Status::kGoing;
   }
 
-  // An argument that is no literal is passed on as a string.
+  // An argument that is not a literal is passed on as a string.
   void end_value() {
     std::string json = num_arguments_++ == 0 ? "{" : ", ";
     append_json_string(&json, key_);
@@ -127,7 +127,7 @@ class PythonCallReader final : public CallReader {
   std::string name_;
   std::string key_;
   std::string value_;
-  char quote_ = '\0';  // the value is inside of a string with this mark
+  char quote_ = '\0';  // the value is inside a string with this mark
   bool escaped_ = false;
   int depth_ = 0;
   int num_arguments_ = 0;

@@ -10,7 +10,7 @@ bool ends_with_any(std::string_view text, const std::vector<std::string>& marker
                      [&](const std::string& marker) { return text.ends_with(marker); });
 }
 
-// Returns the place behind the last of the markers, 0 if there is none.
+// Returns the place after the last of the markers, 0 if there is none.
 size_t behind_last(std::string_view text, const std::vector<std::string>& markers) {
   size_t place = 0;
   for (const std::string& marker : markers) {

@@ -17,8 +17,8 @@ void append_escaped(std::string_view text, std::string* out) {
   out->append(quoted_text, 1, quoted_text.size() - 2);
 }
 
-// A name and arguments between tags. Values are raw text: a string is passed on as it comes, other
-// types when their end is there.
+// Reads a name and arguments between tags. Values are raw text: a string is passed on as it comes,
+// a value of another type when it is complete.
 class TaggedCallReader final : public CallReader {
  public:
   explicit TaggedCallReader(const CallContext& context) : context_(context) {}
@@ -43,7 +43,7 @@ class TaggedCallReader final : public CallReader {
 
  private:
   enum class Place : uint8_t { kOpen, kName, kBetween, kKey, kValueOpen, kValue };
-  // Going on needs more text, or can be done at once, or is over.
+  // The result of a step: it needs more text, can be followed by another at once, or was the last.
   enum class Step : uint8_t { kMore, kAgain, kDone, kFailed };
 
   Status read() {
@@ -74,7 +74,7 @@ class TaggedCallReader final : public CallReader {
     text_.erase(0, std::min(first, text_.size()));
   }
 
-  // Takes a tag if the text begins with it. Sets *may_come if it may yet.
+  // Takes a tag if the text begins with it. Sets *may_come if more text may complete the tag.
   bool take_tag(std::string_view tag, bool* may_come) {
     if (tag.empty()) return false;
     if (text_.starts_with(tag)) {
@@ -125,14 +125,14 @@ class TaggedCallReader final : public CallReader {
     }
     if (may_come) return Step::kMore;
     if (!context_.writer.open()) return Step::kFailed;
-    text_.erase(0, 1);  // nothing belongs here
+    text_.erase(0, 1);  // no text is expected here
     return Step::kAgain;
   }
 
   Step read_key() {
     const std::string& close = context_.format.key_close;
     const size_t end = text_.find(close);
-    if (end > kMostKeyBytes) {  // or there is none
+    if (end > kMostKeyBytes) {  // the key is too long, or has no end
       const size_t certain = kMostKeyBytes + close.size();
       return text_.size() < certain ? Step::kMore : broken(certain);
     }
@@ -169,7 +169,8 @@ class TaggedCallReader final : public CallReader {
     return Step::kAgain;
   }
 
-  // A tag that closes the value has another tag behind it; a string may speak of the tag.
+  // A tag closes the value only if another tag follows, because a string may contain the text of
+  // the tag.
   Step read_value() {
     const std::string& close = context_.format.value_close;
     while (true) {
@@ -185,7 +186,8 @@ class TaggedCallReader final : public CallReader {
     }
   }
 
-  // Passes on what is certainly a string's, and keeps what may be the tag and the line before it.
+  // Passes on the text that is certainly part of a string, and keeps what may be the closing tag
+  // and the line break before it.
   Step pass_on() {
     const std::string& close = context_.format.value_close;
     size_t keep = std::min(text_.size(), close.size() - 1);
@@ -224,8 +226,9 @@ class TaggedCallReader final : public CallReader {
     place_ = Place::kBetween;
   }
 
-  // The text is not that of an argument: what was read of the call stands. The first bytes are
-  // dropped, so many as came before that was certain, however the text was cut.
+  // Handles text that is not an argument: the part of the call that was read stays. Drops the first
+  // `bytes`, up to the place where that became certain, so that the result does not depend on how
+  // the text was cut.
   Step broken(size_t bytes) {
     text_.erase(0, bytes);
     return Step::kDone;

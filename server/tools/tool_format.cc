@@ -6,8 +6,8 @@
 namespace deltaserve {
 namespace {
 
-// Says whether the source of a template shows a format. All of `has` are in it, none of `has_not`,
-// and, if `list_behind` is not empty, that text with `[` behind it.
+// The signs by which the source of a template shows a format: it contains all of `has`, none of
+// `has_not` and, if `list_behind` is not empty, that text with `[` after it.
 struct Signs {
   std::vector<std::string_view> has;
   std::vector<std::string_view> has_not = {};

@@ -1,5 +1,5 @@
-// How models write tool calls. A published model has one format, which its chat template shows it;
-// the formats are instances of six syntaxes, so that readers and grammars are written per syntax.
+// How models write tool calls. A published model has one format, which its chat template shows. The
+// formats are instances of six syntaxes, and there is one reader and one grammar per syntax.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace deltaserve {
 
-// The shape of a call between its markers. `~` stands for ToolFormat::gap.
+// The shape of a call between its markers. `~` means ToolFormat::gap.
 enum class CallSyntax : uint8_t {
   kJsonObject,  // call_begin ~ {"name": NAME, arguments_key: JSON} ~ call_end, for each call
   kJsonList,    // section_begin ~ [OBJECT, OBJECT] ~ section_end, objects as above
@@ -26,22 +26,23 @@ enum class CallIdShape : uint8_t {
   kFunctions,  // "functions.NAME:N", where N counts the calls of the conversation
 };
 
-// Markers are written without the white space around them. An empty text is not there.
+// Markers are given without the white space around them. An empty text means that there is no such
+// marker.
 struct ToolFormat {
   std::string name = {};  // for --tool-format
   CallSyntax syntax = CallSyntax::kJsonObject;
   CallIdShape ids = CallIdShape::kAny;
 
   std::string section_begin = {};  // before the first call of an answer
-  std::string section_end = {};    // behind the last
+  std::string section_end = {};    // after the last
   std::string call_begin = {};     // before each call
-  std::string call_end = {};       // behind each
+  std::string call_end = {};       // after each
   std::string between = {};        // what is written between two calls
-  std::string gap = {};            // white space that is written inside of the markers
+  std::string gap = {};            // white space that is written inside the markers
 
   std::string arguments_key = "arguments";  // in JSON objects
-  bool id_in_object = false;                // objects may have an "id" behind the arguments
-  int list_indent = -1;  // JSON is written in lines indented by so many spaces; -1: in one line
+  bool id_in_object = false;                // objects may have an "id" after the arguments
+  int list_indent = -1;  // JSON is written in lines indented by this many spaces; -1: in one line
   bool indents_arguments = false;  // the objects of such a list are written in lines, too
 
   std::string name_open = {};
@@ -55,7 +56,7 @@ struct ToolFormat {
   std::string value_close = {};
   bool value_in_lines = false;  // a VALUE has the gap on both sides, and it is no part of it
 
-  // Other texts with which models of this format begin a call, or end one.
+  // Other texts with which models of this format begin or end a call.
   std::vector<std::string> other_begins = {};
   std::vector<std::string> other_ends = {};
 };

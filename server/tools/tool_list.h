@@ -1,4 +1,4 @@
-// The tools of a request and the choice among them, judged for every front.
+// Checks the tools of a request and the choice among them, for every front.
 #pragma once
 #include <boost/json/value.hpp>
 #include <string>

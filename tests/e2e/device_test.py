@@ -101,17 +101,18 @@ class Device(unittest.TestCase):
             self.assertEqual(result.returncode, 1)
             self.assertIn("deltaserve: " + refusal, result.stderr)
 
-    def test_products_of_a_library_are_for_cuda(self):
-        refused = "deltaserve: --cuda-products is for CUDA: "
-        result = self.generate("--cuda-products", "library")
-        self.assertEqual((result.returncode, result.stdout), (1, ""))
-        self.assertTrue(result.stderr.startswith(refused + "there is no libdeltaserve_cuda.so in /"))
+    def test_what_is_switched_off_must_be_there(self):
+        self.addCleanup(os.environ.pop, "DELTASERVE_CUDA_WITHOUT", None)
         self.use_module("pretended_module")
-        result = self.generate("--cuda-products", "library", "--device", "cpu")
-        self.assertEqual((result.returncode, result.stderr), (1, refused + "--device is cpu\n"))
-        result = self.generate("--cuda-products", "library")
+        os.environ["DELTASERVE_CUDA_WITHOUT"] = "all"
+        result = self.generate("--device", "cuda")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
-        self.assertEqual(self.generate("--cuda-products", "plain").returncode, 2)
+        os.environ["DELTASERVE_CUDA_WITHOUT"] = "library,ende"
+        result = self.generate("--device", "cuda")
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertEqual(result.stderr,
+                         'deltaserve: --device cuda: DELTASERVE_CUDA_WITHOUT knows no "ende": it takes '
+                         'library, mixer, ends, graphs, overlap or all\n')
 
     def test_heads_too_wide_are_for_the_cpu(self):
         self.use_module("pretended_module")

@@ -114,6 +114,29 @@ class Embeddings(WithServer):
         self.assertIn("generated_tokens=0", line)
 
 
+class FullQueue(WithServer):
+    OPTIONS = ("--max-sequences", "1", "--max-queue", "1", "--no-grpc")
+
+    def test_a_long_list_leaves_a_place_to_others(self):
+        # The engine has two places: one for the list, one for those who come one after the other.
+        replies = []
+        texts = ["This is text number %d." % i for i in range(400)]
+        thread = threading.Thread(target=lambda: replies.append(self.server.post("/v1/embeddings", {"input": texts})))
+        thread.start()
+        for i in (0, 1, 399):
+            status, reply = self.server.post("/v1/embeddings", {"input": texts[i]})
+            self.assertEqual(status, 200, reply)
+            replies.append(reply["data"][0]["embedding"])
+        thread.join()
+        (status, listed), alone = [one for one in replies if isinstance(one, tuple)][0], [
+            one for one in replies if isinstance(one, list)]
+        self.assertEqual(status, 200, listed)
+        self.assertEqual([listed["data"][i]["embedding"] for i in (0, 1, 399)], alone)
+        status, reply = self.server.post("/v1/completions", {"prompt": texts[:20], "max_tokens": 2, "ignore_eos": True})
+        self.assertEqual(status, 200, reply)
+        self.assertEqual(reply["usage"]["completion_tokens"], 40)
+
+
 class MeanPooling(WithServer):
     OPTIONS = ("--max-sequences", "2", "--embedding-pooling", "mean", "--no-grpc")
 

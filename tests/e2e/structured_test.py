@@ -123,7 +123,8 @@ class Structured(WithServer):
     def test_refusals(self):
         for parameters, param, word in (
                 (dict(response_format={"type": "json_schema", "json_schema": {
-                    "name": "x", "schema": {"type": "object", "unevaluatedProperties": False}}}),
+                    "name": "x", "schema": {
+                        "not": {"required": ["a"]}, "unevaluatedProperties": False}}}),
                  "response_format", "unevaluatedProperties"),
                 (dict(structured_outputs={"regex": "(a"}), "structured_outputs", ""),
                 (dict(structured_outputs={"regex": "(" * 20000}), "structured_outputs", ""),

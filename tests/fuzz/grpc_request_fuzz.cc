@@ -63,11 +63,32 @@ void fuzz_generate(const uint8_t* data, size_t size, const ServerLimits& limits)
   }
 }
 
+void fuzz_embed(const uint8_t* data, size_t size, const ServerLimits& limits) {
+  ServedModel model;
+  model.name = "m";
+  model.vocab_size = kVocab;
+  model.slots = kSlots;
+  model.hidden_size = 64;
+  grpc::ByteBuffer bytes = buffer_of(data, size);
+  v1::EmbedRequest message;
+  if (!read_embed_request(&bytes, limits, GrpcLimits(), &message).ok()) return;
+  DS_CHECK(message.input_size() + message.input_token_ids_size() <= limits.embedding_inputs);
+  GenerationRequest request;
+  if (convert_request(&message, model, limits, &request)) return;
+  DS_CHECK(request.text_prompts.empty() && !request.token_prompts.empty());
+  for (const std::vector<int32_t>& ids : request.token_prompts) {
+    DS_CHECK(!ids.empty());
+    for (const int32_t id : ids) DS_CHECK(id >= 0 && id < kVocab);
+  }
+  DS_CHECK(request.parameters.n == 1 && request.parameters.generate.max_tokens == 0);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const ServerLimits limits;
   fuzz_generate(data, size, limits);
+  fuzz_embed(data, size, limits);
   grpc::ByteBuffer bytes = buffer_of(data, size);
   v1::TokenizeRequest tokenize;
   (void)read_tokenize_request(&bytes, GrpcLimits(), &tokenize);

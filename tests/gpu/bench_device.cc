@@ -97,6 +97,14 @@ DS_KERNEL void DS_BOUNDS(kLimitThreads, 4)
 }
 
 DS_KERNEL void DS_BOUNDS(kLimitThreads, 4)
+    copy_kernel(simt::Words4* data, int64_t words, int num_blocks, simt::Words4* to) {
+  simt::await_launches_before();
+  each_word(data, words, num_blocks, [&](simt::Words4* place, const simt::Words4& word) {
+    simt::store_once(to + (place - data), word);
+  });
+}
+
+DS_KERNEL void DS_BOUNDS(kLimitThreads, 4)
     update_kernel(simt::Words4* data, int64_t words, int num_blocks) {
   simt::await_launches_before();
   each_word(data, words, num_blocks, [&](simt::Words4* place, simt::Words4 word) {
@@ -127,7 +135,13 @@ bool Effort::wants(const std::string& name) const {
   };
   if (!filters.empty() && std::none_of(filters.begin(), filters.end(), matches)) return false;
   if (only_names) std::printf("%s\n", name.c_str());
-  return !only_names;
+  return !only_names && !late(name);
+}
+
+bool Effort::late(const std::string& name) const {
+  if (std::chrono::steady_clock::now() < deadline) return false;
+  Line("left out").add("name", name).print();
+  return true;
 }
 
 Effort Effort::with(double warm, int times) const {
@@ -148,11 +162,11 @@ void fill_nan(cuda::Runtime& runtime, void* device, size_t bytes) {
 }
 
 Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
-                  const std::function<void()>& body) {
+                  const std::function<void()>& body, Recorded recorded) {
   body();  // loads the kernels, which no graph can do
   runtime.synchronize();
   std::function<void()> round = body;
-  if (runtime.has_graphs()) {
+  if (recorded == Recorded::kYes && runtime.has_graphs()) {
     runtime.begin_graph();
     body();
     const uint64_t graph = runtime.end_graph();
@@ -252,10 +266,40 @@ void fill_random(cuda::Runtime& runtime, float* device, int64_t count, float low
   runtime.synchronize();
 }
 
+Busy::Busy(cuda::Runtime& runtime, const Effort& effort)
+    : runtime_(runtime),
+      data_(make_memory<simt::Words4>(runtime, effort.tiny ? 1 << 10 : int64_t{1} << 26)),
+      sums_(make_results<float>(runtime, int64_t{kBusyBlocks} * kLimitThreads)) {
+  runtime.fill_zero(data_.get(), data_.bytes());
+}
+
+void Busy::launch() const {
+  simt::launch(runtime_.stream(), {kBusyBlocks}, kLimitThreads, 0, read_kernel, data_.get(),
+               data_.size(), int{kBusyBlocks}, sums_.get());
+}
+
 void check_finite(cuda::Runtime& runtime, const float* device, int64_t count) {
   for (const float value : read(runtime, device, std::min<int64_t>(count, int64_t{1} << 20))) {
     DS_CHECK(std::isfinite(value));
   }
+}
+
+// Returns the operations of bf16 a second of the device's tensor cores at its highest clock.
+double tensor_flops() {
+#ifdef __CUDACC__
+  int multiprocessors = 0;
+  int kilohertz = 0;
+  int major = 0;
+  int minor = 0;
+  cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0);
+  cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, 0);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+  const double of_a_cycle = major == 9 ? 4096 : major == 8 && minor == 0 ? 2048 : 0;
+  return of_a_cycle * multiprocessors * kilohertz * 1e3;
+#else
+  return 0;
+#endif
 }
 
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort) {
@@ -267,20 +311,39 @@ Limits measure_limits(cuda::Runtime& runtime, const Effort& effort) {
   fill_random(runtime, reinterpret_cast<float*>(data.get()), 4 * words, -1, 1);
   const auto bytes = static_cast<double>(data.bytes());
   const Effort brief = effort.with(effort.warm_seconds, 20);
-  const Timing read = time_calls(runtime, brief, 1, [&] {
-    simt::launch(runtime.stream(), {num_blocks}, kLimitThreads, 0, read_kernel, data.get(), words,
-                 num_blocks, sums.get());
-  });
+  const Timing read = time_calls(
+      runtime, brief, 1,
+      [&] {
+        simt::launch(runtime.stream(), {num_blocks}, kLimitThreads, 0, read_kernel, data.get(),
+                     words, num_blocks, sums.get());
+      },
+      Recorded::kNo);
   check_finite(runtime, sums.get(), sums.size());
   limits.read_bytes = bytes / read.median;
   Line("read").add(read).add("tb_per_s", limits.read_bytes / 1e12).print();
-  const Timing update = time_calls(runtime, brief, 1, [&] {
-    simt::launch(runtime.stream(), {num_blocks}, kLimitThreads, 0, update_kernel, data.get(), words,
-                 num_blocks);
-  });
+  const cuda::Memory<simt::Words4> other = make_results<simt::Words4>(runtime, words);
+  const Timing copy = time_calls(
+      runtime, brief, 1,
+      [&] {
+        simt::launch(runtime.stream(), {num_blocks}, kLimitThreads, 0, copy_kernel, data.get(),
+                     words, num_blocks, other.get());
+      },
+      Recorded::kNo);
+  check_finite(runtime, reinterpret_cast<float*>(other.get()), 4 * words);
+  limits.copy_bytes = 2 * bytes / copy.median;
+  Line("copy").add(copy).add("tb_per_s", limits.copy_bytes / 1e12).print();
+  const Timing update = time_calls(
+      runtime, brief, 1,
+      [&] {
+        simt::launch(runtime.stream(), {num_blocks}, kLimitThreads, 0, update_kernel, data.get(),
+                     words, num_blocks);
+      },
+      Recorded::kNo);
   check_finite(runtime, reinterpret_cast<float*>(data.get()), 4 * words);
   limits.update_bytes = 2 * bytes / update.median;
   Line("update").add(update).add("tb_per_s", limits.update_bytes / 1e12).print();
+  limits.tensor_flops = tensor_flops();
+  Line("operations").add("flops", limits.tensor_flops).print();
   return limits;
 }
 

@@ -1,6 +1,7 @@
-// What the GPU benchmarks share: timing on the device, random data there, lines of JSON.
+// Functions that the GPU benchmarks share: timing on the device, random data there, lines of JSON.
 #pragma once
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
@@ -25,22 +26,28 @@ struct Timing {
 
 Timing timing_of(std::vector<double> times);
 
-// How thoroughly to measure; `tiny` shrinks every size so that the emulation can run all of it.
+// Says how thoroughly to measure; `tiny` shrinks every size so that the emulation can run
+// everything.
 struct Effort {
   bool tiny = false;
-  bool quick = false;         // no more than the numbers below, and no plain kernels of prefill
+  bool quick = false;         // stops at the numbers below, and skips the plain kernels of prefill
   double warm_seconds = 0.3;  // a device that has idled runs slowly at first
   int timed = 50;
-  // Which cells: those in whose name all words of one of these occur; without any, all of them.
+  // Selects the cells whose name has all words of one of these; without filters all cells run.
   std::vector<std::string> filters;
   bool only_names = false;  // print the names of cells instead of measuring them
+  // No cell begins after this time; a line names those that are left out.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 
+  // Both print the name if only names are wanted, or, after the deadline, that the cell is left
+  // out.
   bool wants(const std::string& name) const;
+  bool late(const std::string& name) const;
   // The same cells with another thoroughness; tiny stays tiny, and quick gets no slower.
   Effort with(double warm, int times) const;
 };
 
-// A cell's name: words, of which those that tell it from others are key=value.
+// A cell's name: words, of which the parameters of the cell are written key=value.
 class Name {
  public:
   explicit Name(std::string bench) : text_(std::move(bench)) {}
@@ -60,15 +67,16 @@ class Name {
   std::string text_;
 };
 
-// Time of `body`, which launches `calls` calls, on the device's own clock. Where the runtime can
-// make graphs, the launches become one, so that gaps between launches do not count.
+// Time of `body`, which launches `calls` calls, on the device's own clock. Recorded, where the
+// runtime can make graphs, the launches become one, so that gaps between launches do not count.
+enum class Recorded : uint8_t { kNo, kYes };
 Timing time_calls(cuda::Runtime& runtime, const Effort& effort, int calls,
-                  const std::function<void()>& body);
+                  const std::function<void()>& body, Recorded recorded = Recorded::kYes);
 
-// Bytes of states that a round goes through at least.
+// The least number of bytes of states that a round reads.
 inline constexpr size_t kBeyondCaches = size_t{512} << 20;
 
-// A layer of an official Q-Delta model, all that it projects column after column.
+// Returns a layer of an official Q-Delta model, whose projections are in adjacent columns.
 MixerLayer qdelta_layer(int heads, int key_dim, int value_dim);
 
 // Decode segments of `sets` steps of `batch` rows, each with its own slot; slots in random order,
@@ -82,7 +90,22 @@ cuda::Memory<T> make_memory(cuda::Runtime& runtime, int64_t count) {
   return memory;
 }
 
-// Fills memory for results with NaN, so that what nobody writes is seen.
+// Keeps the device busy for some 200 us a launch, so that all later launches are queued before they
+// run, and the host's time is not measured.
+class Busy {
+ public:
+  Busy(cuda::Runtime& runtime, const Effort& effort);
+  void launch() const;
+
+ private:
+  static constexpr int kBusyBlocks = 264;
+
+  cuda::Runtime& runtime_;
+  cuda::Memory<simt::Words4> data_;
+  cuda::Memory<float> sums_;
+};
+
+// Fills memory for results with NaN, so that values that no kernel writes are noticed.
 void fill_nan(cuda::Runtime& runtime, void* device, size_t bytes);
 template <class T>
 cuda::Memory<T> make_results(cuda::Runtime& runtime, int64_t count) {
@@ -104,8 +127,8 @@ cuda::Memory<T> upload(cuda::Runtime& runtime, const std::vector<T>& values) {
   return memory;
 }
 
-// Aborts when one of the first `count` (at most 2^20) floats is not finite: no time is printed for
-// results that are none.
+// Aborts if one of the first `count` (at most 2^20) floats is not finite, so that no time is
+// printed for invalid results.
 void check_finite(cuda::Runtime& runtime, const float* device, int64_t count);
 
 std::vector<float> read(cuda::Runtime& runtime, const float* device, int64_t count);
@@ -140,16 +163,20 @@ class Line {
   std::string text_;
 };
 
-// What a kernel reads, and what one reads and writes in place, as decode does its states; bytes a
-// second.
+// Bytes a second that a kernel reads, that one reads and writes elsewhere, and that one reads and
+// writes in place, as decode does its states; outside of graphs, in which copies are slower.
+// Percentages are of the last. Operations of bf16 a second follow from the clock; 0 = unknown.
 struct Limits {
   double read_bytes = 0;
+  double copy_bytes = 0;
   double update_bytes = 0;
+  double tensor_flops = 0;
 };
 Limits measure_limits(cuda::Runtime& runtime, const Effort& effort);
 
 void bench_matmuls(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill_layer(cuda::Runtime& runtime, const Effort& effort);
+void bench_launches(const Effort& effort);
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);
 void bench_prefill(cuda::Runtime& runtime, const Effort& effort, const Limits& limits);

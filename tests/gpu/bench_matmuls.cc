@@ -24,11 +24,10 @@ struct Kernel {
   const char* name;
   cuda::TensorKernel own;
 };
-constexpr Kernel kKernels[] = {{"auto", cuda::TensorKernel::kAuto},
-                               {"few", cuda::TensorKernel::kFewRows},
-                               {"tile32", cuda::TensorKernel::kTile32},
-                               {"tile64", cuda::TensorKernel::kTile64},
-                               {"tile128", cuda::TensorKernel::kTile128}};
+constexpr Kernel kKernels[] = {
+    {"auto", cuda::TensorKernel::kAuto},       {"few", cuda::TensorKernel::kFewRows},
+    {"tile32", cuda::TensorKernel::kTile32},   {"tile64", cuda::TensorKernel::kTile64},
+    {"tile128", cuda::TensorKernel::kTile128}, {"wide", cuda::TensorKernel::kWide}};
 
 const char* name_of(cuda::TensorKernel kernel) {
   for (const Kernel& k : kKernels) {
@@ -66,22 +65,25 @@ class MatmulBench {
   void own(const Kernel& kernel, int rows) {
     cuda::MatmulCall call = call_of(rows);
     const bool is_auto = kernel.own == cuda::TensorKernel::kAuto;
-    const cuda::TensorKernel taken = is_auto ? cuda::fastest_kernel(call) : kernel.own;
-    if (kernel.own == cuda::TensorKernel::kFewRows && rows > cuda::kMaxFewRows) return;
+    const bool clusters = runtime_.has_clusters();
+    const cuda::TensorKernel taken = is_auto ? cuda::fastest_kernel(call, clusters) : kernel.own;
+    if (taken == cuda::TensorKernel::kWide && !clusters) return;
+    if (!cuda::takes_kernel(call, taken)) return;
     if (!effort_.wants(name(kernel.name, rows))) return;
     Line line = line_of(kernel.name, rows);
     if (is_auto) line.add("is", name_of(taken));
     measure(&line, rows, [&](int64_t set) {
       call.w = weights(set);
-      cuda::launch_tensor_matmul(runtime_.stream(), call, kernel.own);
+      cuda::launch_tensor_matmul(runtime_.stream(), call, taken);
     });
   }
-  // Prefill rows by what `products` takes for them.
-  void library(const char* kernel, cuda::MatmulKernels products, const std::vector<int>& counts) {
+  // Prefill rows by the library's algorithm that passes the self-test at load.
+  void library(const std::vector<int>& counts) {
+    constexpr const char* kernel = "library";
     const auto wanted = [&](int rows) { return effort_.wants(name(kernel, rows)); };
     if (std::none_of(counts.begin(), counts.end(), wanted)) return;
     const auto begin = std::chrono::steady_clock::now();
-    cuda::MatmulRunner runner(runtime_, products);
+    cuda::MatmulRunner runner(runtime_, cuda::MatmulKernels::kExact);
     runner.add_weight(weights(0), true);
     DS_CHECK(runner.reserve(*std::max_element(counts.begin(), counts.end())));
     runtime_.synchronize();
@@ -99,6 +101,31 @@ class MatmulBench {
       measure(&line, rows, [&](int64_t set) {
         runner.multiply(weights(set), {nullptr, x_.get(), shape_.in}, rows, 0, shape_.accumulate,
                         {out_.get(), stride_, true});
+      });
+    }
+  }
+
+  // The library's own choice for each number of rows, whose bits may depend on it: what the others
+  // are measured against.
+  void library_for_rows(const std::vector<int>& counts) {
+    constexpr const char* kernel = "for-rows";
+    const auto wanted = [&](int rows) { return effort_.wants(name(kernel, rows)); };
+    if (std::none_of(counts.begin(), counts.end(), wanted)) return;
+    const auto library = cuda::MatmulLibrary::create(runtime_);
+    if (library == nullptr) return;
+    for (const int rows : counts) {
+      if (!wanted(rows)) continue;
+      cuda::MatmulCall call = call_of(rows);
+      const auto found = library->candidates(call, 1, false);
+      Line line = line_of(kernel, rows);
+      if (found.empty()) {
+        line.add("result", "the library offers nothing").print();
+        continue;
+      }
+      line.add("choice", library->name(found[0]));
+      measure(&line, rows, [&](int64_t set) {
+        call.w = weights(set);
+        DS_CHECK(library->multiply(found[0], call));
       });
     }
   }
@@ -183,7 +210,11 @@ class MatmulBench {
                              (shape_.accumulate ? 2 : 1);
     const double flops =
         2.0 * rows * static_cast<double>(shape_.outs) * static_cast<double>(shape_.in);
+    // No kernel is faster than its bytes, nor than its operations.
+    double floor = bytes / limits_.read_bytes;
+    if (limits_.tensor_flops > 0) floor = std::max(floor, flops / limits_.tensor_flops);
     line->add(timing)
+        .add("floor_us", floor * 1e6)
         .add("tflops", flops / timing.median / 1e12)
         .add("of_read", bytes / timing.median / limits_.read_bytes)
         .print();
@@ -223,19 +254,21 @@ void bench_matmuls(cuda::Runtime& runtime, const Effort& effort, const Limits& l
       };
       Effort silent = brief;
       silent.only_names = false;
+      silent.deadline = std::chrono::steady_clock::time_point::max();
       const auto wants = [&](int rows) { return silent.wants(name(rows).text()); };
       return std::any_of(own.begin(), own.end(), wants) ||
              std::any_of(library.begin(), library.end(), wants);
     };
-    const auto kernels = {"auto", "few", "tile32", "tile64", "tile128", "library", "for-rows"};
+    const auto kernels = {"auto",    "few",  "tile32",  "tile64",
+                          "tile128", "wide", "library", "for-rows"};
     if (std::none_of(kernels.begin(), kernels.end(), wanted)) continue;
     const int64_t most = effort.tiny || effort.only_names ? 9 : kMostRows;
     MatmulBench bench(runtime, brief, limits, shape, most);
     for (const int rows : own) {
       for (const Kernel& kernel : kKernels) bench.own(kernel, rows);
     }
-    bench.library("library", cuda::MatmulKernels::kExact, library);
-    bench.library("for-rows", cuda::MatmulKernels::kLibraryForRows, library);
+    bench.library(library);
+    bench.library_for_rows(library);
   }
 }
 

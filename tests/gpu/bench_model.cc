@@ -15,6 +15,10 @@ struct Sizes {
   int hidden, layers, heads, key_dim, value_dim, intermediate, vocab;
 };
 
+constexpr Sizes kTiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
+constexpr Sizes kQ340 = {"qdelta-340m", 1024, 21, 6, 128, 256, 2816, 32000};
+constexpr Sizes kQ1b = {"qdelta-1b", 2048, 21, 6, 256, 512, 5632, 32000};
+
 constexpr int kMaxPrefillRows = 8192;  // of one step
 
 // A Q-Delta model of random weights, of which a matrix takes what it needs.
@@ -125,14 +129,31 @@ class RandomModel {
   std::vector<int32_t> tokens_;
 };
 
-std::unique_ptr<Backend> make_backend(bool overlap = true) {
+std::unique_ptr<cuda::Runtime> make_runtime() {
   std::string error;
   std::unique_ptr<cuda::Runtime> runtime = cuda::Runtime::create(&error);
   if (runtime == nullptr) std::fprintf(stderr, "%s\n", error.c_str());
   DS_CHECK(runtime != nullptr);
+  return runtime;
+}
+
+// What of the backend can be switched off, to see what it is worth.
+struct Piece {
+  const char* name;
+  void (*switch_off)(cuda::BackendOptions& options);
+};
+constexpr Piece kNothing = {"nothing", [](cuda::BackendOptions&) {}};
+constexpr Piece kPieces[] = {
+    {"graphs", [](cuda::BackendOptions& options) { options.graphs = false; }},
+    {"overlap", [](cuda::BackendOptions& options) { options.overlap = false; }},
+    {"library",
+     [](cuda::BackendOptions& options) { options.matmuls = cuda::MatmulKernels::kTensor; }},
+    {"prefetch", [](cuda::BackendOptions& options) { options.prefetch = false; }}};
+
+std::unique_ptr<Backend> make_backend(const Piece& without) {
   cuda::BackendOptions options;
-  options.overlap = overlap;
-  return cuda::make_cuda_backend(std::move(runtime), options);
+  without.switch_off(options);
+  return cuda::make_cuda_backend(make_runtime(), options);
 }
 
 // Steps with the host's part, one after the other. The first are not counted: a graph is made the
@@ -154,7 +175,7 @@ Timing time_steps(const Effort& effort, const std::function<void(int)>& step, in
 struct Row {
   Sizes sizes;
   StateFormat format = StateFormat::kF32;
-  bool overlap = true;
+  Piece without = kNothing;
   std::vector<int> batches;
   std::vector<int64_t> prompts;
   int step_rows = kMaxPrefillRows;
@@ -183,7 +204,7 @@ void decode(const Effort& effort, const Limits& limits, const Row& row, Backend&
       .add("model", row.sizes.name)
       .add("state", state_format_name(row.format))
       .add("batch", batch)
-      .add("launches", row.overlap ? "overlap" : "apart")
+      .add("without", row.without.name)
       .add(timing)
       .add("us_ahead", queued.median * 1e6)
       .add("tokens_per_s", batch / timing.median)
@@ -200,10 +221,11 @@ void first_token(const Effort& effort, const Row& row, Backend& backend, RandomM
       model.step({{RowKind::kPrefill, 0, 0, 0, rows, at}});
     }
   };
-  read_prompt(0);  // loads the kernels
+  model.step({{RowKind::kPrefill, 0, 0, 0, row.step_rows, 0}});  // loads the kernels
   const double seconds = time_steps(effort, read_prompt, 1).median;
   Line("model first token")
       .add("model", row.sizes.name)
+      .add("without", row.without.name)
       .add("prompt", static_cast<double>(prompt))
       .add("ms", seconds * 1e3)
       .add("tokens_per_s", static_cast<double>(prompt) / seconds)
@@ -232,7 +254,10 @@ void bench_row(const Effort& effort, const Limits& limits, const ModelParts& par
     return Name(bench)
         .add("model", row.sizes.name)
         .add("state", state_format_name(row.format))
-        .add("launches", row.overlap ? "overlap" : "apart");
+        .add("without", row.without.name);
+  };
+  const auto late = [&](const char* bench, const char* key, auto value) {
+    return effort.late(named(bench).add(key, value).text());
   };
   std::vector<int> batches;
   for (const int batch : row.batches) {
@@ -256,41 +281,158 @@ void bench_row(const Effort& effort, const Limits& limits, const ModelParts& par
   const bool reads = !prompts.empty() || !mixed.empty();
   const int max_rows = reads ? std::max(slots, row.step_rows) : slots;
   const auto begin = std::chrono::steady_clock::now();
-  const std::unique_ptr<Backend> backend = make_backend(row.overlap);
+  const std::unique_ptr<Backend> backend = make_backend(row.without);
   RandomModel model(*backend, row.sizes, max_rows, slots, row.format);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   Line("model load").add("model", row.sizes.name).add("seconds", seconds.count()).print();
   for (const int batch : batches) {
+    if (late("model-decode", "batch", batch)) continue;
     const int times = batch < 32 ? 200 : 60;
     decode(effort.with(effort.warm_seconds, times), limits, row, *backend, model, batch);
   }
   for (const int64_t prompt : prompts) {
+    if (late("first-token", "prompt", prompt)) continue;
     const int times = effort.quick || prompt > 200'000 ? 1 : 3;
     first_token(effort.with(0, times), row, *backend, model, prompt);
   }
   for (const int num_decode : mixed) mixed_step(effort.with(0, 20), row, model, num_decode);
 }
 
+// Puts a mark behind every launch, and tells the time between neighbouring ones.
+class LaunchMarks {
+ public:
+  LaunchMarks() {
+    simt::launch_observer = [this](const simt::Stream& stream, const void* kernel) {
+      kernels_.push_back(name_of(kernel));
+      mark(stream);
+    };
+  }
+  ~LaunchMarks() { simt::launch_observer = nullptr; }
+  LaunchMarks(const LaunchMarks&) = delete;
+  LaunchMarks& operator=(const LaunchMarks&) = delete;
+
+  // Begins again.
+  void begin(const simt::Stream& stream) {
+    kernels_.clear();
+    used_ = 0;
+    mark(stream);
+  }
+  const std::vector<std::string>& kernels() const { return kernels_; }
+
+#ifdef __CUDACC__
+  // Behind the end of the last launch.
+  std::vector<double> seconds() const {
+    std::vector<double> all;
+    for (size_t i = 1; i < used_; ++i) {
+      float milliseconds = 0;
+      DS_CHECK(cudaEventElapsedTime(&milliseconds, marks_[i - 1], marks_[i]) == cudaSuccess);
+      all.push_back(milliseconds * 1e-3);
+    }
+    return all;
+  }
+
+ private:
+  static std::string name_of(const void* kernel) {
+    const char* name = "";
+    DS_CHECK(cudaFuncGetName(&name, kernel) == cudaSuccess);
+    return name;
+  }
+  void mark(const simt::Stream& stream) {
+    if (used_ == marks_.size()) {
+      marks_.emplace_back();
+      DS_CHECK(cudaEventCreate(&marks_.back()) == cudaSuccess);
+    }
+    DS_CHECK(cudaEventRecord(marks_[used_++], stream.handle) == cudaSuccess);
+  }
+
+  std::vector<cudaEvent_t> marks_;
+#else
+  // The emulation has no clock of its own.
+  std::vector<double> seconds() const {
+    return std::vector<double>(used_ - 1);
+  }
+
+ private:
+  static std::string name_of(const void*) {
+    return "emulated";
+  }
+  void mark(const simt::Stream&) {
+    ++used_;
+  }
+#endif
+  std::vector<std::string> kernels_;
+  size_t used_ = 0;
+};
+
+void launches(const Effort& effort, const Sizes& sizes, int batch) {
+  const std::string name = Name("launches").add("model", sizes.name).add("batch", batch).text();
+  if (!effort.wants(name)) return;
+  std::unique_ptr<cuda::Runtime> owned = make_runtime();
+  cuda::Runtime& runtime = *owned;
+  const Busy busy(runtime, effort);
+  cuda::BackendOptions options;
+  options.graphs = options.overlap = false;
+  const std::unique_ptr<Backend> backend = cuda::make_cuda_backend(std::move(owned), options);
+  RandomModel model(*backend, sizes, batch, batch, StateFormat::kF32);
+  std::vector<Segment> segments;
+  for (int s = 0; s < batch; ++s) segments.push_back({RowKind::kDecode, s, s, s, 1, 64});
+  model.step(segments);  // loads the kernels
+  LaunchMarks marks;
+  std::vector<std::vector<double>> times;
+  for (int i = 0; i < (effort.tiny ? 2 : 15); ++i) {
+    for (int b = 0; b < 20; ++b) busy.launch();
+    marks.begin(runtime.stream());
+    model.step(segments);
+    const std::vector<double> seconds = marks.seconds();
+    times.resize(seconds.size());
+    for (size_t at = 0; at < seconds.size(); ++at) times[at].push_back(seconds[at]);
+  }
+  double sum = 0;
+  for (size_t at = 0; at < times.size(); ++at) {
+    const Timing timing = timing_of(times[at]);
+    sum += timing.median;
+    Line("launch")
+        .add("model", sizes.name)
+        .add("batch", batch)
+        .add("place", static_cast<double>(at))
+        .add("name", marks.kernels()[at])
+        .add(timing)
+        .print();
+  }
+  Line("launches")
+      .add("model", sizes.name)
+      .add("batch", batch)
+      .add("us", sum * 1e6)
+      .add("count", static_cast<double>(times.size()))
+      .print();
+}
+
 }  // namespace
+
+void bench_launches(const Effort& effort) {
+  if (effort.tiny) return launches(effort, kTiny, 2);
+  for (const Sizes& sizes : {kQ340, kQ1b}) {
+    for (const int batch : {1, 128}) launches(effort, sizes, batch);
+  }
+}
 
 void bench_model(const Effort& effort, const Limits& limits, const ModelParts& parts) {
   const auto bench = [&](const Row& row) { bench_row(effort, limits, parts, row); };
   if (effort.tiny) {
-    const Sizes tiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
     const Sizes images = {"tiny-images", 64, 1, 2, 64, 64, 64, 64};  // of prefill_features.h
-    bench({tiny, StateFormat::kF32, true, {1, 2}, {100}, 64, 3, 50});
-    bench({images, StateFormat::kF32, true, {2}, {100}, 64, 3, 50});
-    bench({tiny, StateFormat::kF32, false, {2}, {}});
+    bench({kTiny, StateFormat::kF32, kNothing, {1, 2}, {100}, 64, 3, 50});
+    bench({images, StateFormat::kF32, kNothing, {2}, {100}, 64, 3, 50});
+    for (const Piece& piece : kPieces) bench({kTiny, StateFormat::kF32, piece, {2}, {}});
     return;
   }
-  const Sizes q340 = {"qdelta-340m", 1024, 21, 6, 128, 256, 2816, 32000};
-  const Sizes q1b = {"qdelta-1b", 2048, 21, 6, 256, 512, 5632, 32000};
   const std::vector<int> batches = {1, 8, 32, 128};
-  bench({q340, StateFormat::kF32, true, batches, {131072, 1 << 20}});
-  bench({q1b, StateFormat::kF32, true, batches, {131072}});
-  for (const Sizes& sizes : {q340, q1b}) {
-    bench({sizes, StateFormat::kF32, false, {1}, {}});
-    bench({sizes, StateFormat::kBf16, true, batches, {}});
+  bench({kQ340, StateFormat::kF32, kNothing, batches, {131072, 1 << 20}});
+  bench({kQ1b, StateFormat::kF32, kNothing, batches, {131072}});
+  for (const Piece& piece : kPieces) {
+    bench({kQ340, StateFormat::kF32, piece, {1, 128}, {131072}});
+  }
+  for (const Sizes& sizes : {kQ340, kQ1b}) {
+    bench({sizes, StateFormat::kBf16, kNothing, batches, {}});
   }
 }
 

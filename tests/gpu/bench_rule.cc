@@ -108,10 +108,12 @@ double state_bytes(const Head& head, StateFormat format) {
 }
 
 void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, const Head& head,
-            StateFormat format, int batch) {
+            StateFormat format, int batch, bool overlaps) {
+  const char* launches = overlaps ? "overlap" : "apart";
   if (!effort.wants(named("decode-rule", head)
                         .add("state", state_format_name(format))
                         .add("batch", batch)
+                        .add("launches", launches)
                         .text())) {
     return;
   }
@@ -122,6 +124,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, 
       std::min<size_t>(static_cast<size_t>(calls), std::max<size_t>(2, kBeyondCaches / moved)));
   const Rows rows(runtime, head, format, batch, sets * batch);
   const cuda::Memory<Segment> device = upload(runtime, shuffled_segments(batch, sets));
+  runtime.set_overlap(overlaps);
   const Timing timing = time_calls(runtime, effort, calls, [&] {
     for (int i = 0; i < calls; ++i) {
       cuda::LayerCall call = rows.call();
@@ -131,6 +134,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, 
       cuda::launch_steps(runtime.stream(), {call});
     }
   });
+  runtime.set_overlap(false);
   rows.check();
   const double bytes = batch * (state_bytes(head, format) + rows.bytes_of_a_row());
   Line("decode rule")
@@ -140,6 +144,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, 
       .add("value_dim", head.value_dim)
       .add("state", state_format_name(format))
       .add("batch", batch)
+      .add("launches", launches)
       .add(timing)
       .add("bytes", bytes)
       .add("tb_per_s", bytes / timing.median / 1e12)
@@ -225,7 +230,10 @@ void prefill(cuda::Runtime& runtime, const Effort& effort, const Head& head, con
 
 void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits) {
   if (effort.tiny) {
-    decode(runtime, effort, limits, {MixerKind::kQDelta, 2, 32, 32}, StateFormat::kF32, 2);
+    for (const bool overlaps : {false, true}) {
+      decode(runtime, effort, limits, {MixerKind::kQDelta, 2, 32, 32}, StateFormat::kF32, 2,
+             overlaps);
+    }
     return;
   }
   const Head heads[] = {{MixerKind::kQDelta, 6, 128, 256},
@@ -236,7 +244,10 @@ void bench_decode(cuda::Runtime& runtime, const Effort& effort, const Limits& li
   for (const Head& head : heads) {
     for (const StateFormat format : kAllStateFormats) {
       for (const int batch : {1, 8, 32, 64, 128, 512}) {
-        decode(runtime, effort, limits, head, format, batch);
+        for (const bool overlaps : {false, true}) {
+          if (overlaps && !runtime.can_overlap()) continue;
+          decode(runtime, effort, limits, head, format, batch, overlaps);
+        }
       }
     }
   }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Tests and measures the CUDA backend on the GPU of this machine, within ten minutes.
+"""Tests and measures the CUDA backend on the GPU of this machine, within three minutes.
 
-    tests/gpu/run.py [--bin DIR] [--out FILE.json]
+    tests/gpu/run.py [--bin DIR] [--out FILE.jsonl] [--compare EARLIER.json] [--parts NAME,...]
 
 DIR (default build/cuda/bin) holds cuda_gpu_test and gpu_bench, which need a driver and cuBLASLt, nothing else:
 
@@ -10,36 +10,67 @@ DIR (default build/cuda/bin) holds cuda_gpu_test and gpu_bench, which need a dri
 For another machine: with -DDELTASERVE_CUDA_ARCHITECTURES=90a (its GPU's) and stripped, the two and the
 libhwy.so.1 beside them make a .tar.xz of 3.4 MB.
 
-In this order: self-tests against float64, products, decode, whole models, prefill, its layers launch by launch,
-the peers that Python can import, compute-sanitizer on small shapes. A short table is printed, every cell goes to FILE as JSON,
-what the programs print to files beside it. Where a self-test fails, the cells say so and the exit
-code is 1. --parts names some of them, for a machine that is lent in turns.
+In this order: self-tests against float64, the machine's limits, decode of the rule and of a layer, matmuls (ours,
+cuBLASLt's, and the floor of bytes and operations), the prefill rule, decode of whole models with each fused piece
+switched off in turn, the launches of a decode step one by one, first tokens. Each part has a limit of time, and
+the limits add up to less than three minutes. Each cell is printed as a line of JSON at once and appended to FILE, so a
+run that is cut off still tells what it measured. What the programs say beside it goes to files beside FILE.
+
+--compare prints, for each cell that EARLIER has, too, both times and their ratio. The exit code is 1 where a
+self-test failed. Two more commands take longer: tests/gpu/sanitize.py (compute-sanitizer) and tests/gpu/peers.py
+(flash-linear-attention). --tiny runs everything at sizes for the emulation.
 """
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import site
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SHARDS = 8  # of the self-tests, which wait for the reference on the CPU more than for the GPU
-# What each part may take, in seconds.
-LIMITS = {"products": 90, "decode": 90, "model": 120, "prefill": 90, "layer": 60, "peers": 90}
-SELF_TEST_LIMIT = 90
-SANITIZER_LIMIT = 35
-PARTS = ["test", *LIMITS, "sanitize"]
-# gtest filter: few small cases of every kernel
-SANITIZED = ":".join(["*EqualsTheRecurrence/*QDelta*_random", "*CudaDecodeLayer.EqualsReference/*_24_20",
-                      "*CudaDecodeLayer.EqualsReference/*_64_150", "*CudaRowwise*",
-                      "*Product.EqualsDouble/3x70*", "*CudaMixerLayerSteps*gdn*"])
+WHOLE = 180  # seconds, of which some are Python's own
+# What each part may take, in seconds, in the order in which they run.
+LIMITS = {"test": 36, "limits": 6, "decode": 26, "matmuls": 26, "prefill": 16, "model": 36, "launches": 10, "first": 20}
+START_SECONDS = 2  # of a program that stops to begin cells so long before its limit
+
+
+def both(*words):
+    """The words, once with each size of the official models' heads."""
+    return [" ".join([*words, sizes]) for sizes in ("heads=6 key_dim=128", "heads=6 key_dim=256")]
+
+
+# The cells of a part that are worth their time, as filters of gpu_bench.
+CELLS = {
+    "decode": [f"{name} batch={batch}" for batch in (1, 32, 128, 512) for name in both("decode-rule")]
+              + [f"decode-rule heads=32 mixer={mixer} state=f32 batch=128" for mixer in ("Gated", "KDA")]
+              + [f"decode-layer heads=6 key_dim=128 batch={batch}" for batch in (1, 8, 32, 128)],
+    "matmuls": [f"product {name} rows={rows} kernel={kernel}"
+                for kernel, counts in (("auto", (1, 8, 32, 128, 512)), ("library", (512, 8192)),
+                                       ("for-rows", (64, 512, 8192)))
+                for rows in counts
+                for name in ("name=q340-in", "name=q340-gate_up", "name=q340-down", "name=head", "name=q1b-gate_up")],
+    "prefill": [f"prefill-rule path=tensor {case}" for case in
+                ("heads=6 key_dim=128 tokens=131072", "heads=6 key_dim=256 tokens=131072", "heads=16 tokens=32768",
+                 "heads=32 tokens=4096", "heads=32 tokens=8192")],
+    "model": ["model-decode state=f32 without=nothing", "model-decode model=qdelta-340m state=f32",
+              "model-decode model=qdelta-340m state=bf16 batch=128"],
+    "first": ["first-token without=nothing state=f32"],
+}
+# What tells a cell from others; all else is a figure.
+NAMES = ("bench", "name", "mixer", "model", "part", "path", "heads", "key_dim", "value_dim", "state", "batch", "launches",
+         "without", "place", "prompts", "tokens", "prompt", "decode_rows", "prefill_rows", "rows", "kernel")
+TIMES = ("us", "ms")
+# gtest filter: few small cases of every kernel, which the emulation runs in seconds
+TINY_TESTS = ":".join(["Head.TheEnds*", "CudaBackend.EachPaddedSize*"])
 
 
 def environment(**more):
@@ -51,28 +82,36 @@ def environment(**more):
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(filter(None, folders)), **more}
 
 
-def run(command, limit, log, **variables):
-    """The command's exit code, its output and its seconds; 124 when it ran longer than `limit`.
+class Command:
+    """A child that is ended, with all that it started, after `limit` seconds. Its errors go to the file `log`."""
 
-    The output also goes to the file `log`. Of a command that ran too long, no child is left.
-    """
-    start = time.time()
-    with open(log, "w", encoding="utf-8") as output:
-        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT,
-                                 env=environment(**variables), start_new_session=True)
+    def __init__(self, command, limit, log, **variables):
+        self.begin = time.monotonic()
+        self.cut = False
+        with open(log, "w", encoding="utf-8") as errors:
+            self.child = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=errors,
+                                          text=True, errors="replace", env=environment(**variables),
+                                          start_new_session=True)
+        self.timer = threading.Timer(limit, self.end)
+        self.timer.start()
+
+    def end(self):
+        self.cut = True
+        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+            os.killpg(self.child.pid, signal.SIGKILL)
+
+    def lines(self):
+        """Each line as it comes; behind the last one the exit code is known."""
         try:
-            code = child.wait(timeout=limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            code = 124
-    return code, log.read_text(encoding="utf-8", errors="replace"), time.time() - start
-
-
-def lines_of_json(text):
-    """The cells among the lines of `text`."""
-    return [json.loads(line) for line in text.splitlines()
-            if line.startswith("{") and line.endswith("}")]
+            with self.child.stdout:
+                yield from self.child.stdout
+            self.code = self.child.wait()
+        except BaseException:  # this program is ended, and leaves none behind
+            self.end()
+            raise
+        finally:
+            self.timer.cancel()
+        self.seconds = time.monotonic() - self.begin
 
 
 def missing_libraries(folder):
@@ -86,121 +125,133 @@ def missing_libraries(folder):
     return lines
 
 
-def self_test(folder, logs):
-    """Whether every kernel gives what float64 gives on this GPU."""
+def self_test(folder, logs, tiny):
+    """A cell that says whether every kernel gives what float64 gives on this GPU."""
     def shard(i):
-        return run([folder / "cuda_gpu_test", "--gtest_brief=1"], SELF_TEST_LIMIT,
-                   logs / f"self_test_{i}.log", GTEST_TOTAL_SHARDS=str(SHARDS),
-                   GTEST_SHARD_INDEX=str(i))
+        command = Command([folder / "cuda_gpu_test", "--gtest_brief=1", *(["--gtest_filter=" + TINY_TESTS] if tiny else [])],
+                          LIMITS["test"], logs / f"self_test_{i}.log", GTEST_TOTAL_SHARDS=str(SHARDS),
+                          GTEST_SHARD_INDEX=str(i))
+        out = "".join(command.lines())
+        failed = re.findall(r"^.*(?:FAILED|CUDA:|Failure|failed).*$", out, re.MULTILINE)[:12]
+        return command, [f"shard {i}: exit code {command.code}", *failed] if command.code != 0 else []
 
-    start = time.time()
+    begin = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(SHARDS) as pool:
         results = list(pool.map(shard, range(SHARDS)))
-    failed = [f"shard {i}: exit code {code}" for i, (code, _, _) in enumerate(results) if code != 0]
-    print(f"self-tests: {'FAILED' if failed else 'passed'} in {time.time() - start:.0f} s "
-          f"{', '.join(failed)}")
-    for code, out, _ in results:
-        if code != 0:
-            print("\n".join(re.findall(r"^.*(?:FAILED|CUDA:|Failure|failed).*$", out, re.MULTILINE)[:12]))
-            print(out[-600:])
-    return not failed
+    return {"bench": "self-test", "passed": not any(said for _, said in results),
+            "seconds": round(time.monotonic() - begin, 1), "said": sum((said for _, said in results), [])}
 
 
-def sanitize(folder, logs):
-    """Out-of-bounds accesses, uninitialised memory and races of the kernels on small shapes.
-
-    memcheck and initcheck watch the benchmarks' small round, where every array is an allocation of
-    its own; the tests' arrays lie in one.
-    """
-    tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
-    if not pathlib.Path(tool).exists():
-        print("compute-sanitizer: absent")
-        return
-    tiny = [folder / "gpu_bench", "--tiny"]
-    for check, command in (("memcheck", tiny), ("initcheck", tiny),
-                           ("racecheck", [folder / "cuda_gpu_test", f"--gtest_filter={SANITIZED}"])):
-        code, out, seconds = run([tool, "--tool", check, "--error-exitcode", "9", *command],
-                                 SANITIZER_LIMIT, logs / f"{check}.log")
-        ran = "Running" in out if check == "racecheck" else '"bench"' in out
-        if code == 0 and (not ran or "Running 0 tests" in out):
-            verdict = "NOTHING RAN"
-        else:
-            verdict = {0: "clean", 124: "ran out of time"}.get(code, "FOUND ERRORS")
-        print(f"compute-sanitizer {check}: {verdict} in {seconds:.0f} s")
-        if code not in (0, 124):
-            print(out[:2000])
+def key_of(cell):
+    """What tells a cell from others."""
+    return tuple((name, cell[name]) for name in NAMES if name in cell)
 
 
-def print_clocks():
-    """The device's clocks and power now, where nvidia-smi tells."""
-    if shutil.which("nvidia-smi") is None:
-        return
-    told = subprocess.run(["nvidia-smi", "--format=csv,noheader",
-                           "--query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu"],
-                          capture_output=True, text=True, check=False)
-    print(f"clocks: {told.stdout.strip()}")
+def time_of(cell):
+    """A cell's time in microseconds, or None."""
+    return next((cell[name] * (1e3 if name == "ms" else 1) for name in TIMES if name in cell), None)
 
 
-def row(cell):
-    """A cell as one line of the table."""
-    sizes = " ".join(str(cell[key]) for key in ("mixer", "model", "part", "path", "heads", "key_dim", "value_dim",
-                                                "state", "batch", "launches", "prompts", "tokens", "prompt", "rows", "kernel")
-                     if key in cell)
-    figures = []
-    for key, text in (("us", "{:.1f} us"), ("us_ahead", "{:.1f} us ahead"), ("ms", "{:.1f} ms"), ("tb_per_s", "{:.2f} TB/s"),
-                      ("of_update", "{:.0%} of updates"), ("ntf", "{:.1f} nTF"),
-                      ("tokens_per_s", "{:.0f} tok/s"), ("tflops", "{:.0f} TF"),
-                      ("from_plain", "{:.1e} from plain"), ("from_passes", "{:.1e} from passes")):
-        if key in cell:
-            figures.append(text.format(cell[key]))
-    label = f"{cell['name']} {sizes}" if "name" in cell else sizes
-    return f"{cell['bench']:18s} {label:58s} {', '.join(figures)}"
+def read_cells(path):
+    """The cells of a file of an earlier run: a list, or a line each, of which the last may be cut off."""
+    text = path.read_text(encoding="utf-8")
+    if text.lstrip().startswith("["):
+        return json.loads(text)
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
 
 
-def measure(part, folder, logs):
-    """The cells of a part of gpu_bench, or of the peers."""
-    command = [folder / "gpu_bench", part]
-    if part == "peers":
-        command = [sys.executable, ROOT / "tests/gpu/peers.py"]
-    print_clocks()
-    code, out, seconds = run(command, LIMITS[part], logs / f"{part}.log")
-    cells = lines_of_json(out)
+def compared(cells, earlier):
+    """A line of text for each cell that both have: the time before, the time at present, their ratio."""
+    before = {key_of(cell): time_of(cell) for cell in earlier}
+    lines = []
     for cell in cells:
-        print(row(cell), flush=True)
-    for description in sorted({cell["backend"] for cell in cells if "backend" in cell}):
-        print(description)
-    if code != 0 or not cells:
-        print(f"{part}: exit code {code} after {seconds:.0f} s")
-        print(out[-2000:])
-    return cells
+        old, new = before.get(key_of(cell)), time_of(cell)
+        if old is not None and new is not None:
+            name = " ".join(str(value) for _, value in key_of(cell))
+            ratio = f"{new / old:6.2f}" if old > 0 else "     -"
+            lines.append(f"{name:74.74s} {old:12.1f} us {new:12.1f} us {ratio}")
+    return lines
+
+
+class Record:
+    """Prints each cell at once and appends it to the file."""
+
+    def __init__(self, path):
+        self.path, self.cells = path, []
+        path.write_text("", encoding="utf-8")
+
+    def add(self, cell):
+        self.cells.append(cell)
+        line = json.dumps(cell)
+        print(line, flush=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def cell_of(line):
+    """The cell in a line of gpu_bench, or None."""
+    if not line.startswith("{"):
+        return None
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return {"bench": "unreadable", "line": line.strip()}
+
+
+def measure(part, folder, record, tiny):
+    """Records the cells of a part of gpu_bench."""
+    limits = {cell["bench"]: cell.get("tb_per_s", 0) * 1e12 for cell in record.cells
+              if cell["bench"] in ("read", "update")}
+    command = [folder / "gpu_bench", part, "--seconds", LIMITS[part] - START_SECONDS]
+    command += ["--tiny"] if tiny else ["--quick"]
+    if len(limits) == 2:
+        flops = next((cell["flops"] for cell in record.cells if cell["bench"] == "operations"), 0)
+        command += ["--limits", f"{limits['read']:g},{limits['update']:g},{flops:g}"]
+    for words in [] if tiny else CELLS.get(part, []):
+        command += ["--filter", words]
+    child = Command(command, LIMITS[part], record.path.parent / f"{part}.log")
+    for line in child.lines():
+        cell = cell_of(line)
+        if cell is not None and not (cell["bench"] == "device" and part != "limits"):
+            record.add(cell)
+    if child.code != 0 or child.cut:
+        record.add({"bench": "part", "part": part, "exit_code": child.code, "cut": child.cut,
+                    "seconds": round(child.seconds, 1)})
 
 
 def main():
     """Runs the parts in order; the exit code tells whether the self-tests passed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/cuda/bin")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu.json"))
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("gpu.jsonl"))
+    parser.add_argument("--compare", type=pathlib.Path, metavar="EARLIER")
+    parser.add_argument("--parts", default=",".join(LIMITS), help=f"some of {','.join(LIMITS)}")
+    parser.add_argument("--tiny", action="store_true", help="sizes that the emulation runs in seconds")
     args = parser.parse_args()
     parts = args.parts.split(",")
-    if unknown := set(parts) - set(PARTS):
+    if unknown := set(parts) - set(LIMITS):
         parser.error(f"--parts: there is no {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    earlier = read_cells(args.compare) if args.compare else []
     folder = args.bin.resolve()
-    logs = args.out.resolve().parent
     if missing := missing_libraries(folder):
-        print("\n".join(missing))
-        sys.exit(1)
-    passed = self_test(folder, logs) if "test" in parts else None
-    cells = []
+        sys.exit("\n".join(missing))
+    record = Record(args.out.resolve())
     for part in LIMITS:
         if part not in parts:
             continue
-        cells += [{**cell, "self_tests": passed} for cell in measure(part, folder, logs)]
-        args.out.write_text(json.dumps(cells, indent=1), encoding="utf-8")
-    if "sanitize" in parts:
-        sanitize(folder, logs)
-    sys.exit(1 if passed is False else 0)
+        if part == "test":
+            record.add(self_test(folder, record.path.parent, args.tiny))
+        else:
+            measure(part, folder, record, args.tiny)
+    if args.compare:
+        print("\n".join(compared(record.cells, earlier)))
+    failed = any(cell["bench"] == "self-test" and not cell["passed"] for cell in record.cells)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,4 +1,4 @@
-// Models in the formats that tests of their bits take, and what such tests share.
+// The models and formats that tests of bits run, and functions that such tests share.
 #pragma once
 #include <cstring>
 #include <ostream>

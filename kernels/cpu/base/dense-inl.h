@@ -1,6 +1,6 @@
 // Small dense matmuls on one thread, per Highway target. Every output element is one chain of
-// multiply-adds over the inner index in order, so its bits do not depend on how many rows or
-// columns surround it.
+// multiply-adds over the inner index in order, so its bits do not depend on the number of rows and
+// columns.
 
 #if defined(DELTASERVE_KERNELS_CPU_DENSE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DELTASERVE_KERNELS_CPU_DENSE_INL_H_
@@ -58,8 +58,8 @@ HWY_INLINE void for_row_tiles(const Tile& tile, int64_t num_rows) {
 
 // The largest number of rows of a register tile.
 inline constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 12 : (HWY_LANES(float) >= 8 ? 6 : 3);
-// The number of vectors of columns in a tile. The sums, these vectors of b and a factor stay in
-// registers, and with few rows there are still enough independent sums.
+// The number of vectors of columns in a tile. With this number the sums, the vectors of b and a
+// factor stay in registers, and with few rows there are still enough independent sums.
 template <int kRows>
 constexpr int kTileVectors = HWY_TARGET <= HWY_AVX3 ? (kRows <= 2   ? 8
                                                        : kRows <= 6 ? 4

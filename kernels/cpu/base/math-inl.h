@@ -18,16 +18,16 @@ HWY_BEFORE_NAMESPACE();
 namespace deltaserve {
 namespace HWY_NAMESPACE {
 
-// e^x of every float. The library's Exp is right up to 104, where the result has long been
-// infinite, and returns 0 for NaN, which is kept here.
+// e^x of every float. The library's Exp is right up to 104, far beyond the range of finite results,
+// and returns 0 for NaN; here NaN stays NaN.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V exp_of(D d, V x) {
   const V power = hn::Exp(d, hn::Min(x, hn::Set(d, 104.0f)));
   return hn::IfThenElse(hn::IsNaN(x), x, power);
 }
 
-// Replaces `usual`, a value of silu or sigmoid, where e^-x overflows: there 1 / (1 + e^-x) is e^x
-// to the last bit, which is multiplied by `factor`. NaN stays NaN. Hardly any row has such an x.
+// Replaces `usual`, a value of silu or sigmoid, if e^-x overflows: 1 / (1 + e^-x) then equals e^x
+// to the last bit, and is multiplied by `factor`. NaN stays NaN. Hardly any row has such an x.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V with_far_below(D d, V x, V factor, V usual) {
   const auto in_range = hn::Ge(x, hn::Set(d, kLeastExpArgument));
@@ -51,7 +51,7 @@ HWY_INLINE V silu(D d, V x) {
   return with_far_below(d, x, hn::IfThenElse(hn::Lt(x, lowest), lowest, x), usual);
 }
 
-// log(1 + e^x) without overflow. e^-|x| keeps NaN, which the maximum may lose.
+// log(1 + e^x) without overflow. The maximum may lose a NaN, but e^-|x| keeps it.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V softplus(D d, V x) {
   return hn::Add(hn::Max(x, hn::Zero(d)), hn::Log1p(d, exp_of(d, hn::Neg(hn::Abs(x)))));

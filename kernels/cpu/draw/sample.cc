@@ -28,8 +28,8 @@ struct MoreLikely {
   }
 };
 
-// Writes the `count` most likely tokens in order to `best`. It is one pass over the logits with a
-// heap, whose worst member is better than almost all of them.
+// Writes the `count` most likely tokens in order to `best`. Makes one pass over the logits with a
+// heap; almost all logits are below the heap's least member, so the heap seldom changes.
 void most_likely(const float* logits, int64_t vocab, int64_t count, int32_t* best) {
   const MoreLikely before{logits};
   for (int32_t i = 0; i < count; ++i) best[i] = i;
@@ -98,13 +98,14 @@ double weigh(const float* logits, float max, float temperature, int64_t vocab, f
   return total;
 }
 
-// Finds the candidates in order of likelihood, as far as top_k and top_p may reach, and returns how
-// many of them remain. Their weights are in the scratch memory too.
+// Finds the candidates that top_k and top_p may keep, the most likely first, and returns how many
+// remain. Their weights are in the scratch memory, too.
 int64_t cut_candidates(const Draw& row, const float* logits, int64_t vocab, float max,
                        const SampleScratch& scratch) {
   const bool limited = row.top_k > 0 && row.top_k < vocab;
   const int64_t most = limited ? row.top_k : vocab;
-  // It is not known in advance how many tokens top_p needs: look at ever more of the most likely.
+  // The number of tokens that top_p needs is not known in advance, so each round takes more of the
+  // most likely.
   for (int64_t count = limited ? most : std::min<int64_t>(most, 256);;
        count = std::min(most, count * 8)) {
     // Changed logits are computed again in each round, because the weights overwrite them.
@@ -143,7 +144,7 @@ int32_t draw(const float* weights, const int32_t* order, int64_t count, float le
     sum += w;
     if (sum > threshold) return token;
   }
-  return last;  // rounding left the threshold at the very end
+  return last;  // because of rounding the threshold was not reached
 }
 
 // Gathers the tokens that may be drawn, ascending, in the scratch's indices and their logits in its
@@ -152,13 +153,13 @@ int64_t gather_allowed(const Draw& row, const float* logits, int64_t vocab,
                        const SampleScratch& scratch) {
   if (row.num_adjustments > 0) {
     adjust(row, logits, vocab, scratch.weights);
-    logits = scratch.weights;  // writes never overtake reads
+    logits = scratch.weights;  // a write is never ahead of the reads
   }
   int64_t count = 0;
   for (int64_t begin = 0; begin < vocab; begin += 32) {
     uint32_t bits = row.allowed[begin / 32];
     if (vocab - begin < 32) bits &= (uint32_t{1} << (vocab - begin)) - 1;
-    if (bits == ~uint32_t{0}) {  // bit by bit gives the same; this is faster
+    if (bits == ~uint32_t{0}) {  // a shortcut for words with all bits set
       for (int64_t i = 0; i < 32; ++i) {
         scratch.indices[count + i] = static_cast<int32_t>(begin + i);
         scratch.weights[count + i] = without_nan(logits[begin + i]);
@@ -220,7 +221,8 @@ DrawResult evaluate_row(const Draw& row, const float* logits, int64_t vocab,
     return static_cast<float>(static_cast<double>(without_nan(logits[token])) - normaliser);
   };
   if (!std::isfinite(max)) {
-    // The model is broken: there is no distribution. Report a certain loss and draw the argmax.
+    // The logits are not finite, so there is no distribution. Report a logprob that is not finite
+    // and draw the argmax.
     if (row.sample) {
       result.token = greedy(row, drawn_logits(row, logits, vocab, scratch.weights), vocab);
     }

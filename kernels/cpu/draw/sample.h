@@ -13,8 +13,8 @@ struct SampleScratch {
 };
 
 // Computes the results of one row. Ties between logits go to the smaller id; NaN counts as
-// -infinity. `logits` is not changed. A row that samples must allow a token; anything else is a
-// programmer error.
+// -infinity. `logits` is not changed. A row that samples must allow a token; it is a programmer
+// error if it allows none.
 DrawResult evaluate_row(const Draw& row, const float* logits, int64_t vocab,
                         const SampleScratch& scratch);
 

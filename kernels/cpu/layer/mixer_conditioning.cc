@@ -1,6 +1,7 @@
-// Updates what a sequence carries beside its states: the squares of a preconditioner, the
-// covariance of a conditioned query, the sum of keys of normalised linear attention. All go token
-// after token, except the covariance, which is a linear attention of its own with v := k.
+// Updates the other parts that a sequence carries beside its states: the squares of a
+// preconditioner, the covariance of a conditioned query, the sum of keys of normalised linear
+// attention. They are updated token by token, except the covariance, which is a linear attention of
+// its own with v := k.
 #include <algorithm>
 #include <cmath>
 
@@ -11,8 +12,9 @@
 namespace deltaserve::cpu {
 namespace {
 
-// A part's row of one head, which goes from token to token: cleared if a sequence begins, and
-// copied to the keep slot where the segment's state is kept. A part that is absent has no data.
+// A part's row of one head, which is carried from token to token. It is cleared if a sequence
+// begins, and copied to the keep slot at the row where the segment's state is kept. A part that is
+// absent has no data.
 class CarriedRow {
  public:
   CarriedRow(const MixerCall& call, const StateSpan& part, const Segment& segment, int64_t head,
@@ -25,14 +27,14 @@ class CarriedRow {
   }
 
   float* data() const { return data_; }
-  // Must follow every row of the segment.
+  // Must be called after every row of the segment.
   void end_row(int64_t row) const {
     if (kept_ != nullptr && row + 1 == kept_end_) std::copy_n(data_, stride_, kept_);
   }
 
  private:
   int64_t stride_;
-  int64_t kept_end_;  // row of the step before which the state is kept
+  int64_t kept_end_;  // the state is kept before this row of the step
   float* data_ = nullptr;
   float* kept_ = nullptr;
 };

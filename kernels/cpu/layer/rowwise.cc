@@ -149,7 +149,7 @@ void ExpRow(const float* x, float shift, float factor, int64_t n, float* out) {
   for_each_vector(n, [=](auto d, int64_t i) HWY_ATTR {
     const auto scaled =
         hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, shift)), hn::Set(d, factor));
-    // The argument reduction of Exp needs a bounded input; below this everything is zero anyway.
+    // The argument reduction of Exp needs a bounded input; below this bound every result is zero.
     hn::StoreU(hn::Exp(d, hn::Max(scaled, hn::Set(d, -104.0f))), d, out + i);
   });
 }

@@ -22,8 +22,8 @@ void multiply_row(const float* x, const float* y, int64_t n, float* out);
 void add_scaled_row(float factor, const float* y, int64_t n, float* x);
 
 // out[c] = bias[c] + sum_j weight[j][c] * rows[j][c] over `width` raw rows, oldest first, then SiLU
-// if asked for. weight is [width, weight_stride], bias may be null. Products are added in order of
-// j.
+// if `silu` is true. weight is [width, weight_stride], bias may be null. Products are added in
+// order of j.
 void conv_row(const float* const* rows, const float* weight, int64_t weight_stride, int width,
               const float* bias, bool silu, int64_t channels, float* out);
 

@@ -71,7 +71,8 @@ HWY_INLINE Int16Vec dot_byte_pairs(ByteVec u, ByteVec s) {
 }
 
 // Return sum + dot_pairs(a, b) and sum + dot_byte_pairs(u, s). With AVX2 each is one piece of
-// assembly: the compiler would first multiply everything and then run out of its 16 registers.
+// assembly, because the compiler would first multiply everything and then run out of the 16
+// registers.
 HWY_INLINE Int32Vec add_pairs(Int32Vec sum, Int16Vec a, Int16Vec b) {
 #if HWY_TARGET == HWY_AVX2
   __m256i product;
@@ -95,7 +96,7 @@ HWY_INLINE Int16Vec add_byte_pairs(Int16Vec sum, ByteVec u, ByteVec s) {
 #endif
 }
 
-// Keeps a vector in its register; the compiler would rather load it again for every use.
+// Keeps a vector in its register; otherwise the compiler would load it again for every use.
 template <class V>
 HWY_INLINE void keep(V& vector) {
 #if HWY_TARGET == HWY_AVX2

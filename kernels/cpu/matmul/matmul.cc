@@ -9,9 +9,10 @@
 namespace deltaserve::cpu {
 namespace {
 
-// Most rows per task: with a block of input features they stay in a second-level cache.
+// The largest number of rows per task. With a block of input features they stay in a second-level
+// cache.
 constexpr int64_t kTaskRows = 128;
-// This many rows fit into a first-level cache, whatever their addresses are.
+// This many rows fit into a first-level cache, with any addresses.
 constexpr int64_t kCacheWays = 8;
 // From this many rows on, a task keeps its sums of outputs, which it updates again and again, in a
 // buffer: rows of `out` may have addresses at which they evict each other from the caches.
@@ -30,8 +31,8 @@ void multiply_panels(const PanelTask& task) {
   }
 }
 
-// Computes the task through the buffer. `columns` is the number of outputs, which is less than the
-// task's panels have if `task.out` has no room for all of the last one.
+// Computes the task through the buffer. `columns` is the number of outputs; it is smaller than that
+// of the task's panels if `task.out` has no room for all of the last one.
 void multiply_through_buffer(PanelTask task, int64_t columns) {
   alignas(64) float buffer[kTaskRows * kBufferStride];
   float* const out = task.out;

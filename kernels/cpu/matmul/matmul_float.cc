@@ -252,7 +252,8 @@ HWY_INLINE void multiply_group(const Rows<float>& rows, int64_t num_rows, const 
   for_row_tiles<kManyRows>(tile, num_rows);
 }
 
-// From this many rows on, copying a group of a block once is worth the way through memory.
+// From this many rows on, copying a group of a block once costs less than widening it for every
+// tile.
 constexpr int64_t kCopyRows = 3 * kManyRows;
 // Up to this many rows, matmuls take two panels at a time, for more independent sums.
 constexpr int64_t kPairRows = 2;
@@ -297,8 +298,7 @@ struct PanelBlocks {
     }
     const unsigned char* next = begin(p, k);
     const unsigned char* end = next + block(k).inner * kFeatureBytes;
-    // If a panel has only one tile, that tile reads memory as fast as it comes and prefetches
-    // nothing.
+    // If a panel has only one tile, that tile reads memory at full speed and prefetches nothing.
     return {task.num_rows > kManyRows ? next : end, end};
   }
 };

@@ -31,7 +31,8 @@ namespace HWY_NAMESPACE {
 
 constexpr int kVectorBytes = 4 * lanes();
 constexpr int64_t kBlock = cpu::kActivationBlock;
-// Most rows per tile. With AVX-512 their sums and their totals both stay in registers.
+// The largest number of rows per tile. With AVX-512 their sums and their totals both stay in
+// registers.
 constexpr int kMostRows = 6;
 constexpr int64_t kOctet = 2 * cpu::kQuad;
 constexpr int64_t kGroupUnits = cpu::kInt4Group / kOctet;
@@ -67,9 +68,9 @@ struct BlockRows {
   float scale(int r) const { return scales[r * (stride / kBlock)]; }
 };
 
-// ---- Each kernel is a format and a way to multiply it. `Sum` is the type in which the products of
-// a block are summed. In unit i the weights of a vector of outputs are two vectors, each to be
-// multiplied by its own factor.
+// ---- Each kernel combines a format with a way to multiply. `Sum` is the type in which the
+// products of a block are summed. In unit i the weights of a vector of outputs are two vectors,
+// each to be multiplied by its own factor.
 
 // int8: a unit is a quad as 16-bit numbers, its codes 0 and 2, then 1 and 3.
 struct Int8Pairs {
@@ -270,8 +271,8 @@ HWY_INLINE void put(FloatVec value, bool first, float* out) {
   hn::StoreU(first ? value : hn::Add(hn::LoadU(d, out), value), d, out);
 }
 
-// ---- Each block type is some blocks of activations of a panel. It depends on the format how many
-// blocks those are, where units and scales are, and what happens with the integer sums of a tile.
+// ---- Each block type is some blocks of activations of a panel. The format decides how many blocks
+// these are, where units and scales are, and how the integer sums of a tile are scaled.
 
 // out (= | +=) (sum over the blocks of a run of sum * activation scale) * weight scale
 template <class K>
@@ -444,14 +445,14 @@ struct UnpackedTile {
   }
 };
 
-// From this many rows on, unpacking once is worth the way through memory.
+// From this many rows on, unpacking a group once into memory costs less than unpacking it for every
+// tile.
 constexpr int64_t kUnpackRows = 3 * kMostRows;
 
 template <class Block>
 HWY_INLINE void multiply_block(const Block& block, const Block& next, const BlockRows& x,
                                int64_t num_rows, bool first, const OutputRows& out) {
-  // If a panel has only one tile, that tile reads memory as fast as it comes and prefetches
-  // nothing.
+  // If a panel has only one tile, that tile reads memory at full speed and prefetches nothing.
   Lookahead lookahead = {num_rows > kMostRows ? next.begin() : next.end(), next.end()};
   if (Block::kWorthUnpacking && num_rows >= kUnpackRows) {
     alignas(64) unsigned char

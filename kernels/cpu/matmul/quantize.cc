@@ -101,7 +101,7 @@ void QuantizeBlock(const float* x, int64_t count, WeightFormat format, cpu::Inte
   }
 }
 
-// Returns the middle between the levels i - 1 and i of int4.
+// Returns the midpoint of the levels i - 1 and i of int4.
 constexpr float int4_middle(int i) {
   return 0.5f * static_cast<float>(cpu::kInt4Levels[i] + cpu::kInt4Levels[i - 1]);
 }
@@ -121,14 +121,14 @@ HWY_INLINE float int4_error(const float* weights, float scale) {
     const float difference = weights[k] - level * scale;
     error[k] = difference * difference;
   }
-  // Halving the array again and again makes the order independent of the vectors' length.
+  // Summing halves repeatedly makes the order independent of the vectors' length.
   for (int64_t n = cpu::kInt4Group / 2; n > 0; n /= 2) {
     for (int64_t k = 0; k < n; ++k) error[k] += error[k + n];
   }
   return error[0];
 }
 
-// Computes the indices of those levels; 0 for a NaN.
+// Computes the indices of the nearest levels; 0 for a NaN.
 void Int4Codes(const float* weights, float scale, uint8_t* codes) {
   int32_t indices[cpu::kInt4Group];
   const float inverse = scale == 0 ? 0.0f : 1.0f / scale;
@@ -157,8 +157,8 @@ HWY_INLINE void try_int4_scale(const float* weights, float largest, float sign, 
   if (error < best.error) best = {bits, step, error};
 }
 
-// Searches the best of 32 scales: every third one, then the neighbours of the best. Outliers may be
-// cut: the scales reach beyond the last level, to 23.6.
+// Searches for the best of 32 scales: tries every third one, then the neighbours of the best.
+// Outliers may be cut, because the scales put the largest weight up to 23.6, beyond the last level.
 HWY_INLINE ScaleChoice best_int4_scale(const float* weights, float largest, float sign) {
   ScaleChoice best;
   for (int step = 1; step < 32; step += 3) try_int4_scale(weights, largest, sign, step, best);
@@ -235,7 +235,7 @@ bool ActivationRows::reserve(int64_t rows, int64_t columns) {
   scales = allocate_aligned<float>(count / kActivationBlock);
   starts = allocate_aligned<int32_t>(count / kInt4Group);
   if (codes == nullptr || words == nullptr || scales == nullptr || starts == nullptr) return false;
-  // Filling touches every page now, not in a step.
+  // Filling touches every page at load instead of in a step.
   std::fill_n(codes.get(), count, int8_t{0});
   std::fill_n(words.get(), count, int16_t{0});
   capacity = rows * width;

@@ -27,7 +27,7 @@ inline constexpr int64_t kInt8RunBlocks = 4;
 // The way in which matmuls multiply bytes.
 enum class IntegerPath : uint8_t {
   kPlain,  // scalar code, slow; every other path must give its bits
-  kPairs,  // adds the products of neighbours; any processor can
+  kPairs,  // adds the products of neighbours; works on any processor
   kQuads,  // multiplies four bytes and adds them in one instruction (VNNI)
 };
 

@@ -5,7 +5,8 @@
 // that share an anchor, the last token before the block. Rows carry e^{G_i - anchor} and the
 // columns before the block e^{anchor - G_j}, both at most 1, so a dense matmul gives that part.
 // Inside a block each pair has its own decay. All decays are running products of e^g, never
-// exponentials of differences of sums, and keep their relative precision even under hard decay.
+// exponentials of differences of sums. So they keep their relative precision even if they are very
+// small.
 
 #if defined(DELTASERVE_KERNELS_CPU_CHANNEL_DECAY_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef DELTASERVE_KERNELS_CPU_CHANNEL_DECAY_INL_H_
@@ -85,7 +86,7 @@ HWY_INLINE void anchor_rows(int64_t kp, int64_t begin, int64_t end, const cpu::C
   }
 }
 
-// Moves the columns of `write` to the anchor behind the block, and adds the block's own columns.
+// Moves the columns of `write` to the anchor after the block, and adds the block's own columns.
 HWY_INLINE void advance_columns(int64_t kp, int64_t begin, int64_t end,
                                 const cpu::ChunkBuffers& b) {
   constexpr int64_t kC = kChunkTokens;

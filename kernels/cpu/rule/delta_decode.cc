@@ -29,7 +29,7 @@ struct DecodeVectors {
 
 // Computes u = value - S~^T erase, o = S~^T read + (write . read) u, S = S~ + write u^T for kRows
 // rows of S^T. One sweep computes both reads of the old state. Both sweeps go row by row, in the
-// order of memory: prefetching follows one stream better than kRows.
+// order of memory, because prefetching follows one stream better than kRows streams.
 template <class Mixer, int kRows, class Format>
 HWY_INLINE void step_rows(Format format, const DecodeVectors& t, const float* value, int64_t stride,
                           typename Format::Stored* rows, float* out) {
@@ -61,8 +61,8 @@ HWY_INLINE void step_rows(Format format, const DecodeVectors& t, const float* va
   }
 }
 
-// Computes decays = e^g and multiplies the vectors that meet the old state by it: S~^T x = S^T (e^g
-// x).
+// Computes decays = e^g and multiplies the vectors that are multiplied with the old state by it:
+// S~^T x = S^T (e^g x).
 HWY_INLINE void decay_channels(const Token& token, int64_t key_dim, float* decays, float* erase,
                                float* read) {
   for_each_vector(key_dim, [=](auto d, int64_t i) HWY_ATTR {

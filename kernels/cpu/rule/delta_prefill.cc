@@ -95,7 +95,7 @@ HWY_INLINE void decayed_gram(const float* rows, const float* cols, const float* 
 
 // out (+|-)= m x with m lower triangular [64, 64] (strictly if !kInclusive) and x [64, Vp]. For
 // each block of rows, the columns left of it are one matmul, and the block itself is computed row
-// by row, so that no row ever meets a later one.
+// by row, so that a row never depends on a later one.
 template <bool kInclusive, bool kSubtract>
 HWY_INLINE void lower_times(const float* m, const float* x, int64_t vp, int64_t n, float* out) {
   constexpr int64_t kBlock = 8;
@@ -115,7 +115,7 @@ HWY_INLINE void scale_rows(const float* factors, int64_t n, int64_t stride, floa
   }
 }
 
-// Does the work of weigh_by_channel() for mixers with one decay per head or none.
+// Computes the same as weigh_by_channel() for mixers with one decay per head or none.
 template <class Mixer>
 HWY_INLINE void weigh_by_head(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                               const ChunkBuffers& b) {
@@ -166,7 +166,7 @@ HWY_INLINE void channel_decays(const HeadShape& shape, const HeadTokens& tokens,
 }
 
 // Computes one chunk of n <= 64 tokens; delta_rule.h has the equations. Solving (I + A) U = rhs by
-// forward substitution is exact even if powers of A blow up (correlated keys).
+// forward substitution stays accurate even if powers of A become huge (correlated keys).
 template <class Mixer>
 HWY_INLINE void chunk_forward(const HeadShape& shape, const HeadTokens& tokens, int64_t n,
                               const ChunkBuffers& b) {
@@ -217,7 +217,7 @@ void store_transposed(const float* from, const HeadShape& shape, const HeadState
   });
 }
 
-// Rounds a state to what a slot of the format would hold.
+// Rounds a state to the values that a slot of the format can hold.
 void round_states(StateFormat format, int64_t count, float* state) {
   visit_state_format(format, [&](auto chosen) HWY_ATTR {
     if constexpr (decltype(chosen)::kExact) return;

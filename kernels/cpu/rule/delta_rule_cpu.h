@@ -18,7 +18,7 @@ void delta_decode(MixerKind kind, const HeadShape& shape, const HeadTokens& toke
 
 // Computes `num_tokens` tokens, the first of which is on the 64-token grid, chunk by chunk, and
 // updates `state`, whose content is ignored if `from_zero`. Output row i, [V], is at out + i *
-// out_stride. `kept`, if it has data, receives the state behind the last chunk of 64 tokens.
+// out_stride. `kept`, if it has data, receives the state after the last chunk of 64 tokens.
 void delta_prefill(MixerKind kind, const HeadShape& shape, const HeadTokens& tokens,
                    int64_t num_tokens, bool from_zero, HeadState state, float* out,
                    int64_t out_stride, float* scratch, HeadState kept = {});

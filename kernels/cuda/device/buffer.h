@@ -12,6 +12,9 @@ struct DeviceBuffer {
   int64_t stride = 0;
   Memory<float> data;
   Memory<uint16_t> bf16;  // may be empty
+  // The sums of squares of decode rows that stand in `bf16` without the factor of their norm,
+  // [rows, square_groups(columns)]; empty where no matmul finds that factor.
+  Memory<float> squares;
   // Is true if `bf16` holds the rounded `data`: a matmul does not write it.
   bool bf16_current = false;
 
@@ -27,7 +30,7 @@ struct DeviceBuffer {
 
   // Returns true if there was memory for it.
   bool complete() const { return complete_; }
-  size_t bytes() const { return data.bytes() + bf16.bytes(); }
+  size_t bytes() const { return data.bytes() + bf16.bytes() + squares.bytes(); }
 
   DeviceRows rows() const { return {data.get(), bf16.get(), columns, stride}; }
   // Gives its rows to a kernel that fills them together with their bf16 copy.

@@ -1,4 +1,4 @@
-// An array in a device's memory, or in host memory that copies use, owned.
+// Owns an array in a device's memory, or in host memory that copies use.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -10,12 +10,13 @@ namespace deltaserve::cuda {
 
 enum class Place : uint8_t { kDevice, kHost };
 
-// Empty, or `size` elements that begin undefined. Must not outlive its runtime.
+// Is empty or has `size` elements, whose values are undefined at first. Must not outlive its
+// runtime.
 template <class T, Place kPlace = Place::kDevice>
 class Memory {
  public:
   Memory() = default;
-  // Empty when the memory is not there.
+  // Allocates the elements; the array is empty if there is not enough memory.
   Memory(Runtime& runtime, int64_t size) : runtime_(&runtime) {
     const size_t bytes = static_cast<size_t>(size) * sizeof(T);
     data_ = static_cast<T*>(kPlace == Place::kDevice ? runtime.allocate(bytes)

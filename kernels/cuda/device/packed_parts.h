@@ -1,5 +1,5 @@
-// These arrays lie one after the other in one piece of memory, on the host and on the device, so
-// that one copy takes all of them.
+// Lays out arrays one after the other in one piece of memory, on the host and on the device, so
+// that one copy transfers all of them.
 #pragma once
 #include <cstdint>
 

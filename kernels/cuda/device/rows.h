@@ -11,6 +11,14 @@ constexpr int64_t padded_to_64(int64_t n) {
   return (n + 63) / 64 * 64;
 }
 
+// The squares of neighbouring values are summed so where several kernels must have the same bits:
+// of each kSquareGroup of them, 0 behind the last one, by simt::lanes_sum, then the groups in an
+// order that the number of groups fixes.
+inline constexpr int kSquareGroup = 16;
+constexpr int square_groups(int64_t width) {
+  return static_cast<int>((width + kSquareGroup - 1) / kSquareGroup);
+}
+
 // A weight [rows, columns] = [out_features, in_features], row-major, kF32 or kBf16, 16-byte aligned
 // rows (columns are padded with zeros to a multiple of 8 where they are not one: `stride`).
 struct DeviceMatrix {
@@ -28,6 +36,12 @@ struct DeviceRows {
   uint16_t* bf16 = nullptr;  // null where no matmul reads it
   int64_t columns = 0;
   int64_t stride = 0;  // elements from row to row, of both
+
+  // Returns those from row `first` on.
+  DeviceRows from(int64_t first) const {
+    return {data + first * stride, bf16 == nullptr ? nullptr : bf16 + first * stride, columns,
+            stride};
+  }
 };
 
 }  // namespace deltaserve::cuda

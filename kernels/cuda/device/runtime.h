@@ -1,7 +1,7 @@
 // One device: its memory, a stream of kernels and copies, and a second stream of transfers that run
-// beside them. runtime_device.cc is CUDA's; runtime_host.cc the emulation's, where the device's
-// memory is the host's, begins as NaN, and nothing runs before somebody waits for it, so that tests
-// see who reads or writes too early.
+// beside them. runtime_device.cc implements it with CUDA, runtime_host.cc as an emulation. There
+// the device's memory is the host's and begins as NaN, and nothing runs before it is waited for, so
+// that tests detect reads and writes that come too early.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,61 +18,64 @@ class Runtime {
   static std::unique_ptr<Runtime> create(std::string* error);
   virtual ~Runtime() = default;
 
-  // Says for the log: name, compute capability, memory.
+  // Returns name, compute capability and memory, for the log.
   virtual std::string description() const = 0;
   virtual simt::Stream stream() const = 0;
   // Returns true if blocks can share a cluster (compute capability 9.0, of device and code).
   virtual bool has_clusters() const = 0;
-  // Launches can overlap (simt.h) on the same devices; set_overlap() says whether those to come do.
+  // Returns true if launches can overlap (simt.h), which is so on the same devices. set_overlap()
+  // says whether later launches do.
   virtual bool can_overlap() const = 0;
   virtual void set_overlap(bool overlaps) = 0;
 
   // Returns the bytes that allocate() can give at present.
   virtual size_t free_bytes() const = 0;
-  // Both return memory that is 256-byte aligned, or null if there is none or too little would be
-  // left for CUDA's own needs: graphs, and kernels that are loaded when they are first launched.
-  // The host's can be copied while kernels run.
+  // Both return 256-byte aligned memory. They return null if there is not enough, or if too little
+  // would be left for CUDA itself: for graphs, and for kernels that are loaded at their first
+  // launch. The host's memory can be copied while kernels run.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual void* allocate_host(size_t bytes) = 0;
   virtual void release_host(void* memory) = 0;
 
-  // These run in the order of the stream. Memory of the host must stay as it is until the stream
-  // has come there.
+  // These run in the order of the stream. Host memory must not change until the stream has reached
+  // the copy.
   virtual void copy_in(void* device, const void* host, size_t bytes) = 0;
   virtual void copy_out(void* host, const void* device, size_t bytes) = 0;
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void fill_zero(void* device, size_t bytes) = 0;
 
-  // Returns true if every launch since the last synchronize() could be made, and forgets if not.
+  // Returns true if every launch since the last synchronize() could be made; clears the error if
+  // not.
   virtual bool launches_succeeded() = 0;
-  // Waits for both streams. A launch that could not be made or a kernel that failed aborts the
-  // process with CUDA's message: its results are lost and so may be the device's context.
+  // Waits for both streams. If a launch could not be made or a kernel failed, aborts the process
+  // with CUDA's message, because results are lost and perhaps the device's context, too.
   virtual void synchronize() = 0;
 
-  // Puts an event, 0 .. kEvents - 1, behind all that is in the stream, taking it from where it was;
-  // wait_for_event() waits until the stream has come there, and is otherwise as synchronize().
+  // Puts an event, 0 .. kEvents - 1, at the present end of the stream; its former place is dropped.
+  // wait_for_event() waits until the stream has reached the event, and handles errors like
+  // synchronize().
   static constexpr int kEvents = 8;
   virtual void record_event(int event) = 0;
   virtual void wait_for_event(int event) = 0;
 
   // ---- Transfers
 
-  // These run in the order of the calls, each after all that the first stream has at the time of
-  // the call. Memory of the host must come from allocate_host().
+  // These run in the order of the calls, each after everything that is in the first stream at the
+  // time of the call. Host memory must come from allocate_host().
   virtual void transfer_in(void* device, const void* host, size_t bytes) = 0;
   virtual void transfer_out(void* host, const void* device, size_t bytes) = 0;
-  // Puts a mark, 0 .. kTransferMarks - 1, behind all transfers so far, taking it from where it was.
+  // Puts a mark, 0 .. kTransferMarks - 1, after all transfers so far; its former place is dropped.
   static constexpr int kTransferMarks = 8;
   virtual void mark_transfers(int mark) = 0;
-  // Makes what is put into the first stream from now on run after the mark.
+  // Makes everything that is put into the first stream after this call run after the mark.
   virtual void run_after_transfers(int mark) = 0;
   // Returns whether all transfers before the mark are done. Does not wait.
   virtual bool transfers_are_done(int mark) = 0;
 
-  // Makes a graph of what is launched between begin and end instead of running it: nothing but
-  // kernels and copies whose addresses last. end_graph() gives 0 where that failed. A graph is
-  // launched any number of times, in the order of the stream.
+  // Puts everything that is launched between begin and end into a graph instead of running it.
+  // These may only be kernels, and copies whose addresses stay valid. end_graph() returns 0 if that
+  // failed. A graph may be launched any number of times, in the order of the stream.
   virtual bool has_graphs() const = 0;
   virtual void begin_graph() = 0;
   virtual uint64_t end_graph() = 0;

@@ -15,10 +15,10 @@ constexpr int kMinCapability = 8;  // bf16 on tensor cores, cp.async
 
 constexpr size_t kSpareBytes = size_t{256} << 20;
 
-// A device that this module has no code for cannot load this kernel.
+// A device for which this module has no code cannot load this kernel.
 __global__ void probe() {}
 
-// Checks calls that fail only after a kernel has failed, or by an internal error.
+// Checks calls that fail only after a kernel has failed, or because of an internal error.
 void require(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   std::fprintf(stderr, "CUDA: %s: %s\n", what, cudaGetErrorString(status));
@@ -31,7 +31,8 @@ struct Streams {
   cudaStream_t transfers = nullptr;
   cudaEvent_t events[Runtime::kEvents] = {};        // in the first one
   cudaEvent_t marks[Runtime::kTransferMarks] = {};  // in that of transfers
-  cudaEvent_t before_transfer = nullptr;            // in the first one, where a transfer was queued
+  cudaEvent_t before_transfer = nullptr;            // in the first one, at the place where a
+                                                    // transfer was queued
 
   cudaError_t create() {
     cudaError_t status = cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking);
@@ -165,7 +166,8 @@ class DeviceRuntime final : public Runtime {
   }
 
  private:
-  // Returns whether a call that may fail succeeded, and clears its error so that nobody meets it.
+  // Returns whether a call that may fail succeeded, and clears its error, so that later checks do
+  // not see it.
   static bool given(cudaError_t status) {
     if (status == cudaSuccess) return true;
     cudaGetLastError();
@@ -182,7 +184,7 @@ class DeviceRuntime final : public Runtime {
   }
 
   cudaDeviceProp properties_;
-  bool has_hopper_code_;  // what was compiled for 8.0 knows no clusters, wherever it runs
+  bool has_hopper_code_;  // code compiled for 8.0 has no clusters on any device
   const Streams streams_;
   const cudaStream_t stream_ = streams_.first;
   std::vector<cudaGraphExec_t> graphs_;

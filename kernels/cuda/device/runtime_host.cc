@@ -14,7 +14,7 @@ namespace {
 
 using Queue = std::vector<simt::host::Work>;
 
-constexpr size_t kFreeBytes = size_t{64} << 20;  // a number that tests know
+constexpr size_t kFreeBytes = size_t{64} << 20;  // tests depend on this number
 
 class HostRuntime final : public Runtime {
  public:
@@ -78,7 +78,8 @@ class HostRuntime final : public Runtime {
     DS_CHECK(mark >= 0 && mark < kTransferMarks && !recording_);
     queue_.push_back({{}, [this, count = marks_[mark]] { run_transfers(count); }});
   }
-  // Runs them where nothing that they wait for is left, so that they do not take for ever.
+  // Runs the transfers if nothing that they wait for is left, so that a caller that polls makes
+  // progress.
   bool transfers_are_done(int mark) override {
     DS_CHECK(mark >= 0 && mark < kTransferMarks);
     while (transferred_ < marks_[mark] && transfers_.front().after <= executed_) {
@@ -108,7 +109,7 @@ class HostRuntime final : public Runtime {
 
  private:
   struct Transfer {
-    uint64_t after = 0;  // as many works of the first stream must have run
+    uint64_t after = 0;  // this many works of the first stream must have run before
     void* to = nullptr;
     const void* from = nullptr;
     size_t bytes = 0;
@@ -118,7 +119,7 @@ class HostRuntime final : public Runtime {
     DS_CHECK(!recording_);
     transfers_.push_back({executed_ + queue_.size(), to, from, bytes});
   }
-  // Runs transfers until so many have run since the beginning.
+  // Runs transfers until `count` have run since the beginning.
   void run_transfers(uint64_t count) {
     for (; transferred_ < count; ++transferred_) {
       const Transfer& transfer = transfers_.front();
@@ -134,10 +135,10 @@ class HostRuntime final : public Runtime {
 
   mutable Queue queue_;
   uint64_t executed_ = 0;          // works that left the queue
-  uint64_t events_[kEvents] = {};  // as many works stand in front
+  uint64_t events_[kEvents] = {};  // the number of works before the event
   std::deque<Transfer> transfers_;
   uint64_t transferred_ = 0;             // transfers that have run
-  uint64_t marks_[kTransferMarks] = {};  // as many transfers stand in front
+  uint64_t marks_[kTransferMarks] = {};  // the number of transfers before the mark
   mutable std::vector<Queue> graphs_;
   bool recording_ = false;  // into the last of them
   bool overlaps_ = false;

@@ -38,11 +38,12 @@ struct Thread {
   int meetings = 0;          // of its warp, so far
   std::vector<Copy> copies;  // under way, oldest first
   int copy_groups = 0;       // ended so far
-  bool awaited = false;      // what was launched before
+  bool awaited = false;      // the thread has awaited the launches before
 };
 
 struct Warp {
-  ExchangeSlot slots[2][kWarp];  // of this meeting, and of the last one that slow lanes still read
+  ExchangeSlot slots[2][kWarp];  // for this exchange, and for the last one, which slow lanes still
+                                 // read
 };
 
 thread_local Order thread_order = Order::kForward;
@@ -68,7 +69,7 @@ class Cluster {
     }
     warps_.resize(static_cast<size_t>(all / kWarp));
     shared_.clear();
-    // A block gets exactly as much as it asks for, so that sanitizers see a step beyond it.
+    // A block gets exactly the memory that it requests, so that sanitizers see accesses beyond it.
     const int quarters = (launch.shared_bytes + 15) / 16;
     for (int r = 0; r < num_blocks_; ++r) {
       shared_.push_back(std::make_unique<Float4[]>(static_cast<size_t>(quarters)));
@@ -78,7 +79,7 @@ class Cluster {
     for (int t = 0; t < all; ++t) start(t);
   }
 
-  // Runs every thread up to where it awaits the launches before.
+  // Runs every thread up to the place where it awaits the launches before.
   void run_early() {
     early_ = true;
     for (current_ = 0; current_ < num_blocks_ * block_threads_; ++current_) {
@@ -103,7 +104,7 @@ class Cluster {
   }
 
   Thread& current() { return thread(current_); }
-  // Leaves the running thread until it may go on.
+  // Suspends the running thread until it may go on.
   void leave(State state) {
     current().state = state;
     scheduler_ = std::move(scheduler_).resume();
@@ -152,7 +153,7 @@ class Cluster {
     current().barrier = Barrier::kSync;
   }
 
-  // Runs the current thread up to where it leaves.
+  // Runs the current thread until it is suspended.
   void go_on() { current().context = std::move(current().context).resume(); }
 
   // Returns false when every thread has ended.
@@ -197,7 +198,7 @@ class Cluster {
     return true;
   }
 
-  boost::context::fiber scheduler_;  // who resumed the running thread
+  boost::context::fiber scheduler_;  // the fiber that resumed the running thread
   std::vector<std::unique_ptr<Thread>> threads_;
   std::vector<Warp> warps_;
   std::vector<std::unique_ptr<Float4[]>> shared_;
@@ -280,6 +281,14 @@ void finish_copies(int groups) {
   std::erase_if(thread.copies, [&](const Copy& copy) { return !late(copy); });
 }
 
+void check_prefetch(const void* at, uint32_t bytes) {
+  DS_CHECK(reinterpret_cast<uintptr_t>(at) % 16 == 0 && bytes > 0 && bytes % 16 == 0);
+  const auto* from = static_cast<const volatile unsigned char*>(at);
+  static_cast<void>(from[0]);
+  static_cast<void>(from[bytes - 1]);
+  prefetched_bytes += bytes;
+}
+
 void await_launches_before() {
   cluster().await_launches_before();
 }
@@ -321,7 +330,7 @@ Grid block_of(const Launch& launch, int i) {
           at / columns / launch.grid.y};
 }
 
-// Begins the first cluster on the cluster that does not run.
+// Begins the launch's first cluster in the object that does not run.
 bool begin_early(const Launch& launch) {
   if (!launch.overlaps || num_clusters(launch) == 0) return false;
   check(launch);
@@ -393,7 +402,7 @@ namespace {
 struct MatrixRow {
   uint16_t number[8];
 };
-// Returns what all lanes gave: each gives its row, as it is when the lane comes.
+// Returns the values of all lanes: each gives its row, with the values at the time of its call.
 const host::ExchangeSlot* meet_with_row(const void* row) {
   DS_CHECK(reinterpret_cast<uintptr_t>(row) % 16 == 0);
   return host::meet_warp(host::Barrier::kMatrices, row, sizeof(MatrixRow));

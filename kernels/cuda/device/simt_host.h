@@ -49,6 +49,9 @@ struct Stream {
   bool overlaps = false;
 };
 
+// Benchmarks set it to be called behind every launch; it is empty otherwise.
+inline std::function<void(const Stream& stream, const void* kernel)> launch_observer;
+
 namespace host {
 
 enum class Order { kForward, kBackward };
@@ -81,6 +84,13 @@ void* shared_memory_of(int rank);
 void begin_copy(void* to, const void* from);
 void end_copy_group();
 void finish_copies(int groups);
+
+// Counts the values that kernels noted as read since the process began.
+inline int64_t noted_reads = 0;
+inline int64_t prefetched_bytes = 0;
+// Aborts where a GPU would refuse to prefetch, and reads both ends, so that sanitizers look at
+// them.
+void check_prefetch(const void* at, uint32_t bytes);
 
 template <class T>
 T value_of(const ExchangeSlot& slot) {
@@ -230,6 +240,12 @@ inline Words4 load_once(const Words4* at) {
 inline void store_once(Words4* at, const Words4& value) {
   *at = value;
 }
+inline void prefetch(const void* at, uint32_t bytes) {
+  host::check_prefetch(at, bytes);
+}
+inline void note_reads(int count) {
+  host::noted_reads += count;
+}
 
 template <class T>
 T* opaque(T* pointer) {
@@ -266,8 +282,12 @@ void launch_clusters(Stream stream, Grid grid, int cluster_blocks, int threads, 
   const host::Work work = {
       {grid, cluster_blocks, threads, shared_bytes, [=] { kernel(arguments...); }, stream.overlaps},
       {}};
-  if (stream.queue == nullptr) return host::run({work}, 1);
-  stream.queue->push_back(work);
+  if (stream.queue == nullptr) {
+    host::run({work}, 1);
+  } else {
+    stream.queue->push_back(work);
+  }
+  if (launch_observer) launch_observer(stream, reinterpret_cast<const void*>(kernel));
 }
 template <class... Parameters, class... Arguments>
 void launch(Stream stream, Grid grid, int threads, int shared_bytes, void (*kernel)(Parameters...),

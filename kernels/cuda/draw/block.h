@@ -1,5 +1,5 @@
-// The blocks that draw use these on one row: visits of all values, sums and searches. A block has
-// at most kMaxDrawThreads threads. The order of every sum depends on the vocabulary alone.
+// Functions that a drawing block uses on one row: visits of all values, sums and searches. A block
+// has at most kMaxDrawThreads threads. The order of every sum depends only on the vocabulary.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -14,7 +14,7 @@ inline constexpr int kMaxDrawThreads = 512;
 inline constexpr int kMaxDrawWarps = kMaxDrawThreads / simt::kWarp;
 inline constexpr int kMaxBlockSums = 16;
 
-// The shared memory of a block but for the list of a Ranking.
+// The shared memory of a block, without the list of a Ranking.
 struct DrawShared {
   double sums[kMaxDrawWarps][kMaxBlockSums];
   double totals[kMaxBlockSums];
@@ -54,7 +54,7 @@ DS_DEVICE int32_t token_at(uint64_t place) {
 DS_DEVICE uint64_t place_behind(float value) {
   return (uint64_t{order_of(value)} + 1) << 32;
 }
-// This place is no token's and comes after all of them. Its token is -1.
+// A place after those of all tokens. Its token is -1.
 inline constexpr uint64_t kNoPlace = ~uint64_t{0};
 
 // visit(i, values[i]) for i = first, first + stride, ... below `end`. `kBatch` loads are under
@@ -71,7 +71,9 @@ DS_DEVICE void each_value(const float* values, int first, int end, int stride, c
     DS_UNROLL
     for (int b = 0; b < kBatch; ++b) {
       const int at = i + b * stride;
-      if (at < end) visit(at, batch[b]);
+      if (at >= end) continue;
+      simt::note_reads(1);
+      visit(at, batch[b]);
     }
   }
 }
@@ -132,15 +134,15 @@ struct Goal {
   DS_DEVICE bool met(double sum) const { return reach ? sum >= target : sum > target; }
 };
 
-// Sums of the run's items in one contiguous part a warp, into shared.parts; returns their sum.
-// items.lane_sum(begin, end): the sum of the weights that fall to this lane.
+// Sums the run's items in contiguous parts, one per warp, into shared.parts; returns the sum of
+// all. items.lane_sum(begin, end) returns the sum of this lane's share of the weights.
 template <class Items>
 DS_DEVICE double sum_parts(const Items& items, const Run& run, DrawShared& shared) {
   const int begin = run.begin + simt::warp_index() * run.warp_items();
   const int end = begin + run.warp_items() < run.end ? begin + run.warp_items() : run.end;
   double sum[1] = {items.lane_sum(begin, end)};
   simt::warp_sum(sum);
-  simt::sync_block();  // nobody reads older parts any more
+  simt::sync_block();  // no thread still reads older parts
   if (simt::lane_index() == 0) shared.parts[simt::warp_index()] = sum[0];
   simt::sync_block();
   double total = 0;
@@ -148,8 +150,8 @@ DS_DEVICE double sum_parts(const Items& items, const Run& run, DrawShared& share
   return total;
 }
 
-// The part of `run`, whose sums are in shared.parts, that meets the goal. Where rounding leaves the
-// goal behind the end, the last part that weighs anything.
+// Returns the part of `run`, whose sums are in shared.parts, that meets the goal. If the goal is
+// beyond the end because of rounding, returns the last part with a weight above 0.
 DS_DEVICE Run chosen_part(const Run& run, const Goal& goal, const DrawShared& shared) {
   Run chosen = {run.begin, run.begin + 1, run.before};
   double sum = run.before;
@@ -165,12 +167,13 @@ DS_DEVICE Run chosen_part(const Run& run, const Goal& goal, const DrawShared& sh
   return chosen;
 }
 
-// The item of `run`, whose sums are in shared.parts, that meets the goal.
+// Returns the item of `run`, whose sums are in shared.parts, that meets the goal, with the sum of
+// all before it.
 template <class Items>
-DS_DEVICE int locate(const Items& items, Run run, const Goal& goal, DrawShared& shared) {
+DS_DEVICE Run locate(const Items& items, Run run, const Goal& goal, DrawShared& shared) {
   while (true) {
     run = chosen_part(run, goal, shared);
-    if (run.end - run.begin == 1) return run.begin;
+    if (run.end - run.begin == 1) return run;
     sum_parts(items, run, shared);
   }
 }

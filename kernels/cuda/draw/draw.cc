@@ -1,31 +1,12 @@
 #include "kernels/cuda/draw/draw.h"
 
 #include "kernels/base/check.h"
+#include "kernels/cuda/draw/parts.h"
 #include "kernels/cuda/draw/ranking.h"
 
 namespace deltaserve::cuda {
 namespace logits_head {
 namespace {
-
-// The first pass of a draw: the candidates' weights, and the mass of the model's own softmax.
-struct FirstItems {
-  RowItems items;
-  const float* logits;
-  float max;     // of logits
-  double* mass;  // += e^{logit - max} of this lane's tokens
-
-  DS_DEVICE double lane_sum(int begin, int end) const {
-    const Candidates own = {logits, nullptr, 0, max};
-    double sum = 0;
-    each_value<8>(items.from.values, begin + simt::lane_index(), end, simt::kWarp,
-                  [&](int token, float raw) {
-                    sum += items.item_weight(token, raw);
-                    const float logit = items.from.values == logits ? raw : logits[token];
-                    *mass += own.weight(without_nan(logit));
-                  });
-    return sum;
-  }
-};
 
 // A block does one row of an EvaluateCall.
 class RowEvaluation {
@@ -35,6 +16,7 @@ class RowEvaluation {
         row_(call.rows[row]),
         logits_(call.logits + row * call.logits_stride),
         changed_(call.scratch + row * call.vocab),
+        parts_(call.parts + row * num_parts(call.vocab)),
         vocab_(static_cast<int>(call.vocab)),
         shared_(shared),
         list_(list) {}
@@ -43,7 +25,8 @@ class RowEvaluation {
     find_leaders();
     const float max = value_at(leader_);
     if (!is_finite(max)) {
-      // A broken model has no distribution to speak of: certain loss, and the argmax.
+      // If logits are not finite, there is no distribution: report a logprob that is not finite,
+      // and draw the argmax.
       if (simt::thread_index() == 0) {
         store_token(row_.sample ? token_at(drawn_leader_) : -1, result);
         result->logprob = result->target_logprob = minus_infinity();
@@ -51,11 +34,9 @@ class RowEvaluation {
       }
       return clear_top(result, 0);
     }
-    double mass[1] = {0};
-    const int token = row_.sample ? draw(max, mass) : -1;
-    if (!has_mass_) add_mass(max, mass);
-    block_sums(mass, shared_);
-    const double normaliser = static_cast<double>(max) + log(shared_.totals[0]);
+    const int token = row_.sample ? draw() : -1;
+    const double mass = sum_parts(part_items(false, max, 1), all_parts(), shared_);
+    const double normaliser = static_cast<double>(max) + log(mass);
     const int num_top = row_.num_top < vocab_ ? row_.num_top : vocab_;
     if (simt::thread_index() == 0) {
       store_token(token, result);
@@ -76,7 +57,7 @@ class RowEvaluation {
     return static_cast<float>(static_cast<double>(without_nan(logit)) - normaliser);
   }
 
-  // The most likely tokens: of the model, and of what may be drawn.
+  // Finds the most likely token of all, and the most likely one that may be drawn.
   DS_DEVICE void find_leaders() {
     drawn_ = {row_.num_adjustments > 0 && row_.sample ? changed_ : logits_,
               row_.allowed < 0 || !row_.sample ? nullptr : call_.allowed + row_.allowed, vocab_};
@@ -85,28 +66,29 @@ class RowEvaluation {
     const auto lead = [&](int which, uint64_t place) {
       leaders[which] = place < leaders[which] ? place : leaders[which];
     };
-    each_value<8>(logits_, simt::thread_index(), vocab_, simt::block_threads(),
-                  [&](int token, float raw) {
-                    const uint64_t place = place_of(without_nan(raw), token);
-                    lead(0, place);
-                    if (changed) {
-                      changed_[token] = raw;
-                    } else if (drawn_.may(token)) {
-                      lead(1, place);
-                    }
-                  });
-    if (changed) {
-      simt::sync_block();
-      adjust();
-      simt::sync_block();
+    for (int i = simt::thread_index(); i < all_parts().end; i += simt::block_threads()) {
+      lead(0, parts_[i].leader);
+    }
+    if (changed) copy_and_adjust();
+    if (changed || drawn_.allowed != nullptr) {
       each_value<8>(drawn_.values, simt::thread_index(), vocab_, simt::block_threads(),
                     [&](int token, float raw) {
                       if (drawn_.may(token)) lead(1, place_of(without_nan(raw), token));
                     });
+    } else {
+      leaders[1] = leaders[0];
     }
     block_least(leaders, shared_);
     leader_ = leaders[0];
     drawn_leader_ = leaders[1];
+  }
+
+  DS_DEVICE void copy_and_adjust() {
+    each_value<8>(logits_, simt::thread_index(), vocab_, simt::block_threads(),
+                  [&](int token, float raw) { changed_[token] = raw; });
+    simt::sync_block();
+    adjust();
+    simt::sync_block();
   }
 
   DS_DEVICE void adjust() {
@@ -121,36 +103,44 @@ class RowEvaluation {
     }
   }
 
-  // Adds the weights that this thread visits; the block's sum is the mass of the softmax.
-  DS_DEVICE void add_mass(float max, double (&mass)[1]) const {
-    const Candidates own = {logits_, nullptr, vocab_, max};
-    each_value<8>(logits_, simt::thread_index(), vocab_, simt::block_threads(),
-                  [&](int, float raw) { mass[0] += own.weight(without_nan(raw)); });
+  DS_DEVICE Run all_parts() const { return {0, static_cast<int>(num_parts(vocab_)), 0}; }
+  DS_DEVICE PartItems part_items(bool weighs, float max, float temperature) const {
+    return {parts_, {logits_, nullptr, vocab_, max, temperature, 1 / temperature}, weighs};
   }
 
-  DS_DEVICE int draw(float max, double (&mass)[1]) {
+  DS_DEVICE int draw() {
     drawn_.max = value_at(drawn_leader_);
     drawn_.temperature = row_.temperature;
     drawn_.inverse = 1 / row_.temperature;
-    // A temperature so small that its inverse is no number any more is as good as 0.
-    const bool warm = row_.temperature > 0 && is_finite(drawn_.inverse);
-    if (!warm || !is_finite(drawn_.max)) return token_at(drawn_leader_);
+    if (!is_warm(row_.temperature) || !is_finite(drawn_.max)) return token_at(drawn_leader_);
+    if (draws_from_parts(row_, vocab_)) return draw_from_parts();
     const bool limited = row_.top_k > 0 && row_.top_k < vocab_;
-    if (!limited && row_.top_p >= 1) return draw_of_all(max, mass);
+    if (!limited && row_.top_p >= 1) return draw_of_all();
     Ranking ranking(drawn_, drawn_leader_, shared_, list_);
     uint64_t end = limited ? ranking.behind_most_likely(row_.top_k) : ranking.all_end();
     if (row_.top_p < 1) end = ranking.at_weight(row_.top_p, true, 0, end) + 1;
     return token_at(ranking.at_weight(row_.uniform, false, row_.min_p, end));
   }
 
-  // Draws in the order of ids; adds up the softmax's mass on the way.
-  DS_DEVICE int draw_of_all(float max, double (&mass)[1]) {
+  // This function and the next draw in the order of ids.
+  DS_DEVICE int draw_from_parts() {
+    const PartItems parts = part_items(true, drawn_.max, row_.temperature);
+    const double total = sum_parts(parts, all_parts(), shared_);
+    const Goal goal = {row_.uniform * total, false};
+    const Run part = locate(parts, all_parts(), goal, shared_);
+    const int begin = part.begin * kPartTokens;
+    const int end = begin + kPartTokens < vocab_ ? begin + kPartTokens : vocab_;
+    const RowItems items = {drawn_, 0};
+    const Run tokens = {begin, end, part.before};
+    sum_parts(items, tokens, shared_);
+    return locate(items, tokens, goal, shared_).begin;
+  }
+  DS_DEVICE int draw_of_all() {
     const RowItems items = {drawn_, row_.min_p};
     const Run all = {0, vocab_, 0};
-    has_mass_ = true;
-    const double total = sum_parts(FirstItems{items, logits_, max, &mass[0]}, all, shared_);
+    const double total = sum_parts(items, all, shared_);
     if (!(total > 0)) return token_at(drawn_leader_);  // min_p is beyond 1
-    return locate(items, all, {row_.uniform * total, false}, shared_);
+    return locate(items, all, {row_.uniform * total, false}, shared_).begin;
   }
 
   DS_DEVICE void report_top(float max, double normaliser, int num_top, DrawResult* result) {
@@ -174,14 +164,27 @@ class RowEvaluation {
   const DeviceDraw& row_;
   const float* logits_;
   float* changed_;  // with the row's adjustments
+  const LogitsPart* parts_;
   int vocab_;
   DrawShared& shared_;
   uint64_t* list_;
   Candidates drawn_;
   uint64_t leader_ = kNoPlace;
   uint64_t drawn_leader_ = kNoPlace;
-  bool has_mass_ = false;
 };
+
+int part_blocks(int64_t vocab) {
+  return static_cast<int>((num_parts(vocab) + kBlockParts - 1) / kBlockParts);
+}
+
+// grid [rows * blocks]: `blocks` blocks per row
+DS_KERNEL void DS_BOUNDS(kPartThreads, 4) parts_kernel(EvaluateCall call, int blocks) {
+  simt::await_launches_before();
+  const int block = simt::block_index().x;
+  const int first = block % blocks * kBlockParts + simt::warp_index() * kWarpParts;
+  WarpParts(call, block / blocks, first).run();
+  if (simt::thread_index() == 0) ask_for_weights(call, block);
+}
 
 // grid [rows]
 DS_KERNEL void DS_BOUNDS(kMaxDrawThreads, 1) evaluate_kernel(EvaluateCall call) {
@@ -192,7 +195,7 @@ DS_KERNEL void DS_BOUNDS(kMaxDrawThreads, 1) evaluate_kernel(EvaluateCall call) 
       .run(call.results + row);
 }
 
-// It follows from the vocabulary alone, because the order of sums depends on it.
+// Depends only on the vocabulary, because the order of sums depends on the number of threads.
 int block_threads(int64_t vocab) {
   return vocab <= 4096 ? 128 : kMaxDrawThreads;
 }
@@ -202,6 +205,9 @@ int block_threads(int64_t vocab) {
 
 void launch_evaluate(simt::Stream stream, const EvaluateCall& call) {
   DS_CHECK(call.vocab > 0 && call.vocab <= int64_t{1} << 30);
+  const int blocks = logits_head::part_blocks(call.vocab);
+  simt::launch(stream, {call.num_rows * blocks, 1, 1}, logits_head::kPartThreads, 0,
+               logits_head::parts_kernel, call, blocks);
   const int threads = logits_head::block_threads(call.vocab);
   const auto shared_bytes =
       static_cast<int>(sizeof(logits_head::DrawShared) +

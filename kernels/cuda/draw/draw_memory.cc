@@ -52,7 +52,7 @@ bool DrawMemory::reserve(Runtime& runtime, const DrawLimits& limits) {
   const int64_t worst_draw =
       limits.vocab * kAdjustmentBytes + mask_words(limits.vocab) * kWordBytes;
   max_extra_bytes_ = std::max(limits.extra_bytes, worst_draw);
-  // Two paddings, because adjustments and masks are parts of their own.
+  // There are two paddings, because adjustments and masks are separate parts.
   const int64_t bytes = Parts(limits.draws, 0, 0).bytes + max_extra_bytes_ + 32;
   device_ = Memory<unsigned char>(runtime, bytes);
   staging_ = HostMemory<unsigned char>(runtime, bytes);

@@ -1,4 +1,4 @@
-// The draws of a step read this data of the host: rows, settings, adjustments and masks.
+// The host's data for the draws of a step: rows, settings, adjustments and masks.
 #pragma once
 #include <cstdint>
 
@@ -10,11 +10,12 @@ namespace deltaserve::cuda {
 struct DrawLimits {
   int64_t draws = 0;
   int64_t vocab = 0;
-  // Room for the adjustments and masks of a step's draws; one draw of the worst kind always fits.
+  // Bytes for the adjustments and masks of a step's draws; one draw with the most of both always
+  // fits.
   int64_t extra_bytes = 0;
 };
 
-// The kernels see draws as this; pointers are the device's.
+// The draws in the form that kernels read; pointers are to the device's memory.
 struct DeviceDraws {
   const int32_t* rows = nullptr;  // [count] of the step
   const DeviceDraw* list = nullptr;
@@ -25,12 +26,12 @@ struct DeviceDraws {
 
 class DrawMemory {
  public:
-  // False: the memory is not there. `runtime` must outlive this.
+  // Allocates the memory. Returns false if there is not enough. `runtime` must outlive this object.
   bool reserve(Runtime& runtime, const DrawLimits& limits);
   size_t bytes() const { return device_.bytes(); }
 
-  // Copies as many draws to the device as there is room for, at least one. The copy of the call
-  // before must be over.
+  // Copies as many draws to the device as there is room for, at least one. The copy of the last
+  // call must be over.
   DeviceDraws copy_in(Array<Draw> draws);
 
  private:

@@ -1,57 +1,16 @@
-// A row's tokens in order of likelihood, without sorting all of them: a block narrows the order
-// down to a span that holds what it looks for, and sorts that one.
+// Finds places in the order of a row's tokens by likelihood without sorting all of them: a block
+// narrows the order down to a span that contains the wanted place, and sorts that span.
 #pragma once
-#include "kernels/cuda/draw/block.h"
+#include "kernels/cuda/draw/candidates.h"
 
 namespace deltaserve::cuda::logits_head {
 
-// The values of one row that count, and their weights relative to the most likely one.
-struct Candidates {
-  const float* values = nullptr;  // [vocab], may have NaN
-  const uint32_t* allowed = nullptr;
-  int vocab = 0;
-  float max = 0;  // of what is allowed, finite
-  float temperature = 1;
-  float inverse = 1;        // 1 / temperature
-  bool weightless = false;  // what weighs nothing has a place in the order, too
-
-  DS_DEVICE bool may(int token) const {
-    return allowed == nullptr || (allowed[token / 32] >> (token % 32) & 1) != 0;
-  }
-  // `raw` is values[token].
-  DS_DEVICE float value(int token, float raw) const {
-    return may(token) ? without_nan(raw) : minus_infinity();
-  }
-  // e^{(value - max) / temperature}; below e^-104 there is no float.
-  DS_DEVICE float weight(float value) const {
-    const float scaled = (value - max) * inverse;
-    return scaled > -104.0f ? expf(scaled) : 0.0f;
-  }
-};
-
-// The candidates in order of their ids.
-struct RowItems {
-  Candidates from;
-  float least;  // what weighs less counts nothing
-
-  DS_DEVICE float item_weight(int token, float raw) const {
-    const float weight = from.weight(from.value(token, raw));
-    return weight >= least ? weight : 0.0f;
-  }
-  DS_DEVICE double lane_sum(int begin, int end) const {
-    double sum = 0;
-    each_value<4>(from.values, begin + simt::lane_index(), end, simt::kWarp,
-                  [&](int token, float raw) { sum += item_weight(token, raw); });
-    return sum;
-  }
-};
-
-// These are the candidates of a sorted list of places.
+// The candidates of a sorted list of places.
 struct ListItems {
   Candidates from;
   const uint64_t* list;
-  uint64_t end_place;  // what lies behind it counts nothing
-  float least;         // nor what weighs less
+  uint64_t end_place;  // candidates after it count as 0
+  float least;         // and so do candidates of a smaller weight
 
   DS_DEVICE double lane_sum(int begin, int end) const {
     double sum = 0;
@@ -68,7 +27,7 @@ class Ranking {
   // Returns how many places a block can sort at once.
   static DS_HOST_DEVICE constexpr int list_capacity(int threads) { return 4 * threads; }
 
-  // `list` is of shared memory. `leader` is the most likely candidate's place.
+  // `list` is in shared memory. `leader` is the most likely candidate's place.
   DS_DEVICE Ranking(const Candidates& from, uint64_t leader, DrawShared& shared, uint64_t* list)
       : from_(from), leader_(leader), shared_(shared), list_(list) {
     if (from_.vocab <= capacity()) fill_list({leader_, all_end(), 0, 0, from_.vocab});
@@ -91,8 +50,9 @@ class Ranking {
     const int item = count - 1 - span_.rank;
     return item < span_.count ? list_[item] + 1 : all_end();
   }
-  // Finds the place, before `end`, of the first candidate whose cumulative weight exceeds (`reach`:
-  // reaches) this fraction of the whole. What weighs less than `least` counts nothing.
+  // Finds the place, before `end`, of the first candidate whose cumulative weight exceeds (with
+  // `reach`: reaches) this fraction of the whole. Candidates that weigh less than `least` count as
+  // 0.
   DS_DEVICE uint64_t at_weight(double fraction, bool reach, float least, uint64_t end) {
     Goal goal = {0, reach};
     const bool listed = leads() && span_.end >= end;
@@ -105,10 +65,10 @@ class Ranking {
     const Run run = {0, span_.count, span_.before};
     const double all = sum_parts(items, run, shared_);
     if (listed) goal.target = fraction * all;
-    return list_[locate(items, run, goal, shared_)];
+    return list_[locate(items, run, goal, shared_).begin];
   }
-  // After behind_most_likely(count) with a count of at most the list's capacity: the first `count`
-  // places in order.
+  // Returns place `item` of the first `count` places in order. Valid after
+  // behind_most_likely(count) with a count of at most the list's capacity.
   DS_DEVICE uint64_t listed(int item) const { return list_[item]; }
 
  private:
@@ -123,7 +83,8 @@ class Ranking {
     int count = 0;  // in the span
   };
   struct Wanted {
-    int count;        // if positive: so many candidates. Otherwise:
+    int count;        // if positive, the wanted number of candidates; otherwise the next two
+                      // members are used
     double fraction;  // of the weight of all,
     bool relative;    // as long as goal.target is not known
     Goal goal;
@@ -133,7 +94,8 @@ class Ranking {
   DS_DEVICE int capacity() const { return list_capacity(simt::block_threads()); }
   DS_DEVICE bool leads() const { return span_.count > 0 && span_.rank == 0; }
 
-  // Makes the list hold what is wanted; false: there are not so many candidates.
+  // Fills the list with the span that has the wanted place. Returns false if there are fewer
+  // candidates.
   DS_DEVICE bool narrow(uint64_t end, Wanted* wanted) {
     Span span = {leader_, end, 0, 0, from_.vocab};
     for (int round = 0; !sortable(span, wanted->count); ++round) {
@@ -148,7 +110,7 @@ class Ranking {
       }
       if (span.rank + total_count(kWays - 1) < wanted->count) return false;
       span = chosen_span(span, *wanted);
-      simt::sync_block();  // nobody reads the bounds any more
+      simt::sync_block();  // no thread still reads the bounds
     }
     if (span.rank + span.count <= capacity()) {
       span = {leader_, span.end, 0, 0, span.rank + span.count};
@@ -156,7 +118,7 @@ class Ranking {
     fill_list(span);
     return true;
   }
-  // The most likely ones are wanted with all in front of them.
+  // The most likely candidates must be in the list with all before them.
   DS_DEVICE bool sortable(const Span& span, int wanted_count) const {
     const bool leads = wanted_count > 0 && wanted_count <= capacity();
     return span.count + (leads ? span.rank : 0) <= capacity();
@@ -168,8 +130,9 @@ class Ranking {
     return static_cast<int>(shared_.totals[kWays + bound]);
   }
 
-  // The part that holds what is wanted. Where rounding leaves a weight behind the end, the last
-  // part that weighs anything. Never an empty one, so that spans shrink.
+  // Returns the part that has the wanted place. If the weight is beyond the end because of
+  // rounding, returns the last part with a weight above 0. Never returns an empty part, so that
+  // spans shrink.
   DS_DEVICE Span chosen_span(const Span& span, const Wanted& wanted) const {
     Span chosen;
     Span part = {span.begin, 0, span.before, span.rank, 0};
@@ -187,9 +150,9 @@ class Ranking {
     return chosen;
   }
 
-  // The bounds of a round cut a span into kWays parts, the last of them is its end. First they are
-  // at distances that models' distributions have, then even in value and even in place by turns:
-  // the one is fast, the other cannot fail to narrow.
+  // Returns bound `i` of a round. The bounds cut a span into kWays parts; the last bound is the
+  // span's end. In the first round their distances are typical of models' distributions. Then they
+  // are alternately even in value, which is fast, and even in place, which always narrows the span.
   DS_DEVICE uint64_t bound(const Span& span, int round, int i) const {
     if (i == kWays - 1) return span.end;
     if (round == 0) return inside(span, place_behind(from_.max - distance(i) * from_.temperature));
@@ -249,7 +212,7 @@ class Ranking {
   // sorts them.
   DS_DEVICE void fill_list(const Span& span) {
     if (simt::thread_index() == 0) shared_.listed = 0;
-    simt::sync_block();  // nobody reads an older list any more
+    simt::sync_block();  // no thread still reads an older list
     each_value<8>(from_.values, simt::thread_index(), from_.vocab, simt::block_threads(),
                   [&](int token, float raw) {
                     const float value = from_.value(token, raw);
@@ -264,7 +227,7 @@ class Ranking {
     sort_list();
   }
 
-  // Sorts bitonically; what fills the list up to a power of two comes last.
+  // Sorts bitonically; the entries that fill the list up to a power of two come last.
   DS_DEVICE void sort_list() {
     int size = 1;
     while (size < span_.count) size *= 2;

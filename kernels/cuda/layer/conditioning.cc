@@ -14,10 +14,10 @@ using GateInput = QueryConditioning::GateInput;
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / simt::kWarp;
-// Tokens whose operands a thread loads together: a chain over tokens waits for memory once in so
-// many.
+// The number of tokens whose operands a thread loads together, so that a chain over tokens waits
+// for memory once in this many tokens.
 constexpr int kAhead = 8;
-static_assert(kChunkTokens % kAhead == 0);  // a state is kept behind such a run
+static_assert(kChunkTokens % kAhead == 0);  // a state is kept after such a run
 
 constexpr int blocks_of_warps(int count) {
   return (count + kWarps - 1) / kWarps;
@@ -31,9 +31,9 @@ DS_DEVICE float l2_scale(float squares) {
   return 1.0f / sqrtf(squares + kL2NormEps);
 }
 
-// One channel of a carried state row of [stride] floats: what a segment begins with, zero where its
-// sequence does, whatever the slot holds, and where it leaves what the next begins with, in its
-// write slot or its keep slot.
+// One channel of a carried state row of [stride] floats. Gives the value with which a segment
+// begins (zero at the start of its sequence), and stores the value with which the next segment
+// begins, in the write slot or the keep slot.
 class Carried {
  public:
   DS_DEVICE Carried(const MixerCall& call, const StateSpan& part, const Segment& segment,
@@ -109,9 +109,9 @@ DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) precondition_kernel(LayerCall call) {
 template <int kLane>
 class KeySum {
  public:
-  // Tokens that share an exchange.
+  // The number of tokens that share an exchange between lanes.
   static constexpr int kTokens = 16 / kLane;
-  static_assert(kChunkTokens % kTokens == 0);  // a state is kept behind them
+  static_assert(kChunkTokens % kTokens == 0);  // a state is kept after them
 
   DS_DEVICE KeySum(const MixerCall& call, const Segment& segment, int head)
       : call_(call), head_(head) {
@@ -203,8 +203,8 @@ DS_DEVICE float covariance_log_decay(const MixerCall& call, int64_t row, int64_t
   return call.g(row, head)[count == 1 ? 0 : c];
 }
 
-// grid [rows, blocks of heads], a warp a head. What needs no earlier row: the key, what is written,
-// the query.
+// grid [rows, blocks of heads], a warp a head. Computes the parts that need no earlier row: the
+// key, the written vector, the query.
 DS_KERNEL void DS_BOUNDS(kThreads, 8) covariance_rows_kernel(LayerCall call) {
   simt::await_launches_before();
   const int row = simt::block_index().x;
@@ -283,7 +283,7 @@ DS_KERNEL void DS_BOUNDS(kMaxKeyDim, 1) running_mean_kernel(LayerCall call) {
   const int64_t stride = padded_to_16(shape.key_dim);
   const int num_counts = shape.count_width();
   const int64_t count_stride = padded_to_16(num_counts);
-  // If all channels share a count, each of their threads carries it, and one stores it.
+  // If all channels share a count, each of their threads carries a copy, and one thread stores it.
   const Carried count(call.mixer, layout.key_count, segment, head, count_stride,
                       num_counts == 1 ? 0 : c);
   const Carried sum(call.mixer, layout.key_mean, segment, head, stride, c);

@@ -1,12 +1,12 @@
-// This cuts the work on a row between projections and rule, and makes all gates of a row.
+// Divides the work on a row between the projections and the rule, and computes all gates of a row.
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/layer/token_gates.h"
 
 namespace deltaserve::cuda {
 
-// The work on a row is cut into runs of channels or gates, one a warp, that need nothing of each
-// other: every query head, every key head, runs of value channels, runs of gates.
+// The work on a row is cut into independent runs of channels or gates, one per warp: every query
+// head, every key head, runs of value channels, runs of gates.
 struct RowRuns {
   int keys;        // query and key heads
   int values;      // runs of value channels

@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 
+#include "kernels/cuda/device/rows.h"
 #include "kernels/cuda/device/simt.h"
 
 namespace deltaserve::cuda {
@@ -19,13 +20,6 @@ constexpr int row_threads(int64_t width) {
 // Shared memory of normalise_row.
 constexpr int row_scratch_bytes(int threads) {
   return threads / simt::kWarp * static_cast<int>(sizeof(float));
-}
-
-// The squares of a head's values are summed so where several kernels must have the same bits: of
-// each kSquareGroup neighbours, 0 behind the last value, by lanes_sum, then the groups in order.
-inline constexpr int kSquareGroup = 16;
-constexpr int square_groups(int width) {
-  return (width + kSquareGroup - 1) / kSquareGroup;
 }
 
 // Sums so over a block, each of whose threads holds `held` of every columns `stride` apart; beyond

@@ -70,6 +70,23 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
       [&](int c) { return weight[c]; }, [&](int c, float value) { store(out, row, c, value); });
 }
 
+// grid [rows, columns by kThreads]
+DS_KERNEL void DS_BOUNDS(kThreads, 8)
+    scale_rows_kernel(DeviceRows x, const float* weight, DeviceRows out, float* squares) {
+  simt::await_launches_before();
+  const int64_t row = simt::block_index().x;
+  const int64_t c = int64_t{simt::block_index().y} * kThreads + simt::thread_index();
+  const bool is_there = c < x.columns;
+  const float value = is_there ? x.data[row * x.stride + c] : 0.0f;
+  float square[1] = {simt::rounded_product(value, value)};
+  simt::lanes_sum<kSquareGroup>(square);
+  if (!is_there) return;
+  out.bf16[row * out.stride + c] = f32_to_bf16(value * weight[c]);
+  if (c % kSquareGroup == 0) {
+    squares[row * square_groups(x.columns) + c / kSquareGroup] = square[0];
+  }
+}
+
 DS_KERNEL void DS_BOUNDS(kThreads, 8)
     add_bias_kernel(const float* bias, int64_t n, DeviceRows out, int64_t column) {
   simt::await_launches_before();
@@ -99,6 +116,13 @@ void launch_rms_norm(simt::Stream stream, const DeviceRows& x, const int32_t* so
   const int threads = row_threads(x.columns);
   simt::launch(stream, {num_rows, 1, 1}, threads, row_scratch_bytes(threads), rms_norm_kernel, x,
                source_rows, weight, eps, out);
+}
+
+void launch_scale_rows(simt::Stream stream, const DeviceRows& x, const float* weight, int num_rows,
+                       const DeviceRows& out, float* squares) {
+  const auto blocks = static_cast<int>((x.columns + kThreads - 1) / kThreads);
+  simt::launch(stream, {num_rows, blocks, 1}, kThreads, 0, scale_rows_kernel, x, weight, out,
+               squares);
 }
 
 void launch_add_bias(simt::Stream stream, const float* bias, int64_t n, int num_rows,

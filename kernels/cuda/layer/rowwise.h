@@ -22,6 +22,11 @@ void launch_embed(simt::Stream stream, const DeviceMatrix& table, const RowToken
 // out[r] = x[s] / sqrt(mean(x[s]^2) + eps) * weight with s = source_rows[r], or r where null.
 void launch_rms_norm(simt::Stream stream, const DeviceRows& x, const int32_t* source_rows,
                      const float* weight, float eps, int num_rows, const DeviceRows& out);
+// Does what launch_rms_norm does but for the factor of a row, which a matmul finds: out.bf16[r] =
+// x[r] * weight, and the sums of squares of x[r], [num_rows, square_groups(x.columns)]. Leaves
+// out.data as it is.
+void launch_scale_rows(simt::Stream stream, const DeviceRows& x, const float* weight, int num_rows,
+                       const DeviceRows& out, float* squares);
 // out[r][column + c] += bias[c], c < n
 void launch_add_bias(simt::Stream stream, const float* bias, int64_t n, int num_rows,
                      const DeviceRows& out, int64_t column);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kMostCandidates = 8;   // of one number of rows
 constexpr double kTolerance = 1e-5;  // of the norm: sums of the same products in float
-// Around the sizes of tiles, and others.
+// Numbers of rows around the sizes of tiles, and others.
 constexpr int64_t kCounts[] = {1,   7,   63,  64,  65,   127,  128, 129,
                                200, 255, 256, 257, 1000, 2048, 4097};
 
@@ -70,7 +70,7 @@ class LibrarySelfTest {
 
   bool complete() const { return !x_.empty() && !out_.empty() && !hashes_.empty(); }
 
-  // Returns what the library offers for many, some and few rows.
+  // Returns the library's candidates for many, some and few rows.
   std::vector<LibraryAlgorithm> candidates() {
     std::vector<LibraryAlgorithm> all;
     for (const int64_t part : {1, 4, 16}) {
@@ -107,7 +107,7 @@ class LibrarySelfTest {
     std::vector<uint64_t> hashes(static_cast<size_t>(at));
     runtime_.copy_out(hashes.data(), hashes_.get(), hashes.size() * sizeof(uint64_t));
     runtime_.synchronize();
-    // The first run has all rows.
+    // The first run computed all rows.
     const uint64_t* of_run = hashes.data();
     for (const Run& run : runs_) {
       if (!std::equal(of_run, of_run + run.count, hashes.data() + run.first)) return false;
@@ -134,7 +134,7 @@ class LibrarySelfTest {
       const bool is_padding = static_cast<int64_t>(i) % call_.out_stride >= call_.w.rows;
       if (is_padding && theirs[i] != 0) return false;
     }
-    return std::sqrt(squares) <= kTolerance * std::sqrt(norm);  // not where one is NaN
+    return std::sqrt(squares) <= kTolerance * std::sqrt(norm);  // false if one of them is NaN
   }
 
  private:
@@ -143,7 +143,8 @@ class LibrarySelfTest {
     int64_t count;
   };
 
-  // bf16 in [-1, 1), a block of them again and again; the padding of rows is zero.
+  // Fills the rows with bf16 numbers in [-1, 1), by repeating one block of them; the padding of
+  // rows is zero.
   void fill_rows() {
     constexpr int64_t kBlock = int64_t{1} << 18;
     std::mt19937 random(1);

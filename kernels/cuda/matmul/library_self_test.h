@@ -1,4 +1,4 @@
-// A self-test at load, on the device that is there, chooses the library's algorithm that multiplies
+// A self-test at load, on the present device, chooses the library's algorithm that multiplies
 // prefill rows by weights of one shape.
 #pragma once
 #include <cstdint>
@@ -17,10 +17,11 @@ constexpr int64_t library_out_stride(const DeviceMatrix& w) {
   return w.rows + w.padding;
 }
 
-// The first of the library's candidates for these weights and up to `max_rows` rows that takes
-// every number of rows, gives a row the same bits in every number of rows and at every place among
-// them, added to the output or not, and agrees with launch_tensor_matmul. Not the fastest that a
-// clock shows: the same at every start. Nothing: `reason` says why.
+// Returns the first of the library's candidates for these weights and up to `max_rows` rows that
+// supports every number of rows, gives a row the same bits for every number of rows and at every
+// place among them, with and without adding to the output, and agrees with launch_tensor_matmul. It
+// does not measure times, so that the choice is the same at every start. If there is none, `reason`
+// says why.
 std::optional<LibraryAlgorithm> self_test_library(Runtime& runtime, MatmulLibrary& library,
                                                   const DeviceMatrix& w, int64_t max_rows,
                                                   std::string* reason);

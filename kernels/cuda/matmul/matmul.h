@@ -4,7 +4,8 @@
 // many rows are multiplied together. launch_plain_matmul: one chain of multiply-adds over the
 // inner index in order. launch_tensor_matmul: the inner index is cut into segments of
 // kTensorSegment; a segment is one chain of the tensor core's products from zero, and the segments
-// are added in order. All its kernels give the same bits.
+// are added in order, total = factor * segment + total with one rounding. All its kernels give the
+// same bits.
 #pragma once
 #include "kernels/cuda/device/rows.h"
 #include "kernels/cuda/device/simt.h"
@@ -12,6 +13,23 @@
 namespace deltaserve::cuda {
 
 inline constexpr int kTensorSegment = 256;
+
+// Says what becomes of a total.
+enum class MatmulEnd : uint8_t {
+  kStore,     // out (+)= total
+  kNextNorm,  // out += total, and the row as the next norm wants it, without its factor
+  kGate,      // the first half of the outputs, through SiLU, times the second
+};
+
+// Rows may come without the factor of their norm, which the matmul finds by itself: of each of
+// `parts` equal parts of a row's columns 1 / sqrt(mean of squares + eps).
+struct RowFactors {
+  const float* squares =
+      nullptr;        // [num_rows, parts, groups], see kSquareGroup; null: factors of 1
+  int32_t parts = 1;  // more than one: of a multiple of 32 columns each
+  int32_t groups = 0;
+  float eps = 0;
+};
 
 struct MatmulCall {
   DeviceMatrix w;
@@ -25,22 +43,37 @@ struct MatmulCall {
   int64_t out_stride = 0;
   int32_t num_rows = 0;
   bool accumulate = false;
+
+  // Only launch_tensor_matmul reads the members below.
+  RowFactors factors = {};
+  MatmulEnd end = MatmulEnd::kStore;
+  // kNextNorm: out_bf16 = out * next_norm, and the sums of squares of out.
+  const float* next_norm = nullptr;  // [w.rows]
+  float* squares = nullptr;          // [num_rows, square_groups(w.rows)]
+  // kNextNorm fills it, [num_rows, w.rows]; so does kGate, which writes nothing else, [num_rows,
+  // w.rows / 2].
+  uint16_t* out_bf16 = nullptr;
+  int64_t out_bf16_stride = 0;
 };
 
 // Takes any weights. It is the reference of the other, and its fallback.
 void launch_plain_matmul(simt::Stream stream, const MatmulCall& call);
 
-// Takes bf16 weights. `kernel` is for tests and benchmarks; kAuto takes what should be fastest.
+// Takes bf16 weights. kAuto takes what should be fastest on any device.
 enum class TensorKernel : uint8_t {
   kAuto,
   kFewRows,  // streams weights from memory into registers; up to kMaxFewRows rows
   kTile32,   // blocks of 32 outputs of 32 rows
   kTile64,
   kTile128,
+  kWide,  // weights into registers, segments over the blocks of a cluster (capability 9.0)
 };
 inline constexpr int kMaxFewRows = 32;
-// Returns what kAuto takes, by the shape of the weights and the number of rows.
-TensorKernel fastest_kernel(const MatmulCall& call);
+// Returns what should be fastest by the shape of the weights and the number of rows. `wide`: kWide
+// may be taken.
+TensorKernel fastest_kernel(const MatmulCall& call, bool wide = false);
+// Returns true if the kernel has the shape and the number of rows.
+bool takes_kernel(const MatmulCall& call, TensorKernel kernel);
 void launch_tensor_matmul(simt::Stream stream, const MatmulCall& call,
                           TensorKernel kernel = TensorKernel::kAuto);
 

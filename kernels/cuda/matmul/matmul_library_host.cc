@@ -15,8 +15,8 @@ enum Candidate : uint64_t {
   kNumCandidates
 };
 
-// Sums from last input feature to first, in double: other bits than those of our kernels. The
-// order of the sum is all that a split changes.
+// Sums from the last input feature to the first, in double, so that the bits differ from those of
+// our kernels. A split changes only the order of the sum.
 float sum_of(const MatmulCall& call, int64_t out, int64_t row, bool split) {
   const auto* w = static_cast<const uint16_t*>(call.w.data) + out * call.w.stride;
   const uint16_t* x = call.x_bf16 + row * call.x_bf16_stride;

@@ -1,13 +1,13 @@
-// Tests set here how the library that matmul_library_host.cc pretends to be behaves.
+// Settings by which tests control the stand-in for the library in matmul_library_host.cc.
 #pragma once
 
 namespace deltaserve::cuda {
 
 struct PretendedLibrary {
   bool is_there = true;
-  // The first of its candidates splits sums over the inner index of few rows, so that a row's bits
-  // depend on how many there are; the second leaves the last row out when there are more than 4,
-  // the third refuses 3 rows. The fourth does as it should, if this is set.
+  // The first three candidates are faulty: the first splits sums over the inner index if there are
+  // few rows, so that a row's bits depend on their number; the second leaves out the last of more
+  // than 4 rows; the third refuses 3 rows. If this is set, there is a fourth, which is correct.
   bool has_good_candidate = true;
 };
 inline PretendedLibrary pretended_library;

@@ -11,7 +11,7 @@ constexpr int kOutThreads = 16;  // the other dimension of the block's threads i
 constexpr int kRowThreads = kThreads / kOutThreads;
 
 // A block's outputs [kRows, kTileOuts]; kDepth input features of both operands are in shared memory
-// at a time. Few rows read deeper, for more bytes under way.
+// at a time. With few rows kDepth is larger, for more bytes under way.
 template <int kRows_, int kDepth_>
 struct PlainTile {
   static constexpr int kRows = kRows_;

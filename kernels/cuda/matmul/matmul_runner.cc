@@ -1,8 +1,6 @@
 #include "kernels/cuda/matmul/matmul_runner.h"
 
 #include <algorithm>
-#include <bit>
-#include <vector>
 
 #include "kernels/base/check.h"
 #include "kernels/cuda/matmul/library_self_test.h"
@@ -10,107 +8,27 @@
 namespace deltaserve::cuda {
 namespace {
 
-// Small whole numbers, so that every order of summation gives the same bits.
-int test_value(int row, int column) {
-  return (row * 7 + column * 5 + row * column) % 9 - 4;
-}
-
-// A matmul of odd sizes, with tails in every direction, its operands and its result.
-class TestMatmul {
- public:
-  static constexpr int kOuts = 43, kRows = 21, kColumns = 4 * kTensorSegment + 72;
-
-  explicit TestMatmul(Runtime& runtime)
-      : runtime_(runtime),
-        w_(runtime, kOuts * kColumns),
-        x_(runtime, kRows * kColumns),
-        x_bf16_(runtime, kRows * kColumns),
-        out_(runtime, kRows * kOuts) {
-    if (empty()) return;
-    std::vector<uint16_t> w;
-    std::vector<float> x;
-    for (int i = 0; i < kOuts * kColumns; ++i) {
-      w.push_back(f32_to_bf16(static_cast<float>(test_value(i / kColumns, i % kColumns))));
-    }
-    for (int i = 0; i < kRows * kColumns; ++i) {
-      x.push_back(static_cast<float>(test_value(i % kColumns, i / kColumns)));
-    }
-    runtime.copy_in(w_.get(), w.data(), w_.bytes());
-    runtime.copy_in(x_.get(), x.data(), x_.bytes());
-    runtime.synchronize();
-  }
-
-  bool empty() const { return w_.empty() || x_.empty() || x_bf16_.empty() || out_.empty(); }
-
-  // Returns the first `rows`, zeros after them; empty where a kernel could not be launched.
-  template <class Launch>
-  std::vector<float> result(int rows, const Launch& launch) {
-    MatmulCall call;
-    call.w = {w_.get(), Dtype::kBf16, kOuts, kColumns, kColumns};
-    call.x = x_.get();
-    call.x_bf16 = x_bf16_.get();
-    call.x_stride = call.x_bf16_stride = kColumns;
-    call.out = out_.get();
-    call.out_stride = kOuts;
-    call.num_rows = rows;
-    runtime_.fill_zero(out_.get(), out_.bytes());
-    runtime_.fill_zero(x_bf16_.get(), x_bf16_.bytes());
-    // Two launches, the second of which needs what the first one writes.
-    launch_round_rows(runtime_.stream(), x_.get(), kColumns, kColumns, kRows, x_bf16_.get());
-    launch(call);
-    if (!runtime_.launches_succeeded()) return {};
-    std::vector<float> result(kRows * kOuts);
-    runtime_.copy_out(result.data(), out_.get(), out_.bytes());
-    runtime_.synchronize();
-    return result;
-  }
-
- private:
-  Runtime& runtime_;
-  Memory<uint16_t> w_;
-  Memory<float> x_;
-  Memory<uint16_t> x_bf16_;
-  Memory<float> out_;
-};
-
-// Numbers of rows are told apart by the next power of two.
-size_t size_of(int64_t rows) {
-  return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(rows - 1)));
-}
-
 std::string size_text(const DeviceMatrix& w) {
   return std::to_string(w.rows) + " x " + std::to_string(w.columns);
 }
 
 }  // namespace
 
-bool tensor_matmuls_agree(Runtime& runtime) {
-  TestMatmul test(runtime);
-  if (test.empty()) return false;
-  struct Case {
-    TensorKernel kernel;
-    int rows;  // few rows: one, two or four tiles of them
-  };
-  for (const Case c : {Case{TensorKernel::kFewRows, 5}, Case{TensorKernel::kFewRows, 11},
-                       Case{TensorKernel::kFewRows, 21}, Case{TensorKernel::kTile32, 21},
-                       Case{TensorKernel::kTile64, 21}, Case{TensorKernel::kTile128, 21}}) {
-    const std::vector<float> expected = test.result(
-        c.rows, [&](const MatmulCall& call) { launch_plain_matmul(runtime.stream(), call); });
-    const std::vector<float> result = test.result(c.rows, [&](const MatmulCall& call) {
-      launch_tensor_matmul(runtime.stream(), call, c.kernel);
-    });
-    if (result.empty() || result != expected) return false;
-  }
-  return true;
-}
-
 MatmulRunner::MatmulRunner(Runtime& runtime, MatmulKernels matmuls)
     : runtime_(runtime), matmuls_(matmuls) {
-  if (matmuls_ != MatmulKernels::kPlain && !tensor_matmuls_agree(runtime)) {
-    matmuls_ = MatmulKernels::kPlain;
-    warn("matmuls on tensor cores failed their comparison and stay off");
+  if (matmuls_ != MatmulKernels::kPlain) {
+    support_ = test_tensor_matmuls(runtime);
+    if (!support_.matmuls) {
+      matmuls_ = MatmulKernels::kPlain;
+      warn("matmuls on tensor cores failed their comparison and stay off");
+    } else {
+      if (!support_.wide && runtime.has_clusters()) {
+        warn("wide matmuls failed their comparison and stay off");
+      }
+      if (!support_.ends) warn("ends of matmuls failed their comparison and stay off");
+    }
   }
-  if (matmuls_ == MatmulKernels::kExact || matmuls_ == MatmulKernels::kLibraryForRows) {
+  if (matmuls_ == MatmulKernels::kExact) {
     library_ = MatmulLibrary::create(runtime);
     if (library_ == nullptr) {
       matmuls_ = MatmulKernels::kTensor;
@@ -138,18 +56,6 @@ bool MatmulRunner::reserve(int64_t max_rows) {
       std::string reason;
       tested_[shape_of(w)] = self_test_library(runtime_, *library_, w, max_rows, &reason);
       if (!reason.empty()) warn("no cuBLASLt for matmuls of " + size_text(w) + ": " + reason);
-    } else if (matmuls_ == MatmulKernels::kLibraryForRows && !for_rows_.contains(shape_of(w))) {
-      std::vector<LibraryAlgorithm>& algorithms = for_rows_[shape_of(w)];
-      for (size_t size = 0; size <= size_of(max_rows); ++size) {
-        MatmulCall call;
-        call.w = w;
-        call.x_bf16_stride = library_x_stride(w);
-        call.out_stride = library_out_stride(w);
-        call.num_rows = 1 << size;
-        const std::vector<LibraryAlgorithm> found = library_->candidates(call, 1, false);
-        if (found.empty()) break;
-        algorithms.push_back(found[0]);
-      }
     }
   }
   rounded_ = Memory<uint16_t>(runtime_, max_rows * max_bf16_columns_);
@@ -180,15 +86,26 @@ const LibraryAlgorithm* MatmulRunner::tested(const MatmulCall& call, const Matmu
   return nullptr;
 }
 
-bool MatmulRunner::multiply_for_rows(MatmulCall call) {
-  const auto found = for_rows_.find(shape_of(call.w));
-  const size_t size = size_of(call.num_rows);
-  if (found != for_rows_.end() && size < found->second.size() &&
-      library_->multiply(found->second[size], call)) {
-    return true;
+void MatmulRunner::launch_own(const MatmulCall& call) {
+  if (call.num_rows == 0) return;
+  launch_tensor_matmul(runtime_.stream(), call, fastest_kernel(call, support_.wide));
+}
+
+bool MatmulRunner::takes_ends(const DeviceMatrix& w) const {
+  return support_.ends && matmuls_ != MatmulKernels::kPlain && w.dtype == Dtype::kBf16 &&
+         w.columns == w.stride;
+}
+
+void MatmulRunner::multiply_with_end(MatmulCall call) {
+  DS_CHECK(takes_ends(call.w));
+  if (call.x_bf16 == nullptr) {
+    DS_CHECK(call.num_rows * call.w.stride <= rounded_.size());
+    launch_round_rows(runtime_.stream(), call.x, call.x_stride, call.w.columns, call.num_rows,
+                      rounded_.get());
+    call.x_bf16 = rounded_.get();
+    call.x_bf16_stride = call.w.stride;
   }
-  warn("cuBLASLt refused a matmul of " + size_text(call.w));
-  return false;
+  launch_own(call);
 }
 
 void MatmulRunner::multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t num_rows,
@@ -215,16 +132,11 @@ void MatmulRunner::multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t 
     call.x_bf16 = rounded_.get();
     call.x_bf16_stride = w.stride;
   }
-  if (!for_rows_.empty()) {
-    MatmulCall all = call;
-    if (!out.fills_rows) all.w.padding = 0;
-    if (multiply_for_rows(all)) return;
-  }
   const LibraryAlgorithm* algorithm = num_decode < num_rows ? tested(call, out) : nullptr;
-  if (algorithm == nullptr) return launch_tensor_matmul(runtime_.stream(), call);
+  if (algorithm == nullptr) return launch_own(call);
   MatmulCall prefill = call;
   call.num_rows = num_decode;
-  launch_tensor_matmul(runtime_.stream(), call);
+  launch_own(call);
   prefill.x_bf16 += num_decode * prefill.x_bf16_stride;
   prefill.out += num_decode * prefill.out_stride;
   prefill.num_rows -= num_decode;

@@ -11,9 +11,22 @@
 #include "kernels/cuda/device/device_memory.h"
 #include "kernels/cuda/matmul/matmul.h"
 #include "kernels/cuda/matmul/matmul_library.h"
-#include "kernels/module/module_options.h"
+#include "kernels/cuda/matmul/tensor_self_test.h"
 
 namespace deltaserve::cuda {
+
+// Which kernel multiplies by bf16 weights; f32 weights always take launch_plain_matmul.
+enum class MatmulKernels : uint8_t {
+  // Decode rows by own kernels; prefill rows by cuBLASLt, with one algorithm for all numbers of
+  // them, where one passes the self-test at load: it gives a row the same bits among any others. A
+  // row's bits depend on its kind and no other row.
+  kExact,
+  // Own kernels for both kinds, which have the same bits: what kExact becomes without cuBLASLt.
+  kTensor,
+  // The same, without tensor cores, and from activations that are not rounded: what all become
+  // where tensor cores fail their self-test.
+  kPlain,
+};
 
 // Rows of activations, [num_rows, w.columns].
 struct MatmulRows {
@@ -48,11 +61,19 @@ class MatmulRunner {
   void multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t num_rows, int32_t num_decode,
                 bool accumulate, const MatmulOut& out);
 
+  // Returns true if multiply_with_end() takes these weights, whatever the number of rows.
+  bool takes_ends(const DeviceMatrix& w) const;
+  // Does what launch_tensor_matmul does, of decode rows. x_bf16 may be null; then x is rounded.
+  void multiply_with_end(MatmulCall call);
+
   // Says what was asked for and could not be had; empty if nothing.
   const std::string& warning() const { return warning_; }
   // Names each weight shape's algorithm of the library for prefill rows; empty if it has none.
   std::string library_choices() const;
-  bool on_tensor_cores() const { return matmuls_ != MatmulKernels::kPlain; }
+  // Says which kernels on tensor cores multiply.
+  TensorSupport support() const {
+    return matmuls_ == MatmulKernels::kPlain ? TensorSupport{} : support_;
+  }
   // Returns true if any matmul reads activations as bf16.
   bool rounds_rows() const { return matmuls_ != MatmulKernels::kPlain && max_bf16_columns_ > 0; }
 
@@ -61,12 +82,13 @@ class MatmulRunner {
   static Shape shape_of(const DeviceMatrix& w) { return {w.rows, w.stride}; }
 
   void warn(const std::string& text);
+  void launch_own(const MatmulCall& call);
   // Returns the library's tested algorithm for these prefill rows; null: there is none.
   const LibraryAlgorithm* tested(const MatmulCall& call, const MatmulOut& out);
-  bool multiply_for_rows(MatmulCall call);
 
   Runtime& runtime_;
   MatmulKernels matmuls_;
+  TensorSupport support_;
   std::string warning_;
   std::unique_ptr<MatmulLibrary> library_;
   struct Bf16Weight {
@@ -75,12 +97,8 @@ class MatmulRunner {
   };
   std::vector<Bf16Weight> bf16_weights_;
   std::map<Shape, std::optional<LibraryAlgorithm>> tested_;  // of kExact
-  std::map<Shape, std::vector<LibraryAlgorithm>> for_rows_;  // of kLibraryForRows, by size
   int64_t max_bf16_columns_ = 0;                             // padded
   Memory<uint16_t> rounded_;  // activations that nobody has rounded yet
 };
-
-// Returns true if every kernel of launch_tensor_matmul gives what launch_plain_matmul does.
-bool tensor_matmuls_agree(Runtime& runtime);
 
 }  // namespace deltaserve::cuda

@@ -1,4 +1,4 @@
-// Weights from the host's memory into the device's.
+// Copies weights from the host's memory to the device's.
 #pragma once
 #include <cstddef>
 
@@ -10,7 +10,7 @@ namespace deltaserve::cuda {
 
 struct LoadedMatrix {
   DeviceMatrix matrix;
-  Memory<unsigned char> memory;  // empty: it was not there
+  Memory<unsigned char> memory;  // empty if there was not enough memory
 
   size_t bytes() const {
     return static_cast<size_t>((matrix.rows + matrix.padding) * matrix.stride) *
@@ -23,8 +23,8 @@ class WeightLoader {
   explicit WeightLoader(Runtime& runtime) : runtime_(runtime) {}
 
   // Stacks blocks of equal columns by rows. kAuto keeps bf16 where every block is bf16; everything
-  // else becomes f32. bf16 gets rows of zeros up to a multiple of 64. Integer formats: an empty
-  // matrix.
+  // else becomes f32. bf16 gets rows of zeros up to a multiple of 64. For integer formats the
+  // matrix is empty.
   LoadedMatrix load_matrix(const HostMatrix* blocks, int num_blocks, WeightFormat format);
   Memory<float> load_vector(const HostMatrix& values);
 

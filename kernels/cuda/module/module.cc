@@ -58,7 +58,11 @@ void* create(const ModuleOptions* options, char* reason, size_t bytes) noexcept 
     std::unique_ptr<Runtime> runtime = Runtime::create(&error);
     if (runtime == nullptr) return error;
     BackendOptions chosen;
-    chosen.matmuls = options->matmuls;
+    chosen.matmuls = options->library ? MatmulKernels::kExact : MatmulKernels::kTensor;
+    chosen.graphs = options->graphs;
+    chosen.overlap = options->overlap;
+    chosen.one_launch_mixer = options->mixer;
+    chosen.matmul_ends = options->ends;
     made = make_cuda_backend(std::move(runtime), chosen).release();
     return error;
   };

@@ -58,15 +58,22 @@ class CudaBackend final : public Backend {
     logits_ = program.logits;
     final_norm_ = program.final_norm;
     output_ = program.output;
+    for (const Op& op : program.ops) {
+      if (op.kind == OpKind::kMatmul && first_weight_ < 0) first_weight_ = op.weight;
+    }
     final_eps_ = program.final_eps;
     vocab_ = program.vocab;
     slot_floats_ = program.slot_bytes / static_cast<int64_t>(sizeof(float));
-    if (std::string failure = memory_.load(*runtime_, matmuls_, program, limits);
+    if (std::string failure =
+            memory_.load(*runtime_, matmuls_, program, limits, options_.matmul_ends);
         !failure.empty()) {
       return failure;
     }
+    for (MixerVariant& variant : memory_.variants) {
+      if (!options_.one_launch_mixer) variant.paths.one_launch_decode = false;
+    }
     if (options_.overlap) {
-      self_test_overlap(*runtime_, memory_.variants, matmuls_.on_tensor_cores(), &memory_.warning);
+      self_test_overlap(*runtime_, memory_.variants, matmuls_.support(), &memory_.warning);
     }
     if (!reserve_steps()) {
       return "not enough memory for steps of " + std::to_string(limits.rows) + " rows";
@@ -216,7 +223,7 @@ class CudaBackend final : public Backend {
     }
     memory.slots = int64_t{limits_.slots} * static_cast<int64_t>(slot_bytes() + sizeof(int32_t));
     size_t scratch = memory_.scratch.bytes() + step_memory_.bytes() + draw_memory_.bytes() +
-                     adjusted_.bytes() + results_.bytes() + matmuls_.bytes();
+                     adjusted_.bytes() + parts_.bytes() + results_.bytes() + matmuls_.bytes();
     for (const DeviceBuffer& buffer : memory_.buffers) scratch += buffer.bytes();
     memory.scratch = static_cast<int64_t>(scratch);
     memory.host_slots = static_cast<int64_t>(host_states_.bytes());
@@ -228,9 +235,10 @@ class CudaBackend final : public Backend {
     if (options_.graphs) graphs_.reserve(limits_.rows);
     const int64_t draws = std::max(limits_.draws, 1);
     adjusted_ = Memory<float>(*runtime_, int64_t{memory_.draw_block} * vocab_);
+    parts_ = Memory<LogitsPart>(*runtime_, memory_.draw_block * num_parts(vocab_));
     results_ = Memory<DrawResult>(*runtime_, draws);
     host_results_ = HostMemory<DrawResult>(*runtime_, draws);
-    return !adjusted_.empty() && !results_.empty() && !host_results_.empty() &&
+    return !adjusted_.empty() && !parts_.empty() && !results_.empty() && !host_results_.empty() &&
            step_memory_.reserve(*runtime_, {limits_.rows, limits_.segments}) &&
            draw_memory_.reserve(*runtime_, {draws, vocab_, options_.draw_extra_bytes}) &&
            matmuls_.reserve(std::max(limits_.rows, memory_.draw_block));
@@ -292,47 +300,109 @@ class CudaBackend final : public Backend {
 
   void run_operations() {
     for (DeviceBuffer& buffer : memory_.buffers) buffer.bf16_current = false;
-    for (const Op& op : memory_.ops) run(op);
+    const StepView& step = step_.view;
+    for (size_t i = 0; i < memory_.ops.size(); ++i) {
+      const DecodeOp& decode = memory_.decode_plan[i];
+      const bool as_program = decode.action == DecodeAction::kAsProgram;
+      const int32_t first = as_program ? 0 : step.num_decode_rows;
+      if (first > 0) run_decode(memory_.ops[i], decode, first);
+      if (first < step.num_rows) run(memory_.ops[i], decode, first);
+    }
   }
 
-  void run(const Op& op) {
+  // Runs an operation for the step's rows from `first` on, which is 0 or the first prefill row.
+  void run(const Op& op, const DecodeOp& decode, int32_t first) {
     const simt::Stream stream = runtime_->stream();
-    const int32_t num_rows = step_.view.num_rows;
+    const int32_t count = step_.view.num_rows - first;
     DeviceBuffer& out = memory_.buffer(op.out);
     switch (op.kind) {
       case OpKind::kEmbed:
         return launch_embed(
             stream, memory_.matrix(op.weight),
             {step_.view.token_ids, step_.row_segments, step_.view.segments, last_tokens_.get()},
-            num_rows, out.written());
+            count, out.written());
       case OpKind::kNorm:
-        return launch_rms_norm(stream, memory_.buffer(op.in).rows(), nullptr,
-                               memory_.vector(op.weight).get(), op.eps, num_rows, out.written());
-      case OpKind::kMatmul: return run_matmul(op);
+        return launch_rms_norm(stream, memory_.buffer(op.in).rows().from(first), nullptr,
+                               memory_.vector(op.weight).get(), op.eps, count,
+                               out.written().from(first));
+      case OpKind::kMatmul: return run_matmul(op, first);
       case OpKind::kGate:
-        return launch_gate(stream, op.activation, memory_.buffer(op.in).rows(), num_rows,
-                           out.written());
-      case OpKind::kMixer: return run_mixer(op);
+        return launch_gate(stream, op.activation, memory_.buffer(op.in).rows().from(first), count,
+                           out.written().from(first));
+      case OpKind::kMixer: return run_mixer(op, decode);
     }
   }
 
-  static MatmulRows matmul_rows(const DeviceBuffer& x, int32_t column) {
-    return {x.data.get() + column, x.bf16_current ? x.bf16.get() + column : nullptr, x.stride};
+  static MatmulRows matmul_rows(const DeviceBuffer& x, int32_t column, int32_t first = 0) {
+    const int64_t at = first * x.stride + column;
+    return {x.data.get() + at, x.bf16_current ? x.bf16.get() + at : nullptr, x.stride};
   }
 
-  void run_matmul(const Op& op) {
-    const MatmulRows x = matmul_rows(memory_.buffer(op.in), op.in_column);
+  void run_matmul(const Op& op, int32_t first) {
+    const MatmulRows x = matmul_rows(memory_.buffer(op.in), op.in_column, first);
     const DeviceMatrix& w = memory_.matrix(op.weight);
-    const DeviceRows out = memory_.buffer(op.out).changed();
+    const DeviceRows out = memory_.buffer(op.out).changed().from(first);
     const bool fills_rows = op.out_column == 0 && w.rows == out.columns;
-    matmuls_.multiply(w, x, step_.view.num_rows, step_.view.num_decode_rows, op.accumulate,
+    const int32_t count = step_.view.num_rows - first;
+    matmuls_.multiply(w, x, count, step_.view.num_decode_rows - first, op.accumulate,
                       {out.data + op.out_column, out.stride, fills_rows});
+    add_bias(op, count, out);
+  }
+  void add_bias(const Op& op, int32_t count, const DeviceRows& out) {
     if (op.bias < 0) return;
-    launch_add_bias(runtime_->stream(), memory_.vector(op.bias).get(), w.rows, step_.view.num_rows,
-                    out, op.out_column);
+    launch_add_bias(runtime_->stream(), memory_.vector(op.bias).get(),
+                    memory_.matrix(op.weight).rows, count, out, op.out_column);
   }
 
-  void run_mixer(const Op& op) {
+  // Runs an operation for the step's decode rows as the plan says.
+  void run_decode(const Op& op, const DecodeOp& decode, int32_t rows) {
+    if (decode.action == DecodeAction::kMatmul) return run_decode_matmul(op, decode, rows);
+    if (decode.action != DecodeAction::kScaleRows) return;
+    DeviceBuffer& out = memory_.buffer(op.out);
+    launch_scale_rows(runtime_->stream(), memory_.buffer(op.in).rows(),
+                      memory_.vector(op.weight).get(), rows, out.written(), out.squares.get());
+  }
+
+  // Returns the factors of the rows in `buffer` that a norm or a mixer leaves to matmuls.
+  RowFactors factors_behind(const Op& op, const DeviceBuffer& buffer) const {
+    if (op.kind == OpKind::kNorm) {
+      return {buffer.squares.get(), 1, square_groups(buffer.columns), op.eps};
+    }
+    const MixerShape& shape = memory_.mixers[static_cast<size_t>(op.mixer)].layer.shape;
+    return {buffer.squares.get(), shape.heads, square_groups(shape.value_dim), shape.norm_eps};
+  }
+
+  void run_decode_matmul(const Op& op, const DecodeOp& decode, int32_t rows) {
+    const DeviceBuffer& in = memory_.buffer(op.in);
+    MatmulCall call;
+    call.w = memory_.matrix(op.weight);
+    call.x = in.data.get();
+    if (in.bf16_current) call.x_bf16 = in.bf16.get();
+    call.x_stride = call.x_bf16_stride = in.stride;
+    call.num_rows = rows;
+    call.end = decode.end;
+    if (decode.norm >= 0) {
+      call.factors = factors_behind(memory_.ops[static_cast<size_t>(decode.norm)], in);
+    }
+    if (decode.result >= 0) {
+      DeviceBuffer& result = memory_.buffer(decode.result);
+      call.out_bf16 = result.written().bf16;
+      call.out_bf16_stride = result.stride;
+      call.squares = result.squares.get();
+    }
+    if (decode.next_norm >= 0) {
+      const Op& next = memory_.ops[static_cast<size_t>(decode.next_norm)];
+      call.next_norm = memory_.vector(next.weight).get();
+    }
+    const DeviceRows out = memory_.buffer(op.out).changed();
+    call.out = out.data + op.out_column;
+    call.out_stride = out.stride;
+    call.accumulate = op.accumulate;
+    matmuls_.multiply_with_end(call);
+    add_bias(op, rows, out);
+  }
+
+  void run_mixer(const Op& op, const DecodeOp& decode) {
     const LoadedMixer& mixer = memory_.mixers[static_cast<size_t>(op.mixer)];
     const MixerShape& shape = mixer.layer.shape;
     const DeviceBuffer& projected = memory_.buffer(op.in);
@@ -340,6 +410,7 @@ class CudaBackend final : public Backend {
     MixerScratch& scratch = memory_.scratch;
     MixerLayer layer = mixer.layer;
     layer.projection.columns = static_cast<int32_t>(projected.stride);  // with their padding
+    float* squares = decode.leaves_factors ? memory_.buffer(op.out).squares.get() : nullptr;
     const bool conditioned = shape.conditioning.on;
     const MixerCall call = {layer,
                             mixer.weights,
@@ -355,7 +426,7 @@ class CudaBackend final : public Backend {
     run_mixer_layer(runtime_->stream(), {call, step_.row_segments, step_.chunks, step_.num_chunks,
                                          scratch.prefill.get(), out.bf16,
                                          memory_.variants[static_cast<size_t>(mixer.variant)].paths,
-                                         out.stride - shape.value_columns()});
+                                         out.stride - shape.value_columns(), squares});
   }
 
   // ---- Draws
@@ -384,11 +455,21 @@ class CudaBackend final : public Backend {
       call.adjustments = draws.adjustments;
       call.allowed = draws.allowed;
       call.scratch = adjusted_.get();
+      call.parts = parts_.get();
       call.results = results_.get() + first + begin;
       call.last_tokens = last_tokens_.get();
+      ask_for_first_weights(&call);
       launch_evaluate(stream, call);
       for (int32_t i = 0; i < count; ++i) copy_rows(host[begin + i], i);
     }
+  }
+
+  // The next forward pass begins with the first matmul's weights.
+  void ask_for_first_weights(EvaluateCall* call) const {
+    if (first_weight_ < 0 || !options_.prefetch) return;
+    const DeviceMatrix& w = memory_.matrix(first_weight_);
+    call->next_weights = w.data;
+    call->next_bytes = w.rows * w.stride * static_cast<int64_t>(dtype_size(w.dtype)) / 16 * 16;
   }
 
   // Copies what a draw wants on the host; its logits are row `row` of the block.
@@ -414,6 +495,7 @@ class CudaBackend final : public Backend {
   Limits limits_;
   int32_t last_hidden_ = -1, drawn_hidden_ = -1, logits_ = -1;
   int32_t final_norm_ = -1, output_ = -1;
+  int32_t first_weight_ = -1;  // that a forward pass multiplies by; -1 = none
   float final_eps_ = 0;
   int64_t vocab_ = 0;
   int64_t slot_floats_ = 0;
@@ -426,7 +508,8 @@ class CudaBackend final : public Backend {
 
   StepMemory step_memory_;
   DrawMemory draw_memory_;
-  Memory<float> adjusted_;  // logits of a block of draws, where they are adjusted
+  Memory<float> adjusted_;    // logits of a block of draws, where they are adjusted
+  Memory<LogitsPart> parts_;  // of a block of draws
   Memory<DrawResult> results_;
   HostMemory<DrawResult> host_results_;  // of the step that is waited for next
 

@@ -18,6 +18,12 @@ struct BackendOptions {
   // Room for what the draws of a step adjust and mask. Where it does not suffice, the draws take
   // several passes and the host waits between them.
   int64_t draw_extra_bytes = int64_t{8} << 20;
+  // If true, a draw asks for the first weights of the forward pass behind it.
+  bool prefetch = true;
+  // If true, one launch decodes a mixer layer where the self-tests allow it; else its passes do.
+  bool one_launch_mixer = true;
+  // If true, decode matmuls do what surrounds them (decode_plan.h) where the self-tests allow it.
+  bool matmul_ends = true;
 };
 
 // All calls but load() and wait() only queue work, except where draws take several passes. The

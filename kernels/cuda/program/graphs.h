@@ -1,4 +1,5 @@
-// These are the graphs of decode steps: a step's padded number of rows says what it launches.
+// The graphs of decode steps, one for each padded number of rows, which decides all launches of a
+// step.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -9,15 +10,15 @@ namespace deltaserve::cuda {
 
 class Graphs {
  public:
-  // `runtime` must outlive it.
+  // `runtime` must outlive the object.
   explicit Graphs(Runtime& runtime) : runtime_(runtime) {}
 
-  // Allows graphs for steps of at most `max_rows` rows. Without this call nothing becomes a graph.
+  // Allows graphs for steps of at most `max_rows` rows. Without this call no graphs are made.
   void reserve(int64_t max_rows) { entries_.resize(static_cast<size_t>(max_rows) + 1); }
 
-  // Has the work of launch() done, which must be the same whenever `rows` is. The first time
-  // launches it: what is seen once is not worth a graph, and a kernel's first launch may load it,
-  // which no graph allows. The second time makes the graph, which is launched from then on.
+  // Does the work of launch(), which must be the same for equal `rows`. The first time launches it
+  // directly, because one use is not worth a graph, and a kernel's first launch may load it, which
+  // no graph allows. The second time makes the graph, which is launched from then on.
   template <class Launch>
   void run(int32_t rows, const Launch& launch) {
     if (entries_.empty() || !runtime_.has_graphs()) return launch();

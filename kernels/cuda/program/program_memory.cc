@@ -4,6 +4,7 @@
 #include <set>
 
 #include "kernels/base/check.h"
+#include "kernels/cuda/layer/output_norm.h"
 #include "kernels/cuda/rule/delta_prefill.h"
 
 namespace deltaserve::cuda {
@@ -121,8 +122,25 @@ void ProgramMemory::load_mixers(Runtime& runtime, const Program& program) {
   }
 }
 
+bool ProgramMemory::load_plan(Runtime& runtime, const MatmulRunner& matmuls, const Program& program,
+                              const Limits& limits) {
+  decode_plan =
+      plan_decode(program, {[&](int32_t weight) { return matmuls.takes_ends(matrix(weight)); },
+                            [](const MixerShape& shape) { return has_unnormed_decode(shape); }});
+  for (size_t i = 0; i < ops.size(); ++i) {
+    const bool leaves_factor =
+        decode_plan[i].leaves_factors ||
+        (ops[i].kind == OpKind::kNorm && decode_plan[i].action != DecodeAction::kAsProgram);
+    DeviceBuffer& out = buffer(ops[i].out);
+    if (!leaves_factor || !out.squares.empty()) continue;
+    out.squares = Memory<float>(runtime, int64_t{limits.rows} * square_groups(out.columns));
+    if (out.squares.empty()) return false;
+  }
+  return true;
+}
+
 std::string ProgramMemory::load(Runtime& runtime, MatmulRunner& matmuls, const Program& program,
-                                const Limits& limits) {
+                                const Limits& limits, bool matmul_ends) {
   if (std::string failure = load_weights(runtime, matmuls, program); !failure.empty()) {
     return failure;
   }
@@ -135,6 +153,10 @@ std::string ProgramMemory::load(Runtime& runtime, MatmulRunner& matmuls, const P
   }
   load_mixers(runtime, program);
   ops.assign(program.ops.begin(), program.ops.end());
+  decode_plan.resize(ops.size());
+  if (matmul_ends && !load_plan(runtime, matmuls, program, limits)) {
+    return not_enough_for("for steps of " + std::to_string(limits.rows) + " rows");
+  }
   return "";
 }
 

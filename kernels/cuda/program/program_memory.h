@@ -7,6 +7,7 @@
 #include "kernels/cuda/device/buffer.h"
 #include "kernels/cuda/matmul/matmul_runner.h"
 #include "kernels/cuda/matmul/weights.h"
+#include "kernels/cuda/program/decode_plan.h"
 #include "kernels/cuda/program/step_memory.h"
 #include "kernels/cuda/self_test/layer_self_test.h"
 #include "kernels/program/program.h"
@@ -42,6 +43,7 @@ struct ProgramMemory {
   std::vector<LoadedWeight> weights;
   std::vector<DeviceBuffer> buffers;
   std::vector<Op> ops;
+  std::vector<DecodeOp> decode_plan;  // of each of them
   std::vector<LoadedMixer> mixers;
   std::vector<MixerVariant> variants;
   MixerScratch scratch;
@@ -49,9 +51,10 @@ struct ProgramMemory {
   std::string warning;     // of the kernels' self-tests
 
   // Copies the program's weights and arrays and tests the kernels that its mixers take. Empty:
-  // done; else a sentence that says what there was not enough memory for.
+  // done; else a sentence that says what there was not enough memory for. `matmul_ends`: matmuls of
+  // decode rows may do what surrounds them.
   std::string load(Runtime& runtime, MatmulRunner& matmuls, const Program& program,
-                   const Limits& limits);
+                   const Limits& limits, bool matmul_ends);
 
   const DeviceMatrix& matrix(int32_t index) const { return weights[size(index)].matrix.matrix; }
   const Memory<float>& vector(int32_t index) const { return weights[size(index)].vector; }
@@ -64,6 +67,9 @@ struct ProgramMemory {
   std::string load_buffers(Runtime& runtime, const MatmulRunner& matmuls, const Program& program,
                            const Limits& limits);
   void load_mixers(Runtime& runtime, const Program& program);
+  // False: there was not enough memory.
+  bool load_plan(Runtime& runtime, const MatmulRunner& matmuls, const Program& program,
+                 const Limits& limits);
 };
 
 }  // namespace deltaserve::cuda

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kMaxVocab = int64_t{1} << 30;
 
-// The layer of the first operation that runs mixer `index`.
+// Returns the layer of the first operation that runs mixer `index`.
 int layer_of(const Program& program, int32_t index) {
   const Op* op = std::find_if(program.ops.begin(), program.ops.end(), [&](const Op& candidate) {
     return candidate.kind == OpKind::kMixer && candidate.mixer == index;

@@ -1,4 +1,4 @@
-// Which programs the CUDA backend takes.
+// Decides which programs the CUDA backend supports.
 #pragma once
 #include <string>
 
@@ -6,7 +6,8 @@
 
 namespace deltaserve::cuda {
 
-// Says in a sentence what the program asks for that CUDA's kernels cannot do; empty if nothing.
+// Returns a sentence about the first part of the program that CUDA's kernels do not support; empty
+// if they support all of it.
 std::string refusal_of(const Program& program, const Limits& limits);
 
 }  // namespace deltaserve::cuda

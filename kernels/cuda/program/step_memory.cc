@@ -45,7 +45,7 @@ struct StepMemory::Parts : PackedParts {
 bool StepMemory::reserve(Runtime& runtime, const StepLimits& limits) {
   runtime_ = &runtime;
   limits_ = limits;
-  // Padding is a segment a row.
+  // Each padding row is a segment of its own.
   limits_.segments = std::max(limits.segments, limits.rows);
   const int64_t bytes = Parts(limits_.rows, limits_.segments, limits_.chunks()).bytes;
   device_ = Memory<unsigned char>(runtime, bytes);
@@ -56,7 +56,7 @@ bool StepMemory::reserve(Runtime& runtime, const StepLimits& limits) {
   return !device_.empty();
 }
 
-// Rows and segments behind the step's own are padding.
+// Rows and segments after the step's own are padding.
 void StepMemory::fill(const StepView& step, const Parts& parts, unsigned char* to) {
   int32_t* token_ids = parts.token_ids.at(to);
   std::copy_n(step.token_ids, step.num_rows, token_ids);

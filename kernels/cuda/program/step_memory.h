@@ -1,6 +1,6 @@
-// The forward pass of a step reads this of the host: tokens, segments, chunks. It travels in one
-// copy. Its place on the device depends on the sizes of the step only, so that a graph serves all
-// steps of the same sizes.
+// The host's data for the forward pass of a step: tokens, segments, chunks. One copy transfers all
+// of it. Its place on the device depends only on the sizes of the step, so that one graph serves
+// all steps of the same sizes.
 #pragma once
 #include <cstdint>
 
@@ -16,11 +16,11 @@ struct StepLimits {
   int64_t chunks() const { return rows / kChunkTokens + segments; }
 };
 
-// Sizes that decode steps are filled up to, so that few graphs serve all: 1, 2, 4, 8, 16, and on
-// with powers of two and one and a half times them.
+// Returns the number of rows to which a decode step is padded, so that few graphs serve all steps:
+// 1, 2, 4, 8, 16, then the powers of two and one and a half times them.
 int32_t padded_batch(int32_t rows);
 
-// A step as the kernels see it; pointers are the device's.
+// A step in the form that kernels read; pointers are to the device's memory.
 struct DeviceStep {
   StepView view;
   const int32_t* row_segments = nullptr;  // [num_rows]
@@ -30,12 +30,12 @@ struct DeviceStep {
 
 class StepMemory {
  public:
-  // False: the memory is not there. `runtime` must outlive this.
+  // Allocates the memory. Returns false if there is not enough. `runtime` must outlive this object.
   bool reserve(Runtime& runtime, const StepLimits& limits);
   size_t bytes() const { return device_.bytes(); }
 
   // Copies the step to the device. A step whose segments are all decode rows is filled up with
-  // padding to `padded_rows`; 0 = as it is. The copy of two calls ago must be over.
+  // padding to `padded_rows`; 0 = as it is. The copy of the call before the last one must be over.
   DeviceStep copy_in(const StepView& step, int32_t padded_rows);
 
  private:

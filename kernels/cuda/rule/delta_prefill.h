@@ -13,7 +13,7 @@ size_t prefill_scratch_bytes(const MixerShape& shape, int64_t max_chunks);
 // Returns true if kTensor has a kernel for these sizes.
 bool has_tensor_prefill(const MixerShape& shape);
 
-// Returns true if kTensor takes q, k and v as images in bf16 (prefill_features.h), not as floats.
+// Returns true if kTensor reads q, k and v as images in bf16 (prefill_features.h), not as floats.
 bool has_image_prefill(const MixerShape& shape);
 
 // Runs the rule over the step's prefill segments.

@@ -1,5 +1,5 @@
-// The state of 16 rows of S^T (columns of S) lies in one warp as sums of its products, because sums
-// of one product are laid out over the lanes as the left operand of the next:
+// A warp holds 16 rows of S^T (columns of S) as sums of its products, because sums of one product
+// are laid out over the lanes as the left operand of the next:
 //
 //   P^T = value^T - S^T (e^G erase)^T,  O^T = S^T (e^G read)^T + P^T M^T,
 //   S^T = e^{G_n} S^T + P^T W~.
@@ -8,8 +8,8 @@
 // warps of the block share. The factors of tokens stay in float: they multiply sums. A warp has
 // eight sums of each product under way at once, which hides the latency of the tensor cores.
 //
-// Left of the diagonal a row meets earlier rows only; in the block on it the later ones are
-// multiplied by zero, which leaves no trace unless they are not finite.
+// Left of the diagonal a row is combined only with earlier rows. In the block on the diagonal later
+// rows are multiplied by zero, which changes nothing unless they are not finite.
 #include "kernels/cuda/rule/prefill_chain.h"
 
 #include <bit>
@@ -28,11 +28,11 @@ using simt::Words4;
 
 constexpr int kChunkTiles = kChunkTokens / 8;  // of 8 tokens
 
-// A warp's bits do not depend on how many columns its block has. Normally 64, of which a
-// multiprocessor takes two blocks. What limits them is the shared memory that their warps read:
-// where blocks are few, a block has 32 columns, and two more warps ask for images. Where they are
-// many, what limits them is the cache that images come from: 128 columns share them. Both have the
-// whole of a multiprocessor's shared memory, if the device has so much.
+// A warp's bits do not depend on how many columns its block has. Normally a block has 64 columns,
+// and a multiprocessor runs two blocks, whose speed is limited by reads of shared memory. If there
+// are few blocks, a block has 32 columns, and two more warps request images. If there are many, the
+// cache from which images come is the limit, so 128 columns share each image. In both cases a block
+// uses all of a multiprocessor's shared memory, if the device allows it.
 constexpr int kFewBlocks = 66;    // of 64 columns: half of the multiprocessors of a large GPU
 constexpr int kManyBlocks = 264;  // more than all of them hold
 
@@ -73,10 +73,11 @@ struct Order {
   static constexpr int kImages = 3 * kKeys + kValues + 1;
   static constexpr int kWrite = kImages - kKeys;     // position of the first
   static constexpr int kLastKeys = 2 * (kKeys - 1);  // of the last erase vectors
-  // These are served at once: from there to W~; as turns and at the end of a chunk.
+  // These are the numbers of images that are waited for together: from the last erase vectors to
+  // W~; in a turn and at the end of a chunk.
   static constexpr int kWithValues = kValues + 3;
   static constexpr int kTurn = kKeys < 2 ? kKeys : 2;
-  // Factors come with the values. Those of a chunk are in use until its last image is.
+  // Factors come with the values. The factors of a chunk are in use as long as its last image.
   static constexpr int factor_stages(int stages) { return (stages + kImages - 1) / kImages + 1; }
 
   struct Place {
@@ -126,9 +127,9 @@ class Ring {
     issue_all<0, kStages - At::kTurn>();
   }
 
-  // Waits for the `kCount` images from kPosition of a chunk on, gives back the `kHeld` before them
-  // and asks for others in their place. Returns the stage of the first. Warps that only compute
-  // meet those that ask (serve_chunk).
+  // Waits for the `kCount` images from kPosition of a chunk on, releases the `kHeld` images before
+  // them and requests others in their place. Returns the stage of the first. Warps that only
+  // compute synchronise here with those that request images (serve_chunk).
   template <int kPosition, int kCount, int kHeld>
   DS_DEVICE int take() {
     if constexpr (Own::kAllCopy) {
@@ -140,7 +141,7 @@ class Ring {
     taken_ = wrap(taken_ + kCount);
     return first;
   }
-  // Serves all that WarpState::advance takes.
+  // Requests all images that WarpState::advance takes.
   DS_DEVICE void serve_chunk() {
     if constexpr (At::kKeys > 1) serve<0, 2, 2>();
     if constexpr (At::kKeys > 2) {
@@ -164,7 +165,8 @@ class Ring {
     issue_all<kPosition - kHeld + kStages, kHeld>();
   }
 
-  // Images kPosition .. of the chunk that is being asked for, counted from the start of any.
+  // Requests kCount images, from kPosition modulo kImages on, of the chunk that is requested at
+  // present.
   template <int kPosition, int kCount>
   DS_DEVICE void issue_all() {
     if constexpr (kCount > 0) {
@@ -213,7 +215,7 @@ class Ring {
   }
 
   ChainMemory<kWorkers>& memory_;
-  // These point into the chunk that is being asked for, at the thread's 16 bytes.
+  // These point into the chunk that is requested at present, at the thread's 16 bytes.
   const unsigned char* operands_ = nullptr;
   const unsigned char* erase_ = nullptr;
   const unsigned char* read_ = nullptr;
@@ -301,7 +303,7 @@ class WarpState {
   // Row of S^T in the block; the lane's other is 8 further.
   DS_DEVICE static int column() { return simt::warp_index() * kBlock + simt::lane_index() / 4; }
 
-  // Returns the block of the image's values in which the warp's columns lie.
+  // Returns the block of the image's values that has the warp's columns.
   DS_DEVICE static int value_block() {
     return simt::block_index().x * Own::kColumns % Image::kSide / kBlock + simt::warp_index();
   }
@@ -355,7 +357,7 @@ class WarpState {
     return {{left.operand(0), left.operand(1), right.operand(0), right.operand(1)}};
   }
 
-  // P^T as a left operand: two sums and values of a token and a token behind it.
+  // P^T as a left operand: two sums and values of a token and a token after it.
   DS_DEVICE static Bf16Pair update_pair(const float* sums, uint32_t values, const TwoTokens& erase,
                                         const TwoTokens& value) {
     return simt::pack_bf16(
@@ -417,7 +419,7 @@ class WarpState {
     }
   }
 
-  // The 64 channels of an image of W~ forget and take up the update.
+  // Decays the 64 channels of an image of W~ and adds the update to them.
   DS_DEVICE void write(const unsigned char* image, int index, float decay,
                        const MmaA (&update)[kChunkBlocks]) {
     constexpr int kImageTiles = 2 * Image::kBlocks;
@@ -461,7 +463,8 @@ DS_KERNEL void DS_BOUNDS(Crew<kWorkers>::kThreads, kKeyDim > 128 || kWorkers != 
     return write_zeros(view, step.segments[index], head, Own::kColumns);
   }
   if (simt::thread_index() == 0) memory.segment = step.segments[index];
-  const Segment& segment = memory.segment;  // there behind first_chunk(), which all threads meet in
+  const Segment& segment = memory.segment;  // valid after first_chunk(), which synchronises all
+                                            // threads
   first_chunk(view.call, index, &memory.first_chunk);
   Ring<kKeyDim, kWorkers> ring(view, memory);
   if (!Own::works()) {
@@ -477,8 +480,8 @@ DS_KERNEL void DS_BOUNDS(Crew<kWorkers>::kThreads, kKeyDim > 128 || kWorkers != 
   for (int row = 0; row < segment.num_rows; row += kChunkTokens) {
     const int left = segment.num_rows - row;
     state.advance(ring, segment.first_row + row, left < kChunkTokens ? left : kChunkTokens);
-    // One store for either slot: a second one behind the loop would take registers that are needed
-    // in it. A last chunk that is whole goes to both.
+    // One store serves both slots, because a second one after the loop would take registers that
+    // the loop needs. A last chunk that is whole goes to both.
     const bool is_last = left <= kChunkTokens;
     const bool keeps = keeps_behind_chunk(segment, left);
     if (is_last || keeps) state.store(stored(is_last ? segment.write_slot : segment.keep_slot));

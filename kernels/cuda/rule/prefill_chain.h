@@ -5,7 +5,7 @@
 //                                   S' = e^{G_n} S0 + W~^T P     W~ = T^T (e^{G_n - G} write)
 //
 // so that two products follow one another from chunk to chunk instead of three, and one bf16 is
-// enough for every operand: errors of P do not come back through T.
+// enough for every operand: errors of P are not amplified by T.
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/rule/rule_view.h"
@@ -16,7 +16,7 @@ namespace deltaserve::cuda {
 // It has no influence on bits.
 inline int chain_columns_for_benchmarks = 0;
 
-// Turns what launch_prefill_operands left of the step's chunks into outputs and states.
+// Turns the ChunkOperands that launch_prefill_operands wrote into outputs and states.
 void launch_prefill_chain(simt::Stream stream, const RuleView& view);
 
 }  // namespace deltaserve::cuda

@@ -4,7 +4,7 @@
 // e^{G_i} e^{-G_j} apart would overflow. Tokens are taken in blocks of 16: rows carry the decay
 // since the block's start, columns the decay to their block's end, and whole blocks lie between.
 // Inside a block each pair has its own decay. All are running products of e^g, never exponentials
-// of differences of sums: they keep their relative precision however hard the decay.
+// of differences of sums: they keep their relative precision even if they are very small.
 #pragma once
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/rule/prefill_chunk.h"
@@ -28,8 +28,8 @@ DS_DEVICE float dot(const Four& a, const Four& b) {
   return sum;
 }
 
-// Holds what mixers read of token `i` over the key channels [channel, channel + 4), which have the
-// indices 0 to 3 in its token(). All of it is zero for tokens from n on.
+// Holds the operands of token `i` in the key channels [channel, channel + 4), which have the
+// indices 0 to 3 in its token(). All are zero for tokens from n on.
 class TokenChannels {
  public:
   DS_DEVICE TokenChannels(const HeadTokens& tokens, int i, int n, int channel) : token_{} {
@@ -63,12 +63,12 @@ class TokenChannels {
 
 inline constexpr int kStageChannels = 32;
 
-// Decays of the channels of one stage, in shared memory; 1 for tokens behind the chunk's last.
+// Decays of the channels of one stage, in shared memory; 1 for tokens after the chunk's last.
 struct DecayStage {
-  static constexpr int kStride = kStageChannels + 16;   // lanes of a warp meet all banks
+  static constexpr int kStride = kStageChannels + 16;   // lanes of a warp use all banks
   alignas(16) float decay[kChunkTokens][kStride];       // e^g
   alignas(16) float from_start[kChunkTokens][kStride];  // of the block, up to the token
-  alignas(16) float to_end[kChunkTokens][kStride];      // of the block, behind the token
+  alignas(16) float to_end[kChunkTokens][kStride];      // of the block, after the token
   alignas(16) float block[kChunkBlocks][kStride];
 
   // The four channels of a lane in the `part`-th block of 16 channels.

@@ -1,4 +1,4 @@
-// Both paths of prefill share this for one chunk of one head.
+// Functions for one chunk of one head that both paths of prefill share.
 #pragma once
 #include <cmath>
 
@@ -11,7 +11,8 @@ namespace deltaserve::cuda {
 inline constexpr int kBlockTokens = 16;
 inline constexpr int kChunkBlocks = kChunkTokens / kBlockTokens;
 
-// Rows of a chunk's square matrices in shared memory: blocks of them meet few bank conflicts.
+// Stride of the rows of a chunk's square matrices in shared memory; with it, reading blocks has few
+// bank conflicts.
 inline constexpr int kSquareStride = kChunkTokens + 4;
 inline constexpr int kSquareFloats = kChunkTokens * kSquareStride;
 
@@ -39,8 +40,8 @@ DS_DEVICE float decay_between(const double* sums, int j, int i) {
   return expf(static_cast<float>(sums[i] - sums[j]));
 }
 
-// The index of a segment's first chunk. All threads of the block; `found` in shared memory, free
-// again after the next barrier.
+// Returns the index of a segment's first chunk. All threads of the block must call it. `found` is
+// in shared memory and may be used again after the next barrier.
 DS_DEVICE int first_chunk(const LayerCall& call, int segment, int* found) {
   for (int c = simt::thread_index(); c < call.num_chunks; c += simt::block_threads()) {
     if (call.chunks[c].segment != segment) continue;
@@ -50,7 +51,7 @@ DS_DEVICE int first_chunk(const LayerCall& call, int segment, int* found) {
   return *found;
 }
 
-// Returns true if the state behind a chunk goes to the segment's keep slot, too, as it does behind
+// Returns true if the state after a chunk goes to the segment's keep slot, too, as it does after
 // the last whole one. `left` counts the rows of the segment from the chunk on.
 DS_DEVICE bool keeps_behind_chunk(const Segment& segment, int left) {
   return segment.keep_slot >= 0 && left / kChunkTokens == 1;

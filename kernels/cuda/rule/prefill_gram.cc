@@ -15,7 +15,8 @@ using simt::Words4;
 constexpr int kThreads = kChunkBlocks * simt::kWarp;
 
 struct GramMemory {
-  HeadTokens tokens;          // here, since its addresses and strides would fill 40 registers
+  HeadTokens tokens;          // in shared memory, because its addresses and strides would fill 40
+                              // registers
   double sums[kChunkTokens];  // G of a decay per head
   float steps[kChunkTokens];
   alignas(16) float a[kSquareFloats];
@@ -153,7 +154,7 @@ class GramWarp {
   }
 
  private:
-  // These follow from the view each time: they need no registers of their own.
+  // These are computed from the view each time, so that they need no registers of their own.
   DS_DEVICE TensorChunk layout() const { return {static_cast<int>(view_.size().key_dim)}; }
   DS_DEVICE unsigned char* to() const {
     return tensor_chunk(view_, simt::block_index().x, simt::block_index().y);
@@ -163,7 +164,7 @@ class GramWarp {
     *reinterpret_cast<Words4*>(to() + offset + simt::lane_index() * 16) = block;
   }
 
-  // The low parts `to_low` bytes behind the high ones.
+  // The low parts `to_low` bytes after the high ones.
   DS_DEVICE void store_split(int offset, int to_low, const RowPair& rows) const {
     const SplitBlock block = split_block(rows);
     store(offset, block.high);

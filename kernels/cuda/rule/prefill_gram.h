@@ -5,7 +5,7 @@
 
 namespace deltaserve::cuda {
 
-// Leaves a TensorChunk (prefill_tiles.h) for every chunk and head in the scratch.
+// Writes a TensorChunk (prefill_tiles.h) for every chunk and head into the scratch.
 void launch_tensor_gram(simt::Stream stream, const RuleView& view);
 
 }  // namespace deltaserve::cuda

@@ -1,6 +1,6 @@
 // Operands of the tensor path of prefill with the inverse on the write side (prefill_chain.h): all
-// as images, squares of [64 rows][64 numbers] in bf16 that lie in memory as shared memory wants
-// them.
+// as images, which are squares of [64 rows][64 numbers] in bf16, stored in the layout that shared
+// memory needs.
 //
 // For this path features() leaves q, k and v of every chunk as images, not as floats.
 #pragma once
@@ -13,7 +13,7 @@
 namespace deltaserve::cuda {
 
 // Rows of 128 bytes; the 16-byte parts of a row are exchanged by the row's number mod 8, so that
-// eight rows of one part, and of eight parts one row, meet all banks.
+// reading one part of eight rows, or eight parts of one row, uses all banks.
 struct Image {
   static constexpr int kSide = 64;
   static constexpr int kRowBytes = kSide * 2;
@@ -73,7 +73,7 @@ struct ChunkFactors {
 };
 static_assert(sizeof(ChunkFactors) % 16 == 0);
 
-// The token-parallel kernel leaves this of one chunk of one head.
+// The result of the token-parallel kernel for one chunk of one head.
 struct ChunkOperands {
   int key_dim;
   bool own_erase;  // kErasesQuery; otherwise the erase vector is the key
@@ -90,8 +90,8 @@ struct ChunkOperands {
 };
 
 // Images serve mixers whose write is k, erase beta (k + lambda q), lambda maybe 0, read scale q,
-// value beta v, and whose decay is none or one a head. A mixer with another one of these functions
-// takes the path that calls it (prefill_gram.h).
+// value beta v, and whose decay is none or one a head. A mixer that differs in one of these takes
+// the path of prefill_gram.h, which calls the mixer's functions.
 template <class Mixer>
 constexpr bool has_image_rule() {
   using Erasing = std::conditional_t<Mixer::kErasesQuery, QDelta, DeltaNet>;
@@ -105,8 +105,8 @@ constexpr bool has_image_rule(MixerKind kind) {
   return dispatch_mixer(kind, [](auto mixer) { return has_image_rule<decltype(mixer)>(); });
 }
 
-// The rule's operands in the scratch of prefill: the images of all chunks, then what the
-// token-parallel kernel leaves.
+// The rule's operands in the scratch of prefill: the images of all chunks, then the results of the
+// token-parallel kernel.
 class PrefillImages {
  public:
   DS_DEVICE explicit PrefillImages(const LayerCall& call)

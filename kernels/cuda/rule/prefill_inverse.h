@@ -1,5 +1,5 @@
 // (I + A)^-1 of a chunk, A strictly lower, by blocked forward substitution in float. With
-// correlated keys powers of A reach 1e9 and cancel, so no series of them will do.
+// correlated keys powers of A reach 1e9 and cancel, so a series of powers is not accurate.
 #pragma once
 #include "kernels/cuda/rule/prefill_chunk.h"
 
@@ -28,7 +28,7 @@ DS_DEVICE float row_times_column(const float* row, const float* column, int coun
 }
 
 // `a` and `inverse`: [64, kSquareStride] in shared memory. Of `a` only what is left of the diagonal
-// is read; its blocks right of it are overwritten. All threads of the block, at least 64, behind a
+// is read; its blocks right of it are overwritten. All threads of the block, at least 64, after a
 // barrier; ends with one.
 DS_DEVICE void invert_unit_lower(float* a, float* inverse) {
   constexpr int kB = kBlockTokens;

@@ -1,7 +1,7 @@
 // A block makes the operands of one chunk of one head. Products of q and k are exact in bf16 and
-// summed in float; what is not bf16 by itself (Q, the inverse) is multiplied as high + low parts,
-// because with keys that repeat the inverse's terms cancel. Only M, W~ and the erase vector are
-// rounded, once.
+// summed in float; operands that are not in bf16 already (Q, the inverse) are multiplied as high +
+// low parts, because with keys that repeat the inverse's terms cancel. Only M, W~ and the erase
+// vector are rounded, once.
 #include "kernels/cuda/rule/prefill_operands.h"
 
 #include <bit>
@@ -111,9 +111,9 @@ DS_DEVICE void scan_log_decays(const HeadTokens& tokens, int n, double* sums) {
 }
 
 // T = (I + A)^-1 in the place of A. Diagonal blocks by forward substitution, a thread a column;
-// then two merges, T_21 = -(T_22 A_21) T_11, of blocks and of pairs of blocks: what is summed first
-// is laid out as the left operand of the second product. Powers of A would reach 1e9 and cancel.
-// The caller has passed a barrier, and this ends with one.
+// then two merges, T_21 = -(T_22 A_21) T_11, of blocks and of pairs of blocks: the sums of the
+// first product are laid out as the left operand of the second. Powers of A would reach 1e9 and
+// cancel. The caller has passed a barrier, and this ends with one.
 DS_DEVICE void invert_in_place(float* square) {
   const int thread = simt::thread_index();
   const int block = thread / kBlock % kChunkBlocks;
@@ -220,7 +220,7 @@ class OperandWarp {
         float& q = reads_[j][at / 4].d[at % 4];
         float decay = 1;
         if constexpr (Mixer::kDecay == Decay::kPerHead) {
-          // Right of the diagonal the exponent is positive; nothing is taken from there.
+          // Right of the diagonal the exponent would be positive, and the entries are not used.
           decay = column > row ? 0.0f : decay_between(memory_.sums, column, row);
         }
         if constexpr (kOwnErase) a += memory_.lambda[row] * q;
@@ -231,7 +231,7 @@ class OperandWarp {
     }
   }
 
-  // The inverse and e^{G_n - G} of it, split, as images in the place of q.
+  // Writes the inverse and e^{G_n - G} times the inverse, both split, as images in the place of q.
   DS_DEVICE void split_inverse() const {
     for (int at = simt::thread_index(); at < kChunkTokens * kChunkTokens / 2; at += kThreads) {
       const int row = at / (kChunkTokens / 2);
@@ -249,7 +249,7 @@ class OperandWarp {
     }
   }
 
-  // The warp's rows of M = Q T, in the place of the square.
+  // Writes the warp's rows of M = Q T in the place of the square.
   DS_DEVICE void multiply_reads() const {
     MmaD sums[kChunkBlocks][2] = {};
     DS_UNROLL

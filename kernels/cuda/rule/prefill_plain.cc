@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// The first kernel leaves this of one chunk of one head for the second.
+// The result of the first kernel for one chunk of one head, which the second reads.
 struct PlainChunk {
   DS_HOST_DEVICE PlainChunk(float* base, int64_t key_dim) {
     inverse = base;
@@ -60,7 +60,7 @@ DS_DEVICE float col_of(const Token& t, int c) {
 }
 
 constexpr int kTeam = 8;           // lanes that share a row of A and Q
-constexpr int kTeamChannels = 64;  // that they take at once
+constexpr int kTeamChannels = 64;  // channels that a team takes at once
 constexpr int kWarpRows = simt::kWarp / kTeam;
 
 // Adds the products over the channels from `base` on to a row of A and Q, the rows of a warp being
@@ -141,7 +141,7 @@ DS_DEVICE void make_squares(const HeadTokens& tokens, int key_dim, int n, Square
   simt::sync_block();
 }
 
-// The operands of n tokens that meet the state, channel by channel.
+// Computes the operands of n tokens that are multiplied with the state, channel by channel.
 template <class Mixer>
 DS_DEVICE void weigh_operands(const HeadTokens& tokens, int key_dim, int n, const double* sums,
                               const PlainChunk& to) {

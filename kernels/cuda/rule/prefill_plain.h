@@ -1,4 +1,4 @@
-// This is chunkwise prefill in float multiply-adds, for any sizes and any mixer. The tensor path is
+// Chunkwise prefill in float multiply-adds, for any sizes and any mixer. The tensor path is
 // compared with it and falls back to it.
 #pragma once
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace deltaserve::cuda {
 
-// Returns how much of the scratch one chunk of one head takes.
+// Returns the bytes of scratch that one chunk of one head takes.
 size_t plain_chunk_bytes(int64_t key_dim);
 
 void launch_plain_prefill(simt::Stream stream, const RuleView& view);

@@ -1,13 +1,13 @@
-// The state of 16 rows of S^T (columns of S) lies in one warp as sums of its products,
+// A warp holds 16 rows of S^T (columns of S) as sums of its products,
 //   P^T = V^T - S^T (e^G erase)^T,  U^T = P^T T^T,  O^T = S^T (e^G read)^T + U^T Q^T,
 //   S^T = S^T diag(e^{G_n}) + U^T (e^{G_n - G} write),
 // because sums of one product are laid out over the lanes as the left operand of the next. Right
 // operands come through a ring of pieces in shared memory, which all warps of the block share.
 //
 // U, P, T, Q and write are taken as high + low parts: errors of U would come back through the
-// state, and the terms of U and O cancel where keys repeat. Left of the diagonal a row meets
-// earlier rows only; in the block on it the later ones are multiplied by zero, which leaves no
-// trace unless they are not finite.
+// state, and the terms of U and O cancel where keys repeat. Left of the diagonal a row is combined
+// only with earlier rows. In the block on the diagonal later rows are multiplied by zero, which
+// changes nothing unless they are not finite.
 #include "kernels/cuda/rule/prefill_state.h"
 
 #include <bit>
@@ -26,14 +26,14 @@ using simt::Words4;
 
 constexpr int kThreads = kTensorColumns / kBlock * simt::kWarp;
 constexpr int kStages = 4;                        // pieces under way and in use
-constexpr int kValueStride = kTensorColumns + 4;  // lanes of a warp meet all banks
+constexpr int kValueStride = kTensorColumns + 4;  // lanes of a warp use all banks
 constexpr int kChunkTiles = kChunkTokens / 8;     // of 8 tokens
 
 struct StateMemory {
   alignas(16) unsigned char pieces[kStages][TensorChunk::kLargestPiece];
   alignas(16) float values[kChunkTokens * kValueStride];
   int first_chunk;
-  Segment segment;  // the states leave no registers for it
+  Segment segment;  // in shared memory, because the states leave no registers for it
 };
 
 // Returns the head that the block works on.
@@ -41,7 +41,7 @@ DS_DEVICE int block_head() {
   return simt::block_index().y;
 }
 
-// Resident on a multiprocessor: what the registers allow.
+// Returns how many blocks a multiprocessor runs at once, which the registers limit.
 constexpr int blocks_per_processor(int key_dim) {
   return key_dim > 64 ? 2 : 3;
 }
@@ -54,8 +54,9 @@ class Ring {
     for (int stage = 0; stage < kStages - 1; ++stage) issue(stage);
   }
 
-  // Puts what the mixer writes in the place of v, for a chunk of n tokens; behind the last one
-  // zeros. It arrives with the first piece. A thread sees its own copies before it meets others.
+  // Replaces v by the values that the mixer writes, for a chunk of n tokens, with zeros after the
+  // last one. The values arrive with the first piece. A thread sees its own copies before it
+  // synchronises with others.
   template <class Values>
   DS_DEVICE void make_values(const HeadTokens& tokens, int n) {
     simt::wait_copies<kStages - 2>();
@@ -81,7 +82,7 @@ class Ring {
     simt::wait_copies<kStages - 2>();
     simt::sync_block();
   }
-  // The next piece, there for all threads of the block until they ask again.
+  // Returns the next piece, which is valid for all threads of the block until the next call.
   DS_DEVICE const Words4* next() {
     arrive();
     const auto* piece = reinterpret_cast<const Words4*>(memory_.pieces[taken_]);
@@ -93,7 +94,7 @@ class Ring {
  private:
   static constexpr int kRowCopies = kTensorColumns / 4;  // of a row of values
   static constexpr int kPieces = TensorChunk{kKeyDim}.pieces(kErases);
-  // If there were fewer, a chunk's values would be in use when those of the next are asked for.
+  // With fewer pieces, a chunk's values would still be in use when those of the next are requested.
   static_assert(kPieces >= kStages);
 
   DS_DEVICE void issue(int stage) {
@@ -125,7 +126,8 @@ class Ring {
     }
   }
 
-  // Pointers are made of these when they are needed: the states leave no registers for them.
+  // Pointers are computed from these when they are needed, because the states leave no registers
+  // for them.
   const RuleView& view_;
   StateMemory& memory_;
   int chunk_ = 0;  // of the segment, to be asked for next
@@ -299,8 +301,8 @@ class WarpState {
     for (int j = 0; kParks && j < kChunkBlocks; ++j) move_update<false>(j, update[j]);
   }
 
-  // A block of the update, between registers and the place of the chunk's values, which all warps
-  // have read by then.
+  // Moves a block of the update between registers and the place of the chunk's values, which all
+  // warps have already read.
   template <bool kOut>
   DS_DEVICE void move_update(int block, SplitA& update) const {
     static_assert(sizeof(SplitA) * kChunkBlocks * kThreads <= sizeof(StateMemory::values));
@@ -315,7 +317,7 @@ class WarpState {
     }
   }
 
-  // The channels of a piece of write forget and take up the update.
+  // Decays the channels of a piece of write and adds the update to them.
   DS_DEVICE void write_piece(const Words4* piece, int index, const SplitA (&update)[kChunkBlocks]) {
     constexpr int kLow = kChunkBlocks * kWriteBlocks * kBlockWords;
     const auto* decay = reinterpret_cast<const simt::Float4*>(
@@ -359,7 +361,8 @@ DS_KERNEL void DS_BOUNDS(kThreads, blocks_per_processor(kKeyDim))
   }
   const int first_column = simt::block_index().x * kTensorColumns;
   if (simt::thread_index() == 0) memory.segment = step.segments[index];
-  const Segment& segment = memory.segment;  // there behind first_chunk(), which all threads meet in
+  const Segment& segment = memory.segment;  // valid after first_chunk(), which synchronises all
+                                            // threads
   first_chunk(view.call, index, &memory.first_chunk);
   Ring<kKeyDim, Values::kErases> ring(view, memory);
   WarpState<Values, kKeyDim, Format> state(view, memory);
@@ -396,7 +399,7 @@ void launch_format(simt::Stream stream, const RuleView& view) {
 
 void launch_tensor_state(simt::Stream stream, const RuleView& view) {
   dispatch_mixer(view.kind(), [&](auto mixer) {
-    // The kernel takes only this of a mixer, so that few are compiled.
+    // The kernel depends only on this part of a mixer, so that few kernels are compiled.
     using Values = FirstWithValuesOf<decltype(mixer)>;
     visit_state_format(view.format(),
                        [&](auto format) { launch_format<Values, decltype(format)>(stream, view); });

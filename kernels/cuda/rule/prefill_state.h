@@ -11,7 +11,7 @@ constexpr bool has_tensor_state(int64_t key_dim, int64_t value_dim) {
   return (key_dim == 64 || key_dim == 128 || key_dim == 256) && value_dim % kTensorColumns == 0;
 }
 
-// Turns what launch_tensor_gram left of the step's chunks into outputs and states.
+// Turns the TensorChunks that launch_tensor_gram wrote into outputs and states.
 void launch_tensor_state(simt::Stream stream, const RuleView& view);
 
 }  // namespace deltaserve::cuda

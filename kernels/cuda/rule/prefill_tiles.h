@@ -1,6 +1,6 @@
-// The tensor path of prefill cuts its operands so: blocks of 16 x 16 numbers in bf16, stored in
-// the order in which the lanes of a warp hold them (simt.h, MmaA and MmaB), so that a lane takes
-// its part of a block as 16 bytes wherever the block lies.
+// The tensor path of prefill cuts its operands into blocks of 16 x 16 numbers in bf16. They are
+// stored in the order in which the lanes of a warp hold them (simt.h, MmaA and MmaB), so that a
+// lane reads its part of any block as 16 bytes.
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -34,8 +34,8 @@ DS_DEVICE simt::MmaA as_rows(const simt::Words4& block) {
   return {{{block.word[0]}, {block.word[2]}, {block.word[1]}, {block.word[3]}}};
 }
 
-// The channels of a block are dealt so that the four of a lane, at the positions 2 pair, 2 pair +
-// 1, 2 pair + 8 and 2 pair + 9, are neighbours in memory.
+// The channels of a block are assigned to positions so that the four of a lane, at the positions 2
+// pair, 2 pair + 1, 2 pair + 8 and 2 pair + 9, are neighbours in memory.
 constexpr int channel_at(int position) {
   return position % 8 / 2 * 4 + position / 8 * 2 + position % 2;
 }
@@ -82,7 +82,7 @@ DS_DEVICE void add_product(const simt::MmaA& a, const simt::Words4& block, simt:
   simt::multiply_add(a, left_columns(block), left);
   simt::multiply_add(a, right_columns(block), right);
 }
-// Adds all but the product of the low parts.
+// Adds all products except that of the low parts.
 DS_DEVICE void add_product(const SplitA& a, const simt::Words4& high, const simt::Words4& low,
                            simt::MmaD& left, simt::MmaD& right) {
   add_product(a.high, high, left, right);
@@ -98,8 +98,8 @@ DS_DEVICE void add_product(const SplitA& a, const simt::Words4& high, const simt
   add_product(a, high, low, sums[0], sums[1]);
 }
 
-// The first kernel leaves this of one chunk of one head for the second, in pieces, in the order in
-// which it takes them. All are blocks of lanes' words; rows after the chunk's last are zero.
+// The result of the first kernel for one chunk of one head, in pieces in the order in which the
+// second reads them. All are blocks of lanes' words; rows after the chunk's last are zero.
 struct TensorChunk {
   static constexpr int kRowChannels = 64;    // of a piece of erase and read
   static constexpr int kWriteChannels = 32;  // of a piece of write

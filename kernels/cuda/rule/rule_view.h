@@ -1,5 +1,5 @@
-// Which rule a kernel of the rule runs over a step: the layer's own, or the one that carries the
-// covariance of a conditioned query, a linear attention with v := k (conditioning.h).
+// Says which rule a kernel runs over a step: the layer's own, or the one that carries the
+// covariance of a conditioned query, which is a linear attention with v := k (conditioning.h).
 #pragma once
 #include <cstdint>
 
@@ -37,7 +37,7 @@ struct RuleView {
     return states.part(states.layout.covariance, slot) +
            head * shape.value_dim * shape.key_stride();
   }
-  // Returns where the rule's result for a token and head goes, [value_dim].
+  // Returns the place of the rule's result for a token and head, [value_dim].
   DS_HOST_DEVICE float* out(int64_t row, int64_t head) const {
     if (rule == Rule::kCovariance) return call.mixer.query_row(row, head);
     return call.mixer.out + call.out_row(row) + head * call.mixer.shape().value_dim;

@@ -1,6 +1,6 @@
 // 16 rows of S^T at 8 channels in the registers of a warp, laid out as sums of a product: `half` of
 // a lane's values are those of row `group`, or of row `group` + 8. Both tensor paths of prefill
-// hold states so.
+// hold states in this layout.
 #pragma once
 #include <bit>
 
@@ -70,7 +70,7 @@ class StateTile {
   simt::MmaD sums_ = {{0, 0, 0, 0}};
 };
 
-// In bf16 a tile keeps what is stored, which is the operand, too, in half as many registers.
+// In bf16 a tile keeps the stored form, which is also the operand, in half as many registers.
 template <>
 class StateTile<Bf16State> {
  public:

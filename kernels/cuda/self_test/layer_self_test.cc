@@ -9,7 +9,6 @@
 #include "kernels/cuda/device/device_memory.h"
 #include "kernels/cuda/layer/decode_layer.h"
 #include "kernels/cuda/layer/mixer_layer.h"
-#include "kernels/cuda/matmul/matmul_runner.h"
 #include "kernels/cuda/rule/delta_prefill.h"
 
 namespace deltaserve::cuda {
@@ -291,7 +290,7 @@ LayerPaths self_test_paths(Runtime& runtime, const MixerShape& shape, StateForma
 }
 
 void self_test_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
-                       bool tensor_matmuls, std::string* warning) {
+                       const TensorSupport& matmuls, std::string* warning) {
   if (!runtime.can_overlap()) return;
   const auto agrees = [&](const MixerVariant& variant) {
     SelfTest test(runtime, variant.shape, variant.format);
@@ -306,7 +305,7 @@ void self_test_overlap(Runtime& runtime, const std::vector<MixerVariant>& varian
   };
   if (std::all_of(variants.begin(), variants.end(), agrees)) {
     runtime.set_overlap(true);
-    if (!tensor_matmuls || tensor_matmuls_agree(runtime)) return;
+    if (!matmuls.matmuls || test_tensor_matmuls(runtime) == matmuls) return;
   }
   runtime.set_overlap(false);
   warn(warning, "overlapping launches failed their comparison and stay off");

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cuda/device/runtime.h"
+#include "kernels/cuda/matmul/tensor_self_test.h"
 #include "kernels/cuda/rule/layer_call.h"
 
 namespace deltaserve::cuda {
@@ -27,9 +28,9 @@ LayerPaths self_test_paths(Runtime& runtime, const MixerShape& shape, StateForma
                            std::string* warning);
 
 // Lets launches overlap from now on, if layers of all variants give the same bits that way,
-// launched or by a graph, and so does a matmul on tensor cores where there is one. Otherwise
-// `warning` says why not.
+// launched or by a graph, and if as many kernels of matmuls agree. Otherwise `warning` says why
+// not.
 void self_test_overlap(Runtime& runtime, const std::vector<MixerVariant>& variants,
-                       bool tensor_matmuls, std::string* warning);
+                       const TensorSupport& matmuls, std::string* warning);
 
 }  // namespace deltaserve::cuda

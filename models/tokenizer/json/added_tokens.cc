@@ -200,7 +200,8 @@ const ByteTrie& AddedTokens::trie_of(Pass pass) const {
 
 size_t AddedTokens::settled(std::string_view text, Pass pass) const {
   if (trie_of(pass).empty()) return text.size();
-  // A token that ends with the text may be no word of its own, or the beginning of a longer one.
+  // With more text, a token at the end of this text may turn out to be part of a word, or the
+  // beginning of a longer token.
   size_t at = text.size() - std::min(text.size(), reach_);
   while (at > 0 && (static_cast<uint8_t>(text[at]) & 0xC0) == 0x80) --at;
   return some_strip_left_ ? space_before(text, at) : at;
@@ -224,7 +225,7 @@ absl::Status AddedTokens::split(std::string_view text, Pass pass, Allows allows,
     const size_t end = token.strips_right ? space_after(text, match_end) : match_end;
     absl::Status status;
     if (done < begin) status = take(done, begin, nullptr);
-    // White space that the token before took is gone: nothing may be left of this one.
+    // The token before may have taken the white space, so that nothing is left of this token.
     if (status.ok() && begin < end) status = take(begin, end, &token);
     if (!status.ok()) return status;
     done = end;

@@ -17,24 +17,25 @@ namespace deltaserve::tokenizer_json {
 
 struct AddedToken {
   std::string content;
-  std::string shown;  // what it decodes to: the content, normalised where the token is
+  std::string shown;  // the text to which it decodes: the content, normalised if the token is
+                      // normalized
   int32_t id = 0;
-  bool single_word = false;  // no word character may stand beside it
+  bool single_word = false;  // no word character may be beside it
   bool strips_left = false;  // takes the white space before it
   bool strips_right = false;
-  bool normalized = false;  // is looked for in normalised text
+  bool normalized = false;  // is searched for in normalised text
   bool special = false;     // left out of decoded text on request
 };
 
 class AddedTokens {
  public:
-  // Reads the list of a file; errors go to the reader's status. A token that the model's vocabulary
-  // has gets its id, others are numbered from the number of entries on, whatever the file says.
-  // Tokens with ids of `most_ids` or more are left out with a warning.
+  // Reads the list of a file; errors go to the reader's status. A token in the model's vocabulary
+  // gets the id that it has there. All others are numbered from the number of entries on, even if
+  // the file has other ids. Tokens with ids of `most_ids` or more are left out with a warning.
   static AddedTokens read(PartReader* file, const PieceModel& model, int64_t most_ids);
 
-  // Adds those of the names that are not in the list, as special tokens, in the same way and
-  // without a warning. Transformers does so with the special tokens of tokenizer_config.json.
+  // Adds the names that are not in the list as special tokens, in the same way and without a
+  // warning. Transformers does so with the special tokens of tokenizer_config.json.
   void add_special(const std::vector<std::string>& names, const PieceModel& model,
                    int64_t most_ids);
 
@@ -45,8 +46,8 @@ class AddedTokens {
   // Returns null if no added token has the id or content.
   const AddedToken* with_id(int32_t id) const;
   const AddedToken* with_content(std::string_view content) const;
-  // Returns a sentence if the file's ids are not those that count, and one for each token that is
-  // left out.
+  // Returns a sentence if the file's ids differ from the ids that are used, and one for each token
+  // that is left out.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
   enum class Pass : uint8_t {
@@ -58,14 +59,16 @@ class AddedTokens {
   using Allows = absl::FunctionRef<bool(const AddedToken& token, size_t begin, size_t end)>;
   // Takes text[begin, end) and the token that it is, or null.
   using Take = absl::FunctionRef<absl::Status(size_t begin, size_t end, const AddedToken* token)>;
-  // Finds the tokens of a pass: leftmost, of those the longest that is allowed.
+  // Finds the tokens of a pass: the leftmost one and, of several there, the longest that is
+  // allowed.
   absl::Status split(std::string_view text, Pass pass, Allows allows, Take take) const;
 
-  // Returns the place in a text that goes on up to which no later text changes what split() finds.
+  // Returns the place in an incomplete text up to which later text cannot change the result of
+  // split().
   size_t settled(std::string_view text, Pass pass) const;
 
-  // Marks tokens that text of others must not become: the special ones, those that look like a
-  // marker ("<think>"), and those named.
+  // Marks the tokens that untrusted text must not become: special tokens, tokens that look like a
+  // marker ("<think>"), and those with one of the names.
   void mark_control(const std::vector<std::string>& names);
   bool is_control(const AddedToken& token) const;
 

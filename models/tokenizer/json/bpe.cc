@@ -14,7 +14,7 @@
 namespace deltaserve::tokenizer_json {
 namespace {
 
-// Longer pieces are not looked up whole unless the file asks for that.
+// Pieces longer than this are not looked up as a whole unless the file demands it.
 constexpr size_t kWholeBytes = 64;
 constexpr char32_t kTableEnd = 0x10000;
 constexpr int32_t kUnknown = -1;
@@ -117,7 +117,8 @@ class Bpe final : public PieceModel {
     return merge(piece, plain ? vocabulary_.special_bits() : kNothing, ids);
   }
 
-  // Ids are final up to the last two symbols that cannot merge; an unknown one may still be fused.
+  // Ids are final up to the last two neighbours that cannot merge; an unknown symbol may still be
+  // fused.
   absl::Status encode_open(std::string_view piece, PieceTrust trust,
                            std::vector<int32_t>* ids) const override {
     if (options_.has_affixes() || piece.size() <= longest_whole_) return absl::OkStatus();
@@ -144,7 +145,8 @@ class Bpe final : public PieceModel {
     return text;
   }
 
-  // Returns the entry of a character with its affixes, or how else it is spelled.
+  // Returns the entry of a character with its affixes; if there is none, how the character is
+  // spelled otherwise.
   int32_t look_up(std::string_view spelling) const {
     const int32_t id = vocabulary_.id(spelling);
     if (id >= 0) return id;
@@ -231,7 +233,7 @@ class Bpe final : public PieceModel {
     }
   }
 
-  // Notes an entry that comes out where a piece is exactly its content.
+  // Records an entry that is used if a piece is exactly its content.
   void add_whole(int32_t id) {
     std::string key(vocabulary_.content(id));
     if (vocabulary_.id(key) != id) return;
@@ -256,7 +258,7 @@ class Bpe final : public PieceModel {
   // The entries of the characters below kTableEnd; kUnknown where there is none.
   std::vector<int32_t> table_ = std::vector<int32_t>(kTableEnd, kUnknown);
   absl::flat_hash_map<std::string, int32_t> wholes_;
-  size_t longest_whole_ = 0;  // of those that are taken whatever the merges are
+  size_t longest_whole_ = 0;  // of the entries that are used as a whole even if no merges make them
 };
 
 // Reads a merge: ["a", "b"] or "a b".

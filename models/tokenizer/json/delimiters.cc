@@ -37,7 +37,7 @@ absl::Status DelimiterSplit::finish_open(size_t settled, TakePiece open) {
   };
   if (behavior_ == Delimiter::kIsolated) return pass(done_);
   if (behavior_ == Delimiter::kRemoved) return invert_ ? absl::OkStatus() : pass(done_);
-  // Without text behind the last match, that match may still join or be joined.
+  // Without text after the last match, that match may still join or be joined.
   if (settled == done_) return has_pending_ ? pass(pending_begin_) : absl::OkStatus();
   const absl::Status status = segment(done_, settled, invert_);
   return status.ok() ? pass(pending_begin_) : status;

@@ -1,4 +1,4 @@
-// Cuts a text at matches, each of which is treated as a behaviour says.
+// Cuts a text at matches. A behaviour says what becomes of each match.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -22,15 +22,15 @@ std::optional<Delimiter> delimiter_named(std::string_view name);
 // Takes the matches of a text in order and passes the pieces on.
 class DelimiterSplit {
  public:
-  // `invert`: matches count as the text between them, and the other way round.
+  // With `invert` the matches and the text between them change roles.
   DelimiterSplit(Piece whole, Delimiter behavior, bool invert, TakePiece take)
       : whole_(whole), behavior_(behavior), invert_(invert), take_(take) {}
 
-  // Takes the next match, which begins at or behind the end of the one before.
+  // Takes the next match, which begins at or after the end of the one before.
   absl::Status match(size_t begin, size_t end);
   // Ends the text.
   absl::Status finish();
-  // Ends what is known of a text that goes on: no further match begins before `settled`. `open`
+  // Ends the known part of an incomplete text: no further match begins before `settled`. `open`
   // gets the beginning of the piece that is not complete.
   absl::Status finish_open(size_t settled, TakePiece open);
 

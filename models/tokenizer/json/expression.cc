@@ -18,7 +18,7 @@ struct FreeCompileContext {
   void operator()(pcre2_compile_context* context) const { pcre2_compile_context_free(context); }
 };
 
-// A thread needs this to match, whatever the expression is.
+// The memory that a thread needs to match any expression.
 class MatchRoom {
  public:
   MatchRoom()
@@ -141,7 +141,7 @@ absl::Status Pattern::find_each(std::string_view subject, bool goes_on, size_t* 
     const absl::StatusOr<Found> found = find(subject, from, goes_on, &begin, &end);
     if (!found.ok()) return found.status();
     if (*found == Found::kNothing) break;
-    // A match that ends with the subject may have looked at its end, as $ does.
+    // A match that ends with the subject may depend on its end, for instance by $.
     if (*found == Found::kEndOfText || (goes_on && end == subject.size())) {
       *settled = begin;
       break;
@@ -151,7 +151,8 @@ absl::Status Pattern::find_each(std::string_view subject, bool goes_on, size_t* 
       from += character_bytes(subject[from]);
       continue;
     }
-    constexpr size_t kBytesOfStep = 64;  // machine code looks at them
+    constexpr size_t kBytesOfStep = 64;  // bytes that compiled expressions search in the time of a
+                                         // step
     absl::Status status = check_wanted(1 + (end - std::min(from, end)) / kBytesOfStep);
     if (status.ok()) status = take(begin, end);
     if (!status.ok()) return status;

@@ -21,10 +21,10 @@ class Pattern {
 
   using Take = absl::FunctionRef<absl::Status(size_t begin, size_t end)>;
   // Calls `take` with the matches in valid UTF-8 text, in order. They do not overlap; an empty
-  // match does not stand directly behind another. Ends at the first error of `take`.
+  // match does not come directly after another. Ends at the first error of `take`.
   // RESOURCE_EXHAUSTED: the expression took too many steps.
   absl::Status find_all(std::string_view subject, Take take) const;
-  // Does the same for a text that goes on: calls `take` with the matches that no later text can
+  // Does the same for an incomplete text: calls `take` with the matches that later text cannot
   // change, and sets *settled to the place before which no further match can begin.
   absl::Status find_settled(std::string_view subject, size_t* settled, Take take) const;
 
@@ -33,10 +33,10 @@ class Pattern {
   enum class Found : uint8_t {
     kNothing,
     kMatch,
-    kEndOfText,  // what is found depends on text behind the subject
+    kEndOfText,  // the result depends on text after the subject
   };
-  // Finds the first match at or after `from`. If the text goes on and what is found depends on
-  // that, *begin is where the match may begin.
+  // Finds the first match at or after `from`. If the text is incomplete and the result depends on
+  // its rest, *begin is where the match may begin.
   absl::StatusOr<Found> find(std::string_view subject, size_t from, bool goes_on, size_t* begin,
                              size_t* end) const;
   Found find_text(std::string_view subject, size_t from, bool goes_on, size_t* begin,
@@ -44,7 +44,7 @@ class Pattern {
   absl::Status find_each(std::string_view subject, bool goes_on, size_t* settled, Take take) const;
 
   std::string text_;
-  std::shared_ptr<const Program> program_;  // null: text_ is looked for
+  std::shared_ptr<const Program> program_;  // null: text_ is searched for
 };
 
 }  // namespace deltaserve::tokenizer_json

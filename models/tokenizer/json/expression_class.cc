@@ -71,7 +71,7 @@ absl::StatusOr<Escape> character_escape(absl::StatusOr<char32_t> code) {
   return Escape{std::nullopt, *code};
 }
 
-// Reads [:name:] or [:^name:], whose "[:" was taken. nullopt: it is no such class after all.
+// Reads [:name:] or [:^name:], whose "[:" was taken. nullopt: it is not such a class.
 absl::StatusOr<std::optional<CodePointSet>> read_posix_class(ExpressionText* in) {
   const std::u32string_view rest = std::u32string_view(in->text).substr(in->at);
   const bool negated = rest.starts_with(U"^");
@@ -136,7 +136,7 @@ class ClassReader {
     return absl::OkStatus();
   }
 
-  // Reads a character, a range, or an escape that stands for a set.
+  // Reads a character, a range, or an escape that means a set.
   absl::Status read_range() {
     absl::StatusOr<Escape> low = read_member();
     if (!low.ok()) return low.status();
@@ -241,7 +241,7 @@ CodePointSet with_all_cases(const CodePointSet& set) {
 std::string class_text(const CodePointSet& set) {
   std::string text;
   for (CodePointSet::Range range : set.ranges()) {
-    // The library takes no surrogates, which no text has.
+    // PCRE2 accepts no surrogates, and texts have none.
     if (range.first >= 0xD800 && range.first < 0xE000) range.first = 0xE000;
     if (range.last >= 0xD800 && range.last < 0xE000) range.last = 0xD7FF;
     if (range.first > range.last) continue;

@@ -29,14 +29,15 @@ struct Escape {
   char32_t code = 0;
 };
 
-// Reads the escape after a backslash that was taken. INVALID_ARGUMENT: it is none of these.
+// Reads the escape after a backslash, which was taken. INVALID_ARGUMENT: it is neither a set nor a
+// character.
 absl::StatusOr<Escape> read_escape(ExpressionText* in, bool in_class);
 
-// Reads a class behind its '[', up to and with its ']'. Without case, it has all variants of its
+// Reads a class after its '[', up to and with its ']'. Without case, it has all variants of its
 // members.
 absl::StatusOr<CodePointSet> read_class(ExpressionText* in, bool without_case, int depth);
 
-// Returns the set with the single characters that (?i) takes for its members.
+// Returns the set with all single characters that equal one of its members under (?i).
 CodePointSet with_all_cases(const CodePointSet& set);
 
 // Formats a set as a class of PCRE2.

@@ -65,7 +65,7 @@ class Translator {
   }
 
  private:
-  // Reads up to the end of the group, which stays.
+  // Reads up to the end of the group, whose bracket is not taken.
   absl::Status read_alternatives(Options options, int depth) {
     if (depth > kGroupDepth) return invalid_argument("groups are nested too deeply");
     while (!in_.done() && in_.peek() != ')') {
@@ -84,7 +84,7 @@ class Translator {
     return absl::OkStatus();
   }
 
-  // Skips what the option x makes a blank or a comment.
+  // Skips white space and comments under the option x.
   bool skip_blank() {
     if (is_space(in_.peek())) {
       ++in_.at;
@@ -159,8 +159,8 @@ class Translator {
     *atom = str_cat("(?:", *atom, "|", parts, ")");
   }
 
-  // Takes `size` characters, the first of which is `code`, if (?i) takes another character for
-  // them: (?i)ss matches U+00DF.
+  // Takes `size` characters, the first of which is `code`, if another character equals them under
+  // (?i): (?i)ss matches U+00DF.
   bool read_sequence(char32_t code, size_t size, std::string* atom) {
     std::u32string sequence(1, lower(code));
     std::string parts = any_case(code);
@@ -248,7 +248,7 @@ class Translator {
     return absl::OkStatus();
   }
 
-  // Applies the quantifiers behind an atom to it. Several are nested: a{2}+ is (?:a{2})+.
+  // Applies the quantifiers after an atom to it. Several are nested: a{2}+ is (?:a{2})+.
   absl::Status read_quantifiers(std::string* atom) {
     for (bool first = true;; first = false) {
       std::string quantifier;

@@ -1,9 +1,9 @@
 // A tokenizer as tokenizer.json of Hugging Face describes it. Ids and texts are those of the
 // library `tokenizers`, version 0.23.
 //
-// A text goes this way: added tokens that are not normalized are cut out; each piece between them
-// is normalised; normalized added tokens are cut out; the pre-tokenizer cuts what is left; the
-// model encodes the pieces.
+// A text is encoded in these steps: added tokens that are not normalized are cut out; each piece
+// between them is normalised; normalized added tokens are cut out; the pre-tokenizer cuts the rest;
+// the model encodes the pieces.
 #pragma once
 #include <memory>
 #include <string>

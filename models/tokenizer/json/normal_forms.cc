@@ -147,7 +147,7 @@ void reorder(std::u32string* text) {
   }
 }
 
-// Composes characters with the last starter unless one of the same class, or a starter, stands
+// Composes characters with the last starter unless a character of the same class, or a starter, is
 // between them.
 void compose(std::u32string* text) {
   std::u32string& t = *text;

@@ -1,4 +1,4 @@
-// The normal forms of Unicode 9, which is what `tokenizers` normalises by.
+// The normal forms of Unicode 9, the version that `tokenizers` uses for them.
 #pragma once
 #include <string>
 #include <string_view>
@@ -9,8 +9,8 @@ namespace deltaserve::tokenizer_json {
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 
-// Returns valid UTF-8 text in a normal form.
-// Not OK: the work is not wanted any more (check_wanted).
+// Returns valid UTF-8 text in a normal form. An error means that the work is no longer wanted
+// (check_wanted).
 absl::StatusOr<std::string> normalized(std::string_view text, NormalForm form);
 
 }  // namespace deltaserve::tokenizer_json

@@ -18,8 +18,8 @@ using Normalizer = std::function<absl::Status(std::string* text)>;
 // Reads a normalizer; errors go to the reader's status.
 Normalizer read_normalizer(PartReader part);
 
-// Says whether a normalizer, which was read before, works on both sides of a place by itself if two
-// letters or digits of ASCII, or two ideographs, stand there.
+// Returns whether a normalizer, which was read before, can normalise a text in two parts that are
+// cut between two ASCII letters or digits, or between two ideographs.
 bool normalizes_locally(PartReader part);
 
 class Pattern;

@@ -22,8 +22,8 @@ class PartReader {
   bool ok() const { return status_->ok(); }
   const std::string& path() const { return path_; }
 
-  // These read a required value if `absent` is not given, else null counts as absent. A text is
-  // valid UTF-8.
+  // These functions read a value. It is required if `absent` is not given; otherwise `absent` is
+  // returned if it is absent or null. A text is valid UTF-8.
   bool boolean(std::string_view key, std::optional<bool> absent = std::nullopt);
   int64_t integer(std::string_view key, limits::IntRange range,
                   std::optional<int64_t> absent = std::nullopt);

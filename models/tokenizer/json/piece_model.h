@@ -21,12 +21,12 @@ class ModelVocabulary {
   void add(std::string_view content, int32_t id);
 
   int32_t id(std::string_view content) const;  // -1: there is none
-  std::string_view content(int32_t id) const;  // empty where nobody has the id
+  std::string_view content(int32_t id) const;  // empty if no entry has the id
   bool has(int32_t id) const;                  // for any id
   size_t entries() const { return ids_.size(); }
   int32_t end() const { return static_cast<int32_t>(contents_.size()); }  // above all ids
 
-  // Special entries are left out where text is plain.
+  // Marks an entry that must not come out of untrusted text.
   void mark_special(int32_t id);
   bool is_special(int32_t id) const { return special_[static_cast<size_t>(id)]; }
   const std::vector<bool>& special_bits() const { return special_; }  // one an id
@@ -38,7 +38,7 @@ class ModelVocabulary {
   std::vector<bool> special_;
 };
 
-// Says whether special entries may come out of a piece: only out of text that a template or the
+// Says whether special entries may come out of a piece; kTrusted is for text that a template or the
 // operator wrote.
 enum class PieceTrust : uint8_t { kPlain, kTrusted };
 
@@ -47,10 +47,10 @@ class PieceModel {
  public:
   virtual ~PieceModel() = default;
   // Appends the ids of a piece, which is not empty. Valid UTF-8 or, for a model that keeps bytes,
-  // any bytes. INVALID_ARGUMENT: the model has no token for the piece, nor one for the unknown.
+  // any bytes. INVALID_ARGUMENT: the model has no token for the piece and no unknown token.
   virtual absl::Status encode(std::string_view piece, PieceTrust trust,
                               std::vector<int32_t>* ids) const = 0;
-  // Does the same for the ids that no text behind the piece can change, which may be none.
+  // Does the same only for the ids that text after the piece cannot change; there may be none.
   virtual absl::Status encode_open(std::string_view piece, PieceTrust trust,
                                    std::vector<int32_t>* ids) const;
   // Ends loading, once special entries are marked.
@@ -65,8 +65,8 @@ class PieceModel {
   ModelVocabulary vocabulary_;
 };
 
-// Reads the model, whose type may be absent: its keys say it then. `bytes`: the pieces of a BPE
-// model are bytes and not their spelling. Null after an error, which goes to the reader's status.
+// Reads the model. If its type is absent, its keys show it. With `bytes` the pieces of a BPE model
+// are bytes, not their spelling. Null after an error, which goes to the reader's status.
 std::unique_ptr<PieceModel> read_piece_model(PartReader part, bool bytes);
 // Returns "BPE", "Unigram", "WordPiece", "WordLevel", or what else the model calls itself.
 std::string piece_model_type(const PartReader& part);

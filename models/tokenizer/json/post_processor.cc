@@ -89,7 +89,7 @@ Surroundings read_around(PartReader part, size_t* parts) {
     around.after = read_pair("sep", &part);
     return around;
   }
-  // It changes offsets alone.
+  // ByteLevel changes only offsets, which are not used here.
   if (type != "ByteLevel") {
     part.fail("type", str_cat(quoted(type), " is not a post-processor that is supported"));
   }

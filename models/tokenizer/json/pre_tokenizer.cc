@@ -227,8 +227,8 @@ class MetaspaceSplit final : public PreTokenizer {
   bool cut_;
 };
 
-// Cuts where the script changes. What stands before the first character with a script is dropped,
-// as the reference does.
+// Cuts where the script changes. Text before the first character with a script is dropped, as in
+// the reference.
 class ScriptSplit final : public PreTokenizer {
  public:
   absl::Status split(Piece piece, TakePiece take) const override {

@@ -25,23 +25,24 @@ class PreTokenizer {
   // Calls `take` with the parts of `piece`, in order. The texts live as long as the call. Ends at
   // the first error.
   virtual absl::Status split(Piece piece, TakePiece take) const = 0;
-  // Does the same for a piece that goes on: calls `take` with the parts that no later text can
-  // change, and then `open`, at most once, with the beginning of the part behind them, as far as it
-  // is certain to be of one part.
+  // Does the same for an incomplete piece: calls `take` with the parts that later text cannot
+  // change. Then calls `open`, at most once, with the part of the text after them that is certain
+  // to be in one part.
   virtual absl::Status split_open(Piece piece, TakePiece take, TakePiece open) const = 0;
 };
 
 // All steps of a file.
 class PreTokenizers {
  public:
-  // Reads a pre-tokenizer; errors go to the reader's status. `keep_bytes`: where the last step is
-  // ByteLevel, its pieces have bytes as they are and not their spelling, and bytes_kept() is true.
+  // Reads a pre-tokenizer; errors go to the reader's status. With `keep_bytes`, and if the last
+  // step is ByteLevel, its pieces have the bytes themselves, not their spelling, and bytes_kept()
+  // is true.
   static PreTokenizers read(PartReader part, bool keep_bytes);
 
-  // Calls `take` with the pieces of a text, in order. RESOURCE_EXHAUSTED: the steps make far more
-  // of the text than it has, or an expression took too many steps.
+  // Calls `take` with the pieces of a text, in order. RESOURCE_EXHAUSTED: the steps make the text
+  // far longer, or an expression took too many steps.
   absl::Status split(Piece text, TakePiece take) const;
-  // Does the same for a text that goes on, as PreTokenizer::split_open.
+  // Does the same for an incomplete text, like PreTokenizer::split_open.
   absl::Status split_open(Piece text, TakePiece take, TakePiece open) const;
   bool bytes_kept() const { return bytes_kept_; }
 

@@ -10,7 +10,7 @@ namespace {
 
 using tables::Change;
 
-// Returns the name without what does not count, in lower case.
+// Returns the name in lower case, without spaces, '-' and '_'.
 std::string plain_name(std::string_view name) {
   std::string plain;
   for (const char c : name) {
@@ -20,7 +20,7 @@ std::string plain_name(std::string_view name) {
   return plain;
 }
 
-// Returns the code points at which `wanted` says yes to the value.
+// Returns the code points for whose values `wanted` returns true.
 template <class Wanted>
 CodePointSet set_of_values(std::span<const Change> changes, const Wanted& wanted) {
   std::vector<uint32_t> boundaries;

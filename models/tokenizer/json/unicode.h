@@ -1,5 +1,5 @@
-// Unicode as `tokenizers` knows it. The library mixes versions: its expressions have 16, its
-// digits and lower case 17, its normal forms 9, its punctuation 8.
+// The properties of characters as in `tokenizers`. That library mixes versions of Unicode: its
+// expressions have 16, its digits and lower case 17, its normal forms 9, its punctuation 8.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -13,10 +13,10 @@ namespace deltaserve::tokenizer_json {
 
 // ---- Expressions
 
-// Returns the set that \p{name} names, whatever its case, spaces, '-' and '_' are: a general
+// Returns the set that \p{name} names, without regard to case, spaces, '-' and '_': a general
 // category, a script, a class of POSIX or one of a few properties. nullopt: there is none.
 std::optional<CodePointSet> property_set(std::string_view name);
-// Says whether the name is that of \w.
+// Returns whether the name means \w.
 bool property_is_word(std::string_view name);
 CodePointSet space_set();  // \s
 CodePointSet word_set();   // \w, and what \b asks
@@ -24,9 +24,9 @@ CodePointSet word_set();   // \w, and what \b asks
 CodePointSet class_word_set();
 CodePointSet digit_set();  // \d
 
-// Returns the two or three characters for which (?i) takes `code`; empty if there are none.
+// Returns the two or three characters that `code` equals under (?i); empty if there are none.
 std::u32string_view case_sequence(char32_t code);
-// Returns every character that (?i) takes for `sequence`.
+// Returns every character that equals `sequence` under (?i).
 std::u32string characters_for_sequence(std::u32string_view sequence);
 
 // ---- Tests of a single character
@@ -51,7 +51,8 @@ inline bool is_letter_or_ideograph(char32_t code) {
 void append_lowercase(char32_t code, std::string* text);
 
 // Returns the size in bytes of the grapheme cluster at the beginning of `text`, which must not be
-// empty. Right for clusters of fewer than 6 bytes; of others only that they have more is certain.
+// empty. The result is exact for clusters of fewer than 6 bytes; for longer ones it is only certain
+// that they have more.
 size_t grapheme_bytes(std::string_view text);
 
 }  // namespace deltaserve::tokenizer_json

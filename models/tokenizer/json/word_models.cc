@@ -1,4 +1,5 @@
-// The models of whole words: WordPiece cuts a word from the left, WordLevel knows it or not.
+// The models of whole words: WordPiece cuts a word from the left, WordLevel looks up the whole
+// word.
 #include <algorithm>
 
 #include "models/base/cancellation.h"
@@ -82,7 +83,7 @@ class WordPiece final : public PieceModel {
   std::string unknown_;
   int64_t max_characters_;
   ByteTrie first_;
-  ByteTrie later_;  // entries behind the first, without their prefix
+  ByteTrie later_;  // entries after the first, without their prefix
 };
 
 class WordLevel final : public PieceModel {

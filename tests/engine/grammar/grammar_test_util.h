@@ -14,7 +14,7 @@ namespace deltaserve {
 
 using CompiledOr = absl::StatusOr<std::shared_ptr<const CompiledGrammar>>;
 
-// Token 0 ends, token 1 + b is byte b, then follow `extra` tokens.
+// Token 0 is the end token, token 1 + b is byte b, and the `extra` tokens follow.
 inline constexpr int32_t kTestEnd = 0;
 std::vector<std::string> test_tokens(const std::vector<std::string>& extra = {});
 std::shared_ptr<const TokenTable> table_of(const std::vector<std::string>& tokens);
@@ -47,7 +47,7 @@ class Walk {
 bool matches(const CompiledOr& grammar, std::string_view text);
 // Returns true if some text of the language begins with `text`.
 bool matches_prefix(const CompiledOr& grammar, std::string_view text);
-// The message of an error, which must be INVALID_ARGUMENT; "" when there is none.
+// Returns the message of an error, which must be INVALID_ARGUMENT; "" if there is none.
 std::string error_of(const CompiledOr& grammar);
 
 // Parses JSON of any depth.

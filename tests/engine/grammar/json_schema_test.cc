@@ -210,8 +210,7 @@ TEST(JsonSchema, References) {
 TEST(JsonSchema, RefusesByName) {
   const std::pair<const char*, const char*> cases[] = {
       {"1", "#: a schema must be an object, true or false"},
-      {R"({"type":"object","unevaluatedProperties":false})",
-       "#: keyword 'unevaluatedProperties' is not supported"},
+      {R"({"$ref":"other.json"})", "#: '$ref' 'other.json' must begin with '#'"},
       {R"({"patternProperties":[]})", "'patternProperties' must be an object"},
       {R"({"patternProperties":{"(":{}}})", "#/patternProperties/(: pattern"},
       {R"({"allOf":[{"patternProperties":{"^a":{}}},{"additionalProperties":false}]})",
@@ -223,7 +222,6 @@ TEST(JsonSchema, RefusesByName) {
       {R"({"items":{"type":"number"},"uniqueItems":true})", "only where items are strings"},
       {R"({"propertyNames":{"format":"regex"}})", "#: propertyNames: format: 'regex'"},
       {R"({"minProperties":-1})", "'minProperties' must be a whole number"},
-      {R"({"contains":{},"maxContains":1})", "keyword 'maxContains' is not supported"},
       {R"({"contains":{},"minContains":17})", "'minContains' is above 16"},
       {R"({"allOf":[{"contains":{}},{"contains":{"type":"null"}}]})",
        "keyword 'contains' cannot be combined"},
@@ -253,7 +251,7 @@ TEST(JsonSchema, RefusesByName) {
       {R"({"anyOf":[]})", "'anyOf' must be a list of schemas"},
       {R"({"allOf":{}})", "'allOf' must be a list of schemas"},
       {R"({"$ref":"#/nowhere"})", "'#/nowhere' leads nowhere"},
-      {R"({"$ref":"other.json"})", "must be '#' or begin with '#/'"},
+      {R"({"$ref":"other.json"})", "must begin with '#'"},
       {R"({"$ref":"#"})", "leads back to itself"},
       {R"({"$ref":1})", "'$ref' must be a string"},
       {R"({"allOf":[{"$ref":"#"},{"type":"null"}]})", "too many parts, or leads to itself"},

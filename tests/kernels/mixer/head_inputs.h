@@ -1,4 +1,4 @@
-// Inputs of one head for every mixer: easy ones and ones that break careless kernels.
+// Inputs of one head for every mixer: easy ones, and ones that reveal inaccurate kernels.
 #pragma once
 #include <cstdint>
 

@@ -92,7 +92,7 @@ TEST(Module, ForwardsEveryCallAsItIs) {
   Arguments with = {};
   with.limits = {30, 31, 32, 33};
 
-  std::string expected_calls = "products 3\n";
+  std::string expected_calls = "with library mixer ends graphs overlap\n";
   std::string expected;
   {
     const std::unique_ptr<Backend> direct = make_recording_backend(&expected_calls);
@@ -101,13 +101,35 @@ TEST(Module, ForwardsEveryCallAsItIs) {
   const std::string before = recorded_calls();
   with.results = {};
   {
-    CudaBackend loaded =
-        load_cuda_backend(module_path("recorded_module"), {.library_matmuls = true});
+    CudaBackend loaded = load_cuda_backend(module_path("recorded_module"));
     ASSERT_NE(loaded.backend, nullptr) << loaded.reason;
     EXPECT_EQ(call_everything(loaded.backend.get(), &with), expected);
   }
   EXPECT_EQ(recorded_calls().substr(before.size()), expected_calls);
   EXPECT_NE(expected_calls.find("\ndestroyed\n"), std::string::npos);
+}
+
+TEST(Module, IsMadeWithoutWhatTheEnvironmentNames) {
+  const std::pair<const char*, std::string> cases[] = {
+      {"", "with library mixer ends graphs overlap\n"},
+      {"library", "with mixer ends graphs overlap\n"},
+      {"mixer", "with library ends graphs overlap\n"},
+      {"ends,graphs", "with library mixer overlap\n"},
+      {"overlap,", "with library mixer ends graphs\n"},
+      {"all", "with\n"}};
+  for (const auto& [names, calls] : cases) {
+    const Setting setting("DELTASERVE_CUDA_WITHOUT", names);
+    const std::string before = recorded_calls();
+    EXPECT_NE(load_cuda_backend(module_path("recorded_module")).backend, nullptr);
+    EXPECT_EQ(recorded_calls().substr(before.size()), calls + "destroyed\n") << names;
+  }
+  for (const char* names : {"mixers", "ends, graphs", ",ends"}) {
+    const Setting setting("DELTASERVE_CUDA_WITHOUT", names);
+    const CudaBackend loaded = load_cuda_backend(module_path("recorded_module"));
+    EXPECT_EQ(loaded.backend, nullptr);
+    EXPECT_TRUE(loaded.found);
+    EXPECT_TRUE(loaded.reason.starts_with("DELTASERVE_CUDA_WITHOUT knows no \"")) << loaded.reason;
+  }
 }
 
 TEST(Module, AnExceptionAtLoadIsAFailure) {

@@ -13,7 +13,13 @@ std::string calls;
 
 std::unique_ptr<Backend> cuda::make_cuda_backend(std::unique_ptr<Runtime>,
                                                  const BackendOptions& options) {
-  calls += "products " + std::to_string(static_cast<int>(options.matmuls)) + "\n";
+  calls += "with";
+  if (options.matmuls == MatmulKernels::kExact) calls += " library";
+  if (options.one_launch_mixer) calls += " mixer";
+  if (options.matmul_ends) calls += " ends";
+  if (options.graphs) calls += " graphs";
+  if (options.overlap) calls += " overlap";
+  calls += "\n";
   return make_recording_backend(&calls);
 }
 

@@ -1,4 +1,4 @@
-// A CUDA module without CUDA: behind the table stands a backend that writes down its calls.
+// A CUDA module without CUDA: its functions call a backend that records its calls.
 #pragma once
 #include <memory>
 #include <string>
@@ -7,10 +7,10 @@
 
 namespace deltaserve {
 
-// Computes nothing: every drawn token is kRecordedToken, and what else is returned are numbers of
-// their own. Pointers are written down as they are, so that two calls with the same arguments leave
-// the same line. Throws std::bad_alloc where Limits::rows is negative. A line a call is added to
-// `calls`.
+// Makes a backend that computes nothing: every drawn token is kRecordedToken, and every other
+// result is a number of its own. Adds a line for each call to `calls`, with pointers as numbers, so
+// that two calls with the same arguments add the same line. Throws std::bad_alloc if Limits::rows
+// is negative.
 std::unique_ptr<Backend> make_recording_backend(std::string* calls);
 
 inline constexpr int32_t kRecordedToken = 42;

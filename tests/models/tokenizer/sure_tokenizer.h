@@ -14,7 +14,7 @@ class SureTokenizer {
   SureTokenizer() = default;
   explicit SureTokenizer(std::unique_ptr<Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
 
-  // Lets a SureTokenizer be used as a pointer to a tokenizer is.
+  // Lets a SureTokenizer be used like a pointer to a tokenizer.
   const SureTokenizer* operator->() const { return this; }
 
   std::vector<int32_t> encode(std::string_view text) const {

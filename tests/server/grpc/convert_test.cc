@@ -80,10 +80,11 @@ void set_field(google::protobuf::Message* message, const google::protobuf::Field
 }
 
 // The names of the parameters that are there.
-std::vector<std::string> given(const Parameters& parameters) {
+std::vector<std::string> given(const Parameters& parameters,
+                               Interface interface = Interface::kGrpc) {
   std::vector<std::string> names;
   for_each_parameter(parameters, [&](const ParameterNames& one, const auto& member) {
-    if (member.has_value()) names.emplace_back(one.grpc);
+    if (member.has_value()) names.emplace_back(one.of(interface));
   });
   return names;
 }
@@ -98,9 +99,69 @@ TEST_F(Convert, EveryFieldBecomesAParameter) {
     set_field(&message, field);
     if (field->name() == "structured_outputs") message.mutable_structured_outputs()->set_regex("x");
     Parameters parameters;
-    ASSERT_FALSE(read_parameters(message, limits_, &parameters)) << field->name();
+    ASSERT_FALSE(read_parameters(message, Interface::kGrpc, limits_, &parameters)) << field->name();
     EXPECT_EQ(given(parameters), std::vector<std::string>{field->name()});
   }
+}
+
+TEST_F(Convert, EveryFieldOfEmbedBecomesAParameter) {
+  const google::protobuf::Descriptor* descriptor = v1::EmbedRequest::descriptor();
+  int tried = 0;
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* field = descriptor->field(i);
+    if (field->name().starts_with("input") || field->name() == "dimensions") continue;
+    v1::EmbedRequest message;
+    set_field(&message, field);
+    Parameters parameters;
+    ASSERT_FALSE(read_parameters(message, Interface::kGrpcEmbed, limits_, &parameters));
+    EXPECT_EQ(given(parameters, Interface::kGrpcEmbed), std::vector<std::string>{field->name()});
+    ++tried;
+  }
+  EXPECT_EQ(tried, 8);
+}
+
+TEST_F(Convert, InputsOfEmbed) {
+  model_.hidden_size = 64;
+  model_.embedding_pooling = Pooling::kMean;
+  const auto error_of = [&](const v1::EmbedRequest& given) {
+    v1::EmbedRequest message = given;
+    out_ = {};
+    prompts_ = {};
+    auto error = convert_request(&message, model_, limits_, &out_);
+    if (!error) error = encode_prompts(model_, limits_, &out_, &prompts_);
+    return error ? std::string(to_grpc(*error).error_message()) : "";
+  };
+  v1::EmbedRequest message;
+  EXPECT_EQ(error_of(message), "input or input_token_ids is required and must not be empty");
+  message.add_input("Once");
+  message.add_input("Once upon");
+  EXPECT_EQ(error_of(message), "");
+  EXPECT_EQ(prompts_.ids.size(), 2u);
+  EXPECT_EQ(prompts_.ids[0].front(), 1);
+  EXPECT_EQ(out_.parameters.generate.pooling, Pooling::kMean);
+  EXPECT_EQ(out_.parameters.generate.max_tokens, 0);
+  message.set_dimensions(64);
+  message.set_add_special_tokens(false);
+  EXPECT_EQ(error_of(message), "");
+  EXPECT_NE(prompts_.ids[0].front(), 1);
+  message.set_dimensions(32);
+  EXPECT_THAT(error_of(message), HasSubstr("dimensions must be 64"));
+  message.clear_dimensions();
+  message.set_truncation_side("middle");
+  EXPECT_THAT(error_of(message), HasSubstr("truncation_side"));
+  message.clear_truncation_side();
+  message.add_input_token_ids()->add_ids(3);
+  EXPECT_EQ(error_of(message), "input and input_token_ids must not both be given");
+  message.clear_input();
+  EXPECT_EQ(error_of(message), "");
+  EXPECT_THAT(prompts_.ids, ElementsAre(ElementsAre(3)));
+  message.add_input_token_ids()->add_ids(-1);
+  EXPECT_THAT(error_of(message), HasSubstr("input_token_ids[1]"));
+  message.mutable_input_token_ids(1)->clear_ids();
+  EXPECT_THAT(error_of(message), HasSubstr("must not be empty"));
+  limits_.embedding_numbers = 100;
+  message.mutable_input_token_ids(1)->add_ids(4);
+  EXPECT_THAT(error_of(message), HasSubstr("input has 2 texts"));
 }
 
 TEST_F(Convert, EveryConstraintBecomesAParameter) {
@@ -111,7 +172,7 @@ TEST_F(Convert, EveryConstraintBecomesAParameter) {
     set_field(message.mutable_structured_outputs(), kinds->field(i));
     if (kinds->field(i)->name() == "json") message.mutable_structured_outputs()->set_json("{}");
     Parameters parameters;
-    ASSERT_FALSE(read_parameters(message, limits_, &parameters));
+    ASSERT_FALSE(read_parameters(message, Interface::kGrpc, limits_, &parameters));
     const StructuredForms& forms = *parameters.structured_outputs;
     const std::pair<const char*, bool> kForms[] = {{"json", forms.json.has_value()},
                                                    {"json_object", forms.json_object.has_value()},

@@ -59,7 +59,7 @@ class Fronts : public testing::Test {
     Read read;
     v1::GenerateRequest message;
     EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(fields, &message)) << fields;
-    read.error = read_parameters(message, limits_, &read.parameters);
+    read.error = read_parameters(message, Interface::kGrpc, limits_, &read.parameters);
     if (!read.error) read.error = validate(read.parameters, Interface::kGrpc, model_, limits_);
     return read;
   }
@@ -241,14 +241,16 @@ TEST_F(Fronts, NullIsAbsentIsUnset) {
     message.GetReflection()->ClearField(&message,
                                         message.GetDescriptor()->FindFieldByName(row.name));
     Parameters cleared;
-    ASSERT_FALSE(read_parameters(message, limits_, &cleared));
+    ASSERT_FALSE(read_parameters(message, Interface::kGrpc, limits_, &cleared));
     EXPECT_TRUE(cleared == Parameters()) << row.name;
   }
 }
 
 // The names of chat's and the completions' members and of the fields are each of one parameter.
 TEST_F(Fronts, NamesAreDistinct) {
-  for (const Interface interface : {Interface::kCompletions, Interface::kChat, Interface::kGrpc}) {
+  for (const Interface interface :
+       {Interface::kCompletions, Interface::kChat, Interface::kEmbeddings, Interface::kGrpc,
+        Interface::kGrpcEmbed}) {
     std::set<std::string_view> seen;
     const Parameters parameters;
     for_each_parameter(parameters, [&](const ParameterNames& names, const auto&) {
@@ -256,6 +258,34 @@ TEST_F(Fronts, NamesAreDistinct) {
       if (name.empty()) return;
       EXPECT_TRUE(seen.insert(name).second) << name;
     });
+  }
+}
+
+// Embeddings have the same parameters over both, but for those that a call has anyway.
+TEST_F(Fronts, EmbeddingsHaveTheSameParameters) {
+  const Parameters parameters;
+  for_each_parameter(parameters, [&](const ParameterNames& names, const auto&) {
+    if (names.embeddings == "deadline_ms" || names.embeddings == "metadata") return;
+    EXPECT_EQ(names.embeddings, names.grpc_embed);
+  });
+  constexpr Row kRows[] = {
+      {"truncate_prompt_tokens", "0", "truncate_prompt_tokens: 0"},
+      {"truncate_prompt_tokens", "-2", "truncate_prompt_tokens: -2"},
+      {"truncation_side", R"("up")", R"(truncation_side: "up")"},
+      {"model", R"("another")", R"(model: "another")"},
+      {"cache_salt", R"("")", R"(cache_salt: "")"},
+  };
+  for (const Row& row : kRows) {
+    const Read json =
+        from_json("\"" + std::string(row.name) + "\":" + row.json, Interface::kEmbeddings);
+    v1::EmbedRequest message;
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(row.protobuf, &message));
+    Parameters given;
+    ASSERT_FALSE(read_parameters(message, Interface::kGrpcEmbed, limits_, &given));
+    const auto error = validate(given, Interface::kGrpcEmbed, model_, limits_);
+    ASSERT_TRUE(json.error && error) << row.name;
+    EXPECT_EQ(json.error->message, error->message);
+    EXPECT_EQ(json.error->kind, error->kind);
   }
 }
 

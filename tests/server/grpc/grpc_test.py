@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -173,6 +174,39 @@ class SharedServerTest(GrpcTest):
         self.assertEqual(choices, self.server.answer(temperature=0)[0])
         self.assert_code(grpc.StatusCode.INVALID_ARGUMENT,
                          lambda: stub.Detokenize(pb.DetokenizeRequest(tokens=[-1])), "tokens")
+
+    def test_embeddings_as_over_http(self):
+        stub, texts = self.server.stub, ["Once upon a time", "The dog barked.", PROMPT]
+        over_http = self.server.http("/v1/embeddings", input=texts, user="me")
+        reply = stub.Embed(pb.EmbedRequest(input=texts, user="me"), timeout=PATIENCE)
+        self.assertEqual([one.index for one in reply.data], [0, 1, 2])
+        vectors = [list(one.embedding) for one in reply.data]
+        for vector, one in zip(vectors, over_http["data"]):
+            self.assertEqual(struct.pack("<%df" % len(vector), *vector),
+                             struct.pack("<%df" % len(vector), *one["embedding"]))
+        self.assertEqual(reply.usage.prompt_tokens, over_http["usage"]["prompt_tokens"])
+        ids = [pb.TokenIds(ids=stub.Tokenize(pb.TokenizeRequest(prompt=text)).tokens) for text in texts]
+        again = stub.Embed(pb.EmbedRequest(input_token_ids=ids, dimensions=len(vectors[0])), timeout=PATIENCE)
+        self.assertEqual([list(one.embedding) for one in again.data], vectors)
+        cut = stub.Embed(pb.EmbedRequest(input=texts[2:], truncate_prompt_tokens=3), timeout=PATIENCE)
+        last = stub.Embed(pb.EmbedRequest(input_token_ids=[pb.TokenIds(ids=ids[2].ids[-3:])]), timeout=PATIENCE)
+        self.assertEqual(cut.data[0], last.data[0])
+        self.assertEqual(cut.usage.prompt_tokens, 3)
+        many = stub.Embed(pb.EmbedRequest(input=["text %d" % i for i in range(200)]), timeout=PATIENCE)
+        self.assertEqual(len(many.data), 200)
+        invalid = grpc.StatusCode.INVALID_ARGUMENT
+        for fields, words in (({}, "input"), ({"input": ["a"] * 1025}, "1024 prompts"),
+                              ({"input": ["a"], "dimensions": 3}, "dimensions"),
+                              ({"input_token_ids": [pb.TokenIds(ids=[-1])]}, "input_token_ids[0]"),
+                              ({"input": ["a"], "truncation_side": "up"}, "truncation_side")):
+            self.assert_code(invalid, lambda: stub.Embed(pb.EmbedRequest(**fields)), words)
+        self.assert_code(grpc.StatusCode.NOT_FOUND, lambda: stub.Embed(pb.EmbedRequest(model="gpt", input=["a"])))
+        long = pb.EmbedRequest(input_token_ids=[pb.TokenIds(ids=[5, 6, 7, 8] * 200_000)])
+        self.assert_code(grpc.StatusCode.DEADLINE_EXCEEDED, lambda: stub.Embed(long, timeout=0.3))
+        call = stub.Embed.future(long)
+        self.server.wait_for(lambda engine: engine.running == 1)
+        call.cancel()
+        self.server.wait_idle()
 
     def test_model(self):
         model = self.server.stub.GetModel(pb.GetModelRequest())

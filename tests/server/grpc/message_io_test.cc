@@ -126,6 +126,30 @@ TEST(MessageIo, CountsTokenIdsBeforeItParses) {
   EXPECT_EQ(detokenize.tokens_size(), 1000);
 }
 
+// Each text and each list takes memory, however short it is.
+TEST(MessageIo, CountsPromptsBeforeItParses) {
+  WireBounds bounds;
+  bounds.text_field = v1::EmbedRequest::kInputFieldNumber;
+  bounds.ids_field = v1::EmbedRequest::kInputTokenIdsFieldNumber;
+  bounds.ids_name = "input_token_ids";
+  bounds.max_ids = 1000;
+  bounds.max_prompts = 8;
+  bounds.max_parameter_bytes = 64;
+  const auto error_of_embed = [&](int texts, int lists) {
+    v1::EmbedRequest message;
+    for (int i = 0; i < texts; ++i) message.add_input(std::string(1000, 'a'));
+    for (int i = 0; i < lists; ++i) message.add_input_token_ids();
+    grpc::ByteBuffer bytes = bytes_of(message.SerializeAsString());
+    v1::EmbedRequest read;
+    return std::string(read_message(&bytes, bounds, &read).message());
+  };
+  EXPECT_EQ(error_of_embed(8, 0), "");
+  EXPECT_EQ(error_of_embed(0, 8), "");
+  EXPECT_EQ(error_of_embed(9, 0), "more than 8 prompts in one request");
+  EXPECT_EQ(error_of_embed(0, 9), "more than 8 prompts in one request");
+  EXPECT_EQ(error_of_embed(4, 5), "more than 8 prompts in one request");
+}
+
 TEST(MessageIo, BoundsAllButThePrompt) {
   v1::GenerateRequest message;
   message.set_prompt(std::string(1 << 20, 'p'));

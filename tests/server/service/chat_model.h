@@ -15,8 +15,8 @@ struct ChatModel {
   ServedModel served;
 };
 
-// The template writes "<s>", then per message "<|role|>" and its content, "[role]" for roles that
-// have no marker; tools as "[tools]".
+// Returns the model. Its template writes "<s>", then for each message "<|role|>" ("[role]" for
+// roles without a marker) and its content; it writes tools as "[tools]".
 inline const ChatModel& test_chat_model() {
   static const ChatModel* const model = [] {
     auto* made = new ChatModel;

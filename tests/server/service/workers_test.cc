@@ -1,7 +1,10 @@
 #include "server/service/workers.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <memory>
@@ -45,6 +48,25 @@ TEST(Workers, LargerWorkAndCompilingDelayNoSmallerWork) {
   for (Blocker* blocker : {&large, &huge, &compiling, &later}) {
     blocker->wait_until_running();
     blocker->release();
+  }
+}
+
+// Returns the niceness of the calling thread.
+int niceness() {
+  return ::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()));
+}
+
+TEST(Workers, AllButTheSmallRequestsYieldToTheEngine) {
+  Workers workers(kLarge, kHuge);
+  std::promise<int> small, large, huge, compiling, later;
+  ASSERT_TRUE(workers.post(kOne, kLarge, [&] { small.set_value(niceness()); }));
+  ASSERT_TRUE(workers.post(kOne, kHuge, [&] { large.set_value(niceness()); }));
+  ASSERT_TRUE(workers.post(kOne, kHuge + 1, [&] { huge.set_value(niceness()); }));
+  ASSERT_TRUE(workers.post_compiling(kOne, [&] { compiling.set_value(niceness()); }));
+  workers.post_later([&] { later.set_value(niceness()); });
+  EXPECT_EQ(small.get_future().get(), niceness());
+  for (std::promise<int>* yielding : {&large, &huge, &compiling, &later}) {
+    EXPECT_EQ(yielding->get_future().get(), std::min(niceness() + 10, 19));
   }
 }
 

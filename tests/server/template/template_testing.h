@@ -33,7 +33,7 @@ inline absl::StatusOr<std::vector<RenderedPart>> render_parts(std::string_view s
   return (*parsed)->render(variables, trusted_variables());
 }
 
-// The whole text.
+// Returns the whole text of a render.
 inline absl::StatusOr<std::string> render_text(std::string_view source,
                                                const boost::json::object& variables = {},
                                                const TemplateLimits& limits = {}) {

@@ -1,5 +1,5 @@
-// cases.json: published formats of tool calls, what their models write, and what clients are to be
-// told of it.
+// Reads cases.json: published formats of tool calls, texts that their models write, and the calls
+// that clients must receive.
 #pragma once
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>

@@ -7,7 +7,7 @@
 namespace deltaserve {
 
 #ifdef __SANITIZE_ADDRESS__
-// With other flags Highway would compile its scalar code instead, without a word.
+// With other flags Highway would silently compile its scalar code instead.
 static_assert(HWY_STATIC_TARGET == HWY_AVX2, "the preset asan compiles kernels for AVX2");
 #endif
 

@@ -22,12 +22,13 @@ struct RuntimeLog {
   int graphs_launched = 0;
   int waited = 0;              // for events
   int transfers_awaited = 0;   // marks that the first stream runs after
+  Runtime* runtime = nullptr;  // the one behind the log
   int refused_allocation = 0;  // of the device or the host, counted from 1
   int allocations = 0;
 };
 class LoggedRuntime final : public Runtime {
  public:
-  explicit LoggedRuntime(RuntimeLog* log) : log_(*log) {}
+  explicit LoggedRuntime(RuntimeLog* log) : log_(*log) { log_.runtime = inner_.get(); }
   std::string description() const override { return inner_->description(); }
   simt::Stream stream() const override { return inner_->stream(); }
   size_t free_bytes() const override { return inner_->free_bytes(); }

@@ -71,14 +71,18 @@ class DeviceRows {
     // Slots in reverse; the last row names none.
     std::vector<int32_t> last_tokens(count + 1, -7);
     for (size_t r = 0; r + 1 < count; ++r) rows_[r].slot = static_cast<int32_t>(count - r);
+    const auto vocab = static_cast<int64_t>(vocab_);
     cuda::EvaluateCall call;
     call.logits = logits_.data();
-    call.logits_stride = call.vocab = static_cast<int64_t>(vocab_);
+    call.logits_stride = call.vocab = vocab;
     call.num_rows = static_cast<int>(count);
     call.rows = rows_.data();
     call.adjustments = adjustments_.data();
     call.allowed = allowed_.data();
     call.scratch = scratch.data();
+    const auto num_parts = static_cast<size_t>(cuda::num_parts(vocab)) * count;
+    std::vector<cuda::LogitsPart> parts(num_parts + 1, {0, NAN, -7});
+    call.parts = parts.data();
     call.results = results.data();
     call.last_tokens = last_tokens.data();
     cuda::launch_evaluate({}, call);
@@ -92,6 +96,7 @@ class DeviceRows {
       if (rows_[r].num_adjustments > 0 && rows_[r].sample) continue;
       for (size_t i = 0; i < vocab_; ++i) EXPECT_TRUE(std::isnan(scratch[r * vocab_ + i]));
     }
+    EXPECT_EQ(parts.back().weight, -7);
     EXPECT_EQ(results.back().token, -1);
     EXPECT_EQ(results.back().num_top, -1);
     EXPECT_EQ(results.back().top_tokens[0], -1);

@@ -46,6 +46,9 @@ class Rows {
   bool was_copied(int64_t row, int64_t column) const {
     return halves_[static_cast<size_t>(row * stride_ + column)] == f32_to_bf16(at(row, column));
   }
+  uint16_t copy_at(int64_t row, int64_t column) const {
+    return halves_[static_cast<size_t>(row * stride_ + column)];
+  }
   bool copy_is_untouched(int64_t row, int64_t column) const {
     return halves_[static_cast<size_t>(row * stride_ + column)] == kUntouchedHalf;
   }
@@ -122,6 +125,30 @@ TEST_P(CudaRowwise, EmbedsRowsOfTheTable) {
         ASSERT_TRUE(out.was_copied(r, c));
       }
     }
+    out.expect_end_untouched();
+  }
+}
+
+TEST_P(CudaRowwise, ScalesRowsAndLeavesTheirFactor) {
+  for (const int64_t columns : {5, 64, 300}) {
+    Rows x(3, columns, 4);
+    Rows out(3, columns);
+    const std::vector<float> weight = normals(columns, 5);
+    const auto groups = static_cast<size_t>(square_groups(columns));
+    std::vector<float> squares(3 * groups + 1, NAN);
+    launch_scale_rows({}, x.device(), weight.data(), 3, out.device(), squares.data());
+    for (int64_t r = 0; r < 3; ++r) {
+      std::vector<double> truth(groups);
+      for (int64_t c = 0; c < columns; ++c) {
+        truth[static_cast<size_t>(c / kSquareGroup)] += double{x.at(r, c)} * double{x.at(r, c)};
+        ASSERT_EQ(out.copy_at(r, c), f32_to_bf16(x.at(r, c) * weight[static_cast<size_t>(c)]));
+        ASSERT_TRUE(std::isnan(out.at(r, c)));
+      }
+      for (size_t g = 0; g < groups; ++g) {
+        ASSERT_NEAR(squares[static_cast<size_t>(r) * groups + g], truth[g], 1e-5 * truth[g]);
+      }
+    }
+    ASSERT_TRUE(std::isnan(squares.back()));
     out.expect_end_untouched();
   }
 }

@@ -16,6 +16,7 @@
 #ifndef __CUDACC__
 #include "kernels/cuda/matmul/matmul_library_host.h"
 #endif
+#include "tests/kernels/cuda/device/logged_runtime.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -190,9 +191,35 @@ TEST_F(CudaMatmuls, WeightsThatMultiplyNoPrefillRowsAreNotProved) {
   expect_near_double(multiply(exact, 0, 9, 9));
 }
 
-TEST_F(CudaMatmuls, ForRowsTheLibraryMayTakeAll) {
-  const auto library = runner(MatmulKernels::kLibraryForRows);
-  for (const int count : kCounts) expect_near_double(multiply(*library, 0, count, 1));
+// Makes comparisons of the self-test go wrong, of which each ends with the copies of its result.
+TEST(MatmulSelfTest, WhatIsWrongStaysOff) {
+  constexpr int kMatmuls = 2 * 7;  // copies of plain and other kernels
+  constexpr int kWide = kMatmuls + 2 * 2;
+  constexpr int kEnd = 3 * 7;  // of each end: seven kernels, three results each
+  const std::string matmuls = "matmuls on tensor cores failed their comparison and stay off";
+  const std::string wide = "wide matmuls failed their comparison and stay off";
+  const std::string ends = "ends of matmuls failed their comparison and stay off";
+  const std::pair<int, std::string> cases[] = {
+      {0, ""},
+      {2, matmuls},
+      {kMatmuls, matmuls},
+      {kMatmuls + 2, wide},
+      {kWide, wide},
+      {kWide + 1, ends},  // outputs, squares and bf16 of few rows
+      {kWide + 2, ends},
+      {kWide + 3, ends},
+      {kWide + kEnd, ends},      // of the wide kernel
+      {kWide + kEnd + 3, ends},  // gates
+      {kWide + 2 * kEnd, ends}};
+  for (const auto& [copy, warning] : cases) {
+    RuntimeLog log;
+    log.wrong_copy = copy;
+    LoggedRuntime runtime(&log);
+    const MatmulRunner runner(runtime, MatmulKernels::kTensor);
+    EXPECT_EQ(runner.warning(), warning) << copy;
+    EXPECT_TRUE(copy > 0 || log.copies == kWide + 2 * kEnd) << log.copies;
+    EXPECT_EQ(runner.support().matmuls, warning != matmuls);
+  }
 }
 
 TEST_F(CudaMatmuls, HashesTellRowsApart) {

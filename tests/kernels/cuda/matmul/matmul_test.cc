@@ -93,7 +93,7 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
   std::vector<TensorKernel> kernels(int rows) const {
     if (dtype_ != Dtype::kBf16) return {};
     std::vector<TensorKernel> kernels = {TensorKernel::kTile32, TensorKernel::kTile64,
-                                         TensorKernel::kTile128};
+                                         TensorKernel::kTile128, TensorKernel::kWide};
     if (rows <= kMaxFewRows) kernels.push_back(TensorKernel::kFewRows);
     return kernels;
   }
@@ -188,7 +188,8 @@ TEST(TensorMatmul, LongRowsSumTheirSegmentsInOrder) {
       w[static_cast<size_t>(out * kIn + k)] = f32_to_bf16(1);
     }
   }
-  for (const TensorKernel kernel : {TensorKernel::kFewRows, TensorKernel::kTile64}) {
+  for (const TensorKernel kernel :
+       {TensorKernel::kFewRows, TensorKernel::kTile64, TensorKernel::kWide}) {
     std::vector<float> out(16, NAN);
     MatmulCall call;
     call.w = {w.data(), Dtype::kBf16, 16, kIn, kIn};

@@ -1,4 +1,4 @@
-// The CUDA backend with small programs, step by step, for its tests.
+// Runs the CUDA backend with small programs, step by step, for its tests.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -25,8 +25,8 @@ inline constexpr int32_t kMaxRows = 24;
 // Which buffer draws read.
 enum class Reads { kX, kWideX };
 
-// A program without mixers: embeddings, a matmul onto columns of a wider buffer, what surrounds
-// them. Weights are numbers of bf16.
+// A program without mixers: embeddings, a matmul onto columns of a wider buffer, and the operations
+// around them. Weights are exact in bf16.
 class TinyProgram {
  public:
   explicit TinyProgram(WeightFormat format, Reads reads = Reads::kX) {
@@ -61,7 +61,7 @@ class TinyProgram {
   Program program_;
 };
 
-// A backend with a program, and what goes in and out of a step.
+// A backend with a program, and the inputs and results of a step.
 class Driver {
  public:
   Driver(std::unique_ptr<Backend> backend, const Program& program,
@@ -100,7 +100,7 @@ class Driver {
     return draw(forward(tokens), draws);
   }
 
-  // Holds what the draws of all rows of a step give.
+  // The results of the draws of all rows of a step.
   struct Rows {
     std::vector<DrawResult> results;
     std::vector<float> hidden, logits;

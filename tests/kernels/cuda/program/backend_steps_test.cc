@@ -76,6 +76,32 @@ TEST(CudaBackend, RunsWhereNoGraphCanBeMade) {
   }
 }
 
+#ifndef __CUDACC__
+// The draws of a step are four launches behind its forward pass, whatever it draws: the last norm,
+// the logits, their parts, the tokens.
+TEST(CudaBackend, DrawsTakeFourLaunches) {
+  const TinyProgram tiny(WeightFormat::kBf16);
+  std::string error;
+  std::unique_ptr<Runtime> owned = Runtime::create(&error);
+  const Runtime& runtime = *owned;
+  Driver driver(make_cuda_backend(std::move(owned)), tiny.program());
+  const auto launches = [&] {
+    return std::count_if(runtime.stream().queue->begin(), runtime.stream().queue->end(),
+                         [](const simt::host::Work& work) { return work.launch.threads > 0; });
+  };
+  for (const int rows : {1, 5, 24}) {
+    std::vector<Draw> draws = greedy_rows(rows);
+    draws[0].temperature = 1;
+    draws[0].top_p = 0.5f;
+    const Ticket ticket = driver.forward(tokens_of(rows));
+    const auto before = launches();
+    driver->draw(ticket, array_of(draws));
+    EXPECT_EQ(launches() - before, 4) << rows;
+    driver.finish(ticket, draws.size());
+  }
+}
+#endif
+
 TEST(PaddedBatch, Sizes) {
   std::vector<int32_t> sizes;
   for (int32_t rows = 1; rows <= 512; rows = sizes.back() + 1) {

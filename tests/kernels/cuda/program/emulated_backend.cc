@@ -1,4 +1,5 @@
 #include "kernels/cuda/program/backend.h"
+#include "kernels/cuda/rule/delta_prefill.h"
 #include "tests/models/test_backend.h"
 
 namespace deltaserve {
@@ -6,6 +7,10 @@ namespace deltaserve {
 std::unique_ptr<Backend> make_test_backend(ThreadPool*) {
   std::string error;
   return cuda::make_cuda_backend(cuda::Runtime::create(&error));
+}
+
+double golden_tolerance(const MixerShape& shape) {
+  return cuda::has_tensor_prefill(shape) ? 1e-2 : 1e-5;
 }
 
 }  // namespace deltaserve

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "kernels/cuda/program/backend.h"
+#include "kernels/cuda/rule/delta_prefill.h"
+#include "kernels/cuda/self_test/layer_self_test.h"
 #include "tests/models/golden_folders.h"
 
 namespace deltaserve {
@@ -161,19 +163,41 @@ TEST_P(DrivenModel, NeighboursPaddingGraphsAndStepsAheadChangeNoBit) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DrivenModel,
-                         testing::Values(std::tuple("qdelta", WeightFormat::kAuto),
-                                         std::tuple("qdelta", WeightFormat::kBf16),
-                                         std::tuple("kda", WeightFormat::kBf16),
-                                         std::tuple("mamba2", WeightFormat::kBf16),
-                                         std::tuple("precond_gated_deltanet_ccq",
-                                                    WeightFormat::kAuto),
-                                         std::tuple("gla_ccq", WeightFormat::kBf16),
-                                         std::tuple("linear_attn", WeightFormat::kAuto)),
-                         [](const auto& test) {
-                           return std::string(std::get<0>(test.param)) + "_" +
-                                  weight_format_name(std::get<1>(test.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, DrivenModel,
+    testing::Values(
+        std::tuple("qdelta", WeightFormat::kAuto), std::tuple("qdelta", WeightFormat::kBf16),
+        std::tuple("qdelta_heads_128", WeightFormat::kBf16),
+        std::tuple("gated_deltanet_heads_256", WeightFormat::kBf16),
+        std::tuple("kda", WeightFormat::kBf16), std::tuple("mamba2", WeightFormat::kBf16),
+        std::tuple("precond_gated_deltanet_ccq", WeightFormat::kAuto),
+        std::tuple("gla_ccq", WeightFormat::kBf16), std::tuple("linear_attn", WeightFormat::kAuto)),
+    [](const auto& test) {
+      return std::string(std::get<0>(test.param)) + "_" +
+             weight_format_name(std::get<1>(test.param));
+    });
+
+// These models are there so that the fast kernels are seen in whole models. Where a change of those
+// kernels or of the models takes one off, it is found here.
+TEST(LargeHeads, TakeEveryFastKernel) {
+  std::string error;
+  const std::unique_ptr<cuda::Runtime> runtime = cuda::Runtime::create(&error);
+  // A released Q-Delta has operands of its own inside a chunk, which are no images.
+  for (const auto& [name, images] :
+       {std::pair("qdelta_heads_128", false), std::pair("gated_deltanet_heads_256", true)}) {
+    const auto opened = open_model_folder(std::string(DELTASERVE_GOLDEN "/") + name);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    for (const LayerConfig& layer : opened->config.layers) {
+      std::string warning;
+      const cuda::LayerPaths paths =
+          cuda::self_test_paths(*runtime, layer.mixer, StateFormat::kF32, &warning);
+      EXPECT_EQ(warning, "") << name;
+      EXPECT_TRUE(paths.one_launch_decode) << name;
+      EXPECT_EQ(paths.prefill, cuda::PrefillPath::kTensor) << name;
+      EXPECT_EQ(cuda::has_image_prefill(layer.mixer), images) << name;
+    }
+  }
+}
 
 }  // namespace
 }  // namespace deltaserve

@@ -1,5 +1,5 @@
-// Sequences that steps of the GPU's prefill run over, the memory such a step reads and writes, and
-// what the recurrences in double make of them.
+// Sequences for steps of the GPU's prefill, the memory that such a step reads and writes, and the
+// results of the recurrences in double.
 #pragma once
 #include <vector>
 
@@ -19,7 +19,7 @@ struct Part {
   int sequence;
   int begin;
   int end;
-  bool keeps = false;  // the state behind its last whole chunk
+  bool keeps = false;  // keeps the state after its last whole chunk
 };
 
 class PrefillWorld {
@@ -28,8 +28,8 @@ class PrefillWorld {
   // NaN; the others go on from random states.
   PrefillWorld(const PrefillCase& c, const std::vector<int>& lengths);
 
-  // Runs one step over `parts`, beside a decode row that it must leave alone. States are left in
-  // slots that lie `slot_shift` behind those that they were in.
+  // Runs one step over `parts`, beside a decode row that it must leave alone. The new states are in
+  // slots whose index is higher by `slot_shift`.
   void step(cuda::PrefillPath path, const std::vector<Part>& parts, int slot_shift = 0);
   // All sequences in one step.
   void step_all(cuda::PrefillPath path);
@@ -37,7 +37,7 @@ class PrefillWorld {
   void round_states(StateFormat format);
 
   void expect_near(double out_tolerance, double state_tolerance);
-  // Relative, of what expect_near saw.
+  // Returns the largest relative error that expect_near found.
   double largest_out_error() const { return largest_out_error_; }
   double largest_state_error() const { return largest_state_error_; }
 
@@ -61,7 +61,7 @@ class PrefillWorld {
   void fill_row(const Sequence& sequence, int token, int64_t row, Memory& memory) const;
   void* state_of(int slot, int head);
   std::vector<float> slot_state(int slot) const;
-  // An even slot, which belongs to nobody else.
+  // Returns an even slot that no other sequence uses.
   static int keep_slot(int sequence) { return 2 * sequence + 2; }
   float stored(int slot, int head, int64_t element) const;
   int value_dim() const {

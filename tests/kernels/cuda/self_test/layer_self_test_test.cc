@@ -11,6 +11,8 @@
 namespace deltaserve::cuda {
 namespace {
 
+constexpr TensorSupport kAllMatmuls = {true, true, true};
+
 TEST(LayerSelfTest, TakesFastKernelsThatAgree) {
   RuntimeLog log;
   LoggedRuntime runtime(&log);
@@ -89,7 +91,7 @@ TEST(OverlapSelfTest, LaunchesOverlapWhereThatChangesNothing) {
     log.can_overlap = can_overlap;
     LoggedRuntime runtime(&log);
     std::string warning;
-    self_test_overlap(runtime, {{provable_shape()}}, true, &warning);
+    self_test_overlap(runtime, {{provable_shape()}}, kAllMatmuls, &warning);
     const bool expected = runtime.can_overlap();  // some GPUs cannot
     EXPECT_EQ(log.overlaps, expected);
     EXPECT_EQ(log.copies > 0, expected);
@@ -106,7 +108,7 @@ TEST(OverlapSelfTest, LeavesOffWhatDiffers) {
     LoggedRuntime runtime(&log);
     if (!runtime.can_overlap()) GTEST_SKIP() << "this GPU's launches cannot overlap";
     std::string warning;
-    self_test_overlap(runtime, {{provable_shape()}}, true, &warning);
+    self_test_overlap(runtime, {{provable_shape()}}, kAllMatmuls, &warning);
     EXPECT_FALSE(log.overlaps);
     EXPECT_EQ(warning, "overlapping launches failed their comparison and stay off");
   }
@@ -121,12 +123,12 @@ TEST(OverlapSelfTest, AllVariantsMustAgree) {
   LoggedRuntime runtime(&log);
   if (!runtime.can_overlap()) GTEST_SKIP() << "this GPU's launches cannot overlap";
   std::string warning;
-  self_test_overlap(runtime, {{provable_shape()}, {wide}}, false, &warning);
+  self_test_overlap(runtime, {{provable_shape()}, {wide}}, {}, &warning);
   EXPECT_FALSE(log.overlaps);
   EXPECT_EQ(warning, "overlapping launches failed their comparison and stay off");
   log.wrong_copy = 0;
   warning.clear();
-  self_test_overlap(runtime, {{provable_shape()}, {wide}}, false, &warning);
+  self_test_overlap(runtime, {{provable_shape()}, {wide}}, {}, &warning);
   EXPECT_TRUE(log.overlaps);
   EXPECT_EQ(warning, "");
 }

@@ -1,4 +1,4 @@
-// Shapes of layers for tests of what a backend makes of them.
+// Shapes of layers for tests of backends.
 #pragma once
 #include "kernels/program/mixer_shape.h"
 

@@ -1,0 +1,42 @@
+// Which operations of a program the matmuls of decode rows take in: the norm in front of a matmul,
+// be it of its own or a mixer's, the gate behind it, the norm behind one that adds to its output.
+// What the plan does not name runs for decode rows as the program says. Prefill rows always do.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "kernels/cuda/matmul/matmul.h"
+#include "kernels/program/program.h"
+
+namespace deltaserve::cuda {
+
+enum class DecodeAction : uint8_t {
+  kAsProgram,
+  kNothing,    // a matmul does it
+  kScaleRows,  // a norm leaves its factor to the matmuls that read its rows: launch_scale_rows
+  kMatmul,     // a matmul with what follows
+};
+
+struct DecodeOp {
+  DecodeAction action = DecodeAction::kAsProgram;
+  MatmulEnd end = MatmulEnd::kStore;
+  // The norm or mixer whose factors the matmul finds, an index into Program::ops.
+  int32_t norm = -1;
+  int32_t next_norm = -1;       // of MatmulEnd::kNextNorm
+  int32_t result = -1;          // the buffer that kNextNorm and kGate fill in bf16
+  bool leaves_factors = false;  // of a mixer: LayerCall::head_squares
+};
+
+// Says what kernels can do.
+struct DecodeSupport {
+  // Whether matmuls by a weight, an index into Program::weights, can do more than multiply.
+  std::function<bool(int32_t weight)> takes_ends;
+  // Whether a mixer can leave the factors of its heads' norms to a matmul.
+  std::function<bool(const MixerShape& shape)> leaves_factors;
+};
+
+// Returns an entry for each operation.
+std::vector<DecodeOp> plan_decode(const Program& program, const DecodeSupport& support);
+
+}  // namespace deltaserve::cuda
