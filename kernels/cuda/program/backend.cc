@@ -306,12 +306,12 @@ class CudaBackend final : public Backend {
       const bool as_program = decode.action == DecodeAction::kAsProgram;
       const int32_t first = as_program ? 0 : step.num_decode_rows;
       if (first > 0) run_decode(memory_.ops[i], decode, first);
-      if (first < step.num_rows) run(memory_.ops[i], first);
+      if (first < step.num_rows) run(memory_.ops[i], decode, first);
     }
   }
 
   // Runs an operation for the step's rows from `first` on, which is 0 or the first prefill row.
-  void run(const Op& op, int32_t first) {
+  void run(const Op& op, const DecodeOp& decode, int32_t first) {
     const simt::Stream stream = runtime_->stream();
     const int32_t count = step_.view.num_rows - first;
     DeviceBuffer& out = memory_.buffer(op.out);
@@ -329,7 +329,7 @@ class CudaBackend final : public Backend {
       case OpKind::kGate:
         return launch_gate(stream, op.activation, memory_.buffer(op.in).rows().from(first), count,
                            out.written().from(first));
-      case OpKind::kMixer: return run_mixer(op);
+      case OpKind::kMixer: return run_mixer(op, decode);
     }
   }
 
@@ -363,6 +363,15 @@ class CudaBackend final : public Backend {
                       memory_.vector(op.weight).get(), rows, out.written(), out.squares.get());
   }
 
+  // Returns the factors of the rows in `buffer` that a norm or a mixer leaves to matmuls.
+  RowFactors factors_behind(const Op& op, const DeviceBuffer& buffer) const {
+    if (op.kind == OpKind::kNorm) {
+      return {buffer.squares.get(), 1, square_groups(buffer.columns), op.eps};
+    }
+    const MixerShape& shape = memory_.mixers[static_cast<size_t>(op.mixer)].layer.shape;
+    return {buffer.squares.get(), shape.heads, square_groups(shape.value_dim), shape.norm_eps};
+  }
+
   void run_decode_matmul(const Op& op, const DecodeOp& decode, int32_t rows) {
     const DeviceBuffer& in = memory_.buffer(op.in);
     MatmulCall call;
@@ -373,8 +382,7 @@ class CudaBackend final : public Backend {
     call.num_rows = rows;
     call.end = decode.end;
     if (decode.norm >= 0) {
-      const Op& norm = memory_.ops[static_cast<size_t>(decode.norm)];
-      call.factors = {in.squares.get(), 1, square_groups(in.columns), norm.eps};
+      call.factors = factors_behind(memory_.ops[static_cast<size_t>(decode.norm)], in);
     }
     if (decode.result >= 0) {
       DeviceBuffer& result = memory_.buffer(decode.result);
@@ -394,7 +402,7 @@ class CudaBackend final : public Backend {
     add_bias(op, rows, out);
   }
 
-  void run_mixer(const Op& op) {
+  void run_mixer(const Op& op, const DecodeOp& decode) {
     const LoadedMixer& mixer = memory_.mixers[static_cast<size_t>(op.mixer)];
     const MixerShape& shape = mixer.layer.shape;
     const DeviceBuffer& projected = memory_.buffer(op.in);
@@ -402,6 +410,7 @@ class CudaBackend final : public Backend {
     MixerScratch& scratch = memory_.scratch;
     MixerLayer layer = mixer.layer;
     layer.projection.columns = static_cast<int32_t>(projected.stride);  // with their padding
+    float* squares = decode.leaves_factors ? memory_.buffer(op.out).squares.get() : nullptr;
     const bool conditioned = shape.conditioning.on;
     const MixerCall call = {layer,
                             mixer.weights,
@@ -417,7 +426,7 @@ class CudaBackend final : public Backend {
     run_mixer_layer(runtime_->stream(), {call, step_.row_segments, step_.chunks, step_.num_chunks,
                                          scratch.prefill.get(), out.bf16,
                                          memory_.variants[static_cast<size_t>(mixer.variant)].paths,
-                                         out.stride - shape.value_columns()});
+                                         out.stride - shape.value_columns(), squares});
   }
 
   // ---- Draws

@@ -8,13 +8,14 @@ namespace {
 
 class Planner {
  public:
-  Planner(const Program& program, const std::function<bool(int32_t)>& takes_ends)
-      : program_(program), takes_ends_(takes_ends), plan_(static_cast<size_t>(program.ops.count)) {}
+  Planner(const Program& program, const DecodeSupport& support)
+      : program_(program), support_(support), plan_(static_cast<size_t>(program.ops.count)) {}
 
   std::vector<DecodeOp> plan() {
     for (int32_t i = 0; i < num_ops(); ++i) {
       if (op(i).kind == OpKind::kNorm) take_norm(i);
       if (op(i).kind == OpKind::kGate) take_gate(i);
+      if (op(i).kind == OpKind::kMixer) take_output_norm(i);
     }
     for (int32_t i = 0; i < num_ops(); ++i) {
       if (op(i).kind == OpKind::kMatmul) take_next_norm(i);
@@ -34,7 +35,7 @@ class Planner {
   bool multiplies_whole_rows(const Op& op) const {
     return op.kind == OpKind::kMatmul && op.in_column == 0 && op.in != op.out &&
            weight(op).columns() == columns(op.in) && columns(op.in) % 8 == 0 &&
-           takes_ends_(op.weight);
+           support_.takes_ends(op.weight);
   }
   bool fills_rows(const Op& op) const {
     return op.out_column == 0 && weight(op).rows() == columns(op.out);
@@ -67,6 +68,17 @@ class Planner {
     for (const int32_t i : readers) {
       at(i).action = DecodeAction::kMatmul;
       at(i).norm = norm;
+    }
+  }
+
+  void take_output_norm(int32_t mixer) {
+    const MixerShape& shape = program_.mixers[op(mixer).mixer].shape;
+    std::vector<int32_t> readers;
+    if (!support_.leaves_factors(shape) || !only_matmuls_read(mixer, &readers)) return;
+    at(mixer).leaves_factors = true;
+    for (const int32_t i : readers) {
+      at(i).action = DecodeAction::kMatmul;
+      at(i).norm = mixer;
     }
   }
 
@@ -110,15 +122,14 @@ class Planner {
   }
 
   const Program& program_;
-  const std::function<bool(int32_t)>& takes_ends_;
+  const DecodeSupport& support_;
   std::vector<DecodeOp> plan_;
 };
 
 }  // namespace
 
-std::vector<DecodeOp> plan_decode(const Program& program,
-                                  const std::function<bool(int32_t weight)>& takes_ends) {
-  return Planner(program, takes_ends).plan();
+std::vector<DecodeOp> plan_decode(const Program& program, const DecodeSupport& support) {
+  return Planner(program, support).plan();
 }
 
 }  // namespace deltaserve::cuda

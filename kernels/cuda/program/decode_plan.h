@@ -1,6 +1,6 @@
 // Which operations of a program the matmuls of decode rows take in: the norm in front of a matmul,
-// the gate behind it, the norm behind one that adds to its output. What the plan does not name runs
-// for decode rows as the program says. Prefill rows always do.
+// be it of its own or a mixer's, the gate behind it, the norm behind one that adds to its output.
+// What the plan does not name runs for decode rows as the program says. Prefill rows always do.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -21,14 +21,22 @@ enum class DecodeAction : uint8_t {
 struct DecodeOp {
   DecodeAction action = DecodeAction::kAsProgram;
   MatmulEnd end = MatmulEnd::kStore;
-  int32_t norm = -1;       // the norm whose factor the matmul finds, an index into Program::ops
-  int32_t next_norm = -1;  // of MatmulEnd::kNextNorm
-  int32_t result = -1;     // the buffer that kNextNorm and kGate fill in bf16
+  // The norm or mixer whose factors the matmul finds, an index into Program::ops.
+  int32_t norm = -1;
+  int32_t next_norm = -1;       // of MatmulEnd::kNextNorm
+  int32_t result = -1;          // the buffer that kNextNorm and kGate fill in bf16
+  bool leaves_factors = false;  // of a mixer: LayerCall::head_squares
 };
 
-// Returns an entry for each operation. `takes_ends`: says of an index into Program::weights whether
-// matmuls by it can do more than multiply.
-std::vector<DecodeOp> plan_decode(const Program& program,
-                                  const std::function<bool(int32_t weight)>& takes_ends);
+// Says what kernels can do.
+struct DecodeSupport {
+  // Whether matmuls by a weight, an index into Program::weights, can do more than multiply.
+  std::function<bool(int32_t weight)> takes_ends;
+  // Whether a mixer can leave the factors of its heads' norms to a matmul.
+  std::function<bool(const MixerShape& shape)> leaves_factors;
+};
+
+// Returns an entry for each operation.
+std::vector<DecodeOp> plan_decode(const Program& program, const DecodeSupport& support);
 
 }  // namespace deltaserve::cuda

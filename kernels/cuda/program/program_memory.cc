@@ -4,6 +4,7 @@
 #include <set>
 
 #include "kernels/base/check.h"
+#include "kernels/cuda/layer/output_norm.h"
 #include "kernels/cuda/rule/delta_prefill.h"
 
 namespace deltaserve::cuda {
@@ -124,10 +125,12 @@ void ProgramMemory::load_mixers(Runtime& runtime, const Program& program) {
 bool ProgramMemory::load_plan(Runtime& runtime, const MatmulRunner& matmuls, const Program& program,
                               const Limits& limits) {
   decode_plan =
-      plan_decode(program, [&](int32_t weight) { return matmuls.takes_ends(matrix(weight)); });
+      plan_decode(program, {[&](int32_t weight) { return matmuls.takes_ends(matrix(weight)); },
+                            [](const MixerShape& shape) { return has_unnormed_decode(shape); }});
   for (size_t i = 0; i < ops.size(); ++i) {
     const bool leaves_factor =
-        ops[i].kind == OpKind::kNorm && decode_plan[i].action != DecodeAction::kAsProgram;
+        decode_plan[i].leaves_factors ||
+        (ops[i].kind == OpKind::kNorm && decode_plan[i].action != DecodeAction::kAsProgram);
     DeviceBuffer& out = buffer(ops[i].out);
     if (!leaves_factor || !out.squares.empty()) continue;
     out.squares = Memory<float>(runtime, int64_t{limits.rows} * square_groups(out.columns));
