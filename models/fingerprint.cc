@@ -86,6 +86,7 @@ std::string_view backend_and_target(std::string_view description) {
 }
 
 void add_layout(const StateLayout& layout, Hasher* hasher) {
+  hasher->add_number(kStateLayoutVersion);
   for (const StatePart& part : layout.parts) {
     hasher->add_text(part.name);
     for (const int64_t number :

@@ -84,6 +84,7 @@ constexpr uint64_t calls_fingerprint() {
 // This is not inline: the loader may unify inline variables of program and module.
 constexpr CrossingType kCrossingTypes[] = {
     {"list of calls", calls_fingerprint()},
+    {"state layout", kStateLayoutVersion},
     kTypeMixerKind,
     kTypeOpKind,
     kTypeRowKind,

@@ -156,7 +156,7 @@ DS_CROSSING_STRUCT(MixerShape, kind, heads, q_heads, k_heads, v_heads, decay_hea
 DS_CROSSING_STRUCT(ProjectionLayout, q, k, v, gate, decay, beta, lambda, write_gate, precond_decay,
                    precond_beta, q_left, q_right, k_left, k_right, columns)
 DS_CROSSING_STRUCT(StateSpan, offset, floats)
-DS_CROSSING_STRUCT(LayerStateLayout, state, conv_tail, squares, key_sum, covariance, key_count,
+DS_CROSSING_STRUCT(LayerStateLayout, state, conv_rows, squares, key_sum, covariance, key_count,
                    key_mean, format)
 DS_CROSSING_STRUCT(MixerLayer, shape, projection, state, vectors)
 DS_CROSSING_STRUCT(Buffer, name, rows, columns)

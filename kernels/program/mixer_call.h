@@ -73,6 +73,11 @@ struct MixerCall {
     return features + row * shape().channels();
   }
   DS_HOST_DEVICE float* gate_row(int64_t row) const { return gates + row * gate_layout.floats; }
+  // Returns where a slot has the raw q, k and v of a position >= 0 of its sequence, [channels].
+  DS_HOST_DEVICE float* raw_row(int slot, int64_t position) const {
+    return states.part(states.layout.conv_rows, slot) +
+           position % shape().conv_width * shape().channels();
+  }
   DS_HOST_DEVICE float* query_row(int64_t row, int64_t head) const {
     return queries + (row * shape().heads + head) * shape().key_dim;
   }

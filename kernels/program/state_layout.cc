@@ -27,11 +27,11 @@ void StateLayout::add_mixer(const MixerShape& shape, StateFormat format) {
   };
   const QueryConditioning& ccq = shape.conditioning;
   const bool counts = ccq.on && ccq.normaliser == QueryConditioning::Normaliser::kMean;
-  const int64_t tail_rows = shape.conv_width > 1 ? shape.conv_width - 1 : 0;
+  const int64_t conv_rows = shape.conv_width > 1 ? shape.conv_width : 0;
   LayerStateLayout layer;
   layer.format = format;
   layer.state = take("state", format, shape.heads, shape.value_dim, shape.key_dim, key_stride);
-  layer.conv_tail = take("conv tail", kFloat, 1, tail_rows, shape.channels(), shape.channels());
+  layer.conv_rows = take("conv rows", kFloat, 1, conv_rows, shape.channels(), shape.channels());
   layer.squares = keys("squares", shape.precond_heads);
   layer.key_sum = keys("key sum", shape.normalised ? shape.heads : 0);
   layer.covariance = take("covariance", kFloat, ccq.on ? shape.heads : 0, shape.key_dim,

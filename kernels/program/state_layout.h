@@ -4,7 +4,7 @@
 //
 // A slot holds, layer after layer, those of these parts that the layer's mixer has:
 //   state        StateFormat [heads][value_dim][key_stride]  S transposed
-//   conv tail    float [conv_width - 1][channels]           last raw q, k, v rows, oldest first
+//   conv rows    float [conv_width][channels]               last raw q, k, v rows, a ring
 //   squares      float [precond_heads][key_stride]          A of a preconditioner
 //   key sum      float [heads][key_stride]                  of normalised linear attention
 //   covariance   float [heads][key_dim][key_stride]         P of a conditioned query, transposed
@@ -12,6 +12,10 @@
 //   key mean     float [heads][key_stride]                  sum of keys that centers P
 // key_stride is key_dim padded to 16 floats. The padding inside a part is zero and stays zero.
 // Parts begin at multiples of 16 floats; nobody computes with what lies between two of them.
+//
+// The raw row of a position stands in row position mod conv_width of the ring, and rows that the
+// sequence does not have yet are zero. So a token writes a row that no convolution of that token
+// reads: blocks that share a head need not wait for each other.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +25,10 @@
 #include "kernels/program/mixer_shape.h"
 
 namespace deltaserve {
+
+// Says what the bytes of a slot mean: it grows with every change of their meaning that the parts'
+// names and sizes do not show. Slots of different versions must not meet.
+inline constexpr uint32_t kStateLayoutVersion = 2;
 
 // Says what a part's size grows with.
 enum class Per : uint8_t { kSequence, kToken };
@@ -48,7 +56,7 @@ struct StateSpan {
 
 // The parts of one layer. A layer without a mixer has none.
 struct LayerStateLayout {
-  StateSpan state, conv_tail, squares, key_sum, covariance, key_count, key_mean;
+  StateSpan state, conv_rows, squares, key_sum, covariance, key_count, key_mean;
   StateFormat format = StateFormat::kF32;  // format of `state`; all other parts are float
 
   // Returns the span of all parts, from the first to the last.

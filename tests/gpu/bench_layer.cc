@@ -1,5 +1,5 @@
-// Decode of one mixer layer between its projections: short convolution, norms, gates, the rule and
-// the output norm, in one launch and by the passes.
+// Decode of one mixer layer between its projections: short convolution, norms, gates and the rule
+// in one launch or by the passes, then the output norm.
 #include <numeric>
 
 #include "kernels/cuda/layer/decode_layer.h"
@@ -124,7 +124,6 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
         .add(timing)
         .add("of_update", bytes / timing.median / limits.update_bytes)
         .add("from_passes", difference(results[one_launch], results[0]))
-        .add("taken", cuda::one_launch_rows(shape) >= batch ? "one launch" : "passes")
         .print();
   }
 }
@@ -132,10 +131,6 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
 }  // namespace
 
 void bench_layer(cuda::Runtime& runtime, const Effort& effort, const Limits& limits) {
-  if (!runtime.has_clusters()) {
-    Line("warning").add("name", "no clusters here: decode of a layer takes its passes").print();
-    return;
-  }
   if (effort.tiny)
     return decode(runtime, effort, limits, qdelta_layer(2, 32, 32), StateFormat::kF32, 2);
   for (const MixerLayer& layer : {qdelta_layer(6, 128, 256), qdelta_layer(6, 256, 512)}) {

@@ -117,8 +117,9 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits, 
   }
   const size_t moved = static_cast<size_t>(state_bytes(head, format)) / 2 * batch;
   const int calls = effort.tiny ? 2 : static_cast<int>(std::max<size_t>(8, kBeyondCaches / moved));
+  // At least two, because a call reads states while the one before still runs.
   const int sets = static_cast<int>(
-      std::min<size_t>(static_cast<size_t>(calls), std::max<size_t>(1, kBeyondCaches / moved)));
+      std::min<size_t>(static_cast<size_t>(calls), std::max<size_t>(2, kBeyondCaches / moved)));
   const Rows rows(runtime, head, format, batch, sets * batch);
   const cuda::Memory<Segment> device = upload(runtime, shuffled_segments(batch, sets));
   const Timing timing = time_calls(runtime, effort, calls, [&] {

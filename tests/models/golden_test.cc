@@ -79,34 +79,24 @@ class GoldenModel : public testing::TestWithParam<Golden> {
     EXPECT_LT(error(values, expected(name)), kTolerance) << name;
   }
 
-  // The golden file has one more, older input per channel, which no later token reads.
-  void compare_tail(const std::string& name, const std::vector<float>& tail, size_t width) {
-    const std::vector<float> all = expected(name);
-    std::vector<float> truth;
-    for (size_t i = 0; i < all.size(); ++i) {
-      if (i % width != 0) truth.push_back(all[i]);
-    }
-    EXPECT_LT(error(tail, truth), kTolerance) << name;
-  }
-
   void compare_conv(const std::string& prefix, const LayerState& state, const StateSpan& part) {
     if (part.floats == 0) return;
     const int64_t q = shape().q_columns();
     const int64_t k = shape().k_columns();
     const int64_t v = shape().v_columns();
-    const auto width = static_cast<size_t>(shape().conv_width);
+    const int64_t tokens = GetParam().tokens() + kDecoded;
     if (model_->config().layers[layer_].model_type == "mamba2") {  // x, B, C: our v, k, q
-      std::vector<float> tail = state.conv_tail(q + k, v);
+      std::vector<float> rows = state.conv_rows(q + k, v, tokens);
       for (const auto& [first, count] : {std::pair(q, k), std::pair(int64_t{0}, q)}) {
-        const std::vector<float> more = state.conv_tail(first, count);
-        tail.insert(tail.end(), more.begin(), more.end());
+        const std::vector<float> more = state.conv_rows(first, count, tokens);
+        rows.insert(rows.end(), more.begin(), more.end());
       }
-      compare_tail(prefix + "conv_x", tail, width);
+      compare_part(prefix + "conv_x", part, rows);
       return;
     }
-    compare_tail(prefix + "conv_q", state.conv_tail(0, q), width);
-    compare_tail(prefix + "conv_k", state.conv_tail(q, k), width);
-    compare_tail(prefix + "conv_v", state.conv_tail(q + k, v), width);
+    compare_part(prefix + "conv_q", part, state.conv_rows(0, q, tokens));
+    compare_part(prefix + "conv_k", part, state.conv_rows(q, k, tokens));
+    compare_part(prefix + "conv_v", part, state.conv_rows(q + k, v, tokens));
   }
 
   void compare_states() {
@@ -128,7 +118,7 @@ class GoldenModel : public testing::TestWithParam<Golden> {
       compare_part(prefix + "ccq_z", parts.key_count,
                    state.rows(parts.key_count, heads, shape().count_width()));
       compare_part(prefix + "ccq_m", parts.key_mean, state.rows(parts.key_mean, heads, dim));
-      compare_conv(prefix, state, parts.conv_tail);
+      compare_conv(prefix, state, parts.conv_rows);
     }
   }
 

@@ -189,7 +189,7 @@ TEST(StateDtype, Bf16HalvesTheState) {
     const LayerStateLayout& f32 = wide->layout().layers[i];
     const LayerStateLayout& bf16 = narrow->layout().layers[i];
     EXPECT_EQ(2 * bf16.state.floats, f32.state.floats);
-    EXPECT_EQ(bf16.conv_tail.floats, f32.conv_tail.floats);
+    EXPECT_EQ(bf16.conv_rows.floats, f32.conv_rows.floats);
   }
 }
 

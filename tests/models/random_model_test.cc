@@ -175,7 +175,7 @@ TEST(Inspect, BundledModel) {
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_NE(text->find("Q-Delta (canonical)"), std::string::npos) << *text;
   EXPECT_NE(text->find("4,696,740"), std::string::npos) << *text;
-  EXPECT_NE(text->find("373,248"), std::string::npos) << *text;
+  EXPECT_NE(text->find("387,072"), std::string::npos) << *text;
   EXPECT_EQ(text->find(" \n"), std::string::npos) << *text;
 }
 

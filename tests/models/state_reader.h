@@ -30,13 +30,14 @@ class LayerState {
     }
     return out;
   }
-  // Returns the raw inputs of channels [first, first + count), [count, conv_width - 1].
-  std::vector<float> conv_tail(int64_t first, int64_t count) const {
-    const float* tail = slot_ + layout_.conv_tail.offset;
+  // Returns the raw inputs of channels [first, first + count) behind `tokens` tokens of the
+  // sequence, oldest first, [count, conv_width].
+  std::vector<float> conv_rows(int64_t first, int64_t count, int64_t tokens) const {
+    const float* ring = slot_ + layout_.conv_rows.offset;
     std::vector<float> out;
     for (int64_t c = first; c < first + count; ++c) {
-      for (int64_t j = 0; j < shape_.conv_width - 1; ++j) {
-        out.push_back(tail[j * shape_.channels() + c]);
+      for (int64_t j = 0; j < shape_.conv_width; ++j) {
+        out.push_back(ring[(tokens + j) % shape_.conv_width * shape_.channels() + c]);
       }
     }
     return out;

@@ -41,8 +41,8 @@ class Lowering {
         projected_(projected),
         rows_(static_cast<int>(projected.size()) / layout.columns) {}
 
-  LayerFeatures run(Vec& conv_tail) {
-    convolve(conv_tail);
+  LayerFeatures run(Vec& conv_rows) {
+    convolve(conv_rows);
     map_features();
     decay_gates();
     strength_gates();
@@ -61,17 +61,19 @@ class Lowering {
     return x;
   }
 
-  void convolve(Vec& tail) {
+  void convolve(Vec& last) {
     const int channels = shape_.channels();
     const int width = shape_.conv_width;
     const Vec raw = columns(layout_.q, channels);
-    Vec history = tail;
+    Vec history = last;
     history.insert(history.end(), raw.begin(), raw.end());
+    // The oldest of the rows before is behind no tap.
+    const int before = last.empty() ? 0 : 1;
     for (int t = 0; t < rows_; ++t) {
       for (int c = 0; c < channels; ++c) {
         double x = width == 0 ? raw[t * channels + c] : 0;
         for (int j = 0; j < width; ++j) {
-          x += weights_.conv[j * channels + c] * history[(t + j) * channels + c];
+          x += weights_.conv[j * channels + c] * history[(before + t + j) * channels + c];
         }
         if (!weights_.conv_bias.empty()) x += weights_.conv_bias[c];
         if (c < shape_.q_columns()) {
@@ -83,7 +85,7 @@ class Lowering {
         }
       }
     }
-    tail = Vec(history.end() - static_cast<int64_t>(tail.size()), history.end());
+    last = Vec(history.end() - static_cast<int64_t>(last.size()), history.end());
   }
 
   void map_features() {
@@ -177,8 +179,8 @@ double activate(Activation activation, double x) {
 }
 
 LayerFeatures layer_features(const MixerShape& shape, const ProjectionLayout& layout,
-                             const LayerWeights& weights, const Vec& projected, Vec& conv_tail) {
-  return Lowering(shape, layout, weights, projected).run(conv_tail);
+                             const LayerWeights& weights, const Vec& projected, Vec& conv_rows) {
+  return Lowering(shape, layout, weights, projected).run(conv_rows);
 }
 
 }  // namespace deltaserve::reference

@@ -21,9 +21,9 @@ struct LayerFeatures {
 
 double activate(Activation activation, double x);
 
-// Computes the features of projected [rows, layout.columns]; updates conv_tail [conv_width - 1,
+// Computes the features of projected [rows, layout.columns]; updates conv_rows [conv_width,
 // channels].
 LayerFeatures layer_features(const MixerShape& shape, const ProjectionLayout& layout,
-                             const LayerWeights& weights, const Vec& projected, Vec& conv_tail);
+                             const LayerWeights& weights, const Vec& projected, Vec& conv_rows);
 
 }  // namespace deltaserve::reference

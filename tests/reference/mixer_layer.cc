@@ -24,7 +24,7 @@ class Layer {
         projected_(projected),
         state_(state),
         rows_(static_cast<int>(projected.size()) / layout.columns),
-        f_(layer_features(shape, layout, weights, projected, state.conv_tail)) {}
+        f_(layer_features(shape, layout, weights, projected, state.conv_rows)) {}
 
   Vec run() {
     Vec out(static_cast<size_t>(rows_ * shape_.value_columns()));
@@ -37,6 +37,7 @@ class Layer {
       }
     }
     for (int t = 0; t < rows_; ++t) finish_row(t, &out[t * shape_.value_columns()]);
+    state_.tokens += rows_;
     return out;
   }
 
@@ -175,7 +176,7 @@ class Layer {
 LayerState::LayerState(const MixerShape& shape) {
   const auto zeros = [](int64_t n) { return Vec(static_cast<size_t>(n), 0.0); };
   const int64_t K = shape.key_dim;
-  conv_tail = zeros(shape.conv_width > 1 ? int64_t{shape.channels()} * (shape.conv_width - 1) : 0);
+  conv_rows = zeros(shape.conv_width > 1 ? int64_t{shape.channels()} * shape.conv_width : 0);
   s.assign(static_cast<size_t>(shape.heads), zeros(K * shape.value_dim));
   squares.assign(static_cast<size_t>(shape.precond_heads), zeros(K));
   key_sum.assign(static_cast<size_t>(shape.normalised ? shape.heads : 0), zeros(K));

@@ -12,7 +12,8 @@ namespace deltaserve::reference {
 struct LayerState {
   explicit LayerState(const MixerShape& shape);
 
-  Vec conv_tail;                       // [conv_width - 1, channels], oldest first
+  int64_t tokens = 0;                  // so far
+  Vec conv_rows;                       // [conv_width, channels], the last ones, oldest first
   std::vector<Vec> s;                  // [key_dim, value_dim]
   std::vector<Vec> squares;            // [key_dim], of preconditioner heads
   std::vector<Vec> key_sum;            // [key_dim]

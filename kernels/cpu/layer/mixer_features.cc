@@ -13,20 +13,18 @@ namespace {
 constexpr int kMaxConvWidth = 16;
 
 // Computes the convolution of row `i` of a segment over all channels. Raw rows before the segment
-// come from the slot's tail; taps before the start of the sequence are left out.
+// come from the slot; taps before the start of the sequence are left out.
 void convolve_row(const MixerCall& call, const Segment& segment, int64_t i) {
   const MixerShape& shape = call.shape();
   const int64_t channels = shape.channels();
   const int width = shape.conv_width;
-  const float* tail =
-      width > 1 ? call.states.part(call.states.layout.conv_tail, segment.write_slot) : nullptr;
+  const auto missing = static_cast<int>(std::max<int64_t>(0, (width - 1) - (segment.position + i)));
   const float* inputs[kMaxConvWidth];
-  for (int j = 0; j < width; ++j) {
+  for (int j = missing; j < width; ++j) {
     const int64_t source = i - (width - 1) + j;
     inputs[j] = source >= 0 ? call.projected_row(segment.first_row + source)
-                            : tail + (source + width - 1) * channels;
+                            : call.raw_row(segment.write_slot, segment.position + source);
   }
-  const auto missing = static_cast<int>(std::max<int64_t>(0, (width - 1) - (segment.position + i)));
   float* features = call.feature_row(segment.first_row + i);
   const auto range = [&](int64_t first, int64_t count, Activation act) {
     const float* rows[kMaxConvWidth];

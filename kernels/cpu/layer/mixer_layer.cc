@@ -91,32 +91,19 @@ void norm_groups(const MixerCall& call, int64_t row) {
   if (shape.output_norm == OutputNorm::kGateThenGroups) norm();
 }
 
-// Stores the raw rows in front of the grid point whose state is kept; all of them are the
-// segment's.
-void keep_tail(const MixerCall& call, const Segment& segment) {
+// Stores in a slot the raw rows that a convolution behind the segment's first `rows` reads, from
+// the segment or zeros in front of the sequence; the rows before the segment are in the slot.
+void store_raw_rows(const MixerCall& call, const Segment& segment, int slot, int64_t rows) {
   const int64_t channels = call.shape().channels();
-  const int64_t length = call.shape().conv_width - 1;
-  float* tail = call.states.part(call.states.layout.conv_tail, segment.keep_slot);
-  const int64_t first = segment.first_row + kept_rows(segment) - length;
-  for (int64_t j = 0; j < length; ++j) {
-    std::copy_n(call.projected_row(first + j), channels, tail + j * channels);
-  }
-}
-
-// Stores the last conv_width - 1 raw rows of the sequence, from the segment and the tail before it.
-void update_tail(const MixerCall& call, const Segment& segment) {
-  const int64_t channels = call.shape().channels();
-  const int64_t length = call.shape().conv_width - 1;
-  float* tail = call.states.part(call.states.layout.conv_tail, segment.write_slot);
-  for (int64_t j = 0; j < length; ++j) {
-    const int64_t source = segment.num_rows - length + j;  // row of the segment
-    float* to = tail + j * channels;
+  const int64_t width = call.shape().conv_width;
+  const int64_t end = segment.position + rows;
+  for (int64_t position = end - width; position < end; ++position) {
+    const int64_t source = position - segment.position;  // row of the segment
     if (source >= 0) {
-      std::copy_n(call.projected_row(segment.first_row + source), channels, to);
-    } else if (segment.position + source >= 0) {
-      std::copy_n(tail + (j + segment.num_rows) * channels, channels, to);
-    } else {
-      std::fill_n(to, channels, 0.0f);
+      std::copy_n(call.projected_row(segment.first_row + source), channels,
+                  call.raw_row(slot, position));
+    } else if (position < 0) {
+      std::fill_n(call.raw_row(slot, position + width), channels, 0.0f);
     }
   }
 }
@@ -212,8 +199,10 @@ void MixerRunner::run(const MixerLayer& layer, const MixerWeights& weights, cons
   if (shape.conv_width <= 1) return;
   threads.parallel_for(step.num_segments, [&](int64_t s, int) {
     const Segment& segment = step.segments[s];
-    if (segment.keep_slot >= 0) keep_tail(call, segment);
-    update_tail(call, segment);
+    if (segment.keep_slot >= 0) {
+      store_raw_rows(call, segment, segment.keep_slot, kept_rows(segment));
+    }
+    store_raw_rows(call, segment, segment.write_slot, segment.num_rows);
   });
 }
 

@@ -1,7 +1,7 @@
 // One mixer layer on the CPU: it computes the input of the output projection from the rows of the
 // projections, in passes over the step: features and gates of every row; a preconditioner's
 // multipliers; for every (segment, head) the conditioned queries, the rule and the output norm;
-// norms over groups of heads; the segments' convolution tails.
+// norms over groups of heads; the raw rows that the convolution keeps.
 #pragma once
 #include <cstdint>
 

@@ -7,7 +7,9 @@
 // warps. Barriers and exchanges must be reached by all threads of the block or warp.
 //
 // Blocks may start while the kernel before still runs: every thread of every kernel calls
-// await_launches_before(), in front of which it reads nothing but weights and writes nothing.
+// await_launches_before(), in front of which it writes nothing and reads nothing but weights and
+// what the launch before does not write. The launches before that one have ended by then, because
+// none lets the next start before it has awaited its own.
 #pragma once
 #include <cstdint>
 

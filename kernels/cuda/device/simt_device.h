@@ -92,6 +92,16 @@ DS_DEVICE float exchange(float value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
 
+// Returns the first value where `which` is not 0. The compiler would make an indexed load from the
+// stack of a choice between values of one array.
+DS_DEVICE float selected(int which, float first, float second) {
+  float value = 0;
+  asm("{\n.reg .pred p;\nsetp.ne.s32 p, %3, 0;\nselp.f32 %0, %1, %2, p;\n}"
+      : "=f"(value)
+      : "f"(first), "f"(second), "r"(which));
+  return value;
+}
+
 // Sums over the warp by a butterfly, the same bits in every lane.
 DS_DEVICE float warp_sum(float value) {
   DS_UNROLL
@@ -105,6 +115,29 @@ DS_DEVICE void lanes_sum(float (&values)[Count]) {
   for (int mask = Width / 2; mask > 0; mask /= 2) {
     DS_UNROLL
     for (int i = 0; i < Count; ++i) values[i] += exchange(values[i], mask);
+  }
+}
+
+// Sums Count values over `Width` neighbouring lanes, each to the bits of lanes_sum: lane l of them
+// gets that of value l * Count / Width. Lanes exchange halves of what they hold, so that this takes
+// a fraction of the exchanges. Count <= Width, both powers of two.
+template <int Width, int Count>
+DS_DEVICE float scattered_sum(const float (&values)[Count]) {
+  static_assert(Count <= Width);
+  constexpr int kMask = Width / 2;
+  if constexpr (Count == 1) {
+    float sum[1] = {values[0]};
+    lanes_sum<Width>(sum);
+    return sum[0];
+  } else {
+    const int upper = static_cast<int>(threadIdx.x) & kMask;
+    float half[Count / 2];
+    DS_UNROLL
+    for (int i = 0; i < Count / 2; ++i) {
+      const float given = selected(upper, values[i], values[i + Count / 2]);
+      half[i] = selected(upper, values[i + Count / 2], values[i]) + exchange(given, kMask);
+    }
+    return scattered_sum<kMask>(half);
   }
 }
 
@@ -129,6 +162,13 @@ DS_DEVICE uint64_t warp_min(uint64_t value) {
 // Returns the value of another lane of the warp.
 DS_DEVICE double from_lane(double value, int lane) {
   return __shfl_sync(0xffffffffu, value, lane);
+}
+
+// to[i] = the value of lane first + i * Step
+template <int Step, int Count>
+DS_DEVICE void from_lanes(float value, int first, float (&to)[Count]) {
+  DS_UNROLL
+  for (int i = 0; i < Count; ++i) to[i] = __shfl_sync(0xffffffffu, value, first + i * Step);
 }
 
 // Adds to a counter in shared memory that others of the block add to at the same time; returns what
@@ -160,6 +200,32 @@ DS_DEVICE Words4 load_once(const Words4* at) {
 DS_DEVICE void store_once(Words4* at, const Words4& value) {
   __stcs(reinterpret_cast<uint4*>(at),
          make_uint4(value.word[0], value.word[1], value.word[2], value.word[3]));
+}
+
+// Returns the pointer in a way that the compiler does not see through: it computes no such pointer
+// ahead.
+template <class T>
+DS_DEVICE T* opaque(T* pointer) {
+  asm volatile("" : "+l"(pointer));
+  return pointer;
+}
+
+// Keeps the loads above in front of the arithmetic below, behind which the compiler would put them.
+// Reached by all lanes.
+DS_DEVICE void keep_loads_in_front() {
+  __syncwarp();
+}
+
+// Loads from shared memory, 16-byte aligned, at this place of the program and not into registers
+// that would hold it over a loop.
+DS_DEVICE Float4 load_shared(const float* from) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(from));
+  Float4 v;
+  asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(v.x[0]), "=f"(v.x[1]), "=f"(v.x[2]), "=f"(v.x[3])
+               : "r"(address)
+               : "memory");
+  return v;
 }
 
 DS_DEVICE void multiply_add(const MmaA& a, const MmaB& b, MmaD& d) {

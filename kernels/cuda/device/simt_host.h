@@ -147,6 +147,24 @@ inline float warp_sum(float value) {
   return values[0];
 }
 
+// Returns the one value that scattered_sum leaves in this lane, in one meeting.
+template <int Width, int Count>
+float scattered_sum(const float (&values)[Count]) {
+  static_assert(Count <= Width);
+  const int lane = host::thread_index() % kWarp;
+  const int first = lane / Width * Width;
+  const int of = lane % Width * Count / Width;
+  const auto* slots = host::meet_warp(host::Barrier::kSum, values, sizeof values);
+  float sums[Width];
+  for (int j = 0; j < Width; ++j) {
+    std::memcpy(&sums[j], slots[first + j].bytes + of * sizeof(float), sizeof(float));
+  }
+  for (int mask = Width / 2; mask > 0; mask /= 2) {
+    for (int j = 0; j < mask; ++j) sums[j] += sums[j + mask];
+  }
+  return sums[0];
+}
+
 inline float exchange(float value, int mask) {
   const int lane = host::thread_index() % kWarp;
   const auto* slots = host::meet_warp(host::Barrier::kLane, &value, sizeof value);
@@ -184,6 +202,12 @@ inline double from_lane(double value, int lane) {
   return host::value_of<double>(slots[lane]);
 }
 
+template <int Step, int Count>
+void from_lanes(float value, int first, float (&to)[Count]) {
+  const auto* slots = host::meet_warp(host::Barrier::kLane, &value, sizeof value);
+  for (int i = 0; i < Count; ++i) to[i] = host::value_of<float>(slots[first + i * Step]);
+}
+
 inline int count_shared(int* counter, int value) {
   const int before = *counter;
   *counter = before + value;
@@ -206,6 +230,15 @@ inline Words4 load_once(const Words4* at) {
 }
 inline void store_once(Words4* at, const Words4& value) {
   *at = value;
+}
+
+template <class T>
+T* opaque(T* pointer) {
+  return pointer;
+}
+inline void keep_loads_in_front() {}
+inline Float4 load_shared(const float* from) {
+  return {{from[0], from[1], from[2], from[3]}};
 }
 
 void multiply_add(const MmaA& a, const MmaB& b, MmaD& d);

@@ -9,51 +9,61 @@
 
 namespace deltaserve::cuda {
 
-// A slot's convolution tail: the last conv_width - 1 raw rows of the sequence, zeros where it is
-// shorter. Behind a segment these are its own rows and what is left of those before. Of each
-// channel, rows are renewed from the oldest on: they come from younger ones, maybe of the same
-// slot.
-class ConvTail {
+// The raw q, k and v rows of a segment's sequence. A row is named by its distance from the
+// segment's first one; the read slot has those before it (state_layout.h).
+class RawRows {
  public:
-  DS_DEVICE ConvTail(const MixerCall& call, const Segment& segment)
+  DS_DEVICE RawRows(const MixerCall& call, const Segment& segment)
       : call_(call),
         segment_(segment),
-        length_(call.shape().conv_width - 1),
-        rows_(rows_of(segment.read_slot)),
-        next_rows_(rows_of(segment.write_slot)) {}
+        width_(call.shape().conv_width),
+        first_(width_ > 1 ? static_cast<int>(segment.position % width_) : 0) {}
 
-  DS_DEVICE int length() const { return length_; }
-  DS_DEVICE const float* row(int64_t j) const { return rows_ + j * call_.shape().channels(); }
-  DS_DEVICE float* next_row(int64_t j) const { return next_rows_ + j * call_.shape().channels(); }
-  // Returns a channel of the next row j.
-  DS_DEVICE float next(int j, int channel) const {
-    const int source = segment_.num_rows - length_ + j;  // row of the segment
-    if (source >= 0) {
-      return call_.projected_row(int64_t{segment_.first_row} + source)[channel];
+  // Returns the row `source` in front of the segment, -conv_width < source < 0, [channels].
+  DS_DEVICE const float* before(int source) const { return row_of(segment_.read_slot, source); }
+
+  // Stores a channel of the conv_width rows that end with the segment's first `rows` in a slot;
+  // zeros in front of the sequence. What the read slot has stays there.
+  DS_DEVICE void store(int slot, int rows, int channel) const {
+    if (width_ <= 1) return;
+    for (int source = rows - width_; source < rows; ++source) {
+      if (source < 0 && segment_.position + source >= 0 && slot == segment_.read_slot) continue;
+      row_of(slot, source)[channel] = value(source, channel);
     }
-    if (segment_.position + source < 0) return 0;
-    return row(j + segment_.num_rows)[channel];
   }
-  // Stores a channel of the tail behind the last grid point of a segment with a keep slot; all of
-  // its rows are the segment's.
-  DS_DEVICE void keep(int channel) const {
-    const int64_t first = int64_t{segment_.first_row} + kept_rows(segment_) - length_;
-    float* kept = rows_of(segment_.keep_slot) + channel;
-    for (int j = 0; j < length_; ++j) {
-      kept[j * int64_t{call_.shape().channels()}] = call_.projected_row(first + j)[channel];
-    }
+  // Does the same behind the segment's only row, whose channel is `raw`.
+  DS_DEVICE void store_one(float raw, int channel) const {
+    const int slot = segment_.write_slot;
+    if (slot != segment_.read_slot || segment_.position == 0) return store(slot, 1, channel);
+    if (width_ > 1) row_of(slot, 0)[channel] = raw;
   }
 
  private:
-  DS_DEVICE float* rows_of(int slot) const {
-    return length_ > 0 ? call_.states.part(call_.states.layout.conv_tail, slot) : nullptr;
+  DS_DEVICE float* row_of(int slot, int source) const {
+    const int row = (first_ + source + width_) % width_;
+    return call_.states.part(call_.states.layout.conv_rows, slot) +
+           int64_t{row} * call_.shape().channels();
+  }
+  DS_DEVICE float value(int source, int channel) const {
+    if (source >= 0) return call_.projected_row(int64_t{segment_.first_row} + source)[channel];
+    return segment_.position + source < 0 ? 0.0f : before(source)[channel];
   }
 
   const MixerCall& call_;
   const Segment& segment_;
-  int length_;
-  const float* rows_;
-  float* next_rows_;
+  int width_;
+  int first_;  // the ring's row of the segment's first row
+};
+
+// The convolution of a decode row takes these, which no launch of its step writes, so that they may
+// be loaded ahead: the taps' weights, the raw rows in front of it. Taps that the convolution or the
+// sequence does not have are zero.
+template <int kLane>
+struct EarlyTaps {
+  static constexpr int kCount = 4;  // the last is the row's own
+
+  float weight[kCount][kLane];
+  float before[kCount - 1][kLane];
 };
 
 // A run of at most kWarp * kLane neighbouring channels of one row, held by a warp.
@@ -66,23 +76,58 @@ class ChannelRun {
     for (int i = 0; i < kLane; ++i) x_[i] = 0;
   }
 
-  // Raw rows before the segment come from the slot's tail. Before the start of the sequence there
-  // is nothing: those taps drop out.
+  // Raw rows before the segment come from the slot. Before the start of the sequence there is
+  // nothing: those taps drop out.
   DS_DEVICE void convolve() {
     const int64_t channels = call_.shape().channels();
-    const ConvTail tail(call_, segment_);
-    const int before = tail.length();
-    const int64_t at = row_ - segment_.first_row;
+    const RawRows raw(call_, segment_);
+    const int before = call_.shape().conv_width - 1;
+    const int at = row_ - segment_.first_row;
     const int64_t seen = segment_.position + at;
     for (int j = seen < before ? before - static_cast<int>(seen) : 0; j <= before; ++j) {
-      const int64_t source = at - before + j;
-      const float* in = source >= 0 ? call_.projected_row(segment_.first_row + source)
-                                    : tail.row(source + before);
+      const int source = at - before + j;
+      const float* in =
+          source >= 0 ? call_.projected_row(segment_.first_row + source) : raw.before(source);
       const float* weight = call_.weights.conv + j * channels;
       each([&](float& x, int c) { x = fmaf(weight[c], in[c], x); });
     }
-    const float* bias = call_.weights.conv_bias;
-    if (bias != nullptr) each([&](float& x, int c) { x += bias[c]; });
+    add_bias();
+  }
+
+  // Loads what convolve(taps) takes, for the only row of a decode segment. The convolution has at
+  // most EarlyTaps::kCount taps.
+  DS_DEVICE void load_early(EarlyTaps<kLane>& taps) const {
+    constexpr int kOwn = EarlyTaps<kLane>::kCount - 1;
+    const int64_t channels = call_.shape().channels();
+    const int width = call_.shape().conv_width;
+    const RawRows raw(call_, segment_);
+    DS_UNROLL
+    for (int t = 0; t <= kOwn; ++t) {
+      const int source = t - kOwn;
+      const bool exists = -source < width && segment_.position + source >= 0;
+      const float* weight = call_.weights.conv + (width - 1 + source) * channels;
+      const float* row = exists && t < kOwn ? raw.before(source) : nullptr;
+      each_channel([&](int i, int c) {
+        taps.weight[t][i] = exists ? weight[c] : 0.0f;
+        if (t < kOwn) taps.before[t][i] = row == nullptr ? 0.0f : row[c];
+      });
+    }
+  }
+  // Has the bits of convolve(). Stores the raw row for the tokens to come if `stores`.
+  DS_DEVICE void convolve(const EarlyTaps<kLane>& taps, bool stores) {
+    constexpr int kOwn = EarlyTaps<kLane>::kCount - 1;
+    const float* in = call_.projected_row(row_);
+    float own[kLane];
+    each_channel([&](int i, int c) { own[i] = in[c]; });
+    each_channel([&](int i, int) {
+      DS_UNROLL
+      for (int t = 0; t < kOwn; ++t) x_[i] = fmaf(taps.weight[t][i], taps.before[t][i], x_[i]);
+      x_[i] = fmaf(taps.weight[kOwn][i], own[i], x_[i]);
+    });
+    add_bias();
+    if (!stores) return;
+    const RawRows raw(call_, segment_);
+    each_channel([&](int i, int c) { raw.store_one(own[i], c); });
   }
 
   // The projected columns themselves.
@@ -115,24 +160,31 @@ class ChannelRun {
   DS_DEVICE void store(float* to) {
     each([&](float& x, int c) { to[c - first_] = x; });
   }
-  // Updates the tail of the run's channels, whose features are done.
-  DS_DEVICE void update_tail() {
-    const ConvTail tail(call_, segment_);
-    for (int j = 0; j < tail.length(); ++j) {
-      each([&](float& x, int c) { x = tail.next(j, c); });
-      each([&](float& x, int c) { tail.next_row(j)[c] = x; });
-    }
+  // Stores the raw rows of the run's channels behind the segment, whose features are done.
+  DS_DEVICE void store_raw_rows() const {
+    const RawRows raw(call_, segment_);
+    each_channel([&](int, int c) { raw.store(segment_.write_slot, segment_.num_rows, c); });
   }
 
  private:
-  // visit(value, channel of the features)
+  DS_DEVICE void add_bias() {
+    const float* bias = call_.weights.conv_bias;
+    if (bias != nullptr) each([&](float& x, int c) { x += bias[c]; });
+  }
+
+  // visit(place in the lane, channel of the features)
   template <class Visit>
-  DS_DEVICE void each(const Visit& visit) {
+  DS_DEVICE void each_channel(const Visit& visit) const {
     DS_UNROLL
     for (int i = 0; i < kLane; ++i) {
       const int c = i * simt::kWarp + simt::lane_index();
-      if (c < count_) visit(x_[i], first_ + c);
+      if (c < count_) visit(i, first_ + c);
     }
+  }
+  // visit(value, channel of the features)
+  template <class Visit>
+  DS_DEVICE void each(const Visit& visit) {
+    each_channel([&](int i, int c) { visit(x_[i], c); });
   }
 
   const MixerCall& call_;
@@ -142,6 +194,13 @@ class ChannelRun {
   int count_;
   float x_[kLane];
 };
+
+// Applies what follows the activation of a query or key head. Reached by all lanes.
+template <int kLane>
+DS_DEVICE void finish_keys(const MixerShape& shape, bool is_query, ChannelRun<kLane>& run) {
+  run.activate(shape.feature_map);
+  run.normalise(is_query ? shape.q_norm : shape.k_norm);
+}
 
 // The features of head `head` of the queries and, behind them, the keys. Reached by all lanes.
 template <int kLane>
@@ -163,8 +222,7 @@ DS_DEVICE ChannelRun<kLane> key_run(const MixerCall& call, const Segment& segmen
     run.load(call.projected_row(row) + at.q + first);
     run.activate(shape.qk_activation);
   }
-  run.activate(shape.feature_map);
-  run.normalise(is_query ? shape.q_norm : shape.k_norm);
+  finish_keys(shape, is_query, run);
   return run;
 }
 

@@ -32,11 +32,11 @@ void launch_features_for(simt::Stream stream, const LayerCall& call, int first_r
   }
 }
 
-// All rows but those that one launch decodes.
+// All rows but those that one launch decodes, up to the output norm.
 void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
   const MixerShape& shape = call.mixer.shape();
   launch_features_for(stream, call, first_row);
-  launch_conv_tails(stream, call);
+  launch_raw_rows(stream, call);
   if (shape.precond_heads > 0) launch_precondition(stream, call);
   if (shape.normalised) launch_key_sums(stream, call);
   if (shape.conditioning.on) {
@@ -49,7 +49,6 @@ void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
   } else {
     launch_prefill(stream, {call, Rule::kLayer}, call.paths.prefill);
   }
-  launch_output_norm(stream, call, first_row);
 }
 
 }  // namespace
@@ -57,11 +56,13 @@ void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
 void run_mixer_layer(simt::Stream stream, const LayerCall& call) {
   const StepView& step = call.mixer.step;
   const bool one_launch = call.paths.one_launch_decode && step.num_decode == step.num_decode_rows &&
-                          step.num_decode <= call.paths.most_one_launch_rows &&
                           has_decode_layer(call.mixer.shape(), call.mixer.weights);
   const int decoded = one_launch ? step.num_decode : 0;
   if (decoded > 0) launch_decode_layer(stream, call);
   if (decoded < step.num_rows) run_passes(stream, call, decoded);
+  // Rows whose norm is left to the output projection are finished.
+  const int finished = call.head_squares == nullptr ? 0 : decoded;
+  if (finished < step.num_rows) launch_output_norm(stream, call, finished);
 }
 
 }  // namespace deltaserve::cuda

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/layer/activation.h"
+#include "kernels/base/check.h"
 #include "kernels/cuda/layer/row_norm.h"
+#include "kernels/cuda/layer/unnormed.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -35,9 +36,11 @@ class OutputColumns {
   }
   // Returns the factor that multiplies the norm's result.
   DS_DEVICE float factor(int c) const {
+    if (shape_.output_norm == OutputNorm::kHead) {
+      return head_factor(call_.mixer, row_, simt::block_index().y, c);
+    }
     const float* weights = call_.mixer.weights.norm;
-    const bool by_head = shape_.output_norm == OutputNorm::kHead;
-    const float weight = weights == nullptr ? 1.0f : weights[by_head ? c : first_ + c];
+    const float weight = weights == nullptr ? 1.0f : weights[first_ + c];
     return shape_.output_norm == OutputNorm::kGateThenGroups ? weight : gate(c) * weight;
   }
   DS_DEVICE void store(int c, float o) const {
@@ -60,11 +63,7 @@ class OutputColumns {
     const int in_head = column - head * shape_.value_dim;
     return o + skip[column] * v_[head / heads_per_v_ * shape_.value_dim + in_head];
   }
-  DS_DEVICE float gate(int c) const {
-    const int32_t column = call_.mixer.layer.projection.gate;
-    if (column < 0) return 1;
-    return activate(shape_.gate_activation, call_.mixer.projected_row(row_)[column + first_ + c]);
-  }
+  DS_DEVICE float gate(int c) const { return output_gate(call_.mixer, row_, first_ + c); }
 
   const LayerCall& call_;
   const MixerShape& shape_;
@@ -82,6 +81,14 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
   const OutputColumns columns(call, row, simt::block_index().y * width);
   const bool padding = call.segment_of_row(row).write_slot < 0;
   const MixerShape& shape = call.mixer.shape();
+  if (call.head_squares != nullptr && row < call.mixer.step.num_decode_rows) {
+    const int head = simt::block_index().y;
+    for (int c = simt::thread_index(); c < width; c += simt::block_threads()) {
+      store_unnormed(call, row, head, c, true, padding ? 0.0f : columns.before_norm(c),
+                     padding ? 0.0f : columns.factor(c));
+    }
+    return;
+  }
   if (padding || shape.output_norm == OutputNorm::kGateOnly) {
     for (int c = simt::thread_index(); c < width; c += simt::block_threads()) {
       columns.store(c, padding ? 0.0f : columns.before_norm(c));
@@ -93,7 +100,7 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
         width, shape.norm_eps, [&](int c) { return columns.before_norm(c); },
         [&](int c) { return columns.factor(c); }, [&](int c, float o) { columns.store(c, o); });
   };
-  // Decode rows of heads as decode_layer.h does it.
+  // A decode row's mean is that of head_squares, so that its bits do not depend on who takes it.
   if (row < call.mixer.step.num_decode_rows && shape.output_norm == OutputNorm::kHead) {
     normalise.template operator()<true>();
   } else {
@@ -103,7 +110,12 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
 
 }  // namespace
 
+bool has_unnormed_decode(const MixerShape& shape) {
+  return shape.output_norm == OutputNorm::kHead && shape.value_dim % simt::kWarp == 0;
+}
+
 void launch_output_norm(simt::Stream stream, const LayerCall& call, int first_row) {
+  DS_CHECK(call.head_squares == nullptr || has_unnormed_decode(call.mixer.shape()));
   const MixerShape& shape = call.mixer.shape();
   const int groups = norm_groups(shape);
   const int width = shape.value_columns() / groups;

@@ -94,7 +94,7 @@ class ChannelWindow {
     return {{from[0], from[1]}};
   }
 
-  // Token `i` of the chunk, or its last; those before the segment come from the slot's tail, and
+  // Token `i` of the chunk, or its last; those before the segment come from the slot, and
   // those before the sequence, which the convolution leaves out, as zeros.
   DS_DEVICE void load_row(int i, TwoChannels (&to)[kImages]) const {
     const int last = chunk_.num_rows - 1;
@@ -104,7 +104,7 @@ class ChannelWindow {
     if (at >= 0) {
       from = call_.mixer.projected_row(int64_t{segment_.first_row} + at) + shift_;
     } else if (segment_.position + at >= 0 && at + taps_ - 1 >= 0) {
-      from = ConvTail(call_.mixer, segment_).row(at + taps_ - 1);
+      from = RawRows(call_.mixer, segment_).before(at);
     }
     DS_UNROLL
     for (int h = 0; h < kImages; ++h) {

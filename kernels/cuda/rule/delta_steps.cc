@@ -6,62 +6,47 @@
 namespace deltaserve::cuda {
 namespace {
 
-constexpr int kThreads = 128;
-
-// Padding: zeros for the rows of the segment.
-template <class Tile>
-DS_DEVICE void write_zeros(const RuleView& view, const Segment& segment, int head, int first_row) {
-  const int end = first_row + Tile::kRows < view.size().value_dim
-                      ? first_row + Tile::kRows
-                      : static_cast<int>(view.size().value_dim);
-  for (int i = 0; i < segment.num_rows; ++i) {
-    float* out = view.out(segment.first_row + i, head);
-    for (int r = first_row + simt::lane_index() % Tile::kWidth; r < end; r += Tile::kWidth) {
-      out[r] = 0;
-    }
-  }
-}
-
-// grid [blocks of state rows, heads, decode segments]
+// grid [parts of the state's rows, heads, decode segments]
 template <class Mixer, class Tile>
-DS_KERNEL void DS_BOUNDS(kThreads, 1) steps_kernel(RuleView view) {
-  simt::await_launches_before();
+DS_KERNEL void DS_BOUNDS(Tile::kThreads, Tile::kBlocks) steps_kernel(RuleView view, int part_rows) {
   using Stored = typename Tile::Stored;
-  const Segment segment = view.call.mixer.step.segments[simt::block_index().z];
+  const Segment& segment = view.call.mixer.step.segments[simt::block_index().z];
+  if (segment.write_slot < 0) return simt::await_launches_before();
+  const HeadShape size = view.size();
   const int head = simt::block_index().y;
-  const int team =
-      simt::block_index().x * (kThreads / Tile::kWidth) + simt::thread_index() / Tile::kWidth;
-  if (segment.write_slot < 0) return write_zeros<Tile>(view, segment, head, team * Tile::kRows);
-  StepTeam<Mixer, Tile> state(view.size(), team * Tile::kRows);
-  state.load(static_cast<const Stored*>(view.state(segment.read_slot, head)),
-             segment.position == 0);
-  const HeadTokens tokens = view.tokens(segment.first_row, head);
+  const int first = simt::block_index().x * part_rows;
+  const int left = static_cast<int>(size.value_dim) - first;
+  const int rows = left < part_rows ? left : part_rows;
+  const auto state = [&](int slot) {
+    return static_cast<Stored*>(view.state(slot, head)) + first * size.key_stride();
+  };
+  StepWalk<Mixer, Tile> walk(static_cast<int>(size.key_dim), rows);
+  walk.begin(segment.position == 0 ? nullptr : state(segment.read_slot));
+  simt::await_launches_before();
+  const StepOperands<Mixer, Tile> operands(static_cast<float*>(simt::shared_memory()), part_rows);
   for (int i = 0; i < segment.num_rows; ++i) {
-    state.step(tokens.at(i), view.out(segment.first_row + i, head));
-    state.round();
+    if (i > 0) walk.begin(state(segment.write_slot));
+    Token token = view.tokens(segment.first_row + i, head).at(0);
+    token.v += first;
+    if constexpr (Mixer::kChannelGates) token.write_gate += first;
+    operands.prepare(token, static_cast<int>(size.key_dim), rows);
+    simt::sync_block();
+    walk.run(operands, state(segment.write_slot));
+    simt::sync_block();
+    float* out = view.out(segment.first_row + i, head) + first;
+    for (int j = simt::thread_index(); j < rows; j += Tile::kThreads) out[j] = operands.out()[j];
   }
-  state.store(static_cast<Stored*>(view.state(segment.write_slot, head)));
 }
 
 template <class Mixer, class Tile>
 void launch_tile(simt::Stream stream, const RuleView& view) {
-  const auto rows = static_cast<int>(view.size().value_dim);
-  const simt::Grid grid = {(rows + Tile::kBlockRows - 1) / Tile::kBlockRows, view.heads(),
-                           view.call.mixer.step.num_decode};
-  simt::launch(stream, grid, kThreads, 0, steps_kernel<Mixer, Tile>, view);
-}
-
-// Picks the narrowest team that covers a state row.
-template <class Mixer, class Format>
-void launch_format(simt::Stream stream, const RuleView& view) {
-  using Stored = typename Format::Stored;
-  const auto visit = [&](auto tile) { launch_tile<Mixer, decltype(tile)>(stream, view); };
-  const auto runs = static_cast<int>(view.size().key_stride() * sizeof(Stored) / 16);
-  if (runs <= 8) return visit(StepTile<Format, 8, 1, kThreads>{});
-  if (runs <= 16) return visit(StepTile<Format, 16, 1, kThreads>{});
-  if (runs <= 32) return visit(StepTile<Format, 32, 1, kThreads>{});
-  if (runs <= 64) return visit(StepTile<Format, 32, 2, kThreads>{});
-  if constexpr (sizeof(Stored) == sizeof(float)) return visit(StepTile<Format, 32, 4, kThreads>{});
+  const int segments = view.call.mixer.step.num_decode;
+  const StepParts parts =
+      step_parts(static_cast<int>(view.size().value_dim), Tile::kTurnRows,
+                 int64_t{view.heads()} * segments, view.call.paths.decode_parts);
+  simt::launch(stream, {parts.count, view.heads(), segments}, Tile::kThreads,
+               StepOperands<Mixer, Tile>::floats(parts.rows) * static_cast<int>(sizeof(float)),
+               steps_kernel<Mixer, Tile>, view, parts.rows);
 }
 
 }  // namespace
@@ -71,8 +56,11 @@ void launch_steps(simt::Stream stream, const RuleView& view) {
   dispatch_mixer(view.kind(), [&](auto mixer) {
     using Mixer = decltype(mixer);
     constexpr bool kDecays = Mixer::kDecay != Decay::kNone;
-    visit_state_format_of<kDecays>(
-        view.format(), [&](auto format) { launch_format<Mixer, decltype(format)>(stream, view); });
+    visit_state_format_of<kDecays>(view.format(), [&](auto format) {
+      visit_step_tile<decltype(format)>(view.size().key_stride(), [&](auto tile) {
+        launch_tile<Mixer, decltype(tile)>(stream, view);
+      });
+    });
   });
 }
 

@@ -26,8 +26,8 @@ enum class PrefillPath : uint8_t {
 // only, so that a row's bits do, too.
 struct LayerPaths {
   bool one_launch_decode = false;  // decode_layer.h, where it has the layer
-  // Steps of more decode rows take passes all the same.
-  int32_t most_one_launch_rows = INT32_MAX;
+  // Blocks that share a head's state in decode, which changes no bit; 0 = by the rows of the step.
+  int32_t decode_parts = 0;
   PrefillPath prefill = PrefillPath::kPlain;
 };
 
@@ -42,6 +42,11 @@ struct LayerCall {
   uint16_t* out_bf16 = nullptr;     // the layer's result again, as MixerCall::out; may be null
   LayerPaths paths;
   int64_t padding = 0;  // elements behind each row of MixerCall::out and out_bf16
+  // If set, the output projection applies the output norm of decode rows, all of a step's or none:
+  // their out_bf16 is then o * (act(gate) * weight), this the sums of squares of each 16
+  // neighbouring values of o, [num_decode_rows, heads, value_dim / 16], and their MixerCall::out is
+  // whatever it is. Needs out_bf16 and has_unnormed_decode() of output_norm.h.
+  float* head_squares = nullptr;
 
   // Returns where a row of MixerCall::out and out_bf16 begins.
   DS_HOST_DEVICE int64_t out_row(int64_t row) const {

@@ -235,9 +235,7 @@ void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, Laye
              std::string* warning) {
   SelfTest test(runtime, shape, format);
   const SelfTest::Result plain = test.complete() ? test.run({}) : SelfTest::Result{};
-  LayerPaths one_launch = *paths;
-  one_launch.most_one_launch_rows = INT32_MAX;
-  const SelfTest::Result fast = test.complete() ? test.run(one_launch) : SelfTest::Result{};
+  const SelfTest::Result fast = test.complete() ? test.run(*paths) : SelfTest::Result{};
   if (!test.complete()) {
     *paths = {};
     return warn(warning, "no memory to test the fast kernels, which stay off");
@@ -248,7 +246,7 @@ void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, Laye
     paths->one_launch_decode = false;
     warn(warning, "one-launch decode failed its comparison and stays off");
   }
-  // Which of the two a row takes depends on the other rows of its step.
+  // A row takes the passes where a decode segment of its step has several rows.
   if (paths->one_launch_decode &&
       !(same_bits(fast.decode, plain.decode) && same_bits(fast.states, plain.states))) {
     paths->one_launch_decode = false;
@@ -283,8 +281,7 @@ bool overlap_agrees(Runtime& runtime, SelfTest& test, const LayerPaths& paths) {
 LayerPaths self_test_paths(Runtime& runtime, const MixerShape& shape, StateFormat format,
                            std::string* warning) {
   LayerPaths paths;
-  paths.one_launch_decode = runtime.has_clusters() && has_decode_layer(shape, {});
-  if (paths.one_launch_decode) paths.most_one_launch_rows = one_launch_rows(shape);
+  paths.one_launch_decode = has_decode_layer(shape, {});
   if (has_tensor_prefill(shape)) paths.prefill = PrefillPath::kTensor;
   if (paths.one_launch_decode || paths.prefill != PrefillPath::kPlain) {
     compare(runtime, shape, format, &paths, warning);
@@ -303,10 +300,8 @@ void self_test_overlap(Runtime& runtime, const std::vector<MixerVariant>& varian
     }
     LayerPaths passes = variant.paths;
     passes.one_launch_decode = false;
-    LayerPaths first = variant.paths;
-    first.most_one_launch_rows = INT32_MAX;
-    return overlap_agrees(runtime, test, first) &&
-           (!first.one_launch_decode || overlap_agrees(runtime, test, passes));
+    return overlap_agrees(runtime, test, variant.paths) &&
+           (!variant.paths.one_launch_decode || overlap_agrees(runtime, test, passes));
   };
   if (std::all_of(variants.begin(), variants.end(), agrees)) {
     runtime.set_overlap(true);

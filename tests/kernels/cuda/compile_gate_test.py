@@ -48,6 +48,15 @@ class Output(unittest.TestCase):
         self.assertEqual(self.faults(CLEAN.replace("0 bytes stack", "16 bytes stack", 1)),
                          ["_Z5firstv: 16 bytes of stack"])
 
+    def test_kernels_with_limits_of_their_own(self):
+        def faults(state):
+            name = ("_ZN10deltaserve4cuda12steps_kernelINS_6QDeltaENS0_8StepTileINS_%sELi32ELi1EEEEEv"
+                    "NS0_8RuleViewEi" % state)
+            return self.faults(CLEAN.replace("_Z6secondv", name).replace("168", "120"))
+
+        self.assertEqual(len(faults("9Bf16State")), 1)
+        self.assertEqual(faults("8F32State"), [])
+
     def test_a_called_function_counts_too(self):
         called = CLEAN + ("ptxas info    : Function properties for helper\n"
                           "    32 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n")

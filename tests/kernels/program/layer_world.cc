@@ -26,7 +26,12 @@ void for_each_float(const MixerShape& shape, const LayerStateLayout& layout, Lay
   for (int64_t h = 0; h < shape.heads; ++h) {
     transposed(layout.state, h * shape.value_dim * stride, state.s[h], shape.value_dim);
   }
-  row(layout.conv_tail, 0, state.conv_tail);
+  // The oldest row stands where the next token's goes.
+  const int64_t channels = shape.channels();
+  for (int64_t i = 0; i < static_cast<int64_t>(state.conv_rows.size()); ++i) {
+    const int64_t ring_row = (state.tokens + i / channels) % shape.conv_width;
+    visit(layout.conv_rows.offset + ring_row * channels + i % channels, state.conv_rows[i]);
+  }
   for (int64_t h = 0; h < shape.precond_heads; ++h) {
     row(layout.squares, h * stride, state.squares[h]);
   }
@@ -42,7 +47,7 @@ void for_each_float(const MixerShape& shape, const LayerStateLayout& layout, Lay
 }
 
 bool same_state(const LayerStateLayout& layout, const float* a, const float* b) {
-  for (const StateSpan& part : {layout.state, layout.conv_tail, layout.squares, layout.key_sum,
+  for (const StateSpan& part : {layout.state, layout.conv_rows, layout.squares, layout.key_sum,
                                 layout.covariance, layout.key_count, layout.key_mean}) {
     const auto bytes = static_cast<size_t>(part.floats) * sizeof(float);
     if (std::memcmp(a + part.offset, b + part.offset, bytes) != 0) return false;

@@ -430,12 +430,12 @@ TEST(FamilyConfig, StateLayoutOfATinyModel) {
   const StateLayout layout = state_layout(config);
   ASSERT_EQ(layout.layers.size(), 2u);
   EXPECT_EQ(layout.layers[0].state.floats, 4 * 12 * 16);
-  EXPECT_EQ(layout.layers[0].conv_tail.offset, 4 * 12 * 16);
-  EXPECT_EQ(layout.layers[0].conv_tail.floats, (2 * 16 + 48) * 3);
+  EXPECT_EQ(layout.layers[0].conv_rows.offset, 4 * 12 * 16);
+  EXPECT_EQ(layout.layers[0].conv_rows.floats, (2 * 16 + 48) * 4);
   EXPECT_EQ(layout.layers[0].covariance.floats, 0);
-  EXPECT_EQ(layout.floats, 2 * (4 * 12 * 16 + 80 * 3));
+  EXPECT_EQ(layout.floats, 2 * (4 * 12 * 16 + 80 * 4));
   config.layers[1].mixer.conv_width = 0;
-  EXPECT_EQ(state_layout(config).layers[1].conv_tail.floats, 0);
+  EXPECT_EQ(state_layout(config).layers[1].conv_rows.floats, 0);
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ class StepRunner {
     Vec truth[7], got[7];
     for_each_float(world_.layer().shape, parts, after, [&](int64_t i, double x) {
       int of = 0;
-      for (const StateSpan* part : {&parts.conv_tail, &parts.squares, &parts.key_sum,
+      for (const StateSpan* part : {&parts.conv_rows, &parts.squares, &parts.key_sum,
                                     &parts.covariance, &parts.key_count, &parts.key_mean}) {
         of += part->floats > 0 && i >= part->offset ? 1 : 0;
       }

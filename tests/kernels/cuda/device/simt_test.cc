@@ -77,5 +77,38 @@ TEST_F(Overlap, WhoMeetsOthersBeforeIsFound) {
   EXPECT_DEATH(host::run(queue_, queue_.size()), "meets others before it awaits");
 }
 
+// Writes, of 8 values a lane, over 16 neighbouring lanes: the sum that scattered_sum leaves in the
+// lane, that of lanes_sum for the same value, the other half's, and the values of lanes 1, 4 and 7
+// of the warp.
+DS_KERNEL void sum_kernel(const float* from, float* out) {
+  await_launches_before();
+  float values[8];
+  for (int i = 0; i < 8; ++i) values[i] = from[thread_index() * 8 + i];
+  const float scattered = scattered_sum<16>(values);
+  lanes_sum<16>(values);
+  float lanes[3];
+  from_lanes<3>(static_cast<float>(thread_index()), 1, lanes);
+  float* own = out + thread_index() * 6;
+  own[0] = scattered;
+  own[1] = values[thread_index() % 16 / 2];
+  own[2] = exchange(scattered, 8);
+  for (int i = 0; i < 3; ++i) own[3 + i] = lanes[i];
+}
+
+TEST(Exchanges, ScatteredSumsHaveTheBitsOfSums) {
+  std::vector<float> from(2 * kWarp * 8);
+  for (size_t i = 0; i < from.size(); ++i) from[i] = 1.0f / static_cast<float>(i % 97 + 1);
+  std::vector<float> out(2 * kWarp * 6);
+  launch({}, {1, 1, 1}, 2 * kWarp, 0, sum_kernel, from.data(), out.data());
+  for (int thread = 0; thread < 2 * kWarp; ++thread) {
+    const float* own = &out[static_cast<size_t>(thread) * 6];
+    EXPECT_EQ(own[0], own[1]) << thread;
+    EXPECT_EQ(own[2], out[static_cast<size_t>(thread ^ 8) * 6]) << thread;
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(own[3 + i], static_cast<float>(thread / kWarp * kWarp + 1 + 3 * i)) << thread;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace deltaserve::simt

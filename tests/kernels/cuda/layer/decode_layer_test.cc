@@ -1,18 +1,20 @@
-// All of a layer's decode rows in one launch: equal to the reference, and the same bits whatever
-// else is in the step.
+// Features, gates and rule of a layer's decode rows in one launch: equal to the reference, and the
+// same bits whatever else is in the step and however many blocks share a head.
 #include "kernels/cuda/layer/decode_layer.h"
 
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/device/simt.h"
+#include "kernels/cuda/layer/output_norm.h"
 #include "tests/kernels/base/state_formats.h"
 #include "tests/kernels/cuda/layer/layer_device.h"
 
 namespace deltaserve {
 namespace {
 
-constexpr double kTolerance = 5e-6;         // relative, float against double
-constexpr double kRoundedTolerance = 2e-2;  // with states in a format that rounds
+constexpr double kTolerance = 5e-6;          // relative, float against double
+constexpr double kRoundedTolerance = 2e-2;   // with states in a format that rounds
+constexpr double kUnnormedTolerance = 4e-3;  // of rows rounded to bf16 before their norm
 
 LayerCase decode_case(MixerKind kind, int key_dim, int value_dim) {
   LayerCase c;
@@ -40,8 +42,9 @@ LayerCase decode_case(MixerKind kind, int key_dim, int value_dim) {
   return c;
 }
 
-// Every mixer with a short convolution on small heads, then every size of a team of lanes and of a
-// cluster, the last block of which is not full.
+// Every mixer with a short convolution on small heads, then every size of a team of lanes, with
+// turns that are not full, and convolutions of other widths, one of which is too wide to be loaded
+// ahead.
 std::vector<LayerCase> decode_cases() {
   std::vector<LayerCase> cases;
   for (const MixerKind kind : kAllMixers) {
@@ -61,6 +64,19 @@ std::vector<LayerCase> decode_cases() {
   cases.push_back(decode_case(MixerKind::kGatedDeltaNet2, 128, 70));
   cases.push_back(decode_case(MixerKind::kQDelta, 256, 40));
   cases.push_back(decode_case(MixerKind::kKimiDelta, 130, 170));
+  cases.push_back(decode_case(MixerKind::kGatedDeltaNet, 128, 256));
+  cases.push_back(decode_case(MixerKind::kQDelta, 256, 64));
+  for (const int width : {2, 7}) {
+    LayerCase other = decode_case(MixerKind::kQDelta, 24, 20);
+    other.shape.conv_width = width;
+    other.name += "_taps" + std::to_string(width);
+    cases.push_back(other);
+  }
+  LayerCase groups = decode_case(MixerKind::kGatedDeltaNet, 24, 20);
+  groups.shape.output_norm = OutputNorm::kGateThenGroups;
+  groups.shape.norm_groups = 1;
+  groups.name += "_norm_of_groups";
+  cases.push_back(groups);
   return cases;
 }
 
@@ -124,24 +140,57 @@ TEST_P(CudaDecodeLayer, BitsDependOnTheOwnSequenceOnly) {
   }
 }
 
-// So that the number of rows may choose between them.
+// A step in which a decode segment has several rows takes the passes.
 TEST_P(CudaDecodeLayer, HasTheBitsOfThePasses) {
   const cuda::LayerPaths passes;
-  const cuda::LayerPaths by_rows = {.one_launch_decode = true, .most_one_launch_rows = 2};
   for (const StateFormat format : state_formats(GetParam().shape.decay() != Decay::kNone)) {
     LayerDevice one_launch(world_, format, kPaths);
     one_launch.step(pieces());
     LayerDevice apart(world_, format, passes);
     apart.step(pieces());
-    LayerDevice alone(world_, format, by_rows);
-    for (const Piece& piece : pieces()) {
-      if (piece.job != kPadding) alone.step({piece});
-    }
     for (const Piece& piece : pieces()) {
       if (piece.job == kPadding) continue;
       EXPECT_TRUE(one_launch.same_job(apart, piece.job)) << piece.job;
-      EXPECT_TRUE(alone.same_job(apart, piece.job)) << piece.job;
     }
+  }
+}
+
+// How many blocks share a head follows from the rows of the step, or is asked for.
+TEST_P(CudaDecodeLayer, BitsDoNotDependOnRowsNorOnParts) {
+  for (const StateFormat format : state_formats(GetParam().shape.decay() != Decay::kNone)) {
+    LayerDevice one(world_, format, kPaths);
+    for (int job = 0; job < 3; ++job) one.step({whole_job(job)});
+    for (const int rows : {2, 11, 12, 128}) {
+      std::vector<Piece> step = {whole_job(0), whole_job(1)};
+      if (rows > 2) step.push_back(whole_job(2));
+      step.resize(static_cast<size_t>(rows), {kPadding, 0, 1, true});
+      LayerDevice more(world_, format, kPaths);
+      more.step(step);
+      for (int job = 0; job < std::min(rows, 3); ++job)
+        EXPECT_TRUE(more.same_job(one, job)) << rows;
+    }
+    for (const int parts : {1, 2, 3, 16}) {
+      for (const bool one_launch : {false, true}) {
+        LayerDevice cut(world_, format, {.one_launch_decode = one_launch, .decode_parts = parts});
+        cut.step({whole_job(0), whole_job(1), whole_job(2)});
+        for (int job = 0; job < 3; ++job) EXPECT_TRUE(cut.same_job(one, job)) << parts;
+      }
+    }
+  }
+}
+
+// The output projection applies the norm of decode rows, whichever kernels ran them.
+TEST_P(CudaDecodeLayer, LeavesTheNormToTheOutputProjection) {
+  if (!cuda::has_unnormed_decode(GetParam().shape)) return;
+  LayerDevice one_launch(world_, StateFormat::kF32, kPaths, true);
+  one_launch.step(pieces());
+  LayerDevice passes(world_, StateFormat::kF32, {}, true);
+  passes.step(pieces());
+  for (const Piece& piece : pieces()) {
+    if (piece.job == kPadding) continue;
+    const double tolerance = piece.decode ? kUnnormedTolerance : kTolerance;
+    EXPECT_LT(one_launch.rows_error(piece.job), tolerance) << piece.job;
+    EXPECT_TRUE(one_launch.same_job(passes, piece.job)) << piece.job;
   }
 }
 
@@ -163,17 +212,6 @@ std::string name_of(const testing::TestParamInfo<LayerCase>& info) {
 
 INSTANTIATE_TEST_SUITE_P(All, CudaDecodeLayer, testing::ValuesIn(decode_cases()), name_of);
 
-// Measured on an H200: us by one launch and by passes, 340M: 13.0 and 16.2 with 8 rows, 45.6
-// and 30.0 with 32; 1B: 13.1 and 15.8 with one row, 52 and 30.7 with 8.
-TEST(CudaDecodeLayerShapes, ManyRowsAreLeftToThePasses) {
-  MixerShape shape = decode_case(MixerKind::kQDelta, 128, 256).shape;
-  shape.heads = shape.q_heads = shape.k_heads = shape.v_heads = 6;
-  EXPECT_EQ(cuda::one_launch_rows(shape), 11);
-  shape.key_dim = 256;
-  shape.value_dim = 512;
-  EXPECT_EQ(cuda::one_launch_rows(shape), 2);
-}
-
 TEST(CudaDecodeLayerShapes, OthersAreLeftToThePasses) {
   const MixerWeights weights = {};
   MixerShape shape = decode_case(MixerKind::kQDelta, 128, 256).shape;
@@ -187,9 +225,13 @@ TEST(CudaDecodeLayerShapes, OthersAreLeftToThePasses) {
   MixerShape conditioned = shape;
   conditioned.conditioning.on = true;
   EXPECT_FALSE(cuda::has_decode_layer(conditioned, weights));
-  MixerShape groups = shape;
-  groups.output_norm = OutputNorm::kGateThenGroups;
-  EXPECT_FALSE(cuda::has_decode_layer(groups, weights));
+  MixerShape normalised = shape;
+  normalised.normalised = true;
+  EXPECT_FALSE(cuda::has_decode_layer(normalised, weights));
+  MixerWeights skip = {};
+  const float any = 1;
+  skip.skip = &any;
+  EXPECT_FALSE(cuda::has_decode_layer(shape, skip));
 }
 
 }  // namespace

@@ -18,9 +18,10 @@ namespace {
 using reference::Vec;
 
 constexpr float kUntouched = 77;
+constexpr int kSquareGroup = 16;  // values of a sum of LayerCall::head_squares
 
 using FloatPart = StateSpan LayerStateLayout::*;
-constexpr FloatPart kFloatParts[] = {&LayerStateLayout::conv_tail, &LayerStateLayout::squares,
+constexpr FloatPart kFloatParts[] = {&LayerStateLayout::conv_rows, &LayerStateLayout::squares,
                                      &LayerStateLayout::key_sum,   &LayerStateLayout::covariance,
                                      &LayerStateLayout::key_count, &LayerStateLayout::key_mean};
 
@@ -75,9 +76,11 @@ Piece whole_job(int job) {
   return {job, 0, kJobs[job].rows, kJobs[job].decode};
 }
 
-LayerDevice::LayerDevice(const World& world, StateFormat format, const cuda::LayerPaths& paths)
+LayerDevice::LayerDevice(const World& world, StateFormat format, const cuda::LayerPaths& paths,
+                         bool unnormed)
     : world_(world),
       paths_(paths),
+      unnormed_(unnormed),
       float_layout_(StateLayout::of(world.layer().shape, kLayers)),
       layout_(StateLayout::of(world.layer().shape, kLayers, format)),
       slots_(size(kNumSlots * layout_.floats)),
@@ -101,15 +104,14 @@ LayerDevice::LayerDevice(const World& world, StateFormat format, const cuda::Lay
 void LayerDevice::poison(float* slot) const {
   const LayerStateLayout& layer = layout_.layers[1];
   for (const auto part : kFloatParts) {
-    if (part != &LayerStateLayout::conv_tail) {
-      std::fill_n(slot + (layer.*part).offset, (layer.*part).floats, NAN);
-    }
+    std::fill_n(slot + (layer.*part).offset, (layer.*part).floats, NAN);
   }
   std::fill_n(slot + layer.state.offset, layer.state.floats, NAN);
 }
 
 void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
-                      std::vector<float>& out, std::vector<uint16_t>& out_bf16) {
+                      std::vector<float>& out, std::vector<uint16_t>& out_bf16,
+                      std::vector<float>& head_squares) {
   const MixerShape& shape = world_.layer().shape;
   const GateLayout gate_layout(shape);
   const int64_t key_columns = shape.conditioning.on ? int64_t{shape.heads} * shape.key_dim : 0;
@@ -149,7 +151,8 @@ void LayerDevice::run(const StepView& view, const std::vector<float>& projected,
                                 scratch.data(),
                                 out_bf16.data(),
                                 paths_,
-                                kBehindRow};
+                                kBehindRow,
+                                unnormed_ ? head_squares.data() : nullptr};
   cuda::run_mixer_layer({}, call);
 }
 
@@ -179,7 +182,10 @@ void LayerDevice::step(const std::vector<Piece>& pieces, int slot_shift) {
   // One row more than there are.
   std::vector<float> out(size((rows + 1) * stride()), kUntouched);
   std::vector<uint16_t> out_bf16(out.size(), f32_to_bf16(kUntouched));
-  run(view, projected, out, out_bf16);
+  const int64_t squares = int64_t{view.num_decode_rows} * columns() / kSquareGroup;
+  std::vector<float> head_squares(size(squares), NAN);
+  run(view, projected, out, out_bf16, head_squares);
+  if (unnormed_) normalise(out_bf16, head_squares, view.num_decode_rows, out);
   const auto untouched = [](float x) { return x == kUntouched; };
   const float* from = out.data();
   for (const Piece& piece : pieces) {
@@ -193,8 +199,25 @@ void LayerDevice::step(const std::vector<Piece>& pieces, int slot_shift) {
     }
   }
   EXPECT_TRUE(std::all_of(from, from + stride(), untouched));
-  EXPECT_TRUE(std::equal(out.begin(), out.end(), out_bf16.begin(),
+  const int64_t begin = unnormed_ ? view.num_decode_rows * stride() : 0;
+  EXPECT_TRUE(std::equal(out.begin() + begin, out.end(), out_bf16.begin() + begin,
                          [](float x, uint16_t half) { return f32_to_bf16(x) == half; }));
+}
+
+void LayerDevice::normalise(const std::vector<uint16_t>& out_bf16,
+                            const std::vector<float>& head_squares, int64_t decode_rows,
+                            std::vector<float>& out) const {
+  const MixerShape& shape = world_.layer().shape;
+  const int64_t groups = shape.value_dim / kSquareGroup;
+  for (int64_t i = 0; i < decode_rows * columns(); ++i) {
+    const int64_t at = i / columns() * stride() + i % columns();
+    const float* squares = &head_squares[size(i / shape.value_dim * groups)];
+    float sum = 0;
+    for (int64_t g = 0; g < groups; ++g) sum += squares[g];
+    const float mean = sum / static_cast<float>(shape.value_dim);
+    const float x = bf16_to_f32(out_bf16[size(at)]);
+    out[size(at)] = x / std::sqrt(mean + shape.norm_eps);
+  }
 }
 
 double LayerDevice::rows_error(int job) const {

@@ -23,8 +23,9 @@ Piece whole_job(int job);
 // The slots of a world, their states stored in `format`, and the rows that came out of them.
 class LayerDevice {
  public:
+  // `unnormed`: the norm of decode rows is left to the output projection, for which step() does it.
   explicit LayerDevice(const World& world, StateFormat format = StateFormat::kF32,
-                       const cuda::LayerPaths& paths = {});
+                       const cuda::LayerPaths& paths = {}, bool unnormed = false);
 
   // Runs a step, in which decode pieces come first. Expects that rows of padding become zeros, that
   // nothing else is written, and that the bf16 copy is the rounded result. States are left in slots
@@ -47,7 +48,10 @@ class LayerDevice {
 
  private:
   void run(const StepView& view, const std::vector<float>& projected, std::vector<float>& out,
-           std::vector<uint16_t>& out_bf16);
+           std::vector<uint16_t>& out_bf16, std::vector<float>& head_squares);
+  // Does the output projection's part of the norm: fills `out` of the decode rows.
+  void normalise(const std::vector<uint16_t>& out_bf16, const std::vector<float>& head_squares,
+                 int64_t decode_rows, std::vector<float>& out) const;
   // What a sequence left here before, padding included, must not matter to one that begins.
   void poison(float* slot) const;
   // A slot, in the world's layout.
@@ -61,6 +65,7 @@ class LayerDevice {
 
   const World& world_;
   cuda::LayerPaths paths_;
+  bool unnormed_;
   StateLayout float_layout_;  // the world's
   StateLayout layout_;
   std::vector<float> slots_, before_;

@@ -25,7 +25,6 @@ TEST(LayerSelfTest, TakesFastKernelsThatAgree) {
     EXPECT_EQ(warning, "");
     // Rows of both kinds and states, by plain and fast kernels.
     EXPECT_EQ(log.copies, 6);
-    EXPECT_LT(paths.most_one_launch_rows, INT32_MAX);
   }
 }
 
