@@ -243,6 +243,19 @@ DS_DEVICE void prefetch(const void* at, uint32_t bytes) {
 // The emulation counts values that a kernel reads, for tests.
 DS_DEVICE void note_reads(int) {}
 
+// Reads at[index] of shared memory in the order of the code, also among products: the compiler may
+// not hold more of it in registers than the code does. A constant index costs no register.
+DS_DEVICE Words4 load_in_order(const Words4* at, int index) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at)) +
+                       static_cast<uint32_t>(index) * static_cast<uint32_t>(sizeof(Words4));
+  Words4 of;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(of.word[0]), "=r"(of.word[1]), "=r"(of.word[2]), "=r"(of.word[3])
+               : "r"(address)
+               : "memory");
+  return of;
+}
+
 DS_DEVICE void multiply_add(const MmaA& a, const MmaB& b, MmaD& d) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "

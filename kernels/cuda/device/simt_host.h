@@ -255,6 +255,9 @@ inline void keep_loads_in_front() {}
 inline Float4 load_shared(const float* from) {
   return {{from[0], from[1], from[2], from[3]}};
 }
+inline Words4 load_in_order(const Words4* at, int index) {
+  return at[index];
+}
 
 void multiply_add(const MmaA& a, const MmaB& b, MmaD& d);
 Words4 load_matrices(const void* row);

@@ -78,16 +78,21 @@ class SegmentWeights {
   }
   // sums += the segment's products, 8 rows a tile. x(i, tile, k): the lane's features of load i,
   // which are input features k to k + 7, of row group of the tile. before(k, sums) is called in
-  // front of the load of which k is the first input feature.
+  // front of each load but the first; k is the first input feature of it.
   template <int kRowTiles, class X, class Before>
   DS_DEVICE void multiply(const X& x, const Before& before, simt::MmaD (&sums)[kRowTiles]) const {
+    const int64_t lane_k = first_k_ + simt::lane_index() % 4 * kLoad;
+    simt::Words4 next = x(0, 0, lane_k);  // it is on its way during the products in front of it
     DS_UNROLL
     for (int i = 0; i < kSegmentLoads; ++i) {
-      before(first_k_ + i * kDepth, sums);
+      if (i > 0) before(first_k_ + i * kDepth, sums);
       DS_UNROLL
       for (int tile = 0; tile < kRowTiles; ++tile) {
-        const int64_t k = first_k_ + i * kDepth + simt::lane_index() % 4 * kLoad;
-        multiply_depth(w_[i][0], w_[i][1], x(i, tile, k), sums[tile]);
+        const simt::Words4 own = next;
+        const bool last = tile == kRowTiles - 1;
+        const int load = last ? i + 1 : i;
+        if (load < kSegmentLoads) next = x(load, last ? 0 : tile + 1, lane_k + load * kDepth);
+        multiply_depth(w_[i][0], w_[i][1], own, sums[tile]);
       }
     }
   }

@@ -8,11 +8,16 @@
 
 namespace deltaserve::cuda {
 
+inline constexpr int kFactorBytes = 8;
+
 // The factors of a block's rows, [rows][parts] in shared memory.
 class BlockFactors {
  public:
   DS_DEVICE BlockFactors(const MatmulCall& call, float* at)
-      : call_(call), of_(call.factors), at_(at) {}
+      : of_(call.factors),
+        columns_(static_cast<int>(call.w.columns)),
+        width_(columns_ / of_.parts),
+        at_(at) {}
 
   // Computes those of rows rank, rank + step and on below `rows`, counted from the call's
   // `first_row`. A part's sums are added by 8 lanes, an eighth each in order, then as a tree.
@@ -35,8 +40,10 @@ class BlockFactors {
       }
       simt::lanes_sum<kLanes>(sum);
       if (i < count && lane == 0) {
-        const float mean = sum[0] / static_cast<float>(width());
-        at_[row * of_.parts + part] = 1.0f / sqrtf(mean + of_.eps);
+        const float mean = sum[0] / static_cast<float>(width_);
+        float* at = at_ + kFloats * (row * of_.parts + part);
+        at[1] = sqrtf(mean + of_.eps);
+        at[0] = 1.0f / at[1];
       }
     }
   }
@@ -44,35 +51,33 @@ class BlockFactors {
   // Returns the factor of a segment's sum.
   DS_DEVICE float of_segment(int row, int segment) const {
     if (of_.squares == nullptr) return 1.0f;
-    if (of_.parts == 1) return at_[row];
-    const int64_t end = smaller(int64_t{segment + 1} * kTensorSegment, call_.w.columns);
-    return at_[row * of_.parts + static_cast<int>((end - 1) / width())];
+    if (of_.parts == 1) return at_[kFloats * row];
+    const int end = (segment + 1) * kTensorSegment;
+    const int last = (end < columns_ ? end : columns_) - 1;
+    return at_[kFloats * (row * of_.parts + last / width_)];
   }
 
   // A segment that several parts share is one chain all the same: where a part begins inside it,
   // the sum so far is multiplied by the quotient of the two factors.
-  DS_DEVICE bool changes_at(int64_t k) const {
-    return of_.parts > 1 && k % kTensorSegment != 0 && k < call_.w.columns && k % width() == 0;
+  DS_DEVICE bool changes_at(int k) const {
+    return of_.parts > 1 && k % kTensorSegment != 0 && k < columns_ && k % width_ == 0;
   }
   DS_DEVICE bool change_inside_segments() const {
-    return of_.parts > 1 && width() % kTensorSegment != 0;
+    return of_.parts > 1 && width_ % kTensorSegment != 0;
   }
-  DS_DEVICE float change(int row, int64_t k) const {
-    const float* at = at_ + row * of_.parts + k / width();
-    return at[-1] / at[0];
-  }
-  // Does so for the sums of a warp, of which the first row is `first_row` of the block.
+  // Does so for the sums of a warp, of which the first row is `first_row` of the block. Rows that
+  // are not there get any number.
   template <int kRowTiles>
-  DS_DEVICE void change_sums(int64_t k, int first_row, int rows,
-                             simt::MmaD (&sums)[kRowTiles]) const {
+  DS_DEVICE void change_sums(int k, int first_row, simt::MmaD (&sums)[kRowTiles]) const {
     if (!changes_at(k)) return;
+    const int first = first_row + simt::lane_index() % 4 * 2;
+    const float* at = at_ + kFloats * (first * of_.parts + k / width_);
     DS_UNROLL
     for (int tile = 0; tile < kRowTiles; ++tile) {
       DS_UNROLL
       for (int i = 0; i < 2; ++i) {
-        const int row = first_row + tile * kRowTile + simt::lane_index() % 4 * 2 + i;
-        if (row >= rows) continue;
-        const float by = change(row, k);
+        const float* next = at + kFloats * ((tile * kRowTile + i) * of_.parts);
+        const float by = simt::rounded_product(next[-kFloats], next[1]);
         sums[tile].d[i] = simt::rounded_product(sums[tile].d[i], by);
         sums[tile].d[i + 2] = simt::rounded_product(sums[tile].d[i + 2], by);
       }
@@ -80,16 +85,16 @@ class BlockFactors {
   }
 
  private:
-  DS_DEVICE int64_t width() const { return call_.w.columns / of_.parts; }
+  static constexpr int kFloats = kFactorBytes / 4;  // a factor and what it divides by
 
-  const MatmulCall& call_;
   const RowFactors& of_;
+  int columns_, width_;  // of a row, of a part
   float* at_;
 };
 
 // Returns the bytes of shared memory that they take.
 inline int factor_bytes(const MatmulCall& call, int rows) {
-  return call.factors.squares == nullptr ? 0 : rows * call.factors.parts * 4;
+  return call.factors.squares == nullptr ? 0 : rows * call.factors.parts * kFactorBytes;
 }
 
 // One output of one row behind its sums. 16 neighbouring lanes have the 16 outputs of a tile.

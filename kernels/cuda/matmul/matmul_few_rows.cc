@@ -21,7 +21,7 @@ DS_DEVICE void multiply_segment(const MatmulCall& call, const SegmentWeights<kEn
     return *reinterpret_cast<const simt::Words4*>(call.x_bf16 + row * call.x_bf16_stride + k);
   };
   const auto before = [&](int64_t k, simt::MmaD(&at)[kRowTiles]) {
-    factors.change_sums(k, 0, call.num_rows, at);
+    factors.change_sums(static_cast<int>(k), 0, at);
   };
   weights.multiply(x, before, sums);
 }

@@ -112,12 +112,9 @@ class TileMatmul {
     const simt::Words4* x_rows = w_rows + Tile::kOuts * kStageLoads;
     DS_UNROLL
     for (int depth = 0; depth < kStageDepth / kDepth; ++depth) {
-      const int64_t k = int64_t{index} * kStageDepth + depth * kDepth;
-      if (factors_.changes_at(k)) {
-        DS_UNROLL
-        for (int o = 0; o < Tile::kWarpOutTiles; ++o) {
-          factors_.change_sums(k, Tile::warp_row(), rows_, sums_[o]);
-        }
+      DS_UNROLL
+      for (int o = 0; o < Tile::kWarpOutTiles; ++o) {
+        factors_.change_sums(index * kStageDepth + depth * kDepth, Tile::warp_row(), sums_[o]);
       }
       const int load = depth * 4 + pair;
       simt::Words4 x[Tile::kWarpRowTiles];

@@ -51,18 +51,13 @@ class WideMatmul {
         factors_(call, reinterpret_cast<float*>(shared_ + slots * Tile::kSlotBytes)) {}
 
   DS_DEVICE void run() {
-    load_weights(0, weights_);
-    load_weights(1, next_weights_);
+    load_weights(0);
     simt::await_launches_before();
     for (int slot = 0; slot < slots_; ++slot) start_activations(slot);
     const bool of_all_rows = factors_.change_inside_segments();
     const int rank = simt::block_index().x;
     factors_.compute(first_row_, of_all_rows ? 0 : rank, of_all_rows ? 1 : blocks_, rows_);
-    for (int slot = 0; slot < slots_; ++slot) {
-      multiply_slot(slot);
-      weights_ = next_weights_;
-      load_weights(slot + 2, next_weights_);
-    }
+    for (int slot = 0; slot < slots_; ++slot) multiply_slot(slot);
     meet();
     add_segments();
     if (blocks_ > 1) simt::sync_cluster();  // others may still read this block's sums
@@ -79,10 +74,10 @@ class WideMatmul {
     return reinterpret_cast<float*>(shared_ + slot * Tile::kSlotBytes);
   }
 
-  DS_DEVICE void load_weights(int slot, SegmentWeights<kEnd>& weights) const {
+  DS_DEVICE void load_weights(int slot) {
     if (!is_there(slot)) return;
     const int64_t out = first_out_ + simt::warp_index() * kOutTile;
-    weights.load(call_, out, first_segment_ + slot);
+    weights_.load(call_, out, first_segment_ + slot);
   }
 
   // One group of copies.
@@ -117,16 +112,23 @@ class WideMatmul {
     simt::MmaD of_tiles[Tile::kRows / kRowTile] = {};
     wait_for(slot);
     if (is_there(slot)) {
-      const simt::Words4* from = activations(slot);
+      // Two places of the lane, of even and of odd loads; all others are constants apart from them.
+      const simt::Words4* row = activations(slot) + group * Tile::kRowLoads + pair;
+      const simt::Words4* even = row + group % 2 * 4;
+      const simt::Words4* odd = row - group % 2 * 4;
       const auto x = [&](int i, int tile, int64_t) {
-        return from[Tile::load_place(tile * kRowTile + group, i * 4 + pair)];
+        return simt::load_in_order(i % 2 == 0 ? even : odd,
+                                   tile * kRowTile * Tile::kRowLoads + i * 4);
       };
       const auto before = [&](int64_t k, simt::MmaD(&at)[Tile::kRows / kRowTile]) {
-        factors_.change_sums(k, 0, rows_, at);
+        factors_.change_sums(static_cast<int>(k), 0, at);
       };
       weights_.multiply(x, before, of_tiles);
     }
     simt::sync_block();  // everyone has read the activations
+    // In front of the barrier the compiler would ask for them before the products, into registers
+    // that it does not have.
+    load_weights(slot + 1);
     if (!is_there(slot)) return;
     const int out = simt::warp_index() * kOutTile + group;
     DS_UNROLL
@@ -184,7 +186,7 @@ class WideMatmul {
   const int rows_;  // of the tile
   unsigned char* shared_;
   BlockFactors factors_;
-  SegmentWeights<kEnd> weights_, next_weights_;  // of this slot and the next
+  SegmentWeights<kEnd> weights_;  // of one slot: registers are for two only where rows are few
 };
 
 // grid [blocks of a cluster, tiles of outputs, tiles of rows]; shared memory: the slots, factors
