@@ -58,7 +58,7 @@ TEST(DecodePlan, LeavesTheNormOfAMixerThatCannotLeaveItsFactors) {
   DecodeSupport support = kAll;
   support.leaves_factors = [](const MixerShape&) { return false; };
   const auto plan = plan_decode(model.program(), support);
-  EXPECT_EQ(letters(plan), ".sm.m");
+  EXPECT_EQ(letters(plan), ".sm..");
   EXPECT_FALSE(plan[3].leaves_factors);
   EXPECT_EQ(plan[4].norm, -1);
 }
