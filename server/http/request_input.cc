@@ -42,6 +42,10 @@ std::optional<HttpReply> check_framing(const HttpParser& parser, int http_minor)
     return http_error(400, "an HTTP/1.1 request needs one Host header");
   }
   if (!is_host(request[http::field::host])) return http_error(400, "the Host header is no host");
+  if (request.count(http::field::content_length) > 1 ||
+      request.count(http::field::transfer_encoding) > 1) {
+    return http_error(400, "the headers say twice where the body ends");
+  }
   const auto coding = request[http::field::transfer_encoding];
   if (coding.empty()) return std::nullopt;
   if (http_minor == 0) return http_error(400, "HTTP/1.0 has no transfer codings");
