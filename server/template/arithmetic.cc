@@ -1,6 +1,7 @@
 #include <cmath>
 #include <optional>
 
+#include "server/template/text_operations.h"
 #include "server/template/value_format.h"
 #include "server/template/value_operations.h"
 
@@ -115,7 +116,24 @@ Value number_arithmetic(Runtime& runtime, Arithmetic operation, const Value& a, 
   return runtime.fail("the result of '", sign_of(operation), "' does not fit 64 bits");
 }
 
+// Returns the text as it stands in a markup.
+TaintedText in_markup(Runtime& runtime, const Value& value) {
+  constexpr size_t kLongestEscape = 5;
+  if (value.is_markup()) return *value.text();
+  if (!runtime.can_make(kLongestEscape * value.text()->size())) return {};
+  return escape_html(*value.text());
+}
+
+Value join_markup(Runtime& runtime, const Value& a, const Value& b) {
+  TaintedText sum = in_markup(runtime, a);
+  const TaintedText rest = in_markup(runtime, b);
+  if (runtime.failed() || !runtime.can_make(sum.size() + rest.size())) return Value();
+  sum.append(rest);
+  return runtime.markup(std::move(sum));
+}
+
 Value join_texts(Runtime& runtime, Value a, const Value& b) {
+  if (a.is_markup() || b.is_markup()) return join_markup(runtime, a, b);
   if (TextNode* own = a.unshared_text()) {
     if (!runtime.can_make(b.text()->size())) return Value();
     own->text.append(*b.text());
@@ -156,7 +174,7 @@ Value repeat(Runtime& runtime, const Value& value, int64_t count) {
     if (!times.has_value()) return Value();
     TaintedText result;
     for (size_t i = 0; i < *times; ++i) result.append(*text);
-    return runtime.text(std::move(result));
+    return value.is_markup() ? runtime.markup(std::move(result)) : runtime.text(std::move(result));
   }
   const std::vector<Value>& items = value.sequence()->items;
   const std::optional<size_t> times = repetitions(runtime, items.size() * sizeof(Value), count);

@@ -4,12 +4,14 @@
 // lstrip_blocks, loop controls, {% generation %}, its own tojson, raise_exception, strftime_now),
 // with these differences:
 //  - Other templates cannot be used: include, import and extends fail when they run. So do filters
-//    whose result is random (random, lipsum) or a web page's (urlize), and methods that change a
-//    value (append, update), as in Jinja's immutable sandbox.
+//    that depend on chance (random, lipsum), because the same messages must give the same prompt,
+//    the filters urlize and pprint, and methods that change a value (append, update), as in Jinja's
+//    immutable sandbox.
 //  - Integers have 64 bits and overflow is an error; a request's integers up to 2^64 are printed as
 //    they came.
 //  - A generator or range cannot be printed.
-//  - Nothing is escaped automatically: |safe does nothing.
+//  - What escape and safe return escapes the texts that are added to it by + only; filters and
+//    methods make an ordinary text of it.
 //  - A `for` with `if` filters before the first pass. A macro sees the variables of the loops and
 //    blocks around it as they were where it is defined.
 #pragma once

@@ -115,6 +115,12 @@ Value strftime_function(const BuiltinCall& call) {
   return call.runtime.text(std::string_view(buffer, size - 1), format->all_trusted());
 }
 
+Value lipsum_function(const BuiltinCall& call) {
+  return call.runtime.fail(
+      "function 'lipsum' is not supported: the same messages must give the same "
+      "prompt each time");
+}
+
 constexpr std::string_view kFunction = "function";
 
 constexpr Builtin kFunctions[] = {
@@ -123,6 +129,7 @@ constexpr Builtin kFunctions[] = {
     {kFunction, "dict", dict_function, {}, 0, true},
     {kFunction, "joiner", joiner_function, {"sep"}},
     {kFunction, "cycler", cycler_function, {}, 0, true},
+    {kFunction, "lipsum", lipsum_function, {}, 0, true},
     {kFunction, "raise_exception", raise_function, {"message"}, 1},
     {kFunction, "strftime_now", strftime_function, {"format"}, 1},
 };

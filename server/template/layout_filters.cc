@@ -264,15 +264,22 @@ Value striptags_filter(const BuiltinCall& call) {
   return call.runtime.text(std::move(result));
 }
 
-Value escape_filter(const BuiltinCall& call) {
+Value forceescape_filter(const BuiltinCall& call) {
   const TaintedText text = call.self_text();
   if (!call.runtime.can_make(5 * text.size())) return Value();
-  return call.runtime.text(escape_html(text));
+  return call.runtime.markup(escape_html(text));
 }
 
-// Filters whose results are random or a web page's; they fail when they run.
+// A prompt that depended on chance would be another one for the same request, and no kept state
+// would fit it.
+Value random_filter(const BuiltinCall& call) {
+  return call.runtime.fail(
+      "filter 'random' is not supported: the same messages must give the same "
+      "prompt each time");
+}
+
 Value refused_filter(const BuiltinCall& call) {
-  return call.runtime.fail("the filters random, urlize and pprint are not supported");
+  return call.runtime.fail("the filters urlize and pprint are not supported");
 }
 
 constexpr Builtin kLayoutFilters[] = {
@@ -287,8 +294,8 @@ constexpr Builtin kLayoutFilters[] = {
     {kFilter, "filesizeformat", filesizeformat_filter, {"binary"}},
     {kFilter, "xmlattr", xmlattr_filter, {"autospace"}},
     {kFilter, "striptags", striptags_filter},
-    {kFilter, "forceescape", escape_filter},
-    {kFilter, "random", refused_filter, {}, 0, true},
+    {kFilter, "forceescape", forceescape_filter},
+    {kFilter, "random", random_filter, {}, 0, true},
     {kFilter, "urlize", refused_filter, {}, 0, true},
     {kFilter, "pprint", refused_filter, {}, 0, true},
 };

@@ -96,6 +96,12 @@ Value Runtime::text(TaintedText text) {
   return accept(0) ? Value(std::move(node)) : Value();
 }
 
+Value Runtime::markup(TaintedText text) {
+  Value made = this->text(std::move(text));
+  if (TextNode* node = made.unshared_text()) node->is_markup = true;
+  return made;
+}
+
 void Runtime::recharge(TextNode* node) {
   node->charge.resize(sizeof(TextNode) + kNodeBytes + node->text.heap_bytes());
   accept(0);

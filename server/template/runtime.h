@@ -53,6 +53,8 @@ class Runtime {
 
   // ---- Values
   Value text(TaintedText text);
+  // Makes a text that Jinja calls Markup; see TextNode.
+  Value markup(TaintedText text);
   Value text(std::string_view bytes, bool trusted) {
     return this->text({std::string(bytes), trusted});
   }

