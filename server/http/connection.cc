@@ -12,6 +12,7 @@
 #include "server/base/sse.h"
 #include "server/http/exchange.h"
 #include "server/http/reader.h"
+#include "server/http/request_target.h"
 #include "server/http/routes.h"
 #include "server/service/request_id.h"
 
@@ -103,7 +104,7 @@ class Connection {
     if (!understood && !error) co_return false;
     if (record.head.request_id.empty()) record.head.request_id = make_request_id();
     record.head.cors_headers = context_.cors.reply_headers(parser.get()[http::field::origin]);
-    if (understood) error = foreign(parser);
+    if (understood) error = foreign(parser, record.head);
     if (services_.draining()) record.head.keep_alive = false;
     bool goes_on = false;
     if (error) {
@@ -117,11 +118,14 @@ class Connection {
 
   // Returns the reply to a request under a name that is not this server's, or from a page that may
   // not call it. Clients that are no browsers send no origin.
-  std::optional<HttpReply> foreign(const HttpParser& parser) const {
+  std::optional<HttpReply> foreign(const HttpParser& parser, const RequestHead& head) const {
     const auto& request = parser.get();
-    const std::string_view host = request[http::field::host];
+    const std::string_view authority = authority_of_target(head.target);
+    const std::string_view header = request[http::field::host];
+    const std::string_view host = authority.empty() ? header : authority;
     const std::string_view origin = request[http::field::origin];
-    if (request.count(http::field::host) > 0 && !context_.hosts.allows(host)) {
+    const bool is_named = !authority.empty() || request.count(http::field::host) > 0;
+    if (is_named && !context_.hosts.allows(host)) {
       return http_error(403, str_cat("the host ", quoted(host),
                                      " is not one of this server's names: see --allowed-host"));
     }

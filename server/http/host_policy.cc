@@ -50,6 +50,7 @@ absl::StatusOr<HostPolicy> HostPolicy::only(const std::vector<std::string>& name
 
 bool HostPolicy::allows(std::string_view host) const {
   if (any_) return true;
+  if (host.find('@') != std::string_view::npos) return false;  // a user's name and password
   const std::string name = absl::AsciiStrToLower(std::string(without_port(host)));
   return is_loopback(name) || std::find(names_.begin(), names_.end(), name) != names_.end();
 }

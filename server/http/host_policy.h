@@ -19,7 +19,7 @@ class HostPolicy {
   // INVALID_ARGUMENT names one that is no name or address, or has a port.
   static absl::StatusOr<HostPolicy> only(const std::vector<std::string>& names);
 
-  // `host` is the value of a Host header: name[:port].
+  // `host` is the value of a Host header, or what a target says instead: name[:port].
   bool allows(std::string_view host) const;
 
  private:

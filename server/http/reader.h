@@ -1,20 +1,16 @@
 // Reads requests off a ByteStream: their heads, judged, and their bodies, in bounded memory.
 #pragma once
 #include <boost/asio/awaitable.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/buffer_body.hpp>
-#include <boost/beast/http/parser.hpp>
 #include <optional>
 #include <string>
 
 #include "server/base/limits.h"
 #include "server/base/memory_budget.h"
 #include "server/http/reply.h"
+#include "server/http/request_input.h"
 #include "server/net/byte_stream.h"
 
 namespace deltaserve {
-
-using HttpParser = boost::beast::http::request_parser<boost::beast::http::buffer_body>;
 
 // Thread safety: call everything on the stream's strand.
 class HttpReader {
@@ -41,22 +37,12 @@ class HttpReader {
   boost::asio::awaitable<void> watch();
 
  private:
-  static constexpr size_t kReadAheadBytes = 4096;
-
-  boost::asio::awaitable<ByteStream::ErrorCode> parse_some(HttpParser* parser);
-  bool skip_empty_lines();
-  void take_head(const HttpParser& parser, RequestHead* head) const;
-  std::optional<HttpReply> check_head(const HttpParser& parser, RequestHead* head) const;
-  std::optional<HttpReply> check_framing(const HttpParser& parser, int http_minor) const;
-  std::optional<HttpReply> error_of_head(const ByteStream::ErrorCode& ec) const;
-  HttpReply body_too_large() const;
+  boost::asio::awaitable<ByteStream::ErrorCode> parse_some(HttpParser* parser, size_t read_bytes);
   HttpReply body_too_slow() const;
-  uint64_t room_for_piece(const std::string& body, uint64_t announced) const;
 
   ByteStream* const stream_;
   const ServerLimits& limits_;
-  boost::beast::flat_buffer buffer_;
-  size_t piece_bytes_ = kReadAheadBytes;  // of one read
+  RequestInput input_;
 };
 
 }  // namespace deltaserve

@@ -1,25 +1,35 @@
 #include "server/http/request_target.h"
 
+#include <algorithm>
 #include <boost/beast/core/string.hpp>
 #include <charconv>
 
 namespace deltaserve {
 namespace {
 
-// Removes the scheme and the host of the absolute form.
-std::string_view without_authority(std::string_view target) {
+struct TargetParts {
+  std::string_view authority;  // of the absolute form; empty in every other
+  std::string_view rest;
+};
+
+TargetParts parts_of(std::string_view target) {
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!boost::beast::iequals(target.substr(0, scheme.size()), scheme)) continue;
-    const size_t end = target.find_first_of("/?", scheme.size());
-    return end == std::string_view::npos ? std::string_view() : target.substr(end);
+    target.remove_prefix(scheme.size());
+    const size_t end = std::min(target.find_first_of("/?"), target.size());
+    return {target.substr(0, end), target.substr(end)};
   }
-  return target;
+  return {{}, target};
 }
 
 }  // namespace
 
+std::string_view authority_of_target(std::string_view target) {
+  return parts_of(target).authority;
+}
+
 std::string path_of_target(std::string_view target) {
-  const std::string_view rest = without_authority(target);
+  const std::string_view rest = parts_of(target).rest;
   const std::string_view path = rest.substr(0, rest.find('?'));
   if (path.empty()) return "/";
   std::string out;

@@ -10,4 +10,8 @@ namespace deltaserve {
 // it is, so that it names nothing.
 std::string path_of_target(std::string_view target);
 
+// Returns name and port of the server in a target of the absolute form, "host:80" of
+// "http://host:80/a". They count instead of the Host header. Empty: the target has another form.
+std::string_view authority_of_target(std::string_view target);
+
 }  // namespace deltaserve

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/descriptors.h"
 #include "server/base/process.h"
 #include "server/http/connection.h"
 #include "server/http/reply.h"
@@ -71,6 +72,15 @@ class Server : public HttpServer {
             [this] {
               return Overload::Use{static_cast<uint64_t>(context_.connections.size()),
                                    static_cast<uint64_t>(services_.limits.connections)};
+            },
+        .trim = [this] { context_.idle_connections.close_half(); },
+    });
+    // Connections of both ports take most of them, but not all.
+    services_.overload.watch({
+        .name = "descriptors",
+        .use =
+            [] {
+              return Overload::Use{open_descriptors(), descriptor_limit()};
             },
         .trim = [this] { context_.idle_connections.close_half(); },
     });

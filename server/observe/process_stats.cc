@@ -3,26 +3,16 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <string>
+
+#include "server/base/descriptors.h"
 
 namespace deltaserve {
 namespace {
 
 double seconds_of(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-}
-
-uint64_t count_descriptors() {
-  std::error_code ec;
-  uint64_t count = 0;
-  std::filesystem::directory_iterator entry("/proc/self/fd", ec), end;
-  while (!ec && entry != end) {
-    ++count;
-    entry.increment(ec);
-  }
-  return count > 0 ? count - 1 : 0;  // reading the folder opens one
 }
 
 // Returns the Unix time at which the machine started.
@@ -66,9 +56,8 @@ ProcessStats process_stats() {
     stats.virtual_bytes = all * page;
     stats.resident_bytes = resident * page;
   }
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) stats.max_descriptors = limit.rlim_cur;
-  stats.open_descriptors = count_descriptors();
+  stats.max_descriptors = descriptor_limit();
+  stats.open_descriptors = open_descriptors();
   static const double kStartTime = start_time();
   stats.start_time = kStartTime;
   return stats;

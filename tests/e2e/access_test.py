@@ -136,6 +136,23 @@ class Names(unittest.TestCase):
             self.assertEqual(self.status(server, None, "1.0"), 200)
             self.assertEqual(self.status(server, None), 400)
 
+    def test_a_target_with_a_name(self):
+        """The name in the target counts, whatever the Host header says (RFC 9112, 3.2.2)."""
+        with Server() as server:
+            for target, expected in (
+                    ("http://localhost/health", 200), ("http://127.0.0.1:80/health", 200),
+                    ("http://evil.example/health", 403), ("HTTPS://evil.example?x", 403),
+                    ("http://localhost@evil.example/health", 403),
+                    ("http://localhost:x@evil.example/health", 403)):
+                for host in ("Host: localhost\r\n", ""):
+                    reply = server.raw(f"GET {target} HTTP/1.{1 if host else 0}\r\n{host}"
+                                       "Connection: close\r\n\r\n".encode())
+                    self.assertEqual(status_of(reply), expected, target)
+            page = ("GET http://127.0.0.1/health HTTP/1.1\r\nHost: localhost\r\n"
+                    "Origin: http://%s\r\nConnection: close\r\n\r\n")
+            self.assertEqual(status_of(server.raw((page % "127.0.0.1").encode())), 200)
+            self.assertEqual(status_of(server.raw((page % "localhost").encode())), 403)
+
     def test_more_names(self):
         with Server("--allowed-host", "api.example", "--allowed-host", "[fd00::1]") as server:
             for host in ("api.example", "Api.Example:443", "[fd00::1]:80", "localhost"):

@@ -140,6 +140,8 @@ class Http(WithServer):
         head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
         for data in (head + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
                      head + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+                     head + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
+                     head + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n",
                      head + b"Content-Length: -1\r\n\r\n",
                      head + b"Content-Length: 99999999999999999999999\r\n\r\n",
                      b"POST /v1/completions HTTP/1.1\r\n\r\n",

@@ -4,6 +4,7 @@
     python process_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
 
+import contextlib
 import datetime
 import json
 import os
@@ -168,8 +169,44 @@ class Descriptors(unittest.TestCase):
             resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
             for port in ("http", "grpc"):
                 server.log_lines("port_accepts_again port=%s" % port)
+            server.log_lines("overload resource=descriptors .*measure=none before=end_largest")
             self.assertEqual(ready()[0], 200)
             self.assertGreaterEqual(server.metric('deltaserve_deaf_ports_total{port="http"}'), 1)
+            oracle.check(most_mib=32)
+
+    def test_scarce_descriptors(self):
+        """Whoever holds the descriptors, idle connections end at 85 %, new ones at 90 %."""
+        with Server() as server:
+            oracle = Oracle(server)
+            limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+
+            def leave_room(share, measure):
+                in_use = len(os.listdir("/proc/%d/fd" % server.process.pid))
+                resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE,
+                                 (int(in_use / share), limits[1]))
+                server.log_lines("overload resource=descriptors .*measure=%s " % measure)
+
+            with contextlib.ExitStack() as crowd:
+                idle = [crowd.enter_context(server.connect()) for _ in range(40)]
+                leave_room(0.87, "trim_caches")
+                for connection in idle[:20]:
+                    self.assertEqual(connection.recv(1), b"")
+                idle[-1].sendall(get("/health"))
+                self.assertEqual(status_of(idle[-1].recv(65536)), 200)
+            server.log_lines("overload resource=descriptors .*measure=none before=trim_caches")
+            with contextlib.ExitStack() as crowd:
+                for _ in range(20):  # these are not idle
+                    crowd.enter_context(server.connect()).sendall(b"GET /health HTTP/1.1\r\n")
+                leave_room(0.93, "refuse_new")
+                with server.connect() as refused:
+                    self.assertEqual(status_of(refused.recv(65536)), 503)
+                self.assertFalse(speaks_grpc(server.grpc_address))
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+            server.log_lines("overload resource=descriptors .*measure=none before=refuse_new")
+            for measure in ("trim_caches", "refuse_new"):
+                self.assertEqual(server.metric(
+                    'deltaserve_overload_actions_total{resource="descriptors",measure="%s"}'
+                    % measure), 1)
             oracle.check(most_mib=32)
 
     def test_idle_connections_make_room(self):

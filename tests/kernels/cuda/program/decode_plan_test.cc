@@ -28,8 +28,10 @@ std::string letters(const std::vector<DecodeOp>& plan) {
   }
   return text;
 }
+const DecodeSupport kAll = {[](int32_t) { return true; }, [](const MixerShape&) { return true; }};
+
 std::string plan_of(const Program& program) {
-  return letters(plan_decode(program, [](int32_t) { return true; }));
+  return letters(plan_decode(program, kAll));
 }
 
 TEST(DecodePlan, LeavesFiveLaunchesOfALayer) {
@@ -40,19 +42,33 @@ TEST(DecodePlan, LeavesFiveLaunchesOfALayer) {
                         WeightFormat::kBf16);
   // embed; norm, in, mixer, out; norm, gate and up, gate, down; the last layer has an MLP only.
   EXPECT_EQ(plan_of(model.program()), ".sm.n-g-n-m.n-g-n-g-m");
-  const auto plan = plan_decode(model.program(), [](int32_t) { return true; });
+  const auto plan = plan_decode(model.program(), kAll);
   EXPECT_EQ(plan[2].norm, 1);
   EXPECT_EQ(plan[4].next_norm, 5);
   EXPECT_EQ(plan[6].norm, 5);
   EXPECT_EQ(plan[8].norm, -1);
   EXPECT_EQ(plan[8].next_norm, 9);
+  // The out-projection finds the factors of the heads' norms.
+  EXPECT_TRUE(plan[3].leaves_factors);
+  EXPECT_EQ(plan[4].norm, 3);
+}
+
+TEST(DecodePlan, LeavesTheNormOfAMixerThatCannotLeaveItsFactors) {
+  const TestModel model(kHidden, kVocab, {{plain_shape()}}, WeightFormat::kBf16);
+  DecodeSupport support = kAll;
+  support.leaves_factors = [](const MixerShape&) { return false; };
+  const auto plan = plan_decode(model.program(), support);
+  EXPECT_EQ(letters(plan), ".sm..");
+  EXPECT_FALSE(plan[3].leaves_factors);
+  EXPECT_EQ(plan[4].norm, -1);
 }
 
 TEST(DecodePlan, LeavesWeightsOfOtherFormatsAlone) {
   const TestModel model(kHidden, kVocab, {{plain_shape(), StateFormat::kF32, 16}},
                         WeightFormat::kF32);
-  const auto plan = plan_decode(model.program(), [](int32_t) { return false; });
-  EXPECT_EQ(letters(plan), ".........");
+  DecodeSupport support = kAll;
+  support.takes_ends = [](int32_t) { return false; };
+  EXPECT_EQ(letters(plan_decode(model.program(), support)), ".........");
 }
 
 // A norm and a gate between matmuls, of which each test changes something.
