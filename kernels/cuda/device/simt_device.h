@@ -10,6 +10,8 @@
 
 #define DS_DEVICE __device__ __forceinline__
 #define DS_KERNEL __global__
+// It stands before a const parameter that is passed on by reference, which needs no copy then.
+#define DS_CONSTANT __grid_constant__
 // A kernel has at most `threads` a block, and `blocks` of them fit on a multiprocessor.
 #define DS_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 // It stands before a loop that must become straight code, so that its arrays live in registers.

@@ -13,6 +13,7 @@
 
 #define DS_DEVICE inline
 #define DS_KERNEL
+#define DS_CONSTANT
 #define DS_BOUNDS(threads, blocks)
 #define DS_UNROLL
 

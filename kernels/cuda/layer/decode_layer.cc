@@ -214,9 +214,10 @@ class DecodeBlock {
 
 // grid [parts of the state's rows, heads, decode segments]
 template <class Mixer, class Tile, int kLane>
-DS_KERNEL void DS_BOUNDS(Tile::kThreads, Tile::kBlocks)
-    decode_layer_kernel(LayerCall call, SharedToken at, int part_rows) {
-  const Segment segment = call.mixer.step.segments[simt::block_index().z];
+DS_KERNEL void DS_BOUNDS(Tile::kThreads, kLane == 4 ? 4 : 3)
+    decode_layer_kernel(const DS_CONSTANT LayerCall call, const DS_CONSTANT SharedToken at,
+                        int part_rows) {
+  const Segment& segment = call.mixer.step.segments[simt::block_index().z];
   const int first = simt::block_index().x * part_rows;
   DecodeBlock<Mixer, Tile, kLane> block(call, at, segment, simt::block_index().y, first, part_rows);
   const bool padding = segment.write_slot < 0;

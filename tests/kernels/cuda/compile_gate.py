@@ -35,10 +35,12 @@ SLOWEST = ["layer/decode_layer.cc", "rule/prefill_state.cc", "rule/delta_steps.c
            "rule/prefill_chain.cc", "rule/prefill_gram.cc", "rule/prefill_operands.cc"]
 
 # A kernel that hides the memory's latency behind several blocks a multiprocessor needs that many
-# blocks' registers: 65,536 / 128 threads / 5 or 4 blocks. By its mangled name.
+# blocks' registers: 65,536 / 128 threads / 5, 4 or 3 blocks. By its mangled name.
 MOST_REGISTERS = [
-    (re.compile(r"(steps|decode_layer)_kernelI.*StepTileI.*Bf16StateELi\d+ELi1EE"), 102),
-    (re.compile(r"(steps|decode_layer)_kernelI.*StepTileI.*F32StateELi\d+ELi[12]EE"), 128),
+    (re.compile(r"steps_kernelI.*StepTileI.*Bf16StateELi\d+ELi1EE"), 102),
+    (re.compile(r"steps_kernelI.*StepTileI.*F32StateELi\d+ELi[12]EE"), 128),
+    (re.compile(r"decode_layer_kernelI.*ELi4EEEv"), 128),
+    (re.compile(r"decode_layer_kernelI.*ELi8EEEv"), 168),
 ]
 
 ENTRY = re.compile(r"Compiling entry function '(\S+)' for 'sm_(\w+)'")
