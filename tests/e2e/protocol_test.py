@@ -19,9 +19,9 @@ class Protocol(WithServer):
         return re.search(rb"\r\nAllow: ([^\r]*)\r\n", reply)[1].decode()
 
     def test_absolute_form(self):
-        for target, status in (("http://127.0.0.1:1/health", 200), ("HTTP://a.example/health", 200),
-                               ("https://x/health?a=b", 200), ("http://x", 200),
-                               ("http://x/nowhere", 404)):
+        for target, status in (("http://127.0.0.1:1/health", 200), ("HTTP://localhost/health", 200),
+                               ("https://localhost:2/health?a=b", 200), ("http://localhost", 200),
+                               ("http://localhost/nowhere", 404), ("HTTP://a.example/health", 403)):
             self.assertEqual(status_of(self.ask("GET " + target)), status, target)
 
     def test_paths_are_compared_decoded(self):
