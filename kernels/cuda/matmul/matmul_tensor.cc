@@ -10,7 +10,7 @@ namespace {
 // Microseconds of a stage of 64 input features on an H200. The first few tiles of a multiprocessor
 // only wait for memory (`alone`); each further one adds to the time. Fitted to measured matmuls of
 // 8 to 8,192 rows and nine shapes, for which the choice by these times is at most 4 % slower than
-// the fastest kernel (`gpu_bench products`).
+// the fastest kernel (`gpu_bench matmuls`).
 struct TileTime {
   TensorKernel kernel;
   int outs;
