@@ -66,6 +66,7 @@ void launch_tensor_matmul(simt::Stream stream, const MatmulCall& call, TensorKer
   DS_CHECK(call.w.dtype == Dtype::kBf16 && call.w.stride % kLoad == 0);
   DS_CHECK(call.x_bf16 != nullptr && call.x_bf16_stride % kLoad == 0);
   const RowFactors& factors = call.factors;
+  DS_CHECK(factors.squares == nullptr || factors.parts <= kMostFactorParts);
   DS_CHECK(factors.squares == nullptr || factors.parts == 1 ||
            (call.w.columns % factors.parts == 0 && call.w.columns / factors.parts % kDepth == 0));
   if (call.num_rows == 0) return;
