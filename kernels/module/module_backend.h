@@ -19,7 +19,7 @@ struct CudaBackend {
 // in ../lib/deltaserve from there, and the same name on the library path. The module stays loaded
 // until the process ends. The environment variable DELTASERVE_CUDA_WITHOUT switches off
 // optimisations, for measurements: it has names of members of ModuleOptions with commas between
-// them, or "all". An unknown name is an error (`reason`).
+// them, or "all". With an unknown name there is no backend (`reason`).
 CudaBackend load_cuda_backend(const std::string& path = "");
 
 }  // namespace deltaserve

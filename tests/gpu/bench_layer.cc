@@ -111,7 +111,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
     const Timing timing = time_calls(runtime, effort, calls, [&] {
       for (int i = 0; i < calls; ++i) decode.launch(runtime, i % sets, one_launch);
     });
-    // States and tails, read and written; projections in, results out.
+    // States and raw rows, read and written; projections in, results out.
     const double bytes =
         batch * (2 * state_bytes + 4.0 * layer.projection.columns + 6.0 * shape.value_columns());
     Line("decode layer")

@@ -371,10 +371,11 @@ void launches(const Effort& effort, const Sizes& sizes, int batch) {
   if (!effort.wants(name)) return;
   std::unique_ptr<cuda::Runtime> owned = make_runtime();
   cuda::Runtime& runtime = *owned;
-  const Busy busy(runtime, effort);
   cuda::BackendOptions options;
   options.graphs = options.overlap = false;
   const std::unique_ptr<Backend> backend = cuda::make_cuda_backend(std::move(owned), options);
+  // The backend owns the runtime, so it must outlive this memory of the device.
+  const Busy busy(runtime, effort);
   RandomModel model(*backend, sizes, batch, batch, StateFormat::kF32);
   std::vector<Segment> segments;
   for (int s = 0; s < batch; ++s) segments.push_back({RowKind::kDecode, s, s, s, 1, 64});

@@ -7,8 +7,9 @@
 
 namespace deltaserve::cpu {
 
-// ---- mixer_layer.cc One head's state for a segment: in its write slot, and in its keep slot
-// (without data if there is none).
+// ---- mixer_layer.cc
+// One head's state for a segment: in its write slot, and in its keep slot (without data if there is
+// none).
 struct SegmentState {
   HeadState state, kept;
 };

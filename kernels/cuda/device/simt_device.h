@@ -65,14 +65,7 @@ DS_DEVICE void* shared_memory() {
 }
 
 // Clusters need compute capability 9.0; a kernel that uses them is launched there only.
-// The block's place in its cluster.
-DS_DEVICE int cluster_rank() {
-  uint32_t rank = 0;
-#if __CUDA_ARCH__ >= 900
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-#endif
-  return static_cast<int>(rank);
-}
+//
 // Waits for all threads of the cluster's blocks; what they wrote before is seen after it. Not the
 // .aligned forms, which a warp must reach converged.
 DS_DEVICE void sync_cluster() {

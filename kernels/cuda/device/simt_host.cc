@@ -298,10 +298,6 @@ void meet_cluster() {
   cluster().leave(State::kAtCluster);
 }
 
-int cluster_rank() {
-  return cluster().rank();
-}
-
 void* shared_memory_of(int rank) {
   DS_CHECK(rank >= 0 && rank < cluster().num_blocks());
   return cluster().shared(rank);

@@ -76,7 +76,6 @@ int thread_index();
 int block_threads();
 Grid block_index();
 void* shared_memory();
-int cluster_rank();
 void* shared_memory_of(int rank);
 
 // Copies of 16 bytes of the running thread. Their data arrives as late as a GPU may deliver it, in
@@ -120,9 +119,6 @@ inline void sync_block() {
 }
 inline void* shared_memory() {
   return host::shared_memory();
-}
-inline int cluster_rank() {
-  return host::cluster_rank();
 }
 inline void sync_cluster() {
   host::meet_cluster();

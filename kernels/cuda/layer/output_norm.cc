@@ -5,6 +5,7 @@
 #include "kernels/base/check.h"
 #include "kernels/cuda/layer/row_norm.h"
 #include "kernels/cuda/layer/unnormed.h"
+#include "kernels/cuda/matmul/matmul.h"
 
 namespace deltaserve::cuda {
 namespace {
@@ -111,7 +112,8 @@ DS_KERNEL void DS_BOUNDS(kMaxRowThreads, 1)
 }  // namespace
 
 bool has_unnormed_decode(const MixerShape& shape) {
-  return shape.output_norm == OutputNorm::kHead && shape.value_dim % simt::kWarp == 0;
+  return shape.output_norm == OutputNorm::kHead && shape.value_dim % simt::kWarp == 0 &&
+         shape.heads <= kMostFactorParts;
 }
 
 void launch_output_norm(simt::Stream stream, const LayerCall& call, int first_row) {

@@ -6,7 +6,8 @@
 namespace deltaserve::cuda {
 
 // Returns true if the output projection may apply the norm of decode rows
-// (LayerCall::head_squares): a norm over each head, whose values fill warps.
+// (LayerCall::head_squares): a norm over each head, whose values fill warps, and no more heads than
+// a matmul has factors for (kMostFactorParts of matmul.h).
 bool has_unnormed_decode(const MixerShape& shape);
 
 // MixerCall::out in place, and LayerCall::out_bf16 where asked, from `first_row` on; decode rows

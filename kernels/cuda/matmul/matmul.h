@@ -21,12 +21,16 @@ enum class MatmulEnd : uint8_t {
   kGate,      // the first half of the outputs, through SiLU, times the second
 };
 
+// More parts would leave no kernel enough shared memory for their factors.
+inline constexpr int kMostFactorParts = 128;
+
 // Rows may lack the factor of their norm, which the matmul then computes: for each of `parts` equal
 // parts of a row's columns, 1 / sqrt(mean of squares + eps).
 struct RowFactors {
-  const float* squares =
-      nullptr;        // [num_rows, parts, groups], see kSquareGroup; null: factors of 1
-  int32_t parts = 1;  // if more than one, each has a multiple of 32 columns
+  // [num_rows, parts, groups], see kSquareGroup; null: factors of 1
+  const float* squares = nullptr;
+  // At most kMostFactorParts; if more than one, each has a multiple of 32 columns.
+  int32_t parts = 1;
   int32_t groups = 0;
   float eps = 0;
 };

@@ -10,7 +10,7 @@ namespace {
 // Microseconds of a stage of 64 input features on an H200. The first few tiles of a multiprocessor
 // only wait for memory (`alone`); each further one adds to the time. Fitted to measured matmuls of
 // 8 to 8,192 rows and nine shapes, for which the choice by these times is at most 4 % slower than
-// the fastest kernel (`gpu_bench products`).
+// the fastest kernel (`gpu_bench matmuls`).
 struct TileTime {
   TensorKernel kernel;
   int outs;
@@ -66,6 +66,7 @@ void launch_tensor_matmul(simt::Stream stream, const MatmulCall& call, TensorKer
   DS_CHECK(call.w.dtype == Dtype::kBf16 && call.w.stride % kLoad == 0);
   DS_CHECK(call.x_bf16 != nullptr && call.x_bf16_stride % kLoad == 0);
   const RowFactors& factors = call.factors;
+  DS_CHECK(factors.squares == nullptr || factors.parts <= kMostFactorParts);
   DS_CHECK(factors.squares == nullptr || factors.parts == 1 ||
            (call.w.columns % factors.parts == 0 && call.w.columns / factors.parts % kDepth == 0));
   if (call.num_rows == 0) return;

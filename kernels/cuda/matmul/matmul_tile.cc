@@ -214,6 +214,9 @@ DS_KERNEL void DS_BOUNDS(Tile::kThreads, 1) tile_kernel(MatmulCall call) {
 using Tile32 = Tile<2, 2, 1, 2, 6>;
 using Tile64 = Tile<2, 2, 2, 4, 4>;
 using Tile128 = Tile<2, 4, 4, 4, 3>;
+// The smallest takes every matmul.
+static_assert(Tile32::kSharedBytes + Tile32::kRows * kMostFactorParts * kFactorBytes <=
+              simt::kMaxSharedBytes);
 
 template <class Visit>
 auto visit_tile(int outs, const Visit& visit) {

@@ -5,8 +5,9 @@
 
 Compiles every file of the CUDA module (or those named) with nvcc for each architecture and reads
 what ptxas says of each kernel. Fails on spilled registers, on a stack frame, on more registers
-than --max-registers or than MOST_REGISTERS gives a kernel, on any warning, and on a remark that the compiler gave a kernel's tensor
-instructions or register counts up (C7508, C7510). Prints a table; --json has every kernel.
+than --max-registers or than MOST_REGISTERS gives a kernel, on any warning, and on a remark that the
+compiler gave a kernel's tensor instructions or register counts up (C7508, C7510). Prints a table;
+--json has every kernel.
 The code of the host is the same for all architectures, and is compiled with the first one's only; a
 file without kernels is compiled for no other. The files that take longest begin.
 --link: links the files of the first architecture as the module is linked: nothing may be missing,

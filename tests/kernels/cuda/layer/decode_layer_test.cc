@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/device/simt.h"
 #include "kernels/cuda/layer/output_norm.h"
+#include "kernels/cuda/matmul/matmul.h"
 #include "tests/kernels/base/state_formats.h"
 #include "tests/kernels/cuda/layer/layer_device.h"
 
@@ -232,6 +233,21 @@ TEST(CudaDecodeLayerShapes, OthersAreLeftToThePasses) {
   const float any = 1;
   skip.skip = &any;
   EXPECT_FALSE(cuda::has_decode_layer(shape, skip));
+}
+
+TEST(CudaDecodeLayerShapes, MixersThatMayLeaveTheirNorm) {
+  MixerShape shape = decode_case(MixerKind::kQDelta, 128, 256).shape;
+  shape.heads = cuda::kMostFactorParts;
+  EXPECT_TRUE(cuda::has_unnormed_decode(shape));
+  MixerShape many = shape;
+  many.heads = cuda::kMostFactorParts + 1;
+  EXPECT_FALSE(cuda::has_unnormed_decode(many));
+  MixerShape odd = shape;
+  odd.value_dim = 40;
+  EXPECT_FALSE(cuda::has_unnormed_decode(odd));
+  MixerShape groups = shape;
+  groups.output_norm = OutputNorm::kGateThenGroups;
+  EXPECT_FALSE(cuda::has_unnormed_decode(groups));
 }
 
 }  // namespace
