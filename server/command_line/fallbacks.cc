@@ -131,7 +131,7 @@ void apply_fallbacks(CLI::App* command, const std::string& path) {
 
 std::string misspelt_variable(CLI::App* app) {
   const std::string prefix = "DELTASERVE_";
-  std::vector<std::string> known = {"CUDA_MODULE"};  // without the prefix
+  std::vector<std::string> known = {"CUDA_MODULE", "CUDA_WITHOUT"};  // without the prefix
   for (const CommandEntry& command : read_table(app)) {
     for (const OptionEntry& option : command.options) {
       if (!option.variable.empty()) known.push_back(option.variable.substr(prefix.size()));

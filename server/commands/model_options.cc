@@ -99,9 +99,9 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
   add_model_source_options(command, options);
   command->option_defaults()->group("Compute");
   add_choice<Device>(command, "--device", &options->device,
-                     "Compute device. auto is cuda if a GPU and libdeltaserve_cuda.so (beside the "
-                     "program, on the library path, or named by DELTASERVE_CUDA_MODULE) are there, "
-                     "else cpu",
+                     "Compute device. auto is cuda if a GPU and libdeltaserve_cuda.so (named by "
+                     "DELTASERVE_CUDA_MODULE, beside the program, in ../lib/deltaserve from there, "
+                     "or on the library path) are there, else cpu",
                      {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
   add_choice<WeightFormat>(command, "--weights", &options->weights,
                            "In-memory format of the weights. auto keeps the checkpoint's; int8 and "

