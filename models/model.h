@@ -73,10 +73,8 @@ class Model {
   const StateLayout& layout() const { return layout_; }
   const FinalNorm& final_norm() const { return final_norm_; }
   const ModelLimits& limits() const { return limits_; }
-  WeightFormat weight_format() const {
-    return weight_format_;
-  }  // the format that load() was asked
-     // for
+  // Returns the format that load() was asked for.
+  WeightFormat weight_format() const { return weight_format_; }
   Backend& backend() { return *backend_; }
 
   // Returns the bytes that one step of `decode_rows` must read and write: weights once, states

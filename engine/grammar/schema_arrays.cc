@@ -190,9 +190,8 @@ ExprOr unique_array(const json::value& items, MarkCount count, const SchemaConte
     different = num_texts(*form, kUnlimited);
     choices.push_back(rules.call(json.unique_string(*form)));
   }
-  if (different < count.min)
-    return rules.alternate({});  // no array can have that many different
-                                 // items
+  // No array can have that many different items.
+  if (different < count.min) return rules.alternate({});
   const ExprId one = rules.alternate(choices);
   const ExprId more = rules.repeat(json.concat({json.comma(), one}), 0, kUnlimited);
   const ExprId body =

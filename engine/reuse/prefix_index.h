@@ -106,8 +106,8 @@ class PrefixIndex {
   // Forgets the states of an owner.
   void clear(const PrefixOwner& owner);
 
-  // Forgets the less valuable half of the states, but none that is pinned, so that take_dropped()
-  // has all slots without a state.
+  // Forgets the less valuable half of the states, but none that is pinned. If no transfer waits,
+  // take_dropped() then has all slots without a state.
   void trim(Time now);
   // Returns the slots whose memory has become unused since the last call, as the first of each run
   // of neighbours and their number. Their memory must be given back before the transfers that are

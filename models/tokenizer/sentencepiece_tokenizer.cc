@@ -49,6 +49,15 @@ std::string bytes_of(const SentencePieceModel& model, int32_t id) {
   return "";
 }
 
+// Appends bytes as the library decodes them: every byte that is in no character becomes U+FFFD.
+void append_as_decoded(std::string_view bytes, std::string* text) {
+  while (!bytes.empty()) {
+    const size_t good = tokenizer_json::well_formed_bytes(bytes);
+    text->append(good > 0 ? bytes.substr(0, good) : std::string_view("\xef\xbf\xbd"));
+    bytes.remove_prefix(std::max<size_t>(good, 1));
+  }
+}
+
 // Encodes a text of any length.
 class Encoder {
  public:
@@ -352,7 +361,7 @@ absl::Status SentencePieceTokenizer::append_pieces(const std::vector<int32_t>& p
     std::string bytes;
     for (const int32_t token : pieces) bytes += vocabulary_.bytes(token);
     reserve_sparingly(text->size() + bytes.size(), text);
-    tokenizer_json::append_repaired(bytes, text);
+    append_as_decoded(bytes, text);
   }
   return check_wanted(pieces.size() * 8);
 }

@@ -83,6 +83,7 @@ class Unigram::Walk {
       take_character();
       if (at_ < settle_at_) continue;
       settle();
+      if (!status_.ok()) return status_;
       if (at_ > most_bytes_) {
         return absl::ResourceExhaustedError(
             "the text becomes far longer when it is normalized, and it cannot be cut then");
@@ -137,6 +138,8 @@ class Unigram::Walk {
       if (ways_[end] != kNoWay) places.insert(end);
     }
     while (places.size() > 1) {
+      status_ = check_wanted(4);
+      if (!status_.ok()) return;
       const auto last = std::prev(places.end());
       const size_t before = *last - bytes_of(ways_[*last]);
       places.erase(last);
@@ -155,6 +158,7 @@ class Unigram::Walk {
     // there.
     int32_t way = end > 0 ? ways_[end] : 0;
     for (size_t place = end; place > 0;) {
+      if (absl::Status status = check_wanted(1); !status.ok()) return status;
       place -= bytes_of(way);
       std::swap(ways_[place], way);
     }

@@ -98,7 +98,8 @@ absl::Status check_wire(grpc::ByteBuffer* bytes, const WireBounds& bounds) {
     }
     prompts += field == bounds.text_field || field == bounds.ids_field ? 1 : 0;
     if (bounds.max_prompts > 0 && prompts > bounds.max_prompts) {
-      return invalid_argument("more than ", bounds.max_prompts, " prompts in one request");
+      return invalid_argument(bounds.prompts_name, ": more than ", bounds.max_prompts,
+                              " prompts in one request");
     }
     if (ids > bounds.max_ids) {
       return invalid_argument(bounds.ids_name, ": more than ", bounds.max_ids, " token ids");

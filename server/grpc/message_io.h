@@ -18,6 +18,7 @@ struct WireBounds {
   int text_field = 0;              // number of a string field without a bound of its own; 0 = none
   int max_prompts = 0;             // limits the repetitions of text_field and ids_field; 0 = they
                                    // are not repeated
+  const char* prompts_name = "";   // for errors
   int messages_field = 0;          // of messages; 0 = none. In them ...
   std::vector<int> message_texts;  // ... these are strings without a bound of their own
   int max_messages = 0;

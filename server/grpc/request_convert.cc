@@ -206,6 +206,7 @@ absl::Status read_embed_request(grpc::ByteBuffer* bytes, const ServerLimits& lim
   bounds.ids_name = "input_token_ids";
   bounds.max_ids = limits.prompt_tokens;
   bounds.max_prompts = limits.embedding_inputs;
+  bounds.prompts_name = "input";
   bounds.max_parameter_bytes = grpc_limits.parameter_bytes;
   return read_message(bytes, bounds, message);
 }

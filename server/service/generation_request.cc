@@ -18,11 +18,11 @@ std::optional<ApiError> check_prompts(const ServedModel& model, const ServerLimi
   }
   for (size_t i = 0; i < request.token_prompts.size(); ++i) {
     const std::vector<int32_t>& ids = request.token_prompts[i];
-    if (ids.empty()) {
-      return invalid_parameter(std::string(request.text_name), "a prompt must not be empty");
-    }
     const std::string place = request.prompts_are_listed ? str_cat(request.ids_name, "[", i, "]")
                                                          : std::string(request.ids_name);
+    if (ids.empty()) {
+      return invalid_parameter(std::string(request.ids_name), str_cat(place, " must not be empty"));
+    }
     if (auto error = check_token_ids(request.ids_name, place, ids, model)) return error;
   }
   const int most =

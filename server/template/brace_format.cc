@@ -330,9 +330,8 @@ class BraceFormat {
             nullptr);
         name.remove_prefix(stop + 1);
       }
-      if (value.is_undefined())
-        value = Value();  // because the name that it refers to is destroyed
-                          // soon
+      // The name that it refers to is destroyed soon.
+      if (value.is_undefined()) value = Value();
     }
     return value;
   }

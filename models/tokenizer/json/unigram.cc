@@ -59,6 +59,7 @@ class Unigram final : public PieceModel {
     // says where the next one ends.
     uint32_t after = 0;
     for (auto end = static_cast<uint32_t>(piece.size()); end > 0;) {
+      if (status = check_wanted(1); !status.ok()) return status;
       uint32_t begin = begin_of(ways[end]);
       if (is_unknown(ways[end])) {  // neighbouring unknowns are one
         while (begin > 0 && is_unknown(ways[begin])) begin = begin_of(ways[begin]);

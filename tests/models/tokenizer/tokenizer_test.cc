@@ -66,6 +66,24 @@ TEST_F(TokenizerTest, ByteFallbackGivesPartsOfCharacters) {
   EXPECT_EQ(tokenizer_->decode({tokens[0]}), "\xef\xbf\xbd");
 }
 
+// The library decodes only the beginning of a long text.
+TEST_F(TokenizerTest, PartsOfCharactersDecodeAlikeInTextsOfAnyLength) {
+  const std::vector<int32_t> bytes = tokenizer_->encode("日");
+  ASSERT_EQ(bytes.size(), 3u);
+  const int32_t letter = tokenizer_->piece_id("a");
+  ASSERT_GE(letter, 0);
+  const std::vector<int32_t> end = {bytes[0], bytes[1], letter, bytes[1], bytes[0], letter};
+  const std::string decoded =
+      "\xef\xbf\xbd\xef\xbf\xbd"
+      "a\xef\xbf\xbd\xef\xbf\xbd"
+      "a";
+  for (const size_t letters : {size_t{1}, size_t{5000}}) {
+    std::vector<int32_t> tokens(letters, letter);
+    tokens.insert(tokens.end(), end.begin(), end.end());
+    EXPECT_EQ(tokenizer_->decode(tokens), std::string(letters, 'a') + decoded) << letters;
+  }
+}
+
 TEST_F(TokenizerTest, UserDefinedPiecesMatchAndControlPiecesDoNot) {
   const int32_t assistant = tokenizer_->piece_id("<|assistant|>");
   EXPECT_EQ(assistant, 4);

@@ -158,7 +158,7 @@ TEST_F(Convert, InputsOfEmbed) {
   message.add_input_token_ids()->add_ids(-1);
   EXPECT_THAT(error_of(message), HasSubstr("input_token_ids[1]"));
   message.mutable_input_token_ids(1)->clear_ids();
-  EXPECT_THAT(error_of(message), HasSubstr("must not be empty"));
+  EXPECT_EQ(error_of(message), "input_token_ids[1] must not be empty");
   limits_.embedding_numbers = 100;
   message.mutable_input_token_ids(1)->add_ids(4);
   EXPECT_THAT(error_of(message), HasSubstr("input has 2 texts"));
@@ -259,7 +259,7 @@ TEST_F(Convert, NamesTheFieldThatCannotBeServed) {
   const Case cases[] = {
       {"model", [](Message* m) { m->set_model(std::string(1000, 'm')); }},
       {"prompt", [](Message* m) { m->clear_input(); }},
-      {"prompt", [](Message* m) { m->mutable_prompt_token_ids(); }},
+      {"prompt_token_ids", [](Message* m) { m->mutable_prompt_token_ids(); }},
       {"prompt_token_ids", [](Message* m) { m->mutable_prompt_token_ids()->add_ids(-1); }},
       {"prompt_token_ids", [](Message* m) { m->mutable_prompt_token_ids()->add_ids(1 << 30); }},
       {"max_tokens", [](Message* m) { m->set_max_tokens(-1); }},

@@ -195,7 +195,7 @@ class SharedServerTest(GrpcTest):
         many = stub.Embed(pb.EmbedRequest(input=["text %d" % i for i in range(200)]), timeout=PATIENCE)
         self.assertEqual(len(many.data), 200)
         invalid = grpc.StatusCode.INVALID_ARGUMENT
-        for fields, words in (({}, "input"), ({"input": ["a"] * 1025}, "1024 prompts"),
+        for fields, words in (({}, "input"), ({"input": ["a"] * 1025}, "input: more than 1024 prompts"),
                               ({"input": ["a"], "dimensions": 3}, "dimensions"),
                               ({"input_token_ids": [pb.TokenIds(ids=[-1])]}, "input_token_ids[0]"),
                               ({"input": ["a"], "truncation_side": "up"}, "truncation_side")):

@@ -134,6 +134,7 @@ TEST(MessageIo, CountsPromptsBeforeItParses) {
   bounds.ids_name = "input_token_ids";
   bounds.max_ids = 1000;
   bounds.max_prompts = 8;
+  bounds.prompts_name = "input";
   bounds.max_parameter_bytes = 64;
   const auto error_of_embed = [&](int texts, int lists) {
     v1::EmbedRequest message;
@@ -145,9 +146,9 @@ TEST(MessageIo, CountsPromptsBeforeItParses) {
   };
   EXPECT_EQ(error_of_embed(8, 0), "");
   EXPECT_EQ(error_of_embed(0, 8), "");
-  EXPECT_EQ(error_of_embed(9, 0), "more than 8 prompts in one request");
-  EXPECT_EQ(error_of_embed(0, 9), "more than 8 prompts in one request");
-  EXPECT_EQ(error_of_embed(4, 5), "more than 8 prompts in one request");
+  EXPECT_EQ(error_of_embed(9, 0), "input: more than 8 prompts in one request");
+  EXPECT_EQ(error_of_embed(0, 9), "input: more than 8 prompts in one request");
+  EXPECT_EQ(error_of_embed(4, 5), "input: more than 8 prompts in one request");
 }
 
 TEST(MessageIo, BoundsAllButThePrompt) {
