@@ -66,6 +66,9 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
 
  private:
   static grpc::Status cancelled() { return {grpc::StatusCode::CANCELLED, "cancelled"}; }
+  static grpc::Status out_of_memory() {
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"};
+  }
 
   // Runs on a worker: takes the request from bytes to the engine's streams.
   void prepare() {
@@ -74,7 +77,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
     try {
       status = submit();
     } catch (const std::exception&) {
-      status = {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"};
+      status = out_of_memory();
     }
     request_.Clear();
     asio::post(strand_, [self = shared_from_this(), status] { self->begin(status); });
@@ -122,7 +125,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
     if (signalled_.exchange(true, std::memory_order_acq_rel)) return;
     asio::post(strand_, [self = shared_from_this()] {
       self->signalled_.store(false, std::memory_order_release);
-      self->take();
+      self->take_or_fail();
     });
   }
 
@@ -130,7 +133,17 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
     prepared_ = true;
     if (!status.ok()) return finish(status);
     if (cancellation_.cancelled()) return finish(cancelled());
-    take();
+    take_or_fail();
+  }
+
+  // Ends the call where memory runs out, so that nobody waits for a reply that cannot come.
+  void take_or_fail() {
+    try {
+      take();
+    } catch (const std::exception&) {
+      reply_->Clear();
+      finish(out_of_memory());
+    }
   }
 
   void take() {

@@ -100,7 +100,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnWriteDone(bool ok) override {
     asio::post(strand_, [self = self_, ok] {
       self->writing_ = false;
-      ok ? self->write_next() : self->finish(cancelled());
+      ok ? self->write_or_fail() : self->finish(cancelled());
     });
   }
 
@@ -111,6 +111,9 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
  private:
   static grpc::Status cancelled() { return {grpc::StatusCode::CANCELLED, "cancelled"}; }
+  static grpc::Status out_of_memory() {
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"};
+  }
 
   // Runs on a worker: takes the request from bytes to the engine's streams, or to the worker that
   // compiles its grammar first.
@@ -134,7 +137,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     try {
       work();
     } catch (const std::exception&) {
-      begin_later({grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"});
+      begin_later(out_of_memory());
     }
   }
 
@@ -182,7 +185,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     if (signalled_.exchange(true, std::memory_order_acq_rel)) return;
     asio::post(strand_, [self = this->shared_from_this()] {
       self->signalled_.store(false, std::memory_order_release);
-      self->write_next();
+      self->write_or_fail();
     });
   }
 
@@ -190,7 +193,16 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     prepared_ = true;
     if (!status.ok()) return finish(status);
     if (cancellation_.cancelled()) return finish(cancelled());
-    write_next();
+    write_or_fail();
+  }
+
+  // Ends the call where memory runs out, so that nobody waits for a message that cannot come.
+  void write_or_fail() {
+    try {
+      write_next();
+    } catch (const std::exception&) {
+      finish(out_of_memory());
+    }
   }
 
   // Writes the next message, if there is one and none is being written.

@@ -429,15 +429,16 @@ TEST(CallGrammar, ReasoningIsFree) {
 
 TEST(CallGrammar, WhatCannotBeEnforcedIsNamedOrLeftFree) {
   const char* const kFunctions = R"([{"name": "f", "parameters": {"type": "object",
-      "properties": {"a": {"type": "object", "unevaluatedProperties": false}}}}])";
+      "properties": {"a": {"type": "object", "not": {"required": ["b"]},
+                           "unevaluatedProperties": false}}}}])";
   AnswerDemand demand = hermes(tools_of(kFunctions));
   EXPECT_TRUE(permits(demand, call("f", R"({"a":{"x":[]}})")));
   EXPECT_FALSE(permits(demand, call("f", R"({"a":1})")));
   demand.must_call = true;
   const auto refused = compile_answer_grammar(demand, nullptr, nullptr);
   EXPECT_EQ(refused.status().message(),
-            "tools[0].function.parameters: #/properties/a: keyword 'unevaluatedProperties' is not "
-            "supported");
+            "tools[0].function.parameters: #/properties/a: keyword 'unevaluatedProperties' beside "
+            "'not' is not supported");
 }
 
 TEST(CallGrammar, KeysTellDemandsApart) {
