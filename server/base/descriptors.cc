@@ -9,9 +9,10 @@ namespace deltaserve {
 
 uint64_t open_descriptors() {
   static std::mutex mutex;
-  static DIR* const folder = ::opendir("/proc/self/fd");
-  if (folder == nullptr) return 0;
+  static DIR* folder = nullptr;  // stays open, so that it can be read when none are left
   const std::lock_guard lock(mutex);
+  if (folder == nullptr) folder = ::opendir("/proc/self/fd");
+  if (folder == nullptr) return 0;
   ::rewinddir(folder);
   uint64_t count = 0;
   while (const dirent* entry = ::readdir(folder)) {

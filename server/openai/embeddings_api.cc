@@ -57,7 +57,7 @@ std::optional<ApiError> read_request(std::string_view text, const ServedModel& m
 
   FieldReader fields(body.fields, limits);
   Parameters given;
-  const auto own_error = read_own_parameters(fields, model, &out->base64);
+  auto own_error = read_own_parameters(fields, model, &out->base64);
   read_parameters(fields, Interface::kEmbeddings, unserved_parameters(Interface::kEmbeddings),
                   &given);
   if (fields.error()) return fields.error();

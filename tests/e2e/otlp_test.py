@@ -146,8 +146,8 @@ class Spans(unittest.TestCase):
 
     def test_an_endpoint_that_is_none(self):
         for url in ("localhost:4317", "ftp://a", "http://"):
-            done = subprocess.run([harness.BINARY, "serve", "--model", harness.MODEL, "--otlp-endpoint", url],
-                                  capture_output=True, text=True)
+            done = subprocess.run([harness.BINARY, "serve", "--model", harness.MODEL, "--http-port", "0",
+                                   "--otlp-endpoint", url], capture_output=True, text=True)
             self.assertEqual(done.returncode, 1)
             self.assertIn("--otlp-endpoint", done.stderr)
 

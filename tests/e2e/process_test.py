@@ -166,6 +166,7 @@ class Descriptors(unittest.TestCase):
             status, reply = ready()
             self.assertEqual((status, reply["status"], reply["deaf_ports"]),
                              (503, "not_ready", ["grpc", "http"]))
+            server.log_lines("overload resource=descriptors .*measure=end_largest")
             resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
             for port in ("http", "grpc"):
                 server.log_lines("port_accepts_again port=%s" % port)
@@ -180,24 +181,29 @@ class Descriptors(unittest.TestCase):
             oracle = Oracle(server)
             limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
 
-            def leave_room(share, measure):
-                in_use = len(os.listdir("/proc/%d/fd" % server.process.pid))
+            def in_use():
+                return len(os.listdir("/proc/%d/fd" % server.process.pid))
+
+            def leave_room(least, share, measure):
+                eventually(lambda: in_use() >= least, lambda: "%d are open" % in_use())
                 resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE,
-                                 (int(in_use / share), limits[1]))
+                                 (int(in_use() / share), limits[1]))
                 server.log_lines("overload resource=descriptors .*measure=%s " % measure)
 
             with contextlib.ExitStack() as crowd:
+                before = in_use()
                 idle = [crowd.enter_context(server.connect()) for _ in range(40)]
-                leave_room(0.87, "trim_caches")
+                leave_room(before + 40, 0.87, "trim_caches")
                 for connection in idle[:20]:
                     self.assertEqual(connection.recv(1), b"")
                 idle[-1].sendall(get("/health"))
                 self.assertEqual(status_of(idle[-1].recv(65536)), 200)
             server.log_lines("overload resource=descriptors .*measure=none before=trim_caches")
             with contextlib.ExitStack() as crowd:
+                before = in_use()
                 for _ in range(20):  # these are not idle
                     crowd.enter_context(server.connect()).sendall(b"GET /health HTTP/1.1\r\n")
-                leave_room(0.93, "refuse_new")
+                leave_room(before + 20, 0.93, "refuse_new")
                 with server.connect() as refused:
                     self.assertEqual(status_of(refused.recv(65536)), 503)
                 self.assertFalse(speaks_grpc(server.grpc_address))
