@@ -75,8 +75,8 @@ class Server : public HttpServer {
             },
         .trim = [this] { context_.idle_connections.close_half(); },
     });
-    // Connections of both ports take most of them, but not all. The first call takes one that counts
-    // them also when none are left.
+    // Connections of both ports take most of them, but not all. The first call takes one that
+    // counts them also when none are left.
     (void)open_descriptors();
     services_.overload.watch({
         .name = "descriptors",
