@@ -17,10 +17,13 @@ class RawRows {
       : call_(call),
         segment_(segment),
         width_(call.shape().conv_width),
-        first_(width_ > 1 ? static_cast<int>(segment.position % width_) : 0) {}
+        first_(width_ > 1 ? static_cast<int>(remainder(segment.position)) : 0) {}
 
   // Returns the row `source` in front of the segment, -conv_width < source < 0, [channels].
-  DS_DEVICE const float* before(int source) const { return row_of(segment_.read_slot, source); }
+  DS_DEVICE const float* before(int source) const {
+    const int row = first_ + source;
+    return ring_row(segment_.read_slot, row < 0 ? row + width_ : row);
+  }
 
   // Stores a channel of the conv_width rows that end with the segment's first `rows` in a slot;
   // zeros in front of the sequence. What the read slot has stays there.
@@ -39,8 +42,18 @@ class RawRows {
   }
 
  private:
+  // Returns position % width_. A remainder of 64 bits would be a call on a GPU, which costs a
+  // kernel the registers that it holds.
+  DS_DEVICE uint32_t remainder(int64_t position) const {
+    const auto width = static_cast<uint32_t>(width_);
+    const auto high = static_cast<uint32_t>(static_cast<uint64_t>(position) >> 32);
+    const uint32_t power = (UINT32_MAX % width + 1) % width;  // 2^32 % width
+    return (high % width * power + static_cast<uint32_t>(position) % width) % width;
+  }
   DS_DEVICE float* row_of(int slot, int source) const {
-    const int row = (first_ + source + width_) % width_;
+    return ring_row(slot, (first_ + source + width_) % width_);
+  }
+  DS_DEVICE float* ring_row(int slot, int row) const {
     return call_.states.part(call_.states.layout.conv_rows, slot) +
            int64_t{row} * call_.shape().channels();
   }

@@ -55,11 +55,11 @@ class ChannelWindow {
     const int n = chunk_.num_rows;
     TwoChannels rows[kMaxTaps - 1 + kTogether][kImages];  // of the projection
     DS_UNROLL
-    for (int j = 0; j < kMaxTaps - 1; ++j) load_row(begin - (kMaxTaps - 1) + j, rows[j]);
+    for (int j = 0; j < kMaxTaps - 1; ++j) load_row<true>(begin - (kMaxTaps - 1) + j, rows[j]);
     for (int i = begin; i < begin + kWarpTokens; i += kTogether) {
       DS_UNROLL
       for (int t = 0; t < kTogether; ++t) {
-        load_row(i + t, rows[kMaxTaps - 1 + t]);
+        load_row<false>(i + t, rows[kMaxTaps - 1 + t]);
       }
       DS_UNROLL
       for (int t = 0; t < kTogether; ++t) {
@@ -95,13 +95,15 @@ class ChannelWindow {
   }
 
   // Token `i` of the chunk, or its last; those before the segment come from the slot, and
-  // those before the sequence, which the convolution leaves out, as zeros.
+  // those before the sequence, which the convolution leaves out, as zeros. Only the first rows of a
+  // run can be before the segment: the code that finds them would cost the others registers.
+  template <bool kMayBeBefore>
   DS_DEVICE void load_row(int i, TwoChannels (&to)[kImages]) const {
     const int last = chunk_.num_rows - 1;
     // Row of the segment.
     const int at = chunk_.first_row - segment_.first_row + (i < last ? i : last);
     const float* from = nullptr;
-    if (at >= 0) {
+    if (!kMayBeBefore || at >= 0) {
       from = call_.mixer.projected_row(int64_t{segment_.first_row} + at) + shift_;
     } else if (segment_.position + at >= 0 && at + taps_ - 1 >= 0) {
       from = RawRows(call_.mixer, segment_).before(at);
