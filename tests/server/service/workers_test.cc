@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kLarge = 1000, kHuge = 2000;
 constexpr PrefixOwner kOne = {1}, kTwo = {2};
 
-// Holds a thread of the workers until it is released.
+// Holds a thread of the workers until it is released. It must outlive the workers.
 class Blocker {
  public:
   Workers::Work work() {
@@ -36,13 +36,13 @@ class Blocker {
 };
 
 TEST(Workers, LargerWorkAndCompilingDelayNoSmallerWork) {
-  Workers workers(kLarge, kHuge);
   Blocker large, huge, compiling, later;
+  std::promise<void> done;
+  Workers workers(kLarge, kHuge);
   ASSERT_TRUE(workers.post(kOne, kHuge + 1, huge.work()));
   ASSERT_TRUE(workers.post(kOne, kHuge, large.work()));
   ASSERT_TRUE(workers.post_compiling(kOne, compiling.work()));
   workers.post_later(later.work());
-  std::promise<void> done;
   ASSERT_TRUE(workers.post(kOne, kLarge, [&] { done.set_value(); }));
   done.get_future().wait();
   for (Blocker* blocker : {&large, &huge, &compiling, &later}) {
@@ -57,8 +57,8 @@ int niceness() {
 }
 
 TEST(Workers, AllButTheSmallRequestsYieldToTheEngine) {
-  Workers workers(kLarge, kHuge);
   std::promise<int> small, large, huge, compiling, later;
+  Workers workers(kLarge, kHuge);
   ASSERT_TRUE(workers.post(kOne, kLarge, [&] { small.set_value(niceness()); }));
   ASSERT_TRUE(workers.post(kOne, kHuge, [&] { large.set_value(niceness()); }));
   ASSERT_TRUE(workers.post(kOne, kHuge + 1, [&] { huge.set_value(niceness()); }));
@@ -71,12 +71,12 @@ TEST(Workers, AllButTheSmallRequestsYieldToTheEngine) {
 }
 
 TEST(Workers, OwnersTakeTurnsWithTheirGrammars) {
-  Workers workers(kLarge, kHuge);
   Blocker blocker;
-  ASSERT_TRUE(workers.post_compiling(kOne, blocker.work()));
-  blocker.wait_until_running();
   std::string order;
   std::promise<void> done;
+  Workers workers(kLarge, kHuge);
+  ASSERT_TRUE(workers.post_compiling(kOne, blocker.work()));
+  blocker.wait_until_running();
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(workers.post_compiling(kOne, [&] { order += '1'; }));
   }
@@ -89,8 +89,8 @@ TEST(Workers, OwnersTakeTurnsWithTheirGrammars) {
 }
 
 TEST(Workers, AnOwnersGrammarsAreBounded) {
-  Workers workers(kLarge, kHuge);
   Blocker blocker;
+  Workers workers(kLarge, kHuge);
   ASSERT_TRUE(workers.post_compiling(kOne, blocker.work()));
   blocker.wait_until_running();
   for (size_t i = 0; i < Workers::kCompilations; ++i) {
@@ -103,12 +103,12 @@ TEST(Workers, AnOwnersGrammarsAreBounded) {
 
 // Whoever sends many requests delays another by one of them, and cannot fill the queue.
 TEST(Workers, OwnersTakeTurnsWithTheirRequests) {
-  Workers workers(kLarge, kHuge);
   Blocker blocker;
-  ASSERT_TRUE(workers.post(kOne, 1, blocker.work()));
-  blocker.wait_until_running();
   std::atomic<int> first{0};
   std::promise<int> before_second;
+  Workers workers(kLarge, kHuge);
+  ASSERT_TRUE(workers.post(kOne, 1, blocker.work()));
+  blocker.wait_until_running();
   for (size_t i = 0; i < Workers::kRequestsOfOwner; ++i) {
     ASSERT_TRUE(workers.post(kOne, 1, [&] { ++first; }));
   }
@@ -120,9 +120,9 @@ TEST(Workers, OwnersTakeTurnsWithTheirRequests) {
 }
 
 TEST(Workers, StopEndsWorkThatAsks) {
-  Workers workers(kLarge, kHuge);
   std::promise<void> begun;
   absl::StatusCode ended = absl::StatusCode::kOk;
+  Workers workers(kLarge, kHuge);
   ASSERT_TRUE(workers.post(kOne, 1, [&] {
     begun.set_value();
     absl::Status status;
@@ -136,8 +136,8 @@ TEST(Workers, StopEndsWorkThatAsks) {
 
 TEST(Workers, WhatWaitsIsDroppedAtTheEnd) {
   auto kept = std::make_shared<int>(0);
-  Workers workers(kLarge, kHuge);
   Blocker blocker;
+  Workers workers(kLarge, kHuge);
   ASSERT_TRUE(workers.post({}, 0, blocker.work()));
   blocker.wait_until_running();
   ASSERT_TRUE(workers.post({}, 0, [kept] { ++*kept; }));
