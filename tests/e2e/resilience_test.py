@@ -11,9 +11,9 @@ import socket
 import time
 import unittest
 
-
 import harness
 from harness import PROMPT, Server, WithServer, events_of, post, resident_mib, status_of
+
 
 class OneSlot(WithServer):
     """Who leaves frees the slot."""
