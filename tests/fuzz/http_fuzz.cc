@@ -36,10 +36,10 @@ ServerLimits small_limits() {
 
 const ServerLimits kLimits = small_limits();
 constexpr uint64_t kBudgetBytes = 2500;
-// What cannot be read may be wrong in several ways, and which is seen first depends on the packets.
+// Unreadable input may be wrong in several ways; the packets decide which of them is seen first.
 constexpr char kUnread[] = "unread";
 
-// What a client sends, in packets of one size; then it closes its side.
+// A client sends these bytes in packets of one size and then closes its side.
 class Client {
  public:
   Client(std::span<const char> bytes, size_t packet) : rest_(bytes), packet_(packet) {}

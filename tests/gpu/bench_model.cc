@@ -137,7 +137,7 @@ std::unique_ptr<cuda::Runtime> make_runtime() {
   return runtime;
 }
 
-// What of the backend can be switched off, to see what it is worth.
+// Each piece can be switched off, so that the difference shows what it gains.
 struct Piece {
   const char* name;
   void (*switch_off)(cuda::BackendOptions& options);
@@ -322,7 +322,7 @@ class LaunchMarks {
   const std::vector<std::string>& kernels() const { return kernels_; }
 
 #ifdef __CUDACC__
-  // Behind the end of the last launch.
+  // Returns the seconds of each launch. Call it after the last one has ended.
   std::vector<double> seconds() const {
     std::vector<double> all;
     for (size_t i = 1; i < used_; ++i) {

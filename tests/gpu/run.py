@@ -38,7 +38,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SHARDS = 8  # of the self-tests, which wait for the reference on the CPU more than for the GPU
 WHOLE = 180  # seconds, of which some are Python's own
-# What each part may take, in seconds, in the order in which they run.
+# Each part may take this many seconds. They run in this order.
 LIMITS = {"test": 36, "limits": 6, "decode": 26, "matmuls": 26, "prefill": 16, "model": 36, "launches": 10, "first": 20}
 START_SECONDS = 2  # of a program that stops to begin cells so long before its limit
 
@@ -65,7 +65,7 @@ CELLS = {
               "model-decode model=qdelta-340m state=bf16 batch=128"],
     "first": ["first-token without=nothing state=f32"],
 }
-# What tells a cell from others; all else is a figure.
+# These members identify a cell; all others are figures.
 NAMES = ("bench", "name", "mixer", "model", "part", "path", "heads", "key_dim", "value_dim", "state", "batch", "launches",
          "without", "place", "prompts", "tokens", "prompt", "decode_rows", "prefill_rows", "rows", "kernel")
 TIMES = ("us", "ms")
@@ -143,7 +143,7 @@ def self_test(folder, logs, tiny):
 
 
 def key_of(cell):
-    """What tells a cell from others."""
+    """The members that identify a cell."""
     return tuple((name, cell[name]) for name in NAMES if name in cell)
 
 

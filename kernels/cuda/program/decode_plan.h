@@ -1,6 +1,6 @@
 // Which operations of a program the matmuls of decode rows take in: the norm in front of a matmul,
 // be it of its own or a mixer's, the gate behind it, the norm behind one that adds to its output.
-// What the plan does not name runs for decode rows as the program says. Prefill rows always do.
+// Decode rows run every other operation as the program says, and prefill rows run all of them so.
 #pragma once
 #include <cstdint>
 #include <functional>

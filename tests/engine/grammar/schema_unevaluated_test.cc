@@ -125,7 +125,7 @@ TEST(SchemaUnevaluated, ReferencesByName) {
       {R"({"type":"object","properties":{"a":{"$recursiveRef":"#"}},"additionalProperties":false})",
        {R"({"a":{"a":{}}})"},
        {R"({"a":1})"}},
-      // What is a value is no schema.
+      // A value of const is no schema.
       {R"({"properties":{"a":{"$ref":"#x"},"b":{"const":{"$anchor":"x"}}},)"
        R"("$defs":{"c":{"$anchor":"x","const":7}}})",
        {R"({"a":7})"},

@@ -263,7 +263,7 @@ void FakeRunner::copy_slot(int from, int to) {
   enqueue([this, from, to] { run_copy(from, to); });
 }
 
-// What a dropped slot held is gone: a step that read it would find tokens that nobody has.
+// A dropped slot loses its contents: a step that read it would find tokens that no test uses.
 void FakeRunner::drop_slots(int first, int count) {
   EXPECT_GE(first, max_sequences()) << "the slot of a sequence";
   EXPECT_LE(first + count, static_cast<int>(slots_.size()));

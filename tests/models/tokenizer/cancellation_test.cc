@@ -139,7 +139,7 @@ TEST_P(CancelledEncoding, DecodingEndsAsWell) {
 INSTANTIATE_TEST_SUITE_P(All, CancelledEncoding, testing::ValuesIn(kCases),
                          [](const auto& instance) { return std::string(instance.param.name); });
 
-// What only the library can encode is refused before it starts: nothing could stop it.
+// A text that only the library can encode is refused before it starts: nothing could stop it.
 TEST(UncutText, IsRefused) {
   const auto file = read_file(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", 1 << 20);
   const std::string kWords = bytes_field(2, int_field(3, 3));

@@ -46,7 +46,7 @@ inline std::string byte_pieces() {
   return pieces;
 }
 
-// What a model may choose beside its pieces.
+// These are the choices of a model beside its pieces.
 struct ModelChoices {
   bool bpe = false;  // else it is a unigram model
   bool byte_fallback = false;

@@ -1,5 +1,5 @@
-// What stands before and behind the sums of matmuls on tensor cores, against float64, and the bits
-// of a row against the kernel and the number of rows.
+// Tests what matmuls on tensor cores do before and after their sums, against float64, and that the
+// bits of a row depend neither on the kernel nor on the number of rows.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -268,7 +268,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Ends,
                                   std::to_string(shape.parts);
                          });
 
-// What decode takes for every number of rows up to 512, with and without clusters.
+// Decode takes these kernels for up to 512 rows, with and without clusters.
 TEST(DecodeMatmul, HasTheSameBitsAtEveryNumberOfRows) {
   constexpr Shape kShape = {512, 72, 16, 1};
   Operands operands(kShape);
