@@ -59,13 +59,16 @@ class EditedLines final : public LineReader {
   }
 
  private:
-  // Reads one character. libedit's own function goes on after a signal.
+  // Reads one character. libedit's own function goes on after a signal. A Ctrl-D that was typed before
+  // libedit had set the terminal arrives as a NUL, which libedit takes for "insert the next character as
+  // it is": the next Ctrl-D would become text, and no further one could end the conversation.
   static int read_character(EditLine* /*editor*/, wchar_t* character) {
     std::mbstate_t state{};
     for (;;) {
       char byte = 0;
       const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
       if (count <= 0) return static_cast<int>(count);
+      if (byte == '\0') continue;
       const size_t length = std::mbrtowc(character, &byte, 1, &state);
       if (length == static_cast<size_t>(-2)) continue;  // the character is not complete yet
       if (length == static_cast<size_t>(-1)) *character = L'?';

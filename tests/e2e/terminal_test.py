@@ -75,7 +75,7 @@ class Terminal:
         return self.process.wait(harness.PATIENCE)
 
     def leave(self, key):
-        """Types a key until the process ends: one that comes before the editor reads may be lost."""
+        """Types a key until the process ends: one that comes before the editor has set the terminal may be lost."""
         start = time.monotonic()
         while self.process.poll() is None and time.monotonic() - start < harness.PATIENCE:
             self.type(key)
@@ -93,11 +93,12 @@ def chat(*arguments, text, model=None):
 def endless_model(folder):
     """A copy of the model whose answers do not end by themselves: no token that it draws ends them."""
     shutil.copytree(harness.MODEL, folder, dirs_exist_ok=True)
-    for name in ("config.json", "generation_config.json"):
+    for name, key, value in (("config.json", "eos_token_id", 0), ("generation_config.json", "eos_token_id", 0),
+                             ("tokenizer_config.json", "eos_token", "<unk>")):
         path = os.path.join(folder, name)
         with open(path, encoding="utf-8") as file:
             config = json.load(file)
-        config["eos_token_id"] = 0
+        config[key] = value
         with open(path, "w", encoding="utf-8") as file:
             json.dump(config, file)
     return folder
@@ -188,6 +189,18 @@ class ChatOnATerminal(unittest.TestCase):
             terminal.expect(r"stopped\]")
             terminal.expect("> ")
             self.assertEqual(terminal.leave("\x03"), 130)
+
+    def test_ctrl_d_while_an_answer_is_written_does_not_hold_the_conversation_open(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                Terminal(harness.BINARY, "chat", endless_model(folder), "--max-tokens", "512",
+                         "--threads", "1") as terminal:
+            terminal.expect("> ")
+            terminal.type("Tell me a story about a dog.\n")
+            terminal.expect(r"(?s)dog\..{400}")
+            terminal.type("\x04")
+            self.assertEqual(int(terminal.expect(FIGURES)[1]), 512)
+            terminal.expect("> ")
+            self.assertEqual(terminal.leave("\x04"), 0)
 
 
 class Progress(unittest.TestCase):
