@@ -175,9 +175,7 @@ void add_state(const StateLayout& layout, std::string* out) {
                                part.per == Per::kToken ? " for each token" : ""));
   }
   add_bytes_line(out, "total", layout.bytes());
-  if (layout.bytes_per_token() > 0) {
-    add_bytes_line(out, "each token", static_cast<uint64_t>(layout.bytes_per_token()));
-  }
+  add_bytes_line(out, "each token", static_cast<uint64_t>(layout.bytes_per_token()));
 }
 
 void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::string* out) {

@@ -106,6 +106,7 @@ class CommandLine(unittest.TestCase):
         result = self.run_binary("inspect", harness.MODEL)
         self.assertEqual(result.returncode, 0)
         self.assertIn("qdelta", result.stdout)
+        self.assertRegex(result.stdout, r"\n  each token +0 ")  # a sequence takes no more as it grows
 
     def test_bench(self):
         result = self.run_binary("bench", "--model", harness.MODEL, "--prompt", "64", "--generate", "4",
