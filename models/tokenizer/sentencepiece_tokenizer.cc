@@ -148,8 +148,9 @@ struct SentencePieceParts {
   EncoderPair whole;
   EncoderPair plain;  // without special pieces; its first is null if the model has none to hide
   FoundTokens found;
-  absl::flat_hash_map<int32_t, AddedToken> added;
+  absl::flat_hash_map<int32_t, AddedToken> added;  // those that are no pieces of the model
   absl::flat_hash_map<std::string, int32_t> added_ids;
+  absl::flat_hash_set<int32_t> named_pieces;  // pieces of any kind that the files call special
   int32_t size = 0;
 
   const SentencePieceModel& model() const { return whole.first->model(); }
@@ -173,7 +174,11 @@ void SentencePieceParts::add(const AddedToken& token) {
   found.raw.add(token);
   size = std::max(size, token.id + 1);
   added_ids[token.text] = token.id;
-  if (!has_piece(token)) added[token.id] = token;
+  if (!has_piece(token)) {
+    added[token.id] = token;
+  } else if (token.special) {
+    named_pieces.insert(token.id);
+  }
 }
 
 void SentencePieceParts::add_if_missing(const std::string& text, int64_t most_ids) {
@@ -194,19 +199,23 @@ void SentencePieceParts::add_special_pieces(const PlainModel& plain_model,
     token.text = text;
     token.special = true;
     found.special.add(token);
-    if (names.contains(text)) found.raw.add(token);
+    if (!names.contains(text)) continue;
+    found.raw.add(token);
+    named_pieces.insert(id);
   }
 }
 
 bool SentencePieceParts::is_silent(int32_t id) const {
   const auto token = added.find(id);
   if (token != added.end()) return token->second.special;
-  return id < model().size() && model().kind(id) == PieceKind::kControl;
+  return id < model().size() &&
+         (model().kind(id) == PieceKind::kControl || named_pieces.contains(id));
 }
 
 std::string SentencePieceParts::text_of(int32_t id) const {
+  if (is_silent(id)) return "";
   const auto token = added.find(id);
-  if (token != added.end()) return token->second.special ? "" : token->second.text;
+  if (token != added.end()) return token->second.text;
   return id < model().size() ? bytes_of(model(), id) : "";
 }
 

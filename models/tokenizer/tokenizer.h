@@ -6,7 +6,7 @@
 // control pieces ("</s>"), the user-defined pieces and added tokens that look like a marker
 // ("<|user|>": an angle bracket at both ends), and those that the settings name; of a
 // tokenizer.json the added tokens that are special, that look like a marker, or that the settings
-// name.
+// name. Those that only look like a marker have a text when they are generated, the others none.
 #pragma once
 #include <cstdint>
 #include <memory>

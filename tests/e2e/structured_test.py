@@ -60,6 +60,22 @@ class Structured(WithServer):
         if choice.finish_reason == "stop":
             self.assertIsInstance(json.loads(choice.message.content), dict)
 
+    def test_special_tokens_are_in_no_answer(self):
+        """A model that wants to say nothing but a marker says it in no string of a JSON object, and in no
+        answer unless skip_special_tokens is false."""
+        for token, name in ((3, "<|user|>"), (4, "<|assistant|>"), (5, "<|end|>")):
+            wanted = {"logit_bias": {str(token): 100}, "temperature": 0, "logprobs": True}
+            choice = self.answer(response_format={"type": "json_object"}, **wanted)
+            self.assertNotIn(name, choice.message.content)
+            self.assertNotIn(name, [one.token for one in choice.logprobs.content])
+            asked = {**wanted, "max_tokens": 3, "ignore_eos": True}
+            skipped = self.server.chat(**asked).choices[0]
+            self.assertFalse(skipped.message.content)
+            self.assertNotIn(name.encode(), [bytes(one.bytes or []) for one in skipped.logprobs.content])
+            shown = self.server.chat(**asked, skip_special_tokens=False).choices[0]
+            self.assertEqual(shown.message.content, 3 * name)
+            self.assertEqual([one.token for one in shown.logprobs.content], 3 * [name])
+
     def test_regex_choice_and_grammar(self):
         for seed in range(4):
             text = self.answer(seed=seed, structured_outputs={

@@ -126,11 +126,12 @@ void AddedTokens::index_tokens() {
   control_.resize(tokens_.size());
 }
 
-void AddedTokens::mark_control(const std::vector<std::string>& names) {
+void AddedTokens::mark_special(const std::vector<std::string>& names) {
   for (size_t i = 0; i < tokens_.size(); ++i) {
-    const AddedToken& token = tokens_[i];
-    control_[i] = token.special || looks_like_marker(token.content) ||
-                  std::find(names.begin(), names.end(), token.content) != names.end();
+    AddedToken& token = tokens_[i];
+    token.special =
+        token.special || std::find(names.begin(), names.end(), token.content) != names.end();
+    control_[i] = token.special || looks_like_marker(token.content);
   }
 }
 

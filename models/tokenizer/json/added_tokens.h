@@ -67,9 +67,9 @@ class AddedTokens {
   // split().
   size_t settled(std::string_view text, Pass pass) const;
 
-  // Marks the tokens that untrusted text must not become: special tokens, tokens that look like a
-  // marker ("<think>"), and those with one of the names.
-  void mark_control(const std::vector<std::string>& names);
+  // Makes the tokens with one of the names special, and marks those that untrusted text must not
+  // become: special tokens, and tokens that look like a marker ("<think>").
+  void mark_special(const std::vector<std::string>& names);
   bool is_control(const AddedToken& token) const;
 
  private:

@@ -351,7 +351,7 @@ void read_parts(PartReader* file, const TokenizerSettings& settings, Parts* part
   parts->added = AddedTokens::read(file, *parts->model, settings.most_ids);
   if (!file->ok()) return;
   parts->added.add_special(settings.special_tokens_in_order(), *parts->model, settings.most_ids);
-  parts->added.mark_control(settings.special_tokens);
+  parts->added.mark_special(settings.special_tokens);
   for (const tokenizer_json::AddedToken& token : parts->added.tokens()) {
     if (parts->added.is_control(token)) parts->model->vocabulary().mark_special(token.id);
   }

@@ -419,9 +419,41 @@ TEST_F(TokenizerTest, NamedUserDefinedPiecesAreNotTyped) {
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 4096), 1);
 }
 
+// A piece of any kind that the files call special has no text, in whichever file they do so.
+TEST_F(TokenizerTest, NamedPiecesHaveNoText) {
+  TokenizerFiles by_list, by_map, by_decoder;
+  by_list.tokenizer_config =
+      R"({"unk_token": "<unk>", "additional_special_tokens": ["<|assistant|>", "\u2581upon"]})";
+  by_map.special_tokens_map = by_list.tokenizer_config;
+  by_decoder.tokenizer_config = R"({"added_tokens_decoder": {
+      "0": {"content": "<unk>", "special": true}, "4": {"content": "<|assistant|>", "special": true},
+      "5": {"content": "<|end|>", "special": false},
+      "UPON": {"content": "\u2581upon", "special": true}}})";
+  const int32_t upon = tokenizer_->piece_id("\xe2\x96\x81upon");
+  std::string& decoder = by_decoder.tokenizer_config;
+  decoder.replace(decoder.find("UPON"), 4, std::to_string(upon));
+  for (const TokenizerFiles& files : {by_list, by_map, by_decoder}) {
+    const auto settings = parse_tokenizer_settings(files);
+    ASSERT_TRUE(settings.ok()) << settings.status();
+    const auto loaded = Tokenizer::load(kModelFile, *settings);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    const Vocabulary& vocabulary = (*loaded)->vocabulary();
+    for (const int32_t id : {0, 4, upon}) {
+      EXPECT_EQ(vocabulary.bytes(id), "") << id;
+      EXPECT_EQ(vocabulary.name(id), (*loaded)->piece(id)) << id;
+      EXPECT_EQ((*loaded)->decode({id}, SpecialTokens::kSkip).value(), "") << id;
+    }
+    const Ids answer = tokenizer_->encode("Hi") + Ids{4} + tokenizer_->encode(" you");
+    EXPECT_EQ((*loaded)->decode(answer, SpecialTokens::kSkip).value(), "Hi you");
+    EXPECT_EQ((*loaded)->decode(answer, SpecialTokens::kKeep).value(), "Hi<|assistant|> you");
+    EXPECT_EQ(vocabulary.bytes(5), "<|end|>");  // which no file calls special
+    EXPECT_EQ((*loaded)->decode({5}, SpecialTokens::kSkip).value(), "<|end|>");
+  }
+}
+
 // Every tokenizer of transformers that has added tokens; see
 // tokenizer/cases/record_added_tokens.py.
-TEST_F(TokenizerTest, RawPromptsAreAsInTransformers) {
+TEST_F(TokenizerTest, NamedTokensAreAsInTransformers) {
   namespace json = boost::json;
   std::ifstream file(DELTASERVE_SOURCE_DIR "/tests/models/tokenizer/cases/added_tokens.json");
   const json::value groups = json::parse((std::ostringstream() << file.rdbuf()).str());
@@ -443,6 +475,11 @@ TEST_F(TokenizerTest, RawPromptsAreAsInTransformers) {
       // A template that writes the whole text gives the same, but for words that are no markers.
       const TextPart part[] = {{text, true}};
       EXPECT_EQ((*tokenizer)->encode_parts(part).value(), json::value_to<Ids>(one.at(1))) << text;
+    }
+    for (const json::value& one : group.at("texts").as_array()) {
+      const Ids token = {json::value_to<int32_t>(one.at(0))};
+      EXPECT_EQ((*tokenizer)->decode(token, SpecialTokens::kSkip).value(), one.at(1).as_string());
+      EXPECT_EQ((*tokenizer)->decode(token, SpecialTokens::kKeep).value(), one.at(2).as_string());
     }
   }
 }

@@ -1,4 +1,5 @@
-"""Writes added_tokens.json: the ids that transformers' LlamaTokenizer gives with added tokens.
+"""Writes added_tokens.json: the ids that transformers' LlamaTokenizer gives with added tokens, and the texts
+of the ids that the files call special, with and without skip_special_tokens.
 
 Run: python3 record_added_tokens.py (pip install transformers==4.57.6 sentencepiece protobuf; the last
 version whose LlamaTokenizer runs sentencepiece itself). The bundled model is taken as it is, and with a
@@ -46,6 +47,7 @@ TEXTS = [
     "",
     "日本<think>語 é",
 ]
+NAMED_IDS = range(6)
 
 
 def settings(spaced, legacy):
@@ -76,7 +78,9 @@ def main():
                 (folder / "tokenizer_config.json").write_text(config)
                 tokenizer = LlamaTokenizer.from_pretrained(folder, legacy=legacy)
                 cases = [[text, tokenizer.encode(text, add_special_tokens=False)] for text in TEXTS]
-            groups.append({"spaced": spaced, "tokenizer_config": config, "cases": cases})
+                texts = [[id, tokenizer.decode([id], skip_special_tokens=True), tokenizer.decode([id])]
+                         for id in NAMED_IDS]
+            groups.append({"spaced": spaced, "tokenizer_config": config, "cases": cases, "texts": texts})
     text = json.dumps(groups, ensure_ascii=False, indent=None).replace('], ["', '],\n["')
     (HERE / "added_tokens.json").write_text(text + "\n")
 

@@ -95,6 +95,16 @@ TEST(JsonTokenizer, NamedTokensAreAddedAsSpecialOnes) {
   EXPECT_EQ(sure(kWords).encode_as_text("hi x you"), (Ids{2, 4, 3}));
 }
 
+// The file calls "[INST]" and "<think>" ordinary, and the settings name the first.
+TEST(JsonTokenizer, NamedTokensHaveNoText) {
+  const SureTokenizer words = sure(kWords, {"[INST]"});
+  EXPECT_EQ(words.vocabulary().bytes(7), "");
+  EXPECT_EQ(words.vocabulary().name(7), "[INST]");
+  EXPECT_EQ(words.decode({2, 7, 5}), "hi <think>");
+  EXPECT_EQ(words.decode({2, 7, 5}, SpecialTokens::kKeep), "hi [INST] <think>");
+  EXPECT_EQ(sure(kWords).decode({2, 7, 5}), "hi [INST] <think>");
+}
+
 // A unigram model has its control tokens as pieces, which plain text must not reach.
 TEST(JsonTokenizer, ControlPiecesOfTheModelAreNoText) {
   constexpr char kUnigram[] = R"({"added_tokens": [
