@@ -9,6 +9,7 @@
 
 #include "models/base/text.h"
 #include "server/base/shown_value.h"
+#include "server/base/suggestion.h"
 
 namespace deltaserve {
 namespace {
@@ -23,6 +24,15 @@ const ParameterRule* find_rule(const BodyRules& rules, std::string_view key) {
     if (found != part.end()) return &*found;
   }
   return nullptr;
+}
+
+std::vector<std::string> names_of(const BodyRules& rules) {
+  std::vector<std::string> names;
+  for (const std::span<const ParameterRule> part : {rules.shared, rules.own}) {
+    for (const ParameterRule& rule : part) names.emplace_back(rule.name);
+  }
+  if (!rules.prompt.empty()) names.emplace_back(rules.prompt);
+  return names;
 }
 
 // Boost's parser calls this for every element. Returning false stops it; `error_` says why.
@@ -195,7 +205,8 @@ class BodyHandler {
 
   bool refuse_unknown(error_code& ec) {
     error_ = invalid_parameter(*unknown_key_,
-                               str_cat("Unrecognized request argument supplied: ", *unknown_key_));
+                               str_cat("Unrecognized request argument supplied: ", *unknown_key_,
+                                       did_you_mean(*unknown_key_, names_of(rules_))));
     return stop(ec);
   }
 

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_format.h"
 #include "models/base/text.h"
-#include "server/command_line/suggestion.h"
+#include "server/base/suggestion.h"
 
 namespace deltaserve {
 namespace {

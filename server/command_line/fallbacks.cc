@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/command_line/suggestion.h"
+#include "server/base/suggestion.h"
 #include "server/command_line/table.h"
 
 namespace deltaserve {

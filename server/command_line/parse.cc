@@ -6,10 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "server/base/suggestion.h"
 #include "server/command_line/fallbacks.h"
 #include "server/command_line/help.h"
-#include "server/command_line/suggestion.h"
 #include "server/command_line/table.h"
 
 namespace deltaserve {

@@ -6,7 +6,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "server/command_line/suggestion.h"
+#include "server/base/suggestion.h"
 
 namespace deltaserve {
 namespace {

@@ -7,6 +7,7 @@
 #include "server/http/server_context.h"
 #include "server/openai/openapi.h"
 #include "server/openai/response.h"
+#include "server/service/rules.h"
 
 namespace deltaserve {
 namespace {
@@ -46,8 +47,7 @@ HttpReply ready_reply(const ServerContext& context, const RequestHead&) {
 HttpReply model_reply(const ServerContext& context, const RequestHead& head) {
   const std::string_view name = std::string_view(head.path).substr(kModelPrefix.size());
   if (name != context.services.model.name) {
-    return error_reply({ErrorKind::kModelNotFound,
-                        str_cat("The model ", quoted(name), " does not exist."), "model"});
+    return error_reply(model_not_found(name, context.services.model));
   }
   HttpReply reply;
   reply.body = model_json(context.services.model);

@@ -9,6 +9,7 @@
 
 #include "models/base/text.h"
 #include "server/base/shown_value.h"
+#include "server/base/suggestion.h"
 
 namespace deltaserve {
 namespace {
@@ -31,7 +32,8 @@ bool is_object_of(FieldReader& fields, std::string_view param, std::string_view 
   for (const auto& [key, ignored] : value->get_object()) {
     const bool known = std::find(keys.begin(), keys.end(), std::string_view(key)) != keys.end();
     if (known || ignored.is_null()) continue;
-    fields.fail(param, str_cat(what, "has an unknown key: ", quoted(std::string_view(key))));
+    fields.fail(param, str_cat(what, "has an unknown key: ", quoted(std::string_view(key)),
+                               did_you_mean(key, {keys.begin(), keys.end()})));
     return false;
   }
   return true;

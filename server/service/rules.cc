@@ -397,8 +397,13 @@ std::optional<ApiError> check_model_name(const std::optional<std::string>& name,
     return invalid_parameter("model",
                              str_cat("model is longer than ", limits.model_name_bytes, " bytes"));
   }
-  return ApiError{ErrorKind::kModelNotFound, str_cat("The model `", *name, "` does not exist."),
-                  "model"};
+  return model_not_found(*name, model);
+}
+
+ApiError model_not_found(std::string_view name, const ServedModel& model) {
+  return {ErrorKind::kModelNotFound,
+          str_cat("The model `", name, "` does not exist; this server serves `", model.name, "`."),
+          "model"};
 }
 
 std::optional<ApiError> check_token_ids(std::string_view param, std::string_view place,

@@ -55,6 +55,8 @@ GenerationParameters with_defaults(Parameters given, Interface interface,
 [[nodiscard]] std::optional<ApiError> check_model_name(const std::optional<std::string>& name,
                                                        const ServedModel& model,
                                                        const ServerLimits& limits);
+// Returns the error for a name that is not that of the served model.
+ApiError model_not_found(std::string_view name, const ServedModel& model);
 
 // Refuses ids outside the vocabulary. They are the list `place` ("prompt[2]") of `param`.
 [[nodiscard]] std::optional<ApiError> check_token_ids(std::string_view param,

@@ -1,10 +1,10 @@
 // The parts of the command line that need no process: texts, values and suggestions.
 #include <gtest/gtest.h>
 
+#include "server/base/suggestion.h"
 #include "server/command_line/completions.h"
 #include "server/command_line/help.h"
 #include "server/command_line/man_page.h"
-#include "server/command_line/suggestion.h"
 #include "server/command_line/table.h"
 #include "server/command_line/values.h"
 

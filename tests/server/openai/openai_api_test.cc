@@ -246,9 +246,19 @@ TEST(OpenAiApi, BadBodies) {
 TEST(OpenAiApi, NamesAnUnknownParameterAndAMissingModel) {
   const Parsed unknown = parse_with("\"max_token\":3");
   ASSERT_TRUE(unknown.error);
-  EXPECT_EQ(unknown.error->message, "Unrecognized request argument supplied: max_token");
+  EXPECT_EQ(unknown.error->message,
+            "Unrecognized request argument supplied: max_token; did you mean 'max_tokens'?");
+  EXPECT_EQ(parse_with("\"topk\":3").error->message,
+            "Unrecognized request argument supplied: topk; did you mean 'top_k'?");
+  EXPECT_EQ(parse_with("\"zebra\":3").error->message,
+            "Unrecognized request argument supplied: zebra");
+  const Parsed nested = parse_with("\"stream\":true,\"stream_options\":{\"include_use\":true}");
+  ASSERT_TRUE(nested.error);
+  EXPECT_EQ(nested.error->message,
+            "stream_options has an unknown key: 'include_use'; did you mean 'include_usage'?");
   const Parsed missing = parse_with("\"model\":\"gpt\"");
   ASSERT_TRUE(missing.error);
+  EXPECT_EQ(missing.error->message, "The model `gpt` does not exist; this server serves `tiny`.");
   const boost::json::value error = boost::json::parse(error_json(*missing.error)).at("error");
   EXPECT_EQ(error.at("code").as_string(), "model_not_found");
 }

@@ -1,4 +1,4 @@
-#include "server/command_line/suggestion.h"
+#include "server/base/suggestion.h"
 
 #include <algorithm>
 #include <cstddef>
