@@ -118,6 +118,9 @@ bool AnswerReader::take_event(std::string_view data) {
     finish_reason_ = *reason;
   }
   if (const json::value* usage = value_at(event, "/usage")) take_usage(*usage);
+  if (const json::value* decode = value_at(event, "/timings/decode_ms"); decode != nullptr) {
+    if (decode->is_number()) decode_ms_ = decode->to_number<double>();
+  }
   if (text_.size() + reasoning_.size() <= kMaxAnswerBytes) return true;
   status_ = invalid_argument("the answer is too long");
   return false;
@@ -146,21 +149,21 @@ void AnswerReader::grow(Part part, std::string* whole, std::string_view piece) {
   if (piece.empty()) return;
   ++pieces_;
   last_ = Clock::now();
-  if (!first_) first_ = last_;
   whole->append(piece);
   print_(part, piece);
 }
 
 std::string AnswerReader::figures() const {
   const int64_t tokens = answer_tokens_.value_or(pieces_);
-  std::string line = absl::StrCat(answer_tokens_ ? "" : "about ", tokens, " tokens");
-  if (first_ && tokens > 0) {
-    // The first token is part of the prompt's time. An answer that arrived all at once has no other
-    // times.
-    const bool at_once = first_ == last_;
-    const auto seconds = std::chrono::duration<double>(*last_ - (at_once ? begin_ : *first_));
+  std::string line =
+      absl::StrCat(answer_tokens_ ? "" : "about ", tokens, tokens == 1 ? " token" : " tokens");
+  if (decode_ms_.value_or(0) > 0 && tokens > 1) {
     absl::StrAppendFormat(&line, ", %.1f tokens/s",
-                          static_cast<double>(at_once ? tokens : tokens - 1) / seconds.count());
+                          1e3 * static_cast<double>(tokens - 1) / *decode_ms_);
+  } else if (!decode_ms_ && last_ && tokens > 0) {
+    const auto seconds = std::chrono::duration<double>(*last_ - begin_);
+    absl::StrAppendFormat(&line, ", %.1f tokens/s with the prompt's time",
+                          static_cast<double>(tokens) / seconds.count());
   }
   if (prompt_tokens_) absl::StrAppend(&line, "; prompt: ", *prompt_tokens_, " tokens");
   if (reused_tokens_) absl::StrAppend(&line, ", ", *reused_tokens_, " reused");

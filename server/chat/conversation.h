@@ -47,8 +47,9 @@ class ChatHistory {
   boost::json::array messages_;  // of the user and the assistant
 };
 
-// Reads the events of one answer. Its figures are token counts of the server and times measured
-// here.
+// Reads the events of one answer. Its figures are those of the server. One that sends no times gets
+// the time from the request to the last text: an event may have any number of tokens, so the times
+// between events say nothing about the time between tokens.
 class AnswerReader {
  public:
   enum class Part : uint8_t { kReasoning, kText };
@@ -81,7 +82,8 @@ class AnswerReader {
   std::string text_, reasoning_;
   int64_t pieces_ = 0;
   const Clock::time_point begin_ = Clock::now();
-  std::optional<Clock::time_point> first_, last_;  // when text came
+  std::optional<Clock::time_point> last_;  // when text came
+  std::optional<double> decode_ms_;        // from the first token to the last
   std::string finish_reason_;
   std::optional<int64_t> prompt_tokens_, answer_tokens_, reused_tokens_;
 };

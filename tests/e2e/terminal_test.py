@@ -4,6 +4,7 @@
     python terminal_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
 
+import http.server
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -162,6 +164,52 @@ class ChatThroughAPipe(unittest.TestCase):
             result = chat("--url", server.url, text="x\n", model="")
             self.assertEqual(result.returncode, 1)
             self.assertIn(server.url, result.stderr)
+
+
+class StandIn(http.server.BaseHTTPRequestHandler):
+    """A server that sends its answer of 40 tokens as two events at once, with or without its own timings."""
+
+    timings = None
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        usage = {"prompt_tokens": 9, "completion_tokens": 40}
+        last = {"choices": [], "usage": usage, **({"timings": self.timings} if self.timings else {})}
+        events = [{"choices": [{"index": 0, "delta": {"content": "Once upon"}}]},
+                  {"choices": [{"index": 0, "delta": {"content": " a time"}, "finish_reason": "stop"}]}, last]
+        body = "".join("data: %s\n\n" % json.dumps(event) for event in events) + "data: [DONE]\n\n"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_):
+        pass
+
+
+class SpeedOfOtherServers(unittest.TestCase):
+    def figures(self, timings):
+        class Timed(StandIn):
+            pass
+
+        Timed.timings = timings
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Timed) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                result = chat("--url", "http://127.0.0.1:%d" % server.server_port, text="Hi\n", model="any")
+            finally:
+                server.shutdown()
+                thread.join()
+        self.assertEqual((result.returncode, result.stdout.strip()), (0, "Once upon a time"), result.stderr)
+        return result.stderr
+
+    def test_events_that_come_together_have_no_time_between_them(self):
+        self.assertRegex(self.figures(None), r"\[40 tokens, [0-9.]+ tokens/s with the prompt's time; prompt: 9 tokens\]")
+
+    def test_a_server_that_measures_is_believed(self):
+        self.assertIn("[40 tokens, 78.0 tokens/s; prompt: 9 tokens]", self.figures({"decode_ms": 500}))
 
 
 class ChatOnATerminal(unittest.TestCase):
