@@ -30,6 +30,7 @@ NOT_RUN = {
     "docker": "needs a daemon that CI does not have",
     "sudo": "changes the machine",
     "apt": "changes the machine",
+    "deploy/make_packages": "builds for minutes; CI runs it and tries the packages",
     "pip": "fetches packages, or a release that is not built yet",
     "git": "fetches the sources, which are here",
     "from deltaserve import": "needs the wheel; python_package_test.py runs its class",
@@ -102,6 +103,16 @@ class Readme(unittest.TestCase):
                 continue
             with self.subTest(block):
                 self.run_here(sys.executable, "-c", block.replace(ADDRESS, self.server.url))
+
+    def test_the_help_of_run(self):
+        """It is printed before anything is built, and its options are those of `deltaserve serve`."""
+        text = self.run_here(os.path.join(ROOT, "run"), "--http-port", "9000", "--help")
+        self.assertRegex(text, r"\AUsage: \./run ")
+        options = set(re.findall(r"--[a-z][a-z-]+", text))
+        self.assertLessEqual({"--build-only", "--help", "--http-port", "--threads"}, options)
+        known = self.run_here("deltaserve", "serve", "--help")
+        for option in options - {"--build-only"}:
+            self.assertIn(option, known)
 
     def test_the_table_of_commands_is_whole(self):
         """Each command that the README names exists, with the options that it names, and each is named."""
