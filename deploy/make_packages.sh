@@ -31,7 +31,7 @@ rm -rf "$wheel"
 mkdir -p "$wheel"
 cp -r "$source"/deploy/python/. "$source/LICENSE" "$source/THIRD_PARTY_NOTICES.md" "$wheel"
 find "$wheel" -name __pycache__ -prune -exec rm -rf {} +
-for component in program model; do
+for component in program model interface; do
   cmake --install "$build" --prefix "$wheel/deltaserve/installed" --component "$component" --strip >/dev/null
 done
 installed=$wheel/deltaserve/installed

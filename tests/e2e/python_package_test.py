@@ -21,7 +21,7 @@ PACKAGE = str(pathlib.Path(__file__).resolve().parents[2] / "deploy" / "python")
 sys.path.insert(0, PACKAGE)
 sys.dont_write_bytecode = True
 
-from deltaserve import Server, ServerError, __main__ as command  # noqa: E402
+from deltaserve import Server, ServerError, __main__ as command, proto_folder  # noqa: E402
 
 
 def server(model=None, **options):
@@ -97,8 +97,9 @@ class PythonPackage(unittest.TestCase):
         self.assertFalse(exists(int(result.stdout)))
 
     def test_a_source_tree_says_that_it_has_no_program(self):
-        with self.assertRaisesRegex(FileNotFoundError, "install the wheel"):
-            Server()
+        for call in (Server, proto_folder):
+            with self.assertRaisesRegex(FileNotFoundError, "install the wheel"):
+                call()
 
     def test_the_command_knows_where_certificates_are(self):
         with unittest.mock.patch.object(command, "DEBIAN_CERTIFICATES", "/nowhere"):

@@ -36,9 +36,12 @@ generates "$work/installed/bin/deltaserve"
 # The tree can be moved.
 mv "$work/installed" "$work/moved"
 generates "$work/moved/bin/deltaserve"
-for file in share/doc/deltaserve/LICENSE share/doc/deltaserve/THIRD_PARTY_NOTICES.md share/deltaserve/proto/deltaserve.proto \
+for file in share/doc/deltaserve/LICENSE share/doc/deltaserve/THIRD_PARTY_NOTICES.md share/doc/deltaserve/README.md \
+  share/doc/deltaserve/GALLERY.md share/deltaserve/proto/deltaserve.proto \
   lib/systemd/system/deltaserve.service share/man/man1/deltaserve.1.gz share/bash-completion/completions/deltaserve \
   share/zsh/vendor-completions/_deltaserve share/fish/vendor_completions.d/deltaserve.fish; do
   [ -s "$work/moved/$file" ] || { echo "cmake --install leaves out $file"; exit 1; }
+  # The Debian package has its licence as its copyright, and compressed documents.
+  [[ $file == */LICENSE ]] || ls "$work/debian/usr/$file"* >/dev/null || { echo "the Debian package leaves out $file"; exit 1; }
 done
 echo "== cmake --install: ok"

@@ -2,6 +2,7 @@
 """Completes a text with the installed wheel, and nothing but Python's own library."""
 
 import json
+import pathlib
 import urllib.request
 
 import deltaserve
@@ -14,3 +15,4 @@ with deltaserve.Server(max_sequences=2) as server:
         text = json.load(reply)["choices"][0]["text"]
 print(deltaserve.__version__, repr(text))
 assert "little girl named" in text
+assert "service DeltaServe" in pathlib.Path(deltaserve.proto_folder(), "deltaserve.proto").read_text()

@@ -8,9 +8,10 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from deltaserve._program import proto_folder
 from deltaserve._server import Server, ServerError
 
-__all__ = ["Server", "ServerError", "__version__"]
+__all__ = ["Server", "ServerError", "proto_folder", "__version__"]
 
 try:
     __version__ = version("deltaserve")
