@@ -245,7 +245,7 @@ void print_machine(const LoadedModel& loaded, bool json, const Printer& printer)
   absl::PrintF("%s", loaded.backend->description());
   if (read_gb > 0) absl::PrintF("; reads at %.2f GB/s", read_gb);
   absl::PrintF("\n");
-  if (!loaded.why_cpu.empty()) absl::PrintF("no CUDA: %s\n", loaded.why_cpu);
+  if (!loaded.why_cpu.empty()) absl::PrintF("device: cpu, because %s\n", loaded.why_cpu);
 }
 
 int bench(BenchOptions options) {

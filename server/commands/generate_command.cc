@@ -71,7 +71,7 @@ int generate(const GenerateOptions& options) {
   absl::StatusOr<LoadedModel> loaded = load_model(options.model);
   if (!loaded.ok()) return report(loaded.status());
   if (loaded->cuda_is_unusable) {
-    absl::FPrintF(stderr, "deltaserve: no CUDA: %s\n", loaded->why_cpu);
+    absl::FPrintF(stderr, "deltaserve: the CPU is used, because %s\n", loaded->why_cpu);
   }
   const Tokenizer* tokenizer = loaded->folder.tokenizer.get();
   if (tokenizer == nullptr) {

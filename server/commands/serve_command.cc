@@ -66,7 +66,7 @@ void print_model(const LoadedModel& loaded, const ServedModel& served) {
                loaded.folder.config.vocab_size,
                human_bytes(static_cast<uint64_t>(loaded.backend->memory().weights)),
                loaded.backend->description());
-  if (!loaded.why_cpu.empty()) absl::PrintF("no CUDA: %s\n", loaded.why_cpu);
+  if (!loaded.why_cpu.empty()) absl::PrintF("device: cpu, because %s\n", loaded.why_cpu);
   absl::PrintF("state: %s per sequence, %d slots, %s in all\n", human_bytes(bytes), slots,
                human_bytes(bytes * slots));
   if (served.snapshots > 0) {

@@ -42,14 +42,14 @@ class Device(unittest.TestCase):
     def test_auto_without_a_module_is_the_cpu(self):
         with Server() as server:
             self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
-            self.assertRegex(server.banner, r"(?m)^no CUDA: there is no libdeltaserve_cuda\.so in /")
+            self.assertRegex(server.banner, r"(?m)^device: cpu, because there is no libdeltaserve_cuda\.so in /")
         with Server("--device", "cpu") as server:
             self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
             self.assertNotIn("CUDA", server.banner)
         chosen, asked = self.generate(), self.generate("--device", "cpu")
         self.assertEqual((chosen.returncode, chosen.stderr), (0, ""))
         self.assertEqual(chosen.stdout, asked.stdout)
-        self.assertIn("\nno CUDA: there is no lib", self.bench().stdout)
+        self.assertIn("\ndevice: cpu, because there is no lib", self.bench().stdout)
 
     def test_cuda_without_a_module_is_an_error(self):
         for command, options in (("serve", ()), ("generate", ("--prompt", "x")), ("bench", ())):
@@ -84,7 +84,7 @@ class Device(unittest.TestCase):
                              "on CUDA they are auto, f32 or bf16\n" % format)
             with Server("--weights", format) as server:
                 self.assertRegex(server.banner, r"(?m)^model: .* on cpu ")
-                self.assertIn("\nno CUDA: weights in %s are for the CPU" % format, server.banner)
+                self.assertIn("\ndevice: cpu, because weights in %s are for the CPU" % format, server.banner)
 
     def test_the_hosts_memory_beside_the_device_is_for_cuda(self):
         option = "--prefix-cache-host-memory"
@@ -134,7 +134,7 @@ class Device(unittest.TestCase):
                              (1, "deltaserve: --device cuda: " + reason))
             chosen = subprocess.run([*bench, "auto"], capture_output=True, text=True, timeout=120)
             self.assertEqual(chosen.returncode, 0)
-            self.assertIn("\nno CUDA: " + reason, chosen.stdout)
+            self.assertIn("\ndevice: cpu, because " + reason, chosen.stdout)
 
     def test_a_module_that_cannot_be_used(self):
         os.environ["DELTASERVE_TEST_NO_DEVICE"] = "1"
@@ -149,9 +149,9 @@ class Device(unittest.TestCase):
             # With auto the answer comes all the same, and who asks for text sees why it is slow.
             result = self.generate()
             self.assertEqual(result.returncode, 0)
-            self.assertRegex(result.stderr, r"\Adeltaserve: no CUDA: .*%s.*\n\Z" % reason)
+            self.assertRegex(result.stderr, r"\Adeltaserve: the CPU is used, because .*%s.*\n\Z" % reason)
             with Server() as server:
-                self.assertRegex(server.banner, r"(?m)^no CUDA: .*" + reason)
+                self.assertRegex(server.banner, r"(?m)^device: cpu, because .*" + reason)
 
 
 if __name__ == "__main__":
