@@ -122,7 +122,7 @@ void add_chat_command(CLI::App* app, Run* run) {
   command->callback([command, run, options] {
     const bool has_model = settle_model(command, &options->service.model.folder);
     if (!has_model && options->url.empty()) {
-      throw CLI::ValidationError("a model or --url is missing, as in 'deltaserve chat MODEL'");
+      throw CLI::ValidationError("a model or --url is missing, as in 'deltaserve chat bundled'");
     }
     *run = [options] {
       return options->url.empty() ? chat_with_model(*options) : chat_with_server(*options);

@@ -46,6 +46,22 @@ std::string unexpected(CLI::App* app, CLI::App* command, const std::string& word
   return absl::StrCat("unknown command '", word, "'", did_you_mean(word, commands));
 }
 
+// Names everything that a command needs and did not get. CLI11 names one thing at a time.
+std::string missing_options(const CLI::App* command) {
+  std::vector<std::string> names;
+  const CLI::Option* model = command->get_option_no_throw(kModelArgument);
+  if (model != nullptr && model->count() + command->get_option(kModelFlag)->count() == 0) {
+    names.push_back(kModelArgument);
+  }
+  for (const CLI::Option* option : command->get_options()) {
+    if (option->get_required() && option->count() == 0) names.push_back(option->get_name());
+  }
+  const std::string last = names.empty() ? "" : names.back();
+  if (names.size() < 2) return absl::StrCat(last, " is missing");
+  names.pop_back();
+  return absl::StrCat(absl::StrJoin(names, ", "), " and ", last, " are missing");
+}
+
 // Returns an error of CLI11 in plain words.
 std::string explained(CLI::App* command, const CLI::ParseError& error) {
   const std::string message = error.what();
@@ -55,6 +71,9 @@ std::string explained(CLI::App* command, const CLI::ParseError& error) {
     const size_t count = option == nullptr ? 0 : option->count();
     if (count < 2) return name + ": a value is missing";
     return absl::StrCat(name, ": given ", count, " times, but takes one value");
+  }
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && command != nullptr) {
+    return missing_options(command);
   }
   const std::string no_conversion = "Could not convert: ";
   if (message.starts_with(no_conversion)) {  // only switches have no check of their own
@@ -137,10 +156,10 @@ bool settle_model(CLI::App* command, std::string* model) {
   return argument->count() + flag->count() > 0;
 }
 
-void require_model(CLI::App* command, std::string* model) {
+void require_model(CLI::App* command, std::string* model, const std::string& example) {
   if (settle_model(command, model)) return;
-  throw CLI::ValidationError(
-      absl::StrCat("a model is missing, as in 'deltaserve ", command->get_name(), " MODEL'"));
+  throw CLI::ValidationError(absl::StrCat("a model is missing, as in 'deltaserve ",
+                                          command->get_name(), " ", example, "'"));
 }
 
 std::optional<int> parse_command_line(CLI::App* app, int argc, char** argv) {

@@ -18,8 +18,8 @@ void add_model_argument(CLI::App* command, std::string* model, const std::string
 // It is for the callback of a command with add_model_argument(); MODEL wins over a variable of the
 // environment and over the file.
 bool settle_model(CLI::App* command, std::string* model);
-// Does the same, and throws if no model was given.
-void require_model(CLI::App* command, std::string* model);
+// Does the same, and throws with the `example` of a model if none was given.
+void require_model(CLI::App* command, std::string* model, const std::string& example = "bundled");
 
 // Parses the command line and calls the callback of its command. Returns the exit code if nothing
 // is left to do, because help or the version was printed or the command line is wrong.

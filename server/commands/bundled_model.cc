@@ -6,11 +6,6 @@
 #include "absl/strings/str_cat.h"
 
 namespace deltaserve {
-namespace {
-
-constexpr char kBundledModel[] = "bundled";
-
-}  // namespace
 
 bool names_bundled_model(const std::string& text) {
   std::error_code ignored;

@@ -6,6 +6,8 @@
 
 namespace deltaserve {
 
+inline constexpr char kBundledModel[] = "bundled";
+
 // Returns whether `text` means the bundled model. A folder of the same name in the working folder
 // comes first.
 bool names_bundled_model(const std::string& text);

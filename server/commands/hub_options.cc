@@ -1,11 +1,39 @@
 #include "server/commands/hub_options.h"
 
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 
+#include "models/base/text.h"
+#include "server/base/suggestion.h"
 #include "server/commands/bundled_model.h"
 #include "server/commands/download_progress.h"
 
 namespace deltaserve {
+namespace {
+
+// Refuses a path that cannot be the folder of a model, with a sentence that says what a MODEL is.
+absl::Status check_folder(const std::string& text) {
+  namespace fs = std::filesystem;
+  std::error_code ec;
+  const fs::file_type type = fs::status(text, ec).type();
+  std::string wrong;
+  if (type == fs::file_type::not_found) {
+    wrong = str_cat("there is no folder ", quoted(text));
+  } else if (type == fs::file_type::regular) {
+    wrong = str_cat(quoted(text), " is a file");
+  } else if (type == fs::file_type::directory && !fs::exists(fs::path(text) / "config.json", ec) &&
+             !fs::exists(fs::path(text) / "params.json", ec) && !ec) {
+    wrong = str_cat("the folder ", quoted(text), " has no config.json");
+  }
+  if (wrong.empty()) return absl::OkStatus();  // what else may be wrong is found on reading it
+  return absl::NotFoundError(str_cat(wrong,
+                                     ": a MODEL is a folder with a config.json, owner/model of the "
+                                     "Hugging Face Hub, or bundled",
+                                     did_you_mean(text, {kBundledModel})));
+}
+
+}  // namespace
 
 void add_offline_option(CLI::App* command, bool* offline) {
   command->add_flag(
@@ -25,7 +53,11 @@ absl::StatusOr<FoundModel> locate_model(const std::string& text, bool offline,
     if (!folder.ok()) return folder.status();
     return FoundModel{*std::move(folder), ""};
   }
-  if (!parse_hub_model(text)) return FoundModel{text, ""};
+  std::error_code ignored;
+  if (!parse_hub_model(text) || std::filesystem::exists(text, ignored)) {
+    if (absl::Status status = check_folder(text); !status.ok()) return status;
+    return FoundModel{text, ""};
+  }
   absl::StatusOr<HubSettings> settings = hub_settings();
   if (!settings.ok()) return settings.status();
   settings->offline = settings->offline || offline;

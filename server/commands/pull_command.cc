@@ -50,7 +50,7 @@ void add_pull_command(CLI::App* app, Run* run) {
   add_model_argument(command, &options->name, "NAME", "owner/model or owner/model@revision");
   add_ignored_keys_option(command, &options->ignored_config_keys);
   command->callback([command, run, options] {
-    require_model(command, &options->name);
+    require_model(command, &options->name, "owner/model");
     *run = [options] { return pull(*options); };
   });
 }

@@ -131,7 +131,7 @@ struct Ports {
 
 absl::StatusOr<Ports> bind_ports(const ServeOptions& options) {
   absl::StatusOr<BoundPort> http =
-      BoundPort::bind(options.http.host, options.http.port, "--host, --http-port");
+      BoundPort::bind(options.http.host, options.http.port, {"--host", "--http-port"});
   if (!http.ok()) return http.status();
   absl::StatusOr<std::optional<BoundPort>> grpc = bind_grpc(options.grpc, options.http.port == 0);
   if (!grpc.ok()) return grpc.status();

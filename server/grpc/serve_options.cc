@@ -28,7 +28,7 @@ absl::StatusOr<std::optional<BoundPort>> bind_grpc(const GrpcServeOptions& optio
   if (options.off) return std::nullopt;
   const uint16_t port = any_port && !options.port_given ? uint16_t{0} : options.grpc.port;
   absl::StatusOr<BoundPort> bound =
-      BoundPort::bind(options.grpc.host, port, "--grpc-host, --grpc-port");
+      BoundPort::bind(options.grpc.host, port, {"--grpc-host", "--grpc-port"});
   if (!bound.ok()) return bound.status();
   return std::optional<BoundPort>(*std::move(bound));
 }

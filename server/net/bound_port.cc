@@ -13,10 +13,14 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using tcp = asio::ip::tcp;
 
-absl::Status cannot_listen(const std::string& address, const std::string& flags,
+absl::Status cannot_listen(const std::string& address, const BoundPort::Flags& flags,
                            const error_code& ec) {
-  return absl::UnavailableError(
-      absl::StrCat("cannot listen on ", address, " (", flags, "): ", ec.message()));
+  const bool is_taken = ec == asio::error::address_in_use;
+  return absl::UnavailableError(absl::StrCat(
+      "cannot listen on ", address, " (", flags.host, ", ", flags.port, "): ", ec.message(),
+      is_taken ? absl::StrCat("; choose another port with ", flags.port, ", or any free one with ",
+                              flags.port, " 0")
+               : ""));
 }
 
 std::string address_text(const std::string& host, int port) {
@@ -27,7 +31,7 @@ std::string address_text(const std::string& host, int port) {
 }  // namespace
 
 absl::StatusOr<BoundPort> BoundPort::bind(const std::string& host, uint16_t port,
-                                          const std::string& flags) {
+                                          const Flags& flags) {
   asio::io_context io;
   error_code ec;
   const auto found =

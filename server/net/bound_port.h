@@ -13,10 +13,15 @@ namespace deltaserve {
 
 class BoundPort {
  public:
+  // The options that choose an address, for messages.
+  struct Flags {
+    std::string host;
+    std::string port;
+  };
+
   // `host` is an address, or a name that is looked up once; port 0 takes any free one. UNAVAILABLE
-  // says in a sentence which address cannot be bound, and that `flags` choose it.
-  static absl::StatusOr<BoundPort> bind(const std::string& host, uint16_t port,
-                                        const std::string& flags);
+  // says in a sentence which address cannot be bound, and which of `flags` may help.
+  static absl::StatusOr<BoundPort> bind(const std::string& host, uint16_t port, const Flags& flags);
 
   BoundPort(BoundPort&& other) noexcept;
   BoundPort& operator=(BoundPort&&) = delete;
@@ -31,7 +36,7 @@ class BoundPort {
   const std::string& text() const { return text_; }
 
  private:
-  BoundPort(int descriptor, boost::asio::ip::address address, std::string text, std::string flags)
+  BoundPort(int descriptor, boost::asio::ip::address address, std::string text, Flags flags)
       : descriptor_(descriptor),
         address_(std::move(address)),
         text_(std::move(text)),
@@ -40,7 +45,7 @@ class BoundPort {
   int descriptor_;  // -1: it was given away
   boost::asio::ip::address address_;
   std::string text_;
-  std::string flags_;
+  Flags flags_;
 };
 
 }  // namespace deltaserve

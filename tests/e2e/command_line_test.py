@@ -46,6 +46,22 @@ class CommandLine(unittest.TestCase):
             grace = int(re.search(r"stop_grace_period: (\d+)s", compose.read())[1])
         self.assertTrue(0 < seconds and seconds + 5 < grace, (seconds, grace))
 
+    def test_systemd_takes_the_unit(self):
+        """Every line of it means something to systemd, its program is there, and it may do little."""
+        path = os.path.join(os.path.dirname(__file__), "../../deploy/debian/deltaserve.service")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        start = "ExecStart=deltaserve serve "
+        self.assertEqual(text.count(start), 1)
+        with tempfile.TemporaryDirectory() as folder:
+            unit = os.path.join(folder, "deltaserve.service")
+            with open(unit, "w", encoding="utf-8") as file:
+                file.write(text.replace(start, "ExecStart=%s serve " % os.path.realpath(harness.BINARY)))
+            for check in (("verify", "--man=no"), ("security", "--offline=yes", "--threshold=20")):
+                result = subprocess.run(["systemd-analyze", "--no-pager", *check, unit], capture_output=True, text=True,
+                                        timeout=harness.PATIENCE)
+                self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout[-300:])
+
     def test_one_sentence_errors(self):
         for arguments in (("serve", "--model", "/nonexistent", "--http-port", "0"), ("inspect", "/nonexistent"),
                           ("generate", "--model", "/nonexistent", "--prompt", "x"),
@@ -55,6 +71,37 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(result.returncode, 1, arguments)
             self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
 
+    def test_a_wrong_model_is_told_what_a_model_is(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file, empty = os.path.join(folder, "model.gguf"), os.path.join(folder, "empty", "model")
+            open(file, "w").close()
+            os.makedirs(empty)
+            for model, wrong in (("bundle", "there is no folder 'bundle'"), ("/nonexistent", "no folder '/nonexistent'"),
+                                 (file, "model.gguf' is a file"), (empty, "model' has no config.json"),
+                                 (os.path.relpath(empty, folder), "empty/model' has no config.json")):
+                for command in (("serve",), ("inspect",), ("generate", "--prompt", "x"), ("chat",), ("bench",)):
+                    result = self.run_binary(command[0], model, *command[1:], cwd=folder)
+                    self.assertEqual(result.returncode, 1)
+                    self.assertRegex(result.stderr, r"^deltaserve: .*%s: a MODEL is a folder with a config.json, "
+                                     r"owner/model of the Hugging Face Hub, or bundled" % re.escape(wrong))
+                    self.assertEqual(result.stderr.endswith("; did you mean 'bundled'?\n"), model == "bundle")
+
+    def test_all_that_is_missing_is_named_at_once(self):
+        for arguments, missing in ((("random-model",), "PRESET, --seed and --out are missing"),
+                                   (("random-model", "qdelta-340m", "--seed", "1"), "--out is missing"),
+                                   (("generate",), "MODEL and --prompt are missing"),
+                                   (("generate", "bundled"), "--prompt is missing")):
+            result = self.run_binary(*arguments)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("deltaserve %s: %s.\n" % (arguments[0], missing), result.stderr)
+
+    def test_a_missing_model_is_answered_with_an_example(self):
+        for command in ("serve", "chat", "bench", "inspect", "pull"):
+            result = self.run_binary(command)
+            self.assertEqual(result.returncode, 2)
+            example = "owner/model" if command == "pull" else "bundled"
+            self.assertIn("as in 'deltaserve %s %s'" % (command, example), result.stderr)
+
     def test_port_in_use(self):
         """It is found before anything of the model is read."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -62,8 +109,9 @@ class CommandLine(unittest.TestCase):
             for flags in (("--port", port), ("--http-port", "0", "--grpc-port", port)):
                 result = self.run_binary("serve", "/nonexistent", *flags)
                 self.assertEqual(result.returncode, 1)
-                self.assertRegex(result.stderr, "cannot listen on 127.0.0.1:%s .*%s.*in use" % (
-                    port, "--grpc-port" if "--grpc-port" in flags else "--http-port"))
+                flag = "--grpc-port" if "--grpc-port" in flags else "--http-port"
+                self.assertRegex(result.stderr, "cannot listen on 127.0.0.1:%s .*in use; choose another port with %s, "
+                                 "or any free one with %s 0\n" % (port, flag, flag))
 
     def test_an_open_door_is_said(self):
         with tempfile.NamedTemporaryFile("w") as keys:
