@@ -93,7 +93,7 @@ class CommandLine(unittest.TestCase):
                                    (("generate", "bundled"), "--prompt is missing")):
             result = self.run_binary(*arguments)
             self.assertEqual(result.returncode, 2)
-            self.assertIn("deltaserve %s: %s.\n" % (arguments[0], missing), result.stderr)
+            self.assertIn("deltaserve %s: %s\n" % (arguments[0], missing), result.stderr)
 
     def test_a_missing_model_is_answered_with_an_example(self):
         for command in ("serve", "chat", "bench", "inspect", "pull"):

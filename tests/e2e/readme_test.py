@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The commands of README.md, as somebody would paste them into a shell.
+"""The commands of README.md and deploy/GALLERY.md, as somebody would paste them into a shell.
 
     python readme_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 
@@ -37,8 +37,8 @@ NOT_RUN = {
 }
 
 
-def blocks(language):
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+def blocks(language, page="README.md"):
+    with open(os.path.join(ROOT, page), encoding="utf-8") as file:
         return re.findall(r"^```(?:%s)\n(.*?)^```" % language, file.read(), re.M | re.S)
 
 
@@ -103,6 +103,21 @@ class Readme(unittest.TestCase):
                 continue
             with self.subTest(block):
                 self.run_here(sys.executable, "-c", block.replace(ADDRESS, self.server.url))
+
+    def test_the_gallery(self):
+        """Its blocks run whole. What they print depends on the processor; that they find what they look for does
+        not. Their first example, which needs the wheel and a minute, is left to the reader."""
+        self.assertEqual(len(re.findall(r"^## \d+\.", self.run_here("cat", "deploy/GALLERY.md"), re.M)), 10)
+        for block in blocks("sh", "deploy/GALLERY.md"):
+            if any(block.startswith(beginning) for beginning in NOT_RUN):
+                continue
+            with self.subTest(block):
+                # A hash of a refused request would look as well as any other.
+                block = block.replace("curl -s ", "curl -sS --fail ").replace(ADDRESS, self.server.url)
+                self.assertTrue(self.run_here("bash", "-eo", "pipefail", "-c", block))
+        for block in blocks("python", "deploy/GALLERY.md"):
+            if block.startswith("import openai"):
+                self.assertTrue(self.run_here(sys.executable, "-c", block.replace(ADDRESS, self.server.url)))
 
     def test_the_help_of_run(self):
         """It is printed before anything is built, and its options are those of `deltaserve serve`."""
