@@ -24,11 +24,11 @@ answers() {
   [[ $reply == *'little girl named'* ]] || { echo "$reply"; return 1; }
 }
 
-dpkg --install /given/deltaserve_*.deb
+dpkg --install /given/deltaserve_*.deb >/dev/null
 expect test "$(systemctl is-enabled deltaserve)" = disabled
 expect test "$(systemctl is-active deltaserve)" = inactive
 
-systemctl enable --now deltaserve
+systemctl --quiet enable --now deltaserve
 expect answers
 expect test "$(ps -o user= -p "$(pid)")" = deltaserve
 echo "== systemctl enable --now: serves"
@@ -41,7 +41,7 @@ kill -KILL "$first"
 expect answers "$first"
 echo "== a process that is killed: restarted"
 second=$(pid)
-dpkg --install /given/deltaserve_*.deb
+dpkg --install /given/deltaserve_*.deb >/dev/null
 expect answers "$second"
 echo "== an upgrade: restarted"
 systemctl stop deltaserve
@@ -50,7 +50,7 @@ expect test "$(systemctl is-failed deltaserve)" = inactive
 echo "== systemctl stop: ended with 0"
 systemctl start deltaserve
 expect answers
-dpkg --purge deltaserve
+dpkg --purge deltaserve >/dev/null
 expect test -z "$(pgrep -x deltaserve)"
 expect test ! -e /etc/systemd/system/multi-user.target.wants/deltaserve.service
 echo "== purged: stopped and disabled"
