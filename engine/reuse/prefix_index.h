@@ -19,6 +19,8 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -26,6 +28,7 @@
 #include "engine/reuse/prefix_keys.h"
 #include "engine/reuse/reuse.h"
 #include "engine/reuse/seen_points.h"
+#include "engine/reuse/value_order.h"
 
 namespace deltaserve {
 
@@ -77,8 +80,10 @@ class PrefixIndex {
 
   // The states live in the slots [first_slot, first_slot + num_slots) and the host's slots [0,
   // num_host_slots). About `max_seen` grid points of the last prompts are remembered, also where no
-  // state is kept.
-  PrefixIndex(int first_slot, int num_slots, int num_host_slots, size_t max_seen);
+  // state is kept. If prompts share nothing, find() finds nothing, and a state is forgotten as soon
+  // as it is not pinned.
+  PrefixIndex(int first_slot, int num_slots, int num_host_slots, size_t max_seen,
+              bool shares = true);
   ~PrefixIndex();
   PrefixIndex(const PrefixIndex&) = delete;
   PrefixIndex& operator=(const PrefixIndex&) = delete;
@@ -91,7 +96,7 @@ class PrefixIndex {
   // Returns a slot for the state of the prompt's first `position` tokens, a grid point with a key;
   // empty if the state is kept already or not worth what it would replace. From now on the state
   // is found: the step that writes it must be queued before any that reads it. `uses` says how
-  // often it is known to be needed.
+  // often it is known to be needed; a state that is needed gets a slot unless all are pinned.
   SnapshotPin keep(const PrefixKeys& keys, int64_t position, SnapshotKind kind,
                    const PrefixOwner& owner, double uses, Time now);
   // Pins the state of exactly these tokens; empty if it is not kept.
@@ -114,7 +119,10 @@ class PrefixIndex {
   // taken next.
   std::vector<std::pair<int, int>> take_dropped() { return std::exchange(dropped_, {}); }
 
-  int num_slots() const { return num_slots_; }
+  // Returns whether a prompt can begin with a state of another.
+  bool shares() const { return shares_ && num_slots_ > 0; }
+  // Returns whether any state can be kept.
+  bool keeps() const { return num_slots_ > 0; }
   // Return how many states can be found, how many slots of either kind hold one, and how many
   // states were forgotten to make room.
   int num_kept() const { return static_cast<int>(by_key_.size()); }
@@ -124,6 +132,8 @@ class PrefixIndex {
   // Return how many transfers were decided on.
   int64_t num_stored() const { return num_stored_; }
   int64_t num_loaded() const { return num_loaded_; }
+  // Returns how often the value of a state was computed.
+  int64_t num_valued() const { return num_valued_; }
 
  private:
   friend class SnapshotPin;
@@ -149,14 +159,20 @@ class PrefixIndex {
   Time aged(Time now) const { return now + ahead_; }
   int entry_of(const PrefixKeys& keys, int64_t position) const;
   int longest(const PrefixKeys& keys, int64_t most) const;
-  bool goes_through(const Entry& entry, const PrefixKey& key, int64_t position) const;
+  // The states that continue another (-1: none), by the key of the chunk after it.
+  using Child = std::tuple<int, PrefixKey, int>;
+  Child as_child(int entry) const;
+  void set_parent(int entry, int parent);
+  void adopt(int entry);
   int64_t saved_tokens(const Entry& entry) const;
   double value(const Entry& entry, Time now) const;
-  template <class Leaves>
-  int least_valuable(double below, Time now, const Leaves& leaves) const;
+  void order(int entry, Time until);
+  void order_anew(int entry, Time now);
+  void order_again(int entry) { order(entry, order_.until(entry)); }
+  int least_valuable(std::initializer_list<ValueOrder::Place> places, double below, Time now);
   int free_slot(double value, Time now);
   int free_host_slot(double value, Time now);
-  void store(Entry* entry, Time now);
+  void store(int entry, Time now);
   void store_ahead(Time now);
   void forget(int entry);
   void release_slots(int entry);
@@ -165,17 +181,22 @@ class PrefixIndex {
   const int first_slot_;
   const int num_slots_;
   const int num_host_slots_;
+  const bool shares_;
   // Stacks of unused entries and slots.
   std::vector<int> free_entries_, free_slots_, free_host_slots_;
   std::vector<SnapshotTransfer> transfers_;
   std::vector<std::pair<int, int>> dropped_;
   std::vector<Entry> entries_;
   std::unordered_map<PrefixKey, int, PrefixKeyHash> by_key_;
+  std::set<std::pair<PrefixOwner, int>> by_owner_;
+  std::set<Child> children_;
+  ValueOrder order_;  // of the states that can be found
   SeenPoints seen_;
   Time last_prompt_{};      // by the clock of the index
   Time::duration ahead_{};  // by which the index's clock is ahead of the caller's
   int64_t num_evictions_ = 0;
   int64_t num_stored_ = 0, num_loaded_ = 0;
+  mutable int64_t num_valued_ = 0;
 };
 
 }  // namespace deltaserve
