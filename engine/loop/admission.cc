@@ -26,15 +26,16 @@ void count(FinishReason finish, EngineStats* stats) {
 
 }  // namespace
 
-Admission::Admission(int num_slots, int num_snapshots, int num_host_snapshots,
+Admission::Admission(int num_slots, int num_snapshots, int num_host_snapshots, bool share_prefixes,
                      int max_queued_requests, EngineStats* stats)
     : slots_(num_slots),
-      prefixes_(num_slots, num_snapshots, num_host_snapshots, engine_limits::kSeenGridPoints),
+      prefixes_(num_slots, num_snapshots, num_host_snapshots, engine_limits::kSeenGridPoints,
+                share_prefixes),
       lists_(num_slots),
       max_in_engine_(int64_t{num_slots} + max_queued_requests),
       stats_(*stats) {
   stats_.slots = num_slots;
-  stats_.snapshot_slots = num_snapshots;
+  stats_.snapshot_slots = share_prefixes ? num_snapshots : 0;
   stats_.host_snapshot_slots = num_host_snapshots;
 }
 
@@ -98,6 +99,7 @@ void Admission::admit(SteadyTime time, bool draining, Groups* running, Sequences
   if (slots_.num_free() > 0 && !reads_ahead) {
     if (auto group = queue_.pop_read_ahead()) admit(std::move(group), time, running);
   }
+  if (!prefixes_.shares()) return;
   stats_.snapshots = prefixes_.num_kept();
   stats_.snapshot_slots_in_use = prefixes_.num_in_slots();
   stats_.host_snapshots = prefixes_.num_in_host();
@@ -108,7 +110,7 @@ void Admission::admit(SteadyTime time, bool draining, Groups* running, Sequences
 
 void Admission::admit(std::unique_ptr<SequenceGroup> group, SteadyTime time, Groups* running) {
   const SequenceGroup::Admission found = group->admit(&slots_, &prefixes_, time);
-  if (group->first_reading() && !group->read_ahead() && prefixes_.num_slots() > 0) {
+  if (group->first_reading() && !group->read_ahead() && prefixes_.shares()) {
     const bool missed = found.reused == 0 && !found.bypassed;
     stats_.prefix_hits += found.reused > 0 ? 1 : 0;
     stats_.prefix_misses_bypassed += found.bypassed ? 1 : 0;

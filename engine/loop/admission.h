@@ -23,8 +23,8 @@ class Admission {
   using Groups = std::vector<std::unique_ptr<SequenceGroup>>;
 
   // `stats` must outlive it; it keeps the members that it counts up to date.
-  Admission(int num_slots, int num_snapshots, int num_host_snapshots, int max_queued_requests,
-            EngineStats* stats);
+  Admission(int num_slots, int num_snapshots, int num_host_snapshots, bool share_prefixes,
+            int max_queued_requests, EngineStats* stats);
 
   // ---- Any thread
 

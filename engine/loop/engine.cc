@@ -128,7 +128,7 @@ Engine::Loop::Loop(StepRunner* runner, const Vocabulary* vocabulary, EngineOptio
       steps_ahead_(std::min(runner->steps_ahead(), 1)),
       scheduler_(std::min(options_.max_step_tokens, runner->max_rows())),
       admission_(runner->max_sequences(), runner->max_snapshots(), runner->max_host_snapshots(),
-                 options_.max_queued_requests, &stats_) {
+                 options_.share_prefixes, options_.max_queued_requests, &stats_) {
   DS_CHECK(runner->max_rows() >= runner->max_sequences() + kChunkTokens);
   DS_CHECK(options_.max_queued_requests >= 0 && options_.stream_capacity > 0);
   thread_ = std::thread([this] { run(); });

@@ -51,6 +51,9 @@ struct EngineOptions {
   std::chrono::microseconds mask_time = engine_limits::kMaskTime;
   // The longest time for which a reader may take nothing while others wait for a slot.
   std::chrono::milliseconds unread = engine_limits::kUnread;
+  // Whether a prompt may begin with the kept state of another. If not, the runner's snapshots only
+  // hold the prompts of requests whose further answers wait for slots.
+  bool share_prefixes = true;
   std::vector<int32_t> eos_token_ids;
   ModelFingerprint fingerprint = {};  // of the runner's model; part of the names of its states
 };

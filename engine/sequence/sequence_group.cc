@@ -104,7 +104,7 @@ SequenceGroup::Admission SequenceGroup::look_up(PrefixIndex* index, SteadyTime n
   Admission found;
   // Log-probabilities of the prompt, and the mean of its hidden states, need all of its rows.
   found.bypassed = request_->prompt_logprobs >= 0 || request_->pooling == Pooling::kMean;
-  if (!found.bypassed) {
+  if (!found.bypassed && index->shares()) {
     PrefixIndex::Found prefix = index->find(keys_, now);
     found.seen = prefix.seen;
     source_ = std::move(prefix.pin);
@@ -112,9 +112,12 @@ SequenceGroup::Admission SequenceGroup::look_up(PrefixIndex* index, SteadyTime n
   }
   index->see(keys_);
   const int64_t begin = source_ ? source_.position() : 0;
-  if (index->num_slots() > 0) {
+  if (index->shares()) {
     keep_ =
         keep_points(num_prompt_tokens(), begin, found.seen, read_ahead(), request_->reuse.marks);
+  } else if (index->keeps() && choices_.size() > 1 && !keys_->empty()) {
+    // Only its own further choices can begin there.
+    keep_.push_back({static_cast<int64_t>(keys_->size()) * kChunkTokens, SnapshotKind::kPromptEnd});
   }
   return found;
 }
@@ -148,15 +151,17 @@ bool SequenceGroup::unwanted() const {
 int32_t SequenceGroup::keep_slot(int* num_tokens, PrefixIndex* index, SteadyTime now,
                                  StepPlan* plan) {
   const int64_t end = num_given_tokens_ + *num_tokens;
-  const auto others = static_cast<double>(choices_.size() - 1);
   while (!keep_.empty() && keep_.front().position <= end) {
     const KeepPoint point = keep_.front();
     keep_.erase(keep_.begin());
+    // Further choices that get no slot begin at the last of these states.
+    const double uses = keep_.empty() ? static_cast<double>(choices_.size() - 1) : 0;
+    const int64_t before = newest_ ? newest_.position() : 0;
+    newest_.release();  // it may make room
     SnapshotPin pin =
-        index->keep(keys_, point.position, point.kind, request_->reuse.owner, others, now);
-    if (choices_.size() > 1) {
-      if (SnapshotPin kept = index->pin(keys_, point.position)) newest_ = std::move(kept);
-    }
+        index->keep(keys_, point.position, point.kind, request_->reuse.owner, uses, now);
+    if (choices_.size() > 1) newest_ = index->pin(keys_, point.position);
+    if (!newest_ && before > 0) newest_ = index->pin(keys_, before);
     if (!pin) continue;
     if (point.position < end / kChunkTokens * kChunkTokens) {
       *num_tokens = static_cast<int>(point.position - num_given_tokens_);

@@ -110,7 +110,6 @@ void add_chat_command(CLI::App* app, Run* run) {
       "leaves.\n\nIf standard input is not a terminal, each line is a message. Answers go to "
       "standard output, everything else to standard error.");
   auto options = std::make_shared<ChatOptions>();
-  options->service.model.prefix_cache_memory.reset();
   add_conversation_options(command, options.get());
   add_server_options(command, options.get());
   add_model_options(command, &options->service.model);

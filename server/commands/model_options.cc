@@ -47,7 +47,7 @@ absl::Status put_on_device(const ModelOptions& options, ModelLimits limits, Load
   absl::Status status = choose_device(options, loaded);
   if (!status.ok()) return status;
   const auto load = [&]() -> absl::StatusOr<std::unique_ptr<Model>> {
-    if (absl::Status chosen = choose_snapshots(options, *loaded, &limits); !chosen.ok()) {
+    if (absl::Status chosen = choose_snapshots(options, loaded, &limits); !chosen.ok()) {
       return chosen;
     }
     TerminalProgress progress("loading " + options.folder, TerminalProgress::Unit::kBytes);
@@ -191,6 +191,7 @@ absl::StatusOr<LoadedModel> load_model(const ModelOptions& options) {
 EngineOptions engine_options(const LoadedModel& loaded) {
   EngineOptions options;
   options.max_step_tokens = loaded.model->limits().max_rows;
+  options.share_prefixes = loaded.share_prefixes;
   options.eos_token_ids = loaded.folder.config.eos_token_ids;
   return options;
 }

@@ -40,6 +40,7 @@ struct ModelOptions {
   // Bytes for the kept states of prompts; nullopt: a share of the machine's free memory.
   std::optional<uint64_t> prefix_cache_memory = 0;
   uint64_t prefix_cache_host_memory = 0;  // bytes beside a device with memory of its own
+  bool many_answers = false;              // a request may want more answers than there are slots
 };
 
 // Adds --ignore-config-key.
@@ -61,6 +62,7 @@ struct LoadedModel {
   std::unique_ptr<ThreadPool> threads;  // null on CUDA
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;
+  bool share_prefixes = false;    // the model's snapshots are for all prompts (EngineOptions)
   std::string why_cpu;            // the reason for which kAuto chose the CPU, else empty
   bool cuda_is_unusable = false;  // although its module is there
 };

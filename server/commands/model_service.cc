@@ -46,7 +46,7 @@ ServedModel served_model(const LoadedModel& loaded, const std::string& name,
   model.tokenizer = loaded.folder.tokenizer.get();
   model.bos_to_prepend = bos_to_prepend(loaded.folder);
   model.slots = loaded.model->limits().max_sequences;
-  model.snapshots = loaded.model->limits().max_snapshots;
+  model.snapshots = loaded.share_prefixes ? loaded.model->limits().max_snapshots : 0;
   model.state_bytes = loaded.model->layout().bytes();
   model.transformer_bytes_per_token = transformer_bytes_per_token(loaded.folder.config);
   model.eos_token_ids = loaded.folder.config.eos_token_ids;

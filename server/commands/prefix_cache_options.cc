@@ -78,15 +78,25 @@ absl::StatusOr<int> host_snapshots(const ModelOptions& options, const LoadedMode
   return states_in(kOption, options.prefix_cache_host_memory, bytes, kMaxSequences);
 }
 
+// Returns how many prompts can wait for the slots of their further answers if no others are kept.
+int prompt_places(int slots) {
+  constexpr int kSlotsPerPlace = 8;
+  return (slots + kSlotsPerPlace - 1) / kSlotsPerPlace;
+}
+
 }  // namespace
 
 void add_prefix_cache_options(CLI::App* command, ModelOptions* options) {
+  options->many_answers = true;
+  options->prefix_cache_memory.reset();
   command
-      ->add_option("--prefix-cache-memory", options->prefix_cache_memory,
-                   "Memory for snapshots, the kept states of prompts. A prompt that begins like an "
-                   "earlier one continues from a snapshot. 0 keeps none (default: a quarter of the "
-                   "memory that is left to the process, at most 512 snapshots; on CUDA half of "
-                   "what is free on the device, at most 4096 snapshots)")
+      ->add_option(
+          "--prefix-cache-memory", options->prefix_cache_memory,
+          "Memory for snapshots, the kept states of prompts. A prompt that begins like an "
+          "earlier one continues from a snapshot. 0 keeps none, except where answers of "
+          "one request wait for slots, one for every eight slots (default: a quarter of the "
+          "memory that is left to the process, at most 512 snapshots; on CUDA half of "
+          "what is free on the device, at most 4096 snapshots)")
       ->transform(size_from(0))
       ->type_name("SIZE");
   command
@@ -103,20 +113,24 @@ absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOpti
   return available ? snapshots_in(*available, kMachineShare, folder, options) : 0;
 }
 
-absl::Status choose_snapshots(const ModelOptions& options, const LoadedModel& loaded,
+absl::Status choose_snapshots(const ModelOptions& options, LoadedModel* loaded,
                               ModelLimits* limits) {
-  const uint64_t bytes = state_layout(loaded.folder.config, limits->state_format).bytes();
-  const absl::StatusOr<int> snapshots =
-      device_snapshots(options, loaded, bytes, kMaxSequences - limits->max_sequences);
+  const uint64_t bytes = state_layout(loaded->folder.config, limits->state_format).bytes();
+  const int most = kMaxSequences - limits->max_sequences;
+  const absl::StatusOr<int> snapshots = device_snapshots(options, *loaded, bytes, most);
   if (!snapshots.ok()) return snapshots.status();
-  const absl::StatusOr<int> in_host = host_snapshots(options, loaded, bytes);
+  const absl::StatusOr<int> in_host = host_snapshots(options, *loaded, bytes);
   if (!in_host.ok()) return in_host.status();
   if (*in_host > 0 && *snapshots == 0) {
     return absl::InvalidArgumentError(
         "--prefix-cache-host-memory needs snapshots on the device: --prefix-cache-memory has room "
         "for none");
   }
+  loaded->share_prefixes = *snapshots > 0;
   limits->max_snapshots = *snapshots;
+  if (options.many_answers && !loaded->share_prefixes) {
+    limits->max_snapshots = std::min(prompt_places(limits->max_sequences), most);
+  }
   limits->max_host_snapshots = *in_host;
   return absl::OkStatus();
 }

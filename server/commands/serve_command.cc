@@ -357,7 +357,6 @@ void add_serve_command(CLI::App* app, Run* run) {
   add_http_options(command, options.get());
   add_grpc_options(command, &options->grpc);
   add_capacity_options(command, &options->service.model);
-  options->service.model.prefix_cache_memory.reset();
   add_prefix_cache_options(command, &options->service.model);
   add_load_options(command, options.get());
   add_access_options(command, options.get());

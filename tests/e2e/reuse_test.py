@@ -213,6 +213,15 @@ class Memory(unittest.TestCase):
             self.assertEqual([cached(reply) for reply in replies], [0, 0])
             self.assertEqual(read_aheads(server), 0)
 
+    def test_off_a_prompt_for_many_answers_is_read_once(self):
+        with Server("--prefix-cache-memory", "0", "--max-sequences", "1") as server:
+            reply = server.complete(prompt=IDS, max_tokens=2, n=5)
+            self.assertEqual(len(reply["choices"]), 5)
+            self.assertEqual(cached(reply), 0)
+            self.assertEqual(server.metric("deltaserve_prompt_tokens_total"), len(IDS))
+            tail = (len(IDS) - 1) % 64 + 1
+            self.assertEqual(server.metric("deltaserve_prefix_replayed_tokens_total"), 4 * tail)
+
 
 class ReadAheads(unittest.TestCase):
     def test_the_log_names_them(self):

@@ -212,9 +212,11 @@ TEST_P(EngineReuse, MoreAnswersThanSlots) {
     r.choice = choice;
     alone.push_back(ask(engine, r).text);
   }
-  for (const int snapshots : {0, 4}) {
+  for (const auto& [snapshots, shared] : {std::pair(0, true), {4, true}, {1, true}, {1, false}}) {
     FakeRunner runner(steps_ahead(), 512, 2, letters(), snapshots);
-    Engine engine(&runner, &vocabulary(), options());
+    EngineOptions sharing = options();
+    sharing.share_prefixes = shared;
+    Engine engine(&runner, &vocabulary(), sharing);
     auto streams = engine.submit_choices(request(150, 9), 7);
     ASSERT_TRUE(streams.ok());
     for (size_t i = 0; i < 7; ++i) {
@@ -227,7 +229,39 @@ TEST_P(EngineReuse, MoreAnswersThanSlots) {
     EXPECT_EQ(stats.finished, 7);
     EXPECT_EQ(stats.waiting + stats.running, 0);
     EXPECT_EQ(stats.prefix_replayed_tokens, 5 * (snapshots > 0 ? 22 : 150));
+    EXPECT_EQ(prefill_rows(runner), 150 + stats.prefix_replayed_tokens);
   }
+}
+
+// Where prompts share nothing, the state of a prompt is kept until its last answer has begun, and
+// nobody else finds it.
+TEST_P(EngineReuse, WithoutSharingAPromptForManyAnswersIsReadOnce) {
+  FakeRunner runner(steps_ahead(), 512, 2, letters(), 1);
+  EngineOptions alone = options();
+  alone.share_prefixes = false;
+  Engine engine(&runner, &vocabulary(), alone);
+  for (int round = 1; round <= 3; ++round) {
+    auto streams = engine.submit_choices(request(1000, 3), 9);
+    ASSERT_TRUE(streams.ok());
+    for (const Stream& stream : *streams) EXPECT_EQ(read_all(*stream).prompt_tokens_reused, 0);
+    EXPECT_EQ(prefill_rows(runner), round * (1000 + 7 * 40));
+  }
+  const EngineStats stats = engine.stats();
+  EXPECT_EQ(stats.prefix_hits + stats.prefix_misses(), 0);
+  EXPECT_EQ(stats.snapshots + stats.snapshot_slots, 0);
+}
+
+// A state that is worth more than any other makes room for the prompt of a request whose answers
+// wait.
+TEST_P(EngineReuse, ThePromptOfWaitingAnswersIsKeptBeforeAnyOther) {
+  FakeRunner runner(steps_ahead(), 512, 1, letters(), 1);
+  Engine engine(&runner, &vocabulary(), options());
+  for (int i = 0; i < 10; ++i) ask(engine, request(5000, 1));
+  const int64_t before = prefill_rows(runner);
+  auto streams = engine.submit_choices(request(100, 3, 1), 3);
+  ASSERT_TRUE(streams.ok());
+  for (const Stream& stream : *streams) read_all(*stream);
+  EXPECT_EQ(prefill_rows(runner) - before, 100 + 2 * 36);
 }
 
 // One stream that never ends and a request for many answers leave no slot idle: others are admitted
