@@ -11,6 +11,8 @@ bool read_trainer(std::string_view message, ModelFlags* flags) {
     if (field.number() == 3) {
       flags->unigram = field.integer() == 1;
       flags->bpe = field.integer() == 2;
+      flags->words = field.integer() == 3;
+      flags->characters = field.integer() == 4;
     }
     if (field.number() == 35) flags->byte_fallback = field.integer() != 0;
     if (field.number() == 24) flags->suffix_spaces = field.integer() != 0;

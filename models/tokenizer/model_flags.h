@@ -7,8 +7,10 @@ namespace deltaserve {
 
 // The values are the schema's defaults.
 struct ModelFlags {
-  bool unigram = true;
-  bool bpe = false;  // neither of the two: the model knows only words, or only characters
+  bool unigram = true;  // one of these four is true
+  bool bpe = false;
+  bool words = false;
+  bool characters = false;
   bool suffix_spaces = false;
   bool byte_fallback = false;
   std::string_view character_map;  // as the library compiles it, in the bytes of the file; or empty

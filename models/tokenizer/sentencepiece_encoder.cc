@@ -7,6 +7,7 @@
 #include "models/tokenizer/sentencepiece_normalizer.h"
 #include "models/tokenizer/sentencepiece_pieces.h"
 #include "models/tokenizer/sentencepiece_unigram.h"
+#include "models/tokenizer/sentencepiece_words.h"
 
 namespace deltaserve {
 
@@ -18,6 +19,10 @@ std::unique_ptr<const SentencePieceEncoder> SentencePieceEncoder::make(
   if (!normalizer) return nullptr;
   if (pieces->flags.bpe) return make_sentencepiece_bpe(*pieces, *std::move(normalizer));
   if (pieces->flags.unigram) return make_sentencepiece_unigram(*pieces, *std::move(normalizer));
+  if (pieces->flags.words) return make_sentencepiece_words(*pieces, *std::move(normalizer));
+  if (pieces->flags.characters) {
+    return make_sentencepiece_characters(*pieces, *std::move(normalizer));
+  }
   return nullptr;
 }
 

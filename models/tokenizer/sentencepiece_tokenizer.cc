@@ -11,7 +11,6 @@
 #include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
-#include "models/tokenizer/json/utf8.h"
 #include "models/tokenizer/plain_model.h"
 #include "models/tokenizer/reserve_sparingly.h"
 #include "models/tokenizer/sentencepiece_encoder.h"
@@ -49,14 +48,27 @@ std::string bytes_of(const SentencePieceModel& model, int32_t id) {
   return "";
 }
 
-// Appends bytes as the library decodes them: every byte that is in no character becomes U+FFFD.
-void append_as_decoded(std::string_view bytes, std::string* text) {
-  while (!bytes.empty()) {
-    const size_t good = tokenizer_json::well_formed_bytes(bytes);
-    text->append(good > 0 ? bytes.substr(0, good) : std::string_view("\xef\xbf\xbd"));
-    bytes.remove_prefix(std::max<size_t>(good, 1));
+// Decodes ids that follow others: the library drops spaces only at the beginning of a text, so it
+// is given a piece to begin with.
+class Continuation {
+ public:
+  explicit Continuation(const SentencePieceModel& model) {
+    for (int32_t id = 0; id < model.size() && first_text_.empty(); ++id) {
+      first_ = id;
+      first_text_ = model.decode({id});
+    }
   }
-}
+
+  std::string decode(const SentencePieceModel& model, std::vector<int32_t> ids) const {
+    if (first_text_.empty()) return model.decode(ids);  // no id begins a text
+    ids.insert(ids.begin(), first_);
+    return model.decode(ids).substr(first_text_.size());
+  }
+
+ private:
+  int32_t first_ = 0;
+  std::string first_text_;
+};
 
 // Encodes a text of any length.
 class Encoder {
@@ -312,7 +324,8 @@ absl::StatusOr<size_t> count_final(std::string_view text, const EncoderPair& enc
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  explicit SentencePieceTokenizer(SentencePieceParts parts) : parts_(std::move(parts)) {
+  explicit SentencePieceTokenizer(SentencePieceParts parts)
+      : parts_(std::move(parts)), continuation_(parts_.model()) {
     vocabulary_ = parts_.make_vocabulary();
   }
 
@@ -354,25 +367,25 @@ class SentencePieceTokenizer final : public Tokenizer {
  private:
   const SentencePieceModel& model() const { return parts_.model(); }
   bool is_piece(int32_t id) const { return id < model().size() && !parts_.added.contains(id); }
-  absl::Status append_pieces(const std::vector<int32_t>& pieces, std::string* text) const;
+  absl::Status append_pieces(std::vector<int32_t> pieces, std::string* text) const;
   bool may_begin_text(int32_t token) const;
 
   SentencePieceParts parts_;
+  const Continuation continuation_;
 };
 
 // Appends the text of pieces that follow each other.
-absl::Status SentencePieceTokenizer::append_pieces(const std::vector<int32_t>& pieces,
+absl::Status SentencePieceTokenizer::append_pieces(std::vector<int32_t> pieces,
                                                    std::string* text) const {
+  const size_t count = pieces.size();
   if (text->empty()) {
     *text = model().decode(pieces);
   } else {
-    // The model drops the space of a text's first piece, but this is not the beginning of a text.
-    std::string bytes;
-    for (const int32_t token : pieces) bytes += vocabulary_.bytes(token);
-    reserve_sparingly(text->size() + bytes.size(), text);
-    append_as_decoded(bytes, text);
+    const std::string more = continuation_.decode(model(), std::move(pieces));
+    reserve_sparingly(text->size() + more.size(), text);
+    *text += more;
   }
-  return check_wanted(pieces.size() * 8);
+  return check_wanted(count * 8);
 }
 
 // Returns whether the bytes of a piece do not continue a character.
@@ -405,7 +418,7 @@ absl::StatusOr<std::string> SentencePieceTokenizer::decode(const std::vector<int
     }
     if (text.size() > limits::kDecodedBytes) return text_too_long();
   }
-  if (status = append_pieces(run, &text); !status.ok()) return status;
+  if (status = append_pieces(std::move(run), &text); !status.ok()) return status;
   if (text.size() > limits::kDecodedBytes) return text_too_long();
   return text;
 }

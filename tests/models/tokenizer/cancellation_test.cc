@@ -142,8 +142,8 @@ INSTANTIATE_TEST_SUITE_P(All, CancelledEncoding, testing::ValuesIn(kCases),
 // A text that only the library can encode is refused before it starts: nothing could stop it.
 TEST(UncutText, IsRefused) {
   const auto file = read_file(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", 1 << 20);
-  const std::string kWords = bytes_field(2, int_field(3, 3));
-  const auto tokenizer = load_sentencepiece_tokenizer(*file + kWords, "t.model", {});
+  const std::string unused = piece("never", -1, TestPiece::kUnused);
+  const auto tokenizer = load_sentencepiece_tokenizer(*file + unused, "t.model", {});
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   const std::string text(limits::kUncutTextBytes + 1, 'a');
   EXPECT_TRUE((*tokenizer)->encode(text.substr(1)).ok());

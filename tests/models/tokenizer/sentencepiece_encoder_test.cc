@@ -23,6 +23,7 @@ const std::string kNothing;
 const std::string kSpaceBefore = bytes_field(3, int_field(3, 1));
 const std::string kUnigram = bytes_field(2, int_field(3, 1));
 const std::string kWords = bytes_field(2, int_field(3, 3));
+const std::string kCharacters = bytes_field(2, int_field(3, 4));
 const std::string kExtraSpacesGo = bytes_field(3, int_field(4, 1));
 
 std::string model_file() {
@@ -67,7 +68,7 @@ std::string small_pieces(float score_of_abc) {
 }
 
 std::string small_model(float score_of_abc) {
-  return small_pieces(score_of_abc) + ModelChoices{.bpe = true}.bytes();
+  return small_pieces(score_of_abc) + ModelChoices{.kind = TestKind::kBpe}.bytes();
 }
 
 std::string random_text(const SentencePieceModel& model, std::minstd_rand* random) {
@@ -90,7 +91,8 @@ std::string random_text(const SentencePieceModel& model, std::minstd_rand* rando
 }
 
 TEST(SentencePieceEncoder, EncodesAsTheLibrary) {
-  for (const std::string& change : {kNothing, kSpaceBefore, kExtraSpacesGo, kUnigram}) {
+  for (const std::string& change :
+       {kNothing, kSpaceBefore, kExtraSpacesGo, kUnigram, kWords, kCharacters}) {
     const Pair pair = bundled(change);
     ASSERT_NE(pair.own, nullptr);
     std::minstd_rand random(1);
@@ -172,15 +174,15 @@ TEST(SentencePieceEncoder, EveryNormalizer) {
                                "a",
                                "aa"};
   std::minstd_rand random(4);
-  for (int bits = 0; bits < 128; ++bits) {
+  for (int bits = 0; bits < 256; ++bits) {
     const auto has = [bits](int bit) { return (bits >> bit & 1) != 0; };
-    const ModelChoices choices{.bpe = has(0),
-                               .byte_fallback = has(1),
-                               .space_behind = has(2),
-                               .dummy_space = has(3),
-                               .drop_extra_spaces = has(4),
-                               .mark_spaces = has(5),
-                               .character_map = has(6) ? map : ""};
+    const ModelChoices choices{.kind = static_cast<TestKind>(1 + bits % 4),
+                               .byte_fallback = has(2),
+                               .space_behind = has(3),
+                               .dummy_space = has(4),
+                               .drop_extra_spaces = has(5),
+                               .mark_spaces = has(6),
+                               .character_map = has(7) ? map : ""};
     std::string file = small_pieces(-6) + piece("a ", -3.5f) + piece(" ", -12);
     if (choices.byte_fallback) file += byte_pieces();
     const Pair pair(file + choices.bytes());
@@ -207,17 +209,41 @@ TEST(SentencePieceEncoder, UnigramModelsMayHaveUnusedPieces) {
   }
 }
 
+// The library looks words and characters up among pieces of all types, and gives no ids to a text
+// with a control piece.
+TEST(SentencePieceEncoder, WordsAndCharacters) {
+  for (const TestKind kind : {TestKind::kWords, TestKind::kCharacters}) {
+    for (const bool byte_fallback : {false, true}) {
+      const Pair pair(small_pieces(-6) + piece("e", 0, TestPiece::kControl) +
+                      piece("g", 0, TestPiece::kUnused) + piece(SPACE_MARK "aXYb", -2) +
+                      piece(SPACE_MARK "<unk>", -2) + byte_pieces() +
+                      ModelChoices{.kind = kind, .byte_fallback = byte_fallback}.bytes());
+      ASSERT_NE(pair.own, nullptr);
+      std::minstd_rand random(6);
+      const std::string units[] = {"a",  "aXYb",  " ",      " aXYb",    "XY",     "g",
+                                   "ab", "<unk>", "<0x41>", "\xc3\xa9", " <unk>", "q"};
+      for (int i = 0; i < 3000; ++i) {
+        std::string text = i % 50 == 0 ? "e" : "";
+        for (size_t n = random() % 12; n > 0; --n) text += units[random() % std::size(units)];
+        pair.expect_same(text);
+        if (testing::Test::HasFatalFailure()) return;
+      }
+      pair.expect_same(std::string(100'000, 'q'));
+      pair.expect_same(std::string(100'000, 'a') + " ab " + std::string(70'000, 'X'));
+    }
+  }
+}
+
 TEST(SentencePieceEncoder, OtherModelsAreTheLibrarys) {
-  EXPECT_EQ(bundled(kWords).own, nullptr);
   EXPECT_EQ(Pair(small_model(-6) + piece("bb", -1, TestPiece::kUnused)).own, nullptr);
 }
 
 // A text that becomes too long when it is normalized ends before it fills the memory.
 TEST(SentencePieceEncoder, GrowthIsBounded) {
   const std::string map = CharacterMap::compile({{"x", std::string(64, 'a')}});
-  for (const bool bpe : {false, true}) {
+  for (const TestKind kind : {TestKind::kUnigram, TestKind::kBpe, TestKind::kCharacters}) {
     const Pair pair(piece("<unk>", 0, TestPiece::kUnknown) + piece("a", -1) + piece("aa", -1.5f) +
-                    ModelChoices{.bpe = bpe, .character_map = map}.bytes());
+                    ModelChoices{.kind = kind, .character_map = map}.bytes());
     ASSERT_NE(pair.own, nullptr);
     pair.expect_same(std::string(1000, 'x'));
     std::vector<int32_t> ids;

@@ -11,7 +11,15 @@
 
 namespace deltaserve {
 
-enum class TestPiece : char { kNormal = 1, kUnknown = 2, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum class TestPiece : char {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
+enum class TestKind : char { kUnigram = 1, kBpe = 2, kWords = 3, kCharacters = 4 };
 
 inline std::string varint(uint64_t value) {
   std::string bytes;
@@ -48,7 +56,7 @@ inline std::string byte_pieces() {
 
 // These are the choices of a model beside its pieces.
 struct ModelChoices {
-  bool bpe = false;  // else it is a unigram model
+  TestKind kind = TestKind::kUnigram;
   bool byte_fallback = false;
   bool space_behind = false;
   bool dummy_space = false;
@@ -57,7 +65,8 @@ struct ModelChoices {
   std::string character_map = {};
 
   std::string bytes() const {
-    return bytes_field(2, int_field(3, bpe ? 2 : 1) + int_field(24, space_behind ? 1 : 0) +
+    return bytes_field(2, int_field(3, static_cast<uint64_t>(kind)) +
+                              int_field(24, space_behind ? 1 : 0) +
                               int_field(35, byte_fallback ? 1 : 0)) +
            bytes_field(3, bytes_field(2, character_map) + int_field(3, dummy_space ? 1 : 0) +
                               int_field(4, drop_extra_spaces ? 1 : 0) +

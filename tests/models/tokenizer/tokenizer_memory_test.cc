@@ -85,6 +85,8 @@ struct Case {
 const Case kCases[] = {
     {"sentencepiece", nullptr},
     {"sentencepiece_unigram", nullptr, bytes_field(2, int_field(3, 1))},
+    {"sentencepiece_words", nullptr, bytes_field(2, int_field(3, 3))},
+    {"sentencepiece_characters", nullptr, bytes_field(2, int_field(3, 4))},
     {"sentencepiece_spaces", nullptr, bytes_field(3, int_field(3, 1) + int_field(4, 1))},
     {"bpe", R"({"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,
       "decoder":{"type":"ByteFallback"},
