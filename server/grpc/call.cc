@@ -88,6 +88,13 @@ std::chrono::steady_clock::time_point deadline_of(const grpc::CallbackServerCont
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(left);
 }
 
+grpc::Status cancelled_status(std::chrono::steady_clock::time_point deadline,
+                              std::chrono::steady_clock::time_point now) {
+  constexpr auto kClocksDiffer = std::chrono::milliseconds(50);
+  if (deadline - kClocksDiffer > now) return {grpc::StatusCode::CANCELLED, "cancelled"};
+  return {grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed"};
+}
+
 CallRecord::CallRecord(GrpcContext& context, grpc::CallbackServerContext* rpc, const char* method)
     : context_(context), method_(method), request_id_(metadata_of(*rpc, kRequestId)) {
   ++context_.calls;

@@ -19,6 +19,13 @@ grpc::Status to_grpc(const absl::Status& status);
 // Returns the client's deadline; max() if it has none.
 std::chrono::steady_clock::time_point deadline_of(const grpc::CallbackServerContext& rpc);
 
+// Returns the status of a call that the library cancels at `now`: DEADLINE_EXCEEDED if that is
+// because its deadline passes, else CANCELLED. At its deadline the client cancels the call, too,
+// which may be heard a little earlier than the deadline passes here.
+grpc::Status cancelled_status(
+    std::chrono::steady_clock::time_point deadline,
+    std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now());
+
 // A CallRecord reports one call to the counters and the log, from its arrival to its end.
 class CallRecord {
  public:

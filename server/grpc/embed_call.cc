@@ -55,7 +55,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
   void OnCancel() override {
     cancellation_.cancel();
     asio::post(strand_, [self = self_] {
-      if (self->prepared_) self->finish(cancelled());
+      if (self->prepared_) self->finish(self->cancelled());
     });
   }
 
@@ -65,7 +65,7 @@ class EmbedCall final : public grpc::ServerUnaryReactor,
   }
 
  private:
-  static grpc::Status cancelled() { return {grpc::StatusCode::CANCELLED, "cancelled"}; }
+  grpc::Status cancelled() const { return cancelled_status(deadline_); }
   static grpc::Status out_of_memory() {
     return {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"};
   }

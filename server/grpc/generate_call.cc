@@ -93,14 +93,14 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnCancel() override {
     cancellation_.cancel();
     asio::post(strand_, [self = self_] {
-      if (self->prepared_) self->finish(cancelled());
+      if (self->prepared_) self->finish(self->cancelled());
     });
   }
 
   void OnWriteDone(bool ok) override {
     asio::post(strand_, [self = self_, ok] {
       self->writing_ = false;
-      ok ? self->write_or_fail() : self->finish(cancelled());
+      ok ? self->write_or_fail() : self->finish(self->cancelled());
     });
   }
 
@@ -110,7 +110,7 @@ class GenerationCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
  private:
-  static grpc::Status cancelled() { return {grpc::StatusCode::CANCELLED, "cancelled"}; }
+  grpc::Status cancelled() const { return cancelled_status(deadline_); }
   static grpc::Status out_of_memory() {
     return {grpc::StatusCode::RESOURCE_EXHAUSTED, "not enough memory for this request"};
   }

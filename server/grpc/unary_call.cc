@@ -19,6 +19,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
       : context_(context),
         record_(context, rpc, method),
         rpc_(rpc),
+        deadline_(deadline_of(*rpc)),
         request_(take_bytes(request)),
         reply_(reply),
         cut_off_(context.io) {}
@@ -43,7 +44,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
 
  private:
   void run(const UnaryWork& work) {
-    grpc::Status status(grpc::StatusCode::CANCELLED, "");
+    grpc::Status status = cancelled_status(deadline_);
     if (!cancellation_.cancelled()) {
       const CancellationScope scope(&cancellation_);
       try {
@@ -80,6 +81,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor,
   CallRecord record_;
   MemoryBudget::Lease lease_;
   RpcHandle rpc_;
+  const std::chrono::steady_clock::time_point deadline_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer* const reply_;      // the library's, until OnDone
   boost::asio::steady_timer cut_off_;  // ends the call of a client that does not read its reply

@@ -133,6 +133,12 @@ class Server:
         with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
             return json.load(reply)
 
+    def metric(self, name):
+        """A value of /metrics; 0 if it is not there yet."""
+        with urllib.request.urlopen(self.url + "/metrics", timeout=PATIENCE) as reply:
+            found = re.search("^%s (\\S+)$" % re.escape(name), reply.read().decode(), re.M)
+        return float(found[1]) if found else 0
+
     def resident_bytes(self):
         with open("/proc/%d/status" % self.process.pid) as status:
             return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024

@@ -202,7 +202,14 @@ class SharedServerTest(GrpcTest):
             self.assert_code(invalid, lambda: stub.Embed(pb.EmbedRequest(**fields)), words)
         self.assert_code(grpc.StatusCode.NOT_FOUND, lambda: stub.Embed(pb.EmbedRequest(model="gpt", input=["a"])))
         long = pb.EmbedRequest(input_token_ids=[pb.TokenIds(ids=[5, 6, 7, 8] * 200_000)])
-        self.assert_code(grpc.StatusCode.DEADLINE_EXCEEDED, lambda: stub.Embed(long, timeout=0.3))
+        def cancelled():
+            return self.server.metric('deltaserve_grpc_responses_total{method="Embed",code="CANCELLED"}')
+
+        before = cancelled()
+        for timeout in (0.01, 0.05, 0.3):
+            self.assert_code(grpc.StatusCode.DEADLINE_EXCEEDED, lambda: stub.Embed(long, timeout=timeout))
+        self.server.wait_idle()
+        self.assertEqual(cancelled(), before)
         call = stub.Embed.future(long)
         self.server.wait_for(lambda engine: engine.running == 1)
         call.cancel()
