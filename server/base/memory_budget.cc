@@ -1,12 +1,13 @@
 #include "server/base/memory_budget.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace deltaserve {
 
 bool MemoryBudget::Lease::grow_to(uint64_t bytes) {
   if (budget_ == nullptr || bytes <= bytes_) return true;
-  return bytes <= budget_->most_for_one_ && resize_to(bytes);
+  return bytes <= std::min<uint64_t>(most_, budget_->most_for_one_) && resize_to(bytes);
 }
 
 bool MemoryBudget::Lease::resize_to(uint64_t bytes) {
@@ -20,6 +21,7 @@ bool MemoryBudget::Lease::resize_to(uint64_t bytes) {
 void MemoryBudget::Lease::swap(Lease& other) noexcept {
   std::swap(budget_, other.budget_);
   std::swap(owner_, other.owner_);
+  std::swap(most_, other.most_);
   std::swap(bytes_, other.bytes_);
 }
 

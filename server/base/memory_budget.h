@@ -20,8 +20,9 @@ class MemoryBudget {
   class Lease {
    public:
     Lease() = default;
-    explicit Lease(MemoryBudget* budget, const PrefixOwner& owner = {})
-        : budget_(budget), owner_(owner) {}
+    // `most` bounds the request of this lease, beside set_most_for_one().
+    explicit Lease(MemoryBudget* budget, const PrefixOwner& owner = {}, uint64_t most = UINT64_MAX)
+        : budget_(budget), owner_(owner), most_(most) {}
     Lease(Lease&& other) noexcept { swap(other); }
     Lease& operator=(Lease&& other) noexcept {
       swap(other);
@@ -46,6 +47,7 @@ class MemoryBudget {
 
     MemoryBudget* budget_ = nullptr;
     PrefixOwner owner_{};
+    uint64_t most_ = UINT64_MAX;
     uint64_t bytes_ = 0;
   };
 

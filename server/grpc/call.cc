@@ -160,8 +160,11 @@ void CallRecord::end(const grpc::Status& status, const LogFields& details, Reque
 
 grpc::Status post_work(GrpcContext& context, const PrefixOwner& owner, size_t bytes,
                        MemoryBudget::Lease* lease, Workers::Work work) {
-  *lease = MemoryBudget::Lease(&context.services.budget, owner);
-  const bool large = bytes > context.services.limits.large_body_bytes;
+  const ServerLimits& limits = context.services.limits;
+  const bool any_size = context.services.overload.takes_large_bodies(Overload::kGrpcConnections);
+  *lease = MemoryBudget::Lease(&context.services.budget, owner,
+                               any_size ? UINT64_MAX : limits.huge_body_bytes);
+  const bool large = bytes > limits.large_body_bytes;
   if (large && !lease->grow_to(bytes)) return to_grpc(overloaded_error());
   const bool posted = context.services.workers.post(owner, bytes, std::move(work));
   return posted ? grpc::Status::OK : to_grpc(too_many_waiting_error());

@@ -138,6 +138,7 @@ absl::Status GrpcListener::open(BoundPort port) {
             return Overload::Use{static_cast<uint64_t>(connections_.size()),
                                  static_cast<uint64_t>(context_.limits.connections)};
           },
+      .users = Overload::kGrpcConnections,
   });
   return absl::OkStatus();
 }
@@ -159,7 +160,9 @@ void GrpcListener::close() {
 
 void GrpcListener::connected(tcp::socket socket, const asio::ip::address& peer) {
   Services& services = context_.services;
-  auto place = services.overload.takes_connections() ? connections_.take(peer) : std::nullopt;
+  auto place = services.overload.takes_connections(Overload::kGrpcConnections)
+                   ? connections_.take(peer)
+                   : std::nullopt;
   if (!place) return services.metrics.grpc_connections_closed.add({"too many connections"});
   auto strand = socket.get_executor();
   asio::co_spawn(

@@ -212,7 +212,9 @@ class Connection {
     Arrival& arrival = request.arrival;
     arrival.owner = record.owner;
     arrival.time = record.arrival;
-    arrival.lease = MemoryBudget::Lease(&services_.budget, record.owner);
+    const bool any_size = services_.overload.takes_large_bodies(Overload::kHttpConnections);
+    arrival.lease = MemoryBudget::Lease(&services_.budget, record.owner,
+                                        any_size ? UINT64_MAX : limits_.huge_body_bytes);
     const std::chrono::milliseconds timeout(record.head.timeout_ms);
     if (timeout.count() > 0) arrival.deadline = record.arrival + timeout;
     std::optional<HttpReply> error;

@@ -74,16 +74,14 @@ class Server : public HttpServer {
                                    static_cast<uint64_t>(services_.limits.connections)};
             },
         .trim = [this] { context_.idle_connections.close_half(); },
+        .users = Overload::kHttpConnections,
     });
-    // Connections of both ports take most of them, but not all. The first call takes one that
-    // counts them also when none are left.
-    (void)open_descriptors();
+    // Connections of both ports take most of them, but not all. The first call opens what counts
+    // them also when none are left.
+    own_descriptors_ = open_descriptors();
     services_.overload.watch({
         .name = "descriptors",
-        .use =
-            [] {
-              return Overload::Use{open_descriptors(), descriptor_limit()};
-            },
+        .use = [this] { return used_descriptors(); },
         .trim = [this] { context_.idle_connections.close_half(); },
     });
     return absl::OkStatus();
@@ -92,6 +90,7 @@ class Server : public HttpServer {
   std::string url() const override { return url_; }
 
   void run() override {
+    own_descriptors_ = open_descriptors();  // with those of gRPC, and before the first connection
     acceptor_.start(
         {.connected = [this](tcp::socket socket,
                              const asio::ip::address& peer) { connected(std::move(socket), peer); },
@@ -123,6 +122,16 @@ class Server : public HttpServer {
   void stop() override { io_.stop(); }
 
  private:
+  // Leaves out those that the process needs while nobody is connected: no measure could free them,
+  // so where there are few, a measure would never end.
+  Overload::Use used_descriptors() const {
+    const uint64_t open = open_descriptors();
+    const uint64_t limit = descriptor_limit();
+    const uint64_t own = own_descriptors_;
+    if (limit <= own) return {open, limit};
+    return {open - std::min(open, own), limit - own};
+  }
+
   void run_io() {
     while (!io_.stopped()) {
       try {
@@ -170,8 +179,9 @@ class Server : public HttpServer {
   }
 
   void connected(tcp::socket socket, const asio::ip::address& peer) {
-    auto place =
-        services_.overload.takes_connections() ? context_.connections.take(peer) : std::nullopt;
+    auto place = services_.overload.takes_connections(Overload::kHttpConnections)
+                     ? context_.connections.take(peer)
+                     : std::nullopt;
     if (!place) return turn_away(socket, context_.tls != nullptr);
     auto strand = socket.get_executor();
     asio::co_spawn(strand, serve_counted(context_, std::move(socket), *std::move(place)),
@@ -193,6 +203,7 @@ class Server : public HttpServer {
   const HttpOptions options_;
   Services& services_;
   std::atomic<bool> draining_{false};  // the first signal has come
+  std::atomic<uint64_t> own_descriptors_{0};
   // It comes before io_ because coroutines that are destroyed with io_ still use it.
   ServerContext context_;
   asio::io_context io_;

@@ -90,15 +90,15 @@ void Overload::change_to(Pressure next, const Use& use, Watched* watched) {
 }
 
 void Overload::take_joint_measures() {
-  const auto some = [&](Pressure pressure, bool of_requests) {
-    return std::any_of(watched_.begin(), watched_.end(), [&](const Watched& one) {
-      return one.resource.of_requests == of_requests && one.pressure >= pressure;
-    });
-  };
-  takes_requests_ = !some(Pressure::kRefuseNew, true);
-  takes_connections_ = !some(Pressure::kRefuseNew, false);
+  for (const Users users : {kRequests, kConnections, kHttpConnections, kGrpcConnections}) {
+    Pressure strongest = Pressure::kNone;
+    for (const Watched& one : watched_) {
+      if (one.resource.users == users) strongest = std::max(strongest, one.pressure);
+    }
+    pressures_[users] = strongest;
+  }
   const bool large_bodies =
-      !some(Pressure::kNoLargeBodies, true) && !some(Pressure::kNoLargeBodies, false);
+      std::max(pressure(kRequests), pressure(kConnections)) < Pressure::kNoLargeBodies;
   if (std::exchange(large_bodies_, large_bodies) != large_bodies) allow_large_bodies_(large_bodies);
 }
 

@@ -2,6 +2,8 @@
 // room in the workers' queues. It takes measures before the system does, because the kernel would
 // end the whole process when ending one request is enough.
 #pragma once
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -49,6 +51,8 @@ class Overload {
     uint64_t used = 0;
     uint64_t limit = 0;  // 0: unknown, and no measures are taken
   };
+  // Who uses a resource, and so who must wait while it is short.
+  enum Users { kRequests, kConnections, kHttpConnections, kGrpcConnections };
   // A limited resource. Its functions may be called on any thread, one at a time.
   struct Resource {
     std::string name;
@@ -56,12 +60,11 @@ class Overload {
     std::function<void()> trim = {};         // null: there is no cache
     std::function<bool()> end_largest = {};  // returns false if there is none; null: nothing can be
                                              // ended
-    // True if requests use the resource, false if connections do.
-    bool of_requests = false;
+    Users users = kConnections;              // kConnections: those of both ports
   };
 
-  // `allow_large_bodies` is called with whether requests above 1 MiB are accepted. The rest
-  // outlives the object.
+  // `allow_large_bodies` is called with whether requests above 1 MiB are accepted, as far as what
+  // both ports share is concerned. The rest outlives the object.
   Overload(std::function<void(bool)> allow_large_bodies, Metrics* metrics, Logger* log);
   ~Overload() { stop(); }
 
@@ -75,8 +78,13 @@ class Overload {
   // Idempotent, from one thread.
   void stop();
 
-  bool takes_requests() const { return takes_requests_; }
-  bool takes_connections() const { return takes_connections_; }
+  bool takes_requests() const { return pressure(kRequests) < Pressure::kRefuseNew; }
+  // Return whether a port takes connections, and requests above 1 MiB. Connections of the other
+  // port do not count.
+  bool takes_connections(Users port) const {
+    return std::max(pressure(port), pressure(kConnections)) < Pressure::kRefuseNew;
+  }
+  bool takes_large_bodies(Users port) const { return pressure(port) < Pressure::kNoLargeBodies; }
 
  private:
   struct Watched {
@@ -88,13 +96,14 @@ class Overload {
   void sample(Watched* watched);
   void change_to(Pressure next, const Use& use, Watched* watched);
   void take_joint_measures();
+  Pressure pressure(Users users) const { return pressures_[users]; }
   void run();
 
   const std::function<void(bool)> allow_large_bodies_;
   Metrics& metrics_;
   Logger& log_;
-  std::atomic<bool> takes_requests_{true};
-  std::atomic<bool> takes_connections_{true};
+  // The strongest measure for each kind of users.
+  std::array<std::atomic<Pressure>, 4> pressures_{};
   std::mutex mutex_;
   std::condition_variable stopped_;
   std::vector<Watched> watched_;  // guarded by mutex_, like the next two

@@ -52,7 +52,7 @@ Overload::Resource Services::memory_resource() {
             trim_heap();
           },
       .end_largest = [this] { return large_requests.end_largest(); },
-      .of_requests = true,
+      .users = Overload::kRequests,
   };
 }
 
@@ -64,7 +64,7 @@ Overload::Resource Services::workers_resource() {
             return Overload::Use{workers.most_waiting(), Workers::kRequests};
           },
       .trim = [this] { read_aheads.drop_half(); },
-      .of_requests = true,
+      .users = Overload::kRequests,
   };
 }
 

@@ -178,6 +178,7 @@ class Descriptors(unittest.TestCase):
     def test_scarce_descriptors(self):
         """Whoever holds the descriptors, idle connections end at 85 %, new ones at 90 %."""
         with Server() as server:
+            own = len(os.listdir("/proc/%d/fd" % server.process.pid))
             oracle = Oracle(server)
             limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
 
@@ -187,14 +188,14 @@ class Descriptors(unittest.TestCase):
             def leave_room(least, share, measure):
                 eventually(lambda: in_use() >= least, lambda: "%d are open" % in_use())
                 resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE,
-                                 (int(in_use() / share), limits[1]))
+                                 (own + int((in_use() - own) / share), limits[1]))
                 server.log_lines("overload resource=descriptors .*measure=%s " % measure)
 
             with contextlib.ExitStack() as crowd:
                 before = in_use()
-                idle = [crowd.enter_context(server.connect()) for _ in range(40)]
-                leave_room(before + 40, 0.87, "trim_caches")
-                for connection in idle[:20]:
+                idle = [crowd.enter_context(server.connect()) for _ in range(100)]
+                leave_room(before + 100, 0.87, "trim_caches")
+                for connection in idle[:50]:
                     self.assertEqual(connection.recv(1), b"")
                 idle[-1].sendall(get("/health"))
                 self.assertEqual(status_of(idle[-1].recv(65536)), 200)
@@ -202,9 +203,9 @@ class Descriptors(unittest.TestCase):
             eventually(lambda: in_use() <= before, lambda: "%d are open" % in_use())
             with contextlib.ExitStack() as crowd:
                 before = in_use()
-                for _ in range(20):  # these are not idle
+                for _ in range(100):  # these are not idle
                     crowd.enter_context(server.connect()).sendall(b"GET /health HTTP/1.1\r\n")
-                leave_room(before + 20, 0.91, "refuse_new")
+                leave_room(before + 100, 0.91, "refuse_new")
                 with server.connect() as refused:
                     self.assertEqual(status_of(refused.recv(65536)), 503)
                 self.assertFalse(speaks_grpc(server.grpc_address))
@@ -215,6 +216,50 @@ class Descriptors(unittest.TestCase):
                     'deltaserve_overload_actions_total{resource="descriptors",measure="%s"}'
                     % measure), 1)
             oracle.check(most_mib=32)
+
+    def test_few_descriptors_beside_its_own(self):
+        """Where the server needs most of its descriptors itself, it still serves, and measures end."""
+        with Server() as probe:
+            own = len(os.listdir("/proc/%d/fd" % probe.process.pid))
+        for room in (16, 40):
+            limit = 'ulimit -n %d && exec "$@"' % (own + room)
+            with Server(wrapper=("sh", "-c", limit, "sh")) as server:
+                oracle = Oracle(server)
+                for _ in range(3):
+                    crowd = []
+                    for _ in range(2 * room):
+                        crowd.append(socket.create_connection(server.address))
+                        crowd.append(socket.create_connection(server.grpc_address))
+                    for connection in crowd:
+                        connection.close()
+                    oracle.check(most_mib=64)
+                    eventually(lambda: set(self.measures(server).values()) <= {"none"},
+                               lambda: self.measures(server))
+
+    @staticmethod
+    def measures(server):
+        """The last measure of each resource that had one."""
+        found = [re.search(r" overload resource=(\S+) .*measure=(\S+)", line) for line in list(server.log)]
+        return dict(match.groups() for match in found if match)
+
+    def test_a_full_port_shuts_out_nobody_of_the_other(self):
+        """Two addresses take all places of gRPC; over HTTP nothing changes."""
+        with Server(wrapper=("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh")) as server:
+            oracle = Oracle(server)
+            port = server.grpc_address[1]
+            crowd = []
+            for host in ("127.0.0.2", "127.0.0.3"):
+                for _ in range(16):
+                    crowd.append(socket.create_connection(("127.0.0.1", port), source_address=(host, 0)))
+                    crowd[-1].sendall(HTTP2_PREFACE)
+            server.log_lines("overload resource=grpc_connections .*measure=(refuse_new|end_largest)")
+            for _ in range(3):
+                self.assertEqual(server.get("/ready")[0], 200)
+            large = {"prompt": "a " * (1 << 20), "max_tokens": 0}
+            self.assertEqual(server.request("/v1/completions", large)[0], 200)
+            for connection in crowd:
+                connection.close()
+            oracle.check(most_mib=96)
 
     def test_idle_connections_make_room(self):
         """Connections of several addresses that wait for their next request are closed in time."""

@@ -37,18 +37,25 @@ class OverloadTest : public testing::Test {
                            done_ += 'e';
                            return true;
                          },
-                     .of_requests = true});
+                     .users = Overload::kRequests});
     overload_.watch({.name = "connections",
                      .use =
                          [this] {
                            return Overload::Use{connections_, 100};
                          },
                      .trim = [this] { done_ += 'i'; }});
+    overload_.watch({.name = "grpc_connections",
+                     .use =
+                         [this] {
+                           return Overload::Use{grpc_connections_, 100};
+                         },
+                     .users = Overload::kGrpcConnections});
     overload_.watch({.name = "unknown", .use = [] { return Overload::Use{1, 0}; }});
   }
 
   uint64_t memory_ = 0;
   uint64_t connections_ = 0;
+  uint64_t grpc_connections_ = 0;
   std::string done_;  // what was asked for, a letter each
   Metrics metrics_;
   Logger log_{LogFormat::kText, LogLevel::kError, -1};
@@ -73,7 +80,7 @@ TEST_F(OverloadTest, MeasuresAreTakenOnceAndRequestsEndOneByOne) {
   EXPECT_TRUE(overload_.takes_requests());
   EXPECT_EQ(at(910), "");  // the caches were trimmed
   EXPECT_FALSE(overload_.takes_requests());
-  EXPECT_TRUE(overload_.takes_connections());
+  EXPECT_TRUE(overload_.takes_connections(Overload::kHttpConnections));
   EXPECT_EQ(at(960), "e");
   EXPECT_EQ(at(960), "e");
   EXPECT_EQ(at(500), "L");
@@ -90,14 +97,30 @@ TEST_F(OverloadTest, ConnectionsAreRefusedInTheirOwnOrder) {
   EXPECT_EQ(sample(), "i");
   connections_ = 91;
   EXPECT_EQ(sample(), "");
-  EXPECT_FALSE(overload_.takes_connections());
+  EXPECT_FALSE(overload_.takes_connections(Overload::kHttpConnections));
   EXPECT_TRUE(overload_.takes_requests());
   connections_ = 99;  // nothing of it can be ended
   EXPECT_EQ(sample(), "");
   connections_ = 10;
   EXPECT_EQ(sample(), "");
-  EXPECT_TRUE(overload_.takes_connections());
+  EXPECT_TRUE(overload_.takes_connections(Overload::kHttpConnections));
   EXPECT_EQ(at(100), "L");
+}
+
+// Whoever takes all places of one port takes nothing from those who come over the other.
+TEST_F(OverloadTest, APortIsFullForItsOwnConnectionsOnly) {
+  grpc_connections_ = 100;
+  EXPECT_EQ(sample(), "");
+  EXPECT_FALSE(overload_.takes_connections(Overload::kGrpcConnections));
+  EXPECT_FALSE(overload_.takes_large_bodies(Overload::kGrpcConnections));
+  EXPECT_TRUE(overload_.takes_connections(Overload::kHttpConnections));
+  EXPECT_TRUE(overload_.takes_large_bodies(Overload::kHttpConnections));
+  EXPECT_TRUE(overload_.takes_requests());
+  grpc_connections_ = 0;
+  connections_ = 91;
+  EXPECT_EQ(sample(), "li");
+  EXPECT_FALSE(overload_.takes_connections(Overload::kGrpcConnections));
+  EXPECT_FALSE(overload_.takes_connections(Overload::kHttpConnections));
 }
 
 TEST_F(OverloadTest, ItsThreadEnds) {
