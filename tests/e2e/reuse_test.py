@@ -216,7 +216,7 @@ class Memory(unittest.TestCase):
     def test_off_a_prompt_for_many_answers_is_read_once(self):
         with Server("--prefix-cache-memory", "0", "--max-sequences", "1") as server:
             reply = server.complete(prompt=IDS, max_tokens=2, n=5)
-            self.assertEqual(len(reply["choices"]), 5)
+            self.assertEqual(len(reply.choices), 5)
             self.assertEqual(cached(reply), 0)
             self.assertEqual(server.metric("deltaserve_prompt_tokens_total"), len(IDS))
             tail = (len(IDS) - 1) % 64 + 1
