@@ -223,12 +223,13 @@ class Descriptors(unittest.TestCase):
             oracle = Oracle(server)
             limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
             own = len(os.listdir("/proc/%d/fd" % server.process.pid))
-            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (own + 6, limits[1]))
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (own + 4, limits[1]))
             crowd = [socket.create_connection(server.address) for _ in range(12)]
             server.log_lines("overload resource=descriptors .*measure=(refuse_new|end_largest)")
             for connection in crowd:
                 connection.close()
             eventually(lambda: self.measures(server)["descriptors"] == "none", lambda: self.measures(server))
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
             oracle.check(most_mib=32)
 
     def test_few_descriptors(self):
