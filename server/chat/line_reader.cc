@@ -59,9 +59,10 @@ class EditedLines final : public LineReader {
   }
 
  private:
-  // Reads one character. libedit's own function goes on after a signal. A Ctrl-D that was typed before
-  // libedit had set the terminal arrives as a NUL, which libedit takes for "insert the next character as
-  // it is": the next Ctrl-D would become text, and no further one could end the conversation.
+  // Reads one character. libedit's own function goes on after a signal. A Ctrl-D that was typed
+  // before libedit had set the terminal arrives as a NUL, which libedit takes for "insert the next
+  // character as it is": the next Ctrl-D would become text, and no further one could end the
+  // conversation.
   static int read_character(EditLine* /*editor*/, wchar_t* character) {
     std::mbstate_t state{};
     for (;;) {
