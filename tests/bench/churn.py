@@ -133,8 +133,13 @@ class Client:
         self.connection = server.connect()
         self.stubs = stubs
         self.rng = rng
+        self.last_used = time.monotonic()
 
     def post(self, body):
+        # The server closes connections on which nothing was asked for 75 s, as on a busy machine.
+        if time.monotonic() - self.last_used > 60:
+            self.connection.close()
+        self.last_used = time.monotonic()
         self.connection.request("POST", "/v1/completions", json.dumps(body),
                                 {"Content-Type": "application/json"})
         reply = self.connection.getresponse()
