@@ -282,6 +282,7 @@ class Descriptors(unittest.TestCase):
             server.log_lines("overload resource=http_connections .*measure=(trim_caches|refuse_new)")
             # The oldest are gone, and others are still taken.
             self.assertEqual(crowd[0].recv(1), b"")
+            eventually(lambda: self.measures(server)["http_connections"] == "none", lambda: self.measures(server))
             oracle.check(most_mib=64)
             for connection in crowd:
                 connection.close()
