@@ -14,7 +14,7 @@ namespace deltaserve::cuda {
 
 class Runtime {
  public:
-  // Null, with the reason in `error`, when there is no usable device.
+  // Opens the device. Returns null and sets `error` if none is usable.
   static std::unique_ptr<Runtime> create(std::string* error);
   virtual ~Runtime() = default;
 
@@ -65,13 +65,14 @@ class Runtime {
   // time of the call. Host memory must come from allocate_host().
   virtual void transfer_in(void* device, const void* host, size_t bytes) = 0;
   virtual void transfer_out(void* host, const void* device, size_t bytes) = 0;
-  // Puts a mark, 0 .. kTransferMarks - 1, after all transfers so far; its former place is dropped.
-  static constexpr int kTransferMarks = 8;
-  virtual void mark_transfers(int mark) = 0;
-  // Makes everything that is put into the first stream after this call run after the mark.
-  virtual void run_after_transfers(int mark) = 0;
-  // Returns whether all transfers before the mark are done. Does not wait.
-  virtual bool transfers_are_done(int mark) = 0;
+  // Puts one of other events, 0 .. kTransferEvents - 1, after all transfers so far; its former
+  // place is dropped.
+  static constexpr int kTransferEvents = 8;
+  virtual void record_transfer_event(int event) = 0;
+  // Makes everything that is put into the first stream after this call run after the event.
+  virtual void run_after_transfers(int event) = 0;
+  // Returns whether all transfers before the event are done. Does not wait.
+  virtual bool transfers_are_done(int event) = 0;
 
   // Puts everything that is launched between begin and end into a graph instead of running it.
   // These may only be kernels, and copies whose addresses stay valid. end_graph() returns 0 if that

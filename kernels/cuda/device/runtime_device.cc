@@ -29,10 +29,10 @@ void require(cudaError_t status, const char* what) {
 struct Streams {
   cudaStream_t first = nullptr;
   cudaStream_t transfers = nullptr;
-  cudaEvent_t events[Runtime::kEvents] = {};        // in the first one
-  cudaEvent_t marks[Runtime::kTransferMarks] = {};  // in that of transfers
-  cudaEvent_t before_transfer = nullptr;            // in the first one, at the place where a
-                                                    // transfer was queued
+  cudaEvent_t events[Runtime::kEvents] = {};                   // in the first one
+  cudaEvent_t transfer_events[Runtime::kTransferEvents] = {};  // in that of transfers
+  cudaEvent_t before_transfer = nullptr;  // in the first one, at the place where a transfer was
+                                          // queued
 
   cudaError_t create() {
     cudaError_t status = cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking);
@@ -43,7 +43,7 @@ struct Streams {
       if (status == cudaSuccess) status = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
     };
     for (cudaEvent_t& event : events) create(event);
-    for (cudaEvent_t& mark : marks) create(mark);
+    for (cudaEvent_t& event : transfer_events) create(event);
     create(before_transfer);
     return status;
   }
@@ -62,7 +62,7 @@ class DeviceRuntime final : public Runtime {
     cudaStreamSynchronize(streams_.transfers);
     for (cudaGraphExec_t graph : graphs_) cudaGraphExecDestroy(graph);
     for (cudaEvent_t event : streams_.events) cudaEventDestroy(event);
-    for (cudaEvent_t event : streams_.marks) cudaEventDestroy(event);
+    for (cudaEvent_t event : streams_.transfer_events) cudaEventDestroy(event);
     cudaEventDestroy(streams_.before_transfer);
     cudaStreamDestroy(streams_.transfers);
     cudaStreamDestroy(stream_);
@@ -129,14 +129,15 @@ class DeviceRuntime final : public Runtime {
   void transfer_out(void* host, const void* device, size_t bytes) override {
     transfer(host, device, bytes, cudaMemcpyDeviceToHost);
   }
-  void mark_transfers(int mark) override {
-    require(cudaEventRecord(streams_.marks[mark], streams_.transfers), "cudaEventRecord");
+  void record_transfer_event(int event) override {
+    require(cudaEventRecord(streams_.transfer_events[event], streams_.transfers),
+            "cudaEventRecord");
   }
-  void run_after_transfers(int mark) override {
-    require(cudaStreamWaitEvent(stream_, streams_.marks[mark]), "cudaStreamWaitEvent");
+  void run_after_transfers(int event) override {
+    require(cudaStreamWaitEvent(stream_, streams_.transfer_events[event]), "cudaStreamWaitEvent");
   }
-  bool transfers_are_done(int mark) override {
-    const cudaError_t status = cudaEventQuery(streams_.marks[mark]);
+  bool transfers_are_done(int event) override {
+    const cudaError_t status = cudaEventQuery(streams_.transfer_events[event]);
     if (status == cudaErrorNotReady) return given(status);
     require(status, "a transfer failed");
     return true;

@@ -20,7 +20,7 @@ class HostRuntime final : public Runtime {
  public:
   std::string description() const override { return "emulated GPU"; }
   simt::Stream stream() const override {
-    return {recording_ ? &graphs_.back() : &queue_, overlaps_};
+    return {building_graph_ ? &graphs_.back() : &queue_, overlaps_};
   }
 
   size_t free_bytes() const override { return kFreeBytes; }
@@ -51,16 +51,16 @@ class HostRuntime final : public Runtime {
 
   bool launches_succeeded() override { return true; }
   void synchronize() override {
-    DS_CHECK(!recording_);
+    DS_CHECK(!building_graph_);
     run(queue_.size());
     run_transfers(transferred_ + transfers_.size());
   }
   void record_event(int event) override {
-    DS_CHECK(event >= 0 && event < kEvents && !recording_);
+    DS_CHECK(event >= 0 && event < kEvents && !building_graph_);
     events_[event] = executed_ + queue_.size();
   }
   void wait_for_event(int event) override {
-    DS_CHECK(!recording_);
+    DS_CHECK(!building_graph_);
     if (events_[event] > executed_) run(static_cast<size_t>(events_[event] - executed_));
   }
 
@@ -70,22 +70,22 @@ class HostRuntime final : public Runtime {
   void transfer_out(void* host, const void* device, size_t bytes) override {
     transfer(host, device, bytes);
   }
-  void mark_transfers(int mark) override {
-    DS_CHECK(mark >= 0 && mark < kTransferMarks);
-    marks_[mark] = transferred_ + transfers_.size();
+  void record_transfer_event(int event) override {
+    DS_CHECK(event >= 0 && event < kTransferEvents);
+    transfer_events_[event] = transferred_ + transfers_.size();
   }
-  void run_after_transfers(int mark) override {
-    DS_CHECK(mark >= 0 && mark < kTransferMarks && !recording_);
-    queue_.push_back({{}, [this, count = marks_[mark]] { run_transfers(count); }});
+  void run_after_transfers(int event) override {
+    DS_CHECK(event >= 0 && event < kTransferEvents && !building_graph_);
+    queue_.push_back({{}, [this, count = transfer_events_[event]] { run_transfers(count); }});
   }
   // Runs the transfers if nothing that they wait for is left, so that a caller that polls makes
   // progress.
-  bool transfers_are_done(int mark) override {
-    DS_CHECK(mark >= 0 && mark < kTransferMarks);
-    while (transferred_ < marks_[mark] && transfers_.front().after <= executed_) {
+  bool transfers_are_done(int event) override {
+    DS_CHECK(event >= 0 && event < kTransferEvents);
+    while (transferred_ < transfer_events_[event] && transfers_.front().after <= executed_) {
       run_transfers(transferred_ + 1);
     }
-    return transferred_ >= marks_[mark];
+    return transferred_ >= transfer_events_[event];
   }
 
   bool has_clusters() const override { return true; }
@@ -93,13 +93,13 @@ class HostRuntime final : public Runtime {
   void set_overlap(bool overlaps) override { overlaps_ = overlaps; }
   bool has_graphs() const override { return true; }
   void begin_graph() override {
-    DS_CHECK(!recording_);
+    DS_CHECK(!building_graph_);
     graphs_.emplace_back();
-    recording_ = true;
+    building_graph_ = true;
   }
   uint64_t end_graph() override {
-    DS_CHECK(recording_);
-    recording_ = false;
+    DS_CHECK(building_graph_);
+    building_graph_ = false;
     return graphs_.size();
   }
   void launch_graph(uint64_t graph) override {
@@ -116,7 +116,7 @@ class HostRuntime final : public Runtime {
   };
 
   void transfer(void* to, const void* from, size_t bytes) {
-    DS_CHECK(!recording_);
+    DS_CHECK(!building_graph_);
     transfers_.push_back({executed_ + queue_.size(), to, from, bytes});
   }
   // Runs transfers until `count` have run since the beginning.
@@ -137,10 +137,10 @@ class HostRuntime final : public Runtime {
   uint64_t executed_ = 0;          // works that left the queue
   uint64_t events_[kEvents] = {};  // the number of works before the event
   std::deque<Transfer> transfers_;
-  uint64_t transferred_ = 0;             // transfers that have run
-  uint64_t marks_[kTransferMarks] = {};  // the number of transfers before the mark
+  uint64_t transferred_ = 0;                        // transfers that have run
+  uint64_t transfer_events_[kTransferEvents] = {};  // the number of transfers before the event
   mutable std::vector<Queue> graphs_;
-  bool recording_ = false;  // into the last of them
+  bool building_graph_ = false;  // launches go into the last graph
   bool overlaps_ = false;
 };
 

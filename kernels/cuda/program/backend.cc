@@ -28,8 +28,8 @@ int transfer_event(uint64_t transfer) {
   return kStepEvents + static_cast<int>(transfer % kTransferEvents);
 }
 
-int transfer_mark(uint64_t transfer) {
-  return static_cast<int>(transfer % Runtime::kTransferMarks);
+int host_transfer_event(uint64_t transfer) {
+  return static_cast<int>(transfer % Runtime::kTransferEvents);
 }
 
 class CudaBackend final : public Backend {
@@ -179,16 +179,16 @@ class CudaBackend final : public Backend {
 
   void store_slot(int from, int to) override {
     runtime_->transfer_out(host_slot(to), slot(from), slot_bytes());
-    transfers_of(from).store = mark_host_transfer();
+    transfers_of(from).store = end_host_transfer();
   }
   void load_slot(int from, int to) override {
     runtime_->transfer_in(slot(to), host_slot(from), slot_bytes());
-    transfers_of(to).load = mark_host_transfer();
+    transfers_of(to).load = end_host_transfer();
   }
   bool slot_is_loaded(int slot) override {
     const uint64_t load = transfers_of(slot).load;
     if (load <= done_host_transfers_) return true;
-    if (!runtime_->transfers_are_done(transfer_mark(load))) return false;
+    if (!runtime_->transfers_are_done(host_transfer_event(load))) return false;
     done_host_transfers_ = load;
     return true;
   }
@@ -270,16 +270,16 @@ class CudaBackend final : public Backend {
     DS_CHECK(slot >= 0 && slot < limits_.slots);
     return host_transfers_[static_cast<size_t>(slot)];
   }
-  uint64_t mark_host_transfer() {
-    runtime_->mark_transfers(transfer_mark(++host_transfers_queued_));
+  uint64_t end_host_transfer() {
+    runtime_->record_transfer_event(host_transfer_event(++host_transfers_queued_));
     return host_transfers_queued_;
   }
 
-  // Makes the work that is queued from now on run after that transfer. A mark that has gone on to a
-  // later transfer stands behind this one, too.
+  // Makes the work that is queued from now on run after that transfer. An event that has gone on to
+  // a later transfer stands behind this one, too.
   void run_after_transfer(uint64_t transfer) {
     if (transfer <= done_host_transfers_) return;
-    runtime_->run_after_transfers(transfer_mark(transfer));
+    runtime_->run_after_transfers(host_transfer_event(transfer));
     done_host_transfers_ = transfer;
   }
   void before_read(int slot) { run_after_transfer(transfers_of(slot).load); }

@@ -1,4 +1,4 @@
-// A device that runs nothing, for modules of tests. DELTASERVE_TEST_NO_DEVICE: there is none.
+// A device that runs nothing, for modules of tests. With DELTASERVE_TEST_NO_DEVICE there is none.
 #include <cstdlib>
 
 #include "kernels/base/check.h"
@@ -24,7 +24,7 @@ class PretendedRuntime : public Runtime {
   void synchronize() override {}
   void transfer_in(void*, const void*, size_t) override {}
   void transfer_out(void*, const void*, size_t) override {}
-  void mark_transfers(int) override {}
+  void record_transfer_event(int) override {}
   void run_after_transfers(int) override {}
   bool transfers_are_done(int) override { return true; }
   void record_event(int) override { DS_CHECK(false); }

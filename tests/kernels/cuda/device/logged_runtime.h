@@ -21,7 +21,7 @@ struct RuntimeLog {
   int graphs_made = 0;
   int graphs_launched = 0;
   int waited = 0;              // for events
-  int transfers_awaited = 0;   // marks that the first stream runs after
+  int transfers_awaited = 0;   // events that the first stream runs after
   Runtime* runtime = nullptr;  // the one behind the log
   int refused_allocation = 0;  // of the device or the host, counted from 1
   int allocations = 0;
@@ -63,12 +63,12 @@ class LoggedRuntime final : public Runtime {
   void transfer_out(void* host, const void* device, size_t bytes) override {
     inner_->transfer_out(host, device, bytes);
   }
-  void mark_transfers(int mark) override { inner_->mark_transfers(mark); }
-  void run_after_transfers(int mark) override {
+  void record_transfer_event(int event) override { inner_->record_transfer_event(event); }
+  void run_after_transfers(int event) override {
     ++log_.transfers_awaited;
-    inner_->run_after_transfers(mark);
+    inner_->run_after_transfers(event);
   }
-  bool transfers_are_done(int mark) override { return inner_->transfers_are_done(mark); }
+  bool transfers_are_done(int event) override { return inner_->transfers_are_done(event); }
   void record_event(int event) override { inner_->record_event(event); }
   void wait_for_event(int event) override {
     ++log_.waited;
