@@ -96,7 +96,7 @@ class CpuBackend final : public Backend {
 
   void draw(Ticket ticket, Array<Draw> draws) override {
     DS_CHECK(ticket.step == steps_);
-    draws_.run(head_, activations(hidden_).data.get(), draws, matmuls_.integers, operands_,
+    draws_.run(logits_head_, activations(hidden_).data.get(), draws, matmuls_.integers, operands_,
                threads_);
     for (int64_t i = 0; i < draws.count; ++i) {
       DS_CHECK(draws[i].row >= 0 && draws[i].row < step_.num_rows);
@@ -187,7 +187,7 @@ class CpuBackend final : public Backend {
       if (!reads_only_rows(program, i)) memory_.step_weights += bytes;
       weights_.push_back(std::move(weight));
     }
-    head_ = {vector(program.final_norm), program.final_eps, &matrix(program.output)};
+    logits_head_ = {vector(program.final_norm), program.final_eps, &matrix(program.output)};
     for (const MixerLayer& layer : mixers_) {
       mixer_weights_.push_back(map_vectors<const float*>(
           layer.vectors, [this](int32_t index) { return index < 0 ? nullptr : vector(index); }));
@@ -363,7 +363,7 @@ class CpuBackend final : public Backend {
   int64_t max_float_columns_ = 0;    // of matrices that take float activations; 0 = none
   std::vector<Activations> activations_;
   int32_t hidden_ = -1;  // index into activations_ of the rows that draws read
-  cpu::LogitsHead head_;
+  cpu::LogitsHead logits_head_;
   Memory memory_;
 
   // ---- The sequences' memory
