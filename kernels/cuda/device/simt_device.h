@@ -1,4 +1,4 @@
-// simt.h by nvcc. Included from there only.
+// Implements simt.h for nvcc. Only simt.h includes it.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -260,9 +260,9 @@ DS_DEVICE void multiply_add(const MmaA& a, const MmaB& b, MmaD& d) {
         "r"(b.b[1].bits));
 }
 
-// Four 8 x 8 matrices of bf16 in shared memory, by the whole warp: lane l gives the place of row
-// l % 8 of matrix l / 8, 16 bytes, and gets in word[m] of matrix m (group, 2 pair ..), in the
-// second form of its transpose.
+// Loads four 8 x 8 matrices of bf16 from shared memory. The whole warp must call it: lane l gives
+// the place of row l % 8 of matrix l / 8, 16 bytes, and gets in word[m] of matrix m (group, 2 pair
+// ..), in the second form of its transpose.
 DS_DEVICE Words4 load_matrices(const void* row) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
   Words4 of;
@@ -280,8 +280,9 @@ DS_DEVICE Words4 load_transposed_matrices(const void* row) {
   return of;
 }
 
-// 16 bytes from device memory to shared memory behind the kernel's back, both 16-byte aligned.
-// wait_copies<N>: all but the last N groups of this thread's copies have arrived.
+// Copies 16 bytes from device memory to shared memory while the kernel goes on; both are 16-byte
+// aligned. wait_copies<N> waits until all but the last N groups of this thread's copies have
+// arrived.
 DS_DEVICE void copy_async(void* to, const void* from) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
@@ -294,7 +295,7 @@ DS_DEVICE void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// Shared memory of a block that a launch may ask for on this device.
+// Returns how much shared memory a block may request on this device, in bytes.
 inline int most_shared_bytes() {
   static const int bytes = [] {
     int device = 0;

@@ -318,7 +318,7 @@ int num_clusters(const Launch& launch) {
   return launch.grid.x / launch.cluster_blocks * launch.grid.y * launch.grid.z;
 }
 
-// The first block of the i-th cluster to run.
+// Returns the first block of the cluster that runs i-th.
 Grid block_of(const Launch& launch, int i) {
   const int columns = launch.grid.x / launch.cluster_blocks;
   const int at = in_order(i, num_clusters(launch));

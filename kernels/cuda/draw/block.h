@@ -98,7 +98,7 @@ DS_DEVICE void block_sums(double (&values)[Count], DrawShared& shared) {
   simt::sync_block();
 }
 
-// The least of the block's places, of two kinds.
+// Finds the least of the block's places, of two kinds.
 DS_DEVICE void block_least(uint64_t (&places)[2], DrawShared& shared) {
   for (int kind = 0; kind < 2; ++kind) {
     const uint64_t least = simt::warp_min(places[kind]);

@@ -55,7 +55,7 @@ class Carried {
   int64_t at_;
 };
 
-// Channel `c` of `head` of the preconditioner over a run of `count` <= kAhead rows.
+// Computes channel `c` of `head` of the preconditioner over a run of `count` <= kAhead rows.
 DS_DEVICE float precondition_rows(const MixerCall& call, int head, int c, int64_t first_row,
                                   int count, float squares) {
   const MixerShape& shape = call.shape();
@@ -121,7 +121,7 @@ class KeySum {
     each([&](int i, int c) { state(segment, c).store(slot, sum_[i]); });
   }
 
-  // `count` <= kTokens rows; writes their divisors. Reached by all lanes.
+  // Adds `count` <= kTokens rows and writes their divisors. All lanes must call this.
   DS_DEVICE void add(int64_t first_row, int count) {
     const MixerShape& shape = call_.shape();
     float key[kTokens][kLane], query[kTokens][kLane];

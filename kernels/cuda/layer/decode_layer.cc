@@ -41,7 +41,7 @@ struct SharedToken {
   }
 };
 
-// The block's part of one decode row and head.
+// Computes one block's part of a decode row and head.
 template <class Mixer, class Tile, int kLane>
 class DecodeBlock {
  public:

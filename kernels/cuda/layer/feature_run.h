@@ -143,7 +143,7 @@ class ChannelRun {
     each_channel([&](int i, int c) { raw.store_one(own[i], c); });
   }
 
-  // The projected columns themselves.
+  // Takes the projected columns as they are.
   DS_DEVICE void load(const float* in) {
     each([&](float& x, int c) { x = in[c - first_]; });
   }

@@ -38,7 +38,7 @@ inline RowRuns row_runs(const MixerCall& call, int value_run) {
   return runs;
 }
 
-// Element `e` of [decay_heads, decay_width].
+// Writes the decay gates of element `e` of [decay_heads, decay_width].
 DS_DEVICE void decay_gate(const MixerCall& call, const float* in, float* gates, int e) {
   const DecayGates gate = decay_gates(call, in, e);
   gates[call.gate_layout.g + e] = gate.g;
@@ -53,7 +53,7 @@ DS_DEVICE void precond_gates(const MixerCall& call, const float* in, float* gate
   gates[call.gate_layout.precond_beta + e] = sigmoid(in[at.precond_beta + e]);
 }
 
-// Element `e` of all gates of the row.
+// Writes element `e` of all gates of the row.
 DS_DEVICE void compute_gate(const MixerCall& call, const RowRuns& runs, int row, int e) {
   const MixerShape& shape = call.shape();
   const GateLayout& to = call.gate_layout;

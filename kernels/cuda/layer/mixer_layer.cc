@@ -32,7 +32,7 @@ void launch_features_for(simt::Stream stream, const LayerCall& call, int first_r
   }
 }
 
-// All rows but those that one launch decodes, up to the output norm.
+// Runs the passes before the output norm, for the rows from `first_row` on.
 void run_passes(simt::Stream stream, const LayerCall& call, int first_row) {
   const MixerShape& shape = call.mixer.shape();
   launch_features_for(stream, call, first_row);

@@ -10,8 +10,9 @@ namespace deltaserve::cuda {
 // a matmul has factors for (kMostFactorParts of matmul.h).
 bool has_unnormed_decode(const MixerShape& shape);
 
-// MixerCall::out in place, and LayerCall::out_bf16 where asked, from `first_row` on; decode rows
-// without their norm where LayerCall::head_squares asks for that. Rows of padding become zeros.
+// Normalises MixerCall::out in place from `first_row` on, and writes LayerCall::out_bf16 if it is
+// set. If LayerCall::head_squares is set, decode rows keep their values and leave the norm's
+// factors there. Rows of padding become zeros.
 void launch_output_norm(simt::Stream stream, const LayerCall& call, int first_row);
 
 }  // namespace deltaserve::cuda

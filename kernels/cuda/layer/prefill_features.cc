@@ -50,7 +50,7 @@ class ChannelWindow {
     }
   }
 
-  // The chunk's tokens [begin, begin + kWarpTokens).
+  // Computes the features of the chunk's tokens [begin, begin + kWarpTokens).
   DS_DEVICE void run(const PrefillImages& images, int64_t chunk, int begin) {
     const int n = chunk_.num_rows;
     TwoChannels rows[kMaxTaps - 1 + kTogether][kImages];  // of the projection
@@ -85,7 +85,7 @@ class ChannelWindow {
 
  private:
   DS_DEVICE int channel(int h) const { return first_ + h * Image::kSide + 2 * simt::lane_index(); }
-  // Whole images are.
+  // Returns true if the image `h` has channels of the features. Images are used as a whole.
   DS_DEVICE bool used(int h) const {
     return first_ + h * Image::kSide < call_.mixer.shape().channels();
   }

@@ -18,7 +18,7 @@ constexpr int row_threads(int64_t width) {
   const int64_t threads = (width + kWarpColumns - 1) / kWarpColumns * simt::kWarp;
   return static_cast<int>(threads < kMaxRowThreads ? threads : kMaxRowThreads);
 }
-// Shared memory of normalise_row.
+// Returns the bytes of shared memory that normalise_row needs.
 constexpr int row_scratch_bytes(int threads) {
   return threads / simt::kWarp * static_cast<int>(sizeof(float));
 }

@@ -13,7 +13,7 @@ struct DecayGates {
   float beta;  // of a time step
 };
 
-// Element `e` of [decay_heads, decay_width].
+// Returns the decay gates of element `e` of [decay_heads, decay_width].
 DS_DEVICE DecayGates decay_gates(const MixerCall& call, const float* in, int e) {
   const MixerShape& shape = call.shape();
   const MixerWeights& w = call.weights;
@@ -30,7 +30,8 @@ DS_DEVICE DecayGates decay_gates(const MixerCall& call, const float* in, int e) 
   return {-rate * step, step};
 }
 
-// Element `e` of [beta_heads], of an erase gate [beta_heads, key_dim].
+// Returns beta of element `e` of [beta_heads], or, if the mixer has an erase gate, of [beta_heads,
+// key_dim].
 DS_DEVICE float beta_gate(const MixerCall& call, const float* in, int e) {
   const int column = call.layer.projection.beta;
   const float factor = call.shape().gate_factor;
@@ -42,7 +43,7 @@ DS_DEVICE float lambda_gate(const MixerCall& call, const float* in, int head) {
   return call.shape().gate_factor * sigmoid(logit - call.shape().lambda_bias);
 }
 
-// Element `e` of [heads, value_dim].
+// Returns the write gate of element `e` of [heads, value_dim].
 DS_DEVICE float write_gate(const MixerCall& call, const float* in, int e) {
   return sigmoid(in[call.layer.projection.write_gate + e]);
 }

@@ -67,7 +67,7 @@ DS_DEVICE void multiply_depth(const simt::Words4& low, const simt::Words4& high,
 template <MatmulEnd kEnd>
 class SegmentWeights {
  public:
-  // Asks memory for them.
+  // Starts to load them from memory.
   DS_DEVICE void load(const MatmulCall& call, int64_t first_out, int segment) {
     first_k_ = int64_t{segment} * kTensorSegment;
     if (is_whole(call)) {

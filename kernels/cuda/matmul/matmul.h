@@ -29,7 +29,8 @@ inline constexpr int kMostFactorParts = 128;
 struct RowFactors {
   // [num_rows, parts, groups], see kSquareGroup; null: factors of 1
   const float* squares = nullptr;
-  // At most kMostFactorParts; if more than one, each has a multiple of 32 columns.
+  // There are at most kMostFactorParts. If there is more than one, each has a multiple of 32
+  // columns.
   int32_t parts = 1;
   int32_t groups = 0;
   float eps = 0;

@@ -113,7 +113,7 @@ class OutputEnd {
     }
   }
 
-  // Reached by whole warps.
+  // Whole warps must call this.
   DS_DEVICE void store(float total) const {
     if constexpr (kEnd == MatmulEnd::kStore) {
       if (!there_) return;

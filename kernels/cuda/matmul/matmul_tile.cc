@@ -67,12 +67,12 @@ class TileMatmul {
   static constexpr int kStageWords = (Tile::kOuts + Tile::kRows) * kStageLoads;
   static constexpr int kSegmentStages = kTensorSegment / kStageDepth;
 
-  // The stage's place in the ring: weights, then activations.
+  // Returns the stage's place in the ring: weights, then activations.
   DS_DEVICE simt::Words4* stage(int index) const {
     return stages_ + index % Tile::kStages * kStageWords;
   }
 
-  // One group of copies, empty behind the last stage.
+  // Starts one group of copies, which is empty behind the last stage.
   DS_DEVICE void start_stage(int index, int num_stages) const {
     if (index < num_stages) {
       simt::Words4* to = stage(index);
@@ -151,7 +151,7 @@ class TileMatmul {
     }
   }
 
-  // Through shared memory, so that the outputs of a row meet.
+  // Stores the sums through shared memory, so that the outputs of a row meet.
   DS_DEVICE void store_by_rows() const {
     static_assert(Tile::kRows * Tile::kOuts * 4 <= Tile::kSharedBytes);
     auto* sums = static_cast<float*>(simt::shared_memory());  // [kRows, kOuts]

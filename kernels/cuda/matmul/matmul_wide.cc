@@ -28,7 +28,7 @@ struct Wide {
   static DS_DEVICE int load_place(int row, int load) {
     return row * kRowLoads + (load ^ (row % 2 * 4));
   }
-  // The same of a sum; lanes that write together meet all banks.
+  // Returns the place of a sum, such that lanes that write together use different banks.
   static DS_DEVICE int sum_place(int row, int out) {
     return row * kOuts + (out ^ (row / 2 % 4 * 8));
   }
@@ -80,7 +80,7 @@ class WideMatmul {
     weights_.load(call_, out, first_segment_ + slot);
   }
 
-  // One group of copies.
+  // Starts the copies of a slot, as one group.
   DS_DEVICE void start_activations(int slot) const {
     const int64_t first_k = int64_t{first_segment_ + slot} * kTensorSegment;
     const int loads = is_there(slot) ? rows_ * Tile::kRowLoads : 0;
@@ -112,7 +112,8 @@ class WideMatmul {
     simt::MmaD of_tiles[Tile::kRows / kRowTile] = {};
     wait_for(slot);
     if (is_there(slot)) {
-      // Two places of the lane, of even and of odd loads; all others are constants apart from them.
+      // The lane has two places, of even and of odd loads; all others are constants apart from
+      // them.
       const simt::Words4* row = activations(slot) + group * Tile::kRowLoads + pair;
       const simt::Words4* even = row + group % 2 * 4;
       const simt::Words4* odd = row - group % 2 * 4;
@@ -195,7 +196,7 @@ DS_KERNEL void DS_BOUNDS(Tile::kThreads, 1) wide_kernel(MatmulCall call, int blo
   WideMatmul<Tile, kEnd>(call, blocks, slots).run();
 }
 
-// How a matmul is spread.
+// Spread says how a matmul is cut into tiles and blocks.
 struct Spread {
   int rows = 0;  // of a tile
   int outs = 0;

@@ -27,8 +27,8 @@ void copy_text_of(const Body& body, char* to, size_t bytes) noexcept {
   }
 }
 
-// The C function of a method. Functions without a text result are noexcept, because no caller could
-// go on after an exception in the middle of a step.
+// Wraps a method of Backend as a C function. Functions without a text result are noexcept, because
+// no caller could go on after an exception in the middle of a step.
 template <auto kMethod, class Method>
 struct Forward;
 template <auto kMethod, class Result, class... Arguments>

@@ -41,8 +41,8 @@ class Planner {
     return op.out_column == 0 && weight(op).rows() == columns(op.out);
   }
 
-  // Puts the operations that read what `writer` writes into `readers`. False: draws read it, or
-  // somebody adds to it.
+  // Puts the operations that read what `writer` writes into `readers`. Returns false if draws read
+  // it, or if another operation adds to it.
   bool readers_of(int32_t writer, std::vector<int32_t>* readers) const {
     const int32_t buffer = op(writer).out;
     for (int32_t i = writer + 1; i < num_ops(); ++i) {

@@ -14,9 +14,9 @@
 
 namespace deltaserve::cuda {
 
-// How a head's state is spread over a block: kWidth neighbouring lanes, a team, hold kRows rows of
-// S^T (columns of S) at a time; each lane has kGroups runs of kVector channels of every row, so
-// that a team's loads are contiguous. A turn is what all teams of the block hold.
+// A StepTile says how a head's state is spread over a block: kWidth neighbouring lanes, a team,
+// hold kRows rows of S^T (columns of S) at a time; each lane has kGroups runs of kVector channels
+// of every row, so that a team's loads are contiguous. A turn is what all teams of the block hold.
 template <class Format_, int kWidth_, int kGroups_>
 struct StepTile {
   using Format = Format_;
@@ -61,7 +61,7 @@ void visit_step_tile(int64_t key_stride, const Visit& visit) {
   if constexpr (sizeof(Stored) == sizeof(float)) return visit(StepTile<Format, 32, 4>{});
 }
 
-// How the rows of heads are cut into blocks.
+// StepParts says how the rows of heads are cut into blocks.
 struct StepParts {
   int count = 0;  // blocks of a head
   int rows = 0;   // of a block but the last one; a multiple of a turn's
@@ -144,7 +144,7 @@ class StepOperands {
   static constexpr int kHead = kDecay + (kDecays ? 1 : 0) * Tile::kAllChannels;
   static constexpr int kValues = kHead + 4;
 
-  // By the first team's lanes; reached by a whole warp.
+  // Returns write . read. The first team's lanes compute it, but the whole warp must call this.
   DS_DEVICE static float write_read_of(const Token& token, int key_dim) {
     float sum[1] = {0};
     DS_UNROLL
@@ -185,7 +185,8 @@ class StepWalk {
     load(num_rows_, now_);
   }
 
-  // One token on all rows, from where begin() said. Reached by all threads; a barrier must follow.
+  // Computes one token on all rows, from where begin() said. All threads must call this, and a
+  // barrier must follow.
   DS_DEVICE void run(const Operands& operands, Stored* to) {
     to += place();
     for (int left = num_rows_; left > 0; left -= Tile::kTurnRows) {

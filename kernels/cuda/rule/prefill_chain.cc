@@ -247,7 +247,7 @@ class WarpState {
   DS_DEVICE WarpState(const RuleView& view, ChainMemory<kWorkers>& memory)
       : view_(view), memory_(memory) {}
 
-  // `state`: of the block's first row.
+  // Loads the rows of S^T. `state` points to the block's first row.
   DS_DEVICE void load(const Stored* state, bool from_zero) {
     if (from_zero) return;
     each_pair([&](int tile, int half) { state_[tile].load(state + element(tile, half), half); });
@@ -256,7 +256,7 @@ class WarpState {
     each_pair([&](int tile, int half) { state_[tile].store(half, state + element(tile, half)); });
   }
 
-  // n tokens whose first is row `row` of the step.
+  // Advances the state by n tokens, the first of which is row `row` of the step.
   DS_DEVICE void advance(Images& ring, int row, int n) {
     MmaD erased[kChunkTiles], sums[kChunkTiles];
     clear(erased);
@@ -300,7 +300,7 @@ class WarpState {
 
   // Returns the lane's pair, as simt.h defines it.
   DS_DEVICE static int pair() { return simt::lane_index() % 4; }
-  // Row of S^T in the block; the lane's other is 8 further.
+  // Returns the lane's row of S^T in the block; its other row is 8 further.
   DS_DEVICE static int column() { return simt::warp_index() * kBlock + simt::lane_index() / 4; }
 
   // Returns the block of the image's values that has the warp's columns.
@@ -350,7 +350,7 @@ class WarpState {
       }
     }
   }
-  // 16 channels of the state as a left operand.
+  // Returns 16 channels of the state as a left operand.
   DS_DEVICE MmaA operand(int tile) const {
     const Tile& left = state_[tile];
     const Tile& right = state_[tile + 1];

@@ -71,7 +71,7 @@ struct DecayStage {
   alignas(16) float to_end[kChunkTokens][kStride];      // of the block, after the token
   alignas(16) float block[kChunkBlocks][kStride];
 
-  // The four channels of a lane in the `part`-th block of 16 channels.
+  // Returns the four channels of a lane in the `part`-th block of 16 channels.
   DS_DEVICE static Four at(const float (&rows)[kChunkTokens][kStride], int i, int part, int pair) {
     return *reinterpret_cast<const Four*>(&rows[i][part * kBlockTokens + 4 * pair]);
   }

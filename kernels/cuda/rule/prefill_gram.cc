@@ -86,7 +86,7 @@ class GramWarp {
     }
   }
 
-  // The 16 channels of block `k`, the `part`-th of what memory.decays holds.
+  // Adds the 16 channels of block `k`, the `part`-th of those that memory.decays holds.
   DS_DEVICE void add_channels(int k, int part) {
     const int channel = k * kBlock + 4 * pair_;
     RowPair erase, read, row;
@@ -164,7 +164,7 @@ class GramWarp {
     *reinterpret_cast<Words4*>(to() + offset + simt::lane_index() * 16) = block;
   }
 
-  // The low parts `to_low` bytes after the high ones.
+  // Stores the high parts, and the low parts `to_low` bytes after them.
   DS_DEVICE void store_split(int offset, int to_low, const RowPair& rows) const {
     const SplitBlock block = split_block(rows);
     store(offset, block.high);
@@ -210,7 +210,7 @@ class GramWarp {
     }
   }
 
-  // - e^G erase and e^G read. A decay per channel is in them from the block's start on.
+  // Writes -e^G erase and e^G read. A decay per channel is in them from the block's start on.
   DS_DEVICE void write_rows(int k, int part, RowPair erase, RowPair read) const {
     Four top = splat(1.0f);
     Four bottom = top;

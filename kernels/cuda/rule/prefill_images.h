@@ -119,7 +119,7 @@ class PrefillImages {
     return int64_t{shape.heads} * ChunkOperands{shape.key_dim, erases_query(shape.kind)}.bytes();
   }
 
-  // The image that begins with `channel` of the features, rows are tokens.
+  // Returns the image whose first channel is `channel`; its rows are tokens.
   DS_DEVICE unsigned char* features(int64_t chunk, int channel) const {
     return scratch() + chunk * feature_bytes(call_.mixer.shape()) +
            channel / Image::kSide * Image::kBytes;

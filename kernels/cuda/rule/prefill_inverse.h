@@ -5,7 +5,7 @@
 
 namespace deltaserve::cuda {
 
-// One column of the inverse of a diagonal block, in registers.
+// Computes one column of the inverse of a diagonal block, in registers.
 DS_DEVICE void invert_diagonal(const float* a, int block, int column, float* inverse) {
   const int first = block * kBlockTokens;
   float x[kBlockTokens];

@@ -238,7 +238,7 @@ class PlainState {
     }
   }
 
-  // n tokens whose first is row `row` of the step.
+  // Advances the state by n tokens, the first of which is row `row` of the step.
   DS_DEVICE void advance(const PlainChunk& from, int64_t row, int n) {
     const HeadTokens tokens = view_.tokens(row, head_);
     each(n, [&](int i, int v) {
@@ -285,7 +285,7 @@ class PlainState {
     for (int c = 0; c < key_dim_; ++c) sum += x[c] * memory_.state[c * kColumns + v];
     return sum;
   }
-  // Row i of m x, of no later row of x.
+  // Returns element (i, v) of m x. m is lower triangular, so no later row of x is read.
   DS_DEVICE float lower_times(const float* m, const float* x, int i, int v) const {
     float sum = 0;
     for (int j = 0; j <= i; ++j) sum += m[i * kChunkTokens + j] * x[j * kColumns + v];

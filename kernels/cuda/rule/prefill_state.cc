@@ -145,7 +145,7 @@ class WarpState {
 
   DS_DEVICE WarpState(const RuleView& view, StateMemory& memory) : view_(view), memory_(memory) {}
 
-  // `state`: of the block's first row.
+  // Loads the rows of S^T. `state` points to the block's first row.
   DS_DEVICE void load(const Stored* state, bool from_zero) {
     if (from_zero) return;
     each_four([&](int block, int half) {
@@ -158,7 +158,7 @@ class WarpState {
     });
   }
 
-  // n tokens whose first is row `row` of the step.
+  // Advances the state by n tokens, the first of which is row `row` of the step.
   DS_DEVICE void advance(PieceRing& ring, int row, int n) {
     SplitA update[kChunkBlocks];
     make_update(ring, row, n, update);
@@ -181,7 +181,7 @@ class WarpState {
 
   // Returns the lane's pair, as simt.h defines it.
   DS_DEVICE static int pair() { return simt::lane_index() % 4; }
-  // Row of S^T in the block; the lane's other is 8 further.
+  // Returns the lane's row of S^T in the block; its other row is 8 further.
   DS_DEVICE static int column() { return simt::warp_index() * kBlock + simt::lane_index() / 4; }
 
   // Returns the place of the lane's four channels in a block, in row `group` or `group + 8`.
@@ -228,7 +228,7 @@ class WarpState {
     }
   }
 
-  // U^T as a left operand.
+  // Makes U^T, laid out as a left operand.
   DS_DEVICE void make_update(PieceRing& ring, int row, int n,
                              SplitA (&update)[kChunkBlocks]) const {
     MmaD sums[kChunkTiles];

@@ -29,7 +29,7 @@ struct RuleView {
     if (rule == Rule::kLayer) return head_tokens(call.mixer, first_row, head);
     return covariance_tokens(call.mixer, first_row, head);
   }
-  // S^T of a head in a slot, [value_dim, key_stride] of format().
+  // Returns S^T of a head in a slot, [value_dim, key_stride] of format().
   DS_HOST_DEVICE void* state(int slot, int64_t head) const {
     const LayerStates& states = call.mixer.states;
     const HeadShape shape = size();

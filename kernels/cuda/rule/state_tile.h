@@ -24,7 +24,7 @@ class StateTile {
     return simt::pack_bf16(sums_.d[2 * half], sums_.d[2 * half + 1]);
   }
 
-  // Two neighbouring channels of a row.
+  // These load and store two neighbouring channels of a row.
   DS_DEVICE void load(const Stored* from, int half) {
     const Channels<2> two = *reinterpret_cast<const Channels<2>*>(from);
     take(two.x[0], two.x[1], half);
@@ -33,7 +33,7 @@ class StateTile {
     *reinterpret_cast<Channels<2>*>(to) = {{stored(2 * half), stored(2 * half + 1)}};
   }
 
-  // Four neighbouring channels of a row, in two tiles.
+  // These load and store four neighbouring channels of a row, in two tiles.
   DS_DEVICE static void load(const Stored* from, int half, StateTile& left, StateTile& right) {
     Channels<4> four;
     if constexpr (sizeof four == sizeof(simt::Words4)) {
