@@ -1,4 +1,5 @@
-// Checks of our own invariants, never of input. A failed check prints where and what, then aborts.
+// DS_CHECK tests our own invariants and never input. A failed check prints where and what, then
+// aborts.
 #pragma once
 #include <cstdio>
 #include <cstdlib>

@@ -44,7 +44,7 @@ inline float f16_to_f32(uint16_t bits) {
   return std::bit_cast<float>(sign | (widened << 23) | (mantissa << 13));
 }
 
-// Element `index` of an array of `dtype`, as float. `data` needs no alignment.
+// Returns element `index` of an array of `dtype`, as float. `data` needs no alignment.
 inline float load_as_f32(const void* data, Dtype dtype, size_t index) {
   const auto* bytes = static_cast<const unsigned char*>(data) + index * dtype_size(dtype);
   if (dtype == Dtype::kF32) {

@@ -126,12 +126,12 @@ constexpr CrossingType kCrossingTypes[] = {
 };
 
 struct ModuleTable {
-  // ---- Never changes its place, so that any two builds can compare it.
+  // ---- These members never change their places, so that any two builds can compare them.
   uint32_t num_types;
   const CrossingType* types;
 
-  // ---- Only between equals of what is above. create: null, with the reason, if there is no usable
-  // device.
+  // ---- These are called only if both sides have equal members above. create() returns null and
+  // copies the reason if no device is usable.
   void* (*create)(const ModuleOptions* options, char* reason, size_t bytes);
   void (*destroy)(void* self);
 #define X(result, name, parameters, qualifier, arguments) \

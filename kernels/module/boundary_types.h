@@ -70,7 +70,7 @@ constexpr uint64_t struct_fingerprint(const CrossingMember (&members)[kCount], s
   return hash.value();
 }
 
-// `name_of(value)`: null where the value is no enumerator.
+// Returns a hash of the enumerators. `name_of(value)` must return null for all other values.
 template <class Enum, class NameOf>
 constexpr uint64_t enum_fingerprint(const NameOf& name_of) {
   static_assert(sizeof(Enum) == 1);

@@ -22,7 +22,7 @@ struct LayerStates {
   DS_HOST_DEVICE float* part(const StateSpan& part, int slot) const {
     return slots + slot * slot_floats + part.offset;
   }
-  // S^T of one head, [value_dim, key_stride].
+  // Returns S^T of one head, [value_dim, key_stride].
   DS_HOST_DEVICE HeadState head_state(const HeadShape& size, int slot, int64_t head) const {
     auto* heads = reinterpret_cast<unsigned char*>(part(layout.state, slot));
     const int64_t elements = head * size.value_dim * size.key_stride();

@@ -293,7 +293,7 @@ struct Int8Run {
                            (w.columns + kOctet - 1) / kOctet * kOctet - block * kBlock) /
                   Kernel::kUnit) {}
 
-  // The range of the panel's memory, for prefetching.
+  // Return the range of the panel's memory, for prefetching.
   const unsigned char* begin() const { return units; }
   const unsigned char* end() const { return units + num_units * Kernel::kUnitBytes; }
 

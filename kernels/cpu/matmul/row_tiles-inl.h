@@ -21,7 +21,7 @@ namespace HWY_NAMESPACE {
 constexpr int kGroups = static_cast<int>(cpu::kPanelColumns) / (2 * lanes());
 // Rows of a register tile with one group: all sums, two weights and a factor stay in registers.
 constexpr int kManyRows = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
-// Number of groups that a tile of kRows rows takes at once.
+// Says how many groups a tile of kRows rows processes at once.
 template <int kRows>
 constexpr int kTileGroups = kRows* kGroups <= kManyRows ? kGroups : 1;
 
