@@ -1,4 +1,5 @@
-// The result of compile_*(): an automaton and the masks of its states, for each vocabulary.
+// A CompiledGrammar is what compile_*() returns: an automaton, and the masks of its states for each
+// vocabulary.
 #pragma once
 #include <memory>
 #include <mutex>

@@ -88,8 +88,8 @@ class Determinizer {
 // large one is returned unchanged.
 Dfa minimize(const Dfa& dfa, AutomatonBudget* budget);
 
-// ---- For automata without calls. INVALID_ARGUMENT beyond grammar_limits::kProductStates, or when
-// the budget is spent.
+// ---- For automata without calls. These functions return INVALID_ARGUMENT beyond
+// grammar_limits::kProductStates, or when the budget is spent.
 
 // Returns an automaton of the texts that both accept.
 absl::StatusOr<Dfa> intersect(const Dfa& a, const Dfa& b, AutomatonBudget* budget);

@@ -1,4 +1,4 @@
-// How deep the stack of open rules must grow before a rule can end.
+// Computes how deep the stack of open rules must grow before a rule can end.
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -26,8 +26,10 @@ absl::StatusOr<StringContent> string_content(const boost::json::object& schema,
 // All length bounds are part of it. Keywords about other types are ignored.
 absl::StatusOr<Dfa> string_dfa(const boost::json::value& schema, const SchemaContext& context);
 
+// Returns the JSON strings that validate against the schema.
 ExprOr string_expression(const boost::json::object& schema, const SchemaContext& context);
-// With `whole`, only integers, and none of those whose texts are `excluded`.
+// Returns the numbers that validate against the schema; only integers if `whole` is true. Those
+// whose texts are in `excluded` are left out.
 ExprOr number_expression(const boost::json::object& schema, bool whole,
                          const std::vector<std::string>& excluded, const SchemaContext& context);
 

@@ -15,8 +15,8 @@
 
 namespace deltaserve::grammar {
 
-// Returns the part of a schema with the two keywords settled. INVALID_ARGUMENT: the part applies
-// further schemas, and the members that they mention would be unknown after the merge.
+// Returns the part of a schema with the two keywords settled. Returns INVALID_ARGUMENT if the part
+// applies further schemas, and the members that they mention would be unknown after the merge.
 absl::StatusOr<boost::json::object> settle_unevaluated(boost::json::object part);
 
 // Returns INVALID_ARGUMENT if the merged `schema` has one of the two beside `keyword`, whose

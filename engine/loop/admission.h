@@ -29,8 +29,8 @@ class Admission {
   // ---- Any thread
 
   uint64_t next_arrival() { return ++arrivals_; }
-  // Queues a group, or several of the list `list`. RESOURCE_EXHAUSTED: the queue is full.
-  // INVALID_ARGUMENT: a group has more choices than an empty queue accepts.
+  // Queues a group, or several of the list `list`. Returns RESOURCE_EXHAUSTED if the queue is full.
+  // Returns INVALID_ARGUMENT if a group has more choices than an empty queue accepts.
   absl::Status submit(std::unique_ptr<SequenceGroup> group);
   absl::Status submit_list(uint64_t list, Groups groups);
   // Forgets the states of an owner before the next admission.

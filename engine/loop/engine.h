@@ -74,8 +74,9 @@ class Engine {
   // TokenStream.
   //
   // Errors: INVALID_ARGUMENT names a field that the engine cannot serve (num_choices: n).
-  // DEADLINE_EXCEEDED: the deadline has passed already. RESOURCE_EXHAUSTED: the queue is full.
-  // UNAVAILABLE: the engine is draining or stopped. Read-aheads have a short queue of their own.
+  // DEADLINE_EXCEEDED means that the deadline has passed already. RESOURCE_EXHAUSTED means that the
+  // queue is full. UNAVAILABLE means that the engine is draining or stopped. Read-aheads have a
+  // short queue of their own.
   //
   // While the prompt is read, all streams receive its log-probabilities, so one full stream pauses
   // all choices: do not read the streams one after the other. Later each choice pauses on its own.

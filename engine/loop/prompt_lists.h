@@ -1,8 +1,8 @@
-// The lists of prompts of requests that have several. A list of any length holds no more places of
-// the engine than there are slots. Its other prompts wait here, outside the queue, and one joins
-// the queue's end whenever an earlier one has ended. So a request for a thousand embeddings neither
-// fills the queue nor is refused because of its length, and other requests wait for only a few of
-// its prompts.
+// PromptLists keeps the lists of prompts of requests that have several. A list of any length holds
+// no more places of the engine than there are slots. Its other prompts wait here, outside the
+// queue, and one joins the queue's end whenever an earlier one has ended. So a request for a
+// thousand embeddings neither fills the queue nor is refused because of its length, and other
+// requests wait for only a few of its prompts.
 #pragma once
 #include <cstdint>
 #include <deque>

@@ -31,8 +31,8 @@ struct Submission {
   std::vector<std::unique_ptr<SequenceGroup>> groups;  // one a prompt
 };
 
-// INVALID_ARGUMENT names a field that the engine cannot serve. DEADLINE_EXCEEDED: a deadline is not
-// after `time`.
+// Returns INVALID_ARGUMENT, which names the field, if the engine cannot serve one of the requests,
+// and DEADLINE_EXCEEDED if a deadline is not after `time`.
 absl::Status check_submission(const std::vector<GenerateRequest>& requests, int num_choices,
                               const RequestBounds& bounds, SteadyTime time);
 

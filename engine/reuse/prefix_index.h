@@ -59,7 +59,7 @@ class SnapshotPin {
   int entry_ = -1;
 };
 
-// A copy of a state from a slot to the host's memory, or back.
+// A SnapshotTransfer copies a state from a slot to the host's memory, or back.
 struct SnapshotTransfer {
   enum Kind { kStore, kLoad } kind = kStore;
   int slot = -1;

@@ -27,7 +27,7 @@ struct SequenceContext {
   int32_t vocab_size = 0;
   ModelFingerprint fingerprint = {};
   // For embeddings: the final norm, and memory for the hidden states of a step's draws, each at the
-  // place of its draw, [rows of a step, hidden]. Null: the runner has no hidden states.
+  // place of its draw, [rows of a step, hidden]. It is null if the runner has no hidden states.
   const FinalNorm* final_norm = nullptr;
   float* hidden_rows = nullptr;
 };

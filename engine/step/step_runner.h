@@ -1,5 +1,5 @@
-// The interface of the engine to a model. ModelRunner implements it for Model; tests have their
-// own.
+// A StepRunner is what the engine sees of a model. ModelRunner implements it for Model; tests have
+// their own.
 #pragma once
 #include <cstdint>
 #include <span>
