@@ -41,9 +41,9 @@ class HubHttpClient {
   HubHttpClient(const HubHttpClient&) = delete;
   HubHttpClient& operator=(const HubHttpClient&) = delete;
 
-  // Follows redirects and returns the answer, with any status. UNAVAILABLE: the connection failed
-  // or stalled, and trying again may help. FAILED_PRECONDITION: the certificate is not trusted.
-  // INVALID_ARGUMENT: the answer breaks a limit.
+  // Follows redirects and returns the answer, with any status. Returns UNAVAILABLE if the
+  // connection failed or stalled, so that trying again may help. Returns FAILED_PRECONDITION if the
+  // certificate is not trusted. Returns INVALID_ARGUMENT if the answer breaks a limit.
   absl::StatusOr<HttpAnswer> get(const HttpRequest& request);
 
   // Returns a segment of a path percent-encoded.

@@ -53,7 +53,8 @@ class HubCache {
   std::string lock(const HubFile& file) const;
   bool has_blob(const HubFile& file) const;
 
-  // Makes the folders for blobs and locks. RESOURCE_EXHAUSTED: the disk has no room for `bytes`.
+  // Makes the folders for blobs and locks. Returns RESOURCE_EXHAUSTED if the disk has no room for
+  // `bytes`.
   absl::Status prepare(uint64_t bytes) const;
   // Makes the file of a snapshot, a link to its blob.
   absl::Status link(const std::string& commit, const HubFile& file) const;

@@ -97,8 +97,8 @@ class IncompleteBlob {
     return absl::OkStatus();
   }
 
-  // Gives the complete file its name. DATA_LOSS: the file differs from the Hub's list and was
-  // emptied.
+  // Gives the complete file its name. Empties the file and returns DATA_LOSS if it differs from the
+  // Hub's list.
   absl::Status finish(const std::string& blob) {
     const std::string sum = sum_.finish();
     if (!file_.sha256.empty() && sum != file_.sha256) {

@@ -123,7 +123,8 @@ absl::Status bad_path(const HubModel& model, std::string_view path) {
                           ", which is no path inside the model's folder");
 }
 
-// Reads one entry of a page of the list. nullopt: it is not a file, or one that is never needed.
+// Reads one entry of a page of the list. Returns nullopt if it is not a file, or one that is never
+// needed.
 absl::StatusOr<std::optional<HubFile>> read_entry(const json::value& value, const HubModel& model) {
   const json::object* entry = value.if_object();
   if (entry == nullptr)

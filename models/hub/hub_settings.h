@@ -18,7 +18,7 @@ struct HubModel {
   std::string text() const;
 };
 
-// Reads owner/model or owner/model@revision. nullopt: the text is no such name.
+// Reads owner/model or owner/model@revision. Returns nullopt if the text is no such name.
 std::optional<HubModel> parse_hub_model(std::string_view text);
 
 // Returns true if the text is the 40 hexadecimal digits of a commit.

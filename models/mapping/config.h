@@ -49,7 +49,7 @@ struct ModelConfig {
   float norm_eps = 1e-6f;  // for the norms between mixers; a mixer has its own
   int32_t bos_token_id = -1;
   std::vector<int32_t> eos_token_ids;
-  // False: the config has no such key, and the value is the default of its type.
+  // These are false if the config has no such key. Then the value is the default of its type.
   bool bos_is_said = false;
   bool eos_is_said = false;
   // Remarks about what the loader accepted: unknown keys, absent lamb_bias.

@@ -25,7 +25,7 @@ struct ModelFlags {
   }
 };
 
-// Reads the contents of a model file. nullopt: they are malformed.
+// Reads the contents of a model file. Returns nullopt if they are malformed.
 std::optional<ModelFlags> read_model_flags(std::string_view model_bytes);
 
 }  // namespace deltaserve

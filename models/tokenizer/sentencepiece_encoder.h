@@ -22,9 +22,9 @@ class SentencePieceEncoder {
   static std::unique_ptr<const SentencePieceEncoder> make(std::string_view model_bytes,
                                                           const SentencePieceModel& model);
 
-  // Appends the ids of SentencePieceModel::encode(text), for any bytes. RESOURCE_EXHAUSTED: the
-  // text becomes far longer when it is normalized, and then cannot be cut. Other errors mean that
-  // the work is no longer wanted (check_wanted).
+  // Appends the ids of SentencePieceModel::encode(text), for any bytes. Returns RESOURCE_EXHAUSTED
+  // if the text becomes far longer when it is normalized, and then cannot be cut. Other errors mean
+  // that the work is no longer wanted (check_wanted).
   virtual absl::Status encode(std::string_view text, std::vector<int32_t>* ids) const = 0;
 };
 

@@ -18,10 +18,10 @@ namespace deltaserve {
 // Constant after construction, and thread-safe.
 class SentencePieceNormalizer {
  public:
-  // nullopt: the model's map of characters is malformed.
+  // Makes the normalizer of a model. Returns nullopt if the model's map of characters is malformed.
   static std::optional<SentencePieceNormalizer> make(const SentencePieces& pieces);
 
-  // The user-defined pieces, which the normalizer leaves as they are.
+  // Returns the user-defined pieces, which the normalizer leaves as they are.
   const tokenizer_json::ByteTrie& user_defined() const { return user_defined_; }
 
  private:

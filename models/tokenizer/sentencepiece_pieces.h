@@ -36,8 +36,8 @@ struct SentencePieces {
   int32_t unknown = 0;
   std::array<int32_t, 256> bytes{};  // the ids of bytes, where flags.byte_fallback is set
 
-  // Reads the contents of a model file, which outlive the object. nullopt: they are malformed, or a
-  // piece is not UTF-8, or its score no number.
+  // Reads the contents of a model file, which outlive the object. Returns nullopt if they are
+  // malformed, or a piece is not UTF-8, or its score no number.
   static std::optional<SentencePieces> read(std::string_view model_bytes);
 
   // Returns the user-defined pieces, which are found in a text before everything else.

@@ -79,7 +79,8 @@ class Encoder {
   const SentencePieceModel& model() const { return *model_; }
   const TextSplitter& splitter() const { return splitter_; }
 
-  // Appends the ids. RESOURCE_EXHAUSTED: a part of the text cannot be cut and is too long.
+  // Appends the ids. Returns RESOURCE_EXHAUSTED if a part of the text cannot be cut and is too
+  // long.
   absl::Status encode(std::string_view text, std::vector<int32_t>* ids) const {
     for (const std::string_view part : splitter_.split(text, kPartBytes)) {
       absl::Status status = check_wanted(1);
@@ -112,7 +113,7 @@ class Encoder {
   const std::unique_ptr<SentencePieceModel> model_;
   const TextSplitter splitter_;
   mutable std::once_flag long_parts_made_;
-  // Null: only the library can encode such texts.
+  // Is null if only the library can encode such texts.
   mutable std::unique_ptr<const SentencePieceEncoder> long_parts_;
 };
 

@@ -26,10 +26,10 @@ struct AddedToken {
 
 struct TokenizerSettings {
   bool add_bos_token = false;
-  // True: each text between special tokens begins with a space of its own, where the model puts one
-  // before a text. False: only the first one does.
+  // If true, each text between special tokens begins with a space of its own, where the model puts
+  // one before a text. If false, only the first one does.
   bool legacy = true;
-  // False, and `legacy` false: not even the first one does.
+  // If this and `legacy` are false, not even the first text does.
   bool add_prefix_space = true;
   // The special tokens that have a name: "bos_token", "eos_token", "unk_token", ..., and the names
   // of a model's own ones ("image_token"). Those that the files do not set are not there.

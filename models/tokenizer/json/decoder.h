@@ -22,13 +22,13 @@ struct DecoderStep {
 
 class Decoder {
  public:
-  // Without a decoder tokens are joined by spaces.
+  // Makes the decoder of a file without one, which joins tokens by spaces.
   Decoder();
   // Reads a decoder; errors go to the reader's status.
   static Decoder read(PartReader part);
 
-  // Returns the text of tokens, valid UTF-8. RESOURCE_EXHAUSTED: it became too long, or an
-  // expression took too many steps. Another error means that the work is no longer wanted
+  // Returns the text of tokens, valid UTF-8. Returns RESOURCE_EXHAUSTED if it became too long, or
+  // an expression took too many steps. Another error means that the work is no longer wanted
   // (check_wanted).
   absl::StatusOr<std::string> decode(TokenList tokens) const;
   // Returns the bytes that a token adds to a text that has others before and after it.

@@ -15,14 +15,16 @@ namespace deltaserve::tokenizer_json {
 // Thread safety: const methods may be called from any thread at once.
 class Pattern {
  public:
-  // INVALID_ARGUMENT with one clause that says what is wrong with the expression.
+  // Compiles an expression of Ruby's syntax. Returns INVALID_ARGUMENT with one clause that says
+  // what is wrong with it.
   static absl::StatusOr<Pattern> regular_expression(std::string_view ruby);
+  // Makes a pattern that matches just this text.
   static Pattern text(std::string_view text);
 
   using Take = absl::FunctionRef<absl::Status(size_t begin, size_t end)>;
   // Calls `take` with the matches in valid UTF-8 text, in order. They do not overlap; an empty
-  // match does not come directly after another. Ends at the first error of `take`.
-  // RESOURCE_EXHAUSTED: the expression took too many steps.
+  // match does not come directly after another. Ends at the first error of `take`. Returns
+  // RESOURCE_EXHAUSTED if the expression took too many steps.
   absl::Status find_all(std::string_view subject, Take take) const;
   // Does the same for an incomplete text: calls `take` with the matches that later text cannot
   // change, and sets *settled to the place before which no further match can begin.

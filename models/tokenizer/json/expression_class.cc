@@ -71,7 +71,7 @@ absl::StatusOr<Escape> character_escape(absl::StatusOr<char32_t> code) {
   return Escape{std::nullopt, *code};
 }
 
-// Reads [:name:] or [:^name:], whose "[:" was taken. nullopt: it is not such a class.
+// Reads [:name:] or [:^name:], whose "[:" was taken. Returns nullopt if it is not such a class.
 absl::StatusOr<std::optional<CodePointSet>> read_posix_class(ExpressionText* in) {
   const std::u32string_view rest = std::u32string_view(in->text).substr(in->at);
   const bool negated = rest.starts_with(U"^");

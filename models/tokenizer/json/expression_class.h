@@ -29,8 +29,8 @@ struct Escape {
   char32_t code = 0;
 };
 
-// Reads the escape after a backslash, which was taken. INVALID_ARGUMENT: it is neither a set nor a
-// character.
+// Reads the escape after a backslash, which was taken. Returns INVALID_ARGUMENT if it is neither a
+// set nor a character.
 absl::StatusOr<Escape> read_escape(ExpressionText* in, bool in_class);
 
 // Reads a class after its '[', up to and with its ']'. Without case, it has all variants of its

@@ -198,9 +198,9 @@ def form_tables(out):
     value = {c: combining(c) for c in ALL}
     out.table("kCombiningClasses", "Change", [f"{{{hex(c)},{v}}}" for c, v in changes(lambda c: value.get(chr(c), 0), 0)], "The canonical combining class.")
     strip = normalizers.StripAccents()
-    out.set("kAccents", {c for c in ALL if strip.normalize_str(c) == ""}, "What StripAccents removes.")
+    out.set("kAccents", {c for c in ALL if strip.normalize_str(c) == ""}, "StripAccents removes these.")
     bert = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
-    out.set("kBertAccents", {c for c in ALL if nfd.get(c) == c and bert.normalize_str(c) == ""}, "What BertNormalizer takes for accents.")
+    out.set("kBertAccents", {c for c in ALL if nfd.get(c) == c and bert.normalize_str(c) == ""}, "BertNormalizer takes these for accents.")
 
 
 def library_tables(out):
@@ -216,16 +216,16 @@ def library_tables(out):
     out.table("kLowercase", "Change", flat, "Characters and their lower case; U+0130 becomes two.")
     clean = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
     cleaned = {c: clean.normalize_str(c) for c in ALL}
-    out.set("kBertRemoved", {c for c in ALL if cleaned[c] == ""}, "What BertNormalizer's clean_text removes.")
-    out.set("kBertSpaces", {c for c in ALL if cleaned[c] == " "}, "What BertNormalizer's clean_text makes a space.")
+    out.set("kBertRemoved", {c for c in ALL if cleaned[c] == ""}, "BertNormalizer's clean_text removes these.")
+    out.set("kBertSpaces", {c for c in ALL if cleaned[c] == " "}, "BertNormalizer's clean_text makes these a space.")
     digits = pre_tokenizers.Digits(individual_digits=True)
     punctuation = pre_tokenizers.Punctuation()
     bert_pre = pre_tokenizers.BertPreTokenizer()
     alone = lambda tool, c: len(tool.pre_tokenize_str("a" + c)) > 1
-    out.set("kNumeric", {c for c in ALL if alone(digits, c)}, "What Digits takes for a digit.")
+    out.set("kNumeric", {c for c in ALL if alone(digits, c)}, "Digits takes these for digits.")
     found = {c for c in ALL if alone(punctuation, c)}
     assert found == {c for c in ALL if alone(bert_pre, c)}
-    out.set("kPunctuation", found, "What Punctuation and BertPreTokenizer take for punctuation.")
+    out.set("kPunctuation", found, "Punctuation and BertPreTokenizer take these for punctuation.")
     split = pre_tokenizers.WhitespaceSplit()
     assert {c for c in ALL if len(split.pre_tokenize_str("a" + c + "a")) > 1} == SPACES
     space = pre_tokenizers.Whitespace()
@@ -278,7 +278,7 @@ def precompiled(keys_to_text):
 def grapheme_tables(out):
     mapped = precompiled({"a": "X"})
     assert mapped.normalize_str("ab") == "Xb"
-    out.set("kGraphemeExtend", {c for c in ALL if mapped.normalize_str("a" + c) == "X"}, "What continues a grapheme cluster.")
+    out.set("kGraphemeExtend", {c for c in ALL if mapped.normalize_str("a" + c) == "X"}, "These continue a grapheme cluster.")
     suspects = [c for c in ALL if unicodedata.category(c) in ("Cf", "Lo", "Cn") and (unicodedata.category(c) == "Cf" or 0x890 <= ord(c) < 0x900 or 0xD40 <= ord(c) < 0xD50 or 0x110B0 <= ord(c) < 0x11F10)]
     prepended, control = set(), set()
     for c in suspects + [chr(i) for i in range(32)] + [chr(i) for i in range(127, 160)] + ["\u2028", "\u2029"]:
@@ -289,8 +289,8 @@ def grapheme_tables(out):
             prepended.add(c)
         if mapped.normalize_str(c + "\u0301") == "X\u0301":
             control.add(c)
-    out.set("kGraphemePrepend", prepended, "What begins a grapheme cluster with the character after it.")
-    out.set("kGraphemeControl", control | {"\0"}, "What is a grapheme cluster of its own.")
+    out.set("kGraphemePrepend", prepended, "These begin a grapheme cluster with the character after them.")
+    out.set("kGraphemeControl", control | {"\0"}, "Each of these is a grapheme cluster of its own.")
 
 
 def main():

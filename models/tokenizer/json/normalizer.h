@@ -11,8 +11,8 @@
 
 namespace deltaserve::tokenizer_json {
 
-// Changes valid UTF-8 text; null: nothing is changed. Safe from any thread at once.
-// RESOURCE_EXHAUSTED: the result became too long, or an expression took too many steps.
+// Changes valid UTF-8 text; null: nothing is changed. Safe from any thread at once. Returns
+// RESOURCE_EXHAUSTED if the result became too long, or an expression took too many steps.
 using Normalizer = std::function<absl::Status(std::string* text)>;
 
 // Reads a normalizer; errors go to the reader's status.
@@ -29,8 +29,8 @@ absl::Status replace_all(const Pattern& pattern, std::string_view replacement, s
 // Reads {"String": ...} or {"Regex": ...} under the key "pattern"; null after an error.
 std::shared_ptr<const Pattern> read_pattern(PartReader* part);
 
-// RESOURCE_EXHAUSTED if `bytes` is far more than the `before` bytes of the text that it was made
-// of.
+// Checks the size of a normalised text. Returns RESOURCE_EXHAUSTED if `bytes` is far more than the
+// `before` bytes of the text that it was made from.
 absl::Status check_growth(size_t before, size_t bytes);
 
 }  // namespace deltaserve::tokenizer_json

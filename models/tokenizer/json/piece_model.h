@@ -46,8 +46,9 @@ enum class PieceTrust : uint8_t { kPlain, kTrusted };
 class PieceModel {
  public:
   virtual ~PieceModel() = default;
-  // Appends the ids of a piece, which is not empty. Valid UTF-8 or, for a model that keeps bytes,
-  // any bytes. INVALID_ARGUMENT: the model has no token for the piece and no unknown token.
+  // Appends the ids of a piece. It is not empty, and valid UTF-8 or, for a model that keeps bytes,
+  // any bytes. Returns INVALID_ARGUMENT if the model has no token for the piece and no unknown
+  // token.
   virtual absl::Status encode(std::string_view piece, PieceTrust trust,
                               std::vector<int32_t>* ids) const = 0;
   // Does the same only for the ids that text after the piece cannot change; there may be none.
@@ -55,7 +56,7 @@ class PieceModel {
                                    std::vector<int32_t>* ids) const;
   // Ends loading, once special entries are marked.
   virtual void finish() {}
-  // The number after which `tokenizers` numbers added tokens.
+  // Returns the number from which `tokenizers` numbers added tokens.
   virtual size_t entries() const { return vocabulary_.entries(); }
 
   ModelVocabulary& vocabulary() { return vocabulary_; }

@@ -39,8 +39,8 @@ class PreTokenizers {
   // is true.
   static PreTokenizers read(PartReader part, bool keep_bytes);
 
-  // Calls `take` with the pieces of a text, in order. RESOURCE_EXHAUSTED: the steps make the text
-  // far longer, or an expression took too many steps.
+  // Calls `take` with the pieces of a text, in order. Returns RESOURCE_EXHAUSTED if the steps make
+  // the text far longer, or an expression took too many steps.
   absl::Status split(Piece text, TakePiece take) const;
   // Does the same for an incomplete text, like PreTokenizer::split_open.
   absl::Status split_open(Piece text, TakePiece take, TakePiece open) const;

@@ -1,5 +1,5 @@
-// The tokens of a text that is decoded. A string for each would take ten times the memory of the
-// text.
+// TokenList keeps the tokens of a text that is decoded in one buffer. A string for each would take
+// ten times the memory of the text.
 #pragma once
 #include <cstddef>
 #include <cstdint>

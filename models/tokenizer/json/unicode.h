@@ -14,7 +14,8 @@ namespace deltaserve::tokenizer_json {
 // ---- Expressions
 
 // Returns the set that \p{name} names, without regard to case, spaces, '-' and '_': a general
-// category, a script, a class of POSIX or one of a few properties. nullopt: there is none.
+// category, a script, a class of POSIX or one of a few properties. Returns nullopt if there is
+// none.
 std::optional<CodePointSet> property_set(std::string_view name);
 // Returns whether the name means \w.
 bool property_is_word(std::string_view name);

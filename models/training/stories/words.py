@@ -112,7 +112,7 @@ GAMES = comma_separated('''
     game, a guessing game
 ''')
 
-# What one can learn, where or how, and the -ing form.
+# Each entry is something that one can learn, where or how one does it, and its -ing form.
 SKILLS = (
     ('swim', 'in the lake', 'swimming'),
     ('ride a bike', 'on the path', 'riding'),
