@@ -1,4 +1,4 @@
-// How many file descriptors this process has open, and how many it may have.
+// These functions tell how many file descriptors this process has open, and how many it may have.
 #pragma once
 #include <cstdint>
 

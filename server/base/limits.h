@@ -1,4 +1,4 @@
-// Every limit of the HTTP front, and those of requests that all fronts share, in one table. A
+// This table has every limit of the HTTP front, and those of requests that all fronts share. A
 // client that exceeds one gets an error that names it; none of them ends the process. The defaults
 // admit a prompt of 64 MiB of text, or of a million token ids, on an otherwise small machine.
 #pragma once

@@ -8,11 +8,11 @@ namespace deltaserve {
 
 // Returns the available bytes: those of the machine, or fewer if a control group (version 2 or 1)
 // of the process or one of its parents has a limit. Pages that only cache files count as free.
-// nullopt: /proc/meminfo cannot be read. `root` is "/" except in tests.
+// Returns nullopt if /proc/meminfo cannot be read. `root` is "/" except in tests.
 std::optional<uint64_t> available_memory(const std::string& root = "/");
 
 // Returns the bytes that the process may use in total: all of the machine's, or the limit of a
-// control group. nullopt: /proc/meminfo cannot be read.
+// control group. Returns nullopt if /proc/meminfo cannot be read.
 std::optional<uint64_t> memory_limit(const std::string& root = "/");
 
 // Returns the bytes that the process has in memory; 0 if that cannot be read.

@@ -14,7 +14,7 @@
 
 namespace deltaserve {
 
-// How much a parameter may hold; see the table of limits.
+// Says how much a parameter may hold; see the table of limits.
 enum class ParameterSize : uint8_t {
   kSmall,     // json_values and string_bytes
   kNested,    // nested_values and nested_string_bytes

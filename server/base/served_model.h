@@ -39,12 +39,13 @@ struct ServedModel {
   // The compiled grammars of structured outputs, for the tokenizer's vocabulary; null without a
   // tokenizer.
   std::shared_ptr<GrammarCache> grammars;
-  // The template of chats. Null: the model has none, or none that can be used, and then
+  // The template of chats. It is null if the model has none, or none that can be used; then
   // chat_refusal says why. There may be one only for chats with tools.
   const ChatTemplate* chat_template = nullptr;
   const ChatTemplate* tool_chat_template = nullptr;  // for chats with tools; null: the same
   std::string chat_refusal;
-  // The conventions of the two templates. Null: the defaults for a template that shows none.
+  // The conventions of the two templates. Null stands for the defaults for a template that shows
+  // none.
   const ChatConventions* chat_conventions = nullptr;
   const ChatConventions* tool_chat_conventions = nullptr;
   std::string tool_format = "auto";  // how answers are searched for tool calls: --tool-format

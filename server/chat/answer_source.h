@@ -22,9 +22,9 @@ class AnswerSource {
 
   virtual ~AnswerSource() = default;
 
-  // Sends the body of a POST /v1/chat/completions and passes on its events. CANCELLED: `stop`
-  // became true or `take` returned false. Other errors say in a sentence why there is no answer, or
-  // no more of it.
+  // Sends the body of a POST /v1/chat/completions and passes on its events. Returns CANCELLED if
+  // `stop` became true or `take` returned false. Other errors say in a sentence why there is no
+  // answer, or no more of it.
   virtual absl::Status ask(const std::string& body, const std::atomic<bool>& stop,
                            const Take& take) = 0;
 
@@ -41,7 +41,8 @@ struct RemoteServer {
   std::string model;  // empty: the first of /v1/models
 };
 
-// UNAVAILABLE or INVALID_ARGUMENT: the server does not say what its models are.
+// Asks the server for its models. Returns UNAVAILABLE or INVALID_ARGUMENT if it does not say what
+// they are.
 absl::StatusOr<std::unique_ptr<AnswerSource>> remote_answers(RemoteServer server);
 
 }  // namespace deltaserve

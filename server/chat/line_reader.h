@@ -12,7 +12,7 @@ class LineReader {
 
   virtual ~LineReader() = default;
 
-  // Returns a line without its end. nullopt: end() says why there is none.
+  // Returns a line without its end. Returns nullopt if there is none; end() says why.
   virtual std::optional<std::string> read(const char* prompt) = 0;
   End end() const { return end_; }
 

@@ -12,7 +12,7 @@ namespace deltaserve {
 
 class ChatSession {
  public:
-  // All outlive the session.
+  // The objects behind the pointers must outlive the session.
   ChatSession(AnswerSource* source, LineReader* lines, ChatSettings settings,
               const std::string& system);
 

@@ -15,8 +15,8 @@ struct ApiKeyOptions {
 // Adds --api-key and --api-key-env, of which one may be given.
 void add_api_key_options(CLI::App* command, ApiKeyOptions* options);
 
-// Returns the key; empty: there is none. INVALID_ARGUMENT: the variable is not set, or the key
-// cannot stand in a header.
+// Returns the key; empty: there is none. Returns INVALID_ARGUMENT if the variable is not set, or
+// the key cannot stand in a header.
 absl::StatusOr<std::string> read_api_key(const ApiKeyOptions& options);
 
 }  // namespace deltaserve

@@ -129,7 +129,7 @@ class Bench {
     vocab_ = static_cast<int32_t>(loaded->folder.config.vocab_size);
   }
 
-  // One prompt of `tokens` per sequence, one sequence after the other.
+  // Measures prefill: one prompt of `tokens` per sequence, one sequence after the other.
   double prefill_seconds(int batch, int64_t tokens) {
     fill_ids(std::max(tokens, int64_t{1}));
     const auto start = Clock::now();
@@ -146,7 +146,7 @@ class Bench {
     return seconds_since(start);
   }
 
-  // `steps` steps of one row per sequence, going on at `position`.
+  // Measures decode: `steps` steps of one row per sequence, going on at `position`.
   double decode_seconds(int batch, int64_t steps, int64_t position) {
     fill_ids(batch);
     std::vector<Segment> segments;

@@ -13,7 +13,7 @@ inline constexpr char kBundledModel[] = "bundled";
 bool names_bundled_model(const std::string& text);
 
 // Returns the folder of the bundled model, which is at a fixed place relative to the executable.
-// NOT_FOUND: it was not installed.
+// Returns NOT_FOUND if it was not installed.
 absl::StatusOr<std::string> bundled_model_folder();
 
 }  // namespace deltaserve

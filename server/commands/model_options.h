@@ -68,7 +68,8 @@ struct LoadedModel {
 };
 
 // Finds the folder, opens it, prints its warnings on stderr, and loads the weights onto the device.
-// FAILED_PRECONDITION: there is no CUDA, but kCuda or an option that only CUDA has was set.
+// Returns FAILED_PRECONDITION if there is no CUDA, but kCuda or an option that only CUDA has was
+// set.
 absl::StatusOr<LoadedModel> load_model(const ModelOptions& options);
 
 // Returns the engine's options for a loaded model, without its fingerprint.

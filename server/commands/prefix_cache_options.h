@@ -16,7 +16,7 @@ absl::StatusOr<int> default_snapshots(const ModelFolder& folder, const ModelOpti
 // Sets how many snapshots the loaded backend keeps by these options, on the device and in the
 // host's memory, and whether prompts share them. If they shall not, requests for many answers still
 // have places for their prompts. INVALID_ARGUMENT names an option that is too small or too large.
-// FAILED_PRECONDITION: an option is for a device with memory of its own.
+// FAILED_PRECONDITION names an option that is for a device with memory of its own.
 absl::Status choose_snapshots(const ModelOptions& options, LoadedModel* loaded,
                               ModelLimits* limits);
 

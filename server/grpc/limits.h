@@ -1,4 +1,4 @@
-// Every limit that the gRPC front adds to those of server/base/limits.h, in one table. A client
+// This table has every limit that the gRPC front adds to those of server/base/limits.h. A client
 // that exceeds one gets a status that names it; none of them ends the process.
 #pragma once
 #include <chrono>
@@ -9,8 +9,8 @@
 
 namespace deltaserve {
 
-// How fast one connection may send frames of HTTP/2. Beyond: it is closed. A client that makes a
-// thousand calls a second on one connection stays below all of them.
+// FrameRates says how fast one connection may send frames of HTTP/2. A faster one is closed. A
+// client that makes a thousand calls a second on one connection stays below all of them.
 struct FrameRates {
   Rate streams{1024, 1024};
   Rate resets{512, 128};  // cancelled calls

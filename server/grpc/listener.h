@@ -22,11 +22,11 @@ class GrpcListener {
   // longer accepts sockets.
   using HandOver = std::function<bool(int descriptor)>;
 
-  // `context` outlives the listener. A null `tls`: connections are in the clear.
+  // `context` must outlive the listener. If `tls` is null, connections are in the clear.
   GrpcListener(GrpcContext& context, SharedTls tls);
   ~GrpcListener();
 
-  // UNAVAILABLE: another process listens on the port. Call this function first.
+  // Takes the port. Returns UNAVAILABLE if another process listens on it. Call this function first.
   absl::Status open(BoundPort port);
   std::string address() const { return address_; }  // with the real port
 

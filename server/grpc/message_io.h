@@ -29,8 +29,8 @@ struct WireBounds {
   size_t max_parameter_bytes = 0;  // all other fields together
 };
 
-// Parses `bytes` and clears them. INVALID_ARGUMENT: malformed, beyond `bounds`, or with fields that
-// `message` does not have. Thread-safe.
+// Parses `bytes` and clears them. Returns INVALID_ARGUMENT if they are malformed, exceed `bounds`,
+// or have fields that `message` does not have. Thread-safe.
 absl::Status read_message(grpc::ByteBuffer* bytes, const WireBounds& bounds,
                           google::protobuf::Message* message);
 

@@ -15,7 +15,8 @@
 
 namespace deltaserve {
 
-// Parse the bytes, which are cleared. INVALID_ARGUMENT: malformed, too large, or unknown fields.
+// These parse the bytes and clear them. They return INVALID_ARGUMENT if the bytes are malformed or
+// too large, or have unknown fields.
 absl::Status read_generate_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,
                                    const GrpcLimits& grpc_limits, v1::GenerateRequest* message);
 absl::Status read_chat_request(grpc::ByteBuffer* bytes, const ServerLimits& limits,

@@ -93,7 +93,7 @@ class Connection {
     co_return begins;
   }
 
-  // False: the connection ends.
+  // Serves one request. Returns false if the connection must end.
   awaitable<bool> serve_one() {
     HttpParser parser;
     RequestRecord record;
@@ -150,8 +150,8 @@ class Connection {
     co_return false;
   }
 
-  // Returns the reply that the head alone decides, and notes the owner of its key. nullopt: the
-  // body is needed.
+  // Returns the reply that the head alone decides, and notes the owner of its key. Returns nullopt
+  // if the body is needed.
   std::optional<HttpReply> reply_at_once(const HttpParser& parser, RequestRecord* record,
                                          Route route) const {
     if (!route.is_public()) {
@@ -234,8 +234,8 @@ class Connection {
     co_return outcome.index() == 0 && std::get<0>(outcome);
   }
 
-  // True: replied in full, and the connection goes on. Never throws: the watcher beside it would
-  // wait for ever.
+  // Sends the reply. Returns true if all of it was sent and the connection goes on. Never throws,
+  // because the watcher beside it would then wait for ever.
   awaitable<bool> reply_from(Exchange& exchange, RequestRecord& record) {
     try {
       std::optional<Started> started = exchange.take();

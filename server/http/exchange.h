@@ -25,12 +25,13 @@ class Exchange {
   explicit Exchange(boost::asio::any_io_executor strand)
       : wakeup(std::make_shared<Wakeup>(std::move(strand))) {}
 
-  // The worker calls these three. False: the connection no longer waits, so nothing is left to do.
+  // The worker calls these three. They return false if the connection no longer waits, so that
+  // nothing is left to do.
   bool wanted();
   void put(Started started);
   // Tells the connection until when it waits, and the worker until when it works.
   void set_deadline(SteadyTime deadline);
-  // The connection calls these three. nullopt: the worker's result is not there yet.
+  // The connection calls these three. They return nullopt if the worker's result is not there yet.
   std::optional<Started> take();
   SteadyTime deadline() const;
   // Ends the worker's work and drops its result, if any; a job is cancelled.

@@ -13,10 +13,10 @@ namespace deltaserve {
 // Constant after construction.
 class HostPolicy {
  public:
-  // A policy that takes every name.
+  // Makes a policy that accepts every name.
   HostPolicy() = default;
-  // A policy that takes these names, localhost and the loopback addresses, each with any port.
-  // INVALID_ARGUMENT names one that is no name or address, or has a port.
+  // Makes a policy that accepts these names, localhost and the loopback addresses, each with any
+  // port. Returns INVALID_ARGUMENT, which names it, if one is no name or address, or has a port.
   static absl::StatusOr<HostPolicy> only(const std::vector<std::string>& names);
 
   // `host` is the value of a Host header, or what a target says instead: name[:port].

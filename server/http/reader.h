@@ -18,16 +18,17 @@ class HttpReader {
   // Both arguments outlive the reader.
   HttpReader(ByteStream* stream, const ServerLimits& limits);
 
-  // False: the connection ended between requests.
+  // Waits for the next request. Returns false if the connection ended first.
   boost::asio::awaitable<bool> wait_for_request();
 
-  // Fills `head`, as far as it was understood. False: `error` is the reply, or it is unset because
-  // the client is gone or too slow and there is nobody to tell.
+  // Fills `head`, as far as it was understood. Returns false if there is no valid head. Then
+  // `error` is the reply, or it is unset because the client is gone or too slow and there is nobody
+  // to tell.
   boost::asio::awaitable<bool> read_head(HttpParser* parser, RequestHead* head,
                                          std::optional<HttpReply>* error);
 
   // Appends to `body`. A body above limits.large_body_bytes grows `lease` with the bytes that have
-  // come. False as above.
+  // come. Returns false if the body is not valid; `error` is as above.
   boost::asio::awaitable<bool> read_body(HttpParser* parser, std::string* body,
                                          MemoryBudget::Lease* lease,
                                          std::optional<HttpReply>* error);

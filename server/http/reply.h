@@ -30,8 +30,8 @@ struct HttpReply {
   // The log has these for a request that failed.
   std::string problem = {};
   std::string param = {};
-  // Covers the memory of a large body until the last copy of the reply is gone. Null: the body is
-  // small, or covered elsewhere.
+  // Covers the memory of a large body until the last copy of the reply is gone. It is null if the
+  // body is small, or covered elsewhere.
   std::shared_ptr<MemoryBudget::Lease> lease = nullptr;
 };
 

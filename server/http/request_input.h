@@ -77,8 +77,8 @@ class BodyInput {
   bool done() const { return parser_.is_done(); }
   // Makes room for a piece, into which the parser then writes. Returns the reply if there is none.
   std::optional<HttpReply> begin_piece();
-  // Takes the piece, after parse() has returned `ec`. False: the body ends, with `error` as the
-  // reply, or unset if there is nobody to tell.
+  // Takes the piece, after parse() has returned `ec`. Returns false if the body ends here; then
+  // `error` is the reply, or unset if there is nobody to tell.
   bool end_piece(const RequestInput::ErrorCode& ec, std::optional<HttpReply>* error);
   // Returns how many bytes the next read should ask for: a small body needs no large buffer, and
   // there may be many connections.

@@ -31,7 +31,8 @@ class Wakeup : public std::enable_shared_from_this<Wakeup> {
   }
 
   // Call it on the strand, with one waiter. Returns at once if there was a signal since the last
-  // wait. False: there was no signal before `until`. Throws when the coroutine is cancelled.
+  // wait. Returns false if there was no signal before `until`. Throws when the coroutine is
+  // cancelled.
   boost::asio::awaitable<bool> wait(TimePoint until = TimePoint::max()) {
     while (!signalled_) {
       if (TimePoint::clock::now() >= until) co_return false;

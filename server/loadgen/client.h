@@ -40,11 +40,11 @@ struct HttpResult {
   std::string text;  // of a 200 that is not streamed
 };
 
-// Used by one coroutine at a time. A request over a connection that the server closed before any
-// byte of a reply is sent once more over a new one.
+// A client is used by one coroutine at a time. A request over a connection that the server closed
+// before any byte of a reply is sent once more over a new one.
 class HttpClient {
  public:
-  // All outlive the client.
+  // The objects behind the pointers must outlive the client.
   HttpClient(boost::asio::io_context* io, const HttpTarget* target, const BenchServeLimits* limits);
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;

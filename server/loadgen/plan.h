@@ -82,12 +82,13 @@ class RequestPlan {
   TextScale scale_;
 };
 
-// Returns the scale from what the server counted for two prompts. INVALID_ARGUMENT: the longer one
-// does not have more tokens.
+// Returns the scale from what the server counted for two prompts. Returns INVALID_ARGUMENT if the
+// longer one does not have more tokens.
 absl::StatusOr<TextScale> scale_from(int64_t words_a, int64_t tokens_a, int64_t words_b,
                                      int64_t tokens_b);
 
-// Returns the words of a text. INVALID_ARGUMENT: none, one that is too long, or not UTF-8.
+// Returns the words of a text. Returns INVALID_ARGUMENT if there are none, if one is too long, or
+// if the text is not UTF-8.
 absl::StatusOr<std::vector<std::string>> split_words(std::string_view text,
                                                      const BenchServeLimits& limits);
 

@@ -21,8 +21,8 @@ class SseParser {
 
   explicit SseParser(size_t max_event_bytes) : max_event_bytes_(max_event_bytes) {}
 
-  // Calls `on_event` for each event that these bytes complete. False: an event is longer than the
-  // limit, or on_event said so; every further call then returns false too.
+  // Calls `on_event` for each event that these bytes complete. Returns false if an event is longer
+  // than the limit, or on_event said so; every further call then returns false too.
   bool feed(std::string_view bytes, const OnEvent& on_event);
 
   bool too_long() const { return too_long_; }

@@ -52,7 +52,8 @@ class CompletionStream {
   // `tokens` is the number asked for: a stream of many more events is malformed.
   CompletionStream(int64_t tokens, const BenchServeLimits& limits);
 
-  // Takes the next bytes of the body, which all arrived at `now`. False: failure() says why.
+  // Takes the next bytes of the body, which all arrived at `now`. Returns false if the reply has
+  // failed; failure() says why.
   bool feed(std::string_view bytes, double now);
   // Call it at the end of the body. A stream without [DONE] or usage fails.
   void finish();
@@ -77,7 +78,8 @@ class CompletionStream {
 std::string shown_message(std::string_view text, const BenchServeLimits& limits);
 // Returns the message in {"error": ...} or {"message": ...}, or the whole body; made as above.
 std::string error_message_of(std::string_view body, const BenchServeLimits& limits);
-// Returns the ids in a reply of GET /v1/models. INVALID_ARGUMENT: it is no such reply, or empty.
+// Returns the ids in a reply of GET /v1/models. Returns INVALID_ARGUMENT if it is no such reply, or
+// an empty list.
 absl::StatusOr<std::vector<std::string>> model_ids_of(std::string_view body,
                                                       const BenchServeLimits& limits);
 

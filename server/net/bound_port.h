@@ -27,8 +27,8 @@ class BoundPort {
   BoundPort& operator=(BoundPort&&) = delete;
   ~BoundPort();
 
-  // Gives the port to a new acceptor, which then listens. Call it at most once. UNAVAILABLE:
-  // another process has begun to listen on it.
+  // Gives the port to a new acceptor, which then listens. Call it at most once. Returns UNAVAILABLE
+  // if another process has begun to listen on it.
   absl::Status listen(int backlog, boost::asio::ip::tcp::acceptor* acceptor);
 
   const boost::asio::ip::address& address() const { return address_; }

@@ -35,11 +35,11 @@ class ByteStream {
   ByteStream(const ByteStream&) = delete;
   ByteStream& operator=(const ByteStream&) = delete;
 
-  // Must be called first. False: the connection cannot be used.
+  // Must be called first. Returns false if the connection cannot be used.
   boost::asio::awaitable<bool> handshake();
   // Reads at least one byte, or returns an error.
   boost::asio::awaitable<ReadResult> read_some(boost::asio::mutable_buffer buffer);
-  // Writes all of it.
+  // Writes the whole buffer.
   boost::asio::awaitable<ErrorCode> write(boost::asio::const_buffer buffer);
   // Waits until the peer resets the connection.
   boost::asio::awaitable<void> wait_for_reset();

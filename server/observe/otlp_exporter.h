@@ -18,8 +18,8 @@
 namespace deltaserve {
 
 // Returns the URL to which spans are sent: `endpoint`, of http or https, with the protocol's path
-// /v1/traces if it has no path. Returns the empty text for the empty text. INVALID_ARGUMENT: it is
-// no such URL.
+// /v1/traces if it has no path. Returns the empty text for the empty text. Returns INVALID_ARGUMENT
+// if it is no such URL.
 absl::StatusOr<std::string> otlp_url(const std::string& endpoint);
 
 // Returns the protobuf of an export of `spans`, all of them server spans.

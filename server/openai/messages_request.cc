@@ -44,10 +44,12 @@ constexpr RenamedMember kMessageNames[] = {
     {"response_format", "output_config"},
 };
 
-// A part of a chat's content with the text and the mark of a block.
+// Makes a text part of a chat's content from a block, and keeps the block's cache_control.
 json::object text_part(const json::object& block) {
   json::object part = {{"type", "text"}, {"text", text_member(block, "text")}};
-  if (const json::value* mark = block.if_contains("cache_control")) part["cache_control"] = *mark;
+  if (const json::value* control = block.if_contains("cache_control")) {
+    part["cache_control"] = *control;
+  }
   return part;
 }
 

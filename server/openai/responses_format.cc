@@ -92,7 +92,7 @@ class ResponsesFormat final : public TurnFormat {
     out->append(str_cat("event: ", type, "\ndata: ", json::serialize(data), "\n\n"));
   }
 
-  // An event about the content of a block.
+  // Appends an event about the content of a block.
   void event_inside(const Turn& turn, size_t place, std::string_view type, json::object members,
                     std::string* out) {
     members["item_id"] = item_id(turn, place);

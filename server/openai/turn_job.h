@@ -30,12 +30,13 @@ struct Turn {
   std::string stop_string = {};  // that ended it
 };
 
-// How an API writes a turn. One object writes one turn; places are indices into its blocks.
+// A TurnFormat writes a turn as one of the APIs does. One object writes one turn; places are
+// indices into its blocks.
 class TurnFormat {
  public:
   virtual ~TurnFormat() = default;
 
-  // Appends the events of a stream.
+  // These append the events of a stream.
   virtual void begin(const Turn& turn, std::string* out) = 0;
   virtual void begin_block(const Turn& turn, size_t place, std::string* out) = 0;
   virtual void grow_block(const Turn& turn, size_t place, std::string_view piece,

@@ -24,13 +24,13 @@ class ChatRenderer {
  public:
   using Parts = std::vector<RenderedPart>;
 
-  // `prompt` is valid, `model` outlives the renderer. INVALID_ARGUMENT: the template that the
-  // prompt brings cannot be parsed.
+  // `prompt` is valid, `model` outlives the renderer. Returns INVALID_ARGUMENT if the template that
+  // the prompt brings cannot be parsed.
   static absl::StatusOr<std::unique_ptr<ChatRenderer>> make(const ServedModel& model,
                                                             ChatPrompt prompt);
 
   // Renders the prompt itself. Each of the functions below renders a variation of it and leaves it
-  // as it was. INVALID_ARGUMENT: the template refuses the messages.
+  // as it was. Returns INVALID_ARGUMENT if the template refuses the messages.
   absl::StatusOr<Parts> render();
 
   // Returns how the answer to the prompt is read, given what render() returned; null: all of it is
@@ -99,8 +99,8 @@ class ChatRenderer {
 absl::StatusOr<std::vector<int32_t>> encode_parts(const Tokenizer& tokenizer,
                                                   const ChatRenderer::Parts& parts);
 
-// Renders and encodes a valid prompt. INVALID_ARGUMENT: the template refuses the messages, or there
-// is none. Errors of the tokenizer are those of Tokenizer::encode_parts().
+// Renders and encodes a valid prompt. Returns INVALID_ARGUMENT if the template refuses the
+// messages, or there is none. Errors of the tokenizer are those of Tokenizer::encode_parts().
 absl::StatusOr<std::vector<int32_t>> encode_chat(const ServedModel& model, ChatPrompt prompt);
 
 }  // namespace deltaserve

@@ -72,8 +72,8 @@ class Generation {
   const GenerationParameters& parameters() const { return request_.parameters; }
   size_t num_choices() const { return choices_.size(); }
 
-  // Returns the next part of some choice; choices take turns. nullopt: none has a new part, all are
-  // done, or there is an error. A choice whose parts are not taken for long pauses.
+  // Returns the next part of some choice; choices take turns. Returns nullopt if none has a new
+  // part, all are done, or there is an error. A choice whose parts are not taken for long pauses.
   std::optional<Part> next();
   bool done() const { return running_ == 0; }
   // Sets how many bytes of the answer wait to be sent: those that next() returned and the client

@@ -24,8 +24,8 @@ struct GenerationRequest {
   std::string_view text_name = "prompt";
   std::string_view ids_name = "prompt";
   bool prompts_are_listed = false;  // "prompt[2]" is a prompt, though there may be one only
-  // True if the answer is held until its reply is written. Then the number of its log-probabilities
-  // is limited.
+  // Is true if the whole answer is kept until its reply is written. Then the number of its
+  // log-probabilities is limited.
   bool answer_is_held = true;
   // Exactly one of the three is given.
   std::vector<std::string> text_prompts = {};
@@ -66,7 +66,8 @@ struct EncodedPrompts {
 
 // Returns the ids of a text. With `bos` the tokens that the model wants around a prompt, such as
 // its BOS, are added. With `split` special tokens in the text are read as text; absent: the
-// server's setting. INVALID_ARGUMENT or RESOURCE_EXHAUSTED: the tokenizer cannot encode the text.
+// server's setting. Returns INVALID_ARGUMENT or RESOURCE_EXHAUSTED if the tokenizer cannot encode
+// the text.
 absl::StatusOr<std::vector<int32_t>> encode_text(const ServedModel& model, const std::string& text,
                                                  bool bos, const std::optional<bool>& split = {});
 

@@ -64,7 +64,8 @@ class Overload {
   };
 
   // `allow_large_bodies` is called with whether requests above 1 MiB are accepted, as far as what
-  // both ports share is concerned. The rest outlives the object.
+  // both ports share is concerned. `metrics` and `log` must
+  // outlive the object.
   Overload(std::function<void(bool)> allow_large_bodies, Metrics* metrics, Logger* log);
   ~Overload() { stop(); }
 
@@ -75,7 +76,7 @@ class Overload {
   // it.
   void sample();
   void start();
-  // Idempotent, from one thread.
+  // Stops the watching. May be called several times, by one thread.
   void stop();
 
   bool takes_requests() const { return pressure(kRequests) < Pressure::kRefuseNew; }

@@ -1,4 +1,5 @@
-// Which ports of the server can be reached: it is ready only while all of them take connections.
+// Ports knows which ports of the server can be reached. The server is ready only while all of them
+// take connections.
 #pragma once
 #include <functional>
 #include <map>
@@ -15,7 +16,7 @@ namespace deltaserve {
 // Thread-safe.
 class Ports {
  public:
-  // Both outlive the object.
+  // Both must outlive the object.
   Ports(Metrics* metrics, Logger* log) : metrics_(*metrics), log_(*log) {}
 
   // Records whether a port takes connections, and why not. A change is written to the log.

@@ -25,10 +25,10 @@ struct StructuredOutput {
 // Makes the constraint of an answer whose content has a form (`output`), and that may call tools or
 // have reasoning before the content (`demand`). Either may be null, and then the constraint may be
 // null, too. INVALID_ARGUMENT names the parameter and says what in the schema, expression or
-// grammar is not supported, or that the model has no tokenizer. UNAVAILABLE: grammars take too much
-// memory already. If the model decides on calls, and the vocabulary cannot spell all of them, they
-// are not constrained. Heavy for large schemas that are not in the model's cache: never on an I/O
-// thread.
+// grammar is not supported, or that the model has no tokenizer. Returns UNAVAILABLE if grammars
+// take too much memory already. If the model decides on calls, and the vocabulary cannot spell all
+// of them, they are not constrained. Heavy for large schemas that are not in the model's cache:
+// never on an I/O thread.
 absl::StatusOr<std::unique_ptr<TokenConstraint>> make_constraint_for(const StructuredOutput* output,
                                                                      const AnswerDemand* demand,
                                                                      const ServedModel& model);

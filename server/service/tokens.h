@@ -31,11 +31,12 @@ struct DetokenizeRequest {
   bool skip_special_tokens = false;  // leaves the text of special tokens out
 };
 
+// Turns text into ids.
 std::variant<std::vector<int32_t>, ApiError> tokenize(TokenizeRequest request,
                                                       const ServedModel& model,
                                                       const ServerLimits& limits);
 
-// Bytes that are no UTF-8 become U+FFFD.
+// Turns ids into text. Bytes that are no UTF-8 become U+FFFD.
 std::variant<std::string, ApiError> detokenize(const DetokenizeRequest& request,
                                                const ServedModel& model,
                                                const ServerLimits& limits);

@@ -32,12 +32,12 @@ class Workers {
       : large_bytes_(large_bytes), huge_bytes_(huge_bytes) {}
   ~Workers() { stop(); }
 
-  // Queues `work` for a request of `bytes`. False: too much waits already, of the owner or in all.
-  // After stop() it is destroyed at once.
+  // Queues `work` for a request of `bytes`. Returns false if too much work waits already, of the
+  // owner or of all. After stop() it is destroyed at once.
   [[nodiscard]] bool post(const PrefixOwner& owner, size_t bytes, Work work);
 
-  // Queues the compiling of a grammar, for somebody. False: the owner has kCompilations waiting
-  // already.
+  // Queues the compiling of a grammar, for somebody. Returns false if the owner has kCompilations
+  // waiting already.
   [[nodiscard]] bool post_compiling(const PrefixOwner& owner, Work work);
 
   // Queues work that nobody waits for, of which the caller bounds how much there is.
@@ -55,12 +55,13 @@ class Workers {
   void stop();
 
  private:
-  // One thread. Owners take turns, and the work of each is done in order.
+  // A worker is one thread. Owners take turns, and the work of each is done in order.
   class Worker {
    public:
     Worker(Cancellation* stopped, bool yields)
         : thread_([this, stopped, yields] { run(stopped, yields); }) {}
-    // False: the owner has `most_of_owner` waiting already, or all together have kRequests.
+    // Returns false if the owner already has `most_of_owner` pieces of work waiting, or if all
+    // owners together have kRequests.
     bool post(const PrefixOwner& owner, Work work, size_t most_of_owner);
     size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
     void stop();

@@ -48,8 +48,8 @@ struct TemplateTree;
 // Thread safety: const methods may be called from any thread at once.
 class ChatTemplate {
  public:
-  // Parses a template. INVALID_ARGUMENT with the line for invalid or unsupported templates,
-  // RESOURCE_EXHAUSTED beyond `limits`.
+  // Parses a template. Returns INVALID_ARGUMENT with the line for invalid or unsupported templates,
+  // and RESOURCE_EXHAUSTED beyond `limits`.
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> parse(
       std::string_view source, const TemplateLimits& limits = {});
   ~ChatTemplate();
@@ -58,8 +58,8 @@ class ChatTemplate {
   // `variables` are the request's ("messages", "tools", "add_generation_prompt" ...); none may have
   // the name of a trusted variable or of a function that the template uses.
   //
-  // INVALID_ARGUMENT with the line if the template fails on these variables, or with just the
-  // message if it calls raise_exception; RESOURCE_EXHAUSTED beyond the limits.
+  // Returns INVALID_ARGUMENT with the line if the template fails on these variables, or with just
+  // the message if it calls raise_exception. Returns RESOURCE_EXHAUSTED beyond the limits.
   absl::StatusOr<std::vector<RenderedPart>> render(const boost::json::object& variables,
                                                    const TrustedVariables& trusted) const;
 

@@ -33,10 +33,11 @@ class AnswerMarkup {
   AnswerMarkup(const ToolFormat* tools, const ReasoningFormat* reasoning,
                const Tokenizer* tokenizer);
 
-  // The two formats, with codes for the markers that are control tokens; nullopt if there is none.
+  // Return the two formats, with codes for the markers that are control tokens; nullopt if there is
+  // none.
   const std::optional<ToolFormat>& tools() const { return tools_; }
   const std::optional<ReasoningFormat>& reasoning() const { return reasoning_; }
-  // The format as prompts spell it; null if there is none.
+  // Returns the format as prompts spell it; null if there is none.
   const ReasoningFormat* spelled_reasoning() const { return spelled_reasoning_; }
 
   // Returns a marker in the form that grammars use (engine/grammar/grammar_parts.h).

@@ -20,7 +20,7 @@ namespace deltaserve {
 // The demands of a request on its answer, apart from the form of the content.
 struct AnswerDemand {
   std::shared_ptr<const AnswerMarkup> markup;
-  // True: a block of reasoning is free text, and the demands begin after it.
+  // If true, a block of reasoning is free text, and the demands begin after it.
   bool reads_reasoning = false;
   ReasoningStart start = ReasoningStart::kByModel;
   // Tools that may be called, as the request has them; empty: none.

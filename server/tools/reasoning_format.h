@@ -1,4 +1,5 @@
-// How models write their reasoning: a block before the answer, between markers.
+// A ReasoningFormat describes how a family of models writes its reasoning: as a block before the
+// answer, between markers.
 #pragma once
 #include <string>
 #include <string_view>

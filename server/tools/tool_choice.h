@@ -1,4 +1,4 @@
-// Which tools an answer may or must call.
+// A ToolChoice says which tools an answer may or must call.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -1,5 +1,6 @@
-// How models write tool calls. A published model has one format, which its chat template shows. The
-// formats are instances of six syntaxes, and there is one reader and one grammar per syntax.
+// A ToolFormat describes how a family of models writes tool calls. A published model has one
+// format, which its chat template shows. The formats are instances of six syntaxes, and there is
+// one reader and one grammar per syntax.
 #pragma once
 #include <cstdint>
 #include <string>
