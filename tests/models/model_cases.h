@@ -1,12 +1,19 @@
 // The models and formats that tests of bits run, and functions that such tests share.
 #pragma once
+#include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <ostream>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "kernels/base/check.h"
 #include "kernels/base/weight_format.h"
+#include "kernels/mixer/mixers.h"
+#include "models/mapping/config.h"
 #include "tests/kernels/base/state_formats.h"
 #include "tests/models/golden_folders.h"
 
@@ -29,12 +36,17 @@ inline std::string case_name(const ModelCase& c) {
               : std::string("_") + state_format_name(c.state_format) + "_state");
 }
 
-// Returns true if the model's state decays, which a format that rounds it requires. Decides by the
-// name, because this is asked for every model before any test runs.
+// Returns true if the states of all layers decay, which a format that rounds them requires. Reads
+// only the model's config.
 inline bool decays(const std::string& folder) {
-  const std::string name = folder_name(folder);
-  return !name.starts_with("delta_net") && !name.starts_with("linear_attn") &&
-         !name.starts_with("precond_delta_net");
+  const std::string path = folder + "/config.json";
+  std::ifstream file(path);
+  const std::string json{std::istreambuf_iterator<char>(file), {}};
+  const absl::StatusOr<ModelConfig> config = parse_model_config(json, path);
+  DS_CHECK(config.ok());
+  return std::ranges::all_of(config->layers, [](const LayerConfig& layer) {
+    return !layer.has_mixer || layer.mixer.decay() != Decay::kNone;
+  });
 }
 
 // Returns every golden model, in the formats of its checkpoint.
