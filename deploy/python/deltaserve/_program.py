@@ -7,7 +7,7 @@ _INSTALLED = Path(__file__).parent / "installed"
 
 
 def program() -> str:
-    """The path of the program. FileNotFoundError: this is a source tree, and the wheel was not built."""
+    """The path of the program. Raises FileNotFoundError in a source tree, in which no wheel was built."""
     path = _INSTALLED / "bin" / "deltaserve"
     if not os.access(path, os.X_OK):
         raise FileNotFoundError(

@@ -63,30 +63,30 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The server's address, without a slash at the end. ServerError: it does not run."""
+        """The server's address, without a slash at the end. Raises ServerError if it does not run."""
         self._check()
         assert self._url is not None
         return self._url
 
     @property
     def base_url(self) -> str:
-        """What a client of the OpenAI API takes as its `base_url`."""
+        """The value that clients of the OpenAI API call `base_url`."""
         return self.url + "/v1"
 
     @property
     def pid(self) -> int:
-        """The number of the process. ServerError: it does not run."""
+        """The number of the process. Raises ServerError if it does not run."""
         self._check()
         assert self._process is not None
         return self._process.pid
 
     @property
     def log(self) -> str:
-        """What the server has written so far, at most the last 10,000 lines."""
+        """The lines that the server has written so far, at most the last 10,000."""
         return "".join(list(self._lines))
 
     def start(self) -> "Server":
-        """Starts the process and returns when it takes requests. ServerError: it did not, and why."""
+        """Starts the process and returns when it takes requests. Raises ServerError if it did not, and says why."""
         if self._process is not None:
             raise ServerError("the server has been started already", self.log)
         self._lines.clear()
