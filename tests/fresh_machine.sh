@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tests/fresh_machine.sh [ROOT]: proves the README's two commands on a bare Debian 12.
+# tests/fresh_machine.sh [ROOT]: tries the README's two commands on a bare Debian 12.
 #
 # Makes a minimal Debian in the folder ROOT (default: a temporary one, removed afterwards) with
 # debootstrap, clones the committed tree into it, and runs `./run --build-only`, one

@@ -101,7 +101,7 @@ def make_requests(count, seed):
 
 
 def answers_of(reply):
-    """What must be equal, of a whole reply."""
+    """Returns the parts of a whole reply that must be equal."""
     return [(c["text"], tuple(c["token_ids"]), tuple(c["logprobs"]["token_logprobs"]), c["finish_reason"])
             for c in sorted(reply["choices"], key=lambda c: c["index"])]
 

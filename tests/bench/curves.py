@@ -51,7 +51,7 @@ class Curves:
         self.series = []
 
     def decode_rows(self, model, options):
-        """What `deltaserve bench` prints for decode, and the command as a reader would type it."""
+        """Returns the rows that `deltaserve bench` prints for decode, and the command as a reader would type it."""
         arguments = ["--prompt", "0", *options]
         rows = map(json.loads, run([self.binary, "bench", "--json", "--device", "cpu", "--model", model,
                                     *arguments]).splitlines())

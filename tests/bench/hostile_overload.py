@@ -35,7 +35,7 @@ LATE = 0.05  # the share of the honest requests that may be sent late
 HOSTILE_NICE = 5  # the hostile take what the honest leave of the clients' core
 
 
-# ---- What the hostile do, one after the other, each with a connection of its own.
+# ---- The attacks, one after the other, each with a connection of its own
 
 def head(key="hostile-key"):
     return "Authorization: Bearer %s\r\nConnection: close\r\n" % key
@@ -109,7 +109,7 @@ def be_hostile(attacks, server, grpc, seed):
             time.sleep(0.01)
 
 
-# ---- What the honest get
+# ---- The measurements of honest clients
 
 def bench(server, *arguments):
     command = ["taskset", "-c", str(CLIENT_CORE), harness.BINARY, "bench-serve", "--url", server.url,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How much of the prompts of agents does a server reuse?
+"""Measures how much of the prompts of agents a server reuses.
 
     reuse_trace --requests 500 --conversations 6 --vocabulary 4096 --write trace.jsonl
     tests/bench/trace.py trace.jsonl --binary build/release/bin/deltaserve --model DIR

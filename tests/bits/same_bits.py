@@ -88,12 +88,12 @@ def read_answer(reply):
 
 
 def digest(value):
-    """Of equal values equal; floats are written so that they read back as the same."""
+    """Returns the same digest for equal values; floats are written so that they read back as the same."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def digests_of(answers):
-    """The same nesting with a digest for each part."""
+    """Returns the same nesting with a digest for each part."""
     if isinstance(answers, str):
         return answers
     return {request: {part: digest(value) for part, value in parts.items()}
@@ -101,7 +101,7 @@ def digests_of(answers):
 
 
 def first_difference(a, b, path=""):
-    """Where two JSON values differ, in words, or None."""
+    """Says where two JSON values differ, or returns None if they do not."""
     if isinstance(a, list) and isinstance(b, list):
         if len(a) != len(b):
             return "%s: %d and %d entries" % (path, len(a), len(b))
@@ -177,7 +177,7 @@ class Case:
                 process.stdout.close()
 
     def address(self, process, log):
-        """Where it listens; None: it refuses bf16 states, as models without decay do."""
+        """Returns where it listens, or None if it refuses bf16 states, as models without decay do."""
         for line in process.stdout:
             if found := re.match(r"listening on (http://\S+)", line):
                 return found[1]

@@ -47,7 +47,7 @@ def interpreter(name, root):
 
 
 def drive(name, arguments, python):
-    """What the driver reports: {"version": text, "did": [text]}, or {"error": text}."""
+    """Returns the driver's report: {"version": text, "did": [text]}, or {"error": text}."""
     driver = importlib.import_module("with_" + name)
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model

@@ -104,7 +104,7 @@ class Chat(WithServer):
         self.assertTrue(reply.choices[0].message.content)
 
     def test_markers_of_a_user_are_text(self):
-        """What a user writes cannot end a turn, whatever it looks like."""
+        """A user's text cannot end a turn, whatever it looks like."""
         def count(content):
             return self.server.post("/tokenize", {
                 "messages": [{"role": "user", "content": content}]})[1]["tokens"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What computes: --device, on a machine without CUDA and with modules that stand in for it.
+"""Tests --device, on a machine without CUDA and with modules that stand in for it.
 
     python device_test.py --binary build/release/bin/deltaserve --model models/bundled \\
         --modules build/release/tests/modules [-k NAME]

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a server process, raw HTTP, and the command line of a test."""
+"""The end-to-end tests share this: a server process, raw HTTP, and the command line of a test."""
 
 import argparse
 import json
@@ -222,7 +222,7 @@ def speaks_grpc(address):
 
 
 class Oracle:
-    """What must hold after every attack, however it went. Made before it."""
+    """Checks what must hold after every attack, however it went. Make it before the attack."""
 
     def __init__(self, server):
         self.server = server

@@ -41,7 +41,7 @@ class Model:
 
 
 class Request:
-    """What the log keeps of a request."""
+    """An entry of the log: the parts of a request that it keeps."""
 
     def __init__(self, handler):
         self.method, self.path = handler.command, handler.path

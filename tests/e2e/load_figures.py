@@ -56,7 +56,7 @@ def step_ms(server, seconds=1.0):
 # ---- streams
 
 def read_streams(server, options):
-    """By stream the times of its events; one thread, and nothing but reading while it lasts."""
+    """Returns, for each stream, the times of its events; one thread, and nothing but reading while it lasts."""
     selector = selectors.DefaultSelector()
     arrivals = {}
     for number in range(options.streams):
@@ -81,7 +81,7 @@ def read_streams(server, options):
 
 
 def steps_of(arrivals):
-    """By step, the times of its events in all streams, while all of them run."""
+    """Returns, for each step, the times of its events in all streams, while all of them run."""
     begin = max(times[0] for times in arrivals)
     end = min(times[-1] for times in arrivals)
     every = sorted(t for times in arrivals for t in times if begin < t < begin + (end - begin) / 10)

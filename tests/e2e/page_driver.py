@@ -1,4 +1,4 @@
-"""What the tests of the page share: a headless browser, and a page whose server may be played by the test."""
+"""The tests of the page share this: a headless browser, and a page whose server may be played by the test."""
 
 import functools
 import unittest
@@ -138,7 +138,7 @@ class PageTest(unittest.TestCase):
         return [e.text for e in self.all("#messages .assistant .content")]
 
     def figures(self):
-        """For each answer, the texts of the line under it."""
+        """Returns, for each answer, the texts of the line under it."""
         return [[e.text for e in line.find_elements(By.TAG_NAME, "span")] for line in self.all("#messages .figures")]
 
     def prompts(self):

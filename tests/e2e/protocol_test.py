@@ -1,4 +1,4 @@
-"""What RFC 9110 and RFC 9112 want of a server, on raw sockets, and what the log says of it."""
+"""Tests what RFC 9110 and RFC 9112 demand of a server, on raw sockets, and what the log says about it."""
 
 import re
 

@@ -21,7 +21,7 @@ from harness import Server
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 ADDRESS = "http://127.0.0.1:8080"
 
-# How a command begins, and why it is not run.
+# These commands are not run: the beginning of each, and why.
 NOT_RUN = {
     "./run": "builds the server and serves until it is ended; the server of this test stands in for it",
     "./test": "runs this test",

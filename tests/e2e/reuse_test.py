@@ -38,7 +38,7 @@ def shared_length(a, b):
 
 
 def read_aheads(server):
-    """How many ended, in any way."""
+    """Returns how many read-aheads have ended, in any way."""
     return sum(server.metric('deltaserve_read_aheads_total{result="%s"}' % result)
                for result in ("finished", "needless", "dropped"))
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Random JSON schemas: every answer that ends by itself validates, and nearly all end so. The same of the
-arguments of tools that must be called.
+"""Tests random JSON schemas: every answer that ends by itself validates, and nearly all end so. The same holds
+for the arguments of tools that must be called.
 
     python schemas_test.py --binary build/release/bin/deltaserve --model models/bundled \\
         [--count 1000]

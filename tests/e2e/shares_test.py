@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What one client may take: nobody waits for a stranger, and nobody is shut out by one.
+"""The shares of clients: nobody waits for a stranger, and nobody is shut out by one.
 
     python shares_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """

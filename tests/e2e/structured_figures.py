@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What following a schema, or being free to call a tool, costs: decode at batch 8 over HTTP, with and without.
+"""Measures what a schema to follow, or the freedom to call a tool, costs: decode at batch 8 over HTTP.
 
     python structured_figures.py --binary build/release/bin/deltaserve --model models/bundled \\
         [--runs 30] [--tokens 200] [--threads 1]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What somebody sees who sits at a terminal: `chat`, progress, and a line about speed.
+"""Tests what somebody sees who sits at a terminal: `chat`, progress, and a line about speed.
 
     python terminal_test.py --binary build/release/bin/deltaserve --model models/bundled [-k NAME]
 """
@@ -47,7 +47,7 @@ class Terminal:
         os.close(self.descriptor)
 
     def read(self):
-        """False: there is no more."""
+        """Reads a piece. Returns False if there is no more."""
         if not select.select([self.descriptor], [], [], 0.1)[0]:
             return self.process.poll() is None
         try:

@@ -128,7 +128,7 @@ class ToolCalls(unittest.TestCase):
                     create(**ask, **refused)
 
     def test_a_conversation_goes_on(self):
-        """What came back is sent with a result, and the template shows it; ids of other servers are mapped."""
+        """A call is sent back with its result, and the template shows both; ids of other servers are mapped."""
         case = next(case for case in self.data["cases"] if case["id"] == "mistral_v11/text-first")
         with self.serve("mistral_v11", [case]) as server:
             tools = self.tools(case)

@@ -51,7 +51,7 @@ class Turns(unittest.TestCase):
                                             **{"input": "Say s%d" % script, **more})
 
     def message(self, script, **more):
-        """What the client is given; newer ones know no temperature."""
+        """Returns the arguments of a call of the client; newer clients know no temperature."""
         return {"model": self.server.model, "max_tokens": 100, "extra_body": {"temperature": 0},
                 "messages": [{"role": "user", "content": "Say s%d" % script}], **more}
 

@@ -128,7 +128,7 @@ def run(command, seconds=None):
 
 
 def verdict(fault, path, jobs):
-    """None: found. Else what happened instead. `path` is the changed file."""
+    """Returns None if the fault was found, else what happened instead. `path` is the changed file."""
     fields = fault.fields
     hangs = fields["says"] == NO_END
     if fault.stage == "gate":

@@ -44,7 +44,7 @@ class Client {
  public:
   Client(std::span<const char> bytes, size_t packet) : rest_(bytes), packet_(packet) {}
 
-  // False: there is no more.
+  // Returns false if there is no more.
   bool send_some(size_t most, RequestInput* input) {
     if (rest_.empty()) return false;
     const auto room = input->room(std::min(most, packet_));

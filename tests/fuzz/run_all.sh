@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 shift 2
 [ $# -gt 0 ] || set -- $(cd "$bin" && ls | grep '_fuzz$')
 
-# What it says comes in one piece, so that fuzzers do not mix.
+# Prints the output of a fuzzer in one piece, so that those of several do not mix.
 run_one() {
   local name=${1%_fuzz} work said status=0
   work=$(mktemp -d)

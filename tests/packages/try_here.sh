@@ -15,7 +15,7 @@ generates() {
 
 dpkg-deb --extract "$build"/packages/*.deb "$work/debian"
 generates "$work/debian/usr/bin/deltaserve"
-# What differs between releases comes from the package and not from this machine.
+# The libraries that differ between releases come from the package and not from this machine.
 outside=$(ldd "$work/debian/usr/bin/deltaserve" | grep -E 'lib(absl|boost|cares|gpr|grpc|hwy|re2|sentencepiece)' | grep -v "$work" || true)
 [ -z "$outside" ] || { echo "not in the package: $outside"; exit 1; }
 depends=$(dpkg-deb --field "$build"/packages/*.deb Depends)

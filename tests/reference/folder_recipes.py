@@ -84,8 +84,8 @@ for layout in ("mamba_ssm", "mistral"):
 FAMILIES["mistral"].update({"head_dim": [64], "state_size": [128], "expand": [2], "conv_kernel": [4],
                             "hidden_size": [64, 128]})
 
-# How the folder is written: as the library does, as its revisions before `up_proj` did, or as a base model
-# that was saved alone, which has no head of its own.
+# A folder is written as the library does, as its revisions before `up_proj` did, or as a base model that was
+# saved alone, which has no logits head of its own.
 LAYOUTS = ["library", "library", "fused_mlp", "base_alone"]
 HAS_MLP = ("gla", "delta_net", "gated_deltanet", "kda", "linear_attn", "precond_gated_deltanet", "precond_kda")
 DTYPES = ["float32", "float32", "bfloat16", "float16"]

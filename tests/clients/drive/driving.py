@@ -1,4 +1,4 @@
-"""What the drivers share: how a scripted model calls a tool, and how a driver reports."""
+"""The drivers share this: how a scripted model calls a tool, and how a driver reports."""
 
 import importlib.metadata
 import json
@@ -12,7 +12,7 @@ SUNNY = "The sun shines in Oslo today."
 
 
 def call(name, **arguments):
-    """What a model of the Hermes format writes to call a tool."""
+    """Returns the text with which a model of the Hermes format calls a tool."""
     return '<tool_call>\n{"name": "%s", "arguments": %s}\n</tool_call>' % (name, json.dumps(arguments))
 
 

@@ -75,7 +75,7 @@ class QueueRunner final : public StepRunner {
   }
 
  private:
-  // Null: the end.
+  // Queues work for the thread; null ends it.
   void enqueue(std::function<void()> work) {
     std::lock_guard lock(mutex_);
     work_.push_back(std::move(work));

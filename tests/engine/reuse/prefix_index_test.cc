@@ -168,7 +168,7 @@ TEST(PrefixIndexInTwoMemories, APinnedStateStaysInTheHostsMemory) {
     // There is no other place for a state that leaves its slot: it is forgotten.
     EXPECT_TRUE(memories.keep(3, kNow + seconds(500)));
     EXPECT_EQ(memories.index().num_evictions(), 1);
-    // Neither is its place free as long as somebody may read it.
+    // Its place is not free either, as long as somebody may read it.
     memories.index().clear({});
     EXPECT_EQ(memories.index().num_kept(), 0);
     EXPECT_EQ(memories.index().num_in_host(), 1);

@@ -1,5 +1,5 @@
-// How much of the prompts of agents is reused, by the rules of the prefix index alone: no model
-// runs. A seeded generator makes conversations that grow, are edited near their end, regenerate an
+// Computes how much of the prompts of agents is reused, by the rules of the prefix index alone: no
+// model runs. A seeded generator makes conversations that grow, are edited near their end, regenerate an
 // answer, branch, get a changed time stamp in their system prompt and further tools; many run at
 // once. Compares the index with room for few states with one that keeps every grid point.
 //

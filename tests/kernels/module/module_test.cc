@@ -39,7 +39,7 @@ class Setting {
   const char* name_;
 };
 
-// What methods are given: the same for two backends.
+// The arguments of the methods, which are the same for two backends.
 struct Arguments {
   Program program;
   Limits limits;

@@ -1,4 +1,4 @@
-"""What the tests of gRPC share: a server process with its channel, and the command line of a test."""
+"""The tests of gRPC share this: a server process with its channel, and the command line of a test."""
 
 import argparse
 import json

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What floods of HTTP/2 frames do to the server's memory.
+"""Measures what floods of HTTP/2 frames do to the server's memory.
 
     python3 h2_flood.py PORT PID [--count N] [--tls] [ATTACK...]
 
@@ -67,7 +67,7 @@ class Connection:
             self.unparsed = self.unparsed[size:]
 
     def send(self, data):
-        """False: the connection was closed."""
+        """Returns False if the connection was closed."""
         try:
             self.socket.settimeout(20)
             self.socket.sendall(data)

@@ -1,4 +1,4 @@
-// What the server tells about itself: metrics and the log.
+// Tests what the server tells about itself: metrics and the log.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -178,7 +178,7 @@ TEST(Metrics, ARequestIsFollowed) {
                            "deltaserve_request_queue_time_seconds_sum 0.5"}) {
     EXPECT_TRUE(has_line(page, line)) << line;
   }
-  // What did not end well says nothing about latency.
+  // Requests that did not end well say nothing about latency.
   RequestMetrics cancelled(&metrics, start);
   update.finish = FinishReason::kCancelled;
   cancelled.on_update(update);
@@ -187,7 +187,7 @@ TEST(Metrics, ARequestIsFollowed) {
 
 class LogTest : public testing::Test {
  protected:
-  // What `write` logs.
+  // Returns what `write` logs.
   template <class Write>
   std::string logged(LogFormat format, LogLevel least, Write write) {
     std::FILE* file = std::tmpfile();

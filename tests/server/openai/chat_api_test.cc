@@ -54,7 +54,7 @@ TEST(ChatApi, MessagesComeIntoOneForm) {
             R"([{"role":"user","content":"a\nb"}])");
   EXPECT_EQ(messages_after(R"([{"role":"user","content":[]}])"),
             R"([{"role":"user","content":""}])");
-  // What the API itself has answered before.
+  // A message may be one that the API itself has answered before.
   EXPECT_EQ(messages_after(R"([{"role":"user","type":"text","weight":1,"content":[
                                {"type":"text","text":"x","id":7}]}])"),
             messages_after(R"([{"role":"user","content":"x"}])"));

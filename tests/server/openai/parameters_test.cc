@@ -13,8 +13,8 @@
 namespace deltaserve {
 namespace {
 
-// How one of the APIs reads a body with these members: the error's parameter, or "" and what it
-// became.
+// An Outcome says how one of the APIs reads a body with these members: the error's parameter, or ""
+// and what it became.
 struct Outcome {
   bool accepted = false;
   std::string param;

@@ -1,5 +1,5 @@
-// What is no template, what is not supported, and what fails on its variables: each error says what
-// and where.
+// Tests the errors of texts that are no template, of what is not supported, and of templates that
+// fail on their variables: each error says what and where.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -238,7 +238,7 @@ TEST(TemplateError, ClientsCannotReplaceNames) {
   EXPECT_EQ(function.status().message(), "the variable 'range' of a chat template is reserved");
   const auto text = render_text("{{ bos_token }}", variables(R"({"bos_token": "x"})"));
   EXPECT_EQ(text.status().message(), "the variable 'bos_token' of a chat template is reserved");
-  // What the template does not use is not looked at.
+  // Variables that the template does not use are not looked at.
   EXPECT_EQ(*render_text("a", variables(R"({"bos_token": "x", "deep": [[[]]], "range": 1})")), "a");
 }
 

@@ -207,7 +207,7 @@ TEST(TemplateLimits, RenderedBytes) {
   expect_exhausted(render_text("{{ 'x' * 101 }}", {}, limits).status(), "text");
 }
 
-// What a client may send must fit an ordinary template.
+// The longest conversation that a client may send must fit an ordinary template.
 TEST(TemplateLimits, LargeConversationsFit) {
   const char* const source =
       "{{ bos_token }}{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"

@@ -1,4 +1,4 @@
-// Which bytes of a rendered text are the template's own.
+// Tests which bytes of a rendered text count as the template's own.
 #include <gtest/gtest.h>
 
 #include <random>
