@@ -26,17 +26,47 @@ bool is_code(const fs::path& path) {
   return extension == ".h" || extension == ".cc" || extension == ".cu" || extension == ".cuh";
 }
 
+Source read_source(const fs::path& path) {
+  Source source;
+  source.path = fs::relative(path, DELTASERVE_ROOT).generic_string();
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) source.lines.push_back(line);
+  return source;
+}
+
 std::vector<Source> all_sources() {
   std::vector<Source> sources;
   const fs::path root = DELTASERVE_ROOT;
   for (const char* folder : {"kernels", "models", "engine", "server", "tests"}) {
     for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
       if (!entry.is_regular_file() || !is_code(entry.path())) continue;
-      Source source;
-      source.path = fs::relative(entry.path(), root).generic_string();
-      std::ifstream file(entry.path());
-      for (std::string line; std::getline(file, line);) source.lines.push_back(line);
-      sources.push_back(std::move(source));
+      sources.push_back(read_source(entry.path()));
+    }
+  }
+  return sources;
+}
+
+// Returns the files beside C++ in which we write comments: CMake, Python, shell, the page, tools'
+// settings.
+std::vector<Source> other_sources() {
+  const auto is_commented = [](const fs::path& path) {
+    const std::string extension = path.extension();
+    for (const char* known : {".cmake", ".py", ".sh", ".css", ".js", ".inc", ".proto"}) {
+      if (extension == known) return true;
+    }
+    return path.filename() == "CMakeLists.txt";
+  };
+  const fs::path root = DELTASERVE_ROOT;
+  std::vector<Source> sources;
+  for (const char* file : {"CMakeLists.txt", "run", "test", ".ci/run", ".clang-tidy",
+                           ".clang-format", ".dockerignore", ".gitignore"}) {
+    if (fs::exists(root / file)) sources.push_back(read_source(root / file));
+  }
+  for (const char* folder : {"kernels", "models", "engine", "server", "tests", "deploy", "proto"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+      if (entry.is_regular_file() && is_commented(entry.path())) {
+        sources.push_back(read_source(entry.path()));
+      }
     }
   }
   return sources;
@@ -318,30 +348,61 @@ struct HouseWord {
 };
 constexpr HouseWord kHouseWords[] = {
     {"Product(Runner|Support)|product_support", "matmul"},
-    {"\\b[Rr]ecordings?\\b", "graph"},
-    {"\\b(set|wait_for)_mark\\b", "event"},
+    {"\\b[Rr]ecordings?(_|\\b)", "graph"},
+    {"\\b(set|wait_for)_mark\\b|\\bmark_\\w*transfers?\\b|[Tt]ransfer_?[Mm]arks?\\b|uts a mark\\b",
+     "event"},
     {"\\b[Pp]rove([sdn]?\\b|_)|([_ ]|\\b)[Pp]roofs?\\b", "self-test"},
     {"\\b(Device)?Head(Row|Result)\\b", "draw, or logits head"},
+    {"LogitsHead head_|\\b(tied|own|output) head\\b", "logits head"},
 };
 
 // Returns the text of the comment that begins on line `i`; empty if none begins there. A line of
 // the same block that is not the first begins no comment, but one after an empty `//` does.
 std::string begun_comment(const std::vector<std::string>& lines, size_t i) {
-  static const std::regex kWhole("^\\s*// ?(---- )?(.*)$"), kEmpty("^\\s*//\\s*$");
+  static const std::regex kWhole("^\\s*(//|#(?![a-z!])) ?(---- )?(.*)$"),
+      kEmpty("^\\s*(//|#)\\s*$");
   static const std::regex kTrailing("\\S\\s+// (.*)$");
+  static const std::regex kOpened("^\\s*(?:/\\*|\"\"\") ?(.*)$");  // of CSS, a docstring of Python
   std::smatch match;
   if (std::regex_match(lines[i], match, kWhole)) {
     const bool goes_on =
         i > 0 && std::regex_match(lines[i - 1], kWhole) && !std::regex_match(lines[i - 1], kEmpty);
-    return goes_on ? "" : match[2].str();
+    return goes_on ? "" : match[3].str();
   }
+  if (std::regex_match(lines[i], match, kOpened)) return match[1].str();
   return std::regex_search(lines[i], match, kTrailing) ? match[1].str() : "";
+}
+
+// Returns false for most lines without a comment, because the regexes above are slow.
+bool may_have_comment(const std::string& line) {
+  for (const char* mark : {"//", "/*", "\"\"\""}) {
+    if (line.find(mark) != std::string::npos) return true;
+  }
+  const size_t first = line.find_first_not_of(' ');
+  return first != std::string::npos && line[first] == '#';
+}
+
+// Returns the complaints about the beginnings of a file's comments, each as "LINE: what is wrong".
+std::vector<std::string> complaints_about_beginnings(const std::vector<std::string>& lines) {
+  static const std::regex kNoSentence(
+      "^(Of|What|As|Where|Whose|For those|Behind|That of|Those|Neither|None of|Not of) .*");
+  // A result and a colon stand in the place of "Returns false if".
+  static const std::regex kResult(
+      "^\\s*(//|#|\"\"\") ?(.*[.] )?(False|True|Null|None|nullopt|[A-Z]+_[A-Z_]+): [^A-Z].*");
+  std::vector<std::string> complaints;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (!may_have_comment(lines[i])) continue;
+    if (std::regex_match(begun_comment(lines, i), kNoSentence) ||
+        std::regex_match(lines[i], kResult)) {
+      complaints.push_back(std::to_string(i + 1) +
+                           ": begin the comment with a subject and a verb: " + lines[i]);
+    }
+  }
+  return complaints;
 }
 
 // Returns the complaints about the words of a file, each as "LINE: what is wrong".
 std::vector<std::string> complaints_about_words(const std::vector<std::string>& lines) {
-  static const std::regex kNoSentence(
-      "^(Of|What|As|Where|Whose|For those|Behind|That of|Those|Neither|None of|Not of) .*");
   static const std::vector<std::regex> kWords = [] {
     std::vector<std::regex> words;
     for (const HouseWord& word : kHouseWords) words.emplace_back(word.regex);
@@ -350,9 +411,6 @@ std::vector<std::string> complaints_about_words(const std::vector<std::string>& 
   std::vector<std::string> complaints;
   for (size_t i = 0; i < lines.size(); ++i) {
     const std::string at = std::to_string(i + 1) + ": ";
-    if (std::regex_match(begun_comment(lines, i), kNoSentence)) {
-      complaints.push_back(at + "begin the comment with a subject and a verb: " + lines[i]);
-    }
     for (size_t w = 0; w < kWords.size(); ++w) {
       if (!std::regex_search(lines[i], kWords[w])) continue;
       complaints.push_back(at + "the word is \"" + kHouseWords[w].wanted + "\": " + lines[i]);
@@ -362,18 +420,40 @@ std::vector<std::string> complaints_about_words(const std::vector<std::string>& 
 }
 
 TEST(Tidy, WordsAreTheFields) {
-  for (const Source& source : all_sources()) {
-    const std::string& path = source.path;
-    if (path.starts_with("tests/")) continue;
+  std::vector<Source> sources = all_sources();
+  std::erase_if(sources, [](const Source& source) { return source.path.starts_with("tests/"); });
+  for (const char* page : {"README.md", "CONTRIBUTING.md", "BENCHMARKS.md", "kernels/README.md"}) {
+    sources.push_back(read_source(fs::path(DELTASERVE_ROOT) / page));
+  }
+  for (const Source& source : sources) {
     for (const std::string& complaint : complaints_about_words(source.lines)) {
-      ADD_FAILURE() << path << ":" << complaint;
+      ADD_FAILURE() << source.path << ":" << complaint;
+    }
+  }
+}
+
+TEST(Tidy, CommentsBeginWithASentence) {
+  std::vector<Source> sources = all_sources();
+  const std::vector<Source> others = other_sources();
+  EXPECT_GT(sources.size(), 500u);
+  EXPECT_GT(others.size(), 100u);
+  sources.insert(sources.end(), others.begin(), others.end());
+  std::erase_if(sources, [](const Source& source) {
+    for (const char* left_out : {"tests/kernels/cuda/", "tests/gpu/", "tests/mutations/"}) {
+      if (source.path.starts_with(left_out)) return true;
+    }
+    return source.path == "tests/tidy_test.cc";  // its strings are such comments
+  });
+  for (const Source& source : sources) {
+    for (const std::string& complaint : complaints_about_beginnings(source.lines)) {
+      ADD_FAILURE() << source.path << ":" << complaint;
     }
   }
 }
 
 TEST(Tidy, WrongWordsAreFound) {
   const auto count = [](const std::vector<std::string>& lines) {
-    return complaints_about_words(lines).size();
+    return complaints_about_words(lines).size() + complaints_about_beginnings(lines).size();
   };
   EXPECT_EQ(count({"// Of the last step.", "// Returns the rows", "// What is done."}), 1u);
   EXPECT_EQ(count({"// Returns the rows.", "//", "// Where it begins."}), 1u);
@@ -381,6 +461,14 @@ TEST(Tidy, WrongWordsAreFound) {
   EXPECT_EQ(count({"int rows = 0;  // of a step", "// Whether so", "// Offsets of the rows"}), 0u);
   EXPECT_EQ(count({"ProductSupport s = product_support();", "bool prove_layer();"}), 2u);
   EXPECT_EQ(count({"#include \"kernels/layer_proof.h\"", "Recordings recordings_;"}), 2u);
+  EXPECT_EQ(count({"# What is left.", "  \"\"\"Where it is.\"\"\"", "/* Of a page. */"}), 3u);
+  EXPECT_EQ(count({"# Of one block", "# and of the next", "#", "# Those of it", "x = 1  # Of it"}),
+            2u);
+  EXPECT_EQ(count({"// False: it ended.", "// Waits. NOT_FOUND: there is none.", "// A: b"}), 2u);
+  EXPECT_EQ(count({"int x;  // nullopt: none", "// Returns x; nullopt: none."}), 0u);
+  EXPECT_EQ(count({"bool recording_;", "mark_transfers(3);", "kTransferMarks", "// Puts a mark"}),
+            4u);
+  EXPECT_EQ(count({"The model has a tied head.", "LogitsHead head_;", "int head_;"}), 2u);
   EXPECT_EQ(count({"set_mark();", "wait_for_mark();", "HeadRow row;", "HeadResult result;"}), 4u);
   EXPECT_EQ(count({"// It improves what was proven.", "// recorded, waterproofed, improve_it"}),
             1u);
