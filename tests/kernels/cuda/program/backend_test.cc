@@ -291,13 +291,13 @@ TEST_F(HostSlots, ASlotSaysWhenItIsLoaded) {
   EXPECT_EQ(log_.transfers_awaited, 0);
 }
 
-// More of them than there are marks.
+// More of them than there are events.
 TEST_F(HostSlots, TakeManyTransfers) {
   const std::vector<float> first = state(1);
   driver_->import_slot(0, first.data());
   driver_->store_slot(0, 0);
   driver_->load_slot(0, 1);
-  for (int i = 0; i < 3 * Runtime::kTransferMarks; ++i) driver_->store_slot(0, 1 + i % 2);
+  for (int i = 0; i < 3 * Runtime::kTransferEvents; ++i) driver_->store_slot(0, 1 + i % 2);
   EXPECT_EQ(slot(1), first);
   driver_->load_slot(2, 3);
   EXPECT_EQ(slot(3), first);
