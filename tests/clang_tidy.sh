@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # clang_tidy.sh BUILD_DIR: clang-tidy (.clang-tidy) on the layers whose files BUILD_DIR compiles together
-# (DELTASERVE_UNITY) for a target that it has built. Without Asio's coroutines, whose headers take minutes.
+# (DELTASERVE_UNITY) for a target that it has built. It does not see what is compiled file by file (kernels/,
+# server/net, the OTLP exporter, engine/loop/model_runner.cc, models/base) or the HTTP and gRPC fronts, whose
+# coroutines of Asio would take it minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1
