@@ -218,7 +218,7 @@ class Descriptors(unittest.TestCase):
             oracle.check(most_mib=32)
 
     def test_few_descriptors_beside_its_own(self):
-        """Where the server needs most of its descriptors itself, measures end with their cause."""
+        """If the server needs most of its descriptors itself, measures end with their cause."""
         with Server() as server:
             oracle = Oracle(server)
             limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)

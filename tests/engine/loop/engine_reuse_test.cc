@@ -233,7 +233,7 @@ TEST_P(EngineReuse, MoreAnswersThanSlots) {
   }
 }
 
-// Where prompts share nothing, the state of a prompt is kept until its last answer has begun, and
+// If prompts share nothing, the state of a prompt is kept until its last answer has begun, and
 // nobody else finds it.
 TEST_P(EngineReuse, WithoutSharingAPromptForManyAnswersIsReadOnce) {
   FakeRunner runner(steps_ahead(), 512, 2, letters(), 1);

@@ -1,7 +1,8 @@
 // Computes how much of the prompts of agents is reused, by the rules of the prefix index alone: no
-// model runs. A seeded generator makes conversations that grow, are edited near their end, regenerate an
-// answer, branch, get a changed time stamp in their system prompt and further tools; many run at
-// once. Compares the index with room for few states with one that keeps every grid point.
+// model runs. A seeded generator makes conversations that grow, are edited near their end,
+// regenerate an answer, branch, get a changed time stamp in their system prompt and further tools;
+// many run at once. Compares the index with room for few states with one that keeps every grid
+// point.
 //
 //   reuse_trace [--snapshots 64] [--requests 2000] [--conversations 12] [--seed 1] [--least 0]
 //               [--pause 1] [--vocabulary N] [--write FILE]
