@@ -385,6 +385,8 @@ TEST(Head, TheEndsOfADistribution) {
   Draw row;
   EXPECT_EQ(token(row, 0), 2);
   EXPECT_EQ(token(row, last), 7);
+  // Sums that are rounded may stay below the goal: then the last token that has a weight is drawn.
+  EXPECT_EQ(token(row, 1), 7);
   row.min_p = 0.3f;
   EXPECT_EQ(token(row, 0), 3);
   EXPECT_EQ(token(row, last), 5);

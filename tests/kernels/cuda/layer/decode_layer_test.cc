@@ -114,6 +114,19 @@ TEST_P(CudaDecodeLayer, EqualsReference) {
   expect_near_truth(device, kTolerance);
 }
 
+// By one launch and by the passes; what its slot had does not count.
+TEST_P(CudaDecodeLayer, ASequenceMayBeginWithADecodedToken) {
+  constexpr int kBegins = 3;
+  ASSERT_EQ(kJobs[kBegins].history, 0);
+  ASSERT_EQ(kJobs[kBegins].rows, 1);
+  for (const bool one_launch : {false, true}) {
+    LayerDevice device(world_, StateFormat::kF32, {.one_launch_decode = one_launch});
+    device.step({{kBegins, 0, 1, true}});
+    EXPECT_LT(device.rows_error(kBegins), kTolerance) << one_launch;
+    EXPECT_LT(device.state_error(kBegins), kTolerance) << one_launch;
+  }
+}
+
 TEST_P(CudaDecodeLayer, StatesAreRounded) {
   if (GetParam().shape.decay() == Decay::kNone) return;  // refused by the loader
   for (const StateFormat format : rounding_state_formats()) {

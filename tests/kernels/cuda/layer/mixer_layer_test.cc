@@ -163,7 +163,7 @@ TEST_P(CudaMixerLayer, BitsDependOnTheOwnSequenceOnly) {
 }
 
 // A decode segment of several rows has the bits of as many steps of one row each, by one launch or
-// by passes, whatever else is in its step.
+// by passes, whatever else is in its step, and whether its state stays in its slot.
 TEST_P(CudaMixerLayer, DecodeSegmentsOfSeveralRowsAreSingleSteps) {
   struct Run {
     int job;
@@ -190,8 +190,14 @@ TEST_P(CudaMixerLayer, DecodeSegmentsOfSeveralRowsAreSingleSteps) {
       }
       single.step(pieces);
     }
-    for (const Run& run : runs) EXPECT_TRUE(several.same_job(single, run.job)) << run.job;
+    LayerDevice moved(world_, format);
+    moved.step(together, 1);
+    for (const Run& run : runs) {
+      EXPECT_TRUE(several.same_job(single, run.job)) << run.job;
+      EXPECT_TRUE(moved.same_job(single, run.job)) << run.job;
+    }
     EXPECT_TRUE(several.same_foreign_states());
+    EXPECT_TRUE(moved.same_foreign_states());
   }
 }
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/cuda/rule/prefill_chain.h"
@@ -36,6 +37,18 @@ double out_tolerance(PrefillPath path) {
 }
 double state_tolerance(PrefillPath path) {
   return path == PrefillPath::kPlain ? 5e-6 : 5e-3;
+}
+
+// Of both where no operand is rounded: a sequence of one chunk from zero reads no state, and
+// without images every float is multiplied as high + low parts.
+constexpr double kSplitTolerance = 2e-4;
+
+bool takes_images(const PrefillCase& c) {
+  MixerShape shape;
+  shape.kind = c.head.kind;
+  shape.key_dim = c.head.key_dim;
+  shape.value_dim = c.head.value_dim;
+  return c.rule == Rule::kLayer && cuda::has_image_prefill(shape);
 }
 
 std::string name_of(const testing::TestParamInfo<Case>& info) {
@@ -74,7 +87,12 @@ TEST_P(DeltaPrefill, EqualsTheRecurrence) {
     cuda::chain_columns_for_benchmarks = order == Order::kForward ? 128 : 32;
     PrefillWorld world(prefill(), order == Order::kForward ? lengths.forward : lengths.backward);
     world.step_all(path_);
-    world.expect_near(out_tolerance(path_), state_tolerance(path_));
+    const bool splits = path_ == PrefillPath::kTensor && !takes_images(prefill());
+    if (splits && order == Order::kBackward) {
+      world.expect_near(kSplitTolerance, kSplitTolerance);
+    } else {
+      world.expect_near(out_tolerance(path_), state_tolerance(path_));
+    }
     const std::string name = order == Order::kForward ? "forward" : "backward";
     RecordProperty(name + "_out_error", std::to_string(world.largest_out_error()));
     RecordProperty(name + "_state_error", std::to_string(world.largest_state_error()));
@@ -137,6 +155,23 @@ TEST_P(Invariance, RowsDoNotSeeLaterRows) {
     out.resize(count);
     EXPECT_TRUE(same_bits(out, expected)) << rows;
   }
+}
+
+// Tensor cores multiply later rows of a tile of 16 by zero.
+TEST_P(Invariance, WhatIsNotFiniteReachesNoFurtherThanFifteenRowsInFront) {
+  constexpr int kRows = 64;
+  PrefillWorld whole(prefill(), {kRows});
+  whole.step_all(path_);
+  PrefillWorld spoilt(prefill(), {kRows});
+  constexpr int kSpoilt = 40;
+  spoilt.spoil(0, kSpoilt);
+  spoilt.step_all(path_);
+  const auto front = [](std::vector<float> out) {
+    out.resize(out.size() / kRows * (kSpoilt - 15));
+    return out;
+  };
+  EXPECT_TRUE(same_bits(front(spoilt.out(0)), front(whole.out(0))));
+  EXPECT_FALSE(std::isfinite(spoilt.out(0).back()));
 }
 
 class RoundedState : public DeltaPrefill {};

@@ -170,6 +170,12 @@ void PrefillWorld::fill_row(const Sequence& sequence, int t, int64_t row, Memory
   }
 }
 
+void PrefillWorld::spoil(int sequence, int token) {
+  for (HeadInputs& head : sequences_[sequence].heads) {
+    std::fill_n(head.v.begin() + int64_t{token} * head.value_dim, head.value_dim, INFINITY);
+  }
+}
+
 void PrefillWorld::step(cuda::PrefillPath path, const std::vector<Part>& parts, int slot_shift) {
   int64_t rows = 1;
   int64_t max_chunks = 0;

@@ -33,6 +33,8 @@ class PrefillWorld {
   void step(cuda::PrefillPath path, const std::vector<Part>& parts, int slot_shift = 0);
   // All sequences in one step.
   void step_all(cuda::PrefillPath path);
+  // Makes the values of a token infinite.
+  void spoil(int sequence, int token);
   // Rounds float states as a slot of the format would.
   void round_states(StateFormat format);
 
