@@ -10,7 +10,7 @@ namespace deltaserve::cuda {
 struct DeviceBuffer {
   int64_t columns = 0;
   int64_t stride = 0;
-  Memory<float> data;
+  Memory<float> data;     // may be empty, where all readers take `bf16`
   Memory<uint16_t> bf16;  // may be empty
   // The sums of squares of decode rows that are in `bf16` without the factor of their norm, [rows,
   // square_groups(columns)]; empty if no matmul computes that factor.
@@ -20,11 +20,13 @@ struct DeviceBuffer {
 
   DeviceBuffer() = default;
   // Allocates the buffer; it begins as zeros, including its padding.
-  DeviceBuffer(Runtime& runtime, int64_t rows, int64_t num_columns, bool with_bf16)
-      : columns(num_columns), stride(padded_to_64(num_columns)), data(runtime, rows * stride) {
+  DeviceBuffer(Runtime& runtime, int64_t rows, int64_t num_columns, bool with_floats,
+               bool with_bf16)
+      : columns(num_columns), stride(padded_to_64(num_columns)) {
+    if (with_floats) data = Memory<float>(runtime, rows * stride);
     if (with_bf16) bf16 = Memory<uint16_t>(runtime, rows * stride);
-    complete_ = !data.empty() && bf16.empty() != with_bf16;
-    if (complete_) runtime.fill_zero(data.get(), data.bytes());
+    complete_ = data.empty() != with_floats && bf16.empty() != with_bf16;
+    if (complete_ && with_floats) runtime.fill_zero(data.get(), data.bytes());
     if (complete_ && with_bf16) runtime.fill_zero(bf16.get(), bf16.bytes());
   }
 

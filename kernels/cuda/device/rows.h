@@ -32,15 +32,15 @@ struct DeviceMatrix {
 
 // Activations [rows, columns], float, and the same rounded to bf16 for matmuls with bf16 weights.
 struct DeviceRows {
-  float* data = nullptr;
+  float* data = nullptr;     // of what a kernel writes: null where all readers take bf16
   uint16_t* bf16 = nullptr;  // null where no matmul reads it
   int64_t columns = 0;
   int64_t stride = 0;  // elements from row to row, of both
 
   // Returns the rows from row `first` on.
   DeviceRows from(int64_t first) const {
-    return {data + first * stride, bf16 == nullptr ? nullptr : bf16 + first * stride, columns,
-            stride};
+    return {data == nullptr ? nullptr : data + first * stride,
+            bf16 == nullptr ? nullptr : bf16 + first * stride, columns, stride};
   }
 };
 

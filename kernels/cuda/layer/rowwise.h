@@ -1,5 +1,5 @@
-// Operations on rows of activations outside the mixer. If an output has a bf16 copy, they write it,
-// too.
+// Operations on rows of activations outside the mixer. They write an output's floats and its copy
+// in bf16, whichever of the two it has.
 #pragma once
 #include "kernels/cuda/device/rows.h"
 #include "kernels/cuda/device/simt.h"

@@ -92,15 +92,18 @@ void MatmulRunner::launch_own(const MatmulCall& call) {
   launch_tensor_matmul(runtime_.stream(), call, fastest_kernel(call, support_.wide));
 }
 
+bool MatmulRunner::takes_bf16(const DeviceMatrix& w) const {
+  return matmuls_ != MatmulKernels::kPlain && w.dtype == Dtype::kBf16 && w.columns == w.stride;
+}
+
 bool MatmulRunner::takes_ends(const DeviceMatrix& w) const {
-  return support_.ends && matmuls_ != MatmulKernels::kPlain && w.dtype == Dtype::kBf16 &&
-         w.columns == w.stride;
+  return support_.ends && takes_bf16(w);
 }
 
 void MatmulRunner::multiply_with_end(MatmulCall call) {
   DS_CHECK(takes_ends(call.w));
   if (call.x_bf16 == nullptr) {
-    DS_CHECK(call.num_rows * call.w.stride <= rounded_.size());
+    DS_CHECK(call.x != nullptr && call.num_rows * call.w.stride <= rounded_.size());
     launch_round_rows(runtime_.stream(), call.x, call.x_stride, call.w.columns, call.num_rows,
                       rounded_.get());
     call.x_bf16 = rounded_.get();
@@ -128,7 +131,7 @@ void MatmulRunner::multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t 
     call.x_bf16 = x.bf16;
     call.x_bf16_stride = x.stride;
   } else {
-    DS_CHECK(num_rows * w.stride <= rounded_.size());
+    DS_CHECK(x.data != nullptr && num_rows * w.stride <= rounded_.size());
     launch_round_rows(runtime_.stream(), x.data, x.stride, w.columns, num_rows, rounded_.get());
     call.x_bf16 = rounded_.get();
     call.x_bf16_stride = w.stride;

@@ -31,7 +31,7 @@ enum class MatmulKernels : uint8_t {
 
 // Rows of activations, [num_rows, w.columns].
 struct MatmulRows {
-  const float* data = nullptr;
+  const float* data = nullptr;     // may be null where `bf16` can be taken
   const uint16_t* bf16 = nullptr;  // the same rounded, or null
   int64_t stride = 0;              // of both
 };
@@ -63,6 +63,9 @@ class MatmulRunner {
   void multiply(const DeviceMatrix& w, const MatmulRows& x, int32_t num_rows, int32_t num_decode,
                 bool accumulate, const MatmulOut& out);
 
+  // Returns true if matmuls by these weights read MatmulRows::bf16 alone, where rows begin on 16
+  // bytes: MatmulRows::data may be null then.
+  bool takes_bf16(const DeviceMatrix& w) const;
   // Returns true if multiply_with_end() takes these weights for every number of rows.
   bool takes_ends(const DeviceMatrix& w) const;
   // Does the same as launch_tensor_matmul, for decode rows. x_bf16 may be null; then x is rounded.

@@ -335,7 +335,8 @@ class CudaBackend final : public Backend {
 
   static MatmulRows matmul_rows(const DeviceBuffer& x, int32_t column, int32_t first = 0) {
     const int64_t at = first * x.stride + column;
-    return {x.data.get() + at, x.bf16_current ? x.bf16.get() + at : nullptr, x.stride};
+    return {x.data.empty() ? nullptr : x.data.get() + at,
+            x.bf16_current ? x.bf16.get() + at : nullptr, x.stride};
   }
 
   void run_matmul(const Op& op, int32_t first) {

@@ -72,9 +72,8 @@ class Planner {
   }
 
   void take_output_norm(int32_t mixer) {
-    const MixerShape& shape = program_.mixers[op(mixer).mixer].shape;
     std::vector<int32_t> readers;
-    if (!support_.leaves_factors(shape) || !only_matmuls_read(mixer, &readers)) return;
+    if (!support_.leaves_factors(op(mixer).mixer) || !only_matmuls_read(mixer, &readers)) return;
     at(mixer).leaves_factors = true;
     for (const int32_t i : readers) {
       at(i).action = DecodeAction::kMatmul;

@@ -33,8 +33,9 @@ struct DecodeOp {
 struct DecodeSupport {
   // Whether matmuls by a weight, an index into Program::weights, can do more than multiply.
   std::function<bool(int32_t weight)> takes_ends;
-  // Whether a mixer can leave the factors of its heads' norms to a matmul.
-  std::function<bool(const MixerShape& shape)> leaves_factors;
+  // Whether a mixer, an index into Program::mixers, can leave the factors of its heads' norms to a
+  // matmul.
+  std::function<bool(int32_t mixer)> leaves_factors;
 };
 
 // Returns an entry for each operation.

@@ -4,7 +4,6 @@
 #include <set>
 
 #include "kernels/base/check.h"
-#include "kernels/cuda/layer/output_norm.h"
 #include "kernels/cuda/rule/delta_prefill.h"
 
 namespace deltaserve::cuda {
@@ -17,6 +16,20 @@ std::string not_enough_for(const std::string& what) {
 }
 
 }  // namespace
+
+bool read_as_bf16_only(const Program& program, int32_t buffer,
+                       const std::function<bool(int32_t weight)>& takes_bf16) {
+  if (buffer == program.last_hidden || buffer == program.drawn_hidden) return false;
+  bool is_read = false;
+  for (const Op& op : program.ops) {
+    if (op.out == buffer && op.kind != OpKind::kNorm && op.kind != OpKind::kGate) return false;
+    if (op.in != buffer) continue;
+    // Rows begin on 16 bytes.
+    if (op.kind != OpKind::kMatmul || op.in_column % 8 != 0 || !takes_bf16(op.weight)) return false;
+    is_read = true;
+  }
+  return is_read;
+}
 
 bool MixerScratch::reserve(Runtime& runtime, const Program& program, const StepLimits& limits) {
   int64_t channels = 0;
@@ -87,6 +100,7 @@ std::string ProgramMemory::load_buffers(Runtime& runtime, const MatmulRunner& ma
       if (op.kind == OpKind::kMatmul) rounded.insert(op.in);
     }
   }
+  const auto takes_bf16 = [&](int32_t weight) { return matmuls.takes_bf16(matrix(weight)); };
   const int64_t fitting = kLogitBytes / (program.vocab * static_cast<int64_t>(sizeof(float)));
   draw_block =
       static_cast<int32_t>(std::clamp(fitting, int64_t{1}, std::max<int64_t>(limits.draws, 1)));
@@ -94,7 +108,8 @@ std::string ProgramMemory::load_buffers(Runtime& runtime, const MatmulRunner& ma
     const Buffer& from = program.buffers[i];
     const bool with_bf16 = rounded.contains(i) && from.columns % 8 == 0;
     const int64_t rows = from.rows == RowsOf::kDraws ? draw_block : limits.rows;
-    buffers.emplace_back(runtime, rows, from.columns, with_bf16);
+    const bool with_floats = !with_bf16 || !read_as_bf16_only(program, i, takes_bf16);
+    buffers.emplace_back(runtime, rows, from.columns, with_floats, with_bf16);
     if (!buffers.back().complete()) {
       return not_enough_for("for steps of " + std::to_string(limits.rows) + " rows");
     }
@@ -124,9 +139,11 @@ void ProgramMemory::load_mixers(Runtime& runtime, const Program& program) {
 
 bool ProgramMemory::load_plan(Runtime& runtime, const MatmulRunner& matmuls, const Program& program,
                               const Limits& limits) {
-  decode_plan =
-      plan_decode(program, {[&](int32_t weight) { return matmuls.takes_ends(matrix(weight)); },
-                            [](const MixerShape& shape) { return has_unnormed_decode(shape); }});
+  const auto takes_ends = [&](int32_t weight) { return matmuls.takes_ends(matrix(weight)); };
+  const auto leaves_factors = [&](int32_t mixer) {
+    return variants[size(mixers[size(mixer)].variant)].paths.leaves_norm;
+  };
+  decode_plan = plan_decode(program, {takes_ends, leaves_factors});
   for (size_t i = 0; i < ops.size(); ++i) {
     const bool leaves_factor =
         decode_plan[i].leaves_factors ||

@@ -1,6 +1,7 @@
 // The memory of a loaded program on the device: weights, buffers and the scratch of its mixers;
 // also copies of its arrays on the host.
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,11 @@ struct LoadedMixer {
   MixerWeights weights = {};
   int32_t variant = 0;  // of ProgramMemory::variants
 };
+
+// Returns true if norms and gates fill the buffer and only matmuls read it, by weights that take
+// rows as they stand in bf16: then nobody needs its floats.
+bool read_as_bf16_only(const Program& program, int32_t buffer,
+                       const std::function<bool(int32_t weight)>& takes_bf16);
 
 struct ProgramMemory {
   std::vector<LoadedWeight> weights;

@@ -29,6 +29,8 @@ struct LayerPaths {
   // Blocks that share a head's state in decode, which changes no bit; 0 = by the rows of the step.
   int32_t decode_parts = 0;
   PrefillPath prefill = PrefillPath::kPlain;
+  // Whether decode rows may leave their norm to the output projection (LayerCall::head_squares).
+  bool leaves_norm = false;
 };
 
 // A segment with a negative write_slot is padding, so that steps of one size look alike: its rows

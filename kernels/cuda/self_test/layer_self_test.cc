@@ -9,6 +9,8 @@
 #include "kernels/cuda/device/device_memory.h"
 #include "kernels/cuda/layer/decode_layer.h"
 #include "kernels/cuda/layer/mixer_layer.h"
+#include "kernels/cuda/layer/output_norm.h"
+#include "kernels/cuda/matmul/matmul.h"
 #include "kernels/cuda/rule/delta_prefill.h"
 
 namespace deltaserve::cuda {
@@ -82,6 +84,11 @@ class SelfTest {
     floats(kRows * keys, &queries_);
     floats(kRows * 4 * keys, &covariance_);
     floats(kRows * int64_t{shape.value_columns()}, &out_);
+    if (has_unnormed_decode(shape)) {
+      floats(kNumDecode * int64_t{shape.heads} * square_groups(shape.value_dim), &squares_);
+      rounded_ = Memory<uint16_t>(runtime_, kRows * int64_t{shape.value_columns()});
+      complete_ = complete_ && !rounded_.empty();
+    }
     upload(std::vector<Segment>(std::begin(kSegments), std::end(kSegments)), &segments_);
     upload(std::vector<Chunk>{{3, kNumDecode, kChunkTokens},
                               {3, kNumDecode + kChunkTokens, kPromptRows - kChunkTokens}},
@@ -99,14 +106,48 @@ class SelfTest {
   struct Result {
     std::vector<float> decode, prefill;
     std::vector<float> states;  // of the slots of decode rows
+    // These are there where decode rows leave their norm (LayerPaths::leaves_norm): the rows with
+    // the norm applied, and for comparisons of bits the rows and the sums of squares, then states.
+    std::vector<float> normalised, unnormed, unnormed_states;
   };
 
   // The rows of a second step, which reads the states that a first one left; whatever else one
   // kernel leaves for the next is cleared before. By a graph, if `by_graph` and possible.
   // Empty where a kernel could not be launched.
   Result run(const LayerPaths& paths, bool by_graph = false) {
-    const MixerShape& shape = layer_.shape;
-    const bool conditioned = shape.conditioning.on;
+    LayerCall call = call_of(paths);
+    run_steps(call, by_graph);
+    Result result;
+    if (!runtime_.launches_succeeded()) return result;
+    const int64_t columns = layer_.shape.value_columns();
+    read(out_.get(), kNumDecode * columns, &result.decode);
+    read(out_.get() + kNumDecode * columns, kPromptRows * columns, &result.prefill);
+    read(states_.get(), kDecodeSlots * layout_.floats, &result.states);
+    runtime_.synchronize();
+    if (!paths.leaves_norm) return result;
+    call.out_bf16 = rounded_.get();
+    call.head_squares = squares_.get();
+    run_steps(call, by_graph);
+    if (!runtime_.launches_succeeded()) return result;
+    std::vector<uint16_t> rows;
+    std::vector<float> squares;
+    read(rounded_.get(), kNumDecode * columns, &rows);
+    read(squares_.get(), squares_.size(), &squares);
+    read(states_.get(), kDecodeSlots * layout_.floats, &result.unnormed_states);
+    runtime_.synchronize();
+    for (const uint16_t x : rows) result.unnormed.push_back(bf16_to_f32(x));
+    result.normalised = normalise(result.unnormed, squares);
+    result.unnormed.insert(result.unnormed.end(), squares.begin(), squares.end());
+    return result;
+  }
+
+ private:
+  void floats(int64_t count, Memory<float>* memory) {
+    *memory = Memory<float>(runtime_, std::max<int64_t>(count, 1));
+    complete_ = complete_ && !memory->empty();
+  }
+  LayerCall call_of(const LayerPaths& paths) const {
+    const bool conditioned = layer_.shape.conditioning.on;
     const MixerCall mixer = {layer_,
                              weights(),
                              {nullptr, kRows, segments_.get(),
@@ -119,8 +160,10 @@ class SelfTest {
                              conditioned ? queries_.get() : nullptr,
                              conditioned ? covariance_.get() : nullptr,
                              gate_layout_};
-    const LayerCall call = {mixer, row_segments_.get(), chunks_.get(), 2, scratch_.get(), nullptr,
-                            paths};
+    return {mixer, row_segments_.get(), chunks_.get(), 2, scratch_.get(), nullptr, paths};
+  }
+  // Two steps from states of zeros.
+  void run_steps(const LayerCall& call, bool by_graph) {
     uint64_t graph = 0;
     if (by_graph && runtime_.has_graphs()) {
       runtime_.begin_graph();
@@ -136,29 +179,30 @@ class SelfTest {
         run_mixer_layer(runtime_.stream(), call);
       }
     }
-    Result result;
-    if (!runtime_.launches_succeeded()) return result;
-    const int64_t columns = shape.value_columns();
-    result.decode.resize(static_cast<size_t>(kNumDecode * columns));
-    result.prefill.resize(static_cast<size_t>(kPromptRows * columns));
-    runtime_.copy_out(result.decode.data(), out_.get(), result.decode.size() * sizeof(float));
-    runtime_.copy_out(result.prefill.data(), out_.get() + kNumDecode * columns,
-                      result.prefill.size() * sizeof(float));
-    result.states.resize(static_cast<size_t>(kDecodeSlots * layout_.floats));
-    runtime_.copy_out(result.states.data(), states_.get(), result.states.size() * sizeof(float));
-    runtime_.synchronize();
-    return result;
   }
-
- private:
-  void floats(int64_t count, Memory<float>* memory) {
-    *memory = Memory<float>(runtime_, std::max<int64_t>(count, 1));
-    complete_ = complete_ && !memory->empty();
+  template <class T>
+  void read(const T* from, int64_t count, std::vector<T>* to) {
+    to->resize(static_cast<size_t>(count));
+    runtime_.copy_out(to->data(), from, to->size() * sizeof(T));
+  }
+  // Applies the norm that decode rows left to the output projection.
+  std::vector<float> normalise(std::vector<float> rows, const std::vector<float>& squares) const {
+    const MixerShape& shape = layer_.shape;
+    const int groups = square_groups(shape.value_dim);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const size_t head = i / static_cast<size_t>(shape.value_dim);
+      float sum = 0;
+      for (int g = 0; g < groups; ++g) sum += squares[head * static_cast<size_t>(groups) + g];
+      rows[i] /= std::sqrt(sum / static_cast<float>(shape.value_dim) + shape.norm_eps);
+    }
+    return rows;
   }
   void clear_passed_on() {
-    for (const Memory<float>* memory : {&features_, &gates_, &queries_, &covariance_, &out_}) {
+    for (const Memory<float>* memory :
+         {&features_, &gates_, &queries_, &covariance_, &out_, &squares_}) {
       runtime_.fill_zero(memory->get(), memory->bytes());
     }
+    runtime_.fill_zero(rounded_.get(), rounded_.bytes());
     runtime_.fill_zero(scratch_.get(), scratch_.bytes());
   }
   void random(int64_t count, Memory<float>* memory) {
@@ -199,6 +243,8 @@ class SelfTest {
   std::mt19937 random_{1};
   bool complete_ = true;
   Memory<float> projected_, conv_, vector_, states_, features_, gates_, queries_, covariance_, out_;
+  Memory<float> squares_;  // of has_unnormed_decode(), as the next
+  Memory<uint16_t> rounded_;
   Memory<Segment> segments_;
   Memory<Chunk> chunks_;
   Memory<int32_t> row_segments_;
@@ -230,15 +276,28 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+// Whether decode has the same bits and leaves the same states; if `unnormed`, also without the
+// norm.
+bool same_decode(const SelfTest::Result& a, const SelfTest::Result& b, bool unnormed) {
+  if (!same_bits(a.decode, b.decode) || !same_bits(a.states, b.states)) return false;
+  return !unnormed ||
+         (same_bits(a.unnormed, b.unnormed) && same_bits(a.unnormed_states, b.unnormed_states));
+}
+
 // Takes from `paths` what does not agree with the plain kernels.
 void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, LayerPaths* paths,
              std::string* warning) {
   SelfTest test(runtime, shape, format);
-  const SelfTest::Result plain = test.complete() ? test.run({}) : SelfTest::Result{};
-  const SelfTest::Result fast = test.complete() ? test.run(*paths) : SelfTest::Result{};
   if (!test.complete()) {
     *paths = {};
     return warn(warning, "no memory to test the fast kernels, which stay off");
+  }
+  const SelfTest::Result plain = test.run({.leaves_norm = paths->leaves_norm});
+  const bool has_fast = paths->one_launch_decode || paths->prefill != PrefillPath::kPlain;
+  const SelfTest::Result fast = has_fast ? test.run(*paths) : SelfTest::Result{};
+  if (paths->leaves_norm && difference(plain.normalised, plain.decode) > kTensorTolerance) {
+    paths->leaves_norm = false;
+    warn(warning, "decode without its output norm failed its comparison and stays off");
   }
   // A state that is rounded may go to the neighbour.
   const double step = state_format_is_exact(format) ? kFloatTolerance : kTensorTolerance;
@@ -247,8 +306,7 @@ void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, Laye
     warn(warning, "one-launch decode failed its comparison and stays off");
   }
   // A row takes the passes where a decode segment of its step has several rows.
-  if (paths->one_launch_decode &&
-      !(same_bits(fast.decode, plain.decode) && same_bits(fast.states, plain.states))) {
+  if (paths->one_launch_decode && !same_decode(fast, plain, paths->leaves_norm)) {
     paths->one_launch_decode = false;
     warn(warning, "one-launch decode has other bits than its passes and stays off");
   }
@@ -268,8 +326,8 @@ bool overlap_agrees(Runtime& runtime, SelfTest& test, const LayerPaths& paths) {
   runtime.set_overlap(true);
   for (int i = 0; i < kTries; ++i) {
     const SelfTest::Result result = test.run(paths, i == kTries - 1);
-    if (!same_bits(result.decode, apart.decode) || !same_bits(result.prefill, apart.prefill) ||
-        !same_bits(result.states, apart.states)) {
+    if (!same_decode(result, apart, paths.leaves_norm) ||
+        !same_bits(result.prefill, apart.prefill)) {
       return false;
     }
   }
@@ -282,8 +340,9 @@ LayerPaths self_test_paths(Runtime& runtime, const MixerShape& shape, StateForma
                            std::string* warning) {
   LayerPaths paths;
   paths.one_launch_decode = has_decode_layer(shape, {});
+  paths.leaves_norm = has_unnormed_decode(shape);
   if (has_tensor_prefill(shape)) paths.prefill = PrefillPath::kTensor;
-  if (paths.one_launch_decode || paths.prefill != PrefillPath::kPlain) {
+  if (paths.one_launch_decode || paths.leaves_norm || paths.prefill != PrefillPath::kPlain) {
     compare(runtime, shape, format, &paths, warning);
   }
   return paths;

@@ -22,7 +22,8 @@ struct MixerVariant {
 // Runs layers of this shape with random operands by the plain kernels and by the fast ones that
 // support the shape, and chooses the fast ones that agree: to 1e-4 of the norm if both are float,
 // to 2e-2 if matmuls are in bf16. One launch for all of a layer's decode must have the bits of the
-// passes, because both are used side by side. `warning` names the kernels that differ, or that
+// passes, because both are used side by side, also where it leaves its norm to the output
+// projection. `warning` names the kernels that differ, or that
 // could not be tested for want of memory; it stays empty if there are none.
 LayerPaths self_test_paths(Runtime& runtime, const MixerShape& shape, StateFormat format,
                            std::string* warning);

@@ -25,21 +25,27 @@ std::vector<float> normals(int64_t n, uint32_t seed) {
   return x;
 }
 
+// Columns behind a row's own.
+struct End {
+  int64_t columns = 3;
+};
+
 // Rows of NaN with a bf16 copy, and one row more that nobody writes.
 class Rows {
  public:
-  Rows(int64_t rows, int64_t columns)
+  Rows(int64_t rows, int64_t columns, End end = {})
       : rows_(rows),
         columns_(columns),
-        stride_(columns + 3),
+        stride_(columns + end.columns),
         floats_(static_cast<size_t>((rows + 1) * stride_), NAN),
         halves_(floats_.size(), kUntouchedHalf) {}
-  Rows(int64_t rows, int64_t columns, uint32_t seed) : Rows(rows, columns) {
+  Rows(int64_t rows, int64_t columns, uint32_t seed, End end = {}) : Rows(rows, columns, end) {
     floats_ = normals((rows + 1) * stride_, seed);
   }
 
   DeviceRows device() { return {floats_.data(), halves_.data(), columns_, stride_}; }
   DeviceRows without_copy() { return {floats_.data(), nullptr, columns_, stride_}; }
+  DeviceRows only_copy() { return {nullptr, halves_.data(), columns_, stride_}; }
   float at(int64_t row, int64_t column) const {
     return floats_[static_cast<size_t>(row * stride_ + column)];
   }
@@ -226,6 +232,48 @@ TEST_P(CudaRowwise, MultipliesByTheGate) {
     return gate / (1 + std::exp(-gate)) * double{x.at(row, kColumns + c)};
   });
   out.expect_end_untouched();
+}
+
+// Columns that are taken by eights: one thread's, more than one block's.
+TEST_P(CudaRowwise, MultipliesAlignedRowsByTheGate) {
+  for (const int64_t columns : {8, 1104}) {
+    Rows x(3, 2 * columns, 8, End{16});
+    Rows out(3, columns, End{8});
+    launch_gate({}, Activation::kSilu, x.device(), 3, out.device());
+    Rows narrow(3, columns);
+    launch_gate({}, Activation::kSilu, x.device(), 3, narrow.device());
+    for (int64_t r = 0; r < 3; ++r) {
+      for (int64_t c = 0; c < columns; ++c) {
+        ASSERT_EQ(out.at(r, c), narrow.at(r, c)) << r << ' ' << c;
+        ASSERT_TRUE(out.was_copied(r, c)) << r << ' ' << c;
+      }
+    }
+    out.expect_end_untouched();
+  }
+}
+
+// Rows of which all readers take bf16 have no floats; wide and narrow gates, norms.
+TEST_P(CudaRowwise, WritesOnlyACopyWhereThereAreNoFloats) {
+  for (const End end : {End{3}, End{8}}) {
+    Rows x(2, 80, 9, end);
+    Rows whole(2, 40, end);
+    Rows out(2, 40, end);
+    launch_gate({}, Activation::kSilu, x.device(), 2, whole.device());
+    launch_gate({}, Activation::kSilu, x.device(), 2, out.only_copy());
+    const std::vector<float> weight = normals(80, 3);
+    Rows norm(2, 80, end);
+    Rows norm_out(2, 80, end);
+    launch_rms_norm({}, x.device(), nullptr, weight.data(), 0.1f, 2, norm.device());
+    launch_rms_norm({}, x.device(), nullptr, weight.data(), 0.1f, 2, norm_out.only_copy());
+    for (int64_t r = 0; r < 2; ++r) {
+      for (int64_t c = 0; c < 80; ++c) ASSERT_EQ(norm_out.copy_at(r, c), norm.copy_at(r, c));
+      for (int64_t c = 0; c < 40; ++c) {
+        ASSERT_EQ(out.copy_at(r, c), whole.copy_at(r, c));
+        ASSERT_TRUE(std::isnan(out.at(r, c)));
+      }
+    }
+    out.expect_end_untouched();
+  }
 }
 
 TEST_P(CudaRowwise, WritesNoCopyWhereNoneIsAsked) {

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/program/program_memory.h"
 #include "tests/kernels/cuda/program/backend_driver.h"
 #include "tests/kernels/cuda/self_test/layer_shapes.h"
 
@@ -28,7 +30,7 @@ std::string letters(const std::vector<DecodeOp>& plan) {
   }
   return text;
 }
-const DecodeSupport kAll = {[](int32_t) { return true; }, [](const MixerShape&) { return true; }};
+const DecodeSupport kAll = {[](int32_t) { return true; }, [](int32_t) { return true; }};
 
 std::string plan_of(const Program& program) {
   return letters(plan_decode(program, kAll));
@@ -56,7 +58,7 @@ TEST(DecodePlan, LeavesFiveLaunchesOfALayer) {
 TEST(DecodePlan, LeavesTheNormOfAMixerThatCannotLeaveItsFactors) {
   const TestModel model(kHidden, kVocab, {{plain_shape()}}, WeightFormat::kBf16);
   DecodeSupport support = kAll;
-  support.leaves_factors = [](const MixerShape&) { return false; };
+  support.leaves_factors = [](int32_t) { return false; };
   const auto plan = plan_decode(model.program(), support);
   EXPECT_EQ(letters(plan), ".sm..");
   EXPECT_FALSE(plan[3].leaves_factors);
@@ -69,6 +71,49 @@ TEST(DecodePlan, LeavesWeightsOfOtherFormatsAlone) {
   DecodeSupport support = kAll;
   support.takes_ends = [](int32_t) { return false; };
   EXPECT_EQ(letters(plan_decode(model.program(), support)), ".........");
+}
+
+// Buffers of which `takes_bf16` decides that nobody needs floats.
+std::vector<int32_t> without_floats(const Program& program, bool takes_bf16) {
+  std::vector<int32_t> found;
+  for (int32_t i = 0; i < program.buffers.count; ++i) {
+    if (read_as_bf16_only(program, i, [&](int32_t) { return takes_bf16; })) found.push_back(i);
+  }
+  return found;
+}
+
+// What norms and the gate write for matmuls; not what embeddings, matmuls and mixers write, what
+// mixers and gates read, nor the rows of draws.
+TEST(Bf16Buffers, AreThoseThatOnlyMatmulsRead) {
+  const TestModel model(kHidden, kVocab, {{provable_shape(), StateFormat::kF32, 16}},
+                        WeightFormat::kBf16);
+  const Program program = model.program();
+  std::vector<int32_t> expected;
+  for (const Op& op : program.ops) {
+    if (op.kind == OpKind::kNorm || op.kind == OpKind::kGate) expected.push_back(op.out);
+  }
+  std::sort(expected.begin(), expected.end());
+  expected.erase(std::unique(expected.begin(), expected.end()), expected.end());
+  ASSERT_GE(expected.size(), 2u);
+  EXPECT_EQ(without_floats(program, true), expected);
+  EXPECT_TRUE(without_floats(program, false).empty());
+}
+
+TEST(Bf16Buffers, AMatmulThatBeginsBetweenLoadsNeedsFloats) {
+  const TestModel model(kHidden, kVocab, {{{}, StateFormat::kF32, 16}}, WeightFormat::kBf16);
+  const Program program = model.program();
+  std::vector<Op> ops(program.ops.begin(), program.ops.end());
+  int32_t read = -1;
+  for (Op& op : ops) {
+    if (op.kind != OpKind::kMatmul || read >= 0) continue;
+    op.in_column = 4;
+    read = op.in;
+  }
+  Program other = program;
+  other.ops = array_of(ops);
+  const auto always = [](int32_t) { return true; };
+  EXPECT_TRUE(read_as_bf16_only(program, read, always));
+  EXPECT_FALSE(read_as_bf16_only(other, read, always));
 }
 
 // A norm and a gate between matmuls, of which each test changes something.

@@ -22,32 +22,36 @@ TEST(LayerSelfTest, TakesFastKernelsThatAgree) {
     const LayerPaths paths = self_test_paths(runtime, provable_shape(), format, &warning);
     EXPECT_TRUE(paths.one_launch_decode);
     EXPECT_EQ(paths.prefill, PrefillPath::kTensor);
+    EXPECT_TRUE(paths.leaves_norm);
     EXPECT_EQ(warning, "");
-    // Rows of both kinds and states, by plain and fast kernels.
-    EXPECT_EQ(log.copies, 6);
+    // By plain and fast kernels: rows of both kinds and states, then decode rows without their
+    // norm, its sums of squares and states.
+    EXPECT_EQ(log.copies, 12);
   }
 }
 
 TEST(LayerSelfTest, LeavesOffWhatDiffers) {
-  for (const int wrong_copy : {4, 5}) {  // of the fast kernels: decode, prefill
+  for (const int wrong_copy : {7, 8}) {  // of the fast kernels: decode, prefill
     RuntimeLog log;
     log.wrong_copy = wrong_copy;
     LoggedRuntime runtime(&log);
     std::string warning;
     const LayerPaths paths =
         self_test_paths(runtime, provable_shape(), StateFormat::kF32, &warning);
-    EXPECT_EQ(paths.one_launch_decode, wrong_copy != 4);
-    EXPECT_EQ(paths.prefill, wrong_copy == 5 ? PrefillPath::kPlain : PrefillPath::kTensor);
-    EXPECT_EQ(warning, wrong_copy == 4
+    EXPECT_EQ(paths.one_launch_decode, wrong_copy != 7);
+    EXPECT_EQ(paths.prefill, wrong_copy == 8 ? PrefillPath::kPlain : PrefillPath::kTensor);
+    EXPECT_TRUE(paths.leaves_norm);
+    EXPECT_EQ(warning, wrong_copy == 7
                            ? "one-launch decode failed its comparison and stays off"
                            : "prefill on tensor cores failed its comparison and stays off");
   }
 }
 
-// States of the plain kernels and of the fast ones, in every format.
+// In every format states of the plain kernels and of the fast ones, then states of both without the
+// norm, and rows and sums of squares that one launch leaves.
 TEST(LayerSelfTest, WithOtherBitsOneLaunchStaysOff) {
   for (const StateFormat format : kAllStateFormats) {
-    for (const int wrong_copy : {3, 6}) {
+    for (const int wrong_copy : {3, 9, 6, 12, 10, 11}) {
       RuntimeLog log;
       log.wrong_copy = wrong_copy;
       LoggedRuntime runtime(&log);
@@ -55,14 +59,31 @@ TEST(LayerSelfTest, WithOtherBitsOneLaunchStaysOff) {
       const LayerPaths paths = self_test_paths(runtime, provable_shape(), format, &warning);
       EXPECT_FALSE(paths.one_launch_decode);
       EXPECT_EQ(paths.prefill, PrefillPath::kTensor);
+      EXPECT_TRUE(paths.leaves_norm);
       EXPECT_EQ(warning, "one-launch decode has other bits than its passes and stays off");
     }
   }
 }
 
+// Rows and sums of squares of the passes.
+TEST(LayerSelfTest, TheNormStaysInTheLayerWhereItsPlaceMatters) {
+  for (const int wrong_copy : {4, 5}) {
+    RuntimeLog log;
+    log.wrong_copy = wrong_copy;
+    LoggedRuntime runtime(&log);
+    std::string warning;
+    const LayerPaths paths =
+        self_test_paths(runtime, provable_shape(), StateFormat::kF32, &warning);
+    EXPECT_FALSE(paths.leaves_norm);
+    EXPECT_TRUE(paths.one_launch_decode);
+    EXPECT_EQ(paths.prefill, PrefillPath::kTensor);
+    EXPECT_EQ(warning, "decode without its output norm failed its comparison and stays off");
+  }
+}
+
 TEST(LayerSelfTest, LeavesOffWhatCannotBeLaunched) {
   RuntimeLog log;
-  log.failed_launches = 2;
+  log.failed_launches = 3;  // the first of the fast kernels
   LoggedRuntime runtime(&log);
   std::string warning;
   const LayerPaths paths = self_test_paths(runtime, provable_shape(), StateFormat::kF32, &warning);
@@ -78,6 +99,7 @@ TEST(LayerSelfTest, NothingToProveTakesThePlainKernels) {
   LoggedRuntime runtime(&log);
   MixerShape shape = provable_shape();
   shape.key_dim = 300;
+  shape.value_dim = 40;
   std::string warning;
   const LayerPaths paths = self_test_paths(runtime, shape, StateFormat::kF32, &warning);
   EXPECT_FALSE(paths.one_launch_decode);
@@ -97,6 +119,22 @@ TEST(OverlapSelfTest, LaunchesOverlapWhereThatChangesNothing) {
     EXPECT_EQ(log.copies > 0, expected);
     EXPECT_EQ(log.graphs_launched, expected ? 2 : 0);
     EXPECT_EQ(warning, "");
+  }
+}
+
+// A launch that leaves its norm has the same bits when it overlaps: rows, sums of squares and
+// states behind those of the launch with its norm.
+TEST(OverlapSelfTest, LeavesOffWhatDiffersWithoutTheNorm) {
+  const LayerPaths paths = {.one_launch_decode = true, .leaves_norm = true};
+  for (const int wrong_copy : {0, 10, 11, 12}) {
+    RuntimeLog log;
+    log.wrong_copy = wrong_copy;
+    LoggedRuntime runtime(&log);
+    if (!runtime.can_overlap()) GTEST_SKIP() << "this GPU's launches cannot overlap";
+    std::string warning;
+    self_test_overlap(runtime, {{provable_shape(), StateFormat::kF32, paths}}, {}, &warning);
+    EXPECT_EQ(log.overlaps, wrong_copy == 0);
+    EXPECT_EQ(warning.empty(), wrong_copy == 0);
   }
 }
 
