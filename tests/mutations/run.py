@@ -5,34 +5,53 @@
 
 NAME.mutations lists mutations of one or a few kernels:
 
-    test: a filter of GoogleTest, of the tests of these kernels in cuda_kernels_test
+    test: a filter of GoogleTest, of the tests in cuda_kernels_test of the kernels below
     file: what the mutations below change, a path from the root
 
     # A sentence that says what is wrong.
     - a text that stands once in the file, of one or several lines
     + what replaces it, of as many lines as it likes
 
-White space in front of the first line of either text is left out. --check: only that every mutation can be made;
-ctest runs it. Without it: for each (of the lists that are named) the copy build/mutations/tree is changed, the target
-is built there, the tests are run up to the first that fails, and the change is taken back. A mutation that no test
-finds is a hole in the tests, or in the emulation; the exit code is 1 then.
+White space in front of the first line of either text is left out. A line "refused: TEXT" below the sentence says that
+the change must not compile, and that the compiler's errors must have TEXT, which a static_assert says, for example.
+
+--check: only that every mutation can be made; ctest runs it. Without it: for each (of the lists that are named) the
+copy build/mutations/tree is changed, the target is built there, the tests are run up to the first that fails, and the
+change is taken back. A test that finds one must pass without a change. What comes of a mutation:
+
+    found            a test fails or aborts, or the compiler says what "refused" asks for
+    NOT FOUND        all tests pass, or what must be refused compiles: a hole in the tests, or in the emulation
+    NO END           the tests do not end, which proves nothing
+    DOES NOT BUILD   the compiler has another reason: it is no mutation
+
+The exit code is 1 unless all are found. --json: what came of each is kept in FILE, and what was found is not tried
+again until its file or the mutation changes. So a run that was cut off goes on, and mended holes are tried alone.
 """
 
 import argparse
+import functools
+import hashlib
 import importlib.util
 import json
+import os
 import pathlib
 import re
+import shutil
+import signal
 import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = "cuda_kernels_test"
-TEST_SECONDS = 300
+PROGRAM = f"build/release/bin/{TARGET}"
+UNCHANGED = "build/mutations_unchanged"  # the program without a change
+TEST_SECONDS = 400  # of the processor: some ten times what the longest filter takes
+FOUND, MISSED, ENDLESS, INVALID = "found", "NOT FOUND", "NO END", "DOES NOT BUILD"
 # The last test that began, where one failed or aborted.
 BEGUN = re.compile(r"^\[ RUN      \] (\S+)", re.MULTILINE)
 FAILED = re.compile(r"^\[  FAILED  \] ([^\s,]+)", re.MULTILINE)
+ERROR = re.compile(r"^.*\berror: .*$", re.MULTILINE)
 
 
 def load_faults():
@@ -50,6 +69,7 @@ class Mutation:
     def __init__(self, kernel, sentence, file, test):
         self.kernel, self.sentence, self.file, self.test = kernel, sentence, file, test
         self.old, self.new = [], []
+        self.refused = None
 
     def texts(self):
         """Both texts. What stands in front of the first lines stays."""
@@ -66,6 +86,12 @@ class Mutation:
         count = path.read_text(encoding="utf-8").count(old)
         return None if count == 1 else f"its text stands {count} times in {self.file}"
 
+    @functools.cached_property
+    def digest(self):
+        """What changes with the mutation, or with the file that it changes."""
+        said = json.dumps([*self.texts(), self.refused]).encode()
+        return hashlib.sha256((ROOT / self.file).read_bytes() + said).hexdigest()[:16]
+
 
 def read_list(path):
     """The mutations of a file."""
@@ -77,6 +103,8 @@ def read_list(path):
             file = line[6:]
         elif line.startswith("# "):
             found.append(Mutation(path.stem, line[2:], file, test))
+        elif line.startswith("refused: ") and found:
+            found[-1].refused = line[9:]
         elif line[:2] in ("- ", "-") and found:
             found[-1].old.append(line[2:])
         elif line[:2] in ("+ ", "+") and found:
@@ -94,39 +122,96 @@ def all_mutations(names):
     return [mutation for name in names or lists for mutation in read_list(lists[name])]
 
 
-def build(faults, jobs):
-    """The compiler's output where the target cannot be built, or None."""
-    code, output = faults.run(["cmake", "--build", "--preset", "release", "--parallel", str(jobs), "--target",
-                               TARGET])
-    return None if code == 0 else output
+class Copy:
+    """The tree that is changed, built and tested."""
+
+    def __init__(self, jobs):
+        self.faults = load_faults()
+        self.faults.make_copy()
+        self.jobs = jobs
+        self.sound = set()  # names of tests that pass without a change
+        code, output = self.faults.run(["cmake", "--preset", "release", "-DDELTASERVE_TESTS=ON",
+                                        "-DDELTASERVE_EMULATED_KERNELS=-O0"])
+        if code != 0:
+            sys.exit("the tree cannot be configured:\n" + output[-3000:])
+        if (output := self.build()) is not None:
+            sys.exit("the tree does not build:\n" + output[-3000:])
+        shutil.copy(pathlib.Path(self.faults.COPY) / PROGRAM, pathlib.Path(self.faults.COPY) / UNCHANGED)
+
+    def build(self):
+        """The compiler's output where the target cannot be built, or None."""
+        code, output = self.faults.run(["cmake", "--build", "--preset", "release", "--parallel", str(self.jobs),
+                                        "--target", TARGET])
+        return None if code == 0 else output
+
+    def run_tests(self, test):
+        """(result, what says so) of a filter."""
+        command = ["prlimit", f"--cpu={TEST_SECONDS}", PROGRAM, "--gtest_fail_fast", "--gtest_filter=" + test]
+        code, output = self.faults.run(command)
+        if "Running 0 tests" in output:
+            sys.exit("no test is named " + test)
+        if code == 0:
+            return MISSED, None
+        failed, begun = FAILED.findall(output), BEGUN.findall(output)
+        by = (failed or begun[-1:] or ["*"])[0]
+        if code in (-signal.SIGXCPU, -signal.SIGKILL):
+            return ENDLESS, by
+        self.check_without_change(by)
+        return FOUND, by if failed else by + " aborts"
+
+    def check_without_change(self, test):
+        """Ends the run where a test fails without a change, too."""
+        if test in self.sound:
+            return
+        code, output = self.faults.run([UNCHANGED, "--gtest_filter=" + test])
+        if code != 0:
+            sys.exit(f"{test} fails without a change:\n{output[-1000:]}")
+        self.sound.add(test)
+
+    def try_mutation(self, mutation):
+        """(result, what says so); the tree is as before afterwards."""
+        path = pathlib.Path(self.faults.COPY) / mutation.file
+        whole = path.read_text(encoding="utf-8")
+        old, new = mutation.texts()
+        try:
+            path.write_text(whole.replace(old, new), encoding="utf-8")
+            output = self.build()
+            if output is not None:
+                errors = ERROR.findall(output)
+                if mutation.refused is not None and any(mutation.refused in error for error in errors):
+                    return FOUND, "the compiler"
+                return INVALID, (errors or [output[-500:]])[0]
+            if mutation.refused is not None:
+                return MISSED, None
+            return self.run_tests(mutation.test)
+        finally:
+            path.write_text(whole, encoding="utf-8")
 
 
-def found_by(faults, test):
-    """The test that finds what is wrong, with how, or None: also where time ran out, which proves nothing."""
-    code, output = faults.run([f"build/release/bin/{TARGET}", "--gtest_fail_fast", "--gtest_filter=" + test],
-                              TEST_SECONDS)
-    if "Running 0 tests" in output:
-        sys.exit("no test is named " + test)
-    if code in (0, None):
-        return None
-    failed, begun = FAILED.findall(output), BEGUN.findall(output)
-    if failed:
-        return failed[0]
-    return (begun[-1] if begun else "at start") + " aborts"
+class Results:
+    """What came of each mutation, kept in a file."""
 
+    def __init__(self, path):
+        self.path = path
+        self.told = {}
+        if path is not None and path.exists():
+            self.told = {one["digest"]: one for one in json.loads(path.read_text(encoding="utf-8"))}
 
-def try_mutation(faults, mutation, jobs):
-    """As found_by(); the copy is as before afterwards."""
-    path = pathlib.Path(faults.COPY) / mutation.file
-    whole = path.read_text(encoding="utf-8")
-    old, new = mutation.texts()
-    try:
-        path.write_text(whole.replace(old, new), encoding="utf-8")
-        if build(faults, jobs) is not None:
-            return "the compiler"
-        return found_by(faults, mutation.test)
-    finally:
-        path.write_text(whole, encoding="utf-8")
+    def has(self, mutation):
+        """Whether it need not be tried again."""
+        return self.result(mutation) == FOUND
+
+    def result(self, mutation):
+        return self.told.get(mutation.digest, {}).get("result")
+
+    def add(self, mutation, result, by, seconds):
+        self.told[mutation.digest] = {
+            "kernel": mutation.kernel, "file": mutation.file, "mutation": mutation.sentence, "result": result, "by": by,
+            "seconds": round(seconds, 1), "digest": mutation.digest}
+        if self.path is not None:
+            new = self.path.with_suffix(".new")  # a run that is cut off leaves a whole file
+            new.write_text(json.dumps(list(self.told.values()), indent=1) + "\n", encoding="utf-8")
+            os.replace(new, self.path)
 
 
 def main():
@@ -144,24 +229,21 @@ def main():
     if args.check:
         print(f"{len(mutations)} mutations can be made")
         return
-    faults = load_faults()
-    faults.make_copy()
-    code, output = faults.run(["cmake", "--preset", "release", "-DDELTASERVE_TESTS=ON"])
-    if code != 0 or (output := build(faults, args.jobs)):
-        sys.exit("the tree does not build:\n" + output[-3000:])
-    told = []
-    for mutation in mutations:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the copy is as before then, too
+    results = Results(args.json)
+    left = [mutation for mutation in mutations if not results.has(mutation)]
+    copy = Copy(args.jobs) if left else None
+    for mutation in left:
         begin = time.monotonic()
-        by = try_mutation(faults, mutation, args.jobs)
-        told.append({"kernel": mutation.kernel, "file": mutation.file, "mutation": mutation.sentence, "found_by": by})
-        print(f"{mutation.kernel:18s} {time.monotonic() - begin:4.0f} s  {by or 'NOT FOUND':60s} {mutation.sentence}",
-              flush=True)
-        if args.json:
-            args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        result, by = copy.try_mutation(mutation)
+        seconds = time.monotonic() - begin
+        results.add(mutation, result, by, seconds)
+        print(f"{mutation.kernel:16s} {seconds:4.0f} s  {result:14s} {mutation.sentence}  [{by or 'nothing'}]", flush=True)
     for kernel in dict.fromkeys(m.kernel for m in mutations):
-        of = [one for one in told if one["kernel"] == kernel]
-        print(f"{kernel:18s} {sum(one['found_by'] is not None for one in of)} of {len(of)} found")
-    sys.exit(any(one["found_by"] is None for one in told))
+        of = [results.result(mutation) for mutation in mutations if mutation.kernel == kernel]
+        other = "".join(f", {of.count(name)} {name}" for name in (MISSED, ENDLESS, INVALID) if name in of)
+        print(f"{kernel:18s} {of.count(FOUND)} of {len(of)} found{other}")
+    sys.exit(any(results.result(mutation) != FOUND for mutation in mutations))
 
 
 if __name__ == "__main__":
