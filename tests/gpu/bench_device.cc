@@ -212,6 +212,14 @@ std::vector<float> read(cuda::Runtime& runtime, const float* device, int64_t cou
   return values;
 }
 
+double decode_bytes(const StateLayout& layout) {
+  auto bytes = 2 * static_cast<double>(layout.bytes());
+  for (const LayerStateLayout& layer : layout.layers) {
+    bytes -= static_cast<double>(layer.conv_rows.floats) * sizeof(float);
+  }
+  return bytes;
+}
+
 MixerLayer qdelta_layer(int heads, int key_dim, int value_dim) {
   MixerLayer layer;
   MixerShape& shape = layer.shape;

@@ -14,6 +14,7 @@
 #include "kernels/base/check.h"
 #include "kernels/cuda/device/device_memory.h"
 #include "kernels/program/backend.h"
+#include "kernels/program/state_layout.h"
 
 namespace deltaserve::gpu_bench {
 
@@ -78,6 +79,10 @@ inline constexpr size_t kBeyondCaches = size_t{512} << 20;
 
 // Returns a layer of an official Q-Delta model, whose projections are in adjacent columns.
 MixerLayer qdelta_layer(int heads, int key_dim, int value_dim);
+
+// Returns the bytes of a slot that a decode step reads and writes: all of it both, but for the
+// rings of raw rows, of which a token writes one row and reads the others.
+double decode_bytes(const StateLayout& layout);
 
 // Decode segments of `sets` steps of `batch` rows, each with its own slot; slots in random order,
 // as a server's are after a while.

@@ -94,8 +94,8 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
   };
   const bool wanted[] = {wants(false), wants(true)};
   if (!wanted[0] && !wanted[1]) return;
-  const double state_bytes = static_cast<double>(StateLayout::of(shape, 1, format).bytes());
-  const auto moved = static_cast<size_t>(state_bytes) * static_cast<size_t>(batch);
+  const StateLayout layout = StateLayout::of(shape, 1, format);
+  const size_t moved = layout.bytes() * static_cast<size_t>(batch);
   const int sets =
       effort.tiny ? 2 : static_cast<int>(std::clamp<size_t>(kBeyondCaches / moved, 1, 1024));
   Decode decode(runtime, layer, batch, sets, format);
@@ -111,9 +111,9 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
     const Timing timing = time_calls(runtime, effort, calls, [&] {
       for (int i = 0; i < calls; ++i) decode.launch(runtime, i % sets, one_launch);
     });
-    // States and raw rows, read and written; projections in, results out.
-    const double bytes =
-        batch * (2 * state_bytes + 4.0 * layer.projection.columns + 6.0 * shape.value_columns());
+    // Projections in, results out.
+    const double bytes = batch * (decode_bytes(layout) + 4.0 * layer.projection.columns +
+                                  6.0 * shape.value_columns());
     Line("decode layer")
         .add("path", one_launch ? "one launch" : "passes")
         .add("heads", shape.heads)
@@ -122,6 +122,7 @@ void decode(cuda::Runtime& runtime, const Effort& effort, const Limits& limits,
         .add("state", state_format_name(format))
         .add("batch", batch)
         .add(timing)
+        .add("bytes", bytes)
         .add("of_update", bytes / timing.median / limits.update_bytes)
         .add("from_passes", difference(results[one_launch], results[0]))
         .print();

@@ -1,4 +1,4 @@
-// Products of the official Q-Delta models' shapes: every own kernel, what kAuto takes, the
+// Matmuls of the official Q-Delta models' shapes: every own kernel, what kAuto takes, the
 // library's proved algorithm and its choice for the number of rows. First the result against
 // float64, then the time; weights come from memory, not from a cache.
 #include <chrono>
@@ -140,10 +140,10 @@ class MatmulBench {
     return values;
   }
   std::string name(const char* kernel, int rows) const {
-    return Name("product").add("name", shape_.name).add("rows", rows).add("kernel", kernel).text();
+    return Name("matmul").add("name", shape_.name).add("rows", rows).add("kernel", kernel).text();
   }
   Line line_of(const char* kernel, int rows) const {
-    Line line("product");
+    Line line("matmul");
     line.add("name", shape_.name).add("rows", rows).add("kernel", kernel);
     return line;
   }
@@ -250,7 +250,7 @@ void bench_matmuls(cuda::Runtime& runtime, const Effort& effort, const Limits& l
   for (const Shape& shape : shapes) {
     const auto wanted = [&](const char* kernel) {
       const auto name = [&](int rows) {
-        return Name("product").add("name", shape.name).add("rows", rows).add("kernel", kernel);
+        return Name("matmul").add("name", shape.name).add("rows", rows).add("kernel", kernel);
       };
       Effort silent = brief;
       silent.only_names = false;

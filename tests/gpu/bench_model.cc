@@ -16,6 +16,7 @@ struct Sizes {
 };
 
 constexpr Sizes kTiny = {"tiny", 64, 1, 2, 32, 32, 64, 64};
+constexpr Sizes kTinyImages = {"tiny-images", 64, 1, 2, 64, 64, 64, 64};  // of prefill_features.h
 constexpr Sizes kQ340 = {"qdelta-340m", 1024, 21, 6, 128, 256, 2816, 32000};
 constexpr Sizes kQ1b = {"qdelta-1b", 2048, 21, 6, 256, 512, 5632, 32000};
 
@@ -41,7 +42,7 @@ class RandomModel {
     for (int i = 0; i < sizes.layers; ++i) add_layer(shape, state_format);
     const int32_t norm = build_.random_vector(1, sizes.hidden, 0.02f, 1);
     const Program program = build_.program(x_, norm, matrix(sizes.vocab, sizes.hidden), 1e-6f);
-    state_bytes_ = static_cast<double>(program.slot_bytes);
+    state_bytes_ = decode_bytes(StateLayout::of(shape, sizes.layers, state_format));
     const std::string failure =
         backend.load(program, {max_rows, std::max(slots, 1), std::max(slots, 1), slots});
     if (!failure.empty()) std::fprintf(stderr, "%s\n", failure.c_str());
@@ -94,7 +95,7 @@ class RandomModel {
     for (const DrawResult& result : results) DS_CHECK(std::isfinite(result.logprob));
     return seconds;
   }
-  double state_bytes() const { return state_bytes_; }
+  double state_bytes() const { return state_bytes_; }  // that a decode step moves
 
  private:
   int32_t matrix(int64_t rows, int64_t columns) {
@@ -201,7 +202,7 @@ void decode(const Effort& effort, const Limits& limits, const Row& row, Backend&
   const Memory memory = backend.memory();
   const auto embeddings = static_cast<double>(memory.weights - memory.step_weights);
   const double bytes = static_cast<double>(memory.step_weights) +
-                       batch * (2 * model.state_bytes() + embeddings / row.sizes.vocab);
+                       batch * (model.state_bytes() + embeddings / row.sizes.vocab);
   Line("model decode")
       .add("model", row.sizes.name)
       .add("state", state_format_name(row.format))
@@ -335,6 +336,7 @@ class LaunchMarks {
 
  private:
   static std::string name_of(const void* kernel) {
+    if (kernel == nullptr) return "cuBLASLt";
     const char* name = "";
     DS_CHECK(cudaFuncGetName(&name, kernel) == cudaSuccess);
     return name;
@@ -366,8 +368,24 @@ class LaunchMarks {
   size_t used_ = 0;
 };
 
-void launches(const Effort& effort, const Sizes& sizes, int batch) {
-  const std::string name = Name("launches").add("model", sizes.name).add("batch", batch).text();
+// A step of so many sequences that decode, or of so many rows of one prompt.
+struct ObservedStep {
+  RowKind kind;
+  int count;
+
+  const char* key() const { return kind == RowKind::kDecode ? "batch" : "prefill_rows"; }
+  int sequences() const { return kind == RowKind::kDecode ? count : 1; }
+  std::vector<Segment> segments() const {
+    if (kind == RowKind::kPrefill) return {{kind, 0, 0, 0, count, 0}};
+    std::vector<Segment> all;
+    for (int s = 0; s < count; ++s) all.push_back({kind, s, s, s, 1, 64});
+    return all;
+  }
+};
+
+void launches(const Effort& effort, const Sizes& sizes, const ObservedStep& step) {
+  const std::string name =
+      Name("launches").add("model", sizes.name).add(step.key(), step.count).text();
   if (!effort.wants(name)) return;
   std::unique_ptr<cuda::Runtime> owned = make_runtime();
   cuda::Runtime& runtime = *owned;
@@ -376,9 +394,8 @@ void launches(const Effort& effort, const Sizes& sizes, int batch) {
   const std::unique_ptr<Backend> backend = cuda::make_cuda_backend(std::move(owned), options);
   // The backend owns the runtime, so it must outlive this memory of the device.
   const Busy busy(runtime, effort);
-  RandomModel model(*backend, sizes, batch, batch, StateFormat::kF32);
-  std::vector<Segment> segments;
-  for (int s = 0; s < batch; ++s) segments.push_back({RowKind::kDecode, s, s, s, 1, 64});
+  RandomModel model(*backend, sizes, step.count, step.sequences(), StateFormat::kF32);
+  const std::vector<Segment> segments = step.segments();
   model.step(segments);  // loads the kernels
   LaunchMarks marks;
   std::vector<std::vector<double>> times;
@@ -396,7 +413,7 @@ void launches(const Effort& effort, const Sizes& sizes, int batch) {
     sum += timing.median;
     Line("launch")
         .add("model", sizes.name)
-        .add("batch", batch)
+        .add(step.key(), step.count)
         .add("place", static_cast<double>(at))
         .add("name", marks.kernels()[at])
         .add(timing)
@@ -404,7 +421,7 @@ void launches(const Effort& effort, const Sizes& sizes, int batch) {
   }
   Line("launches")
       .add("model", sizes.name)
-      .add("batch", batch)
+      .add(step.key(), step.count)
       .add("us", sum * 1e6)
       .add("count", static_cast<double>(times.size()))
       .print();
@@ -413,18 +430,20 @@ void launches(const Effort& effort, const Sizes& sizes, int batch) {
 }  // namespace
 
 void bench_launches(const Effort& effort) {
-  if (effort.tiny) return launches(effort, kTiny, 2);
-  for (const Sizes& sizes : {kQ340, kQ1b}) {
-    for (const int batch : {1, 128}) launches(effort, sizes, batch);
+  if (effort.tiny) {
+    launches(effort, kTiny, {RowKind::kDecode, 2});
+    return launches(effort, kTinyImages, {RowKind::kPrefill, 70});
   }
+  for (const int batch : {1, 128}) launches(effort, kQ340, {RowKind::kDecode, batch});
+  launches(effort, kQ340, {RowKind::kPrefill, kMaxPrefillRows});
+  for (const int batch : {1, 128}) launches(effort, kQ1b, {RowKind::kDecode, batch});
 }
 
 void bench_model(const Effort& effort, const Limits& limits, const ModelParts& parts) {
   const auto bench = [&](const Row& row) { bench_row(effort, limits, parts, row); };
   if (effort.tiny) {
-    const Sizes images = {"tiny-images", 64, 1, 2, 64, 64, 64, 64};  // of prefill_features.h
     bench({kTiny, StateFormat::kF32, kNothing, {1, 2}, {100}, 64, 3, 50});
-    bench({images, StateFormat::kF32, kNothing, {2}, {100}, 64, 3, 50});
+    bench({kTinyImages, StateFormat::kF32, kNothing, {2}, {100}, 64, 3, 50});
     for (const Piece& piece : kPieces) bench({kTiny, StateFormat::kF32, piece, {2}, {}});
     return;
   }

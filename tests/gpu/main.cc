@@ -5,9 +5,9 @@
 //
 // prints one line of JSON a cell. PART is limits (of the machine), decode (the rule and a layer),
 // matmuls, prefill, layer (of prefill, launch by launch), model (decode of whole models, with each
-// fused piece switched off in turn), launches (of a decode step, one by one), first (tokens of
+// fused piece switched off in turn), launches (of a step, one by one), first (tokens of
 // prompts), mixed (steps of both kinds of rows); without a part: everything. --filter
-// "product q340-in rows=32" measures only cells in whose name all these words occur, and may be
+// "matmul q340-in rows=32" measures only cells in whose name all these words occur, and may be
 // given several times; --names prints the names. --tiny runs everything once at small sizes, which
 // also the emulation can; --quick repeats less, and leaves the plain kernels of prefill to
 // comparisons. No cell begins after S seconds. --limits gives what a run of that part measured, in

@@ -12,7 +12,7 @@ libhwy.so.1 beside them make a .tar.xz of 3.4 MB.
 
 In this order: self-tests against float64, the machine's limits, decode of the rule and of a layer, matmuls (ours,
 cuBLASLt's, and the floor of bytes and operations), the prefill rule, decode of whole models with each fused piece
-switched off in turn, the launches of a decode step one by one, first tokens. Each part has a limit of time, and
+switched off in turn, the launches of steps one by one, first tokens. Each part has a limit of time, and
 the limits add up to less than three minutes. Each cell is printed as a line of JSON at once and appended to FILE, so a
 run that is cut off still tells what it measured. What the programs say beside it goes to files beside FILE.
 
@@ -53,7 +53,7 @@ CELLS = {
     "decode": [f"{name} batch={batch}" for batch in (1, 32, 128, 512) for name in both("decode-rule")]
               + [f"decode-rule heads=32 mixer={mixer} state=f32 batch=128" for mixer in ("Gated", "KDA")]
               + [f"decode-layer heads=6 key_dim=128 batch={batch}" for batch in (1, 8, 32, 128)],
-    "matmuls": [f"product {name} rows={rows} kernel={kernel}"
+    "matmuls": [f"matmul {name} rows={rows} kernel={kernel}"
                 for kernel, counts in (("auto", (1, 8, 32, 128, 512)), ("library", (512, 8192)),
                                        ("for-rows", (64, 512, 8192)))
                 for rows in counts

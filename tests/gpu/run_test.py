@@ -96,7 +96,7 @@ class WholeRun(unittest.TestCase):
         self.assertEqual(run.read_cells(self.out), self.cells)
 
     def test_the_cells_come_in_the_order_of_the_parts(self):
-        order = ["self-test", "device", "read", "copy", "update", "operations", "decode rule", "decode layer", "product",
+        order = ["self-test", "device", "read", "copy", "update", "operations", "decode rule", "decode layer", "matmul",
                  "prefill rule", "model decode", "launch", "launches", "model first token"]
         first = {}
         for at, cell in enumerate(self.cells):
@@ -117,13 +117,21 @@ class WholeRun(unittest.TestCase):
         self.assertEqual(sorted(set(without)), ["ends", "graphs", "library", "mixer", "nothing", "overlap", "prefetch"])
         self.assertEqual(without[0], "nothing")
 
+    def test_a_layers_bytes_are_those_that_move(self):
+        # Two rows of two heads of 32 x 32: states are read and written, of four raw rows of 192 channels three are read
+        # and one is written; projections of 262 columns come in, 64 results go out as floats and in bf16.
+        moved = {cell["bytes"] for cell in self.cells if cell["bench"] == "decode layer"}
+        self.assertEqual(moved, {2 * (2 * 2 * 32 * 32 * 4 + 4 * 192 * 4 + 4 * (4 * 64 + 3 * 2) + 6 * 64)})
+
     def test_every_launch_of_a_step_has_its_time(self):
-        places = [cell["place"] for cell in self.cells if cell["bench"] == "launch"]
-        self.assertEqual(places, list(range(len(places))))
-        counted = [cell["count"] for cell in self.cells if cell["bench"] == "launches"]
-        self.assertEqual(counted, [len(places)])
-        # Embedding, the operations of a layer, and the four launches of a draw.
-        self.assertGreater(len(places), 10)
+        # Of a step that decodes, and of one that reads a prompt.
+        for key in ("batch", "prefill_rows"):
+            places = [cell["place"] for cell in self.cells if cell["bench"] == "launch" and key in cell]
+            self.assertEqual(places, list(range(len(places))))
+            counted = [cell["count"] for cell in self.cells if cell["bench"] == "launches" and key in cell]
+            self.assertEqual(counted, [len(places)])
+            # Embedding, the operations of a layer, and the four launches of a draw.
+            self.assertGreater(len(places), 10)
 
     def test_a_run_is_compared_with_an_earlier_one(self):
         earlier = [dict(cell) for cell in self.cells]
