@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <boost/context/fiber.hpp>
 #include <boost/context/preallocated.hpp>
 #include <cstdio>
@@ -119,6 +120,13 @@ class Cluster {
   Grid block_index() const { return {first_block_.x + rank(), first_block_.y, first_block_.z}; }
   void* shared(int rank) const { return shared_[static_cast<size_t>(rank)].get(); }
   int num_blocks() const { return num_blocks_; }
+  // Returns true if all threads of the cluster's block have ended, and its memory with them.
+  bool has_ended(int rank) {
+    for (int t = rank * block_threads_; t < (rank + 1) * block_threads_; ++t) {
+      if (thread(t).state != State::kDone) return false;
+    }
+    return true;
+  }
 
  private:
   Thread& thread(int t) { return *threads_[static_cast<size_t>(t)]; }
@@ -264,6 +272,7 @@ void begin_copy(void* to, const void* from) {
     std::memcpy(to, from, 16);
     return;
   }
+  std::memset(to, 0xff, 16);  // who reads it before it arrives, sees NaN
   Thread& thread = cluster().current();
   thread.copies.push_back({to, from, thread.copy_groups});
 }
@@ -300,6 +309,10 @@ void meet_cluster() {
 
 void* shared_memory_of(int rank) {
   DS_CHECK(rank >= 0 && rank < cluster().num_blocks());
+  if (cluster().has_ended(rank)) {
+    std::fprintf(stderr, "kernel: a thread reads the shared memory of a block that has ended\n");
+    std::abort();
+  }
   return cluster().shared(rank);
 }
 
@@ -372,23 +385,25 @@ void multiply_add(const MmaA& a, const MmaB& b, MmaD& d) {
   };
   const Operands own = {a, b};
   const auto* slots = host::meet_warp(host::Barrier::kProduct, &own, sizeof own);
-  const auto half = [](Bf16Pair pair, int i) {
-    return bf16_to_f32(static_cast<uint16_t>(i == 0 ? pair.bits & 0xffff : pair.bits >> 16));
-  };
-  const auto a_at = [&](int row, int k) {
-    const auto lane = host::value_of<Operands>(slots[row % 8 * 4 + k % 8 / 2]);
-    return half(lane.a.a[row / 8 + k / 8 * 2], k % 2);
-  };
-  const auto b_at = [&](int k, int column) {
-    const auto lane = host::value_of<Operands>(slots[column * 4 + k % 8 / 2]);
-    return half(lane.b.b[k / 8], k % 2);
+  // Two numbers of a lane's pair, from inner index k on.
+  const auto unpack = [](Bf16Pair pair, float* to) {
+    to[0] = std::bit_cast<float>(pair.bits << 16);
+    to[1] = std::bit_cast<float>(pair.bits & 0xffff0000u);
   };
   const int lane = host::thread_index() % kWarp;
+  float rows[2][16], columns[2][16];
+  for (int j = 0; j < 4; ++j) {
+    const auto of_rows = host::value_of<Operands>(slots[lane / 4 * 4 + j]);
+    for (int i = 0; i < 4; ++i) unpack(of_rows.a.a[i], &rows[i % 2][i / 2 * 8 + 2 * j]);
+    for (int i = 0; i < 2; ++i) {
+      const auto of_column = host::value_of<Operands>(slots[(lane % 4 * 2 + i) * 4 + j]);
+      unpack(of_column.b.b[0], &columns[i][2 * j]);
+      unpack(of_column.b.b[1], &columns[i][2 * j + 8]);
+    }
+  }
   for (int i = 0; i < 4; ++i) {
-    const int row = lane / 4 + i / 2 * 8;
-    const int column = lane % 4 * 2 + i % 2;
     float sum = d.d[i];
-    for (int k = 0; k < 16; ++k) sum += a_at(row, k) * b_at(k, column);
+    for (int k = 0; k < 16; ++k) sum += rows[i / 2][k] * columns[i % 2][k];
     d.d[i] = sum;
   }
 }

@@ -50,7 +50,7 @@ struct Stream {
   bool overlaps = false;
 };
 
-// Benchmarks set it to be called behind every launch; it is empty otherwise.
+// Benchmarks set it. Every launch calls it, one of cuBLASLt's with a null `kernel`.
 inline std::function<void(const Stream& stream, const void* kernel)> launch_observer;
 
 namespace host {
@@ -79,8 +79,8 @@ void* shared_memory();
 void* shared_memory_of(int rank);
 
 // Copies of 16 bytes of the running thread. Their data arrives as late as a GPU may deliver it, in
-// finish_copies, which leaves the last `groups` groups under way; with Order::kBackward as early,
-// at once.
+// finish_copies, which leaves the last `groups` groups under way, and NaN stands there until then;
+// with Order::kBackward as early, at once.
 void begin_copy(void* to, const void* from);
 void end_copy_group();
 void finish_copies(int groups);

@@ -112,10 +112,12 @@ class CublasLt final : public MatmulLibrary {
     Problem problem(call);
     const float one = 1;
     const float kept = call.accumulate ? 1 : 0;
-    return cublasLtMatmul(handle_, &problem.operation, &one, call.w.data, &problem.w, call.x_bf16,
-                          &problem.x, &kept, call.out, &problem.out, call.out, &problem.out,
-                          algorithm_of(algorithm), workspace_.get(), workspace_of(algorithm),
-                          runtime_.stream().handle) == CUBLAS_STATUS_SUCCESS;
+    const cublasStatus_t status = cublasLtMatmul(
+        handle_, &problem.operation, &one, call.w.data, &problem.w, call.x_bf16, &problem.x, &kept,
+        call.out, &problem.out, call.out, &problem.out, algorithm_of(algorithm), workspace_.get(),
+        workspace_of(algorithm), runtime_.stream().handle);
+    if (simt::launch_observer) simt::launch_observer(runtime_.stream(), nullptr);
+    return status == CUBLAS_STATUS_SUCCESS;
   }
 
   std::string name(const LibraryAlgorithm& algorithm) const override {

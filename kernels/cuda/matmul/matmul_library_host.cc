@@ -61,6 +61,7 @@ class Pretended final : public MatmulLibrary {
     if (!takes(algorithm, call)) return false;
     const simt::Stream stream = runtime_.stream();
     stream.queue->push_back({{}, [=] { multiply_now(call, algorithm.data[0]); }});
+    if (simt::launch_observer) simt::launch_observer(stream, nullptr);
     return true;
   }
   std::string name(const LibraryAlgorithm& algorithm) const override {

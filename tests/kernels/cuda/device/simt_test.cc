@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 namespace deltaserve::simt {
@@ -75,6 +76,67 @@ TEST_F(Overlap, WhoMeetsOthersBeforeIsFound) {
   launch({&queue_, true}, {1, 1, 1}, kWarp, 0, write_kernel, &value_, 1);
   launch({&queue_, true}, {1, 1, 1}, kWarp, 0, meeting_kernel);
   EXPECT_DEATH(host::run(queue_, queue_.size()), "meets others before it awaits");
+}
+
+// Every block writes its rank; then the first reads the last one's, which stays for it or not.
+DS_KERNEL void cluster_kernel(bool stays, float* out) {
+  await_launches_before();
+  auto* own = static_cast<float*>(shared_memory());
+  const int rank = block_index().x;
+  if (thread_index() == 0) *own = static_cast<float>(rank);
+  sync_cluster();
+  if (rank == 0 && thread_index() == 0) *out = load_of_cluster(own, 1);
+  if (stays) sync_cluster();
+}
+
+// The last block runs first, and is at its end when the first one reads.
+TEST(Clusters, ABlockThatEndsTakesItsMemoryAlong) {
+  float out = 0;
+  host::set_order(host::Order::kBackward);
+  launch_clusters({}, {2, 1, 1}, 2, kWarp, 16, cluster_kernel, true, &out);
+  EXPECT_EQ(out, 1);
+  EXPECT_DEATH(launch_clusters({}, {2, 1, 1}, 2, kWarp, 16, cluster_kernel, false, &out),
+               "the shared memory of a block that has ended");
+  host::set_order(host::Order::kForward);
+}
+
+// Copies two groups of four values, the second over old ones; out: the first value of each before
+// any wait, behind a wait for the first group, and behind a wait for both.
+DS_KERNEL void copy_kernel(const float* from, float* out) {
+  await_launches_before();
+  if (thread_index() > 0) return;
+  auto* to = static_cast<float*>(shared_memory());
+  to[4] = 7;
+  for (int group = 0; group < 2; ++group) {
+    copy_async(to + 4 * group, from + 4 * group);
+    commit_copies();
+  }
+  const auto look = [&](int at) {
+    out[2 * at] = to[0];
+    out[2 * at + 1] = to[4];
+  };
+  look(0);
+  wait_copies<1>();
+  look(1);
+  wait_copies<0>();
+  look(2);
+}
+
+TEST(Copies, ArriveAsLateOrAsEarlyAsAGpuMayDeliverThem) {
+  const simt::Float4 from[2] = {{{1, 1, 1, 1}}, {{2, 2, 2, 2}}};
+  for (const host::Order order : {host::Order::kForward, host::Order::kBackward}) {
+    const bool late = order == host::Order::kForward;
+    float out[6] = {};
+    host::set_order(order);
+    launch({}, {1, 1, 1}, kWarp, 32, copy_kernel, &from[0].x[0], &out[0]);
+    host::set_order(host::Order::kForward);
+    EXPECT_EQ(std::isnan(out[0]), late);
+    EXPECT_EQ(std::isnan(out[1]), late);
+    EXPECT_EQ(out[2], 1);
+    EXPECT_EQ(std::isnan(out[3]), late);
+    EXPECT_EQ(out[4], 1);
+    EXPECT_EQ(out[5], 2);
+  }
 }
 
 // Writes, of 8 values a lane, over 16 neighbouring lanes: the sum that scattered_sum leaves in the
