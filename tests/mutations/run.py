@@ -115,7 +115,7 @@ def read_list(path):
 
 
 def all_mutations(names):
-    """Those of the lists that are named, or of all."""
+    """Returns the mutations of the lists that are named, or of all."""
     lists = {path.stem: path for path in sorted(HERE.glob("*.mutations"))}
     if unknown := set(names) - set(lists):
         sys.exit("there is no list " + ", ".join(sorted(unknown)))

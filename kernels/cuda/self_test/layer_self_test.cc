@@ -299,7 +299,8 @@ void compare(Runtime& runtime, const MixerShape& shape, StateFormat format, Laye
     paths->leaves_norm = false;
     warn(warning, "decode without its output norm failed its comparison and stays off");
   }
-  // A state that is rounded may go to the neighbour.
+  // In an inexact format two correct states may differ by one rounding step, so the tolerance is
+  // larger.
   const double step = state_format_is_exact(format) ? kFloatTolerance : kTensorTolerance;
   if (paths->one_launch_decode && difference(fast.decode, plain.decode) > step) {
     paths->one_launch_decode = false;

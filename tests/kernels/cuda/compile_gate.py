@@ -71,7 +71,7 @@ def source_lists():
 
 
 def module_files():
-    """What nvcc makes the module of, slowest first; files of the emulation are for tests."""
+    """Returns the files that nvcc compiles for the module, slowest first; those of the emulation are for tests."""
     files = {file for name, files in source_lists().items() if name != "cuda_host_sources"
              for file in files}
     first = [os.path.relpath(os.path.join(FOLDER, file), ROOT) for file in SLOWEST]
@@ -122,7 +122,7 @@ def read_output(text):
 
 
 def faults_of(kernels, complaints, max_registers):
-    """What fails the gate, a line each."""
+    """Returns what fails the gate, a line each."""
     faults = list(complaints)
     for kernel in kernels:
         for what in ("spills", "stack"):

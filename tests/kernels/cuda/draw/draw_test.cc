@@ -373,7 +373,7 @@ TEST(Head, EqualLogitsComeInOrderOfTheirIds) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(result.top_tokens[i], i < 4 ? i + 1 : i + 2);
 }
 
-// What a uniform number of 0 and the largest one below 1 draw: the first and the last candidate.
+// A uniform number of 0 draws the first candidate, the largest one below 1 the last.
 TEST(Head, TheEndsOfADistribution) {
   const std::vector<float> logits = {-kInfinity, -200, 1, 3, 2, 3, -1, 0, NAN, -300};
   const auto token = [&](const Draw& row, double value) {

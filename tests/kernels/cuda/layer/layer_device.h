@@ -43,7 +43,7 @@ class LayerDevice {
   bool same_kept(const LayerDevice& other, int job) const;
   // Takes a job back to row `row`, behind which its state was kept, and forgets the rest.
   void go_back_to_kept(int job, int row);
-  // What nobody may touch: slots that no sequence is in, and the other layer's states.
+  // Compares what nobody may touch: slots that no sequence is in, and the other layer's states.
   bool same_foreign_states() const;
 
  private:
@@ -52,7 +52,7 @@ class LayerDevice {
   // Does the output projection's part of the norm: fills `out` of the decode rows.
   void normalise(const std::vector<uint16_t>& out_bf16, const std::vector<float>& head_squares,
                  int64_t decode_rows, std::vector<float>& out) const;
-  // What a sequence left here before, padding included, must not matter to one that begins.
+  // Fills a slot, padding included, because what a sequence left there must not matter to the next.
   void poison(float* slot) const;
   // A slot, in the world's layout.
   std::vector<float> unpacked(const float* slot) const;

@@ -136,7 +136,7 @@ TEST_P(CudaMixerLayerSteps, EqualReference) {
     std::vector<Piece> pieces;
     for (const bool decode : {true, false}) {
       for (const int job : jobs) {
-        // What begins a sequence is read, as the engine does it.
+        // The rows that begin a sequence are read as a prompt, as the engine does it.
         const bool begins = kJobs[job].history + row == 0;
         if (row < kJobs[job].rows && begins != decode)
           pieces.push_back({job, row, row + 1, decode});

@@ -1,4 +1,4 @@
-// Products on the emulated GPU against float64, and the bits of a row against how many rows it is
+// Matmuls on the emulated GPU against float64, and the bits of a row against how many rows it is
 // multiplied with and which kernel does it.
 #include "kernels/cuda/matmul/matmul.h"
 

@@ -47,7 +47,7 @@ void copy_row(const Vec& from, int t, int64_t width, float* to) {
 
 }  // namespace
 
-// What the device holds during a step; NaN where nothing is written.
+// This is the device's memory during a step; NaN where nothing is written.
 struct PrefillWorld::Memory {
   Memory(const MixerShape& shape, int64_t rows, int64_t max_chunks)
       : gate_layout(shape),

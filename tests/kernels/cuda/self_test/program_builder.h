@@ -20,7 +20,7 @@ class ProgramBuilder {
   ProgramBuilder(const ProgramBuilder&) = delete;
   ProgramBuilder& operator=(const ProgramBuilder&) = delete;
 
-  // ---- What operations work on; each returns its index.
+  // ---- These add what operations work on. Each returns its index.
 
   int32_t buffer(int32_t columns, RowsOf rows = RowsOf::kStep) {
     buffers_.push_back({"a buffer", rows, columns});
