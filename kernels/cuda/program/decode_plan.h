@@ -31,10 +31,11 @@ struct DecodeOp {
 
 // Says what kernels can do.
 struct DecodeSupport {
-  // Whether matmuls by a weight, an index into Program::weights, can do more than multiply.
+  // Returns whether a matmul by this weight, an index into Program::weights, can also do what follows
+  // it.
   std::function<bool(int32_t weight)> takes_ends;
-  // Whether a mixer, an index into Program::mixers, can leave the factors of its heads' norms to a
-  // matmul.
+  // Returns whether this mixer, an index into Program::mixers, can leave the factors of its heads'
+  // norms to a matmul.
   std::function<bool(int32_t mixer)> leaves_factors;
 };
 
