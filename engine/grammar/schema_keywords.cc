@@ -22,9 +22,22 @@ std::string_view text_of(const json::string& text) {
   return {text.data(), text.size()};
 }
 
-constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
-    {"$defs", Keyword::kDefinitions},
-    {"definitions", Keyword::kDefinitions},
+// The schemas that a keyword's value holds.
+enum class Holds : uint8_t {
+  kNone,     // it is no schema, whatever it looks like
+  kSchema,   // it is a schema, or a list of schemas
+  kMembers,  // its members are schemas, whatever their names
+};
+
+struct KeywordRow {
+  std::string_view name;
+  Keyword kind;
+  Holds holds = Holds::kNone;
+};
+
+constexpr KeywordRow kKeywords[] = {
+    {"$defs", Keyword::kDefinitions, Holds::kMembers},
+    {"definitions", Keyword::kDefinitions, Holds::kMembers},
     {"type", Keyword::kType},
     {"nullable", Keyword::kType},
     {"enum", Keyword::kValues},
@@ -32,13 +45,13 @@ constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
     {"$ref", Keyword::kCombine},
     {"$dynamicRef", Keyword::kCombine},
     {"$recursiveRef", Keyword::kCombine},  // of draft 2019-09
-    {"allOf", Keyword::kCombine},
-    {"anyOf", Keyword::kCombine},
-    {"oneOf", Keyword::kCombine},
-    {"not", Keyword::kCombine},
-    {"if", Keyword::kCombine},
-    {"then", Keyword::kCombine},
-    {"else", Keyword::kCombine},
+    {"allOf", Keyword::kCombine, Holds::kSchema},
+    {"anyOf", Keyword::kCombine, Holds::kSchema},
+    {"oneOf", Keyword::kCombine, Holds::kSchema},
+    {"not", Keyword::kCombine, Holds::kSchema},
+    {"if", Keyword::kCombine, Holds::kSchema},
+    {"then", Keyword::kCombine, Holds::kSchema},
+    {"else", Keyword::kCombine, Holds::kSchema},
     {"minLength", Keyword::kOfString},
     {"maxLength", Keyword::kOfString},
     {"pattern", Keyword::kOfString},
@@ -48,28 +61,36 @@ constexpr std::pair<std::string_view, Keyword> kKeywords[] = {
     {"exclusiveMinimum", Keyword::kOfNumber},
     {"exclusiveMaximum", Keyword::kOfNumber},
     {"multipleOf", Keyword::kOfNumber},
-    {"items", Keyword::kOfArray},
-    {"prefixItems", Keyword::kOfArray},
-    {"additionalItems", Keyword::kOfArray},  // of draft 7, beside a list in `items`
+    {"items", Keyword::kOfArray, Holds::kSchema},
+    {"prefixItems", Keyword::kOfArray, Holds::kSchema},
+    {"additionalItems", Keyword::kOfArray, Holds::kSchema},  // of draft 7, beside a list in `items`
     {"minItems", Keyword::kOfArray},
     {"maxItems", Keyword::kOfArray},
     {"uniqueItems", Keyword::kOfArray},
-    {"contains", Keyword::kOfArray},
+    {"contains", Keyword::kOfArray, Holds::kSchema},
     {"minContains", Keyword::kOfArray},
     {"maxContains", Keyword::kOfArray},
-    {"unevaluatedItems", Keyword::kOfArray},
-    {"properties", Keyword::kOfObject},
+    {"unevaluatedItems", Keyword::kOfArray, Holds::kSchema},
+    {"properties", Keyword::kOfObject, Holds::kMembers},
     {"required", Keyword::kOfObject},
-    {"additionalProperties", Keyword::kOfObject},
-    {"propertyNames", Keyword::kOfObject},
-    {"patternProperties", Keyword::kOfObject},
+    {"additionalProperties", Keyword::kOfObject, Holds::kSchema},
+    {"propertyNames", Keyword::kOfObject, Holds::kSchema},
+    {"patternProperties", Keyword::kOfObject, Holds::kMembers},
     {"dependentRequired", Keyword::kOfObject},
-    {"dependentSchemas", Keyword::kOfObject},
-    {"dependencies", Keyword::kOfObject},  // of draft 7
+    {"dependentSchemas", Keyword::kOfObject, Holds::kMembers},
+    {"dependencies", Keyword::kOfObject, Holds::kMembers},  // of draft 7
     {"minProperties", Keyword::kOfObject},
     {"maxProperties", Keyword::kOfObject},
-    {"unevaluatedProperties", Keyword::kOfObject},
+    {"unevaluatedProperties", Keyword::kOfObject, Holds::kSchema},
+    {"contentSchema", Keyword::kAnnotation, Holds::kSchema},
 };
+
+const KeywordRow* row_of(std::string_view name) {
+  for (const KeywordRow& row : kKeywords) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
 
 constexpr std::pair<std::string_view, Types> kTypes[] = {
     {"null", kNull},     {"boolean", kBoolean}, {"integer", kInteger}, {"number", kNumber},
@@ -124,16 +145,13 @@ bool is_utf8_value(const json::value& value) {
 absl::Status check_references(const json::value& schema) {
   bool has_reference = false;
   bool has_part = false;
-  visit_values(schema, [&](const json::value& value, size_t depth) {
-    const json::object* object = value.if_object();
-    if (object == nullptr) return true;
+  visit_schemas(schema, [&](const json::value& part) {
     const auto has_text = [&](const char* name) {
-      const json::value* member = object->if_contains(name);
+      const json::value* member = part.get_object().if_contains(name);
       return member != nullptr && member->is_string();
     };
     for (const char* name : kReferences) has_reference = has_reference || has_text(name);
-    has_part = has_part || (depth > 1 && has_text("$id"));
-    return true;
+    has_part = has_part || (&part != &schema && has_text("$id"));
   });
   if (!has_reference || !has_part) return absl::OkStatus();
   return invalid_argument("'$id' in a part of a schema with references is not supported");
@@ -142,14 +160,36 @@ absl::Status check_references(const json::value& schema) {
 }  // namespace
 
 Keyword keyword_of(std::string_view name) {
-  for (const auto& [keyword, kind] : kKeywords) {
-    if (name == keyword) return kind;
-  }
-  return Keyword::kAnnotation;
+  const KeywordRow* row = row_of(name);
+  return row == nullptr ? Keyword::kAnnotation : row->kind;
 }
 
 const json::value* find(const json::object& schema, std::string_view keyword) {
   return schema.if_contains({keyword.data(), keyword.size()});
+}
+
+void visit_schemas(const json::value& schema,
+                   const std::function<void(const json::value& part)>& visit) {
+  std::vector<const json::value*> pending{&schema};
+  while (!pending.empty()) {
+    const json::value& part = *pending.back();
+    pending.pop_back();
+    if (const json::array* list = part.if_array()) {
+      for (const json::value& item : *list) pending.push_back(&item);
+    }
+    if (!part.is_object()) continue;
+    visit(part);
+    for (const auto& member : part.get_object()) {
+      const KeywordRow* row = row_of({member.key().data(), member.key().size()});
+      if (row == nullptr || row->holds == Holds::kNone) continue;
+      const json::value& value = member.value();
+      if (row->holds == Holds::kSchema) {
+        pending.push_back(&value);
+      } else if (const json::object* members = value.if_object()) {
+        for (const auto& named : *members) pending.push_back(&named.value());
+      }
+    }
+  }
 }
 
 absl::StatusOr<Types> declared_types(const json::object& schema) {

@@ -3,6 +3,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -42,6 +43,11 @@ inline constexpr const char* kReferences[] = {"$ref", "$dynamicRef", "$recursive
 
 // Returns the value of a keyword, or null: boost::json::object::if_contains for our string type.
 const boost::json::value* find(const boost::json::object& schema, std::string_view keyword);
+
+// Visits `schema` and every schema in it that is an object. What const, enum, default, examples and
+// unknown names have is a value, even if it looks like a schema; names of members are no keywords.
+void visit_schemas(const boost::json::value& schema,
+                   const std::function<void(const boost::json::value& part)>& visit);
 
 // Returns the types by `type` and `nullable`; kAllTypes without them.
 absl::StatusOr<Types> declared_types(const boost::json::object& schema);

@@ -83,29 +83,15 @@ json::object constraints_of(const json::object& schema,
   return result;
 }
 
-// The values of enum and const are not schemas, so they have no anchors.
 SchemaResolver::SchemaResolver(const json::value& root) : root_(root) {
-  std::vector<const json::value*> pending{&root};
-  while (!pending.empty()) {
-    const json::value* value = pending.back();
-    pending.pop_back();
-    if (const json::array* items = value->if_array()) {
-      for (const json::value& item : *items) pending.push_back(&item);
+  visit_schemas(root, [&](const json::value& schema) {
+    for (const char* keyword : {"$anchor", "$dynamicAnchor"}) {
+      const json::value* anchor = schema.get_object().if_contains(keyword);
+      if (anchor == nullptr || !anchor->is_string()) continue;
+      const auto [known, added] = anchors_.try_emplace(text_of(*anchor), &schema);
+      if (!added && known->second != &schema) known->second = nullptr;
     }
-    const json::object* object = value->if_object();
-    if (object == nullptr) continue;
-    for (const auto& member : *object) {
-      const std::string_view name(member.key().data(), member.key().size());
-      const bool anchors = name == "$anchor" || name == "$dynamicAnchor";
-      if (anchors && member.value().is_string()) {
-        const auto [known, added] = anchors_.try_emplace(text_of(member.value()), value);
-        if (!added && known->second != value) known->second = nullptr;
-      }
-      const bool holds_values =
-          name == "const" || name == "enum" || name == "default" || name == "examples";
-      if (!holds_values) pending.push_back(&member.value());
-    }
-  }
+  });
 }
 
 absl::StatusOr<const json::value*> SchemaResolver::target(const char* keyword,

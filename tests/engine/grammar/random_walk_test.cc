@@ -2,6 +2,7 @@
 // by a validator that shares no code with the product.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/value.hpp>
 #include <cmath>
@@ -52,33 +53,61 @@ bool has_type(const json::value& value, const std::string& type) {
   return value.is_object();
 }
 
-bool validates(const json::value& value, const json::value& schema, const json::value& root);
+// The members and first items of a value that keywords have spoken of.
+struct Evaluated {
+  std::set<std::string> names;
+  size_t items = 0;
+};
+
+bool validates(const json::value& value, const json::value& schema, const json::value& root,
+               Evaluated* evaluated);
+
+bool validates(const json::value& value, const json::value& schema, const json::value& root) {
+  Evaluated own;
+  return validates(value, schema, root, &own);
+}
 
 bool validates_object(const json::object& value, const json::object& schema,
-                      const json::value& root) {
+                      const json::value& root, Evaluated* evaluated) {
   const json::object* properties = nullptr;
   if (schema.contains("properties")) properties = &schema.at("properties").as_object();
   for (const auto& [name, member] : value) {
     const json::value* named = properties == nullptr ? nullptr : properties->if_contains(name);
     if (named == nullptr) named = schema.if_contains("additionalProperties");
-    if (named != nullptr && !validates(member, *named, root)) return false;
+    if (named == nullptr) continue;
+    if (!validates(member, *named, root)) return false;
+    evaluated->names.emplace(name);
   }
   if (schema.contains("required")) {
     for (const json::value& name : schema.at("required").as_array()) {
       if (!value.contains(name.as_string())) return false;
     }
   }
+  const json::value* others = schema.if_contains("unevaluatedProperties");
+  for (const auto& [name, member] : value) {
+    if (others == nullptr || !evaluated->names.emplace(name).second) continue;
+    if (!validates(member, *others, root)) return false;
+  }
   return true;
 }
 
-bool validates_array(const json::array& value, const json::object& schema,
-                     const json::value& root) {
+bool validates_array(const json::array& value, const json::object& schema, const json::value& root,
+                     Evaluated* evaluated) {
   const json::value* most = schema.if_contains("maxItems");
   const json::value* fewest = schema.if_contains("minItems");
   if (most != nullptr && value.size() > static_cast<size_t>(most->as_int64())) return false;
   if (fewest != nullptr && value.size() < static_cast<size_t>(fewest->as_int64())) return false;
-  for (const json::value& item : value) {
-    if (schema.contains("items") && !validates(item, schema.at("items"), root)) return false;
+  const json::array prefix =
+      schema.contains("prefixItems") ? schema.at("prefixItems").as_array() : json::array();
+  for (size_t i = 0; i < value.size(); ++i) {
+    const json::value* item = i < prefix.size() ? &prefix[i] : schema.if_contains("items");
+    if (item == nullptr) break;
+    if (!validates(value[i], *item, root)) return false;
+    evaluated->items = std::max(evaluated->items, i + 1);
+  }
+  const json::value* others = schema.if_contains("unevaluatedItems");
+  for (; others != nullptr && evaluated->items < value.size(); ++evaluated->items) {
+    if (!validates(value[evaluated->items], *others, root)) return false;
   }
   return true;
 }
@@ -94,19 +123,30 @@ bool validates_string(const json::string& value, const json::object& schema) {
                                                  std::regex(pattern->as_string().c_str()));
 }
 
-bool validates(const json::value& value, const json::value& schema, const json::value& root) {
+bool validates(const json::value& value, const json::value& schema, const json::value& root,
+               Evaluated* evaluated) {
   if (schema.is_bool()) return schema.as_bool();
   const json::object& s = schema.as_object();
   if (s.contains("$ref")) {
     const std::string reference = s.at("$ref").as_string().c_str();
-    if (reference == "#") return validates(value, root, root);
-    return validates(value, root.at("$defs").at(reference.substr(std::string("#/$defs/").size())),
-                     root);
+    const json::value& target =
+        reference == "#" ? root
+                         : root.at("$defs").at(reference.substr(std::string("#/$defs/").size()));
+    if (!validates(value, target, root, evaluated)) return false;
+  }
+  if (s.contains("allOf")) {
+    for (const json::value& part : s.at("allOf").as_array())
+      if (!validates(value, part, root, evaluated)) return false;
   }
   if (s.contains("anyOf")) {
     bool any = false;
-    for (const json::value& branch : s.at("anyOf").as_array())
-      any = any || validates(value, branch, root);
+    for (const json::value& branch : s.at("anyOf").as_array()) {
+      Evaluated of_branch;
+      if (!validates(value, branch, root, &of_branch)) continue;
+      any = true;
+      evaluated->names.merge(of_branch.names);
+      evaluated->items = std::max(evaluated->items, of_branch.items);
+    }
     if (!any) return false;
   }
   if (s.contains("enum")) {
@@ -130,8 +170,8 @@ bool validates(const json::value& value, const json::value& schema, const json::
       return false;
   }
   if (value.is_string() && !validates_string(value.as_string(), s)) return false;
-  if (value.is_array() && !validates_array(value.as_array(), s, root)) return false;
-  return !value.is_object() || validates_object(value.as_object(), s, root);
+  if (value.is_array() && !validates_array(value.as_array(), s, root, evaluated)) return false;
+  return !value.is_object() || validates_object(value.as_object(), s, root, evaluated);
 }
 
 // Draws allowed tokens, often those that close something, until the answer ends or is cut. Returns
@@ -177,6 +217,17 @@ TEST(RandomWalk, EveryFinishedAnswerValidates) {
       R"({"anyOf":[{"type":"string","maxLength":3},{"type":"array","items":{"$ref":"#"},)"
       R"("maxItems":2},
           {"type":"object","additionalProperties":{"type":"integer"}}]})",
+      R"({"type":"object","allOf":[{"$ref":"#/$defs/base"}],"required":["b"],
+          "properties":{"b":{"type":"array","maxItems":2}},"unevaluatedProperties":false,
+          "$defs":{"base":{"properties":{"a":{"type":"boolean"}}}}})",
+      R"({"type":"object","anyOf":[{"properties":{"a":{"type":"null"}},"required":["a"]},
+          {"properties":{"b":{"type":"integer"}},"required":["b"]}],
+          "unevaluatedProperties":{"type":"boolean"}})",
+      R"({"type":"array","anyOf":[{"prefixItems":[{"type":"null"},{"type":"boolean"}]},
+          {"prefixItems":[{"type":"string","maxLength":3}]}],"maxItems":4,
+          "unevaluatedItems":{"type":"integer"}})",
+      R"({"type":"array","allOf":[{"prefixItems":[{"type":"boolean"}]}],"minItems":1,
+          "unevaluatedItems":false})",
   };
   std::mt19937 random(5);
   int ended = 0;

@@ -14,7 +14,7 @@ namespace {
 using testing::HasSubstr;
 
 struct Case {
-  const char* schema;
+  std::string schema;
   std::vector<const char*> good;
   std::vector<const char*> bad;
 };
@@ -131,6 +131,23 @@ TEST(SchemaUnevaluated, ReferencesByName) {
        {R"({"a":7})"},
        {R"({"a":8})"}},
   });
+  // Members whose names are those of keywords have schemas.
+  for (const std::string name : {"const", "enum", "default", "examples", "properties", "$defs"}) {
+    expect_all(
+        {{R"({"properties":{"a":{"$ref":"#x"},")" + name + R"(":{"$anchor":"x","const":7}}})",
+          {R"({"a":7})"},
+          {R"({"a":8})"}}});
+  }
+  // What annotations hold is no schema, and neither are values that look like one with an $id.
+  for (const std::string value :
+       {R"("x-note":{"$anchor":"x"})", R"("default":{"$anchor":"x"})",
+        R"("examples":[{"$anchor":"x","$id":"y"}])", R"("const":{"$id":"y","$ref":"z"})",
+        R"("enum":[{"properties":{"b":{"$id":"y"}}}])"}) {
+    expect_all({{R"({"properties":{"a":{"$ref":"#x"},"b":{)" + value +
+                     R"(}},"$defs":{"c":{"$anchor":"x","const":7}}})",
+                 {R"({"a":7})"},
+                 {R"({"a":8})"}}});
+  }
   EXPECT_THAT(refusal(R"({"$dynamicRef":"#none"})"),
               HasSubstr("'$dynamicRef' '#none' leads nowhere"));
   EXPECT_THAT(refusal(R"({"$ref":"#a","$defs":{"x":{"$anchor":"a"},"y":{"$anchor":"a"}}})"),
