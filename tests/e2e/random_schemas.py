@@ -1,5 +1,6 @@
 """Random JSON schemas of the kind that applications send: objects of a few properties, nested, with
-lists, choices, bounds and references. The same seed gives the same schemas everywhere.
+lists, choices, bounds, references, and parts with what they leave unevaluated. The same seed gives the
+same schemas everywhere.
 
     python random_schemas.py SEED COUNT     # one a line
 """
@@ -42,6 +43,7 @@ class Generator:
         if depth > 0:
             makers += [lambda: self.object(depth - 1)] * 2 + [lambda: self.array(depth - 1)] * 3
             makers += [lambda: self.any_of(depth - 1), lambda: self.reference(depth - 1)]
+            makers += [lambda: self.extended(depth - 1), lambda: self.tuple(depth - 1)]
         schema = self.random.choice(makers)()
         if self.chance(0.15) and "$ref" not in schema:
             schema["description"] = "The " + self.random.choice(NAMES)
@@ -56,6 +58,25 @@ class Generator:
         if self.chance(0.7):
             schema["additionalProperties"] = False
         return schema
+
+    def extended(self, depth):
+        """An object that parts describe, and that has no other members, or others of a kind."""
+        names = self.random.sample(NAMES, 3)
+        parts = [{"type": "object", "properties": {name: self.value(depth)}, "required": [name]} for name in names[:2]]
+        schema = {"type": "object", "properties": {names[2]: self.value(depth)},
+                  "unevaluatedProperties": self.chance(0.3) and {"type": "boolean"}}
+        kind = self.random.choice(("allOf", "anyOf", "$ref"))
+        schema[kind] = self.defined(parts[0]) if kind == "$ref" else parts
+        return schema
+
+    def tuple(self, depth):
+        """A list whose first items have a schema each, and whose others are of a kind, if there are any."""
+        schema = {"type": "array", "maxItems": self.random.randint(1, 4),
+                  "unevaluatedItems": self.chance(0.6) and {"type": "integer"}}
+        first = {"prefixItems": [self.value(depth) for _ in range(self.random.randint(1, 2))]}
+        if self.chance(0.5):
+            return {**schema, **first}
+        return {**schema, "anyOf": [first, {"prefixItems": [self.value(depth)]}]}
 
     def array(self, depth):
         schema = {"type": "array", "items": self.value(depth)}
@@ -110,10 +131,13 @@ class Generator:
         return {"anyOf": [self.value(depth) for _ in range(self.random.randint(2, 3))]}
 
     def reference(self, depth):
+        return {"$ref": self.defined(self.value(depth))}
+
+    def defined(self, schema):
+        """A reference to it."""
         name = "d%d" % len(self.definitions)
-        self.definitions[name] = None  # the number is taken
-        self.definitions[name] = self.value(depth)
-        return {"$ref": "#/$defs/" + name}
+        self.definitions[name] = schema
+        return "#/$defs/" + name
 
 
 def schemas(seed, count):
