@@ -117,7 +117,8 @@ inline constexpr std::string_view kAnswerSchemas = R"json({
   "tokenizer_class": {"type": "string"}, "chat_template": {"type": ["string", "null"]}}},
 "Health": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
 "Ready": {"type": "object", "required": ["status", "slots", "running", "waiting"], "properties": {
-  "status": {"enum": ["ready", "draining"]}, "slots": {"type": "integer"},
+  "status": {"enum": ["ready", "draining", "not_ready"]},
+  "deaf_ports": {"type": "array", "items": {"type": "string"}}, "slots": {"type": "integer"},
   "running": {"type": "integer"}, "waiting": {"type": "integer"}}}
 })json";
 

@@ -301,6 +301,7 @@ json::object tokenize_schema(const ServedModel&, const ServerLimits&) {
   properties["prompt"] = Schemas::nullable("string");
   properties["add_special_tokens"] = Schemas::nullable("boolean");
   properties["return_token_strs"] = Schemas::nullable("boolean");
+  properties["split_special_tokens"] = Schemas::nullable("boolean");
   // A null member counts as absent, so the schema must allow both names.
   json::object& messages = properties.at("messages").as_object();
   messages["type"] = json::array{messages.at("type"), "null"};

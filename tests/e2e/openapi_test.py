@@ -27,6 +27,19 @@ GOOD = {
     "/detokenize": {"tokens": [1, 690]},
     "/cache/clear": {},
 }
+# The heads by which a request to any path fails, with the status of the reply.
+HEADS = {
+    400: "{method} {path} HTTP/1.1\r\n",
+    403: "{method} {path} HTTP/1.1\r\nHost: elsewhere.example\r\n",
+    405: "BREW {path} HTTP/1.1\r\nHost: localhost\r\n",
+    413: "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n",
+    415: "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\n",
+    417: "{method} {path} HTTP/1.1\r\nHost: localhost\r\nExpect: more\r\n",
+    431: "{method} {path} HTTP/1.1\r\nHost: localhost\r\nX: " + "x" * 70_000 + "\r\n",
+    501: "{method} {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n",
+    505: "{method} {path} HTTP/2.0\r\nHost: localhost\r\n",
+}
+GENERATE = {"/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"}
 VALUES = (None, True, False, -1, 0, 1, 1.0, 2.5, 1e9, 10 ** 30, "", "a", [], [1], ["a"], [""], [None],
           {}, {"a": 1}, {"1": 2}, {"type": "text"}, {"type": "x"}, {"include_usage": True})
 
@@ -82,6 +95,48 @@ class OpenApi(WithServer):
     def request_schema(self, path):
         body = self.document["paths"][path]["post"]["requestBody"]
         return self.schema(body["content"]["application/json"]["schema"])
+
+    def operations(self, document):
+        for path, item in document["paths"].items():
+            for method in ("get", "post"):
+                if method in item:
+                    yield path, method, item[method]["responses"]
+
+    def test_every_path_describes_what_heads_are_refused_for(self):
+        for path, method, described in self.operations(self.document):
+            for status, head in HEADS.items():
+                head = head.format(method=method.upper(), path=path.replace("{model}", self.server.model))
+                reply = self.server.raw((head + "Connection: close\r\n\r\n").encode())
+                self.assertEqual(harness.status_of(reply), status, (path, head[:200]))
+                self.answer_schema(path, method, status).validate(json.loads(harness.body_of(reply)))
+                lines = reply.split(b"\r\n\r\n")[0].decode()
+                for header in described[str(status)].get("headers", {}):
+                    self.assertIn("\r\n%s: " % header, lines, path)
+
+    def test_404_is_described_where_it_happens(self):
+        for path, method, described in self.operations(self.document):
+            if method == "get":
+                may_miss = path in ("/v1/models/{model}", "/tokenizer_info")
+            else:
+                status = self.server.request(path, {**GOOD[path], "model": "another"})[0]
+                may_miss = status == 404
+            self.assertEqual("404" in described, may_miss, path)
+
+    def test_429_is_described_where_requests_queue_or_need_a_key(self):
+        for path, _, described in self.operations(self.document):
+            self.assertEqual("429" in described, path in GENERATE, path)
+            self.assertNotIn("401", described)
+            if path in GENERATE:
+                self.assertEqual(described["429"]["description"], "The queue is full")
+        with harness.Server("--api-key-file", self.key_file(), key="alpha-key") as server:
+            for path, method, described in self.operations(json.loads(server.request("/openapi.json")[1])):
+                public = path in ("/", "/health", "/ready")
+                self.assertEqual("429" in described, not public, path)
+                self.assertEqual("401" in described, not public, path)
+                if not public:
+                    text = described["429"]["description"]
+                    self.assertIn("without a valid key", text)
+                    self.assertEqual("queue" in text, path in GENERATE, path)
 
     def test_what_the_schema_refuses_is_refused(self):
         """Each known member, and one that is not, with many values: the server takes no value that the
