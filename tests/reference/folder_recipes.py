@@ -1,11 +1,12 @@
 """Configs of model folders as published ones have them, scaled down: for each family the values that its
 options take, of which a recipe draws some."""
 
+import itertools
 import random
 
 # The values of each option. The first is the library's default, scaled down.
 COMMON = {
-    "vocab_size": [128, 97, 200],
+    "vocab_size": [512, 389, 640],
     "num_hidden_layers": [2, 1, 3],
     "norm_eps": [1e-6, 1e-5, 1e-3],
     "tie_word_embeddings": [False, True],
@@ -58,13 +59,13 @@ FAMILIES = {
                                "squash_eps": [1e-6, 1e-4]},
     "precond_kda": {**COMMON, **GATED_DELTA, "expand_v": [1.0, 2.0], "bounded": [None, -5.0],
                     "squash_x": [1.5, 2.0]},
-    "fla_mamba2": {"vocab_size": [128, 97], "num_hidden_layers": [2, 1], "norm_eps": [1e-5, 1e-3],
+    "fla_mamba2": {"vocab_size": [512, 389], "num_hidden_layers": [2, 1], "norm_eps": [1e-5, 1e-3],
                    "hidden_size": [64, 32], "head_dim": [16, 32, 8], "state_size": [16, 32], "expand": [2, 1],
                    "conv_kernel": [4, 2], "n_groups": [1], "use_bias": [False, True],
                    "use_conv_bias": [True, False], "rmsnorm": [True], "norm_before_gate": [False, True],
                    "dt_limit": [(0.0, float("inf")), (0.01, 0.1)], "tie_word_embeddings": [False, True],
                    "residual_in_fp32": [True, False], "fuse_norm": [True, False], "chunk_size": [256, 64]},
-    "mamba2": {"vocab_size": [128, 97], "num_hidden_layers": [2, 3], "layer_norm_epsilon": [1e-5, 1e-3],
+    "mamba2": {"vocab_size": [512, 389], "num_hidden_layers": [2, 3], "layer_norm_epsilon": [1e-5, 1e-3],
                "hidden_size": [64, 32, 128], "head_dim": [16, 32, 8], "state_size": [16, 32, 128],
                "expand": [2, 1, 4], "conv_kernel": [4, 2], "n_groups": [1, 2, 4], "use_bias": [False, True],
                "use_conv_bias": [True, False], "hidden_act": ["silu"],
@@ -77,12 +78,12 @@ FAMILIES = {
 # The folders of these two layouts are made from transformers' by renaming the tensors.
 for layout in ("mamba_ssm", "mistral"):
     FAMILIES[layout] = {**{key: values for key, values in FAMILIES["mamba2"].items()
-                           if key not in ("norm_before_gate", "rms_norm", "use_bias", "use_conv_bias",
-                                          "time_step_limit", "layer_norm_epsilon")},
+                           if key not in ("norm_before_gate", "rms_norm", "layer_norm_epsilon")},
                         "pad_vocab_size_multiple": [16, 8, 1]}
-# Mistral's config cannot say these sizes, so each folder has their defaults.
+# Mistral's config cannot say these, so each folder has their defaults.
 FAMILIES["mistral"].update({"head_dim": [64], "state_size": [128], "expand": [2], "conv_kernel": [4],
-                            "hidden_size": [64, 128]})
+                            "hidden_size": [64, 128], "use_bias": [False], "use_conv_bias": [True],
+                            "time_step_limit": [(0.0, float("inf"))]})
 
 # A folder is written as the library does, as its revisions before `up_proj` did, or as a base model that was
 # saved alone, which has no logits head of its own.
@@ -90,6 +91,8 @@ LAYOUTS = ["library", "library", "fused_mlp", "base_alone"]
 HAS_MLP = ("gla", "delta_net", "gated_deltanet", "kda", "linear_attn", "precond_gated_deltanet", "precond_kda")
 DTYPES = ["float32", "float32", "bfloat16", "float16"]
 SHARDS = [None, None, 40_000]
+# The kinds of folder_tokenizers.py.
+TOKENIZERS = ["gpt_neox", "llama3", "llama2", "unigram", "sentencepiece"]
 
 
 def settle(family, config):
@@ -110,13 +113,16 @@ def settle(family, config):
 
 
 def recipes(family, count, seed):
-    """Yields (name, config, dtype, shard size, layout): the defaults, each other value alone, then random mixtures."""
+    """Yields (name, config, dtype, shard size, layout, tokenizer): the defaults, each other value alone, then random
+    mixtures."""
     options = FAMILIES[family]
     defaults = {key: values[0] for key, values in options.items()}
-    yield family + " defaults", settle(family, dict(defaults)), "float32", None, "library"
+    tokenizer = itertools.cycle(TOKENIZERS)
+    yield family + " defaults", settle(family, dict(defaults)), "float32", None, "library", next(tokenizer)
     for key, values in options.items():
         for value in values[1:]:
-            yield f"{family} {key}={value}", settle(family, {**defaults, key: value}), "float32", None, "library"
+            config = settle(family, {**defaults, key: value})
+            yield f"{family} {key}={value}", config, "float32", None, "library", next(tokenizer)
     draw = random.Random(f"{family} {seed}")
     for number in range(count):
         config = {key: draw.choice(values) if draw.random() < 0.6 else values[0]
@@ -125,4 +131,4 @@ def recipes(family, count, seed):
         layout = draw.choice(LAYOUTS) if family in HAS_MLP else "library"
         if layout == "base_alone":
             config["tie_word_embeddings"] = True
-        yield f"{family} {number} {layout}", settle(family, config), dtype, shard, layout
+        yield f"{family} {number} {layout}", settle(family, config), dtype, shard, layout, next(tokenizer)

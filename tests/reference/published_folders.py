@@ -3,10 +3,11 @@
 
     python published_folders.py --binary build/release/bin/deltaserve [--family mamba2 ...] [--count 20] [--seed 1]
 
-For each recipe of folder_recipes.py the library makes a model with random weights, writes its folder with
-`save_pretrained`, and computes the log-probabilities of a prompt and a greedy continuation. The server loads the
-folder in f32 and must give the same: log-probabilities to 3e-4. A folder that the server refuses is listed
-with the refusal, and counts as an error unless the recipe's key is refused by its name in models/README.md.
+For each recipe of folder_recipes.py the library makes a model with random weights and writes its folder with
+`save_pretrained`, and folder_tokenizers.py a tokenizer of a published kind. The server loads the folder in f32 and
+must read a text as the same ids, give the model's log-probabilities to 3e-4, and continue with the most likely
+tokens and with the text that the tokenizer makes of them. A folder that the server refuses is listed with the
+refusal, and counts as an error unless the recipe's key is refused by its name in models/README.md.
 
 It needs tests/reference/requirements.txt and takes about two seconds a folder, so it is not part of CI.
 """
@@ -30,9 +31,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import folder_recipes
+import folder_tokenizers
 
 TOLERANCE = 3e-4
-PROMPT_TOKENS = 48
 CONTINUED_TOKENS = 8
 
 CLASSES = {
@@ -130,8 +131,10 @@ def write_mamba_ssm(folder, config):
     rename_tensors(folder, "", "model.safetensors")
     ssm = {"layer": "Mamba2", "d_state": config["state_size"], "headdim": config["head_dim"],
            "expand": config["expand"], "d_conv": config["conv_kernel"], "ngroups": config["n_groups"],
-           "chunk_size": config["chunk_size"]}
-    defaults = {"d_state": 128, "headdim": 64, "expand": 2, "d_conv": 4, "ngroups": 1, "chunk_size": 256}
+           "chunk_size": config["chunk_size"], "bias": config["use_bias"], "conv_bias": config["use_conv_bias"],
+           "dt_limit": config["time_step_limit"]}
+    defaults = {"d_state": 128, "headdim": 64, "expand": 2, "d_conv": 4, "ngroups": 1, "chunk_size": 256,
+                "bias": False, "conv_bias": True, "dt_limit": (0.0, float("inf"))}
     said = {key: value for key, value in ssm.items() if defaults.get(key) != value}
     write_json(folder, "config.json", {
         "d_model": config["hidden_size"], "d_intermediate": 0, "n_layer": config["num_hidden_layers"],
@@ -217,20 +220,45 @@ def ask(url, **body):
 
 
 def served(binary, folder, prompt):
+    """Returns the prompt's ids, their log-probabilities, and the ids and the text of the continuation."""
     with serving(binary, folder) as url:
-        echo = ask(url, prompt=prompt, max_tokens=0, echo=True, logprobs=0)
+        echo = ask(url, prompt=prompt, max_tokens=0, echo=True, logprobs=0, return_token_ids=True)
         more = ask(url, prompt=prompt, max_tokens=CONTINUED_TOKENS, temperature=0, ignore_eos=True,
                    return_token_ids=True)
-    return np.array(echo["logprobs"]["token_logprobs"][1:]), more["token_ids"]
+    return echo["prompt_token_ids"], np.array(echo["logprobs"]["token_logprobs"][1:]), more["token_ids"], more["text"]
 
 
-def compare(binary, family, config, dtype, shard, layout, seed):
+class Differs(Exception):
+    pass
+
+
+def expect(what, ours, theirs):
+    if ours != theirs:
+        raise Differs(f"{what}: {ours!r}, the reference has {theirs!r}")
+
+
+def expect_text(ours, theirs):
+    """Where a run of byte tokens is no UTF-8, the library writes U+FFFD for each of its bytes. The server may show the
+    characters that are complete in it, because a stream cannot wait for the end of the run."""
+    pattern = re.sub("\ufffd+", lambda run: ".{1,%d}" % len(run[0]), re.escape(theirs))
+    if not re.fullmatch(pattern, ours, re.DOTALL):
+        expect("the answer", ours, theirs)
+
+
+def compare(binary, family, config, dtype, shard, layout, tokenizer_kind, seed):
     """Returns the largest difference between log-probabilities."""
     with tempfile.TemporaryDirectory() as folder:
         model = make_folder(family, config, dtype, shard, layout, folder, seed)
-        prompt = np.random.default_rng(seed).integers(0, config["vocab_size"], PROMPT_TOKENS).tolist()
-        ours, continued = served(binary, folder, prompt)
+        tokenizer = folder_tokenizers.write(tokenizer_kind, folder, config["vocab_size"])
+        text = folder_tokenizers.random_text(seed)
+        while len(tokenizer.encode(text)) > fla_on_cpu.LONGEST_PROMPT - CONTINUED_TOKENS:
+            text = text[:-1]
+        prompt = tokenizer.encode(text)
+        ids, ours, continued, answer = served(binary, folder, text)
+    expect(f"the ids of {text!r}", ids, prompt)
     logprobs, missed = reference(model, prompt, continued)
+    whole = tokenizer.decode(prompt + continued)
+    expect_text(answer, whole[len(tokenizer.decode(prompt)):])
     return max(float(np.abs(logprobs - ours).max()), missed)
 
 
@@ -246,15 +274,20 @@ def main():
     transformers.logging.disable_progress_bar()
     same = wrong = refused = skipped = 0
     for family in arguments.family or CLASSES:
-        for number, (name, config, dtype, shard, layout) in enumerate(
+        for number, (name, config, dtype, shard, layout, tokenizer) in enumerate(
                 folder_recipes.recipes(family, arguments.count, arguments.seed)):
+            name += f" {tokenizer}"
             if not re.search(arguments.only, name):
                 continue
             try:
-                difference = compare(arguments.binary, family, config, dtype, shard, layout, number)
+                difference = compare(arguments.binary, family, config, dtype, shard, layout, tokenizer, number)
             except Refused as refusal:
                 refused += 1
                 print(f"refused  {name}: {refusal}", flush=True)
+                continue
+            except Differs as difference:
+                wrong += 1
+                print(f"DIFFERS  {name}: {difference} {config} {dtype}", flush=True)
                 continue
             except Exception as error:
                 skipped += 1
