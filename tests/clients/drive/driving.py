@@ -1,5 +1,12 @@
-"""The drivers share this: how a scripted model calls a tool, and how a driver reports."""
+"""The drivers share this: how a scripted model calls a tool, and how a driver starts and reports.
 
+    python driving.py NAME URL MODEL    # runs drive(url, model, report) of with_NAME.py and prints its report
+
+A driver has PACKAGE, whose version is reported, and SCRIPTS, what its model says; URL has no path, drive() gets
+it with /v1.
+"""
+
+import importlib
 import importlib.metadata
 import json
 import os
@@ -9,6 +16,11 @@ CITY = "Oslo"
 WEATHER = "s1 It is sunny in Oslo."  # what the tool returns; its trigger asks for the next script
 QUESTION = "s0 What is the weather in Oslo?"
 SUNNY = "The sun shines in Oslo today."
+TYPED = {"city": CITY, "degrees": 21}  # a weather_type()
+
+FUNCTION = {"name": "get_weather", "description": "Tells the weather.", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}}
+TOOLS = [{"type": "function", "function": FUNCTION}]
 
 
 def call(name, **arguments):
@@ -18,6 +30,29 @@ def call(name, **arguments):
 
 # A call of get_weather, and the answer to its result.
 WEATHER_SCRIPTS = [call("get_weather", city=CITY), SUNNY]
+# These, and a text for a weather_type().
+TYPED_SCRIPTS = [*WEATHER_SCRIPTS, json.dumps(TYPED)]
+
+
+def get_weather(city: str) -> str:
+    """Tells the weather of a city.
+
+    Args:
+        city: The city.
+    """
+    return WEATHER
+
+
+def weather_type():
+    import pydantic
+
+    class Weather(pydantic.BaseModel):
+        """The weather of a city."""
+
+        city: str
+        degrees: int
+
+    return Weather
 
 
 class Report:
@@ -31,11 +66,16 @@ class Report:
         self.did.append(what)
 
 
-def main(drive, package):
-    """Runs drive(url, model, report), where `url` ends in /v1, and prints the report."""
-    url, model = sys.argv[1] + "/v1", sys.argv[2]
+def main():
+    name, url, model = sys.argv[1:]
+    url += "/v1"
     os.environ.update(OPENAI_BASE_URL=url, OPENAI_API_BASE=url, OPENAI_API_KEY="none", NO_PROXY="127.0.0.1",
                       no_proxy="127.0.0.1", DO_NOT_TRACK="1")
+    driver = importlib.import_module("with_" + name)
     report = Report()
-    drive(url, model, report)
-    print(json.dumps({"version": importlib.metadata.version(package), "did": report.did}))
+    driver.drive(url, model, report)
+    print(json.dumps({"version": importlib.metadata.version(driver.PACKAGE), "did": report.did}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 """anthropic: messages, their streams, a tool's round, and the counting of tokens."""
 
-import driving
 from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
 
+PACKAGE = "anthropic"
 SCRIPTS = WEATHER_SCRIPTS
 TOOLS = [{"name": "get_weather", "description": "Tells the weather.", "input_schema": {
     "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}]
@@ -26,7 +26,3 @@ def drive(url, model, report):
     report.check("stream", text == SUNNY and last.stop_reason == "end_turn", last)
     count = client.messages.count_tokens(model=model, messages=messages, tools=TOOLS)
     report.check("count_tokens", count.input_tokens == last.usage.input_tokens, count)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "anthropic")

@@ -2,9 +2,9 @@
 
 import asyncio
 
-import driving
 from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
 
+PACKAGE = "autogen-agentchat"
 SCRIPTS = WEATHER_SCRIPTS
 
 
@@ -29,7 +29,3 @@ def drive(url, model, report):
             report.check("streamed agent" if stream else "agent", last.content == SUNNY, last)
 
     asyncio.run(run())
-
-
-if __name__ == "__main__":
-    driving.main(drive, "autogen-agentchat")

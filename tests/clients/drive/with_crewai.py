@@ -2,9 +2,9 @@
 
 import os
 
-import driving
 from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
 
+PACKAGE = "crewai"
 SCRIPTS = WEATHER_SCRIPTS
 
 
@@ -23,7 +23,3 @@ def drive(url, model, report):
     task = Task(description=QUESTION, expected_output="A sentence.", agent=agent)
     output = Crew(agents=[agent], tasks=[task]).kickoff()
     report.check("crew", output.raw == SUNNY, output.raw)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "crewai")

@@ -3,14 +3,13 @@
 import json
 from typing import Annotated
 
-import driving
-from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
+from driving import QUESTION, SUNNY, TYPED, TYPED_SCRIPTS, WEATHER, weather_type
 
-SCRIPTS = [*WEATHER_SCRIPTS, '{"city": "Oslo", "degrees": 21}']
+PACKAGE = "haystack-ai"
+SCRIPTS = TYPED_SCRIPTS
 
 
 def drive(url, model, report):
-    import pydantic
     from haystack import Document
     from haystack.components.agents import Agent
     from haystack.components.embedders import OpenAIDocumentEmbedder, OpenAITextEmbedder
@@ -24,10 +23,7 @@ def drive(url, model, report):
         """Tells the weather of a city."""
         return WEATHER
 
-    class Weather(pydantic.BaseModel):
-        city: str
-        degrees: int
-
+    Weather = weather_type()
     where = {"model": model, "api_base_url": url, "api_key": Secret.from_token("none")}
     pieces = []
     for callback in (None, lambda chunk: pieces.append(chunk.content or "")):
@@ -37,11 +33,7 @@ def drive(url, model, report):
     report.check("its pieces", "".join(pieces).endswith(SUNNY), pieces)
     typed = OpenAIChatGenerator(generation_kwargs={"response_format": Weather}, **where)
     reply = typed.run(messages=[ChatMessage.from_user("s2")])["replies"][0]
-    report.check("response_format", json.loads(reply.text) == {"city": "Oslo", "degrees": 21}, reply)
+    report.check("response_format", json.loads(reply.text) == TYPED, reply)
     vector = OpenAITextEmbedder(**where).run(text="a")["embedding"]
     documents = OpenAIDocumentEmbedder(**where).run(documents=[Document(content="a"), Document(content="b")])
     report.check("embedders", documents["documents"][0].embedding == vector, vector)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "haystack-ai")

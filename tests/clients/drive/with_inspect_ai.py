@@ -2,9 +2,9 @@
 
 import os
 
-import driving
 from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS, call
 
+PACKAGE = "inspect-ai"
 SCRIPTS = [*WEATHER_SCRIPTS, call("submit", answer=SUNNY)]
 
 
@@ -39,7 +39,3 @@ def drive(url, model, report):
             (log,) = eval(task, model=provider + "/" + model, display="none", log_dir="logs")
             report.check("%s over %s" % (name, provider), log.status == "success" and
                          log.results.scores[0].metrics["accuracy"].value == 1, log.error or log.samples)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "inspect-ai")

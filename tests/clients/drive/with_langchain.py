@@ -1,24 +1,16 @@
 """langchain: an agent with a tool, its stream, a structured output, and embeddings."""
 
-import driving
-from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
+from driving import QUESTION, SUNNY, TYPED, TYPED_SCRIPTS, get_weather, weather_type
 
-SCRIPTS = [*WEATHER_SCRIPTS, '{"city": "Oslo", "degrees": 21}']
+PACKAGE = "langchain"
+SCRIPTS = TYPED_SCRIPTS
 
 
 def drive(url, model, report):
-    import pydantic
     from langchain.agents import create_agent
     from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-    def get_weather(city: str) -> str:
-        """Tells the weather of a city."""
-        return WEATHER
-
-    class Weather(pydantic.BaseModel):
-        city: str
-        degrees: int
-
+    Weather = weather_type()
     chat = ChatOpenAI(model=model)
     agent = create_agent(chat, tools=[get_weather])
     question = {"messages": [{"role": "user", "content": QUESTION}]}
@@ -28,10 +20,6 @@ def drive(url, model, report):
                    if chunk.type == "AIMessageChunk")
     report.check("streamed agent", text == SUNNY, text)
     parsed = chat.with_structured_output(Weather).invoke("s2")
-    report.check("structured output", parsed == Weather(city="Oslo", degrees=21), parsed)
+    report.check("structured output", parsed == Weather(**TYPED), parsed)
     vectors = OpenAIEmbeddings(model=model, check_embedding_ctx_length=False).embed_documents(["a", "b"])
     report.check("embeddings", len(vectors) == 2 and len(vectors[0]) > 1, vectors)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "langchain")

@@ -2,13 +2,10 @@
 
 import json
 
-import driving
-from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
+from driving import QUESTION, SUNNY, TOOLS, TYPED_SCRIPTS, WEATHER, weather_type
 
-SCRIPTS = [*WEATHER_SCRIPTS, '{"city": "Oslo", "degrees": 21}']
-TOOLS = [{"type": "function", "function": {
-    "name": "get_weather", "description": "Tells the weather.", "parameters": {
-        "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]
+PACKAGE = "litellm"
+SCRIPTS = TYPED_SCRIPTS
 
 
 def round_of(provider, url, model, report):
@@ -34,12 +31,8 @@ def round_of(provider, url, model, report):
 
 def drive(url, model, report):
     import litellm
-    import pydantic
 
-    class Weather(pydantic.BaseModel):
-        city: str
-        degrees: int
-
+    Weather = weather_type()
     litellm.suppress_debug_info = True
     for provider in ("openai", "hosted_vllm"):
         round_of(provider, url, model, report)
@@ -54,7 +47,3 @@ def drive(url, model, report):
     report.check("embeddings", len(reply.data) == 2, reply.usage)
     reply = litellm.text_completion(model="text-completion-openai/" + model, prompt="s1", max_tokens=100, **where)
     report.check("text completion", reply.choices[0].text.strip() == SUNNY, reply)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "litellm")

@@ -5,8 +5,8 @@ import json
 import math
 import urllib.request
 
-import driving
 
+PACKAGE = "lm-eval"
 SCRIPTS = []  # the bundled model
 TEXTS = ["Once upon a time, there was a little girl named Lily. She loved to play outside.",
          "The dog barked at the cat, and the cat ran up a tree. Then it was dark. " * 4]
@@ -50,7 +50,3 @@ def drive(url, model, report):
     report.check("multiple choice", results["results"]["own_choice"]["acc,none"] == 1, results["results"])
     said = [sample["resps"][0][0] for sample in results["samples"]["own_generation"]]
     report.check("generation", len(said) == 2 and all("." not in one for one in said), said)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "lm-eval")

@@ -3,13 +3,10 @@
 import asyncio
 import json
 
-import driving
-from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
+from driving import QUESTION, SUNNY, TOOLS, WEATHER, WEATHER_SCRIPTS
 
+PACKAGE = "aiohttp"
 SCRIPTS = [*WEATHER_SCRIPTS, "Weather in Oslo"]
-TOOLS = [{"type": "function", "function": {
-    "name": "get_weather", "description": "Tells the weather.", "parameters": {
-        "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]
 HEADERS = {"Authorization": "Bearer none", "X-OpenWebUI-User-Name": "A", "X-OpenWebUI-Chat-Id": "1"}
 
 
@@ -61,7 +58,3 @@ def drive(url, model, report):
                 report.check("embeddings", len((await reply.json())["data"]) == 1)
 
     asyncio.run(run())
-
-
-if __name__ == "__main__":
-    driving.main(drive, "aiohttp")

@@ -2,12 +2,10 @@
 
 import json
 
-import driving
-from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS, call
+from driving import FUNCTION, QUESTION, SUNNY, TOOLS, TYPED, TYPED_SCRIPTS, WEATHER, weather_type
 
-SCRIPTS = [*WEATHER_SCRIPTS, '{"city": "Oslo", "degrees": 21}', "Here is some text."]
-TOOL = {"name": "get_weather", "description": "Tells the weather.", "parameters": {
-    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}}
+PACKAGE = "openai"
+SCRIPTS = [*TYPED_SCRIPTS, "Here is some text."]
 
 
 def chat(client, model, report):
@@ -21,7 +19,7 @@ def chat(client, model, report):
     report.check("stream", text == SCRIPTS[3], text)
 
     messages = [{"role": "user", "content": QUESTION}]
-    tools = [{"type": "function", "function": TOOL}]
+    tools = TOOLS
     message = ask(messages, tools=tools).choices[0].message
     report.check("tool call", json.loads(message.tool_calls[0].function.arguments) == {"city": "Oslo"}, message)
     messages += [message, {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": WEATHER}]
@@ -34,21 +32,17 @@ def chat(client, model, report):
 
 
 def parse(client, model, report):
-    import pydantic
 
-    class Weather(pydantic.BaseModel):
-        city: str
-        degrees: int
-
+    Weather = weather_type()
     reply = client.chat.completions.parse(model=model, messages=[{"role": "user", "content": "s2"}],
                                           response_format=Weather)
-    report.check("parse", reply.choices[0].message.parsed == Weather(city="Oslo", degrees=21), reply)
+    report.check("parse", reply.choices[0].message.parsed == Weather(**TYPED), reply)
     parsed = client.responses.parse(model=model, input="s2", text_format=Weather)
-    report.check("responses.parse", parsed.output_parsed == Weather(city="Oslo", degrees=21), parsed)
+    report.check("responses.parse", parsed.output_parsed == Weather(**TYPED), parsed)
 
 
 def responses(client, model, report):
-    tools = [{"type": "function", "strict": True, **TOOL}]
+    tools = [{"type": "function", "strict": True, **FUNCTION}]
     first = client.responses.create(model=model, input=QUESTION, tools=tools, store=False)
     asked = first.output[0]
     report.check("responses", json.loads(asked.arguments) == {"city": "Oslo"}, first)
@@ -72,7 +66,3 @@ def drive(url, model, report):
     report.check("embeddings", len(reply.data) == 2 and len(reply.data[0].embedding) > 1, reply.usage)
     reply = client.completions.create(model=model, prompt="s3", max_tokens=100)
     report.check("completions", reply.choices[0].text.strip() == SCRIPTS[3], reply)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "openai")

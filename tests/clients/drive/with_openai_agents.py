@@ -2,9 +2,9 @@
 
 import asyncio
 
-import driving
-from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
+from driving import QUESTION, SUNNY, WEATHER_SCRIPTS, get_weather
 
+PACKAGE = "openai-agents"
 SCRIPTS = WEATHER_SCRIPTS
 
 
@@ -13,12 +13,8 @@ def drive(url, model, report):
 
     agents.set_tracing_disabled(True)
 
-    @agents.function_tool
-    def get_weather(city: str) -> str:
-        """Tells the weather of a city."""
-        return WEATHER
-
-    agent = agents.Agent(name="Helper", instructions="Be brief.", model=model, tools=[get_weather])
+    tools = [agents.function_tool(get_weather)]
+    agent = agents.Agent(name="Helper", instructions="Be brief.", model=model, tools=tools)
 
     async def run():
         for api in ("responses", "chat_completions"):
@@ -31,7 +27,3 @@ def drive(url, model, report):
             report.check("streamed", streamed.final_output == SUNNY, streamed)
 
     asyncio.run(run())
-
-
-if __name__ == "__main__":
-    driving.main(drive, "openai-agents")

@@ -3,9 +3,9 @@
 import asyncio
 from typing import Annotated
 
-import driving
 from driving import QUESTION, SUNNY, WEATHER, call
 
+PACKAGE = "semantic-kernel"
 SCRIPTS = [call("Weather-get_weather", city="Oslo"), SUNNY]
 
 
@@ -32,7 +32,3 @@ def drive(url, model, report):
         report.check("streamed agent", text == SUNNY, text)
 
     asyncio.run(run())
-
-
-if __name__ == "__main__":
-    driving.main(drive, "semantic-kernel")

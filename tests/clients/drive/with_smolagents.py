@@ -1,8 +1,8 @@
 """smolagents: an agent that calls tools, and one that writes code."""
 
-import driving
 from driving import QUESTION, SUNNY, WEATHER, call
 
+PACKAGE = "smolagents"
 SCRIPTS = [call("get_weather", city="Oslo"), call("final_answer", answer=SUNNY),
            "Thought: I know it.\n<code>\nfinal_answer(\"%s\")\n</code>" % SUNNY]
 
@@ -25,7 +25,3 @@ def drive(url, model, report):
     report.check("ToolCallingAgent", answer == SUNNY, answer)
     answer = smolagents.CodeAgent(tools=[get_weather], model=client, max_steps=3).run("s2")
     report.check("CodeAgent", answer == SUNNY, answer)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "smolagents")

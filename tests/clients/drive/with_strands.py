@@ -1,8 +1,8 @@
 """strands: an agent with a tool, which streams."""
 
-import driving
 from driving import QUESTION, SUNNY, WEATHER, WEATHER_SCRIPTS
 
+PACKAGE = "strands-agents"
 SCRIPTS = WEATHER_SCRIPTS
 
 
@@ -18,7 +18,3 @@ def drive(url, model, report):
     client = OpenAIModel(client_args={"base_url": url, "api_key": "none"}, model_id=model)
     answer = str(Agent(model=client, tools=[get_weather], callback_handler=None)(QUESTION)).strip()
     report.check("agent", answer == SUNNY, answer)
-
-
-if __name__ == "__main__":
-    driving.main(drive, "strands-agents")
