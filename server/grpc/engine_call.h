@@ -1,5 +1,5 @@
-// What the calls that wait for the engine share, whether they have one reply or a stream: the way
-// of a request from its bytes to the engine's streams, and the end of the call.
+// EngineCall has what all calls share that wait for the engine, with one reply or a stream: the way
+// of a request from its bytes to the streams, and the end of the call.
 #pragma once
 #include <atomic>
 #include <boost/asio/post.hpp>

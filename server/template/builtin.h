@@ -81,4 +81,8 @@ const Builtin* find_layout_filter(std::string_view name);
 const Builtin* find_grouping_filter(std::string_view name);
 const Builtin* find_text_method(std::string_view name);
 
+// Filters that have files of their own.
+Value pprint_filter(const BuiltinCall& call);
+Value urlize_filter(const BuiltinCall& call);
+
 }  // namespace deltaserve

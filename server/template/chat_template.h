@@ -3,10 +3,10 @@
 // The language is Jinja 3.1 as transformers configures it (an immutable sandbox, trim_blocks,
 // lstrip_blocks, loop controls, {% generation %}, its own tojson, raise_exception, strftime_now),
 // with these differences:
-//  - Other templates cannot be used: include, import and extends fail when they run. So do filters
-//    that depend on chance (random, lipsum), because the same messages must give the same prompt,
-//    the filters urlize and pprint, and methods that change a value (append, update), as in Jinja's
-//    immutable sandbox.
+//  - Other templates cannot be used: include, import and extends fail when they run.
+//  - Filters and functions that depend on chance (random, lipsum) fail when they run, because the
+//    same messages must give the same prompt. So do methods that change a value (append, update),
+//    as in Jinja's immutable sandbox.
 //  - Integers have 64 bits and overflow is an error; a request's integers up to 2^64 are printed as
 //    they came.
 //  - A generator or range cannot be printed.

@@ -278,10 +278,6 @@ Value random_filter(const BuiltinCall& call) {
       "prompt each time");
 }
 
-Value refused_filter(const BuiltinCall& call) {
-  return call.runtime.fail("the filters urlize and pprint are not supported");
-}
-
 constexpr Builtin kLayoutFilters[] = {
     {kFilter, "center", center_filter, {"width"}},
     {kFilter, "wordcount", wordcount_filter},
@@ -296,8 +292,11 @@ constexpr Builtin kLayoutFilters[] = {
     {kFilter, "striptags", striptags_filter},
     {kFilter, "forceescape", forceescape_filter},
     {kFilter, "random", random_filter, {}, 0, true},
-    {kFilter, "urlize", refused_filter, {}, 0, true},
-    {kFilter, "pprint", refused_filter, {}, 0, true},
+    {kFilter,
+     "urlize",
+     urlize_filter,
+     {"trim_url_limit", "nofollow", "target", "rel", "extra_schemes"}},
+    {kFilter, "pprint", pprint_filter},
 };
 
 }  // namespace

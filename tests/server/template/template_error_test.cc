@@ -159,7 +159,7 @@ const ErrorCase kRenderErrors[] = {
     {"{{ lipsum() }}",
      "1: function 'lipsum' is not supported: the same messages must give the same prompt each "
      "time"},
-    {"{{ 'a'|urlize }}", "1: the filters urlize and pprint are not supported"},
+    {"{{ 'a'|urlize(extra_schemes=['a b']) }}", "1: 'a b' is not a valid URI scheme prefix"},
     {"{{ 5[1:] }}", "1: a value of type int cannot be sliced"},
     {"{{ l['a':] }}", "1: slice bounds must be integers, not str"},
     {"{{ l[::0] }}", "1: a slice's step must not be zero"},

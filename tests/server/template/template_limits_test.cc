@@ -134,6 +134,8 @@ const char* const kGreedy[] = {
     "{% macro m() %}{{ j }}{% endmacro %}{% set ns.m = m %}{% endfor %}{% endfor %}",
     "{{ 'a'.ljust(1001) }}",
     "{{ 'a'.zfill(1001) }}",
+    "{% for i in range(99999) %}{% set x = ('a ' * 9999)|pprint %}{% endfor %}",
+    "{% for i in range(99999) %}{% set x = ('(ab.com) ' * 9999)|urlize %}{% endfor %}",
     "{{ 'a'|center(1001) }}",
     "{{ '{:1001}'.format('a') }}",
     "{{ '{:.1001f}'.format(1.5) }}",
