@@ -9,6 +9,7 @@
 #include "engine/grammar/schema_merge.h"
 #include "engine/grammar/schema_resolver.h"
 #include "engine/grammar/schema_unevaluated.h"
+#include "models/base/text.h"
 
 namespace deltaserve::grammar {
 namespace {

@@ -136,7 +136,7 @@ def verdict(fault, path, jobs):
         if "CUDA: not compiled" in output:
             return "there is no nvcc"
     else:
-        options = ["-DDELTASERVE_TESTS=ON", "-DDELTASERVE_UNITY=ON"] if fault.stage != "fuzz" else []
+        options = ["-DDELTASERVE_TESTS=ON"] if fault.stage != "fuzz" else []
         for step in (["cmake", "--preset", fault.stage, *options],
                      ["cmake", "--build", "--preset", fault.stage, "--parallel", str(jobs),
                       "--target", fields["target"]]):
