@@ -61,7 +61,7 @@ class SentencePiece:
 
 
 def byte_level(size, pattern):
-    """As GPT-NeoX (no pattern), which adds no BOS, or Llama 3, which does."""
+    """Returns one like GPT-NeoX's (no pattern) or Llama 3's."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=pattern is not None))
     last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
     split = [pre_tokenizers.Split(Regex(pattern), "isolated")] if pattern else []
@@ -73,7 +73,7 @@ def byte_level(size, pattern):
 
 
 def spaced(size, model):
-    """As Llama 2's and Mistral's folders: spaces are a character, unknown characters are bytes."""
+    """Returns one like Llama 2's and Mistral's: spaces are a character, unknown characters are bytes."""
     options = {"vocab_size": size, "show_progress": False, "special_tokens": [UNK, BOS, EOS, *BYTES]}
     if model == "bpe":
         tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token=UNK))

@@ -238,7 +238,7 @@ def expect(what, ours, theirs):
 
 
 def expect_text(ours, theirs):
-    """Where a run of byte tokens is no UTF-8, the library writes U+FFFD for each of its bytes. The server may show the
+    """The library writes U+FFFD for each byte of a run of byte tokens that is no UTF-8. The server may show the
     characters that are complete in it, because a stream cannot wait for the end of the run."""
     pattern = re.sub("\ufffd+", lambda run: ".{1,%d}" % len(run[0]), re.escape(theirs))
     if not re.fullmatch(pattern, ours, re.DOTALL):

@@ -138,7 +138,7 @@ TEST(SchemaUnevaluated, ReferencesByName) {
           {R"({"a":7})"},
           {R"({"a":8})"}}});
   }
-  // What annotations hold is no schema, and neither are values that look like one with an $id.
+  // Values of annotations are no schemas, and neither are constants that look like one with an $id.
   for (const std::string value :
        {R"("x-note":{"$anchor":"x"})", R"("default":{"$anchor":"x"})",
         R"("examples":[{"$anchor":"x","$id":"y"}])", R"("const":{"$id":"y","$ref":"z"})",
