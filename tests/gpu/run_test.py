@@ -124,7 +124,7 @@ class WholeRun(unittest.TestCase):
         self.assertEqual(moved, {2 * (2 * 2 * 32 * 32 * 4 + 4 * 192 * 4 + 4 * (4 * 64 + 3 * 2) + 6 * 64)})
 
     def test_every_launch_of_a_step_has_its_time(self):
-        # Of a step that decodes, and of one that reads a prompt.
+        # One step decodes, and the other reads a prompt.
         for key in ("batch", "prefill_rows"):
             places = [cell["place"] for cell in self.cells if cell["bench"] == "launch" and key in cell]
             self.assertEqual(places, list(range(len(places))))

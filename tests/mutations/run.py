@@ -88,7 +88,7 @@ class Mutation:
 
     @functools.cached_property
     def digest(self):
-        """What changes with the mutation, or with the file that it changes."""
+        """Returns a text that changes with the mutation, and with the file that it changes."""
         said = json.dumps([*self.texts(), self.refused]).encode()
         return hashlib.sha256((ROOT / self.file).read_bytes() + said).hexdigest()[:16]
 
@@ -189,7 +189,7 @@ class Copy:
 
 
 class Results:
-    """What came of each mutation, kept in a file."""
+    """Keeps the result of each mutation in a file."""
 
     def __init__(self, path):
         self.path = path

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the command that breaks kernels makes of builds and tests, and what it does not try again."""
+"""Tests what the command that breaks kernels makes of builds and tests, and what it does not try again."""
 
 import pathlib
 import signal

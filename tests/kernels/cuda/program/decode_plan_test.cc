@@ -82,8 +82,8 @@ std::vector<int32_t> without_floats(const Program& program, bool takes_bf16) {
   return found;
 }
 
-// What norms and the gate write for matmuls; not what embeddings, matmuls and mixers write, what
-// mixers and gates read, nor the rows of draws.
+// They are the buffers that norms and the gate write for matmuls, and not those that embeddings,
+// matmuls and mixers write, that mixers and gates read, or the rows of draws.
 TEST(Bf16Buffers, AreThoseThatOnlyMatmulsRead) {
   const TestModel model(kHidden, kVocab, {{provable_shape(), StateFormat::kF32, 16}},
                         WeightFormat::kBf16);

@@ -39,7 +39,7 @@ double state_tolerance(PrefillPath path) {
   return path == PrefillPath::kPlain ? 5e-6 : 5e-3;
 }
 
-// Of both where no operand is rounded: a sequence of one chunk from zero reads no state, and
+// Bounds both errors if no operand is rounded: a sequence of one chunk from zero reads no state, and
 // without images every float is multiplied as high + low parts.
 constexpr double kSplitTolerance = 2e-4;
 
