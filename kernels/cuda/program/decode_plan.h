@@ -31,8 +31,8 @@ struct DecodeOp {
 
 // Says what kernels can do.
 struct DecodeSupport {
-  // Returns whether a matmul by this weight, an index into Program::weights, can also do what follows
-  // it.
+  // Returns whether a matmul by this weight, an index into Program::weights, can also do what
+  // follows it.
   std::function<bool(int32_t weight)> takes_ends;
   // Returns whether this mixer, an index into Program::mixers, can leave the factors of its heads'
   // norms to a matmul.

@@ -39,8 +39,8 @@ double state_tolerance(PrefillPath path) {
   return path == PrefillPath::kPlain ? 5e-6 : 5e-3;
 }
 
-// Bounds both errors if no operand is rounded: a sequence of one chunk from zero reads no state, and
-// without images every float is multiplied as high + low parts.
+// Bounds both errors if no operand is rounded: a sequence of one chunk from zero reads no state,
+// and without images every float is multiplied as high + low parts.
 constexpr double kSplitTolerance = 2e-4;
 
 bool takes_images(const PrefillCase& c) {
