@@ -59,6 +59,13 @@ const char* reference_in(const json::object& schema) {
   return nullptr;
 }
 
+// Returns whether a schema has an `$id`, so that "#" inside it means itself and not the root.
+bool is_document(const json::value& schema) {
+  const json::object* object = schema.if_object();
+  const json::value* id = object == nullptr ? nullptr : object->if_contains("$id");
+  return id != nullptr && id->is_string();
+}
+
 const json::value* child(const json::value& parent, const std::string& step) {
   if (const json::object* object = parent.if_object()) return object->if_contains(step);
   const json::array* array = parent.if_array();
@@ -85,6 +92,7 @@ json::object constraints_of(const json::object& schema,
 
 SchemaResolver::SchemaResolver(const json::value& root) : root_(root) {
   visit_schemas(root, [&](const json::value& schema) {
+    parts_.insert(&schema);
     for (const char* keyword : {"$anchor", "$dynamicAnchor"}) {
       const json::value* anchor = schema.get_object().if_contains(keyword);
       if (anchor == nullptr || !anchor->is_string()) continue;
@@ -110,15 +118,32 @@ absl::StatusOr<const json::value*> SchemaResolver::target(const char* keyword,
     return invalid_argument("'", keyword, "' ", quoted(text), " names several places");
   }
   const json::value* place = &root_;
+  bool foreign = false;
   for (size_t begin = 1; begin < text.size() && place != nullptr;) {
     const size_t end = std::min(text.find('/', begin + 1), text.size());
     place = child(*place, unescaped(text.substr(begin + 1, end - begin - 1)));
+    foreign = foreign || (place != nullptr && is_document(*place));
     begin = end;
   }
   if (place == nullptr) {
     return invalid_argument("'", keyword, "' ", quoted(text), " leads nowhere");
   }
+  if (foreign || holds_document(*place)) {
+    return invalid_argument("'", keyword, "' ", quoted(text),
+                            " leads to a schema with an '$id', which is not supported");
+  }
   return place;
+}
+
+// Returns whether a place that no keyword reaches has a part with an `$id`.
+bool SchemaResolver::holds_document(const json::value& place) const {
+  bool found = false;
+  if (parts_.contains(&place)) return found;
+  visit_schemas(place, [&](const json::value& schema) {
+    found = found || is_document(schema);
+    if (!found) parts_.insert(&schema);
+  });
+  return found;
 }
 
 absl::StatusOr<const json::value*> SchemaResolver::keep(json::value schema) {

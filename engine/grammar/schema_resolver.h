@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "absl/status/statusor.h"
 
@@ -33,10 +34,12 @@ class SchemaResolver {
  private:
   absl::StatusOr<boost::json::value> flatten(const boost::json::object& schema) const;
   absl::StatusOr<const boost::json::value*> keep(boost::json::value schema);
+  bool holds_document(const boost::json::value& place) const;
 
   const boost::json::value& root_;
   std::unordered_map<std::string, const boost::json::value*> anchors_;  // null: several places have
                                                                         // it
+  mutable std::unordered_set<const boost::json::value*> parts_;  // the schemas that were looked at
   std::deque<boost::json::value> merged_;
   std::unordered_map<std::string, const boost::json::value*> merged_by_text_;
   size_t merged_bytes_ = 0;

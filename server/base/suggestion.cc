@@ -34,6 +34,7 @@ std::string did_you_mean(std::string_view given, const std::vector<std::string>&
   if (given.size() > kLongestName) return "";
   const size_t letters =
       given.size() - std::min(given.find_first_not_of('-'), given.size());  // without "--"
+  if (letters < 2) return "";  // a single letter is near every other
   size_t least = std::max<size_t>(1, letters / 3) + 1;
   std::string nearest;
   for (const std::string& name : names) {
@@ -43,7 +44,7 @@ std::string did_you_mean(std::string_view given, const std::vector<std::string>&
     nearest = name;
   }
   // A prefix is near the first name that begins with it.
-  for (size_t i = 0; nearest.empty() && letters > 1 && i < names.size(); ++i) {
+  for (size_t i = 0; nearest.empty() && i < names.size(); ++i) {
     if (names[i].starts_with(given)) nearest = names[i];
   }
   return nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?");

@@ -24,7 +24,9 @@ absl::Status check_folder(const std::string& text) {
     wrong = str_cat(quoted(text), " is a file");
   } else if (type == fs::file_type::directory && !fs::exists(fs::path(text) / "config.json", ec) &&
              !fs::exists(fs::path(text) / "params.json", ec) && !ec) {
-    wrong = str_cat("the folder ", quoted(text), " has no config.json");
+    const bool hides = parse_hub_model(text).has_value();
+    wrong = str_cat("the folder ", quoted(text), hides ? ", which hides a model of the Hub," : "",
+                    " has no config.json");
   }
   if (wrong.empty()) return absl::OkStatus();  // what else may be wrong is found on reading it
   return absl::NotFoundError(str_cat(wrong,

@@ -63,9 +63,8 @@ class Overload {
     Users users = kConnections;              // kConnections: those of both ports
   };
 
-  // `allow_large_bodies` is called with whether requests above 1 MiB are accepted, as far as what
-  // both ports share is concerned. `metrics` and `log` must
-  // outlive the object.
+  // `allow_large_bodies` is called with whether requests above 1 MiB are accepted, when pressure on
+  // what both ports share begins or ends. `metrics` and `log` must outlive the object.
   Overload(std::function<void(bool)> allow_large_bodies, Metrics* metrics, Logger* log);
   ~Overload() { stop(); }
 

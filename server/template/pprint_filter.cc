@@ -14,6 +14,7 @@ constexpr int64_t kColumns = 80;
 Value with_sorted_keys(Runtime& runtime, const Value& value) {
   if (runtime.failed() || !runtime.spend(1)) return Value();
   if (const Dict* dict = value.dict()) {
+    if (!runtime.can_make(dict->entries.size() * sizeof(Dict::Entry))) return Value();
     std::vector<Dict::Entry> entries;
     for (const Dict::Entry& entry : dict->entries) {
       entries.push_back({entry.key, with_sorted_keys(runtime, entry.value)});
@@ -26,6 +27,7 @@ Value with_sorted_keys(Runtime& runtime, const Value& value) {
   }
   const SequenceValue* sequence = value.sequence();
   if (sequence == nullptr || sequence->type > SequenceValue::Type::kTuple) return value;
+  if (!runtime.can_make(sequence->items.size() * sizeof(Value))) return Value();
   std::vector<Value> items;
   for (const Value& item : sequence->items) items.push_back(with_sorted_keys(runtime, item));
   if (runtime.failed()) return Value();
@@ -58,33 +60,44 @@ class PrettyPrinter {
     return static_cast<int64_t>(count_characters(text.bytes()));
   }
 
+  // Returns whether there is memory for `bytes` more of the result, which the runtime does not
+  // count until it is a value.
+  bool can_append(size_t bytes) {
+    return runtime_.has_room(out_.heap_bytes() + bytes) && runtime_.spend_bytes(bytes);
+  }
+
   void append(const TaintedText& text) {
-    if (runtime_.can_make(text.size())) out_.append(text);
+    if (can_append(text.size())) out_.append(text);
   }
 
   void append_line(std::string_view before, int64_t indent, bool trusted) {
     const auto spaces = static_cast<size_t>(indent);
-    if (runtime_.can_make(before.size() + 1 + spaces)) {
+    if (can_append(before.size() + 1 + spaces)) {
       out_.append(str_cat(before, "\n", std::string(spaces, ' ')), trusted);
     }
   }
 
   void write(const Value& value, int64_t indent, int64_t allowance, bool outermost) {
     if (runtime_.failed()) return;
-    const TaintedText whole = repr(value);
-    const bool fits = columns(whole) <= kColumns - indent - allowance;
+    if (write_on_one_line(value, kColumns - indent - allowance)) return;
     const SequenceValue* sequence = value.sequence();
-    if (fits || runtime_.failed()) {
-      append(whole);
-    } else if (value.dict() != nullptr) {
+    if (value.dict() != nullptr) {
       write_dict(value, indent, allowance);
     } else if (sequence != nullptr && sequence->type <= SequenceValue::Type::kTuple) {
       write_sequence(value, indent, allowance);
     } else if (value.is_text() && !value.text()->empty()) {
       write_text(*value.text(), indent, allowance, outermost);
     } else {
-      append(whole);
+      append(repr(value));
     }
+  }
+
+  // Returns false if it takes more columns.
+  bool write_on_one_line(const Value& value, int64_t most) {
+    const TaintedText whole = repr(value);
+    if (columns(whole) > most && !runtime_.failed()) return false;
+    append(whole);
+    return true;
   }
 
   void write_dict(const Value& value, int64_t indent, int64_t allowance) {
@@ -120,6 +133,7 @@ class PrettyPrinter {
     if (outermost) ++indent, ++allowance;
     const std::vector<Span> lines = split_lines(runtime_, text.bytes());
     std::vector<TaintedText> chunks;
+    chunk_bytes_ = 0;
     for (size_t i = 0; i < lines.size() && !runtime_.failed(); ++i) {
       const bool last = i + 1 == lines.size();
       const Span line = {lines[i].begin, last ? text.size() : lines[i + 1].begin};
@@ -135,12 +149,13 @@ class PrettyPrinter {
     if (brackets) out_.append(")", trusted);
   }
 
-  // `reserved`: the columns that must stay free behind the line's last chunk.
+  // Cuts a line into chunks. `reserved` is the number of columns that must stay free behind the
+  // last.
   void add_line(const TaintedText& text, Span line, int64_t width, int64_t reserved,
                 std::vector<TaintedText>* chunks) {
     TaintedText whole = repr(text, line.begin, line.end);
     if (columns(whole) <= width - reserved) {
-      chunks->push_back(std::move(whole));
+      add_chunk(std::move(whole), chunks);
       return;
     }
     Span current = {line.begin, line.begin};
@@ -148,12 +163,17 @@ class PrettyPrinter {
       const size_t end = end_of_word(text.bytes(), current.end, line.end);
       const int64_t most = width - (end == line.end ? reserved : 0);
       if (columns(repr(text, current.begin, end)) > most) {
-        if (current.end > current.begin) chunks->push_back(repr(text, current.begin, current.end));
+        if (current.end > current.begin) add_chunk(repr(text, current.begin, current.end), chunks);
         current.begin = current.end;
       }
       current.end = end;
     }
-    chunks->push_back(repr(text, current.begin, current.end));
+    add_chunk(repr(text, current.begin, current.end), chunks);
+  }
+
+  void add_chunk(TaintedText chunk, std::vector<TaintedText>* chunks) {
+    chunk_bytes_ += sizeof(TaintedText) + chunk.heap_bytes();
+    if (runtime_.has_room(out_.heap_bytes() + chunk_bytes_)) chunks->push_back(std::move(chunk));
   }
 
   // Returns the end of a word and the white space behind it.
@@ -170,6 +190,7 @@ class PrettyPrinter {
 
   Runtime& runtime_;
   TaintedText out_;
+  size_t chunk_bytes_ = 0;  // memory of the chunks of the text that is written
 };
 
 }  // namespace

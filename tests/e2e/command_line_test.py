@@ -78,7 +78,7 @@ class CommandLine(unittest.TestCase):
             os.makedirs(empty)
             for model, wrong in (("bundle", "there is no folder 'bundle'"), ("/nonexistent", "no folder '/nonexistent'"),
                                  (file, "model.gguf' is a file"), (empty, "model' has no config.json"),
-                                 (os.path.relpath(empty, folder), "empty/model' has no config.json")):
+                                 (os.path.relpath(empty, folder), "empty/model', which hides a model of the Hub, has no config.json")):
                 for command in (("serve",), ("inspect",), ("generate", "--prompt", "x"), ("chat",), ("bench",)):
                     result = self.run_binary(command[0], model, *command[1:], cwd=folder)
                     self.assertEqual(result.returncode, 1)

@@ -155,6 +155,14 @@ TEST(SchemaUnevaluated, ReferencesByName) {
   EXPECT_THAT(refusal(R"({"$dynamicRef":"other.json"})"), HasSubstr("must begin with '#'"));
   EXPECT_THAT(refusal(R"({"$dynamicRef":"#a","$defs":{"x":{"$id":"y","$dynamicAnchor":"a"}}})"),
               HasSubstr("'$id' in a part"));
+  // No keyword reaches these schemas, but references do.
+  for (const std::string part : {R"({"$id":"x","$ref":"#/$defs/b"})",
+                                 R"({"properties":{"c":{"$id":"x","$ref":"#/$defs/b"}}})"}) {
+    const std::string schema =
+        R"({"$ref":"#/parts/a","$defs":{"b":{}},"parts":{"a":)" + part + "}}";
+    EXPECT_THAT(refusal(schema.c_str()),
+                HasSubstr("'$ref' '#/parts/a' leads to a schema with an '$id'"));
+  }
 }
 
 TEST(SchemaUnevaluated, ContainsNoMoreThan) {
