@@ -9,7 +9,8 @@
 #include "models/base/final_norm.h"
 #include "models/checkpoint/finite.h"
 #include "models/mapping/config.h"
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/base/tokenizer.h"
+#include "models/tokenizer/base/tokenizer_settings.h"
 
 namespace deltaserve {
 

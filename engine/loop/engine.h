@@ -35,7 +35,7 @@
 #include "engine/sequence/request.h"
 #include "engine/sequence/token_stream.h"
 #include "engine/step/step_runner.h"
-#include "models/tokenizer/vocabulary.h"
+#include "models/tokenizer/base/vocabulary.h"
 
 namespace deltaserve {
 

@@ -16,7 +16,7 @@
 #include "engine/sequence/token_stream.h"
 #include "engine/step/state_pool.h"
 #include "engine/step/step_plan.h"
-#include "models/tokenizer/vocabulary.h"
+#include "models/tokenizer/base/vocabulary.h"
 
 namespace deltaserve {
 

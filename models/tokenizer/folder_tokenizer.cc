@@ -7,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "models/base/text.h"
 #include "models/tokenizer/json/utf8.h"
+#include "models/tokenizer/load_tokenizer.h"
 
 namespace deltaserve {
 namespace {
@@ -65,7 +66,7 @@ std::vector<std::string> piece_texts(const Tokenizer& tokenizer) {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> load_if_there(const std::string& path,
                                                          const TokenizerSettings& settings) {
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::load(path, settings);
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = load_tokenizer(path, settings);
   if (absl::IsNotFound(tokenizer.status())) return std::unique_ptr<Tokenizer>();
   return tokenizer;
 }
@@ -119,8 +120,7 @@ std::string text_that_differs(const Tokenizer& a, const Tokenizer& b) {
 absl::StatusOr<std::unique_ptr<Tokenizer>> open_folder_tokenizer(
     const std::string& folder, const std::string& file, const TokenizerSettings& settings,
     std::vector<std::string>* warnings) {
-  auto tokenizer =
-      file.empty() ? find(folder, settings, warnings) : Tokenizer::load(file, settings);
+  auto tokenizer = file.empty() ? find(folder, settings, warnings) : load_tokenizer(file, settings);
   if (!tokenizer.ok() || *tokenizer == nullptr) return tokenizer;
   for (const std::string& warning : (*tokenizer)->warnings()) {
     warnings->push_back(str_cat((*tokenizer)->kind(), ": ", warning));

@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/base/tokenizer.h"
+#include "models/tokenizer/base/tokenizer_settings.h"
 
 namespace deltaserve {
 
 // Opens `file`, or if that is empty the tokenizer.model or tokenizer.json of the folder, with
-// `settings` as Tokenizer::load() takes them. Returns null if the folder has no tokenizer. Remarks
+// `settings` as load_tokenizer() takes them. Returns null if the folder has no tokenizer. Remarks
 // for the user who loads the model go to *warnings.
 //
 // If both files are there and give the same ids to every piece and to 10,000 texts, the

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/sequence/pooling.h"
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/base/tokenizer.h"
 
 namespace deltaserve {
 

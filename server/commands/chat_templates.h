@@ -4,7 +4,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "models/tokenizer/tokenizer_settings.h"
+#include "models/tokenizer/base/tokenizer_settings.h"
 #include "server/base/served_model.h"
 #include "server/template/chat_template.h"
 #include "server/tools/conventions.h"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine/sequence/text_emitter.h"
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/base/tokenizer.h"
 
 namespace deltaserve {
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/base/tokenizer.h"
 #include "server/template/chat_template.h"
 
 namespace deltaserve {

@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/base/tokenizer.h"
 #include "server/tools/reasoning_format.h"
 #include "server/tools/tool_format.h"
 

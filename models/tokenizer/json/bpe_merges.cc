@@ -6,7 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "models/base/cancellation.h"
-#include "models/tokenizer/reserve_sparingly.h"
+#include "models/tokenizer/base/reserve_sparingly.h"
 
 namespace deltaserve::tokenizer_json {
 namespace {

@@ -6,11 +6,11 @@
 #include "absl/strings/str_replace.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
+#include "models/tokenizer/base/reserve_sparingly.h"
 #include "models/tokenizer/json/byte_alphabet.h"
 #include "models/tokenizer/json/expression.h"
 #include "models/tokenizer/json/normalizer.h"
 #include "models/tokenizer/json/utf8.h"
-#include "models/tokenizer/reserve_sparingly.h"
 
 namespace deltaserve::tokenizer_json {
 namespace {

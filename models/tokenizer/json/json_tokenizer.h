@@ -10,7 +10,8 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/base/tokenizer.h"
+#include "models/tokenizer/base/tokenizer_settings.h"
 
 namespace deltaserve {
 

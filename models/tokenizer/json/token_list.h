@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "models/base/cancellation.h"
-#include "models/tokenizer/reserve_sparingly.h"
+#include "models/tokenizer/base/reserve_sparingly.h"
 
 namespace deltaserve::tokenizer_json {
 

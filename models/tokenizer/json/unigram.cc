@@ -7,10 +7,10 @@
 #include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
+#include "models/tokenizer/base/reserve_sparingly.h"
 #include "models/tokenizer/json/byte_trie.h"
 #include "models/tokenizer/json/piece_model.h"
 #include "models/tokenizer/json/utf8.h"
-#include "models/tokenizer/reserve_sparingly.h"
 
 namespace deltaserve::tokenizer_json {
 namespace {

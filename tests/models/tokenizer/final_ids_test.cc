@@ -9,7 +9,7 @@
 #include "models/checkpoint/file.h"
 #include "models/checkpoint/json.h"
 #include "models/tokenizer/json/json_tokenizer.h"
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/load_tokenizer.h"
 
 namespace deltaserve {
 namespace {
@@ -168,7 +168,7 @@ TEST(FinalIds, OfASentencepieceModel) {
                                                 {right, word},
                                                 {left, right, word, added(4099, "<x>")}}) {
     settings.added_tokens = tokens;
-    const auto tokenizer = Tokenizer::load(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", settings);
+    const auto tokenizer = load_tokenizer(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", settings);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     for (const Way& way : kWays) {
       for (uint32_t seed = 1; seed < 20; ++seed) {
@@ -181,7 +181,7 @@ TEST(FinalIds, OfASentencepieceModel) {
 TEST(FinalIds, OfASentencepieceModelAreMostOfThem) {
   TokenizerSettings settings;
   settings.special_tokens = {"</s>"};
-  const auto tokenizer = Tokenizer::load(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", settings);
+  const auto tokenizer = load_tokenizer(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", settings);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   const std::string text = "Once upon a time</s>the girl went";
   EXPECT_GE((*tokenizer)->final_ids(text).value() + 2, (*tokenizer)->encode(text)->size());

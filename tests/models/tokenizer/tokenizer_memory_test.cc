@@ -13,11 +13,11 @@
 
 #include "models/base/limits.h"
 #include "models/checkpoint/file.h"
+#include "models/tokenizer/base/tokenizer.h"
 #include "models/tokenizer/json/json_tokenizer.h"
 #include "models/tokenizer/json/utf8.h"
-#include "models/tokenizer/sentencepiece_tokenizer.h"
-#include "models/tokenizer/tokenizer.h"
-#include "tests/models/tokenizer/sentencepiece_models.h"
+#include "models/tokenizer/sentencepiece/sentencepiece_tokenizer.h"
+#include "tests/models/tokenizer/sentencepiece/sentencepiece_models.h"
 
 namespace {
 

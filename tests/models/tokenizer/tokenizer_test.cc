@@ -1,5 +1,3 @@
-#include "models/tokenizer/tokenizer.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,10 +7,11 @@
 #include <sstream>
 #include <string>
 
-#include "models/tokenizer/sentencepiece_wrapper.h"
-#include "models/tokenizer/text_splitter.h"
+#include "models/tokenizer/load_tokenizer.h"
+#include "models/tokenizer/sentencepiece/text_splitter.h"
+#include "models/tokenizer/sentencepiece/wrapper.h"
 #include "tests/models/base/temp_folder.h"
-#include "tests/models/tokenizer/sure_tokenizer.h"
+#include "tests/models/tokenizer/base/sure_tokenizer.h"
 
 namespace deltaserve {
 namespace {
@@ -22,7 +21,7 @@ const std::string kModelFile = std::string(DELTASERVE_BUNDLED_MODEL) + "/tokeniz
 class TokenizerTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto loaded = Tokenizer::load(kModelFile);
+    auto loaded = load_tokenizer(kModelFile);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     tokenizer_ = SureTokenizer(*std::move(loaded));
   }
@@ -256,7 +255,7 @@ TEST_F(TokenizerTest, NamedPiecesAreSpecial) {
   ASSERT_GT(id, 6);
   TokenizerSettings names;
   names.special_tokens = {"\n", upon, "no such piece", "<unk>"};
-  auto named = Tokenizer::load(kModelFile, names);
+  auto named = load_tokenizer(kModelFile, names);
   ASSERT_TRUE(named.ok()) << named.status();
   const TextPart untrusted[] = {{"Once upon\n", false}};
   const Ids tokens = (*named)->encode_parts(untrusted).value();
@@ -270,7 +269,7 @@ TEST_F(TokenizerTest, NamedPiecesAreSpecial) {
 
   TokenizerSettings byte;
   byte.special_tokens = {"<0x0A>"};
-  EXPECT_EQ(Tokenizer::load(kModelFile, byte).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load_tokenizer(kModelFile, byte).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 // A model that puts a space before every text puts one before each text between special tokens, as
@@ -278,7 +277,7 @@ TEST_F(TokenizerTest, NamedPiecesAreSpecial) {
 TEST_F(TokenizerTest, SpaceBeforeEveryText) {
   TempFolder temp;
   temp.write("t.model", model_bytes() + std::string("\x1a\x02\x18\x01", 4));
-  auto spaced = Tokenizer::load(temp.file("t.model"));
+  auto spaced = load_tokenizer(temp.file("t.model"));
   ASSERT_TRUE(spaced.ok()) << spaced.status();
   const TextPart parts[] = {{"<|user|>", true}, {"Hello there", false}};
   Ids ids = (*spaced)->encode_parts(parts).value();
@@ -293,7 +292,7 @@ TEST_F(TokenizerTest, SpaceBeforeTextOnlyAtTheBeginning) {
   temp.write("t.model", model_bytes() + std::string("\x1a\x02\x18\x01", 4));
   TokenizerSettings settings;
   settings.legacy = false;
-  auto spaced = Tokenizer::load(temp.file("t.model"), settings);
+  auto spaced = load_tokenizer(temp.file("t.model"), settings);
   ASSERT_TRUE(spaced.ok()) << spaced.status();
   ASSERT_EQ((*spaced)->encode("the girl").value(), tokenizer_->encode(" the girl"));
 
@@ -313,7 +312,7 @@ TEST_F(TokenizerTest, NoSpaceWithoutAPrefixSpace) {
   TokenizerSettings settings;
   settings.add_prefix_space = false;
   const auto encoded = [&](const TokenizerSettings& with) {
-    return (*Tokenizer::load(temp.file("t.model"), with))->encode("the girl").value();
+    return (*load_tokenizer(temp.file("t.model"), with))->encode("the girl").value();
   };
   EXPECT_EQ(encoded(settings), tokenizer_->encode(" the girl"));  // legacy does not look at it
   settings.legacy = false;
@@ -334,7 +333,7 @@ TEST_F(TokenizerTest, AddedTokensHaveIdsBehindThePieces) {
   settings.added_tokens = {added(4096, "<|im_start|>", true), added(4097, "<|im_end|>", true),
                            added(4099, "<think>", false), added(4100, "wordlike", false)};
   settings.special_tokens = {"<|im_end|>", "<|im_start|>"};
-  const auto loaded = Tokenizer::load(kModelFile, settings);
+  const auto loaded = load_tokenizer(kModelFile, settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const Tokenizer& tokenizer = **loaded;
   EXPECT_EQ(tokenizer.size(), 4101);
@@ -365,7 +364,7 @@ TEST_F(TokenizerTest, SpecialTokensWithoutAnIdGetTheNext) {
   settings.additional_special_tokens = {"<|im_start|>", "<|extra|>", "<|beyond|>"};
   settings.special_tokens = {"<s>", "<|beyond|>", "<|extra|>", "<|im_start|>", "[PAD]"};
   settings.most_ids = 4099;
-  const auto loaded = Tokenizer::load(kModelFile, settings);
+  const auto loaded = load_tokenizer(kModelFile, settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ((*loaded)->size(), 4099);
   EXPECT_EQ((*loaded)->encode("<s>[PAD]<|extra|>").value(), (Ids{1, 4097, 4098}));
@@ -381,7 +380,7 @@ TEST_F(TokenizerTest, AddedTokensTakeSpaceAlong) {
   AddedToken word = added(4098, "word", false);
   word.whole_word = true;
   settings.added_tokens = {right, left, word};
-  const auto loaded = Tokenizer::load(kModelFile, settings);
+  const auto loaded = load_tokenizer(kModelFile, settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const TextPart parts[] = {{"<r>", true}, {" \n\u3000Hi \t", false}, {"<l> x", true}};
   EXPECT_EQ((*loaded)->encode_parts(parts).value(),
@@ -395,7 +394,7 @@ TEST_F(TokenizerTest, AddedTokensTakeSpaceAlong) {
 TEST_F(TokenizerTest, RawPromptsHaveNamedTokens) {
   TokenizerSettings settings;
   settings.special_tokens = {"</s>", "<s>"};
-  const auto loaded = Tokenizer::load(kModelFile, settings);
+  const auto loaded = load_tokenizer(kModelFile, settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ((*loaded)->encode("<s>Hi</s>").value(), (Ids{1} + tokenizer_->encode("Hi") + Ids{2}));
   const TextPart typed[] = {{"<s>Hi</s>", false}};
@@ -411,7 +410,7 @@ TEST_F(TokenizerTest, NamedUserDefinedPiecesAreNotTyped) {
   temp.write("t.model", bytes + entry);
   TokenizerSettings settings;
   settings.special_tokens = {"[INST]"};
-  const auto loaded = Tokenizer::load(temp.file("t.model"), settings);
+  const auto loaded = load_tokenizer(temp.file("t.model"), settings);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const TextPart parts[] = {{"[INST]", true}, {"[INST]", false}};
   const Ids ids = (*loaded)->encode_parts(parts).value();
@@ -435,7 +434,7 @@ TEST_F(TokenizerTest, NamedPiecesHaveNoText) {
   for (const TokenizerFiles& files : {by_list, by_map, by_decoder}) {
     const auto settings = parse_tokenizer_settings(files);
     ASSERT_TRUE(settings.ok()) << settings.status();
-    const auto loaded = Tokenizer::load(kModelFile, *settings);
+    const auto loaded = load_tokenizer(kModelFile, *settings);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     const Vocabulary& vocabulary = (*loaded)->vocabulary();
     for (const int32_t id : {0, 4, upon}) {
@@ -466,7 +465,7 @@ TEST_F(TokenizerTest, NamedTokensAreAsInTransformers) {
     files.tokenizer_config = group.at("tokenizer_config").as_string().c_str();
     const auto settings = parse_tokenizer_settings(files);
     ASSERT_TRUE(settings.ok()) << settings.status();
-    const auto tokenizer = Tokenizer::load(temp.file("t.model"), *settings);
+    const auto tokenizer = load_tokenizer(temp.file("t.model"), *settings);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     for (const json::value& one : group.at("cases").as_array()) {
       const std::string text = one.at(0).as_string().c_str();
@@ -497,7 +496,7 @@ TEST_F(TokenizerTest, ArbitraryBytesDoNotCrash) {
 
 TEST(TokenizerLoad, Errors) {
   TempFolder temp;
-  EXPECT_TRUE(absl::IsNotFound(Tokenizer::load(temp.file("none")).status()));
+  EXPECT_TRUE(absl::IsNotFound(load_tokenizer(temp.file("none")).status()));
   std::string whole;
   {
     std::ostringstream contents;
@@ -507,7 +506,7 @@ TEST(TokenizerLoad, Errors) {
   for (const std::string& bytes : {std::string(), std::string("not a model"), whole.substr(0, 1000),
                                    whole.substr(0, whole.size() - 1)}) {
     temp.write("t.model", bytes);
-    const auto tokenizer = Tokenizer::load(temp.file("t.model"));
+    const auto tokenizer = load_tokenizer(temp.file("t.model"));
     ASSERT_FALSE(tokenizer.ok()) << bytes.size();
     EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument);
   }

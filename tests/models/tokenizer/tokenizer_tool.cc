@@ -16,7 +16,7 @@
 #include <iterator>
 #include <string>
 
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/load_tokenizer.h"
 
 namespace deltaserve {
 namespace {
@@ -71,7 +71,7 @@ int time_encoding(const Tokenizer& tokenizer, const char* path, int rounds) {
 int run(int argc, char** argv) {
   if (argc < 3) return 2;
   const double begin = cpu_seconds();
-  const auto tokenizer = Tokenizer::load(argv[1]);
+  const auto tokenizer = load_tokenizer(argv[1]);
   if (!tokenizer.ok()) {
     std::cerr << tokenizer.status().message() << "\n";
     return 1;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "models/tokenizer/load_tokenizer.h"
 #include "server/grpc/call.h"
 #include "server/grpc/request_convert.h"
 #include "server/grpc/response_convert.h"
@@ -22,7 +23,7 @@ using testing::UnorderedElementsAre;
 class Convert : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    auto loaded = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+    auto loaded = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     tokenizer_ = loaded->release();
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "models/tokenizer/load_tokenizer.h"
 #include "server/grpc/call.h"
 #include "server/grpc/request_convert.h"
 #include "server/openai/chat_api.h"
@@ -34,7 +35,7 @@ struct Read {
 class Fronts : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    auto loaded = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+    auto loaded = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     tokenizer_ = loaded->release();
   }

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "deltaserve.pb.h"
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/load_tokenizer.h"
 
 namespace deltaserve {
 namespace {
@@ -184,7 +184,7 @@ TEST(MessageIo, ChangedBytesAreJudged) {
 
 // Debian's libsentencepiece.so exports an older protobuf. Neither may see the other's.
 TEST(MessageIo, TwoProtobufsInOneProcess) {
-  auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+  auto tokenizer = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   v1::TokenizeResponse message;
   const std::vector<int32_t> ids = (*tokenizer)->encode("Once upon a time").value();

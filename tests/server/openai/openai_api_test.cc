@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "models/tokenizer/load_tokenizer.h"
 #include "server/openai/completions_api.h"
 #include "server/openai/response.h"
 
@@ -98,7 +99,7 @@ TEST(OpenAiApi, ReadsEveryParameter) {
 }
 
 TEST(OpenAiApi, TextPromptsAndStopsWithATokenizer) {
-  auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+  auto tokenizer = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   ServedModel model = test_model();
   model.vocab_size = 4096;

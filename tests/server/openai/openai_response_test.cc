@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "models/tokenizer/load_tokenizer.h"
 #include "server/base/memory_budget.h"
 #include "server/base/sse.h"
 #include "server/openai/response.h"
@@ -71,7 +72,7 @@ TEST(OpenAiResponse, Logprobs) {
 }
 
 TEST(OpenAiResponse, LogprobsWithATokenizer) {
-  auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+  auto tokenizer = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
   ASSERT_TRUE(tokenizer.ok());
   ServedModel model;
   model.tokenizer = tokenizer->get();
@@ -125,7 +126,7 @@ TEST(OpenAiResponse, ChoiceAndError) {
 }
 
 TEST(OpenAiResponse, ChatLogprobs) {
-  auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+  auto tokenizer = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
   ASSERT_TRUE(tokenizer.ok());
   ServedModel model;
   model.tokenizer = tokenizer->get();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "models/tokenizer/load_tokenizer.h"
 #include "server/base/json_text.h"
 
 namespace deltaserve {
@@ -15,7 +16,7 @@ namespace {
 class TextOffsets : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    auto loaded = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+    auto loaded = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     tokenizer_ = loaded->release();
   }

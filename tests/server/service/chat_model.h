@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernels/base/check.h"
+#include "models/tokenizer/load_tokenizer.h"
 #include "server/base/served_model.h"
 #include "server/template/chat_template.h"
 
@@ -20,7 +21,7 @@ struct ChatModel {
 inline const ChatModel& test_chat_model() {
   static const ChatModel* const model = [] {
     auto* made = new ChatModel;
-    auto tokenizer = Tokenizer::load(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
+    auto tokenizer = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
     DS_CHECK(tokenizer.ok());
     made->tokenizer = *std::move(tokenizer);
     auto parsed = ChatTemplate::parse(

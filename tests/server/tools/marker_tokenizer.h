@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "models/tokenizer/tokenizer.h"
+#include "models/tokenizer/base/tokenizer.h"
 
 namespace deltaserve {
 

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "models/tokenizer/json/utf8.h"
-#include "tests/models/tokenizer/sure_tokenizer.h"
+#include "tests/models/tokenizer/base/sure_tokenizer.h"
 
 namespace deltaserve {
 namespace {

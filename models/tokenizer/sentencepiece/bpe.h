@@ -1,0 +1,16 @@
+// The byte pair encoding of sentencepiece.
+#pragma once
+#include <memory>
+
+#include "models/tokenizer/sentencepiece/encoder.h"
+#include "models/tokenizer/sentencepiece/normalizer.h"
+#include "models/tokenizer/sentencepiece/pieces.h"
+
+namespace deltaserve {
+
+// Returns null if the model has unused pieces, because the parts into which the library cuts such a
+// piece depend on the whole text.
+std::unique_ptr<const SentencePieceEncoder> make_sentencepiece_bpe(
+    const SentencePieces& pieces, SentencePieceNormalizer normalizer);
+
+}  // namespace deltaserve
