@@ -317,12 +317,13 @@ struct HouseWord {
   const char* wanted;
 };
 constexpr HouseWord kHouseWords[] = {
-    {"Product(Runner|Support)|product_support", "matmul"},
+    {"Product(Runner|Support)|product_support|\\bclass Product\\b|MatmulKernels products\\b",
+     "matmul"},
     {"\\b[Rr]ecordings?(_|\\b)", "graph"},
     {"\\b(set|wait_for)_mark\\b|\\bmark_\\w*transfers?\\b|[Tt]ransfer_?[Mm]arks?\\b|uts a mark\\b",
      "event"},
     {"\\b[Pp]rove([sdn]?\\b|_)|([_ ]|\\b)[Pp]roofs?\\b", "self-test"},
-    {"\\b(Device)?Head(Row|Result)\\b", "draw, or logits head"},
+    {"\\b(Device)?Head(Row|Result)\\b|TEST\\w*\\(Head,", "draw, or logits head"},
     {"LogitsHead head_|\\b(tied|own|output) head\\b", "logits head"},
 };
 
@@ -426,6 +427,8 @@ TEST(Tidy, WrongWordsAreFound) {
   EXPECT_EQ(count({"  // ---- Those of a step", "int rows = 0;  // What is left"}), 2u);
   EXPECT_EQ(count({"int rows = 0;  // of a step", "// Whether so", "// Offsets of the rows"}), 0u);
   EXPECT_EQ(count({"ProductSupport s = product_support();", "bool prove_layer();"}), 2u);
+  EXPECT_EQ(count({"class Product : public Test {", "TEST(Head, Draws) {", "TEST(Product, Is)"}),
+            2u);
   EXPECT_EQ(count({"#include \"kernels/layer_proof.h\"", "Recordings recordings_;"}), 2u);
   EXPECT_EQ(count({"# What is left.", "  \"\"\"Where it is.\"\"\"", "/* Of a page. */"}), 3u);
   EXPECT_EQ(count({"# Of one block", "# and of the next", "#", "# Those of it", "x = 1  # Of it"}),

@@ -70,7 +70,7 @@ NAMES = ("bench", "name", "mixer", "model", "part", "path", "heads", "key_dim", 
          "without", "place", "prompts", "tokens", "prompt", "decode_rows", "prefill_rows", "rows", "kernel")
 TIMES = ("us", "ms")
 # gtest filter: few small cases of every kernel, which the emulation runs in seconds
-TINY_TESTS = ":".join(["Head.TheEnds*", "CudaBackend.EachPaddedSize*"])
+TINY_TESTS = ":".join(["CudaDraw.TheEnds*", "CudaBackend.EachPaddedSize*"])
 
 
 def environment(**more):

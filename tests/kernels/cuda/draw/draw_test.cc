@@ -213,7 +213,7 @@ class Generator {
   std::vector<float> logits(int vocab) {
     const float deviation = one_of({0.0f, 0.02f, 0.7f, 3.0f, 20.0f});
     const float mean = one_of({0.0f, -30.0f, 12.0f});
-    // Logits of a bf16 product have few values.
+    // Logits of a bf16 matmul have few values.
     const float grid = one_of({0.0f, 0.0f, 0.25f, 1.0f});
     std::vector<float> logits(static_cast<size_t>(vocab));
     for (float& logit : logits) {
@@ -313,7 +313,7 @@ std::vector<Case> draws_from(const Case& c, int count) {
   return draws;
 }
 
-TEST(Head, DrawsAsTheCpuOverAllOfADistribution) {
+TEST(CudaDraw, DrawsAsTheCpuOverAllOfADistribution) {
   Draw cuts[4];
   cuts[1].min_p = 0.05f;
   cuts[2].top_k = 20;
@@ -324,7 +324,7 @@ TEST(Head, DrawsAsTheCpuOverAllOfADistribution) {
 }
 
 // The tokens of many parts weigh something, so a draw has to find the part and its place in it.
-TEST(Head, DrawsAsTheCpuAmongManyParts) {
+TEST(CudaDraw, DrawsAsTheCpuAmongManyParts) {
   for (const float temperature : {0.6f, 1.0f, 1.8f}) {
     Case c = {{}, normal_logits(700, 1.5f), {}, {}};
     c.row.temperature = temperature;
@@ -333,7 +333,7 @@ TEST(Head, DrawsAsTheCpuAmongManyParts) {
 }
 
 // A block sorts 512 tokens of 3000 at once.
-TEST(Head, KeepsMoreTokensThanItSorts) {
+TEST(CudaDraw, KeepsMoreTokensThanItSorts) {
   Draw cuts[6];
   cuts[0].top_p = 0.5f;
   cuts[1].top_p = 0.95f;
@@ -350,7 +350,7 @@ TEST(Head, KeepsMoreTokensThanItSorts) {
   }
 }
 
-TEST(Head, NarrowsAWideRangeOfValues) {
+TEST(CudaDraw, NarrowsAWideRangeOfValues) {
   Case c;
   c.logits.assign(1500, -1e38f);
   for (size_t i = 0; i < 600; ++i) c.logits[2 * i] = 3e38f - 1e33f * static_cast<float>(i);
@@ -360,7 +360,7 @@ TEST(Head, NarrowsAWideRangeOfValues) {
   expect_all_as_cpu(draws_from(c, 20));
 }
 
-TEST(Head, EqualLogitsComeInOrderOfTheirIds) {
+TEST(CudaDraw, EqualLogitsComeInOrderOfTheirIds) {
   Case c;
   c.logits.assign(1400, -0.0f);
   for (size_t i = 0; i < 1400; i += 3) c.logits[i] = 0.0f;
@@ -374,7 +374,7 @@ TEST(Head, EqualLogitsComeInOrderOfTheirIds) {
 }
 
 // A uniform number of 0 draws the first candidate, the largest one below 1 the last.
-TEST(Head, TheEndsOfADistribution) {
+TEST(CudaDraw, TheEndsOfADistribution) {
   const std::vector<float> logits = {-kInfinity, -200, 1, 3, 2, 3, -1, 0, NAN, -300};
   const auto token = [&](const Draw& row, double value) {
     DeviceRows rows(draws_from({row, logits, {}, {}}, 1));
@@ -398,7 +398,7 @@ TEST(Head, TheEndsOfADistribution) {
   EXPECT_EQ(token(row, last), 2);
 }
 
-TEST(Head, OneAllowedTokenIsDrawnWhateverItsLogit) {
+TEST(CudaDraw, OneAllowedTokenIsDrawnWhateverItsLogit) {
   for (const float logit : {0.0f, -50.0f, -200.0f, -kInfinity, NAN, 1e38f}) {
     Draw cuts[5];
     cuts[1].temperature = 0;
@@ -418,7 +418,7 @@ TEST(Head, OneAllowedTokenIsDrawnWhateverItsLogit) {
   }
 }
 
-TEST(Head, BrokenRowsReportACertainLoss) {
+TEST(CudaDraw, BrokenRowsReportACertainLoss) {
   for (const float bad : {NAN, -kInfinity, kInfinity}) {
     Case c = {{}, std::vector<float>(40, bad), {{3, 1, 2}}, {~0u << 5, ~0u}};
     c.row.target = 3;
@@ -434,7 +434,7 @@ TEST(Head, BrokenRowsReportACertainLoss) {
 }
 
 // Programmer errors on the CPU; here they end, and draw nothing that is forbidden.
-TEST(Head, ImpossibleWishesEnd) {
+TEST(CudaDraw, ImpossibleWishesEnd) {
   Case c = {{}, normal_logits(600, 1), {}, std::vector<uint32_t>(19)};
   EXPECT_EQ(DeviceRows(draws_from(c, 1)).evaluate()[0].token, -1);
   c.allowed[2] = 4;
@@ -447,7 +447,7 @@ TEST(Head, ImpossibleWishesEnd) {
   EXPECT_TRUE(token >= 0 && token < 600);
 }
 
-TEST(Head, ARowsBitsAreItsOwn) {
+TEST(CudaDraw, ARowsBitsAreItsOwn) {
   for (const int vocab : {100, 700}) {
     Generator generator(3);
     std::vector<Case> cases;

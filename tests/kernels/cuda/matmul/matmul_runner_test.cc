@@ -1,4 +1,4 @@
-// Products as the backend asks for them: which kernel multiplies which rows, that a row's bits
+// Matmuls as the backend asks for them: which kernel multiplies which rows, that a row's bits
 // depend on its kind and no other row, and what a library is trusted with. The emulation pretends a
 // library; on a GPU it is cuBLASLt.
 #include "kernels/cuda/matmul/matmul_runner.h"

@@ -21,11 +21,11 @@ struct Shape {
   int out;
 };
 
-constexpr int kMargin = 5;  // columns of the output's buffer on either side of the product's
+constexpr int kMargin = 5;  // columns of the output's buffer on either side of the result
 
-class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
+class CudaMatmul : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
  protected:
-  Product() : stride_(padded_to_8(shape_.in)) {
+  CudaMatmul() : stride_(padded_to_8(shape_.in)) {
     std::mt19937 random(7);
     std::normal_distribution<float> normal;
     w_.assign(static_cast<size_t>(shape_.out * stride_), 0.0f);
@@ -45,15 +45,15 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
       launch_round_rows({}, x_.data(), stride_, shape_.in, shape_.rows, x_bf16_.data());
     }
   }
-  ~Product() override { simt::host::set_order(Order::kForward); }
+  ~CudaMatmul() override { simt::host::set_order(Order::kForward); }
 
   size_t at(int row, int column) const { return static_cast<size_t>(row * stride_ + column); }
 
-  // The rows [first, first + count) of the product, added to `start` where that is no NaN.
+  // The rows [first, first + count) of the result, added to `start` where that is no NaN.
   template <class Launch>
   std::vector<float> multiply(int first, int count, float start, const Launch& launch) {
     const int out_stride = shape_.out + 2 * kMargin;
-    // A row more than the product has, which nobody may touch either.
+    // A row more than the result has, which nobody may touch either.
     std::vector<float> out(static_cast<size_t>((count + 1) * out_stride), NAN);
     for (int r = 0; r < count; ++r) std::fill_n(&out[r * out_stride + kMargin], shape_.out, start);
     MatmulCall call;
@@ -69,18 +69,18 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
     call.num_rows = count;
     call.accumulate = !std::isnan(start);
     launch(call);
-    std::vector<float> product;
+    std::vector<float> result;
     for (int r = 0; r <= count; ++r) {
       for (int c = 0; c < out_stride; ++c) {
         const float value = out[static_cast<size_t>(r * out_stride + c)];
         if (r < count && c >= kMargin && c < kMargin + shape_.out) {
-          product.push_back(value);
+          result.push_back(value);
         } else {
           EXPECT_TRUE(std::isnan(value)) << r << " " << c;
         }
       }
     }
-    return product;
+    return result;
   }
   std::vector<float> plain(int first, int count, float start = NAN) {
     return multiply(first, count, start,
@@ -99,8 +99,8 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
   }
 
   // Takes the operands as the tensor core sees them (`rounded`) or as they are.
-  void expect_near_double(const std::vector<float>& product, bool rounded, float start) {
-    ASSERT_EQ(product.size(), static_cast<size_t>(shape_.rows * shape_.out));
+  void expect_near_double(const std::vector<float>& result, bool rounded, float start) {
+    ASSERT_EQ(result.size(), static_cast<size_t>(shape_.rows * shape_.out));
     for (int r = 0; r < shape_.rows; ++r) {
       for (int o = 0; o < shape_.out; ++o) {
         double sum = start;
@@ -111,7 +111,7 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
           sum += term;
           size += std::abs(term);
         }
-        worst_ = std::max(worst_, std::abs(product[r * shape_.out + o] - sum) / size);
+        worst_ = std::max(worst_, std::abs(result[r * shape_.out + o] - sum) / size);
       }
     }
     EXPECT_LT(worst_, 1e-6);
@@ -128,7 +128,7 @@ class Product : public testing::TestWithParam<std::tuple<Shape, Dtype>> {
 #ifndef __CUDACC__  // the emulation begins a launch early by itself
 // Blocks of the first cluster run up to their wait in front of the launch that rounds the rows, and
 // with Order::kBackward their copies have arrived by then.
-TEST_P(Product, ReadsNoRowsInFrontOfItsWait) {
+TEST_P(CudaMatmul, ReadsNoRowsInFrontOfItsWait) {
   for (const TensorKernel kernel : kernels(shape_.rows)) {
     const std::vector<float> expected = tensor(0, shape_.rows, kernel);
     for (const Order order : {Order::kForward, Order::kBackward}) {
@@ -148,7 +148,7 @@ TEST_P(Product, ReadsNoRowsInFrontOfItsWait) {
 }
 #endif
 
-TEST_P(Product, EqualsDouble) {
+TEST_P(CudaMatmul, EqualsDouble) {
   for (const Order order : {Order::kForward, Order::kBackward}) {
     simt::host::set_order(order);
     expect_near_double(plain(0, shape_.rows), false, 0);
@@ -158,14 +158,14 @@ TEST_P(Product, EqualsDouble) {
   }
 }
 
-TEST_P(Product, AddsToTheOutput) {
+TEST_P(CudaMatmul, AddsToTheOutput) {
   expect_near_double(plain(0, shape_.rows, 2.5f), false, 2.5f);
   for (const TensorKernel kernel : kernels(shape_.rows)) {
     expect_near_double(tensor(0, shape_.rows, kernel, 2.5f), true, 2.5f);
   }
 }
 
-TEST_P(Product, BitsOfARowDependOnNoOtherRowAndOnNoKernel) {
+TEST_P(CudaMatmul, BitsOfARowDependOnNoOtherRowAndOnNoKernel) {
   const auto expect_same = [&](const std::vector<float>& some, const std::vector<float>& all,
                                int first) {
     EXPECT_EQ(0, std::memcmp(some.data(), &all[static_cast<size_t>(first * shape_.out)],
@@ -186,7 +186,7 @@ TEST_P(Product, BitsOfARowDependOnNoOtherRowAndOnNoKernel) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Product,
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaMatmul,
                          testing::Combine(testing::Values(Shape{1, 32, 16}, Shape{3, 70, 20},
                                                           Shape{8, 264, 40}, Shape{20, 520, 24},
                                                           Shape{33, 256, 17}, Shape{70, 330, 70},

@@ -83,9 +83,9 @@ double error(const std::vector<float>& x, const std::vector<float>& truth) {
   return std::sqrt(difference / norm);
 }
 
-std::unique_ptr<Backend> cuda_backend(MatmulKernels products) {
+std::unique_ptr<Backend> cuda_backend(MatmulKernels kernels) {
   std::string error;
-  return make_cuda_backend(Runtime::create(&error), {products, true});
+  return make_cuda_backend(Runtime::create(&error), {kernels, true});
 }
 
 TEST(CudaBackendLayer, ImagesAreMadeOfPaddedProjections) {
@@ -93,13 +93,13 @@ TEST(CudaBackendLayer, ImagesAreMadeOfPaddedProjections) {
   for (const bool added_up : {false, true}) {
     // Weights are bf16 numbers.
     const auto truth = layer_rows(*make_cpu_backend(&threads), WeightFormat::kF32, added_up);
-    for (const MatmulKernels products : {MatmulKernels::kTensor, MatmulKernels::kExact}) {
-      const auto backend = cuda_backend(products);
+    for (const MatmulKernels kernels : {MatmulKernels::kTensor, MatmulKernels::kExact}) {
+      const auto backend = cuda_backend(kernels);
       EXPECT_LT(error(layer_rows(*backend, WeightFormat::kBf16, added_up), truth), 1e-2);
       const std::string text = backend->description();
       EXPECT_EQ(text.find("prefill on tensor cores"), std::string::npos) << text;
 #ifndef __CUDACC__
-      EXPECT_EQ(text.find("by cuBLASLt") != std::string::npos, products == MatmulKernels::kExact);
+      EXPECT_EQ(text.find("by cuBLASLt") != std::string::npos, kernels == MatmulKernels::kExact);
       EXPECT_EQ(text.find("warning"), std::string::npos) << text;
 #endif
     }

@@ -20,17 +20,17 @@ namespace {
 class AgainstCpu : public testing::TestWithParam<std::pair<WeightFormat, MatmulKernels>> {};
 
 TEST_P(AgainstCpu, OperationsAgree) {
-  const auto [format, products] = GetParam();
+  const auto [format, kernels] = GetParam();
   ThreadPool threads(1);
   for (const Reads reads : {Reads::kX, Reads::kWideX}) {
     for (const bool ends : {false, true}) {
       // The CPU takes the same weights as f32, because then no processor rounds activations.
       Driver cpu(make_cpu_backend(&threads), TinyProgram(WeightFormat::kF32, reads).program());
-      BackendOptions options = {products, true};
+      BackendOptions options = {kernels, true};
       options.matmul_ends = ends;
       Driver gpu(cuda_backend(options), TinyProgram(format, reads).program());
       // Activations are rounded to bf16 for tensor cores only; in other places with ends.
-      const bool rounds = format == WeightFormat::kBf16 && products != MatmulKernels::kPlain;
+      const bool rounds = format == WeightFormat::kBf16 && kernels != MatmulKernels::kPlain;
       const double tolerance = !rounds ? 1e-6 : ends ? 8e-3 : 6e-3;
       for (const int rows : {1, 3, 20}) {
         const auto truth = cpu.draw_rows(cpu.forward(tokens_of(rows)), greedy_rows(rows));
@@ -149,13 +149,13 @@ TEST(CudaBackend, SaysThatThereIsNoLibrary) {
 #endif
 
 // Makes the comparison of one kernel after the other go wrong.
-TEST(CudaBackend, ProductsThatAreWrongAreNotUsed) {
+TEST(CudaBackend, MatmulsThatAreWrongAreNotUsed) {
   const TinyProgram tiny(WeightFormat::kBf16);
   Driver plain(cuda_backend({MatmulKernels::kPlain, true}), tiny.program());
   const auto expected = plain.step(tokens_of(3), greedy_rows(3));
   for (int kernel = 1; kernel <= 6; ++kernel) {
     RuntimeLog log;
-    log.wrong_copy = 2 * kernel;  // in front of it the plain product
+    log.wrong_copy = 2 * kernel;  // in front of it the plain matmul
     Driver driver(logged_backend(&log), tiny.program());
     EXPECT_NE(driver->description().find("warning: matmuls on tensor cores"), std::string::npos);
     EXPECT_TRUE(same(driver.step(tokens_of(3), greedy_rows(3)), expected));

@@ -138,7 +138,7 @@ TEST(OverlapSelfTest, LeavesOffWhatDiffersWithoutTheNorm) {
   }
 }
 
-// Rows of both kinds and states of each try, then products.
+// Rows of both kinds and states of each try, then matmuls.
 TEST(OverlapSelfTest, LeavesOffWhatDiffers) {
   for (const int wrong_copy : {4, 8, 12, 14}) {
     RuntimeLog log;

@@ -1,5 +1,7 @@
 // Bodies of POST /v1/completions: what is accepted, and for everything else which status and which
 // parameter the error names.
+#include "server/openai/completions_api.h"
+
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -8,7 +10,6 @@
 #include <vector>
 
 #include "models/tokenizer/load_tokenizer.h"
-#include "server/openai/completions_api.h"
 #include "server/openai/response.h"
 
 namespace deltaserve {
@@ -43,7 +44,7 @@ std::string describe(const Parsed& parsed) {
   return parsed.error ? parsed.error->message : "accepted";
 }
 
-TEST(OpenAiApi, Defaults) {
+TEST(CompletionsApi, Defaults) {
   const Parsed parsed = parse(R"({"prompt":[1,2,3]})");
   ASSERT_FALSE(parsed.error) << describe(parsed);
   const GenerationRequest& request = parsed.request;
@@ -58,7 +59,7 @@ TEST(OpenAiApi, Defaults) {
   EXPECT_FALSE(request.parameters.stream);
 }
 
-TEST(OpenAiApi, ReadsEveryParameter) {
+TEST(CompletionsApi, ReadsEveryParameter) {
   const Parsed parsed = parse(R"({"model":"tiny","prompt":[[1],[2,3]],"max_tokens":5,
       "temperature":0.5,"top_p":0.25,"top_k":7,"min_p":0.125,"seed":-3,"stop_token_ids":[4,5],
       "ignore_eos":true,"logprobs":2,"echo":true,"stream":true,
@@ -98,7 +99,7 @@ TEST(OpenAiApi, ReadsEveryParameter) {
   EXPECT_FALSE(parameters.structured.has_value());
 }
 
-TEST(OpenAiApi, TextPromptsAndStopsWithATokenizer) {
+TEST(CompletionsApi, TextPromptsAndStopsWithATokenizer) {
   auto tokenizer = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   ServedModel model = test_model();
@@ -132,7 +133,7 @@ struct BadBody {
   const char* param;
 };
 
-TEST(OpenAiApi, BadBodies) {
+TEST(CompletionsApi, BadBodies) {
   const BadBody kTable[] = {
       {"", 400, ""},
       {" ", 400, ""},
@@ -244,7 +245,7 @@ TEST(OpenAiApi, BadBodies) {
   }
 }
 
-TEST(OpenAiApi, NamesAnUnknownParameterAndAMissingModel) {
+TEST(CompletionsApi, NamesAnUnknownParameterAndAMissingModel) {
   const Parsed unknown = parse_with("\"max_token\":3");
   ASSERT_TRUE(unknown.error);
   EXPECT_EQ(unknown.error->message,
@@ -264,7 +265,7 @@ TEST(OpenAiApi, NamesAnUnknownParameterAndAMissingModel) {
   EXPECT_EQ(error.at("code").as_string(), "model_not_found");
 }
 
-TEST(OpenAiApi, EveryTruncationIsA400) {
+TEST(CompletionsApi, EveryTruncationIsA400) {
   const std::string body =
       R"({"model":"tiny","prompt":[[1,2],[3]],"seed":-12,"top_p":0.5e0,"stop_token_ids":[1,2],)"
       R"("user":"\u00e4\ud83d\ude00ä","echo":true,"stop":null,"logit_bias":{"1":-0.5e1}})";
@@ -276,7 +277,7 @@ TEST(OpenAiApi, EveryTruncationIsA400) {
   }
 }
 
-TEST(OpenAiApi, EveryByteChangedIsHandled) {
+TEST(CompletionsApi, EveryByteChangedIsHandled) {
   const std::string body = R"({"prompt":[[1,2],[3]],"seed":-12,"user":"\u00e4ä","stream":false})";
   for (size_t at = 0; at < body.size(); ++at) {
     for (int value = 0; value < 256; ++value) {
@@ -289,7 +290,7 @@ TEST(OpenAiApi, EveryByteChangedIsHandled) {
 }
 
 // Larger than any memory these may use: they must be refused where they begin.
-TEST(OpenAiApi, BombsAreRefusedQuickly) {
+TEST(CompletionsApi, BombsAreRefusedQuickly) {
   const auto repeated = [](const std::string& unit, size_t bytes) {
     const size_t whole = (bytes + unit.size() - 1) / unit.size() * unit.size();
     std::string out = unit;
@@ -324,7 +325,7 @@ TEST(OpenAiApi, BombsAreRefusedQuickly) {
   }
 }
 
-TEST(OpenAiApi, AMillionIdsAreAdmitted) {
+TEST(CompletionsApi, AMillionIdsAreAdmitted) {
   std::string body = "{\"prompt\":[";
   for (int i = 0; i < 1000000; ++i) body += "99,";
   body += "1]}";
@@ -333,7 +334,7 @@ TEST(OpenAiApi, AMillionIdsAreAdmitted) {
   EXPECT_EQ(parsed.request.token_prompts[0].size(), 1000001u);
 }
 
-TEST(OpenAiApi, LimitsOnPromptsAndLogprobs) {
+TEST(CompletionsApi, LimitsOnPromptsAndLogprobs) {
   ServerLimits limits;
   limits.prompts = 2;
   limits.prompt_tokens = 4;

@@ -1,6 +1,8 @@
 // Elementwise functions are right for every float: both infinities, denormals, arguments whose
 // exponential overflows, and NaN, which stays NaN. They run on every instruction set, and CUDA's
 // functions, which compile for the host too, are held to the same values.
+#include "kernels/cpu/layer/rowwise.h"
+
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -9,7 +11,6 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/cpu/layer/rowwise.h"
 #include "kernels/cuda/layer/activation.h"
 #include "tests/kernels/cpu/base/targets.h"
 

@@ -1,4 +1,6 @@
 // The JSON that the server writes, read back by Boost.JSON.
+#include "server/openai/response.h"
+
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
@@ -8,9 +10,7 @@
 #include <random>
 
 #include "models/tokenizer/load_tokenizer.h"
-#include "server/base/memory_budget.h"
 #include "server/base/sse.h"
-#include "server/openai/response.h"
 
 namespace deltaserve {
 namespace {
@@ -23,7 +23,7 @@ std::string round_trip(std::string_view text) {
   return std::string(json::parse(out).as_string());
 }
 
-TEST(OpenAiResponse, StringsReadBack) {
+TEST(Response, StringsReadBack) {
   std::string all;
   for (int c = 0; c < 128; ++c) all.push_back(static_cast<char>(c));
   EXPECT_EQ(round_trip(all), all);
@@ -31,13 +31,13 @@ TEST(OpenAiResponse, StringsReadBack) {
   EXPECT_EQ(round_trip("a\xff\xe2\x82z"), "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz");
 }
 
-TEST(OpenAiResponse, EventsHaveNoLineBreaks) {
+TEST(Response, EventsHaveNoLineBreaks) {
   std::string out;
   append_json_string(&out, "a\nb\rc\r\n");
   EXPECT_EQ(out.find_first_of("\r\n"), std::string::npos);
 }
 
-TEST(OpenAiResponse, FloatsReadBackExactly) {
+TEST(Response, FloatsReadBackExactly) {
   std::mt19937 random(7);
   for (int i = 0; i < 10000; ++i) {
     const float value =
@@ -54,7 +54,7 @@ TEST(OpenAiResponse, FloatsReadBackExactly) {
   }
 }
 
-TEST(OpenAiResponse, Logprobs) {
+TEST(Response, Logprobs) {
   const ServedModel model;  // no tokenizer
   CompletionLogprobs builder;
   builder.add({model}, {.token = 5, .logprob = 0, .top = {}}, /*known=*/false);
@@ -71,7 +71,7 @@ TEST(OpenAiResponse, Logprobs) {
   EXPECT_TRUE(builder.empty());
 }
 
-TEST(OpenAiResponse, LogprobsWithATokenizer) {
+TEST(Response, LogprobsWithATokenizer) {
   auto tokenizer = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
   ASSERT_TRUE(tokenizer.ok());
   ServedModel model;
@@ -96,7 +96,7 @@ TEST(OpenAiResponse, LogprobsWithATokenizer) {
   }
 }
 
-TEST(OpenAiResponse, ChoiceAndError) {
+TEST(Response, ChoiceAndError) {
   ServedModel model;
   model.name = "m\"x";
   model.fingerprint = "fp_1";
@@ -125,7 +125,7 @@ TEST(OpenAiResponse, ChoiceAndError) {
   EXPECT_TRUE(error.at("code").is_null());
 }
 
-TEST(OpenAiResponse, ChatLogprobs) {
+TEST(Response, ChatLogprobs) {
   auto tokenizer = load_tokenizer(DELTASERVE_SOURCE_DIR "/models/bundled/tokenizer.model");
   ASSERT_TRUE(tokenizer.ok());
   ServedModel model;
@@ -148,7 +148,7 @@ TEST(OpenAiResponse, ChatLogprobs) {
   EXPECT_TRUE(builder.empty());
 }
 
-TEST(OpenAiResponse, ChatChoices) {
+TEST(Response, ChatChoices) {
   ChoicePart part;
   part.index = 1;
   const AnswerDelta said{AnswerDelta::Kind::kContent, "hi"};
@@ -176,7 +176,7 @@ TEST(OpenAiResponse, ChatChoices) {
   EXPECT_EQ(delta("", false), "{}");
 }
 
-TEST(OpenAiResponse, Usage) {
+TEST(Response, Usage) {
   std::string out;
   append_usage(&out, {.prompt_tokens = 300,
                       .completion_tokens = 4,
@@ -188,7 +188,7 @@ TEST(OpenAiResponse, Usage) {
   EXPECT_EQ(usage.at("completion_tokens_details").at("reasoning_tokens").as_int64(), 3);
 }
 
-TEST(OpenAiResponse, Timings) {
+TEST(Response, Timings) {
   std::string out;
   append_timings(&out, {.time_to_first_token = 0.0125, .decode = 2});
   EXPECT_EQ(out, R"({"time_to_first_token_ms":12.500,"decode_ms":2000.000})");
@@ -197,27 +197,10 @@ TEST(OpenAiResponse, Timings) {
   EXPECT_EQ(out, R"({"time_to_first_token_ms":null,"decode_ms":null})");
 }
 
-TEST(OpenAiResponse, Framing) {
+TEST(Response, Framing) {
   std::string out;
   append_http_chunk(&out, std::string(26, 'x'));
   EXPECT_EQ(out, "1a\r\n" + std::string(26, 'x') + "\r\n");
-}
-
-TEST(MemoryBudget, LeasesReturnWhatTheyHold) {
-  MemoryBudget budget(10);
-  {
-    MemoryBudget::Lease first(&budget);
-    EXPECT_TRUE(first.grow_to(4));
-    EXPECT_TRUE(first.grow_to(6));
-    EXPECT_TRUE(first.grow_to(3));
-    MemoryBudget::Lease second(&budget);
-    EXPECT_FALSE(second.grow_to(5));
-    EXPECT_TRUE(second.grow_to(4));
-    MemoryBudget::Lease moved(std::move(first));
-    EXPECT_FALSE(moved.grow_to(7));
-  }
-  MemoryBudget::Lease again(&budget);
-  EXPECT_TRUE(again.grow_to(10));
 }
 
 }  // namespace
