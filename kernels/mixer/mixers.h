@@ -104,7 +104,32 @@ using FirstWithValuesOf = decltype(first_with_values<Mixer
 #undef X
                                                      >());
 
+// Is true if a mixer's write is k, its erase vector beta (k + lambda q), lambda maybe 0, its read
+// scale q, its value beta v, and its decay none or one a head.
+template <class Mixer>
+constexpr bool is_delta_of_keys() {
+  using Erasing = std::conditional_t<Mixer::kErasesQuery, QDelta, DeltaNet>;
+  return Mixer::kErases && Mixer::kDecay != Decay::kPerChannel && !Mixer::kOwnChunkOperands &&
+         kSameFunction<&Mixer::erase, &Erasing::erase> &&
+         kSameFunction<&Mixer::write, &DeltaNet::write> &&
+         kSameFunction<&Mixer::value, &DeltaNet::value> &&
+         kSameFunction<&Mixer::read, &DeltaNet::read>;
+}
+
+// Returns the mixer that adds v k' to a state with this decay and does nothing else.
+constexpr MixerKind sum_with_decay(Decay decay) {
+  switch (decay) {
+    case Decay::kNone: break;
+    case Decay::kPerHead: return MixerKind::kMamba2;
+    case Decay::kPerChannel: return MixerKind::kGatedLinearAttention;
+  }
+  return MixerKind::kLinearAttention;
+}
+
 // Return the traits of the struct that `kind` names.
+constexpr bool is_delta_of_keys(MixerKind kind) {
+  return dispatch_mixer(kind, [](auto mixer) { return is_delta_of_keys<decltype(mixer)>(); });
+}
 constexpr Decay decay_of(MixerKind kind) {
   return dispatch_mixer(kind, [](auto mixer) { return decltype(mixer)::kDecay; });
 }

@@ -163,13 +163,7 @@ DS_HOST_DEVICE HeadTokens head_tokens(const MixerCall& call, int64_t first_row, 
 
 // Returns the rule of the covariance, P = a P + w k': it decays like the state, or never.
 constexpr MixerKind covariance_kind(const MixerShape& shape) {
-  if (!shape.conditioning.backbone_decay) return MixerKind::kLinearAttention;
-  switch (shape.decay()) {
-    case Decay::kNone: return MixerKind::kLinearAttention;
-    case Decay::kPerHead: return MixerKind::kMamba2;
-    case Decay::kPerChannel: return MixerKind::kGatedLinearAttention;
-  }
-  return MixerKind::kLinearAttention;
+  return sum_with_decay(shape.conditioning.backbone_decay ? shape.decay() : Decay::kNone);
 }
 
 // Returns the operands of one head's covariance: a linear attention with v := k.

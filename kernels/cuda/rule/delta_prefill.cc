@@ -29,7 +29,7 @@ bool has_tensor_prefill(const MixerShape& shape) {
 }
 
 bool has_image_prefill(const MixerShape& shape) {
-  return has_image_rule(shape.kind) && has_tensor_prefill(shape) && !shape.conditioning.on;
+  return is_delta_of_keys(shape.kind) && has_tensor_prefill(shape) && !shape.conditioning.on;
 }
 
 void launch_prefill(simt::Stream stream, const RuleView& view, PrefillPath path) {

@@ -2,7 +2,9 @@
 // as images, which are squares of [64 rows][64 numbers] in bf16, stored in the layout that shared
 // memory needs.
 //
-// For this path features() leaves q, k and v of every chunk as images, not as floats.
+// For this path features() leaves q, k and v of every chunk as images, not as floats. Images serve
+// mixers with is_delta_of_keys(). All others take the path of prefill_gram.h, which calls the
+// mixer's functions.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -88,22 +90,6 @@ struct ChunkOperands {
   constexpr int factors() const { return erase() + (own_erase ? images() * Image::kBytes : 0); }
   constexpr int bytes() const { return factors() + static_cast<int>(sizeof(ChunkFactors)); }
 };
-
-// Images serve mixers whose write is k, erase beta (k + lambda q), lambda maybe 0, read scale q,
-// value beta v, and whose decay is none or one a head. A mixer that differs in one of these takes
-// the path of prefill_gram.h, which calls the mixer's functions.
-template <class Mixer>
-constexpr bool has_image_rule() {
-  using Erasing = std::conditional_t<Mixer::kErasesQuery, QDelta, DeltaNet>;
-  return Mixer::kErases && Mixer::kDecay != Decay::kPerChannel && !Mixer::kOwnChunkOperands &&
-         kSameFunction<&Mixer::erase, &Erasing::erase> &&
-         kSameFunction<&Mixer::write, &DeltaNet::write> &&
-         kSameFunction<&Mixer::value, &DeltaNet::value> &&
-         kSameFunction<&Mixer::read, &DeltaNet::read>;
-}
-constexpr bool has_image_rule(MixerKind kind) {
-  return dispatch_mixer(kind, [](auto mixer) { return has_image_rule<decltype(mixer)>(); });
-}
 
 // The rule's operands in the scratch of prefill: the images of all chunks, then the results of the
 // token-parallel kernel.

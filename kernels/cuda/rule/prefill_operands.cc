@@ -427,7 +427,7 @@ void launch_mixer(simt::Stream stream, const RuleView& view) {
 
 void launch_prefill_operands(simt::Stream stream, const RuleView& view) {
   dispatch_mixer(view.kind(), [&](auto mixer) {
-    if constexpr (has_image_rule<decltype(mixer)>()) launch_mixer<decltype(mixer)>(stream, view);
+    if constexpr (is_delta_of_keys<decltype(mixer)>()) launch_mixer<decltype(mixer)>(stream, view);
   });
 }
 
