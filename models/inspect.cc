@@ -155,29 +155,6 @@ bool same_shape(const StatePart& a, const StatePart& b) {
          a.heads == b.heads && a.rows == b.rows && a.columns == b.columns;
 }
 
-void add_state(const StateLayout& layout, std::string* out) {
-  std::vector<PartSum> sums;
-  for (const StatePart& part : layout.parts) {
-    const auto found = std::find_if(sums.begin(), sums.end(),
-                                    [&](const PartSum& sum) { return same_shape(sum.part, part); });
-    if (found == sums.end()) {
-      sums.push_back({part, 1});
-    } else {
-      ++found->layers;
-    }
-  }
-  absl::StrAppend(out, "\nbytes of one sequence, at any length\n");
-  for (const auto& [part, layers] : sums) {
-    const auto bytes = static_cast<uint64_t>(layers * part.bytes());
-    add_amount(out, part.name, bytes,
-               absl::StrFormat("%12s  %d x %s [%d, %d, %d]%s", rounded(bytes), layers,
-                               state_format_name(part.format), part.heads, part.rows, part.columns,
-                               part.per == Per::kToken ? " for each token" : ""));
-  }
-  add_bytes_line(out, "total", layout.bytes());
-  add_bytes_line(out, "each token", static_cast<uint64_t>(layout.bytes_per_token()));
-}
-
 void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::string* out) {
   std::map<std::string, uint64_t> by_dtype;
   uint64_t stored = 0;
@@ -189,10 +166,36 @@ void add_bytes(const ModelConfig& config, const Checkpoint& checkpoint, std::str
   for (const auto& [dtype, bytes] : by_dtype) add_bytes_line(out, dtype, bytes);
   add_bytes_line(out, "total", stored);
 
-  add_state(state_layout(config), out);
+  absl::StrAppend(out, describe_state(state_layout(config)));
 }
 
 }  // namespace
+
+std::string describe_state(const StateLayout& layout) {
+  std::string out;
+  std::vector<PartSum> sums;
+  for (const StatePart& part : layout.parts) {
+    const auto found = std::find_if(sums.begin(), sums.end(),
+                                    [&](const PartSum& sum) { return same_shape(sum.part, part); });
+    if (found == sums.end()) {
+      sums.push_back({part, 1});
+    } else {
+      ++found->layers;
+    }
+  }
+  const bool grows = layout.bytes_per_token() > 0;
+  absl::StrAppend(&out, "\nbytes of one sequence", grows ? "" : ", at any length", "\n");
+  for (const auto& [part, layers] : sums) {
+    const auto bytes = static_cast<uint64_t>(layers * part.bytes());
+    add_amount(&out, part.name, bytes,
+               absl::StrFormat("%12s  %d x %s [%d, %d, %d]%s", rounded(bytes), layers,
+                               state_format_name(part.format), part.heads, part.rows, part.columns,
+                               part.per == Per::kToken ? " for each token" : ""));
+  }
+  add_bytes_line(&out, grows ? "at its start" : "total", layout.bytes());
+  add_bytes_line(&out, "each token", static_cast<uint64_t>(layout.bytes_per_token()));
+  return out;
+}
 
 absl::StatusOr<std::string> describe_model(const std::string& folder,
                                            const ModelFolderOptions& options) {

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "kernels/program/state_layout.h"
 #include "models/model.h"
 
 namespace deltaserve {
@@ -12,5 +13,8 @@ namespace deltaserve {
 // fails with the error that serving would give.
 absl::StatusOr<std::string> describe_model(const std::string& folder,
                                            const ModelFolderOptions& options = {});
+
+// Returns the part of this text about the memory of one sequence.
+std::string describe_state(const StateLayout& layout);
 
 }  // namespace deltaserve

@@ -1,5 +1,7 @@
 #include "kernels/program/program.h"
 
+#include <string>
+
 #include "kernels/base/check.h"
 
 namespace deltaserve {
@@ -103,6 +105,16 @@ class Checker {
 
 void check_program(const Program& program) {
   Checker(program).check();
+}
+
+std::string complaint_about_growth(const Program& program) {
+  for (const StatePart& part : program.parts) {
+    if (part.per == Per::kSequence) continue;
+    return "each token has " + std::to_string(part.bytes()) + " bytes of " + part.name +
+           " of its own in layer " + std::to_string(part.layer) +
+           "; there is only memory of a fixed size for each sequence";
+  }
+  return "";
 }
 
 bool reads_only_rows(const Program& program, int32_t weight) {

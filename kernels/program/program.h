@@ -6,6 +6,7 @@
 // Indices are into the program's own arrays; -1 = none.
 #pragma once
 #include <cstdint>
+#include <string>
 
 #include "kernels/base/dtype.h"
 #include "kernels/base/weight_format.h"
@@ -123,6 +124,10 @@ struct Program {
   int32_t hidden = 0, vocab = 0;
   int64_t slot_bytes = 0;
 };
+
+// Returns a sentence about the first part of which each token has its own; empty if there is none.
+// Backends without memory that grows with a sequence refuse programs with it.
+std::string complaint_about_growth(const Program& program);
 
 // The sizes for which a backend makes room.
 struct Limits {

@@ -1,17 +1,29 @@
 #include "kernels/program/state_layout.h"
 
+#include "kernels/base/check.h"
+
 namespace deltaserve {
 
-StateSpan StateLayout::take(const char* name, StateFormat format, int64_t heads, int64_t rows,
-                            int64_t columns, int64_t stride) {
+namespace {
+
+StatePart part_of(const char* name, StateFormat format, int64_t heads, int64_t rows,
+                  int64_t columns, int64_t stride) {
   StatePart part;
   part.name = name;
-  part.layer = static_cast<int32_t>(layers.size());
   part.format = format;
   part.heads = static_cast<int32_t>(heads);
   part.rows = static_cast<int32_t>(rows);
   part.columns = static_cast<int32_t>(columns);
   part.stride = static_cast<int32_t>(stride);
+  return part;
+}
+
+}  // namespace
+
+StateSpan StateLayout::take(const char* name, StateFormat format, int64_t heads, int64_t rows,
+                            int64_t columns, int64_t stride) {
+  StatePart part = part_of(name, format, heads, rows, columns, stride);
+  part.layer = static_cast<int32_t>(layers.size());
   part.offset = static_cast<int64_t>(bytes());
   const StateSpan span = {floats, part.bytes() / static_cast<int64_t>(sizeof(float))};
   if (span.floats > 0) parts.push_back(part);
@@ -40,6 +52,16 @@ void StateLayout::add_mixer(const MixerShape& shape, StateFormat format) {
                          padded_to_16(shape.count_width()));
   layer.key_mean = keys("key mean", ccq.on && ccq.has_mean() ? shape.heads : 0);
   layers.push_back(layer);
+}
+
+void StateLayout::add_for_each_token(const char* name, StateFormat format, int64_t heads,
+                                     int64_t columns) {
+  DS_CHECK(!layers.empty());
+  StatePart part = part_of(name, format, heads, 1, columns, columns);
+  part.layer = static_cast<int32_t>(layers.size()) - 1;
+  part.per = Per::kToken;
+  part.offset = bytes_per_token();
+  parts.push_back(part);
 }
 
 StateLayout StateLayout::of(const MixerShape& shape, int64_t num_layers, StateFormat format) {

@@ -1,6 +1,8 @@
 // The memory of one sequence, whose size is fixed when a model is loaded. Everything that a
 // sequence carries from token to token is in one slot, so copying a sequence is one copy of
-// `bytes`.
+// `bytes`. A layout can also describe parts of which every token has its own (the keys and values
+// of attention). No slot holds them; no mixer has them yet, and a backend refuses a program that
+// has.
 //
 // A slot holds, layer after layer, those of these parts that the layer's mixer has:
 //   state        StateFormat [heads][value_dim][key_stride]  S transposed
@@ -41,8 +43,9 @@ struct StatePart {
   StateFormat format = StateFormat::kF32;
   int32_t heads = 0, rows = 0, columns = 0;
   int32_t stride = 0;  // columns including their padding
-  int64_t offset = 0;  // bytes from the start of the slot
+  int64_t offset = 0;  // bytes from the start of the slot, or of the token's parts
 
+  // Returns the bytes for the sequence, or for each token.
   int64_t bytes() const {
     return int64_t{heads} * rows * stride * static_cast<int64_t>(state_format_size(format));
   }
@@ -79,6 +82,9 @@ struct StateLayout {
   void add_mixer(const MixerShape& shape, StateFormat format);
   // Appends a layer that carries nothing.
   void add_empty() { layers.emplace_back(); }
+  // Appends a part to the layer that was added last, of which each token has its own, [heads][1]
+  // [columns].
+  void add_for_each_token(const char* name, StateFormat format, int64_t heads, int64_t columns);
 
   size_t bytes() const { return static_cast<size_t>(floats) * sizeof(float); }
   // Returns the bytes that each further token adds.

@@ -66,8 +66,10 @@ class CpuBackend final : public Backend {
 
   int64_t free_memory() const override { return 0; }
 
-  // Refuses nothing: the CPU is the reference of all backends and can run any program.
-  std::string refusal(const Program&, const Limits&) const override { return ""; }
+  // The CPU is the reference of all backends and runs all operations.
+  std::string refusal(const Program& program, const Limits&) const override {
+    return complaint_about_growth(program);
+  }
 
   std::string load(const Program& program, const Limits& limits) override {
     check_program(program);

@@ -21,6 +21,7 @@ int layer_of(const Program& program, int32_t index) {
 }  // namespace
 
 std::string refusal_of(const Program& program, const Limits& limits) {
+  if (std::string growth = complaint_about_growth(program); !growth.empty()) return growth;
   for (const WeightFormat format : {WeightFormat::kInt4, WeightFormat::kInt8}) {
     const bool wanted =
         std::any_of(program.weights.begin(), program.weights.end(), [format](const Weight& weight) {

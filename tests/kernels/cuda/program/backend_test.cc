@@ -87,6 +87,14 @@ TEST(CudaBackend, SaysWhatItCannotDo) {
             "512");
   EXPECT_EQ(refusal(WeightFormat::kF32, plain_shape(), {8, 1 << 16, 8, 2}),
             "steps of 65536 sequences are for the CPU; CUDA's kernels take 65535");
+  const TestModel model(kHidden, kVocab, {{}}, WeightFormat::kF32);
+  StateLayout layout = StateLayout::of(plain_shape(), 1);
+  layout.add_for_each_token("keys", StateFormat::kBf16, 4, 32);
+  Program program = model.program();
+  program.parts = array_of(layout.parts);
+  EXPECT_EQ(backend->refusal(program, limits),
+            "each token has 256 bytes of keys of its own in layer 0; there is only memory of a "
+            "fixed size for each sequence");
 }
 
 TEST(CudaBackend, CountsAndNamesItsMemory) {
