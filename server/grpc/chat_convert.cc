@@ -40,21 +40,14 @@ class ChatConverter {
     }
     message_.clear_messages();
     if (auto error = take_tools()) return error;
-    if (auto error = take_choice()) return error;
-    return take_options();
+    take_choice();
+    return take_variables();
   }
 
  private:
   std::optional<ApiError> take_message(int index) {
     v1::ChatMessage& given = *message_.mutable_messages(index);
     const std::string place = str_cat("[", index, "]");
-    if (given.role().empty() || given.role().size() > limits_.role_bytes) {
-      return wrong("messages", place + ".role",
-                   str_cat("must be a string of 1 to ", limits_.role_bytes, " bytes"));
-    }
-    if (!given.has_content() && given.tool_calls().empty()) {
-      return wrong("messages", place + ".content", "is required");
-    }
     json::object message = {{"role", json_text(given.role())}};
     const auto take = [&](const char* name, std::string* text) {
       if (!text->empty()) message[name] = json_text(*text);
@@ -122,38 +115,16 @@ class ChatConverter {
     return std::nullopt;
   }
 
-  std::optional<ApiError> take_choice() {
+  void take_choice() {
     const v1::ToolChoice& given = message_.tool_choice();
-    ToolChoice& choice = prompt_.tool_choice;
     if (given.has_function()) {
-      choice = {ToolChoice::Mode::kNamed, {given.function().name()}};
-    } else if (given.mode() == "none") {
-      choice.mode = ToolChoice::Mode::kNone;
-    } else if (given.mode() == "required") {
-      choice.mode = ToolChoice::Mode::kRequired;
-    } else if (given.has_mode() && given.mode() != "auto") {
-      return wrong("tool_choice", ".mode", "must be \"auto\", \"none\" or \"required\"");
+      prompt_.tool_choice.emplace().names = {given.function().name()};
+    } else if (given.has_mode()) {
+      prompt_.tool_choice.emplace().mode = given.mode();
     }
-    return std::nullopt;
   }
 
-  std::optional<ApiError> take_options() {
-    if (message_.has_parallel_tool_calls()) {
-      prompt_.parallel_tool_calls = message_.parallel_tool_calls();
-    }
-    if (message_.has_include_reasoning()) prompt_.include_reasoning = message_.include_reasoning();
-    if (message_.has_separate_reasoning()) {
-      prompt_.separate_reasoning = message_.separate_reasoning();
-    }
-    if (!message_.reasoning_effort().empty()) {
-      prompt_.reasoning_effort = message_.reasoning_effort();
-    }
-    if (message_.has_add_generation_prompt()) {
-      prompt_.add_generation_prompt = message_.add_generation_prompt();
-    }
-    if (message_.has_continue_final_message()) {
-      prompt_.continue_final_message = message_.continue_final_message();
-    }
+  std::optional<ApiError> take_variables() {
     if (message_.chat_template_kwargs().empty()) return std::nullopt;
     const std::string name = "chat_template_kwargs";
     json::value variables;

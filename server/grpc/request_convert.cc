@@ -235,7 +235,9 @@ std::optional<ApiError> convert_request(v1::ChatRequest* message, const ServedMo
   if (auto error = read_parameters(*message, Interface::kGrpcChat, limits, &given)) return error;
   request->interface = Interface::kGrpcChat;
   request->answer_is_held = false;
-  if (auto error = convert_chat(message, limits, &request->chat.emplace())) return error;
+  ChatPrompt& chat = request->chat.emplace();
+  for_each_chat_parameter(chat, ParameterReader(*message, Interface::kGrpcChat, limits));
+  if (auto error = convert_chat(message, limits, &chat)) return error;
   return complete_request(std::move(given), model, limits, request);
 }
 
@@ -243,9 +245,6 @@ std::optional<ApiError> convert_request(v1::EmbedRequest* message, const ServedM
                                         const ServerLimits& limits, GenerationRequest* request) {
   Parameters given;
   if (auto error = read_parameters(*message, Interface::kGrpcEmbed, limits, &given)) return error;
-  std::optional<Integer> dimensions;
-  if (message->has_dimensions()) dimensions = message->dimensions();
-  if (auto error = check_dimensions(dimensions, model)) return error;
   request->interface = Interface::kGrpcEmbed;
   request->text_name = "input";
   request->ids_name = "input_token_ids";

@@ -13,21 +13,20 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr ParameterRule kPromptRules[] = {
-    {"messages", ParameterSize::kMessages},
-    {"tools", ParameterSize::kNested},
-    {"chat_template_kwargs", ParameterSize::kNested},
-    {"chat_template", ParameterSize::kNested},
-    {"add_generation_prompt"},
-    {"continue_final_message"},
-    {"tool_choice", ParameterSize::kNested},
-    {"parallel_tool_calls"},
-    {"reasoning_effort"},
-    {"include_reasoning"},
-    {"stream_reasoning"},
-    {"verbosity"},
-    {"separate_reasoning"},
-};
+std::vector<ParameterRule> make_prompt_rules() {
+  std::vector<ParameterRule> rules = {
+      {"messages", ParameterSize::kMessages},
+      {"tools", ParameterSize::kNested},
+      {"chat_template_kwargs", ParameterSize::kNested},
+      {"tool_choice", ParameterSize::kNested},
+  };
+  const ChatPrompt prompt;
+  for_each_chat_parameter(prompt, [&](const ParameterNames& names, const auto& member) {
+    const bool large = &member == static_cast<const void*>(&prompt.chat_template);
+    rules.push_back({names.chat, large ? ParameterSize::kNested : ParameterSize::kSmall});
+  });
+  return rules;
+}
 
 void read_variables(FieldReader& fields, json::object& body, ChatPrompt* out) {
   constexpr std::string_view kName = "chat_template_kwargs";
@@ -52,7 +51,7 @@ void read_tools(FieldReader& fields, json::object& body, ChatPrompt* out) {
 
 // Reads the name in {"type": "function", "function": {"name": ..}}.
 void read_choice_of_function(FieldReader& fields, const json::value& value, std::string_view place,
-                             ToolChoice* out) {
+                             GivenToolChoice* out) {
   const json::value* function =
       value.is_object() && value.get_object().contains("type") && value.at("type") == "function"
           ? value.get_object().if_contains("function")
@@ -69,7 +68,7 @@ void read_choice_of_function(FieldReader& fields, const json::value& value, std:
 }
 
 // Reads {"type": "allowed_tools", "allowed_tools": {"mode": .., "tools": [..]}}.
-void read_allowed_tools(FieldReader& fields, const json::object& choice, ToolChoice* out) {
+void read_allowed_tools(FieldReader& fields, const json::object& choice, GivenToolChoice* out) {
   const json::value* allowed = choice.if_contains("allowed_tools");
   const json::object* members =
       allowed != nullptr && allowed->is_object() ? &allowed->get_object() : nullptr;
@@ -81,52 +80,45 @@ void read_allowed_tools(FieldReader& fields, const json::object& choice, ToolCho
   if (tools == nullptr || !tools->is_array() || tools->get_array().empty()) {
     return fields.fail("tool_choice", ".allowed_tools.tools must be a list of tools");
   }
-  out->mode = *mode == "auto" ? ToolChoice::Mode::kAuto : ToolChoice::Mode::kRequired;
+  out->mode = view(mode->get_string());
   for (size_t i = 0; i < tools->get_array().size(); ++i) {
     const std::string place = str_cat(".allowed_tools.tools[", i, "]");
     read_choice_of_function(fields, tools->get_array()[i], place, out);
   }
 }
 
-void read_tool_choice(FieldReader& fields, ToolChoice* out) {
+void read_tool_choice(FieldReader& fields, std::optional<GivenToolChoice>* out) {
   const json::value* choice = fields.find("tool_choice");
-  if (choice == nullptr || *choice == "auto") return;
-  if (*choice == "none") {
-    out->mode = ToolChoice::Mode::kNone;
-  } else if (*choice == "required") {
-    out->mode = ToolChoice::Mode::kRequired;
+  if (choice == nullptr) return;
+  GivenToolChoice& given = out->emplace();
+  if (choice->is_string()) {
+    given.mode = view(choice->get_string());
   } else if (!choice->is_object()) {
-    fields.fail("tool_choice",
-                "must be \"auto\", \"none\", \"required\" or an object that names a function");
+    fields.fail("tool_choice", tool_choice_rule(Interface::kChat));
   } else if (const json::value* type = choice->get_object().if_contains("type");
              type != nullptr && *type == "allowed_tools") {
-    read_allowed_tools(fields, choice->get_object(), out);
+    read_allowed_tools(fields, choice->get_object(), &given);
   } else {
-    out->mode = ToolChoice::Mode::kNamed;
-    read_choice_of_function(fields, *choice, "", out);
+    read_choice_of_function(fields, *choice, "", &given);
   }
 }
 
-// Reads the options that say how the answer is parsed.
-void read_answer_options(FieldReader& fields, ChatPrompt* out) {
-  read_tool_choice(fields, &out->tool_choice);
-  const auto read = [&](std::string_view name, bool* option) {
-    std::optional<bool> given;
-    fields.boolean(name, &given);
-    *option = given.value_or(*option);
-  };
-  read("parallel_tool_calls", &out->parallel_tool_calls);
-  read("include_reasoning", &out->include_reasoning);
-  read("stream_reasoning", &out->stream_reasoning);
-  fields.string("verbosity", &out->verbosity);
-  read("separate_reasoning", &out->separate_reasoning);
-  fields.string("reasoning_effort", &out->reasoning_effort);
+// One overload for each type of for_each_chat_parameter().
+
+void read_chat_parameter(FieldReader& fields, std::string_view name, std::optional<bool>* out) {
+  fields.boolean(name, out);
+}
+
+void read_chat_parameter(FieldReader& fields, std::string_view name,
+                         std::optional<std::string>* out) {
+  fields.string(name, out);
 }
 
 }  // namespace
 
 std::span<const ParameterRule> chat_prompt_rules() {
-  return kPromptRules;
+  static const std::vector<ParameterRule> kRules = make_prompt_rules();
+  return kRules;
 }
 
 void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) {
@@ -138,10 +130,10 @@ void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) 
   normalize_messages(fields, &out->messages, &out->marks);
   read_tools(fields, body, out);
   read_variables(fields, body, out);
-  read_answer_options(fields, out);
-  fields.string("chat_template", &out->chat_template);
-  fields.boolean("continue_final_message", &out->continue_final_message);
-  fields.boolean("add_generation_prompt", &out->add_generation_prompt);
+  read_tool_choice(fields, &out->tool_choice);
+  for_each_chat_parameter(*out, [&](const ParameterNames& names, auto& member) {
+    read_chat_parameter(fields, names.chat, &member);
+  });
 }
 
 std::optional<ApiError> complete_chat(json::object& body, const ServedModel& model,
@@ -160,7 +152,7 @@ std::optional<ApiError> parse_chat_request(std::string_view text, const ServedMo
   static const std::vector<ParameterRule> kRules =
       parameter_rules(Interface::kChat, unserved_parameters(Interface::kChat));
   RequestBody body;
-  const BodyRules rules{kRules, kPromptRules, ""};
+  const BodyRules rules{kRules, chat_prompt_rules(), ""};
   if (auto error = read_request_body(text, rules, limits, &body)) return error;
 
   return complete_chat(body.fields, model, limits, request);

@@ -76,17 +76,12 @@ class MessageReader {
   void read_role() {
     const json::value* role = message_.if_contains("role");
     if (role == nullptr) return fail(".role", "is required");
-    if (!role->is_string() || role->get_string().empty() ||
-        role->get_string().size() > fields_.limits().role_bytes) {
-      fail(".role", str_cat("must be a string of 1 to ", fields_.limits().role_bytes, " bytes"));
-    }
+    if (!role->is_string()) fail(".role", role_rule(fields_.limits()));
   }
 
   void read_content() {
     json::value* content = message_.if_contains("content");
-    if (content == nullptr) {
-      if (!message_.contains("tool_calls")) return fail(".content", "is required");
-    } else if (!content->is_string()) {
+    if (content != nullptr && !content->is_string()) {
       fail(".content", "must be a string or a list of text parts");
     }
   }

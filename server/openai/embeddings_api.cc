@@ -16,24 +16,20 @@
 namespace deltaserve {
 namespace {
 
-constexpr ParameterRule kOwnParameters[] = {{"encoding_format"}, {"dimensions"}};
+constexpr ParameterRule kOwnParameters[] = {{"encoding_format"}};
 
 struct EmbeddingsRequest {
   GenerationRequest generation;
   bool base64 = false;
 };
 
-std::optional<ApiError> read_own_parameters(FieldReader& fields, const ServedModel& model,
-                                            bool* base64) {
+void read_own_parameters(FieldReader& fields, bool* base64) {
   std::optional<std::string> encoding;
   fields.string("encoding_format", &encoding);
   if (encoding && *encoding != "float" && *encoding != "base64") {
     fields.fail("encoding_format", str_cat("must be float or base64, not ", quoted(*encoding)));
   }
   *base64 = encoding == "base64";
-  std::optional<Integer> dimensions;
-  fields.integer("dimensions", &dimensions);
-  return check_dimensions(dimensions, model);
 }
 
 std::optional<ApiError> read_request(std::string_view text, const ServedModel& model,
@@ -57,11 +53,10 @@ std::optional<ApiError> read_request(std::string_view text, const ServedModel& m
 
   FieldReader fields(body.fields, limits);
   Parameters given;
-  auto own_error = read_own_parameters(fields, model, &out->base64);
+  read_own_parameters(fields, &out->base64);
   read_parameters(fields, Interface::kEmbeddings, unserved_parameters(Interface::kEmbeddings),
                   &given);
   if (fields.error()) return fields.error();
-  if (own_error) return own_error;
   return complete_embedding_request(std::move(given), model, limits, &request);
 }
 

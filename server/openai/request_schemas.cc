@@ -202,26 +202,14 @@ void add_unserved(Interface interface, json::object* properties) {
   }
 }
 
-void add_chat(json::object* properties) {
-  struct Typed {
-    std::string_view name;
-    std::string_view type;
-  };
-  constexpr Typed kTypes[] = {
-      {"tools", "array"},
-      {"chat_template_kwargs", "object"},
-      {"chat_template", "string"},
-      {"reasoning_effort", "string"},
-      {"add_generation_prompt", "boolean"},
-      {"continue_final_message", "boolean"},
-      {"parallel_tool_calls", "boolean"},
-      {"include_reasoning", "boolean"},
-      {"stream_reasoning", "boolean"},
-      {"verbosity", "string"},
-      {"separate_reasoning", "boolean"},
-  };
+void add_chat(const Schemas& schemas, json::object* properties) {
   for (const ParameterRule& rule : chat_prompt_rules()) (*properties)[rule.name] = json::object{};
-  for (const Typed& one : kTypes) (*properties)[one.name] = Schemas::nullable(one.type);
+  const ChatPrompt prompt;
+  for_each_chat_parameter(prompt, [&](const ParameterNames& names, const auto& member) {
+    (*properties)[names.chat] = schemas.of(names.chat, member);
+  });
+  (*properties)["tools"] = Schemas::nullable("array");
+  (*properties)["chat_template_kwargs"] = Schemas::nullable("object");
   (*properties)["tools"].get_object()["items"] = {{"type", "object"}};
   (*properties)["tool_choice"] = {{"type", json::array{"string", "object", "null"}}};
   (*properties)["messages"] = json::parse(kMessages);
@@ -257,7 +245,7 @@ json::object generation_schema(Interface interface, const ServedModel& model,
   json::object properties;
   const bool chat = interface == Interface::kChat;
   if (chat) {
-    add_chat(&properties);
+    add_chat(schemas, &properties);
   } else {
     properties["prompt"] = schemas.prompt(limits.prompts);
   }
@@ -282,7 +270,6 @@ json::object embeddings_schema(const ServedModel& model, const ServerLimits& lim
   add_unserved(Interface::kEmbeddings, &properties);
   properties["input"] = schemas.prompt(limits.embedding_inputs);
   properties["encoding_format"] = {{"enum", json::array{"float", "base64", nullptr}}};
-  properties["dimensions"] = {{"enum", json::array{model.hidden_size, nullptr}}};
   return object_of(std::move(properties), {"input"});
 }
 
@@ -294,9 +281,9 @@ json::object messages_schema(const ServedModel& model, const ServerLimits& limit
   return turn_schema(kMessagesMembers, {"messages"}, model, limits);
 }
 
-json::object tokenize_schema(const ServedModel&, const ServerLimits&) {
+json::object tokenize_schema(const ServedModel& model, const ServerLimits& limits) {
   json::object properties;
-  add_chat(&properties);
+  add_chat(Schemas(model, limits), &properties);
   properties["model"] = Schemas::nullable("string");
   properties["prompt"] = Schemas::nullable("string");
   properties["add_special_tokens"] = Schemas::nullable("boolean");

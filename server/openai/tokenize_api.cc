@@ -21,8 +21,10 @@ bool refuse_chat_members(FieldReader& fields) {
   for (const ParameterRule& rule : chat_prompt_rules()) {
     const boost::json::value* value = fields.find(rule.name);
     if (value == nullptr) continue;
-    const bool is_default = (rule.name == "add_generation_prompt" && *value == true) ||
-                            (rule.name == "continue_final_message" && *value == false);
+    const ChatOptions defaults;
+    const bool is_default =
+        (rule.name == "add_generation_prompt" && *value == defaults.add_generation_prompt) ||
+        (rule.name == "continue_final_message" && *value == defaults.continue_final_message);
     if (!is_default) fields.fail(rule.name, "needs messages");
   }
   return fields.error().has_value();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "models/base/text.h"
 #include "server/tools/conventions.h"
@@ -12,9 +13,32 @@ namespace {
 
 namespace json = boost::json;
 
+// Returns the mode that a client spells so; nullopt if there is none.
+std::optional<ToolChoice::Mode> mode_of(std::string_view spelled) {
+  if (spelled == "auto") return ToolChoice::Mode::kAuto;
+  if (spelled == "none") return ToolChoice::Mode::kNone;
+  if (spelled == "required") return ToolChoice::Mode::kRequired;
+  return std::nullopt;
+}
+
+std::optional<ApiError> check_messages(const ChatPrompt& prompt, const ServerLimits& limits) {
+  for (size_t i = 0; i < prompt.messages.size(); ++i) {
+    const json::object& message = prompt.messages[i].get_object();
+    const std::string place = str_cat("messages[", i, "]");
+    const size_t role_bytes = message.at("role").get_string().size();
+    if (role_bytes == 0 || role_bytes > limits.role_bytes) {
+      return invalid_parameter("messages", str_cat(place, ".role ", role_rule(limits)));
+    }
+    if (!message.contains("content") && !message.contains("tool_calls")) {
+      return invalid_parameter("messages", str_cat(place, ".content is required"));
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<ApiError> check_final_message(const ChatPrompt& prompt) {
   constexpr std::string_view kName = "continue_final_message";
-  if (!prompt.continues()) return std::nullopt;
+  if (!prompt.continue_final_message.value_or(false)) return std::nullopt;
   if (prompt.add_generation_prompt.value_or(false)) {
     return invalid_parameter(std::string(kName),
                              str_cat(kName, " and add_generation_prompt cannot both be true"));
@@ -42,13 +66,22 @@ std::optional<ApiError> check_variables(const ChatPrompt& prompt) {
   return std::nullopt;
 }
 
-std::optional<ApiError> check_tools(const ChatPrompt& prompt, const ServedModel& model) {
+std::optional<ApiError> check_tools(const ChatPrompt& prompt, Interface interface,
+                                    const ServedModel& model) {
+  const std::optional<GivenToolChoice>& given = prompt.tool_choice;
+  if (given && given->mode && !mode_of(*given->mode)) {
+    // A message has a field for the mode.
+    const std::string_view inside = interface == Interface::kGrpcChat ? ".mode" : "";
+    return invalid_parameter("tool_choice",
+                             str_cat("tool_choice", inside, " ", tool_choice_rule(interface)));
+  }
   const std::string complaint = complaint_about_tools(prompt.tools);
   if (!complaint.empty()) return invalid_parameter("tools", complaint);
-  const std::string about_choice = complaint_about_choice(prompt.tool_choice, prompt.tools);
+  const ToolChoice choice = with_defaults(prompt).tool_choice;
+  const std::string about_choice = complaint_about_choice(choice, prompt.tools);
   if (!about_choice.empty()) return invalid_parameter("tool_choice", about_choice);
-  const bool forced = prompt.tool_choice.mode == ToolChoice::Mode::kRequired ||
-                      prompt.tool_choice.mode == ToolChoice::Mode::kNamed;
+  const bool forced =
+      choice.mode == ToolChoice::Mode::kRequired || choice.mode == ToolChoice::Mode::kNamed;
   const ChatConventions* conventions = conventions_of(prompt, model);
   if (!forced || conventions == nullptr || conventions->markup->tools()) return std::nullopt;
   return invalid_parameter("tool_choice",
@@ -96,7 +129,40 @@ const ChatConventions* conventions_of(const ChatPrompt& prompt, const ServedMode
   return for_tools ? model.tool_chat_conventions : model.chat_conventions;
 }
 
-std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& model) {
+ChatOptions with_defaults(const ChatPrompt& prompt) {
+  ChatOptions options;
+  const auto take = [](const std::optional<bool>& given, bool* option) {
+    *option = given.value_or(*option);
+  };
+  take(prompt.continue_final_message, &options.continue_final_message);
+  take(prompt.add_generation_prompt, &options.add_generation_prompt);
+  if (options.continue_final_message) options.add_generation_prompt = false;
+  take(prompt.parallel_tool_calls, &options.parallel_tool_calls);
+  take(prompt.separate_reasoning, &options.separate_reasoning);
+  take(prompt.include_reasoning, &options.include_reasoning);
+  take(prompt.stream_reasoning, &options.stream_reasoning);
+  if (const std::optional<GivenToolChoice>& given = prompt.tool_choice) {
+    const ToolChoice::Mode mode = given->mode
+                                      ? mode_of(*given->mode).value_or(options.tool_choice.mode)
+                                      : ToolChoice::Mode::kNamed;
+    options.tool_choice = {mode, given->names};
+  }
+  return options;
+}
+
+std::string role_rule(const ServerLimits& limits) {
+  return str_cat("must be a string of 1 to ", limits.role_bytes, " bytes");
+}
+
+std::string_view tool_choice_rule(Interface interface) {
+  return interface == Interface::kGrpcChat
+             ? "must be \"auto\", \"none\" or \"required\""
+             : "must be \"auto\", \"none\", \"required\" or an object that names a function";
+}
+
+std::optional<ApiError> validate(const ChatPrompt& prompt, Interface interface,
+                                 const ServedModel& model, const ServerLimits& limits) {
+  if (std::optional<ApiError> error = check_messages(prompt, limits)) return error;
   if (prompt.has_template() && !model.allow_request_template) {
     return invalid_parameter(
         "chat_template",
@@ -104,7 +170,7 @@ std::optional<ApiError> validate(const ChatPrompt& prompt, const ServedModel& mo
   }
   if (std::optional<ApiError> error = check_final_message(prompt)) return error;
   if (std::optional<ApiError> error = check_variables(prompt)) return error;
-  if (std::optional<ApiError> error = check_tools(prompt, model)) return error;
+  if (std::optional<ApiError> error = check_tools(prompt, interface, model)) return error;
   if (std::optional<ApiError> error = check_reasoning_effort(prompt, model)) return error;
   if (std::optional<ApiError> error = check_verbosity(prompt, model)) return error;
   if (model.tokenizer == nullptr) {

@@ -88,14 +88,11 @@ absl::StatusOr<std::unique_ptr<ChatRenderer>> ChatRenderer::make(const ServedMod
                                                                  ChatPrompt prompt) {
   std::unique_ptr<ChatRenderer> made(new ChatRenderer(model));
   if (absl::Status status = made->find_template(prompt); !status.ok()) return status;
-  made->answer_ = {std::move(prompt.tool_choice), !prompt.parallel_tool_calls,
-                   prompt.separate_reasoning, prompt.include_reasoning, prompt.stream_reasoning};
-  made->continues_ = prompt.continues();
-  made->generation_prompt_ = !prompt.continues() && prompt.add_generation_prompt.value_or(true);
+  made->options_ = with_defaults(prompt);
   made->variables_ = std::move(prompt.variables);
   // Inserts all keys at once, because a later insertion would move the messages while they are
   // shortened.
-  made->variables_["add_generation_prompt"] = made->generation_prompt_;
+  made->variables_["add_generation_prompt"] = made->options_.add_generation_prompt;
   for (json::value& message : prompt.messages) made->shaper_->shape(&message.get_object());
   made->variables_["messages"] = std::move(prompt.messages);
   // transformers always gives both variables to a template; they are none if a request has none.
@@ -144,18 +141,18 @@ std::shared_ptr<const AnswerRules> ChatRenderer::answer_rules(const Parts& promp
   auto rules = std::make_shared<AnswerRules>();
   rules->markup = conventions_->markup;
   rules->reads_calls =
-      num_tools() > 0 && markup.tools() && answer_.tool_choice.mode != ToolChoice::Mode::kNone;
-  rules->reads_reasoning = markup.reasoning() && answer_.separate_reasoning;
+      num_tools() > 0 && markup.tools() && options_.tool_choice.mode != ToolChoice::Mode::kNone;
+  rules->reads_reasoning = markup.reasoning() && options_.separate_reasoning;
   if (!rules->reads_calls && !rules->reads_reasoning) return nullptr;
-  rules->tells_reasoning = answer_.include_reasoning;
-  rules->streams_reasoning = answer_.stream_reasoning;
-  rules->only_first_call = answer_.only_first_call;
-  rules->calls_decide_finish = answer_.tool_choice.mode != ToolChoice::Mode::kNamed;
+  rules->tells_reasoning = options_.include_reasoning;
+  rules->streams_reasoning = options_.stream_reasoning;
+  rules->only_first_call = !options_.parallel_tool_calls;
+  rules->calls_decide_finish = options_.tool_choice.mode != ToolChoice::Mode::kNamed;
   rules->calls_before = shaper_->num_calls();
   if (rules->reads_calls) rules->tools = ToolArguments(variables_.at("tools").get_array());
   if (!rules->reads_reasoning) return rules;
   const ReasoningFormat& format = *markup.spelled_reasoning();
-  if (continues_) {
+  if (options_.continue_final_message) {
     const json::string& content = messages().back().at("content").get_string();
     rules->start = reasoning_within(format, {content.data(), content.size()});
   } else {
@@ -170,7 +167,7 @@ std::shared_ptr<const AnswerDemand> ChatRenderer::answer_demand(const AnswerRule
   demand->reads_reasoning = rules.reads_reasoning;
   demand->start = rules.start;
   if (!rules.reads_calls) return demand;
-  const ToolChoice& choice = answer_.tool_choice;
+  const ToolChoice& choice = options_.tool_choice;
   const bool named = choice.mode == ToolChoice::Mode::kNamed;
   demand->must_call = named || choice.mode == ToolChoice::Mode::kRequired;
   demand->only_one = named || rules.only_first_call;
@@ -201,8 +198,8 @@ absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render_variables(bool generati
 }
 
 absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render() {
-  absl::StatusOr<Parts> parts = render_variables(generation_prompt_);
-  if (!parts.ok() || !continues_) return parts;
+  absl::StatusOr<Parts> parts = render_variables(options_.add_generation_prompt);
+  if (!parts.ok() || !options_.continue_final_message) return parts;
   const json::string& content = messages().back().at("content").get_string();
   const absl::Status status = cut_behind({content.data(), content.size()}, &*parts);
   if (!status.ok()) return status;
@@ -229,11 +226,11 @@ absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render_first_tools(size_t coun
   json::array& tools = variables_.at("tools").get_array();
   const Shortened shortened(&tools, count);
   tools.push_back(made_up_tool());
-  return render_variables(generation_prompt_);
+  return render_variables(options_.add_generation_prompt);
 }
 
 void ChatRenderer::add_answer(const ParsedAnswer& answer) {
-  if (continues_ && answer.calls.empty()) {
+  if (options_.continue_final_message && answer.calls.empty()) {
     messages().back().at("content").get_string().append(answer.content);
     return;
   }

@@ -40,7 +40,7 @@ class ChatRenderer {
   // Returns what the grammar of such an answer must demand.
   std::shared_ptr<const AnswerDemand> answer_demand(const AnswerRules& rules) const;
 
-  bool has_generation_prompt() const { return generation_prompt_; }
+  bool has_generation_prompt() const { return options_.add_generation_prompt; }
   absl::StatusOr<Parts> render_without_generation_prompt();
   // Renders only the first messages, without generation prompt. `content_bytes` cuts the content of
   // the last one to that many bytes.
@@ -62,15 +62,6 @@ class ChatRenderer {
   size_t text_bytes() const { return text_bytes_; }
 
  private:
-  // The options of the request for parsing the answer.
-  struct AnswerOptions {
-    ToolChoice tool_choice;
-    bool only_first_call = false;
-    bool separate_reasoning = true;
-    bool include_reasoning = true;
-    bool stream_reasoning = true;
-  };
-
   explicit ChatRenderer(const ServedModel& model) : model_(model) {}
   absl::Status find_template(const ChatPrompt& prompt);
   void set_reasoning_effort(const std::optional<std::string>& effort);
@@ -85,11 +76,9 @@ class ChatRenderer {
   ChatConventions own_conventions_;                   // of own_template_
   const ChatConventions* conventions_ = nullptr;
   std::optional<HistoryShaper> shaper_;
-  AnswerOptions answer_;
+  ChatOptions options_;
   boost::json::object result_;  // of a call of the answer that was added, without its content
   boost::json::object variables_;
-  bool continues_ = false;
-  bool generation_prompt_ = true;
   size_t text_bytes_ = 0;
 };
 

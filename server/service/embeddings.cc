@@ -6,18 +6,8 @@
 #include <utility>
 
 #include "models/base/text.h"
-#include "server/base/shown_value.h"
 
 namespace deltaserve {
-
-std::optional<ApiError> check_dimensions(const std::optional<Integer>& dimensions,
-                                         const ServedModel& model) {
-  if (!dimensions || *dimensions == model.hidden_size) return std::nullopt;
-  return invalid_parameter(
-      "dimensions",
-      str_cat("dimensions must be ", model.hidden_size,
-              ": embeddings of this model cannot be shortened to ", shown(*dimensions)));
-}
 
 std::optional<ApiError> complete_embedding_request(Parameters given, const ServedModel& model,
                                                    const ServerLimits& limits,

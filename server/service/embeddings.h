@@ -13,11 +13,6 @@
 
 namespace deltaserve {
 
-// Refuses `dimensions` unless it is the model's own number. The inputs are counted by
-// complete_embedding_request().
-[[nodiscard]] std::optional<ApiError> check_dimensions(const std::optional<Integer>& dimensions,
-                                                       const ServedModel& model);
-
 // Works like complete_request(), which it calls, and asks for the inputs' embeddings.
 [[nodiscard]] std::optional<ApiError> complete_embedding_request(Parameters given,
                                                                  const ServedModel& model,

@@ -102,7 +102,7 @@ std::optional<ApiError> complete_request(Parameters given, const ServedModel& mo
                                          const ServerLimits& limits, GenerationRequest* request) {
   if (auto error = validate(given, request->interface, model, limits)) return error;
   if (request->chat) {
-    if (auto error = validate(*request->chat, model)) return error;
+    if (auto error = validate(*request->chat, request->interface, model, limits)) return error;
   }
   request->parameters = with_defaults(std::move(given), request->interface, limits);
   return check_prompts(model, limits, *request);

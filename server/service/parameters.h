@@ -70,6 +70,7 @@ struct Parameters {
   std::optional<Integer> truncate_prompt_tokens;  // to this many; -1: to the model's maximum, so
                                                   // not at all
   std::optional<std::string> truncation_side;     // the side that is cut off
+  std::optional<Integer> dimensions;              // of an embedding
 
   std::optional<Integer> n;
   std::optional<double> temperature;
@@ -168,6 +169,7 @@ void for_each_parameter(AnyParameters& given, Visit&& visit) {
         given.add_special_tokens);
   of_inputs("truncate_prompt_tokens", given.truncate_prompt_tokens);
   of_inputs("truncation_side", given.truncation_side);
+  visit(ParameterNames{.embeddings = "dimensions", .grpc_embed = "dimensions"}, given.dimensions);
   everywhere("n", given.n);
   everywhere("temperature", given.temperature);
   everywhere("top_p", given.top_p);

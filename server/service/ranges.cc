@@ -17,6 +17,7 @@ std::optional<IntegerRange> integer_range(std::string_view name, const ServedMod
       {"max_completion_tokens", {0, limits.max_tokens}},
       {"min_tokens", {0, limits.max_tokens}},
       {"truncate_prompt_tokens", {-1, limits.prompt_tokens}},
+      {"dimensions", {model.hidden_size, model.hidden_size}},
       {"n", {1, limits.choices_per_prompt}},
       {"top_k", {-1, model.vocab_size}},
       {"seed", {Int64::min(), Int64::max()}},

@@ -87,6 +87,11 @@ class Rules {
     const std::optional<IntegerRange> range = integer_range(parameter, model_, limits_);
     DS_CHECK(range.has_value());
     if (*member >= range->low && *member <= range->high) return;
+    if (&member == &given_.dimensions) {
+      return fail(member,
+                  str_cat("must be ", range->low,
+                          ": embeddings of this model cannot be shortened to ", shown(*member)));
+    }
     fail(member,
          str_cat("must be between ", range->low, " and ", range->high, ", not ", shown(*member)));
   }

@@ -27,7 +27,8 @@ std::variant<std::vector<int32_t>, ApiError> tokenize(TokenizeRequest request,
     if (!ids.ok()) return api_error_from(ids.status(), "prompt");
     return *std::move(ids);
   }
-  if (auto error = validate(*request.chat, model)) return *std::move(error);
+  if (auto error = validate(*request.chat, Interface::kChat, model, limits))
+    return *std::move(error);
   absl::StatusOr<std::vector<int32_t>> ids = encode_chat(model, *std::move(request.chat));
   if (!ids.ok()) return api_error_from(ids.status(), "messages");
   if (bos) surround(*model.tokenizer, model.bos_to_prepend, &*ids);

@@ -8,6 +8,7 @@
 
 #include "server/grpc/request_convert.h"
 #include "server/grpc/response_convert.h"
+#include "tests/server/service/chat_model.h"
 
 namespace deltaserve {
 namespace {
@@ -21,8 +22,9 @@ v1::ChatRequest request_with(const std::string& content) {
 }
 
 std::string refusal_of(v1::ChatRequest request) {
-  ChatPrompt prompt;
-  const std::optional<ApiError> error = convert_chat(&request, ServerLimits(), &prompt);
+  GenerationRequest converted;
+  const std::optional<ApiError> error =
+      convert_request(&request, test_chat_model().served, ServerLimits(), &converted);
   return error ? error->message : "none";
 }
 
@@ -59,18 +61,22 @@ TEST(ChatConvert, AConversationIsThatOfTheJson) {
   request.mutable_tool_choice()->mutable_function()->set_name("f");
   request.set_chat_template_kwargs("{\"x\":1}");
   request.set_parallel_tool_calls(false);
-  ChatPrompt prompt;
-  ASSERT_FALSE(convert_chat(&request, ServerLimits(), &prompt));
+  GenerationRequest converted;
+  const std::optional<ApiError> error =
+      convert_request(&request, test_chat_model().served, ServerLimits(), &converted);
+  ASSERT_FALSE(error) << error->message;
+  const ChatPrompt& prompt = *converted.chat;
+  const ChatOptions options = with_defaults(prompt);
   EXPECT_EQ(boost::json::serialize(prompt.messages),
             R"([{"role":"user","content":"Hi"},{"role":"assistant","reasoning_content":"hm",)"
             R"("tool_calls":[{"id":"1","type":"function","function":{"name":"f",)"
             R"("arguments":"{\"a\":1}"}}]},{"role":"tool","content":"","tool_call_id":"1"}])");
   EXPECT_EQ(boost::json::serialize(prompt.tools),
             R"([{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}])");
-  EXPECT_EQ(prompt.tool_choice, (ToolChoice{ToolChoice::Mode::kNamed, {"f"}}));
+  EXPECT_EQ(options.tool_choice, (ToolChoice{ToolChoice::Mode::kNamed, {"f"}}));
   EXPECT_EQ(boost::json::serialize(prompt.variables), "{\"x\":1}");
-  EXPECT_FALSE(prompt.parallel_tool_calls);
-  EXPECT_TRUE(prompt.include_reasoning);
+  EXPECT_FALSE(options.parallel_tool_calls);
+  EXPECT_TRUE(options.include_reasoning);
 }
 
 TEST(ChatConvert, RefusalsNameThePlace) {

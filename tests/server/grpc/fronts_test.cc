@@ -13,6 +13,7 @@
 #include "server/openai/chat_api.h"
 #include "server/openai/completions_api.h"
 #include "server/openai/json_parameters.h"
+#include "tests/server/service/chat_model.h"
 
 namespace deltaserve {
 namespace {
@@ -21,6 +22,7 @@ ServedModel model_of(const Tokenizer* tokenizer) {
   ServedModel model;
   model.name = "m";
   model.vocab_size = 100;
+  model.hidden_size = 4;
   model.slots = 8;
   model.tokenizer = tokenizer;
   return model;
@@ -216,6 +218,174 @@ TEST_F(Fronts, AChatHasItsOwnNames) {
   EXPECT_EQ(error_of(R"("echo":true)"), "echo");  // of completions only
 }
 
+// A chat as a front read it; the error is of the reader, or of validate().
+struct ReadChat {
+  GenerationRequest request;
+  std::optional<ApiError> error;
+};
+
+// Both begin with a message of the user and a tool.
+ReadChat chat_from_json(const std::string& members, const ServedModel& model) {
+  ReadChat read;
+  const std::string body =
+      R"({"tools":[{"type":"function","function":{"name":"f"}}],)" + members + "}";
+  read.error = parse_chat_request(body, model, ServerLimits(), &read.request);
+  return read;
+}
+
+ReadChat chat_from_protobuf(const std::string& fields, const ServedModel& model) {
+  ReadChat read;
+  v1::ChatRequest message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"(tools { function { name: "f" } } )" + fields, &message))
+      << fields;
+  read.error = convert_request(&message, model, ServerLimits(), &read.request);
+  return read;
+}
+
+constexpr char kJsonMessages[] = R"("messages":[{"role":"user","content":"Hi"}])";
+constexpr char kMessages[] = R"(messages { role: "user" content: "Hi" } )";
+
+// The parameters of a chat that both fronts have, with values that are not their defaults.
+constexpr Row kGoodOfChat[] = {
+    {"parallel_tool_calls", "false", "parallel_tool_calls: false"},
+    {"include_reasoning", "false", "include_reasoning: false"},
+    {"separate_reasoning", "false", "separate_reasoning: false"},
+    {"reasoning_effort", R"("medium")", R"(reasoning_effort: "medium")"},
+    {"add_generation_prompt", "false", "add_generation_prompt: false"},
+    {"continue_final_message", "false", "continue_final_message: false"},
+};
+
+// The choices that both fronts can spell.
+constexpr Row kChoices[] = {
+    {"tool_choice", R"("auto")", R"(tool_choice { mode: "auto" })"},
+    {"tool_choice", R"("none")", R"(tool_choice { mode: "none" })"},
+    {"tool_choice", R"("required")", R"(tool_choice { mode: "required" })"},
+    {"tool_choice", R"({"type":"function","function":{"name":"f"}})",
+     R"(tool_choice { function { name: "f" } })"},
+};
+
+TEST_F(Fronts, ReadTheSameParametersOfAChat) {
+  // The request brings no template, and the model's shows no format of tool calls.
+  ServedModel model = test_chat_model().served;
+  model.chat_conventions = nullptr;
+  const auto read_both = [&](const Row& row) {
+    const std::string member = ",\"" + std::string(row.name) + "\":" + row.json;
+    ReadChat json = chat_from_json(kJsonMessages + member, model);
+    ReadChat protobuf = chat_from_protobuf(std::string(kMessages) + row.protobuf, model);
+    EXPECT_FALSE(json.error) << row.json << " " << json.error->message;
+    EXPECT_FALSE(protobuf.error) << row.protobuf << " " << protobuf.error->message;
+    return std::pair(*std::move(json.request.chat), *std::move(protobuf.request.chat));
+  };
+  std::set<std::string> covered;
+  for (const Row& row : kGoodOfChat) {
+    covered.insert(row.name);
+    const auto [json, protobuf] = read_both(row);
+    std::vector<std::string> given;
+    for_each_chat_parameter(json, [&](const ParameterNames& names, const auto& member) {
+      if (member) given.emplace_back(names.chat);
+      for_each_chat_parameter(protobuf, [&](const ParameterNames& others, const auto& other) {
+        if (names.chat != others.chat) return;
+        if constexpr (std::is_same_v<decltype(member), decltype(other)>) {
+          EXPECT_EQ(member, other) << row.name;
+        }
+      });
+    });
+    EXPECT_EQ(given, std::vector<std::string>{row.name});
+  }
+  const ChatPrompt prompt;
+  for_each_chat_parameter(prompt, [&](const ParameterNames& names, const auto&) {
+    if (names.grpc.empty()) return;
+    EXPECT_EQ(names.chat, names.grpc);
+    EXPECT_TRUE(covered.contains(std::string(names.grpc))) << names.grpc;
+  });
+  for (const Row& row : kChoices) {
+    const auto [json, protobuf] = read_both(row);
+    EXPECT_EQ(json.tool_choice, protobuf.tool_choice) << row.json;
+    EXPECT_EQ(with_defaults(json).tool_choice, with_defaults(protobuf).tool_choice) << row.json;
+  }
+}
+
+struct BadChat {
+  const char* param;
+  const char* json;
+  const char* protobuf;
+  const char* spelled = "";  // the place in the message's errors, if it is another
+};
+
+constexpr BadChat kBadOfChat[] = {
+    {"tool_choice", R"("tool_choice":"any",)", R"(tool_choice { mode: "any" })",
+     "tool_choice.mode"},
+    {"tool_choice", R"("tool_choice":"",)", R"(tool_choice { mode: "" })", "tool_choice.mode"},
+    {"tool_choice", R"("tool_choice":{"type":"function","function":{"name":"g"}},)",
+     R"(tool_choice { function { name: "g" } })"},
+    {"reasoning_effort", R"("reasoning_effort":"much",)", R"(reasoning_effort: "much")"},
+    {"continue_final_message", R"("continue_final_message":true,)", "continue_final_message: true"},
+    {"continue_final_message", R"("continue_final_message":true,"add_generation_prompt":true,)",
+     "continue_final_message: true add_generation_prompt: true"},
+    {"chat_template_kwargs", R"("chat_template_kwargs":{"tools":1},)",
+     R"(chat_template_kwargs: "{\"tools\":1}")"},
+    {"n", R"("n":0,)", "n: 0"},
+    {"messages", R"("messages":[{"role":"","content":"a"}],)",
+     R"(messages { role: "" content: "a" })"},
+    {"messages", R"("messages":[{"role":"user"}],)", R"(messages { role: "user" })"},
+};
+
+TEST_F(Fronts, RefuseTheSameOfAChat) {
+  const ServedModel& model = test_chat_model().served;
+  const auto compare = [&](const BadChat& row, const std::string& members,
+                           const std::string& fields) {
+    const ReadChat json = chat_from_json(members, model);
+    const ReadChat protobuf = chat_from_protobuf(fields, model);
+    ASSERT_TRUE(json.error) << row.json;
+    ASSERT_TRUE(protobuf.error) << row.protobuf;
+    EXPECT_EQ(json.error->kind, protobuf.error->kind);
+    EXPECT_EQ(json.error->param, row.param) << json.error->message;
+    EXPECT_EQ(protobuf.error->param, row.param) << protobuf.error->message;
+    if (*row.spelled == '\0') {
+      EXPECT_EQ(json.error->message, protobuf.error->message);
+    } else {
+      EXPECT_TRUE(protobuf.error->message.starts_with(row.spelled)) << protobuf.error->message;
+      EXPECT_TRUE(json.error->message.starts_with(row.param)) << json.error->message;
+    }
+  };
+  for (const BadChat& row : kBadOfChat) {
+    const bool own = std::string_view(row.param) == "messages";
+    std::string members = own ? row.json : row.json + std::string(kJsonMessages) + ",";
+    members.pop_back();
+    compare(row, members, own ? row.protobuf : kMessages + std::string(row.protobuf));
+  }
+  const std::string role(ServerLimits().role_bytes + 1, 'r');
+  const std::string json = R"("messages":[{"role":")" + role + R"(","content":"a"}])";
+  const std::string message = "messages { role: \"" + role + "\" content: \"a\" }";
+  compare({"messages", "a long role", "a long role"}, json, message);
+}
+
+// A parameter without a value is one that is not there, and has its default.
+TEST_F(Fronts, NullOfAChatIsAbsentIsUnset) {
+  const ServedModel& model = test_chat_model().served;
+  std::string members = std::string(kJsonMessages) + ",\"tool_choice\":null";
+  const ChatPrompt prompt;
+  for_each_chat_parameter(prompt, [&](const ParameterNames& names, const auto&) {
+    members += ",\"" + std::string(names.chat) + "\":null";
+  });
+  const ReadChat json = chat_from_json(members, model);
+  const ReadChat protobuf = chat_from_protobuf(std::string(kMessages) + "tool_choice { }", model);
+  for (const ReadChat* read : {&json, &protobuf}) {
+    ASSERT_FALSE(read->error) << read->error->message;
+    EXPECT_FALSE(read->request.chat->tool_choice);
+    for_each_chat_parameter(*read->request.chat, [&](const ParameterNames& names, const auto& one) {
+      EXPECT_FALSE(one) << names.chat;
+    });
+    const ChatOptions options = with_defaults(*read->request.chat);
+    EXPECT_EQ(options.tool_choice, ToolChoice());
+    EXPECT_TRUE(options.add_generation_prompt && options.parallel_tool_calls);
+    EXPECT_TRUE(options.separate_reasoning && options.include_reasoning);
+    EXPECT_TRUE(options.stream_reasoning);
+    EXPECT_FALSE(options.continue_final_message);
+  }
+}
+
 // Absent, null and unset are one thing, for every parameter.
 TEST_F(Fronts, NullIsAbsentIsUnset) {
   int tried = 0;
@@ -272,6 +442,8 @@ TEST_F(Fronts, EmbeddingsHaveTheSameParameters) {
   constexpr Row kRows[] = {
       {"truncate_prompt_tokens", "0", "truncate_prompt_tokens: 0"},
       {"truncate_prompt_tokens", "-2", "truncate_prompt_tokens: -2"},
+      {"dimensions", "3", "dimensions: 3"},
+      {"dimensions", "-1", "dimensions: -1"},
       {"truncation_side", R"("up")", R"(truncation_side: "up")"},
       {"model", R"("another")", R"(model: "another")"},
       {"cache_salt", R"("")", R"(cache_salt: "")"},
