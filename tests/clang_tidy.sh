@@ -1,14 +1,30 @@
 #!/usr/bin/env bash
-# clang_tidy.sh BUILD_DIR: clang-tidy (.clang-tidy) on the layers whose files BUILD_DIR compiles together
-# (DELTASERVE_UNITY) for a target that it has built. It does not see what is compiled file by file (kernels/,
-# server/net, the OTLP exporter, engine/loop/model_runner.cc, models/base) or the HTTP and gRPC fronts, whose
-# coroutines of Asio would take it minutes.
+# clang_tidy.sh BUILD_DIR: clang-tidy (.clang-tidy) on every file of the product. What BUILD_DIR compiles together
+# (DELTASERVE_UNITY) is checked together. CUDA's kernels are checked as the emulation of the tests compiles them,
+# but for those files that only nvcc understands (*_device.cc); the compile gate is theirs. Fails if BUILD_DIR
+# compiles neither a file nor a file that includes it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1
-mapfile -t files < <(sed -n 's/^ *"file": "\(.*\/Unity\/.*\)",*$/\1/p' "$build/compile_commands.json" |
-                       grep -v -e /deltaserve_http.dir/ -e /deltaserve_grpc.dir/)
-[ ${#files[@]} -gt 0 ] || { echo "clang_tidy.sh: $build compiles no files together" >&2; exit 1; }
+
+# Prints the files of the product that BUILD_DIR compiles, and then those whose unity files include them.
+compiled() {
+  sed -n 's/^ *"file": "\(.*\)",*$/\1/p' "$build/compile_commands.json" | sort -u
+}
+mapfile -t together < <(compiled | grep /Unity/)
+[ ${#together[@]} -gt 0 ] || { echo "clang_tidy.sh: $build compiles no files together" >&2; exit 1; }
+included=$(sed -n "s|^#include \"$PWD/\(.*\)\"$|\1|p" "${together[@]}" | sort)
+alone=$(compiled | sed -n "s#^$PWD/\(\(kernels\|models\|engine\|server\)/.*\)\$#\1#p" | comm -23 - <(echo "$included"))
+cuda=$(find kernels/cuda -name '*.cc' ! -name '*_device.cc' | sort)
+
+product=$(find kernels models engine server -name '*.cc' ! -name '*_device.cc' | sort)
+missing=$(comm -23 <(echo "$product") <(printf '%s\n' "$included" "$alone" "$cuda" | sort))
+[ -z "$missing" ] || { echo "clang_tidy.sh: $build does not compile" $missing >&2; exit 1; }
+
+check() { xargs -P "$(nproc)" -n 1 "$@"; }
+
 # GCC's warnings are no warnings of clang.
-printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -n 1 \
-  clang-tidy -p "$build" --quiet --extra-arg=-Wno-unknown-warning-option
+printf '%s\n' "${together[@]}" $alone |
+  check clang-tidy -p "$build" --quiet --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wreserved-identifier
+# One process for each file: the arguments behind the dashes are those of the compiler.
+printf '%s\n' $cuda | check sh -c 'exec clang-tidy --quiet "$0" -- -std=c++20 -I. -Wreserved-identifier'

@@ -171,6 +171,7 @@ DS_CROSSING_STRUCT(Limits, rows, segments, draws, slots, snapshots, host_slots)
 DS_CROSSING_STRUCT(Segment, kind, read_slot, write_slot, first_row, num_rows, position, keep_slot)
 DS_CROSSING_STRUCT(Step, tokens, segments)
 DS_CROSSING_STRUCT(LogitAdjustment, token, factor, add)
+// The size of the pointer itself is meant. NOLINTNEXTLINE(bugprone-sizeof-expression)
 DS_CROSSING_STRUCT(Draw, row, slot, target, num_top, sample, adjustments, num_adjustments, allowed,
                    temperature, top_k, top_p, min_p, seed, choice, position, logits, hidden)
 DS_CROSSING_STRUCT(DrawResult, token, logprob, target_logprob, num_top, top_tokens, top_logprobs)

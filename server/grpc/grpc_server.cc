@@ -83,7 +83,7 @@ class Server final : public GrpcServer {
   }
 
   absl::Status open(const GrpcOptions& options, BoundPort port) {
-    if (const absl::Status status = listener_.open(std::move(port)); !status.ok()) {
+    if (absl::Status status = listener_.open(std::move(port)); !status.ok()) {
       return status;
     }
     set_up_library();

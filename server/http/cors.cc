@@ -40,7 +40,7 @@ bool CorsPolicy::allows(std::string_view origin) const {
 
 std::string CorsPolicy::reply_headers(std::string_view origin) const {
   if (!enabled()) return {};
-  const std::string out = any_ ? "" : "Vary: Origin\r\n";
+  std::string out = any_ ? "" : "Vary: Origin\r\n";
   if (!allows(origin)) return out;
   const std::string_view allowed = any_ ? "*" : origin;
   return str_cat(out, "Access-Control-Allow-Origin: ", allowed,

@@ -18,7 +18,7 @@ class Wakeup : public std::enable_shared_from_this<Wakeup> {
  public:
   using TimePoint = boost::asio::steady_timer::time_point;
 
-  explicit Wakeup(boost::asio::any_io_executor strand) : timer_(std::move(strand)) {}
+  explicit Wakeup(const boost::asio::any_io_executor& strand) : timer_(strand) {}
 
   // May be called by any thread. Signals between two waits become one.
   void signal() {

@@ -308,7 +308,7 @@ class Load {
     };
     HttpResult reply = co_await client->http.exchange(call);
     if (!reply.failure) stream.finish();
-    result.failure = stream.failure() ? stream.failure() : std::move(reply.failure);
+    result.failure = stream.failure() ? stream.failure() : reply.failure;
     if (result.failure && stopping_) result.failure = {FailureKind::kInterrupted, 0, ""};
     result.times = stream.take_times();
     co_return result;
