@@ -230,6 +230,30 @@ TEST(Tidy, NobodyLooksInsideABackend) {
   }
 }
 
+// Returns whether a line of code names a mixer's enumerator or struct.
+bool names_a_mixer(const std::string& line) {
+  static const std::regex kName(
+      "MixerKind::k|\\b(Gated)?LinearAttention\\b|\\bMamba2\\b|\\b(Gated)?DeltaNet2?\\b|"
+      "\\bKimiDelta\\b|\\bQDelta(Released)?\\b|\\bPreconditioned<");
+  static const std::regex kComment("//.*$"), kDefault("MixerKind kind = MixerKind::k\\w+;");
+  return std::regex_search(std::regex_replace(std::regex_replace(line, kComment, ""), kDefault, ""),
+                           kName);
+}
+
+// All others ask a mixer for its traits.
+TEST(Tidy, OnlyMixersAndMappingsNameMixers) {
+  for (const Source& source : all_sources()) {
+    const std::string& path = source.path;
+    if (path.starts_with("tests/") || path.starts_with("kernels/mixer/")) continue;
+    if (path.starts_with("models/mapping/")) continue;
+    for (const std::string& line : source.lines) EXPECT_FALSE(names_a_mixer(line)) << path << line;
+  }
+  EXPECT_TRUE(names_a_mixer("  if (shape.kind == MixerKind::kMamba2) return;"));
+  EXPECT_TRUE(names_a_mixer("using Erasing = std::conditional_t<kX, QDelta, Other>;"));
+  EXPECT_FALSE(names_a_mixer("  MixerKind kind = MixerKind::kQDelta;  // of DeltaNet"));
+  EXPECT_FALSE(names_a_mixer("  launch(erases_query(shape.kind));"));
+}
+
 TEST(Tidy, KernelsKnowNoFramework) {
   for (const Source& source : all_sources()) {
     if (!source.path.starts_with("kernels/")) continue;
