@@ -266,6 +266,7 @@ void Generation::begin_conversation() {
   conversation_->chat = std::move(encoded_.chat);
   if (!request_.text_prompts.empty()) {
     conversation_->text = std::move(request_.text_prompts.front());
+    conversation_->special_tokens = request_.parameters.add_special_tokens;
     conversation_->split_special_tokens = request_.parameters.split_special_tokens;
   }
 }

@@ -41,6 +41,7 @@ std::vector<int32_t> after_text(const ServedModel& model, const Conversation& co
   absl::StatusOr<std::vector<int32_t>> ids = encode_text(model, text, /*bos=*/false, split);
   if (!count.ok() || !ids.ok()) return {};
   ids->resize(*count);
+  if (!conversation.special_tokens) return *std::move(ids);
   ids->insert(ids->begin(), tokenizer.ids_before().begin(), tokenizer.ids_before().end());
   if (model.bos_to_prepend >= 0) ids->insert(ids->begin(), model.bos_to_prepend);
   return *std::move(ids);

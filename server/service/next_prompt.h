@@ -21,8 +21,9 @@ struct Conversation {
   // A chat has a renderer, a prompt of text its text, and one of token ids neither.
   std::unique_ptr<ChatRenderer> chat;
   std::optional<std::string> text;
-  std::optional<bool> split_special_tokens;  // how the text was encoded
-  ParsedAnswer answer;                       // the answer as the client got it, like the next
+  bool special_tokens = true;  // how the text was encoded, like the next: with BOS before it
+  std::optional<bool> split_special_tokens;
+  ParsedAnswer answer;  // the answer as the client got it, like the next
   std::vector<int32_t> answer_tokens;
 
   // Returns about how much memory it holds.

@@ -26,7 +26,7 @@ PROMPT = "Once upon a time"
 EXTRA = ("top_k", "min_p", "ignore_eos", "stop_token_ids", "return_token_ids", "min_tokens",
          "repetition_penalty", "include_stop_str_in_output", "structured_outputs", "priority",
          "deadline_ms", "add_generation_prompt", "continue_final_message", "chat_template",
-         "chat_template_kwargs", "cache_salt", "skip_special_tokens")
+         "chat_template_kwargs", "cache_salt", "skip_special_tokens", "add_special_tokens")
 
 
 def eventually(condition, complaint):

@@ -224,6 +224,18 @@ class Memory(unittest.TestCase):
 
 
 class ReadAheads(unittest.TestCase):
+    def test_a_text_with_and_without_special_tokens(self):
+        with Server() as server:
+            for turn, special in enumerate((True, False)):
+                asked = dict(add_special_tokens=special, temperature=0, ignore_eos=True)
+                first = server.complete(prompt=STORY * 2, max_tokens=200, **asked)
+                eventually(lambda: read_aheads(server) == 2 * turn + 1, lambda: "no read-ahead")
+                more = STORY * 2 + first.choices[0].text + " The end."
+                second = server.complete(prompt=more, max_tokens=4, **asked)
+                with self.subTest(special):
+                    self.assertGreater(cached(second), first.usage.prompt_tokens + 100)
+                eventually(lambda: read_aheads(server) == 2 * turn + 2, lambda: "no read-ahead")
+
     def test_the_log_names_them(self):
         with Server("--log-level", "debug") as server:
             server.complete(prompt=IDS, max_tokens=70, ignore_eos=True)

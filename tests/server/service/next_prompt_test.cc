@@ -104,16 +104,20 @@ TEST(NextPrompt, ARefusedConversationHasNone) {
 }
 
 TEST(NextPrompt, OfATextLeavesOutWhatMayStillJoin) {
-  Conversation conversation;
-  conversation.text = kStory;
-  conversation.answer.content = kStory + kStory + "The dog was hap";
-  conversation.prompt = *encode_text(model(), kStory, true);
-  const std::string whole = kStory + conversation.answer.content;
-  const std::vector<int32_t> next = next_of(std::move(conversation));
-  for (const char* more : {"py and", "", " hazard", "."}) {
-    EXPECT_TRUE(begins_with(*encode_text(model(), whole + more, true), next)) << more;
+  for (const bool special_tokens : {true, false}) {
+    Conversation conversation;
+    conversation.text = kStory;
+    conversation.special_tokens = special_tokens;
+    conversation.answer.content = kStory + kStory + "The dog was hap";
+    conversation.prompt = *encode_text(model(), kStory, special_tokens);
+    const std::string whole = kStory + conversation.answer.content;
+    const std::vector<int32_t> next = next_of(std::move(conversation));
+    for (const char* more : {"py and", "", " hazard", "."}) {
+      const auto turn = *encode_text(model(), whole + more, special_tokens);
+      EXPECT_TRUE(begins_with(turn, next)) << more << special_tokens;
+    }
+    EXPECT_GE(next.size() + 4, encode_text(model(), whole, special_tokens)->size());
   }
-  EXPECT_GE(next.size() + 4, encode_text(model(), whole, true)->size());
 }
 
 // The model of pieces says nothing of what a text without spaces may become.
