@@ -6,11 +6,8 @@
 #include "models/base/text.h"
 
 namespace deltaserve {
-namespace {
 
-constexpr std::string_view kCacheControl = "cache_control";
-
-bool is_ephemeral(const boost::json::value& control) {
+bool is_mark(const boost::json::value& control) {
   if (!control.is_object()) return false;
   // Any `ttl`, the time for which Anthropic would keep the place, is accepted.
   const boost::json::value* type = control.get_object().if_contains("type");
@@ -18,8 +15,6 @@ bool is_ephemeral(const boost::json::value& control) {
   const size_t known = has_ttl ? 2 : 1;
   return type != nullptr && *type == "ephemeral" && control.get_object().size() == known;
 }
-
-}  // namespace
 
 void take_cache_control(FieldReader& fields, std::string_view param, std::string_view place,
                         const ChatMark& mark, boost::json::object* object,
@@ -29,7 +24,7 @@ void take_cache_control(FieldReader& fields, std::string_view param, std::string
   const boost::json::value control = std::move(found->value());
   object->stable_erase(found);
   if (control.is_null()) return;
-  if (!is_ephemeral(control)) {
+  if (!is_mark(control)) {
     return fields.fail(param, str_cat(place, ".cache_control must be {\"type\": \"ephemeral\"}"));
   }
   const auto most = static_cast<size_t>(fields.limits().cache_marks);

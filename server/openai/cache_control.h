@@ -10,6 +10,11 @@
 
 namespace deltaserve {
 
+inline constexpr std::string_view kCacheControl = "cache_control";
+
+// Returns whether the value of cache_control is one that marks a place.
+bool is_mark(const boost::json::value& control);
+
 // Takes cache_control out of `object`, if it has it, and adds `mark` to `marks`; null counts as
 // absent. `place` is the place of the object in `param`, such as "[3].content[0]". Refuses other
 // values, and more marks than the limits allow.

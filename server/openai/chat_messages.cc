@@ -115,6 +115,10 @@ class MessageReader {
     for (size_t i = 0; i < calls->get_array().size(); ++i) {
       const std::string place = str_cat(".tool_calls[", i, "]");
       json::value& call = calls->get_array()[i];
+      if (call.is_object()) {
+        take_cache_control(fields_, kParam, where_ + place, {.messages = index_ + 1},
+                           &call.get_object(), marks_);
+      }
       json::value* function =
           call.is_object() ? call.get_object().if_contains("function") : nullptr;
       if (function == nullptr || !function->is_object()) {

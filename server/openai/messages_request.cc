@@ -2,6 +2,7 @@
 
 #include "models/base/text.h"
 #include "server/base/shown_value.h"
+#include "server/openai/cache_control.h"
 #include "server/openai/chat_translation.h"
 #include "server/openai/messages_api.h"
 
@@ -44,13 +45,26 @@ constexpr RenamedMember kMessageNames[] = {
     {"response_format", "output_config"},
 };
 
-// Makes a text part of a chat's content from a block, and keeps the block's cache_control.
+void copy_mark(const json::object& from, json::object* to) {
+  if (const json::value* mark = from.if_contains(kCacheControl)) (*to)[kCacheControl] = *mark;
+}
+
+// Makes a text part of a chat's content from a block.
 json::object text_part(const json::object& block) {
   json::object part = {{"type", "text"}, {"text", text_member(block, "text")}};
-  if (const json::value* control = block.if_contains("cache_control")) {
-    part["cache_control"] = *control;
-  }
+  copy_mark(block, &part);
   return part;
+}
+
+// Returns whether the place after a translated message is marked.
+bool is_marked(const json::object& message) {
+  const auto ends_marked = [&](std::string_view name) {
+    const json::value* list = message.if_contains(name);
+    return list != nullptr && list->is_array() && !list->get_array().empty() &&
+           list->get_array().back().get_object().contains(kCacheControl);
+  };
+  return message.contains(kCacheControl) || ends_marked("tool_calls") ||
+         (!message.contains("tool_calls") && ends_marked("content"));
 }
 
 // Translates the messages, whose content is a text or a list of blocks.
@@ -159,8 +173,7 @@ class MessagesReader {
       }
       message["content"] = std::move(parts);
     }
-    if (const json::value* mark = block.if_contains("cache_control"))
-      message["cache_control"] = *mark;
+    copy_mark(block, &message);
     messages_.push_back(std::move(message));
   }
 
@@ -195,7 +208,9 @@ class MessagesReader {
     }
     json::object function = {{"name", name}, {"arguments", json::object()}};
     if (input != nullptr && input->is_object()) function["arguments"] = *input;
-    calls->push_back({{"id", id}, {"type", "function"}, {"function", std::move(function)}});
+    json::object made = {{"id", id}, {"type", "function"}, {"function", std::move(function)}};
+    copy_mark(block, &made);
+    calls->push_back(std::move(made));
   }
 
   FieldReader& fields_;
@@ -213,6 +228,14 @@ void read_turns(FieldReader& fields, json::object* chat) {
     return fields.fail("messages", "must be a list of messages that is not empty");
   }
   reader.read(given.get_array());
+  // A mark of the whole request is one after its last block.
+  json::value mark = take_member(chat, kCacheControl);
+  if (!mark.is_null() && !is_mark(mark)) {
+    return fields.fail(kCacheControl, "must be {\"type\": \"ephemeral\"}");
+  }
+  if (!mark.is_null() && !messages.empty() && !is_marked(messages.back().get_object())) {
+    messages.back().get_object()[kCacheControl] = std::move(mark);
+  }
   // The API continues a last message that is the assistant's.
   const bool continues = !messages.empty() &&
                          text_member(messages.back().get_object(), "role") == "assistant" &&
@@ -246,8 +269,7 @@ void read_message_tools(FieldReader& fields, json::object* chat) {
       if (!value.is_null()) function[name] = std::move(value);
     }
     json::object out = {{"type", "function"}, {"function", std::move(function)}};
-    if (given.contains("cache_control"))
-      out["cache_control"] = take_member(&given, "cache_control");
+    copy_mark(given, &out);
     tool = std::move(out);
   }
 }
@@ -331,9 +353,8 @@ std::optional<ApiError> read_messages_request(std::string_view text, const Serve
     fields.only_neutral(one.name, neutral_values(one));
   }
   if (fields.error()) return fields.error();
-  // The last two are accepted without effect.
   for (const UnservedParameter& one : kMessageUnserved) chat.erase(one.name);
-  for (const char* name : {"cache_control", "context_management"}) chat.erase(name);
+  chat.erase("context_management");  // is accepted without effect
   json::value stops = take_member(&chat, "stop_sequences");
   if (!stops.is_null() && !stops.is_array()) {
     fields.fail_value("stop_sequences", "must be a list of strings", stops);

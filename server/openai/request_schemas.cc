@@ -24,7 +24,8 @@ constexpr std::string_view kMessages = R"({"type": "array", "minItems": 1, "item
         "cache_control": {"$ref": "#/components/schemas/CacheControl"}}}}]},
     "name": {"type": ["string", "null"]},
     "tool_call_id": {"type": ["string", "null"]},
-    "tool_calls": {"type": ["array", "null"], "items": {"type": "object"}},
+    "tool_calls": {"type": ["array", "null"], "items": {"type": "object", "properties": {
+      "cache_control": {"$ref": "#/components/schemas/CacheControl"}}}},
     "reasoning_content": {"type": ["string", "null"]},
     "cache_control": {"$ref": "#/components/schemas/CacheControl"}}}})";
 
@@ -69,7 +70,8 @@ constexpr std::string_view kMessagesMembers = R"({
   "output_config": {"type": ["object", "null"]}, "output_format": {"type": ["object", "null"]},
   "chat_template_kwargs": {"type": ["object", "null"]},
   "stop_sequences": {"type": ["array", "null"], "items": {"type": "string", "minLength": 1}},
-  "metadata": {"type": ["object", "null"]}, "cache_control": true, "context_management": true,
+  "metadata": {"type": ["object", "null"]}, "context_management": true,
+  "cache_control": {"$ref": "#/components/schemas/CacheControl"},
   "service_tier": {"enum": ["auto", "standard_only", "default", null]},
   "container": {"type": "null"}, "inference_geo": {"type": "null"},
   "mcp_servers": {"enum": [[], null]}, "speed": {"enum": ["standard", null]}})";

@@ -159,6 +159,50 @@ class Prompts(WithServer):
         self.assertEqual(cached(first), 0)
         self.assertGreaterEqual(cached(second), length // GRID * GRID - GRID)
 
+    def test_marks_of_messages(self):
+        """A mark of a call is after its message, one of the request after its last message."""
+        mark = {"cache_control": {"type": "ephemeral"}}
+        call = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": STORY * 2}}
+
+        def messages(document, marked, *more):
+            return [{"role": "user", "content": document},
+                    {"role": "assistant", "content": [{**call, **(mark if marked else {})}]},
+                    *({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1",
+                                                    "content": text}]} for text in more)]
+
+        def ask(messages, **more):
+            status, reply = self.server.post("/v1/messages", {
+                "model": self.server.model, "max_tokens": 1, "messages": messages, **more})
+            self.assertEqual(status, 200, reply)
+            usage = reply["usage"]
+            return usage["cache_read_input_tokens"], sum(
+                usage[name] for name in ("input_tokens", "cache_read_input_tokens"))
+
+        # The results are so long that no other snapshot lies just before them.
+        for marked in (True, False):
+            document = "%s. %s" % (marked, STORY * 8)
+            whole = ask(messages(document, marked, "no " + STORY * 7))
+            self.assertEqual(whole[0], 0)
+            result = len(self.server.post("/tokenize", {"prompt": STORY * 7})[1]["tokens"])
+            shared = (whole[1] - result) // GRID * GRID - GRID
+            reused = ask(messages(document, marked, "yes " + STORY * 7))[0]
+            (self.assertGreaterEqual if marked else self.assertLess)(reused, shared)
+
+        asked = [{"role": "user", "content": "Request. " + STORY * 8}]
+        begun = ask(asked, **mark)[1]
+        more = asked + [{"role": "assistant", "content": "no"}, {"role": "user", "content": STORY * 7}]
+        self.assertGreaterEqual(ask(more)[0], begun // GRID * GRID - GRID)
+        four = [{"role": "user", "content": [{"type": "text", "text": "x", **mark}] * 4}]
+        for body, complaint in (({"messages": asked, "cache_control": True}, "cache_control must be"),
+                                ({"messages": four + messages("x", True, "y")}, "at most 4"),
+                                ({"messages": four + asked, **mark}, "at most 4")):
+            status, refused = self.server.post("/v1/messages", {
+                "model": self.server.model, "max_tokens": 1, **body})
+            self.assertEqual(status, 400)
+            self.assertIn(complaint, refused["error"]["message"])
+        # The last block has a mark already, so the request's is the same.
+        ask(four, **mark)
+
     def test_a_system_prompt_of_strangers(self):
         system = {"role": "system", "content": "You tell stories. " + STORY * 6}
         length = len(self.server.post("/tokenize", {"messages": [system]})[1]["tokens"])

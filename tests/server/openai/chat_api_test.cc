@@ -157,6 +157,26 @@ TEST(ChatApi, MarksAreTakenOutOfTheMessages) {
   EXPECT_EQ(chat.marks[3].tools, 2u);
 }
 
+TEST(ChatApi, AMarkOfACallIsOneAfterItsMessage) {
+  const auto with = [](const std::string& control) {
+    return parse(R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[
+        {"function":{"name":"f"}},{"function":{"name":"g"},"cache_control":)" +
+                 control + R"(}]},{"role":"tool","content":"b"}]})");
+  };
+  const Parsed parsed = with(R"({"type":"ephemeral","ttl":"1h"})");
+  ASSERT_FALSE(parsed.error) << parsed.error->message;
+  const ChatPrompt& chat = *parsed.request.chat;
+  ASSERT_EQ(chat.marks.size(), 1u);
+  EXPECT_EQ(chat.marks[0].messages, 2u);
+  EXPECT_FALSE(chat.marks[0].content_bytes);
+  EXPECT_EQ(boost::json::serialize(chat.messages[1].at("tool_calls")),
+            R"([{"function":{"name":"f"}},{"function":{"name":"g"}}])");
+  const Parsed bad = with("true");
+  ASSERT_TRUE(bad.error);
+  EXPECT_EQ(bad.error->message,
+            R"(messages[1].tool_calls[1].cache_control must be {"type": "ephemeral"})");
+}
+
 TEST(ChatApi, BadMarksAreRefusedByPlace) {
   const auto error_of = [](const std::string& messages, const std::string& more = "") {
     return parse("{\"messages\":[" + messages + "]" + more + "}").error.value_or(ApiError{});
