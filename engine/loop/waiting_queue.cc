@@ -15,7 +15,10 @@ bool arrived_before(const std::unique_ptr<SequenceGroup>& a,
 }
 
 bool goes_before(const std::unique_ptr<SequenceGroup>& a, const std::unique_ptr<SequenceGroup>& b) {
-  return std::tuple(a->priority(), a->arrival()) < std::tuple(b->priority(), b->arrival());
+  const auto place = [](const SequenceGroup& group) {
+    return std::tuple(group.priority(), group.lets_others_pass(), group.arrival());
+  };
+  return place(*a) < place(*b);
 }
 
 std::unique_ptr<SequenceGroup> take(std::deque<std::unique_ptr<SequenceGroup>>* groups,

@@ -1,6 +1,7 @@
-// The requests that wait for a slot: by priority, then first come first served. Every fourth
-// admission goes to the request that has waited longest, so that no priority starves another.
-// Read-aheads come last.
+// The requests that wait for a slot: by priority, then first come first served, except that a
+// request for more answers than there are slots lets others pass before its further answers. Every
+// fourth admission goes to the request that came first, so that nobody starves. Read-aheads come
+// last.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -32,7 +33,7 @@ class WaitingQueue {
  private:
   using Groups = std::deque<std::unique_ptr<SequenceGroup>>;
 
-  Groups requests_;     // by priority, then by arrival
+  Groups requests_;     // by priority, then who lets others pass, then by arrival
   Groups read_aheads_;  // by arrival
   uint64_t num_admitted_ = 0;
 };

@@ -30,12 +30,14 @@ SequenceGroup::SequenceGroup(GenerateRequest request, const SequenceContext* con
 }
 
 // Makes the group of a choice for which no slot was free when `first` had read the prompt.
-SequenceGroup::SequenceGroup(const SequenceGroup& first, std::unique_ptr<Sequence> choice)
+SequenceGroup::SequenceGroup(const SequenceGroup& first, std::unique_ptr<Sequence> choice,
+                             bool lets_others_pass)
     : request_(first.request_),
       context_(first.context_),
       arrival_(first.arrival_),
       keys_(first.keys_),
       first_reading_(false),
+      lets_others_pass_(lets_others_pass),
       source_(first.newest_.pin_again()) {
   members_.push_back(choice.get());
   choices_.push_back(std::move(choice));
@@ -202,14 +204,16 @@ void SequenceGroup::start_choices(StatePool* pool, StepRunner* runner, Sequences
                                   std::vector<std::unique_ptr<SequenceGroup>>* waiting) {
   DS_CHECK(prompt_left() == 0 && choices_.size() == members_.size());
   const int prompt_slot = slot_.index();
+  int before = 0;  // choices
   for (auto& choice : choices_) {
+    const bool lets_others_pass = before++ >= pool->num_slots();
     const bool first = static_cast<bool>(slot_);
     StateSlot slot = first ? std::move(slot_) : StateSlot();
     if (!first && choice->wants_draw()) {
       slot = pool->acquire();
       if (!slot) {
-        waiting->push_back(
-            std::unique_ptr<SequenceGroup>(new SequenceGroup(*this, std::move(choice))));
+        waiting->push_back(std::unique_ptr<SequenceGroup>(
+            new SequenceGroup(*this, std::move(choice), lets_others_pass)));
         continue;
       }
       // A copy of a slot that starts to decode only; the draw of its first token needs none.

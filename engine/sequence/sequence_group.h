@@ -61,6 +61,9 @@ class SequenceGroup {
   }
   // Returns false if the group reads the prompt's end again for a choice that had no slot.
   bool first_reading() const { return first_reading_; }
+  // Returns true if as many choices of the request as there are slots come before this one: then
+  // other requests of the same priority go before it.
+  bool lets_others_pass() const { return lets_others_pass_; }
 
   // Ends choices that were cancelled or are past their deadline, and moves them to *ended; their
   // slots are free. The others go on.
@@ -98,7 +101,8 @@ class SequenceGroup {
   const std::vector<Sequence*>& members() const { return members_; }
 
  private:
-  SequenceGroup(const SequenceGroup& first, std::unique_ptr<Sequence> choice);
+  SequenceGroup(const SequenceGroup& first, std::unique_ptr<Sequence> choice,
+                bool lets_others_pass);
 
   Admission look_up(PrefixIndex* index, SteadyTime now);
   void remove_ended(Sequences* ended);
@@ -116,6 +120,7 @@ class SequenceGroup {
   uint64_t arrival_;
   PrefixKeys keys_;
   bool first_reading_ = true;
+  bool lets_others_pass_ = false;
   Sequences choices_;
   std::vector<Sequence*> members_;  // in the order of choices_
   size_t num_started_ = 0;          // this many of the first members_ draw from the prompt's last

@@ -166,6 +166,33 @@ TEST_P(ChoicesTest, ChoicesAreAdmittedOneByOne) {
   EXPECT_EQ(prompts, (std::vector<int>{10, 20, 20, 30}));
 }
 
+// Strangers wait for answers beyond the number of slots only at every fourth admission, which is
+// that of whoever came first.
+TEST_P(ChoicesTest, MoreChoicesThanSlotsLetOthersPass) {
+  FakeRunner runner(steps_ahead(), 512, 2);
+  Engine engine(&runner, &vocabulary(), options());
+  runner.hold();
+  const Stream endless = *engine.submit(request(10, int64_t{1} << 40));
+  runner.wait_until_held();
+  std::vector<Stream> streams = submit(engine, request(20, 1), 6);
+  for (int64_t prompt = 30; prompt < 35; ++prompt) {
+    streams.push_back(*engine.submit(request(prompt, 1)));
+  }
+  GenerateRequest later = request(40, 1);
+  later.priority = 1;
+  streams.push_back(*engine.submit(std::move(later)));
+  runner.release();
+  for (const Stream& stream : streams) read_all(*stream);
+  endless->cancel();
+  std::vector<int> prompts;
+  for (const FakeRunner::Step& step : runner.steps()) {
+    for (const Segment& segment : step.segments) {
+      if (segment.kind == RowKind::kPrefill) prompts.push_back(segment.num_rows);
+    }
+  }
+  EXPECT_EQ(prompts, (std::vector<int>{10, 20, 20, 20, 30, 31, 32, 20, 33, 34, 20, 20, 40}));
+}
+
 TEST_P(ChoicesTest, CancelDuringPrefillHarmsNobody) {
   const GenerateRequest r = request(2000, 20, 4);
   for (uint32_t cancelled = 0; cancelled < 3; ++cancelled) {
