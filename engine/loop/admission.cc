@@ -81,21 +81,26 @@ int64_t Admission::waiting() const {
 }
 
 void Admission::admit(SteadyTime time, bool draining, Groups* running, Sequences* ended) {
-  for (const PrefixOwner& owner : to_clear_) prefixes_.clear(owner);
+  for (const PrefixOwner& owner : to_clear_) {
+    prefixes_.clear(owner);
+    queue_.cancel_read_aheads(owner, time, ended);
+    end_running_read_ahead(&owner, time, running, ended);
+  }
   to_clear_.clear();
   if (std::exchange(to_trim_, false)) prefixes_.trim(time);
   queue_.end_unwanted(time, ended);
   lists_.end_unwanted(time, ended);
   if (draining) {
     queue_.end_read_aheads(FinishReason::kCancelled, time, ended);
-    end_running_read_ahead(time, running, ended);
+    end_running_read_ahead(nullptr, time, running, ended);
   }
   while (queue_.has_requests() &&
-         (slots_.num_free() > 0 || end_running_read_ahead(time, running, ended))) {
+         (slots_.num_free() > 0 || end_running_read_ahead(nullptr, time, running, ended))) {
     admit(queue_.pop_request(), time, running);
   }
-  const bool reads_ahead = std::any_of(running->begin(), running->end(),
-                                       [](const auto& group) { return group->read_ahead(); });
+  const bool reads_ahead = std::any_of(running->begin(), running->end(), [](const auto& group) {
+    return group->read_ahead() && group->num_choices() > 0;
+  });
   if (slots_.num_free() > 0 && !reads_ahead) {
     if (auto group = queue_.pop_read_ahead()) admit(std::move(group), time, running);
   }
@@ -123,10 +128,13 @@ void Admission::admit(std::unique_ptr<SequenceGroup> group, SteadyTime time, Gro
 }
 
 // Ends the read-ahead that has a slot, so that a request can have the slot. Returns false if there
-// is none. Work for the slot's next owner is queued after the read-ahead's.
-bool Admission::end_running_read_ahead(SteadyTime time, Groups* running, Sequences* ended) {
+// is none of the owner (null: of anybody). Work for the slot's next user is queued after the
+// read-ahead's.
+bool Admission::end_running_read_ahead(const PrefixOwner* owner, SteadyTime time, Groups* running,
+                                       Sequences* ended) {
   for (const auto& group : *running) {
     if (!group->read_ahead() || group->num_choices() == 0) continue;
+    if (owner != nullptr && group->owner() != *owner) continue;
     group->end_all(FinishReason::kCancelled, time, ended);
     ++stats_.read_aheads_dropped;
     return true;

@@ -33,7 +33,7 @@ class Admission {
   // Returns INVALID_ARGUMENT if a group has more choices than an empty queue accepts.
   absl::Status submit(std::unique_ptr<SequenceGroup> group);
   absl::Status submit_list(uint64_t list, Groups groups);
-  // Forgets the states of an owner before the next admission.
+  // Forgets the states of an owner, and ends the owner's read-aheads, before the next admission.
   void clear_prefixes(const PrefixOwner& owner) { to_clear_.push_back(owner); }
   // Forgets half of all kept states before the next admission.
   void trim_prefixes() { to_trim_ = true; }
@@ -62,7 +62,8 @@ class Admission {
  private:
   absl::Status check_room(const SequenceGroup& group) const;
   void admit(std::unique_ptr<SequenceGroup> group, SteadyTime time, Groups* running);
-  bool end_running_read_ahead(SteadyTime time, Groups* running, Sequences* ended);
+  bool end_running_read_ahead(const PrefixOwner* owner, SteadyTime time, Groups* running,
+                              Sequences* ended);
 
   StatePool slots_;
   PrefixIndex prefixes_;

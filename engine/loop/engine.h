@@ -101,8 +101,8 @@ class Engine {
   // Idempotent. Must not be called from `notify`.
   void stop();
 
-  // Forgets the states that are kept for an owner. Requests that are submitted afterwards find none
-  // of them; a request that has begun from one goes on.
+  // Forgets the states that are kept for an owner, and ends the owner's read-aheads. Requests that
+  // are submitted afterwards find none of these states; a request that has begun from one goes on.
   void clear_prefixes(const PrefixOwner& owner);
 
   // Forgets the less valuable half of the states that are kept, of all owners.

@@ -48,8 +48,8 @@ struct EngineStats {
   int64_t prefix_replayed_tokens = 0;  // computed although an earlier prompt began with them
   int64_t prefix_evictions = 0;        // states given up for others
   int64_t read_ahead_tokens = 0;       // prefill rows of read-aheads; not in prompt_tokens
-  int64_t read_aheads_dropped = 0;     // read-aheads that gave up their slot, for a request or to
-                                       // drain
+  int64_t read_aheads_dropped = 0;     // read-aheads that lost their slot: to a request, to drain,
+                                       // or because their owner's states were forgotten
 
   int64_t prefix_misses() const {
     return prefix_misses_new + prefix_misses_not_kept + prefix_misses_bypassed;

@@ -54,6 +54,13 @@ void WaitingQueue::end_read_aheads(FinishReason finish, SteadyTime now, Sequence
   read_aheads_.clear();
 }
 
+void WaitingQueue::cancel_read_aheads(const PrefixOwner& owner, SteadyTime now, Sequences* ended) {
+  for (const auto& group : read_aheads_) {
+    if (group->owner() == owner) group->end_all(FinishReason::kCancelled, now, ended);
+  }
+  std::erase_if(read_aheads_, [](const auto& group) { return group->num_choices() == 0; });
+}
+
 std::unique_ptr<SequenceGroup> WaitingQueue::pop_request() {
   if (requests_.empty()) return nullptr;
   auto next = requests_.begin();

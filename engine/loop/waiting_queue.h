@@ -19,6 +19,8 @@ class WaitingQueue {
   void end_unwanted(SteadyTime now, Sequences* ended);
   void end_all(FinishReason finish, SteadyTime now, Sequences* ended);
   void end_read_aheads(FinishReason finish, SteadyTime now, Sequences* ended);
+  // Ends only those of an owner.
+  void cancel_read_aheads(const PrefixOwner& owner, SteadyTime now, Sequences* ended);
   // Removes and returns the request that is admitted next; null if none waits.
   std::unique_ptr<SequenceGroup> pop_request();
   // Removes and returns the oldest read-ahead; null if none waits.

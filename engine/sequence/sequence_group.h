@@ -47,6 +47,7 @@ class SequenceGroup {
   uint64_t arrival() const { return arrival_; }
   void set_arrival(uint64_t arrival) { arrival_ = arrival; }
   bool read_ahead() const { return request_->reuse.read_ahead; }
+  const PrefixOwner& owner() const { return request_->reuse.owner; }
   SteadyTime deadline() const { return request_->deadline; }
   // Returns the number of choices that have not ended, until start_choices().
   int num_choices() const { return static_cast<int>(choices_.size()); }

@@ -10,13 +10,15 @@ namespace deltaserve {
 
 namespace {
 
-// Drops the snapshots of the owner's prompts. The body is empty, or {}.
+// Drops the snapshots of the owner's prompts, and what would be read ahead for more of them. The
+// body is empty, or {}.
 std::optional<ApiError> clear_cache(std::string_view body, Services& services,
                                     const PrefixOwner& owner) {
   RequestBody none;
   if (!body.empty()) {
     if (auto error = read_request_body(body, {}, services.limits, &none)) return error;
   }
+  services.read_aheads.drop(owner);
   services.engine.clear_prefixes(owner);
   return std::nullopt;
 }

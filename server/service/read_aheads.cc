@@ -52,6 +52,21 @@ void ReadAheads::drop_half() {
   for (const ReadAhead& one : dropped) end(one.id, 0, kDropped);
 }
 
+void ReadAheads::drop(const PrefixOwner& owner) {
+  std::deque<ReadAhead> kept, dropped;  // they are destroyed outside the lock
+  {
+    const std::lock_guard lock(mutex_);
+    for (ReadAhead& one : waiting_) {
+      const bool is_theirs = one.reuse.owner == owner;
+      if (is_theirs) waiting_bytes_ -= one.conversation.bytes();
+      (is_theirs ? dropped : kept).push_back(std::move(one));
+    }
+    waiting_.swap(kept);
+    if (preparing_ == owner) preparing_.reset();
+  }
+  for (const ReadAhead& one : dropped) end(one.id, 0, kDropped);
+}
+
 void ReadAheads::close() {
   std::deque<ReadAhead> waiting;
   std::vector<Submitted> submitted;
@@ -60,6 +75,7 @@ void ReadAheads::close() {
     closed_ = true;
     waiting.swap(waiting_);
     waiting_bytes_ = 0;
+    preparing_.reset();
     submitted.swap(submitted_);
   }
   for (const ReadAhead& one : waiting) end(one.id, 0, kDropped);
@@ -100,6 +116,7 @@ bool ReadAheads::take_next(ReadAhead* next) {
   waiting_bytes_ -= waiting_.front().conversation.bytes();
   *next = std::move(waiting_.front());
   waiting_.pop_front();
+  preparing_ = next->reuse.owner;
   return true;
 }
 
@@ -113,19 +130,20 @@ void ReadAheads::submit(ReadAhead next) {
   request.priority = std::numeric_limits<int32_t>::max();
   request.reuse = std::move(next.reuse);
   request.reuse.read_ahead = true;
+  if (!submit(next.id, std::move(request))) end(next.id, tokens, kDropped);
+}
+
+// Returns false if the engine does not take it, or if it was dropped while its tokens were made.
+bool ReadAheads::submit(const std::string& id, GenerateRequest request) {
+  const auto tokens = static_cast<int64_t>(request.prompt.size());
+  // The engine is asked under the lock: what drop() does not find here has reached the engine.
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(preparing_, std::nullopt)) return false;
   auto stream =
       engine_.submit(std::move(request), [this] { workers_.post_later([this] { work(); }); });
-  if (!stream.ok()) return end(next.id, tokens, kDropped);
-  {
-    const std::lock_guard lock(mutex_);
-    if (!closed_) {
-      submitted_.push_back({next.id, tokens, *std::move(stream)});
-      // An update may have come before the stream was in the list.
-      workers_.post_later([this] { work(); });
-      return;
-    }
-  }
-  end(next.id, tokens, kDropped);
+  if (!stream.ok()) return false;
+  submitted_.push_back({id, tokens, *std::move(stream)});
+  return true;
 }
 
 void ReadAheads::end(std::string_view id, int64_t tokens, std::string_view result) {

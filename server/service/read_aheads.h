@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,10 @@ class ReadAheads {
   // Drops half of those that wait: the ones that have waited longer.
   void drop_half();
 
+  // Drops those of an owner that the engine does not have yet. The engine drops the others when it
+  // forgets the owner's states, so it must be told afterwards.
+  void drop(const PrefixOwner& owner);
+
   // Drops all and accepts no more, because the server drains. Idempotent.
   void close();
 
@@ -54,6 +59,7 @@ class ReadAheads {
   void remove_finished();
   bool take_next(ReadAhead* next);
   void submit(ReadAhead next);
+  bool submit(const std::string& id, GenerateRequest request);
   void end(std::string_view id, int64_t tokens, std::string_view result);
 
   const ServedModel& model_;
@@ -68,7 +74,8 @@ class ReadAheads {
   bool closed_ = false;
   std::deque<ReadAhead> waiting_;
   size_t waiting_bytes_ = 0;
-  std::vector<Submitted> submitted_;  // dropping a stream cancels its read-ahead
+  std::optional<PrefixOwner> preparing_;  // owner of the one whose tokens are being made
+  std::vector<Submitted> submitted_;      // dropping a stream cancels its read-ahead
 };
 
 }  // namespace deltaserve

@@ -7,6 +7,7 @@
 import json
 import subprocess
 import tempfile
+import threading
 import unittest
 
 import harness
@@ -279,6 +280,33 @@ class ReadAheads(unittest.TestCase):
                 with self.subTest(special):
                     self.assertGreater(cached(second), first.usage.prompt_tokens + 100)
                 eventually(lambda: read_aheads(server) == 2 * turn + 2, lambda: "no read-ahead")
+
+    def test_a_cleared_cache_stays_empty(self):
+        """The waiting read-aheads of the owner are dropped, too."""
+        with Server("--max-sequences", "1") as server:
+            def hold():
+                stream = server.complete(prompt="x", max_tokens=60_000, ignore_eos=True, stream=True)
+                next(iter(stream))
+                return stream
+
+            first = hold()
+            answers = []
+            asking = threading.Thread(target=lambda: answers.append(server.complete(
+                prompt=IDS, max_tokens=70, ignore_eos=True, return_token_ids=True)))
+            asking.start()
+            server.wait_load(1, 1)
+            holders = []
+            holding = threading.Thread(target=lambda: holders.append(hold()))
+            holding.start()
+            server.wait_load(1, 2)
+            first.close()
+            asking.join()
+            holding.join()  # it got the slot before the read-ahead could
+            self.assertEqual(server.request("/cache/clear", {})[0], 204)
+            holders[0].close()
+            eventually(lambda: read_aheads(server) == 1, lambda: "%d read-aheads" % read_aheads(server))
+            prompt = IDS + answers[0].choices[0].model_extra["token_ids"] + IDS[:5]
+            self.assertEqual(cached(server.complete(prompt=prompt, max_tokens=1)), 0)
 
     def test_the_log_names_them(self):
         with Server("--log-level", "debug") as server:

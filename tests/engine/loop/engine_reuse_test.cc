@@ -330,6 +330,35 @@ TEST_P(EngineReuse, ReadAheadsEndWhenTheEngineDrains) {
   EXPECT_EQ(read_all(**second).finish, FinishReason::kCancelled);
 }
 
+// Otherwise they would keep states again that their owner wants to be forgotten.
+TEST_P(EngineReuse, ReadAheadsEndWhenTheirOwnersStatesAreForgotten) {
+  FakeRunner runner(steps_ahead(), 512, 1, letters(), 8);
+  Engine engine(&runner, &vocabulary(), options());
+  const auto ahead = [&](uint8_t owner, uint64_t seed) {
+    GenerateRequest r = request(300, 0, seed);
+    r.reuse.read_ahead = true;
+    r.reuse.owner = {owner};
+    return *engine.submit(std::move(r));
+  };
+  const auto reused = [&](uint8_t owner, uint64_t seed) {
+    GenerateRequest r = request(300, 1, seed);
+    r.reuse.owner = {owner};
+    return ask(engine, r).prompt_tokens_reused;
+  };
+  runner.hold();
+  const Stream running = ahead(1, 1);
+  const Stream kept = ahead(2, 2), waiting = ahead(1, 3);
+  runner.wait_until_held();
+  engine.clear_prefixes({1});
+  runner.release();
+  EXPECT_EQ(read_all(*running).finish, FinishReason::kCancelled);
+  EXPECT_EQ(read_all(*waiting).finish, FinishReason::kCancelled);
+  EXPECT_EQ(read_all(*kept).finish, FinishReason::kLength);
+  EXPECT_EQ(reused(1, 1), 0);
+  EXPECT_EQ(reused(1, 3), 0);
+  EXPECT_EQ(reused(2, 2), 256);
+}
+
 // Requests that grow, branch, change and repeat, with few slots to keep states in, several at once:
 // every answer is that of a cold engine, and what is reused and what is computed add up.
 TEST_P(EngineReuse, RandomHistoriesGetTheAnswersOfAColdEngine) {

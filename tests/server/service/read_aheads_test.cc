@@ -32,9 +32,10 @@ void wait_for(const TestServices& test, const char* name, uint64_t count) {
   while (results(test)[result(name)] < count) std::this_thread::yield();
 }
 
-ReadAhead read_ahead_of(size_t tokens, const std::string& id = "x-read-ahead") {
+ReadAhead read_ahead_of(size_t tokens, uint8_t owner = 0) {
   ReadAhead read_ahead;
-  read_ahead.id = id;
+  read_ahead.id = "x-read-ahead";
+  read_ahead.reuse.owner = {owner};
   read_ahead.conversation.prompt.assign(10, 1);
   read_ahead.conversation.answer_tokens.assign(tokens - 10, 2);
   return read_ahead;
@@ -81,6 +82,25 @@ TEST(ReadAheads, OnlySoManyWait) {
   wait_for(test, "finished", offered - dropped);
   EXPECT_EQ(prompt_rows(test), static_cast<int64_t>(100 * (offered - dropped)));
   EXPECT_EQ(test.engine.stats().read_ahead_tokens, prompt_rows(test));
+}
+
+// Some of them wait, and some are with the engine, which is held.
+TEST(ReadAheads, ThoseOfAnOwnerAreDropped) {
+  TestServices test;
+  test.runner.hold();
+  const ServerLimits& limits = test.services->limits;
+  const uint64_t each = limits.submitted_read_aheads;
+  ASSERT_LE(2 * each, limits.waiting_read_aheads);
+  for (uint64_t i = 0; i < 2 * each; ++i) {
+    test.services->read_aheads.offer(read_ahead_of(100, i % 2 == 0 ? 1 : 2));
+  }
+  test.runner.wait_until_held();
+  test.services->read_aheads.drop({1});
+  test.engine.clear_prefixes({1});
+  test.runner.release();
+  wait_for(test, "finished", each);
+  wait_for(test, "dropped", each);
+  EXPECT_LE(prompt_rows(test), static_cast<int64_t>(100 * each + 100)) << "one may have begun";
 }
 
 TEST(ReadAheads, TheirMemoryIsBounded) {
