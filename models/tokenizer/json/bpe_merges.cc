@@ -81,6 +81,18 @@ class PairQueue {
 
 }  // namespace
 
+void LastPairs::found(int32_t left, int32_t right, int32_t result) {
+  const auto index = static_cast<size_t>(result);
+  if (index >= of_interest_.size() || !of_interest_[index]) return;
+  Last& last = last_[result];
+  if (turn_ >= last.turn) last = {turn_, {left, right}};
+}
+
+const LastPairs::Pair* LastPairs::of(int32_t result) const {
+  const auto last = last_.find(result);
+  return last == last_.end() ? nullptr : &last->second.pair;
+}
+
 BpeMerges::BpeMerges(size_t count) {
   const size_t size = std::bit_ceil(std::max<size_t>(count * 2, 16));
   slots_.resize(size, {kNoKey, {}});
@@ -130,22 +142,26 @@ BpeMerges::Merge BpeMerges::find(int32_t left, int32_t right,
 }
 
 absl::Status BpeMerges::merge(std::span<int32_t> row, const std::vector<bool>& banned,
-                              std::vector<int32_t>* out) const {
+                              uint64_t place, LastPairs* pairs, std::vector<int32_t>* out) const {
   size_t begin = 0;
-  if (row.size() <= kShortRow) {
+  // Searching does not know the places of symbols.
+  const size_t short_row = pairs == nullptr ? kShortRow : 1;
+  if (row.size() <= short_row) {
     merge_short(row, banned, out);
     return check_wanted(row.size());
   }
   for (size_t i = 1; i <= row.size(); ++i) {
     if (i < row.size() && !are_separate(row[i - 1], row[i])) continue;
     const std::span<int32_t> part = row.subspan(begin, i - begin);
+    const uint64_t part_place = place + begin;
     begin = i;
-    if (part.size() <= kShortRow) {
+    if (part.size() <= short_row) {
       merge_short(part, banned, out);
       if (absl::Status status = check_wanted(part.size()); !status.ok()) return status;
       continue;
     }
-    if (absl::Status status = merge_long(part, banned); !status.ok()) return status;
+    if (absl::Status status = merge_long(part, banned, part_place, pairs); !status.ok())
+      return status;
     const auto merged_end = std::remove(part.begin(), part.end(), kMerged);
     reserve_sparingly(out->size() + static_cast<size_t>(merged_end - part.begin()), out);
     out->insert(out->end(), part.begin(), merged_end);
@@ -177,20 +193,23 @@ void BpeMerges::merge_short(std::span<const int32_t> row, const std::vector<bool
   out->insert(out->end(), symbols, symbols + n);
 }
 
-absl::Status BpeMerges::merge_long(std::span<int32_t> symbols,
-                                   const std::vector<bool>& banned) const {
+absl::Status BpeMerges::merge_long(std::span<int32_t> symbols, const std::vector<bool>& banned,
+                                   uint64_t place, LastPairs* pairs) const {
   const auto n = static_cast<uint32_t>(symbols.size());
   // A merged symbol takes several places. The first one and the last one know each other.
   std::vector<uint32_t> other_ends(n);
   const auto begin_of_next = [&](uint32_t begin) { return other_ends[begin] + 1; };
   PairQueue queue;
   const auto push = [&](uint32_t left, uint32_t right) {
-    const uint32_t rank = find(symbols[left], symbols[right], banned).rank;
-    if (rank != kNone) queue.push(rank, left);
+    const Merge merge = find(symbols[left], symbols[right], banned);
+    if (merge.rank == kNone) return;
+    queue.push(merge.rank, left);
+    if (pairs != nullptr) pairs->found(symbols[left], symbols[right], merge.result);
   };
   for (uint32_t i = 0; i < n; ++i) {
     if (absl::Status status = check_wanted(1); !status.ok()) return status;
     other_ends[i] = i;
+    if (pairs != nullptr) pairs->begin(place + i);
     if (i + 1 < n) push(i, i + 1);
   }
   uint32_t rank = 0;
@@ -207,6 +226,7 @@ absl::Status BpeMerges::merge_long(std::span<int32_t> symbols,
     const uint32_t last = other_ends[right];
     other_ends[at] = last;
     other_ends[last] = at;
+    if (pairs != nullptr) pairs->merged(rank, place + at);
     if (at > 0) push(other_ends[at - 1], at);
     if (last + 1 < n) push(at, last + 1);
   }

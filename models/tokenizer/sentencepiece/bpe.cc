@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "models/base/cancellation.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/base/reserve_sparingly.h"
@@ -15,10 +16,22 @@ namespace deltaserve {
 namespace {
 
 using tokenizer_json::character_bytes;
+using tokenizer_json::LastPairs;
 
 constexpr size_t kRowSymbols = 4096;     // longer rows are merged where they can be cut
 constexpr int32_t kOther = -1;           // a character that is in no piece
 constexpr size_t kLongestCharacter = 4;  // in bytes
+
+// A control, unknown or byte piece: the library looks its text up before that of others.
+struct ReservedPiece {
+  int32_t id = 0;
+  PieceType type = PieceType::kControl;
+  std::string text;
+};
+
+bool is_reserved(PieceType type) {
+  return type == PieceType::kControl || type == PieceType::kUnknown || type == PieceType::kByte;
+}
 
 bool is_one_character(std::string_view text) {
   return !text.empty() && character_bytes(text[0]) == text.size();
@@ -37,9 +50,13 @@ class Bpe final : public SentencePieceEncoder {
       if (piece.type == PieceType::kUserDefined) {
         longest_user_defined_ = std::max(longest_user_defined_, piece.text.size());
       }
-      if (piece.type != PieceType::kNormal) continue;
+      if (piece.type != PieceType::kNormal && piece.type != PieceType::kUnused) continue;
       symbols_[std::string(piece.text)] = static_cast<int32_t>(id);
       if (!is_one_character(piece.text)) merged.push_back(piece);
+      if (piece.type == PieceType::kUnused) {
+        unused_.resize(pieces.pieces.size());
+        unused_[id] = true;
+      }
     }
     std::stable_sort(merged.begin(), merged.end(),
                      [](const ScoredPiece& a, const ScoredPiece& b) { return a.score > b.score; });
@@ -51,15 +68,20 @@ class Bpe final : public SentencePieceEncoder {
       if (add_merges(piece.text, has_rank)) score_before = &piece.score;
     }
     merges_.know_neighbours();
+    add_reserved(pieces);
   }
 
   absl::Status encode(std::string_view text, std::vector<int32_t>* ids) const override;
 
  private:
-  class Writer;
+  absl::Status encode_without_unused(std::string_view text, std::vector<int32_t>* ids) const;
+
+  class SymbolWriter;
+  class Merger;
 
   void add_characters(std::string_view piece);
   bool add_merges(std::string_view piece, bool has_rank);
+  void add_reserved(const SentencePieces& pieces);
   int32_t symbol_of(std::string_view character) const {
     const auto symbol = symbols_.find(as_piece(character));
     return symbol == symbols_.end() ? kOther : symbol->second;
@@ -73,6 +95,11 @@ class Bpe final : public SentencePieceEncoder {
   // Pieces and characters of pieces, with the library's spelling of spaces.
   absl::flat_hash_map<std::string, int32_t> symbols_;
   tokenizer_json::BpeMerges merges_;
+  absl::flat_hash_map<int32_t, ReservedPiece> reserved_;  // by the symbol that has the same text
+  // Has the bits of pieces that are made but never written: the two symbols stand for one from
+  // which the library could last have made it, wherever that was in the text. Empty if there are
+  // none.
+  std::vector<bool> unused_;
 };
 
 // Gives a number to characters of pieces that are not pieces themselves.
@@ -107,14 +134,67 @@ bool Bpe::add_merges(std::string_view piece, bool has_rank) {
   return found;
 }
 
-// Turns a text into rows of symbols, and these into ids.
-class Bpe::Writer {
+// Finds the symbols that have the text of a reserved piece.
+void Bpe::add_reserved(const SentencePieces& pieces) {
+  absl::flat_hash_map<std::string_view, int32_t> user_defined;
+  for (size_t id = 0; id < pieces.pieces.size(); ++id) {
+    if (pieces.pieces[id].type != PieceType::kUserDefined) continue;
+    user_defined[pieces.pieces[id].text] = static_cast<int32_t>(id);
+  }
+  for (size_t id = 0; id < pieces.pieces.size(); ++id) {
+    const ScoredPiece& piece = pieces.pieces[id];
+    if (!is_reserved(piece.type)) continue;
+    const ReservedPiece reserved{static_cast<int32_t>(id), piece.type, std::string(piece.text)};
+    if (is_one_character(piece.text)) add_characters(piece.text);
+    const int32_t symbol = symbol_of(piece.text);
+    if (symbol != kOther) reserved_[symbol] = reserved;
+    const auto own = user_defined.find(piece.text);
+    if (own != user_defined.end()) reserved_[own->second] = reserved;
+  }
+}
+
+// Writes the ids of symbols.
+class Bpe::SymbolWriter {
  public:
-  Writer(const Bpe& bpe, std::string_view text, std::vector<int32_t>* ids)
+  SymbolWriter(const Bpe& bpe, std::vector<int32_t>* ids) : bpe_(bpe), ids_(bpe.unknown_, ids) {}
+
+  void put(int32_t symbol) {
+    const auto reserved = bpe_.reserved_.find(symbol);
+    if (reserved != bpe_.reserved_.end()) {
+      put_reserved(reserved->second);
+    } else if (symbol < bpe_.size_) {
+      ids_.put(symbol);
+    } else {
+      put_unknown(bpe_.without_piece_[static_cast<size_t>(symbol - bpe_.size_)]);
+    }
+  }
+  void put_unknown(std::string_view character) { ids_.put_unknown(character); }
+
+  // The library gives no ids to a text with a control piece.
+  bool has_control_piece() const { return has_control_piece_; }
+
+ private:
+  void put_reserved(const ReservedPiece& piece) {
+    has_control_piece_ = has_control_piece_ || piece.type == PieceType::kControl;
+    piece.type == PieceType::kUnknown ? put_unknown(piece.text) : ids_.put(piece.id);
+  }
+
+  const Bpe& bpe_;
+  IdWriter ids_;
+  bool has_control_piece_ = false;
+};
+
+// Turns a text into rows of symbols, and merges them. Unused pieces are written as if they were
+// used.
+class Bpe::Merger {
+ public:
+  // `pairs` may be null.
+  Merger(const Bpe& bpe, std::string_view text, LastPairs* pairs, SymbolWriter* symbols)
       : bpe_(bpe),
         most_symbols_(text.size() + limits::kTextGrowthBytes),
         text_(bpe.normalizer_, text),
-        ids_(bpe.unknown_, ids) {}
+        pairs_(pairs),
+        symbols_(*symbols) {}
 
   absl::Status run() {
     while (status_.ok()) {
@@ -133,7 +213,7 @@ class Bpe::Writer {
     const auto user_defined = bpe_.normalizer_.user_defined().longest_prefix(rest);
     if (user_defined.value >= 0) {
       flush();
-      ids_.put(user_defined.value);
+      symbols_.put(user_defined.value);
       return user_defined.bytes;
     }
     const std::string_view character = rest.substr(0, character_bytes(rest[0]));
@@ -145,7 +225,7 @@ class Bpe::Writer {
     const int32_t symbol = bpe_.symbol_of(character);
     if (symbol == kOther) {
       flush();
-      ids_.put_unknown(character);
+      symbols_.put_unknown(character);
       return;
     }
     if (row_.size() >= kRowSymbols && bpe_.merges_.are_separate(row_.back(), symbol)) flush();
@@ -161,40 +241,63 @@ class Bpe::Writer {
   void flush() {
     if (row_.empty() || !status_.ok()) return;
     std::vector<int32_t> merged;
-    status_ = bpe_.merges_.merge(row_, {}, &merged);
+    status_ = bpe_.merges_.merge(row_, {}, place_, pairs_, &merged);
+    place_ += row_.size();
     row_.clear();
-    for (const int32_t id : merged) {
-      if (id < bpe_.size_) {
-        ids_.put(id);
-      } else {
-        ids_.put_unknown(bpe_.without_piece_[static_cast<size_t>(id - bpe_.size_)]);
-      }
-    }
+    for (const int32_t symbol : merged) symbols_.put(symbol);
   }
 
   const Bpe& bpe_;
   const size_t most_symbols_;  // of a row
   NormalizedText text_;
-  IdWriter ids_;
+  LastPairs* const pairs_;
+  SymbolWriter& symbols_;
   std::vector<int32_t> row_;
+  uint64_t place_ = 0;  // of the row, in symbols
   absl::Status status_;
 };
 
 absl::Status Bpe::encode(std::string_view text, std::vector<int32_t>* ids) const {
-  return Writer(*this, text, ids).run();
+  if (!unused_.empty()) return encode_without_unused(text, ids);
+  const size_t before = ids->size();
+  SymbolWriter writer(*this, ids);
+  absl::Status status = Merger(*this, text, nullptr, &writer).run();
+  if (writer.has_control_piece()) ids->resize(before);
+  return status;
+}
+
+// Works like encode(), for models that have unused pieces.
+absl::Status Bpe::encode_without_unused(std::string_view text, std::vector<int32_t>* ids) const {
+  LastPairs pairs(unused_);
+  std::vector<int32_t> merged;
+  SymbolWriter first(*this, &merged);
+  absl::Status status = Merger(*this, text, &pairs, &first).run();
+  if (!status.ok() || first.has_control_piece()) return status;
+  const size_t before = ids->size();
+  SymbolWriter writer(*this, ids);
+  std::vector<int32_t> open;  // symbols that are still to be written, the next one last
+  for (const int32_t id : merged) {
+    for (open.push_back(id); !open.empty() && status.ok(); status = check_wanted(1)) {
+      const int32_t symbol = open.back();
+      open.pop_back();
+      const LastPairs::Pair* pair = reserved_.contains(symbol) ? nullptr : pairs.of(symbol);
+      if (pair != nullptr) {
+        open.insert(open.end(), {pair->right, pair->left});
+      } else if (symbol == unknown_.unknown) {
+        writer.put_unknown("");  // runs of it, which may now be longer
+      } else {
+        writer.put(symbol);
+      }
+    }
+  }
+  if (writer.has_control_piece()) ids->resize(before);
+  return status;
 }
 
 }  // namespace
 
 std::unique_ptr<const SentencePieceEncoder> make_sentencepiece_bpe(
     const SentencePieces& pieces, SentencePieceNormalizer normalizer) {
-  for (const ScoredPiece& piece : pieces.pieces) {
-    if (piece.type == PieceType::kUnused || piece.text.empty()) return nullptr;
-    const bool is_symbol =
-        piece.type == PieceType::kNormal || piece.type == PieceType::kUserDefined;
-    // A character that is a control piece has the id of that piece.
-    if (!is_symbol && is_one_character(piece.text)) return nullptr;
-  }
   return std::make_unique<const Bpe>(pieces, std::move(normalizer));
 }
 

@@ -8,8 +8,6 @@
 
 namespace deltaserve {
 
-// Returns null if the model has unused pieces, because the parts into which the library cuts such a
-// piece depend on the whole text.
 std::unique_ptr<const SentencePieceEncoder> make_sentencepiece_bpe(
     const SentencePieces& pieces, SentencePieceNormalizer normalizer);
 

@@ -8,14 +8,14 @@ namespace {
 bool read_trainer(std::string_view message, ModelFlags* flags) {
   ProtoFields field(message);
   while (field.next()) {
-    if (field.number() == 3) {
+    if (field.is_integer(3) && field.integer() >= 1 && field.integer() <= 4) {
       flags->unigram = field.integer() == 1;
       flags->bpe = field.integer() == 2;
       flags->words = field.integer() == 3;
       flags->characters = field.integer() == 4;
     }
-    if (field.number() == 35) flags->byte_fallback = field.integer() != 0;
-    if (field.number() == 24) flags->suffix_spaces = field.integer() != 0;
+    if (field.is_integer(35)) flags->byte_fallback = field.integer() != 0;
+    if (field.is_integer(24)) flags->suffix_spaces = field.integer() != 0;
   }
   return field.ok();
 }
@@ -23,10 +23,10 @@ bool read_trainer(std::string_view message, ModelFlags* flags) {
 bool read_normalizer(std::string_view message, ModelFlags* flags) {
   ProtoFields field(message);
   while (field.next()) {
-    if (field.number() == 2) flags->character_map = field.bytes();
-    if (field.number() == 3) flags->add_dummy_prefix = field.integer() != 0;
-    if (field.number() == 4) flags->remove_extra_spaces = field.integer() != 0;
-    if (field.number() == 5) flags->mark_spaces = field.integer() != 0;
+    if (field.is_bytes(2)) flags->character_map = field.bytes();
+    if (field.is_integer(3)) flags->add_dummy_prefix = field.integer() != 0;
+    if (field.is_integer(4)) flags->remove_extra_spaces = field.integer() != 0;
+    if (field.is_integer(5)) flags->mark_spaces = field.integer() != 0;
   }
   return field.ok();
 }
@@ -37,8 +37,8 @@ std::optional<ModelFlags> read_model_flags(std::string_view model_bytes) {
   ModelFlags flags;
   ProtoFields field(model_bytes);
   while (field.next()) {
-    if (field.number() == 2 && !read_trainer(field.bytes(), &flags)) return std::nullopt;
-    if (field.number() == 3 && !read_normalizer(field.bytes(), &flags)) return std::nullopt;
+    if (field.is_bytes(2) && !read_trainer(field.bytes(), &flags)) return std::nullopt;
+    if (field.is_bytes(3) && !read_normalizer(field.bytes(), &flags)) return std::nullopt;
   }
   return field.ok() ? std::optional(flags) : std::nullopt;
 }

@@ -16,15 +16,17 @@ std::optional<ScoredPiece> read_scored_piece(std::string_view message) {
   ScoredPiece piece;
   ProtoFields field(message);
   while (field.next()) {
-    if (field.number() == 1) piece.text = field.bytes();
-    if (field.number() == 2 && field.bytes().size() == sizeof piece.score) {
+    if (field.is_bytes(1)) piece.text = field.bytes();
+    if (field.is_float(2)) {
       std::memcpy(&piece.score, field.bytes().data(), sizeof piece.score);
     }
-    if (field.number() != 3) continue;
+    if (!field.is_integer(3)) continue;
     if (field.integer() < 1 || field.integer() > 6) return std::nullopt;
     piece.type = static_cast<PieceType>(field.integer());
   }
-  const bool good = field.ok() && tokenizer_json::is_utf8(piece.text) && std::isfinite(piece.score);
+  // The library finds pieces of some kinds by their bytes before a zero.
+  const bool good = field.ok() && tokenizer_json::is_utf8(piece.text) &&
+                    piece.text.find('\0') == std::string_view::npos && std::isfinite(piece.score);
   return good ? std::optional(piece) : std::nullopt;
 }
 
@@ -46,7 +48,7 @@ std::optional<SentencePieces> SentencePieces::read(std::string_view model_bytes)
   read.flags = *flags;
   ProtoFields field(model_bytes);
   while (field.next()) {
-    if (field.number() != 1) continue;
+    if (!field.is_bytes(1)) continue;
     const std::optional<ScoredPiece> piece = read_scored_piece(field.bytes());
     if (!piece) return std::nullopt;
     const auto id = static_cast<int32_t>(read.pieces.size());

@@ -37,7 +37,7 @@ struct SentencePieces {
   std::array<int32_t, 256> bytes{};  // the ids of bytes, where flags.byte_fallback is set
 
   // Reads the contents of a model file, which outlive the object. Returns nullopt if they are
-  // malformed, or a piece is not UTF-8, or its score no number.
+  // malformed, or a piece is not UTF-8 or has a zero byte, or its score is not finite.
   static std::optional<SentencePieces> read(std::string_view model_bytes);
 
   // Returns the user-defined pieces, which are found in a text before everything else.

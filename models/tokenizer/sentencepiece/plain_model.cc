@@ -31,8 +31,8 @@ ProtoPiece read_piece(std::string_view message) {
   ProtoPiece piece;
   ProtoFields field(message);
   while (field.next()) {
-    if (field.number() == 1) piece.text = field.bytes();
-    if (field.number() == 3) piece.type = field.integer();
+    if (field.is_bytes(1)) piece.text = field.bytes();
+    if (field.is_integer(3)) piece.type = field.integer();
   }
   return piece;
 }
@@ -48,10 +48,10 @@ bool puts_space_before(std::string_view model_bytes) {
   bool puts = true;  // the schema's default
   ProtoFields field(model_bytes);
   while (field.next()) {
-    if (field.number() != kNormalizerField) continue;
+    if (!field.is_bytes(kNormalizerField)) continue;
     ProtoFields normalizer(field.bytes());
     while (normalizer.next()) {
-      if (normalizer.number() == 3) puts = normalizer.integer() != 0;
+      if (normalizer.is_integer(3)) puts = normalizer.integer() != 0;
     }
   }
   return puts;
@@ -64,8 +64,8 @@ absl::StatusOr<PlainModel> make_plain_model(std::string_view model_bytes,
   int32_t id = 0;
   ProtoFields field(model_bytes);
   while (field.next()) {
-    if (field.number() == kSelfTestField) continue;  // its texts may expect special pieces
-    if (field.number() != kPiecesField) {
+    if (field.is_bytes(kSelfTestField)) continue;  // its texts may expect special pieces
+    if (!field.is_bytes(kPiecesField)) {
       plain.bytes += field.whole();
       continue;
     }

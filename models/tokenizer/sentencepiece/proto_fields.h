@@ -15,16 +15,21 @@ class ProtoFields {
     if (rest_.empty()) return false;
     whole_ = rest_;
     const std::optional<uint64_t> tag = varint();
-    ok_ = tag.has_value() && read_value(*tag & 7);
+    wire_type_ = tag.value_or(0) & 7;
+    ok_ = tag.has_value() && read_value(wire_type_);
     number_ = tag.value_or(0) >> 3;
     whole_.remove_suffix(rest_.size());
     return ok_;
   }
 
   bool ok() const { return ok_; }
-  uint64_t number() const { return number_; }
-  uint64_t integer() const { return integer_; }      // value of a varint field
-  std::string_view bytes() const { return bytes_; }  // value of a length-delimited field
+  // Says whether the field has that number and type. A known number with another type is an unknown
+  // field, which parsers skip.
+  bool is_integer(uint64_t number) const { return number_ == number && wire_type_ == 0; }
+  bool is_bytes(uint64_t number) const { return number_ == number && wire_type_ == 2; }
+  bool is_float(uint64_t number) const { return number_ == number && wire_type_ == 5; }
+  uint64_t integer() const { return integer_; }      // value of an integer
+  std::string_view bytes() const { return bytes_; }  // value of bytes, or the four of a float
   std::string_view whole() const { return whole_; }  // the field with its tag and length
 
  private:
@@ -66,6 +71,7 @@ class ProtoFields {
   std::string_view rest_;
   bool ok_ = true;
   uint64_t number_ = 0;
+  uint64_t wire_type_ = 0;
   uint64_t integer_ = 0;
   std::string_view bytes_;
   std::string_view whole_;

@@ -12,6 +12,7 @@
 #include "models/base/limits.h"
 #include "models/base/text.h"
 #include "models/tokenizer/base/reserve_sparingly.h"
+#include "models/tokenizer/json/utf8.h"
 #include "models/tokenizer/sentencepiece/encoder.h"
 #include "models/tokenizer/sentencepiece/plain_model.h"
 #include "models/tokenizer/sentencepiece/text_splitter.h"
@@ -113,7 +114,7 @@ class Encoder {
   const std::unique_ptr<SentencePieceModel> model_;
   const TextSplitter splitter_;
   mutable std::once_flag long_parts_made_;
-  // Is null if only the library can encode such texts.
+  // Is null if only the library can encode such texts (SentencePieceEncoder::make).
   mutable std::unique_ptr<const SentencePieceEncoder> long_parts_;
 };
 
@@ -439,6 +440,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> load_sentencepiece_tokenizer(
   if (parts.size > limits::kVocabSize.max) {
     return invalid_argument(path, " has ", parts.size, " pieces, more than the ",
                             limits::kVocabSize.max, " allowed");
+  }
+  for (int32_t id = 0; id < parts.model().size(); ++id) {
+    if (!tokenizer_json::is_utf8(parts.model().piece(id))) {
+      return invalid_argument(path, " has a piece that is not UTF-8, with the id ", id);
+    }
   }
   absl::StatusOr<PlainModel> plain = make_plain_model(bytes, settings.special_tokens);
   if (!plain.ok()) return prefixed(path, plain.status());

@@ -1,7 +1,9 @@
 #include "models/tokenizer/sentencepiece/text_splitter.h"
 
 #include <optional>
+#include <string>
 
+#include "models/tokenizer/json/utf8.h"
 #include "models/tokenizer/sentencepiece/model_flags.h"
 
 namespace deltaserve {
@@ -14,6 +16,10 @@ bool begins_with_its_spaces(std::string_view piece) {
   while (piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
   return piece.find(kSpaceMark) == std::string_view::npos &&
          piece.find(' ') == std::string_view::npos;
+}
+
+bool is_one_character(std::string_view text) {
+  return !text.empty() && tokenizer_json::character_bytes(text[0]) == text.size();
 }
 
 bool is_plain(char c) {
@@ -31,7 +37,10 @@ TextSplitter::TextSplitter(std::string_view model_bytes, const SentencePieceMode
   const int32_t space = model.piece_id(kSpaceMark);
   if (space < 0 || model.kind(space) != PieceKind::kText) return;
   for (int32_t id = 0; id < model.size(); ++id) {
-    if (!begins_with_its_spaces(model.piece(id))) return;
+    const std::string piece = model.piece(id);
+    if (!begins_with_its_spaces(piece) || model.kind(id) == PieceKind::kUnused) return;
+    if (model.piece_id(piece) != id) return;
+    if (model.kind(id) == PieceKind::kControl && is_one_character(piece)) return;
   }
   can_split_ = true;
   drop_space_ = flags->add_dummy_prefix;

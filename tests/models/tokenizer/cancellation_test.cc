@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <thread>
@@ -142,12 +143,16 @@ INSTANTIATE_TEST_SUITE_P(All, CancelledEncoding, testing::ValuesIn(kCases),
 // A text that only the library can encode is refused before it starts: nothing could stop it.
 TEST(UncutText, IsRefused) {
   const auto file = read_file(DELTASERVE_BUNDLED_MODEL "/tokenizer.model", 1 << 20);
-  const std::string unused = piece("never", -1, TestPiece::kUnused);
-  const auto tokenizer = load_sentencepiece_tokenizer(*file + unused, "t.model", {});
+  const std::string never = piece("never", -HUGE_VALF);
+  const auto tokenizer = load_sentencepiece_tokenizer(*file + never, "t.model", {});
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   const std::string text(limits::kUncutTextBytes + 1, 'a');
   EXPECT_TRUE((*tokenizer)->encode(text.substr(1)).ok());
-  EXPECT_TRUE(absl::IsResourceExhausted((*tokenizer)->encode(text).status()));
+  const absl::Status refused = (*tokenizer)->encode(text).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused));
+  EXPECT_EQ(refused.message(),
+            "the tokenizer can encode at most 65536 bytes at once, and 65537 of the text cannot be "
+            "cut");
 }
 
 }  // namespace

@@ -8,10 +8,12 @@
 #include <string>
 
 #include "models/tokenizer/load_tokenizer.h"
+#include "models/tokenizer/sentencepiece/sentencepiece_tokenizer.h"
 #include "models/tokenizer/sentencepiece/text_splitter.h"
 #include "models/tokenizer/sentencepiece/wrapper.h"
 #include "tests/models/base/temp_folder.h"
 #include "tests/models/tokenizer/base/sure_tokenizer.h"
+#include "tests/models/tokenizer/sentencepiece/sentencepiece_models.h"
 
 namespace deltaserve {
 namespace {
@@ -147,6 +149,37 @@ TEST_F(TokenizerTest, LongTextEncodesAsAWhole) {
   std::string text;
   while (text.size() < 100'000) text += std::string(" ") + words[random() % std::size(words)];
   EXPECT_EQ(tokenizer_->encode(text), model->encode(text));
+}
+
+// An unused piece stands for parts that depend on the whole text, and of a text with a control
+// piece the library encodes nothing.
+TEST_F(TokenizerTest, SomeModelsDoNotAllowCuts) {
+  const auto bytes = std::string(
+      (std::ostringstream() << std::ifstream(kModelFile, std::ios::binary).rdbuf()).str());
+  const std::string additions[] = {piece("heh", 9, TestPiece::kUnused) + piece("hehe", 8),
+                                   piece("\xf0\x9f\x90\xb6", 0, TestPiece::kControl),
+                                   piece("the", 0, TestPiece::kControl)};
+  for (const std::string& more : additions) {
+    std::string error;
+    const auto model = SentencePieceModel::parse(bytes + more, &error);
+    ASSERT_NE(model, nullptr) << error;
+    EXPECT_FALSE(TextSplitter(bytes + more, *model).can_split());
+    const auto tokenizer = load_sentencepiece_tokenizer(bytes + more, "t.model", {});
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    std::string text = "the \xf0\x9f\x90\xb6";
+    for (int i = 0; text.size() < 40'000; ++i) text += i % 3 == 0 ? " heheh" : " hehehe";
+    EXPECT_EQ((*tokenizer)->encode(text), model->encode(text));
+    EXPECT_EQ((*tokenizer)->final_ids(text), 0);
+  }
+}
+
+// Whatever a model generates is valid text.
+TEST_F(TokenizerTest, PiecesMustBeUtf8) {
+  const auto bytes = std::string(
+      (std::ostringstream() << std::ifstream(kModelFile, std::ios::binary).rdbuf()).str());
+  const auto tokenizer = load_sentencepiece_tokenizer(bytes + piece("a\x9c", -1), "t.model", {});
+  EXPECT_EQ(tokenizer.status().message(),
+            "t.model has a piece that is not UTF-8, with the id 4096");
 }
 
 // ---- Special pieces

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <string>
 #include <utility>
@@ -234,8 +235,80 @@ TEST(SentencePieceEncoder, WordsAndCharacters) {
   }
 }
 
+// An unused piece stands for the pair of which it could last be made, in any part of the text.
+TEST(SentencePieceEncoder, BpeModelsMayHaveUnusedPieces) {
+  constexpr auto kUnused = TestPiece::kUnused;
+  // Some can be made of several pairs, of other unused pieces, of characters without a piece, or
+  // of one another.
+  const std::string unused[] = {
+      piece("abab", -0.5f, kUnused) + piece("ba", -3, kUnused) + piece("aba", -4, kUnused),
+      piece("aaa", -2.5f, kUnused) + piece("ac", -1.5f, kUnused) + piece("ca", -1.5f, kUnused),
+      piece("bb", -5, kUnused) + piece("bbb", -0.5f, kUnused) + piece("bbbb", -5, kUnused) +
+          piece("c", 0, kUnused) + piece("dd", -3, kUnused) + piece("XYa", -1, kUnused)};
+  for (const std::string& pieces : unused) {
+    for (const bool byte_fallback : {false, true}) {
+      const Pair pair(small_pieces(-6) + pieces + (byte_fallback ? byte_pieces() : "") +
+                      ModelChoices{.kind = TestKind::kBpe, .byte_fallback = byte_fallback}.bytes());
+      ASSERT_NE(pair.own, nullptr);
+      std::minstd_rand random(7);
+      for (int i = 0; i < 5000; ++i) {
+        std::string text;
+        for (size_t n = random() % 40 + 1; n > 0; --n)
+          text.push_back("aaabbbcdXYz "[random() % 12]);
+        pair.expect_same(text);
+        if (testing::Test::HasFatalFailure()) return;
+      }
+      // The rows of long texts are merged one by one.
+      for (int i = 0; i < 3; ++i) {
+        std::string text;
+        while (text.size() < 20'000) text.push_back("aaabbbcdXYz "[random() % 12]);
+        pair.expect_same(text);
+      }
+    }
+  }
+}
+
+// A piece of another type may have the same text as one that is merged, and then decides its id.
+TEST(SentencePieceEncoder, PiecesOfTwoTypes) {
+  const std::string reserved[] = {
+      piece("abcd", 0, TestPiece::kControl), piece("e", 0, TestPiece::kControl),
+      piece("ab", 0, TestPiece::kControl) + piece("abb", -1, TestPiece::kUnused),
+      piece("XY", 0, TestPiece::kControl), piece("aa", 0, TestPiece::kControl)};
+  const std::string units[] = {"ab", "abcd", "a", "b", "XY", "cd", "z", " "};
+  for (const std::string& pieces : reserved) {
+    const Pair pair(small_pieces(-6) + pieces + ModelChoices{.kind = TestKind::kBpe}.bytes());
+    ASSERT_NE(pair.own, nullptr);
+    std::minstd_rand random(8);
+    for (int i = 0; i < 3000; ++i) {
+      std::string text = i % 50 == 0 ? "e" : "";
+      for (size_t n = random() % 6; n > 0; --n) text += units[random() % std::size(units)];
+      pair.expect_same(text);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST(SentencePieceEncoder, OtherModelsAreTheLibrarys) {
-  EXPECT_EQ(Pair(small_model(-6) + piece("bb", -1, TestPiece::kUnused)).own, nullptr);
+  EXPECT_EQ(Pair(small_model(-6) + piece("bb", -HUGE_VALF)).own, nullptr);
+  EXPECT_EQ(Pair(small_model(-6) + piece(std::string("b\0", 2), -1)).own, nullptr);
+}
+
+// A known number with another type, or with a value that the schema does not have, says nothing.
+TEST(SentencePieceEncoder, UnknownFieldsSayNothing) {
+  const std::string changes[] = {
+      bytes_field(2, bytes_field(35, "") + bytes_field(24, "x") + bytes_field(3, "")),
+      bytes_field(2, int_field(3, 7)), bytes_field(3, bytes_field(3, "") + int_field(2, 1)),
+      int_field(1, 1) + int_field(2, 1) + int_field(3, 1),
+      bytes_field(1, bytes_field(1, "zz") + int_field(2, 1) + bytes_field(3, "\x05"))};
+  for (const TestKind kind : {TestKind::kUnigram, TestKind::kBpe, TestKind::kCharacters}) {
+    for (const std::string& change : changes) {
+      const Pair pair(
+          small_pieces(-6) + int_field(1, 3) +
+          ModelChoices{.kind = kind, .space_behind = true, .dummy_space = true}.bytes() + change);
+      ASSERT_NE(pair.own, nullptr);
+      for (const char* text : {"abcd  ab", "\xc3\xa9\xc3\xa9 aXYb", " zz "}) pair.expect_same(text);
+    }
+  }
 }
 
 // A text that becomes too long when it is normalized ends before it fills the memory.
