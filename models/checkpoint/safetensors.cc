@@ -147,6 +147,12 @@ bool is_plain_file_name(std::string_view name) {
 
 // Parses the weight_map of an index: tensor -> file.
 absl::StatusOr<std::map<std::string, std::string>> parse_index(std::string_view text) {
+  // An entry has two strings, so the number of quotes bounds the number of entries before anything
+  // is parsed. The rest of the file says little.
+  constexpr int64_t kQuotesOfTheRest = 256;
+  if (std::count(text.begin(), text.end(), '"') > 4 * limits::kTensors + kQuotesOfTheRest) {
+    return invalid_argument("the index has more than ", limits::kTensors, " tensors");
+  }
   absl::StatusOr<json::object> index = parse_json_object(text, "index");
   if (!index.ok()) return index.status();
   const json::value* value = index->if_contains("weight_map");

@@ -36,6 +36,10 @@ TEST(SafetensorsHeader, ManyTensorsAreRefusedBeforeTheyAreParsed) {
   for (int i = 0; i < 600'000; ++i) header += "\"t\":{},";
   const auto tensors = parse_safetensors_header(header, 0);  // it has no end: no parser saw it
   EXPECT_NE(text_of(tensors.status()).find("200000 tensors"), std::string::npos);
+  std::string index = R"({"weight_map":{)";
+  for (int i = 0; i < 600'000; ++i) index += R"("t":"a",)";
+  const auto shards = parse_shard_names(index);
+  EXPECT_NE(text_of(shards.status()).find("200000 tensors"), std::string::npos);
 }
 
 struct Attack {
