@@ -19,7 +19,7 @@
 
 #include "server/grpc/grpc_context.h"
 #include "server/grpc/listener.h"
-#include "server/grpc/reflection.h"
+#include "server/grpc/reflection_call.h"
 #include "server/grpc/service.h"
 
 namespace deltaserve {
