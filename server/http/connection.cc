@@ -123,18 +123,19 @@ class Connection {
     const std::string_view authority = authority_of_target(head.target);
     const std::string_view header = request[http::field::host];
     const std::string_view host = authority.empty() ? header : authority;
-    const std::string_view origin = request[http::field::origin];
     const bool is_named = !authority.empty() || request.count(http::field::host) > 0;
     if (is_named && !context_.hosts.allows(host)) {
       return http_error(403, str_cat("the host ", quoted(host),
                                      " is not one of this server's names: see --allowed-host"));
     }
-    if (request.count(http::field::origin) == 0 || context_.cors.allows(origin) ||
-        is_own_origin(origin, host)) {
-      return std::nullopt;
+    const auto [begin, end] = request.equal_range(http::field::origin);
+    for (auto field = begin; field != end; ++field) {
+      const std::string_view origin = field->value();
+      if (context_.cors.allows(origin) || is_own_origin(origin, host)) continue;
+      return http_error(403, str_cat("pages of the origin ", quoted(origin),
+                                     " may not call this server: see --cors-origin"));
     }
-    return http_error(403, str_cat("pages of the origin ", quoted(origin),
-                                   " may not call this server: see --cors-origin"));
+    return std::nullopt;
   }
 
   awaitable<bool> serve(HttpParser& parser, RequestRecord& record) {

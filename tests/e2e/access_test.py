@@ -98,6 +98,10 @@ class ForeignPages(unittest.TestCase):
             self.assertEqual(status_of(server.raw(foreign)), 403)
             own = b"Origin: http://localhost\r\nConnection:"
             self.assertEqual(status_of(server.raw(form.replace(b"Connection:", own))), 200)
+            for first, second in (("http://localhost", "https://a.example"),
+                                  ("https://a.example", "http://localhost")):
+                reply = self.ask(server, first, more="Origin: %s\r\n" % second)
+                self.assertEqual(status_of(reply), 403)
 
     def test_a_list(self):
         with Server("--cors-origin", "https://a.example", "--cors-origin",
