@@ -137,10 +137,12 @@ class EngineCall : public Reactor,
   }
 
   grpc::Status read() {
+    grpc::ByteBuffer bytes;  // given back at the end of this function, however it ends
+    bytes.Swap(&request_);
     if (cancellation_.cancelled()) return cancelled();
     Services& services = context_.services;
     typename Method::Request message;
-    const absl::Status read = Method::read(&request_, services.limits, context_.limits, &message);
+    const absl::Status read = Method::read(&bytes, services.limits, context_.limits, &message);
     if (!read.ok()) return to_grpc(read);
     log_prompt(message);
     GenerationRequest request;
@@ -194,7 +196,7 @@ class EngineCall : public Reactor,
   Cancellation cancellation_;  // set when the client cancels
   std::atomic<bool> signalled_{false};
   std::shared_ptr<EngineCall> self_;  // until OnDone
-  grpc::ByteBuffer request_;          // used by the worker until begin()
+  grpc::ByteBuffer request_;          // until read()
   Strand strand_;
 
   // Used on the strand.
