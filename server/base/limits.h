@@ -39,8 +39,9 @@ struct ServerLimits {
   // ---- Wrong API keys of one address. Beyond: 429 and the connection is closed, over gRPC
   // RESOURCE_EXHAUSTED; the log then has no line for each of them.
   Rate wrong_keys{64, 8};
-  // The 429 is held back for so long, so that whoever tries one key after the other tries few.
-  std::chrono::milliseconds wrong_key_delay{1000};
+  // That 429, and the 503 to an owner who has too many grammars waiting, are held back for so long
+  // over HTTP: a client that asks again as soon as it is refused asks seldom.
+  std::chrono::milliseconds refusal_delay{1000};
 
   // ---- JSON. Beyond: 400.
   int json_depth = 128;

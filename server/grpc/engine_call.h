@@ -112,11 +112,12 @@ class EngineCall : public Reactor,
     const CancellationScope scope(&cancellation_);
     guarded([this] {
       const grpc::Status status = read();
-      request_.Clear();
       if (!status.ok()) return begin_later(status);
       if (!generation_->must_compile()) return begin_later(submit());
       const bool posted = context_.services.workers.post_compiling(
-          record_.owner(), [self = this->shared_from_this()] {
+          record_.owner(),
+          [self = this->shared_from_this()] { return !self->cancellation_.cancelled(); },
+          [self = this->shared_from_this()] {
             self->guarded([&] { self->begin_later(self->submit()); });
           });
       if (!posted) begin_later(to_grpc(too_many_grammars_error()));

@@ -172,7 +172,7 @@ class Connection {
   // Waits before a reply to somebody who guesses keys, unless the client goes away.
   awaitable<void> hold_back() {
     using namespace asio::experimental::awaitable_operators;
-    asio::steady_timer timer(stream_.executor(), limits_.wrong_key_delay);
+    asio::steady_timer timer(stream_.executor(), limits_.refusal_delay);
     co_await (timer.async_wait(asio::use_awaitable) || reader_.watch());
   }
 
@@ -250,6 +250,10 @@ class Connection {
         }
       }
       if (const HttpReply* reply = std::get_if<HttpReply>(&*started)) {
+        if (reply->held_back) {
+          asio::steady_timer timer(stream_.executor(), limits_.refusal_delay);
+          co_await timer.async_wait(asio::use_awaitable);
+        }
         co_return co_await write_reply(record, *reply) && record.head.keep_alive;
       }
       AnswerJob& job = *std::get<0>(*started);

@@ -75,12 +75,16 @@ void start_job(ServerContext& context, PostRequest request,
   exchange->set_deadline(job->deadline());
   if (!job->must_compile()) return submit_job(std::move(job), *exchange);
   const bool posted = services.workers.post_compiling(
-      owner, [&context, exchange, request_id, job = std::move(job)]() mutable {
+      owner, [exchange] { return exchange->wanted(); },
+      [&context, exchange, request_id, job = std::move(job)]() mutable {
         if (context.stopping || !exchange->wanted()) return;
         guarded(context.services, request_id, *exchange,
                 [&] { submit_job(std::move(job), *exchange); });
       });
-  if (!posted) exchange->put(error_reply(too_many_grammars_error()));
+  if (posted) return;
+  HttpReply refusal = error_reply(too_many_grammars_error());
+  refusal.held_back = true;
+  exchange->put(std::move(refusal));
 }
 
 void work_on(ServerContext& context, PostRequest request,
@@ -103,7 +107,7 @@ void work_on(ServerContext& context, PostRequest request,
 
 }  // namespace
 
-bool Exchange::wanted() {
+bool Exchange::wanted() const {
   const std::lock_guard lock(mutex_);
   return !abandoned_;
 }

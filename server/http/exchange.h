@@ -27,7 +27,7 @@ class Exchange {
 
   // The worker calls these three. They return false if the connection no longer waits, so that
   // nothing is left to do.
-  bool wanted();
+  bool wanted() const;
   void put(Started started);
   // Tells the connection until when it waits, and the worker until when it works.
   void set_deadline(SteadyTime deadline);

@@ -30,6 +30,8 @@ struct HttpReply {
   // The log has these for a request that failed.
   std::string problem = {};
   std::string param = {};
+  // Says that it is sent after ServerLimits::refusal_delay.
+  bool held_back = false;
   // Covers the memory of a large body until the last copy of the reply is gone. It is null if the
   // body is small, or covered elsewhere.
   std::shared_ptr<MemoryBudget::Lease> lease = nullptr;

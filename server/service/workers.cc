@@ -1,6 +1,7 @@
 #include "server/service/workers.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "server/base/thread_priority.h"
@@ -9,11 +10,11 @@ namespace deltaserve {
 
 bool Workers::post(const PrefixOwner& owner, size_t bytes, Work work) {
   Worker& worker = bytes > huge_bytes_ ? huge_ : bytes > large_bytes_ ? large_ : small_;
-  return worker.post(owner, std::move(work), kRequestsOfOwner);
+  return worker.post(owner, {std::move(work)}, kRequestsOfOwner);
 }
 
-bool Workers::post_compiling(const PrefixOwner& owner, Work work) {
-  return compiling_.post(owner, std::move(work), kCompilations);
+bool Workers::post_compiling(const PrefixOwner& owner, Wanted wanted, Work work) {
+  return compiling_.post(owner, {std::move(work), std::move(wanted)}, kCompilations);
 }
 
 size_t Workers::most_waiting() const {
@@ -25,16 +26,31 @@ void Workers::stop() {
   for (Worker* worker : {&small_, &large_, &huge_, &compiling_, &later_}) worker->stop();
 }
 
-bool Workers::Worker::post(const PrefixOwner& owner, Work work, size_t most_of_owner) {
+Workers::Worker::Worker(Cancellation* stopped, int yields, size_t threads) {
+  for (size_t i = 0; i < threads; ++i) {
+    threads_.emplace_back([this, stopped, yields] { run(stopped, yields); });
+  }
+}
+
+bool Workers::Worker::post(const PrefixOwner& owner, Task task, size_t most_of_owner) {
+  std::deque<Task> dropped;  // to destroy after the lock is released
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return true;
     auto queue = std::find_if(queues_.begin(), queues_.end(),
                               [&](const Queue& known) { return known.owner == owner; });
-    const size_t own = queue == queues_.end() ? 0 : queue->work.size();
-    if (own >= most_of_owner || (most_of_owner < SIZE_MAX && waiting() >= kRequests)) return false;
+    if (queue != queues_.end() && queue->tasks.size() >= most_of_owner) {
+      const auto unwanted = std::stable_partition(
+          queue->tasks.begin(), queue->tasks.end(),
+          [](const Task& waiting) { return waiting.wanted == nullptr || waiting.wanted(); });
+      std::move(unwanted, queue->tasks.end(), std::back_inserter(dropped));
+      queue->tasks.erase(unwanted, queue->tasks.end());
+      waiting_ -= dropped.size();
+      if (queue->tasks.size() >= most_of_owner) return false;
+    }
+    if (most_of_owner < SIZE_MAX && waiting() >= kRequests) return false;
     if (queue == queues_.end()) queue = queues_.insert(queue, {owner, {}});
-    queue->work.push_back(std::move(work));
+    queue->tasks.push_back(std::move(task));
     ++waiting_;
   }
   ready_.notify_one();
@@ -49,37 +65,49 @@ void Workers::Worker::stop() {
     dropped.swap(queues_);
     waiting_ = 0;
   }
-  ready_.notify_one();
+  ready_.notify_all();
   dropped.clear();  // outside the lock
-  if (thread_.joinable()) thread_.join();
-}
-
-// Requires mutex_ and a queue.
-Workers::Work Workers::Worker::take_next() {
-  Queue& queue = queues_.front();
-  Work work = std::move(queue.work.front());
-  queue.work.pop_front();
-  --waiting_;
-  if (queue.work.empty()) {
-    queues_.pop_front();
-  } else {
-    queues_.splice(queues_.end(), queues_, queues_.begin());
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
   }
-  return work;
 }
 
-void Workers::Worker::run(Cancellation* stopped, bool yields) {
-  if (yields) lower_thread_priority();
+// Returns the first queue of an owner whose work no thread does. Requires mutex_.
+Workers::Worker::Queues::iterator Workers::Worker::next_queue() {
+  return std::find_if(queues_.begin(), queues_.end(), [this](const Queue& queue) {
+    return std::find(served_.begin(), served_.end(), queue.owner) == served_.end();
+  });
+}
+
+// Requires mutex_.
+Workers::Task Workers::Worker::take_next(Queues::iterator queue) {
+  Task task = std::move(queue->tasks.front());
+  queue->tasks.pop_front();
+  --waiting_;
+  served_.push_back(queue->owner);
+  if (queue->tasks.empty()) {
+    queues_.erase(queue);
+  } else {
+    queues_.splice(queues_.end(), queues_, queue);
+  }
+  return task;
+}
+
+void Workers::Worker::run(Cancellation* stopped, int yields) {
+  if (yields > 0) lower_thread_priority(yields);
   const CancellationScope scope(stopped);
+  std::unique_lock lock(mutex_);
   for (;;) {
-    Work work;
-    {
-      std::unique_lock lock(mutex_);
-      ready_.wait(lock, [this] { return stopping_ || !queues_.empty(); });
-      if (stopping_) return;
-      work = take_next();
-    }
-    work();
+    Queues::iterator queue;
+    ready_.wait(lock, [&] { return stopping_ || (queue = next_queue()) != queues_.end(); });
+    if (stopping_) return;
+    const PrefixOwner owner = queue->owner;
+    Task task = take_next(queue);
+    lock.unlock();
+    task.work();
+    task = {};
+    lock.lock();
+    served_.erase(std::find(served_.begin(), served_.end(), owner));
   }
 }
 

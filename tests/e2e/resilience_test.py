@@ -279,6 +279,31 @@ class Grammars(unittest.TestCase):
             self.assertEqual(ask(20)[0], 400)
             self.assertEqual(server.metric("deltaserve_grammar_cache_misses_total"), compiled)
 
+    def test_whoever_leaves_makes_room_for_others(self):
+        def ask(number):
+            grammar = 'root ::= (("a"{0,40}){0,40}){0,40} "%d"' % number
+            return post({"prompt": "x", "max_tokens": 1, "structured_outputs": {"grammar": grammar}})
+
+        with Server() as server:
+            oracle = harness.Oracle(server)
+            clients = []
+            for number in range(200):  # far more than may wait
+                client = server.connect()
+                client.sendall(ask(number))
+                clients.append(client)
+            refused = clients[-1].recv(4096)
+            self.assertIn(b"503", refused.split(b"\r\n")[0])
+            self.assertIn(b"wait to be compiled", refused)
+            for client in clients:
+                client.close()
+            # The server drops those that wait for this one.
+            schema = {"json": {"type": "array", "items": {"enum": [1, 2]}, "maxItems": 2}}
+            harness.eventually(
+                lambda: server.request("/v1/completions", {
+                    "prompt": "x", "max_tokens": 16, "structured_outputs": schema})[0] == 200,
+                lambda: "the places of clients that left stay taken")
+            oracle.check(64)
+
 
 if __name__ == "__main__":
     harness.main()
