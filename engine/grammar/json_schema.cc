@@ -23,6 +23,7 @@
 #include "engine/grammar/schema_resolver.h"
 #include "engine/grammar/schema_strings.h"
 #include "engine/grammar/schema_unevaluated.h"
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -341,7 +342,7 @@ class SchemaCompiler {
         (types & kNumber) == kInteger || (multiple != nullptr && number_of(*multiple) == 1.0L);
     std::vector<std::string> texts;
     for (const json::value& value : excluded) {
-      if (!value.is_number()) continue;
+      if (!is_exact_number(value)) continue;
       if (!whole) return invalid_argument("'not' of numbers is supported for integers only");
       texts.push_back(spelled(value));
     }

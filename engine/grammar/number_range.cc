@@ -10,6 +10,7 @@
 
 #include "engine/grammar/limits.h"
 #include "engine/grammar/regex_parser.h"
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -31,7 +32,7 @@ struct Decimal {
   bool is_zero() const { return whole == "0" && fraction.empty(); }
 };
 
-// A double of 2^64 or more may stand for another integer, which the reader of the schema has
+// A double of 2^64 or more may stand for another number, which the reader of the schema has
 // rounded: the bound then moves inwards, upwards with `lower`.
 double inwards(double bound, bool lower) {
   if (std::abs(bound) < 0x1p64) return bound;
@@ -45,6 +46,8 @@ Decimal decimal_of(const NumberBounds::Bound& bound, bool lower) {
     text = std::to_string(*integer);
   } else if (const uint64_t* large = bound.number.if_uint64()) {
     text = std::to_string(*large);
+  } else if (const std::string_view digits = big_integer_text(bound.number); !digits.empty()) {
+    text = digits;
   } else if (const double* real = bound.number.if_double()) {
     char digits[512];  // a double has at most 309 digits before the point, 324 + 17 after it
     const auto end = std::to_chars(digits, digits + sizeof digits, inwards(*real, lower),
@@ -183,7 +186,7 @@ struct Multiple {
 };
 
 absl::StatusOr<Multiple> multiple_of(const boost::json::value& unit) {
-  if (!unit.is_number()) return invalid_argument("'multipleOf' must be a number above 0");
+  if (!is_exact_number(unit)) return invalid_argument("'multipleOf' must be a number above 0");
   const Decimal decimal = decimal_of({unit, false}, true);
   if (decimal.negative || decimal.is_zero()) {
     return invalid_argument("'multipleOf' must be a number above 0");

@@ -13,6 +13,7 @@
 #include "engine/grammar/schema_merge.h"
 #include "engine/grammar/schema_strings.h"
 #include "engine/grammar/schema_unevaluated.h"
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -208,7 +209,7 @@ ExprOr unique_array(const json::value& items, MarkCount count, const SchemaConte
 
 std::string spelled(const json::value& value) {
   const double* real = value.if_double();
-  if (real == nullptr) return json::serialize(value);
+  if (real == nullptr) return exact_json(value);
   char digits[32];
   return std::string(digits, std::to_chars(digits, digits + sizeof digits, *real).ptr);
 }

@@ -4,6 +4,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/string.hpp>
 #include <cmath>
+#include <cstdlib>
 #include <iterator>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "engine/grammar/code_points.h"
 #include "engine/grammar/expression.h"
 #include "engine/grammar/limits.h"
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -236,6 +238,9 @@ std::optional<long double> number_of(const json::value& value) {
   if (const int64_t* integer = value.if_int64()) return static_cast<long double>(*integer);
   if (const uint64_t* large = value.if_uint64()) return static_cast<long double>(*large);
   if (const double* real = value.if_double()) return *real;
+  if (const std::string_view digits = big_integer_text(value); !digits.empty()) {
+    return std::strtold(std::string(digits).c_str(), nullptr);
+  }
   return std::nullopt;
 }
 
@@ -249,7 +254,7 @@ Types type_of(const json::value& value) {
       return std::trunc(value.get_double()) == value.get_double() ? kInteger : kFraction;
     case json::kind::string: return kString;
     case json::kind::array: return kArray;
-    case json::kind::object: return kObject;
+    case json::kind::object: return big_integer_text(value).empty() ? kObject : kInteger;
   }
   return 0;
 }

@@ -14,6 +14,7 @@
 #include "engine/grammar/schema_keywords.h"
 #include "engine/grammar/schema_merge.h"
 #include "engine/grammar/string_formats.h"
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 
 namespace deltaserve::grammar {
@@ -105,7 +106,9 @@ absl::StatusOr<NumberBounds> number_bounds(const json::object& schema) {
                         std::vector<NumberBounds::Bound>* side) {
     const json::value* value = find(schema, keyword);
     if (value == nullptr) return absl::OkStatus();
-    if (!value->is_number()) return invalid_argument(quoted(keyword), " must be a number");
+    if (!is_exact_number(*value)) {
+      return invalid_argument(quoted(keyword), " must be a number");
+    }
     side->push_back({*value, exclusive});
     return absl::OkStatus();
   };

@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "models/base/json_numbers.h"
 #include "models/base/limits.h"
 #include "models/base/text.h"
 
@@ -82,8 +83,8 @@ class Handler {
     stack_.push_uint64(value);
     return count(ec);
   }
-  bool on_double(double value, json::string_view, json::error_code& ec) {
-    stack_.push_double(value);
+  bool on_double(double, json::string_view text, json::error_code& ec) {
+    stack_.push_double(nearest_double({text.data(), text.size()}));
     return count(ec);
   }
   bool on_bool(bool value, json::error_code& ec) {

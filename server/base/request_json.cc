@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 #include "server/base/shown_value.h"
 #include "server/base/suggestion.h"
@@ -156,13 +157,17 @@ class BodyHandler {
     return value_done(ec);
   }
 
-  bool on_double(double value, json::string_view, error_code& ec) {
+  bool on_double(double value, json::string_view given, error_code& ec) {
     if (unknown_key_) return refuse_unknown(ec);
     if (in_prompt_) {
       if (std::trunc(value) != value) return wrong_prompt(shown(value), ec);
       return token_id(std::abs(value) < 1e38 ? absl::int128(value) : absl::Int128Max(), ec);
     }
-    stack_.push_double(value);
+    const std::string_view text(given.data(), given.size());
+    if (size_ != ParameterSize::kSmall && depth_ > 1 && is_integer_text(text)) {
+      return push_big_integer(text, ec);
+    }
+    stack_.push_double(nearest_double(text));
     return value_done(ec);
   }
 
@@ -201,6 +206,14 @@ class BodyHandler {
       return true;
     }
     return count_value(ec);
+  }
+
+  bool push_big_integer(std::string_view digits, error_code& ec) {
+    if (count_digits(digits) > kMostIntegerDigits) {
+      return fail(ec, str_cat("an integer has more than ", kMostIntegerDigits, " digits"));
+    }
+    push_big_integer_on(&stack_, digits);
+    return value_done(ec);
   }
 
   bool refuse_unknown(error_code& ec) {

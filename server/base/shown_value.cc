@@ -4,6 +4,7 @@
 #include <charconv>
 #include <sstream>
 
+#include "models/base/json_numbers.h"
 #include "server/base/json_text.h"
 
 namespace deltaserve {
@@ -35,6 +36,9 @@ std::string shown(std::string_view text) {
 
 std::string shown(const boost::json::value& value) {
   if (value.is_double()) return shown(value.get_double());
+  if (const std::string_view digits = big_integer_text(value); !digits.empty()) {
+    return std::string(digits.substr(0, kShownBytes)) + (digits.size() > kShownBytes ? "..." : "");
+  }
   if (value.is_string()) {
     return shown(std::string_view(value.get_string().data(), value.get_string().size()));
   }

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/json/parse.hpp>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 #include "server/openai/cache_control.h"
 
@@ -139,7 +139,7 @@ class MessageReader {
 
   // Leaves text as it is, since some templates want it so.
   void check_arguments(std::string_view place, json::value* arguments) {
-    if (arguments->is_null() || arguments->is_object()) return;
+    if (arguments->is_null() || is_json_object(*arguments)) return;
     if (!arguments->is_string()) {
       return fail(str_cat(place, ".function.arguments"), "must be the text of a JSON object");
     }
@@ -153,12 +153,10 @@ class MessageReader {
       *arguments = "{}";
       return;
     }
-    json::parse_options options;
-    options.max_depth = static_cast<size_t>(fields_.limits().json_depth);
-    boost::system::error_code ec;
-    const json::value parsed =
-        json::parse(view(arguments->get_string()), ec, json::storage_ptr(), options);
-    if (ec || !parsed.is_object()) {
+    const auto depth = static_cast<size_t>(fields_.limits().json_depth);
+    const std::optional<json::value> parsed =
+        parse_json_exactly(view(arguments->get_string()), depth);
+    if (!parsed.has_value() || !is_json_object(*parsed)) {
       return fail(str_cat(place, ".function.arguments"), "must be the text of a JSON object");
     }
   }

@@ -1,8 +1,8 @@
 #include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
-#include <boost/json/serialize.hpp>
+#include <optional>
 #include <utility>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 #include "server/openai/messages_api.h"
 
@@ -63,13 +63,13 @@ class MessagesFormat final : public TurnFormat {
     event("error", {{"error", {{"type", "api_error"}, {"message", error.message}}}}, out);
   }
 
-  std::string whole(const Turn& turn) override { return json::serialize(message(turn)); }
+  std::string whole(const Turn& turn) override { return exact_json(message(turn)); }
 
  private:
   static void event(std::string_view type, json::object members, std::string* out) {
     json::object data = {{"type", type}};
     for (auto& [name, value] : members) data[name] = std::move(value);
-    out->append(str_cat("event: ", type, "\ndata: ", json::serialize(data), "\n\n"));
+    out->append(str_cat("event: ", type, "\ndata: ", exact_json(data), "\n\n"));
   }
 
   static json::object content(const TurnBlock& block) {
@@ -87,9 +87,9 @@ class MessagesFormat final : public TurnFormat {
 
   // If an answer was cut, its arguments may not be a complete object.
   static json::value input_of(const std::string& arguments) {
-    boost::system::error_code ec;
-    json::value input = json::parse(arguments, ec);
-    return !ec && input.is_object() ? input : json::value(json::object());
+    constexpr size_t kMostDepth = 64;
+    std::optional<json::value> input = parse_json_exactly(arguments, kMostDepth);
+    return input.has_value() && is_json_object(*input) ? *std::move(input) : json::object();
   }
 
   static const char* stop_reason(const Turn& turn) {

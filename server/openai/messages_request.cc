@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 #include "server/base/shown_value.h"
 #include "server/openai/cache_control.h"
@@ -203,7 +204,7 @@ class MessagesReader {
     const std::string_view id = text_member(block, "id"), name = text_member(block, "name");
     if (id.empty() || name.empty()) return fail(place, "must have an id and a name");
     const json::value* input = block.if_contains("input");
-    if (input != nullptr && !input->is_object() && !input->is_null()) {
+    if (input != nullptr && !is_json_object(*input) && !input->is_null()) {
       return fail(place, str_cat("must have an object as its input, not ", shown(*input)));
     }
     json::object function = {{"name", name}, {"arguments", json::object()}};

@@ -1,6 +1,6 @@
-#include <boost/json/serialize.hpp>
 #include <utility>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 #include "server/base/json_text.h"
 #include "server/openai/responses_api.h"
@@ -69,7 +69,7 @@ class ResponsesFormat final : public TurnFormat {
   }
 
   std::string whole(const Turn& turn) override {
-    return json::serialize(response(turn, status(turn), true));
+    return exact_json(response(turn, status(turn), true));
   }
 
  private:
@@ -89,7 +89,7 @@ class ResponsesFormat final : public TurnFormat {
   void event(std::string_view type, json::object members, std::string* out) {
     json::object data = {{"type", type}, {"sequence_number", sequence_++}};
     for (auto& [name, value] : members) data[name] = std::move(value);
-    out->append(str_cat("event: ", type, "\ndata: ", json::serialize(data), "\n\n"));
+    out->append(str_cat("event: ", type, "\ndata: ", exact_json(data), "\n\n"));
   }
 
   // Appends an event about the content of a block.

@@ -1,6 +1,8 @@
 #include <cmath>
 #include <optional>
 
+#include "models/base/json_numbers.h"
+#include "server/template/big_integer.h"
 #include "server/template/text_operations.h"
 #include "server/template/value_format.h"
 #include "server/template/value_operations.h"
@@ -27,13 +29,8 @@ std::optional<int64_t> whole(const Value& value) {
   return std::nullopt;
 }
 
-double real(const Value& value) {
-  if (const double* number = value.as<double>()) return *number;
-  return static_cast<double>(*whole(value));
-}
-
 // Returns the power; nullopt if it has more than 64 bits. The exponent must not be negative.
-std::optional<int64_t> whole_power(int64_t base, int64_t exponent) {
+std::optional<int64_t> small_power(int64_t base, int64_t exponent) {
   int64_t result = 1;
   while (exponent > 0) {
     if ((exponent & 1) != 0 && __builtin_mul_overflow(result, base, &result)) return std::nullopt;
@@ -59,7 +56,7 @@ std::optional<int64_t> whole_result(Arithmetic operation, int64_t a, int64_t b) 
       return __builtin_sub_overflow(a, b, &result) ? std::nullopt : std::optional(result);
     case Arithmetic::kMultiply:
       return __builtin_mul_overflow(a, b, &result) ? std::nullopt : std::optional(result);
-    case Arithmetic::kPower: return whole_power(a, b);
+    case Arithmetic::kPower: return small_power(a, b);
     case Arithmetic::kFloorDivide:
       if (minimum_by_minus_one) return std::nullopt;
       return floor_quotient(a, b);
@@ -99,21 +96,56 @@ Value real_arithmetic(Runtime& runtime, Arithmetic operation, double a, double b
   return Value::real(result, trusted);
 }
 
+// Computes with integers of any size. b must not be zero where it divides.
+Value big_arithmetic(Runtime& runtime, Arithmetic operation, const WholeNumber& a,
+                     const WholeNumber& b, bool trusted) {
+  if (!runtime.spend(a.backend().size() + b.backend().size())) return Value();
+  switch (operation) {
+    case Arithmetic::kAdd: return make_integer(runtime, a + b, trusted);
+    case Arithmetic::kSubtract: return make_integer(runtime, a - b, trusted);
+    case Arithmetic::kMultiply: return make_integer(runtime, a * b, trusted);
+    case Arithmetic::kFloorDivide:
+      return make_integer(runtime, floor_division(a, b).first, trusted);
+    case Arithmetic::kRemainder: return make_integer(runtime, floor_division(a, b).second, trusted);
+    case Arithmetic::kPower: {
+      const std::optional<WholeNumber> power = whole_power(a, b);
+      if (power.has_value()) return make_integer(runtime, *power, trusted);
+      return runtime.exceed(str_cat("a power has more than ", kMostIntegerDigits, " digits"));
+    }
+    case Arithmetic::kDivide: break;
+  }
+  const std::optional<double> quotient = true_quotient(a, b);
+  if (quotient.has_value()) return Value::real(*quotient, trusted);
+  return runtime.fail("the result of '/' is out of range");
+}
+
+Value whole_arithmetic(Runtime& runtime, Arithmetic operation, const Value& a, const Value& b,
+                       bool trusted) {
+  const std::optional<int64_t> x = whole(a), y = whole(b);
+  if (x.has_value() && y.has_value()) {
+    const std::optional<int64_t> result = whole_result(operation, *x, *y);
+    if (result.has_value()) return Value::integer(*result, trusted);
+  }
+  return big_arithmetic(runtime, operation, *whole_number(a), *whole_number(b), trusted);
+}
+
 Value number_arithmetic(Runtime& runtime, Arithmetic operation, const Value& a, const Value& b) {
   const bool trusted = a.trusted() && b.trusted();
-  const std::optional<int64_t> x = whole(a);
-  const std::optional<int64_t> y = whole(b);
   const bool divides = operation == Arithmetic::kDivide || operation == Arithmetic::kFloorDivide ||
                        operation == Arithmetic::kRemainder;
-  if (divides && real(b) == 0) return runtime.fail("division by zero");
-  const bool fraction =
-      operation == Arithmetic::kDivide || (operation == Arithmetic::kPower && y.value_or(0) < 0);
-  if (!x.has_value() || !y.has_value() || fraction) {
-    return real_arithmetic(runtime, operation, real(a), real(b), trusted);
+  if (divides && !truthy(b)) return runtime.fail("division by zero");
+  const bool reciprocal =
+      operation == Arithmetic::kPower && compare_numbers(b, Value::integer(0)) < 0;
+  if (!a.is<double>() && !b.is<double>() && !reciprocal) {
+    return whole_arithmetic(runtime, operation, a, b, trusted);
   }
-  const std::optional<int64_t> result = whole_result(operation, *x, *y);
-  if (result.has_value()) return Value::integer(*result, trusted);
-  return runtime.fail("the result of '", sign_of(operation), "' does not fit 64 bits");
+  const auto real = [](const Value& value) {
+    const double* number = value.as<double>();
+    return number != nullptr ? std::optional(*number) : double_of(*whole_number(value));
+  };
+  const std::optional<double> x = real(a), y = real(b);
+  if (!x.has_value() || !y.has_value()) return runtime.fail("an integer is too large for a float");
+  return real_arithmetic(runtime, operation, *x, *y, trusted);
 }
 
 // Returns the text as it stands in a markup.
@@ -221,9 +253,8 @@ Value arithmetic(Runtime& runtime, Arithmetic operation, Value a, const Value& b
 
 Value negative(Runtime& runtime, const Value& value) {
   if (const double* number = value.as<double>()) return Value::real(-*number, value.trusted());
-  if (const std::optional<int64_t> number = whole(value)) {
-    return arithmetic(runtime, Arithmetic::kSubtract, Value::integer(0, value.trusted()),
-                      Value::integer(*number, value.trusted()));
+  if (value.is_number()) {
+    return arithmetic(runtime, Arithmetic::kSubtract, Value::integer(0, value.trusted()), value);
   }
   return runtime.fail("'-' does not take ", value.type_name());
 }

@@ -29,10 +29,10 @@ class AttributePath {
     }
     for (const Span& span : split(call.runtime, bytes, ".", -1)) {
       const std::string_view part = bytes.substr(span.begin, span.end - span.begin);
-      int64_t place = 0;
+      WholeNumber place;
       const bool digits = part.find_first_not_of("0123456789") == std::string_view::npos;
       parts_.push_back(digits && parse_integer(part, 10, &place) == NumberError::kNone
-                           ? Value::integer(place)
+                           ? make_integer(call.runtime, place, false)
                            : call.runtime.text(part, true));
     }
   }

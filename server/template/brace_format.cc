@@ -2,6 +2,8 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
+#include "models/base/json_numbers.h"
+#include "server/template/big_integer.h"
 #include "server/template/text_operations.h"
 #include "server/template/value_format.h"
 #include "server/template/value_operations.h"
@@ -86,23 +88,24 @@ std::string grouped(const std::string& number, char separator, size_t group) {
   return out + number.substr(digits);
 }
 
-std::string digits_of(uint64_t value, unsigned base, bool capitals) {
+// Returns the digits of a number that is not negative, in a base that is a power of two.
+std::string digits_of(WholeNumber value, int bits, bool capitals) {
   std::string digits;
   do {
     const char* letters = capitals ? "0123456789ABCDEF" : "0123456789abcdef";
-    digits.insert(digits.begin(), letters[value % base]);
-    value /= base;
-  } while (value > 0);
-  return digits;
+    digits.push_back(letters[static_cast<size_t>(value & ((1 << bits) - 1))]);
+    value >>= bits;
+  } while (!value.is_zero());
+  return {digits.rbegin(), digits.rend()};
 }
 
-std::string whole_text(const Specification& spec, uint64_t magnitude) {
+std::string whole_text(const Specification& spec, const WholeNumber& magnitude) {
   switch (spec.type) {
-    case 'b': return (spec.alternate ? "0b" : "") + digits_of(magnitude, 2, false);
-    case 'o': return (spec.alternate ? "0o" : "") + digits_of(magnitude, 8, false);
-    case 'x': return (spec.alternate ? "0x" : "") + digits_of(magnitude, 16, false);
-    case 'X': return (spec.alternate ? "0X" : "") + digits_of(magnitude, 16, true);
-    default: return digits_of(magnitude, 10, false);
+    case 'b': return (spec.alternate ? "0b" : "") + digits_of(magnitude, 1, false);
+    case 'o': return (spec.alternate ? "0o" : "") + digits_of(magnitude, 3, false);
+    case 'x': return (spec.alternate ? "0x" : "") + digits_of(magnitude, 4, false);
+    case 'X': return (spec.alternate ? "0X" : "") + digits_of(magnitude, 4, true);
+    default: return magnitude.str();
   }
 }
 
@@ -124,7 +127,7 @@ std::string real_text(const Specification& spec, double magnitude) {
     case '%': return absl::StrFormat("%.*f%%", places, magnitude * 100);
     default: break;
   }
-  if (spec.precision < 0) return float_text(magnitude);
+  if (spec.precision < 0) return python_float(magnitude);
   std::string text = absl::StrFormat("%.*g", std::max(places, 1), magnitude);
   if (text.find_first_of(".e") == std::string::npos) text += ".0";
   return text;
@@ -171,12 +174,8 @@ TaintedText formatted_text(Runtime& runtime, const TaintedText& text, const Spec
 
 TaintedText formatted_number(Runtime& runtime, const Value& value, const Specification& spec,
                              bool trusted) {
-  const bool* truth = value.as<bool>();
-  const auto* big = value.as<BigInteger>();
   const double* real = value.as<double>();
-  const int64_t whole = truth != nullptr                 ? *truth
-                        : value.as<int64_t>() != nullptr ? *value.as<int64_t>()
-                                                         : 0;
+  const WholeNumber whole = whole_number(value).value_or(0);
   const bool as_real =
       real != nullptr ||
       (spec.type != '\0' && std::string_view("eEfFgG%").find(spec.type) != std::string_view::npos);
@@ -189,7 +188,7 @@ TaintedText formatted_number(Runtime& runtime, const Value& value, const Specifi
   if (spec.type == 'c') {
     std::string character;
     if (whole < 0 || whole > 0x10ffff || (whole >= 0xd800 && whole < 0xe000)) {
-      runtime.fail("a format has the bad character ", whole);
+      runtime.fail("a format has the bad character ", whole.str());
     } else {
       append_utf8(static_cast<char32_t>(whole), &character);
     }
@@ -198,16 +197,16 @@ TaintedText formatted_number(Runtime& runtime, const Value& value, const Specifi
   std::string digits;
   bool negative = false;
   if (as_real) {
-    const double number = real != nullptr  ? *real
-                          : big != nullptr ? static_cast<double>(big->value)
-                                           : static_cast<double>(whole);
-    negative = std::signbit(number) && !std::isnan(number);
-    digits = real_text(spec, std::abs(number));
+    const std::optional<double> number = real != nullptr ? *real : double_of(whole);
+    if (!number.has_value()) {
+      runtime.fail("an integer is too large for a float");
+      return {};
+    }
+    negative = std::signbit(*number) && !std::isnan(*number);
+    digits = real_text(spec, std::abs(*number));
   } else {
     negative = whole < 0;
-    const uint64_t magnitude =
-        negative ? ~static_cast<uint64_t>(whole) + 1 : static_cast<uint64_t>(whole);
-    digits = whole_text(spec, big != nullptr ? big->value : magnitude);
+    digits = whole_text(spec, negative ? WholeNumber(-whole) : whole);
   }
   const bool powers = spec.type == 'b' || spec.type == 'o' || spec.type == 'x' || spec.type == 'X';
   if (spec.grouping != '\0') digits = grouped(digits, spec.grouping, powers ? 4 : 3);
@@ -372,9 +371,7 @@ TaintedText formatted(Runtime& runtime, const Value& value, std::string_view spe
   const std::optional<Specification> spec = read_specification(runtime, specification);
   if (!spec) return {};
   if (const TaintedText* text = value.text()) return formatted_text(runtime, *text, *spec, trusted);
-  if (value.is_number() || value.is<BigInteger>()) {
-    return formatted_number(runtime, value, *spec, trusted);
-  }
+  if (value.is_number()) return formatted_number(runtime, value, *spec, trusted);
   runtime.fail("a value of type ", value.type_name(), " has no format ", quoted(specification));
   return {};
 }

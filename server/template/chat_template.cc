@@ -4,7 +4,9 @@
 #include <boost/json/value.hpp>
 #include <unordered_map>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
+#include "server/template/big_integer.h"
 #include "server/template/interpreter.h"
 #include "server/template/lexer.h"
 #include "server/template/parser.h"
@@ -84,18 +86,15 @@ class Converter {
       case json::kind::null: return Value::none();
       case json::kind::bool_: return Value::boolean(value.get_bool());
       case json::kind::int64: return Value::integer(value.get_int64());
-      case json::kind::uint64: return convert_unsigned(value.get_uint64());
+      case json::kind::uint64: return make_integer(runtime_, value.get_uint64(), false);
       case json::kind::double_: return Value::real(value.get_double());
       case json::kind::string: return runtime_.text(view(value.get_string()), false);
       case json::kind::array: return convert_array(value.get_array());
-      case json::kind::object: return convert_object(value.get_object(), false);
+      case json::kind::object: break;
     }
-    return Value();
-  }
-
-  Value convert_unsigned(uint64_t number) {
-    if (number <= INT64_MAX) return Value::integer(static_cast<int64_t>(number));
-    return Value(BigInteger{number});
+    const std::string_view digits = big_integer_text(value);
+    if (digits.empty()) return convert_object(value.get_object(), false);
+    return make_integer(runtime_, WholeNumber(std::string(digits)), false);
   }
 
   Value convert_array(const json::array& array) {

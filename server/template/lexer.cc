@@ -280,12 +280,12 @@ class Lexer {
     const std::string_view text = source_.substr(at_, end - at_);
     const bool leading_zero =
         base == 10 && text[0] == '0' && text.find_first_not_of("0_") != text.npos;
-    int64_t value = 0;
+    WholeNumber value;
     if (leading_zero || parse_integer(text, base, &value) != NumberError::kNone) {
       fail(str_cat("the integer ", quoted(text), " is not valid"));
       return;
     }
-    add(TokenType::kInteger).integer = value;
+    add(TokenType::kInteger).integer = constant_integer(value).data();
     advance_to(end);
   }
 

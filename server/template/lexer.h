@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/template/value.h"
 
 namespace deltaserve {
 
@@ -28,7 +29,7 @@ struct TemplateToken {
   TokenType type = TokenType::kEnd;
   int line = 0;
   std::string text;  // for data, names, operators; strings without quotes and escapes
-  int64_t integer = 0;
+  Value::Data integer;
   double real = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <system_error>
 
+#include "models/base/json_numbers.h"
 #include "server/template/unicode.h"
 
 namespace deltaserve {
@@ -45,14 +46,25 @@ void drop_prefix(int base, std::string* digits) {
 
 }  // namespace
 
-NumberError parse_integer(std::string_view text, int base, int64_t* value) {
+NumberError parse_integer(std::string_view text, int base, WholeNumber* value) {
   std::optional<std::string> digits = cleaned(text);
   if (!digits.has_value()) return NumberError::kNoNumber;
   drop_prefix(base, &*digits);
   const char* end = digits->data() + digits->size();
-  const auto result = std::from_chars(digits->data(), end, *value, base);
+  int64_t small = 0;
+  const auto result = std::from_chars(digits->data(), end, small, base);
   if (result.ptr != end || digits->empty()) return NumberError::kNoNumber;
-  return result.ec == std::errc() ? NumberError::kNone : NumberError::kTooLarge;
+  *value = small;
+  if (result.ec == std::errc()) return NumberError::kNone;
+  const bool negative = digits->starts_with('-');
+  if (digits->size() - (negative ? 1 : 0) > kMostIntegerDigits) return NumberError::kTooLarge;
+  *value = 0;
+  for (const char* digit = digits->data() + (negative ? 1 : 0); digit < end; ++digit) {
+    std::from_chars(digit, digit + 1, small, base);
+    *value = *value * base + small;
+  }
+  if (negative) *value = -*value;
+  return NumberError::kNone;
 }
 
 std::optional<double> parse_float(std::string_view text) {

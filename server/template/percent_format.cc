@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
+#include "server/template/big_integer.h"
 #include "server/template/text_operations.h"
 #include "server/template/value_format.h"
 #include "server/template/value_operations.h"
@@ -136,7 +137,7 @@ class PercentFormat {
       runtime_.fail("the conversion 'c' needs one character");
       return text;
     }
-    if (!value.is_number() && !value.is<BigInteger>()) {
+    if (!value.is_number()) {
       runtime_.fail("a format needs a number, not a value of type ", value.type_name());
       return text;
     }
@@ -160,11 +161,11 @@ class PercentFormat {
         runtime_.fail("a format needs an integer");
         return {};
       }
-      if (!(std::abs(*real) < 0x1p63)) {
-        runtime_.fail("a number does not fit the 64 bits of an integer");
+      if (!std::isfinite(*real)) {
+        runtime_.fail("a number has no integer part");
         return {};
       }
-      number = Value::integer(static_cast<int64_t>(*real), value.trusted());
+      number = truncated_integer(runtime_, *real, value.trusted());
     }
     std::string specification;
     if (conversion.sign != '\0' && conversion.letter != 'c')

@@ -1,6 +1,7 @@
 // Filters that return texts and numbers.
 #include <cmath>
 
+#include "server/template/big_integer.h"
 #include "server/template/builtin.h"
 #include "server/template/number_parsing.h"
 #include "server/template/text_operations.h"
@@ -133,15 +134,13 @@ Value default_number(const BuiltinCall& call, Value zero) {
 }
 
 Value truncated(const BuiltinCall& call, double number) {
-  if (!(std::abs(number) < 0x1p63)) {
-    return call.runtime.fail("a number does not fit the 64 bits of an integer");
-  }
-  return Value::integer(static_cast<int64_t>(number), call.self.trusted());
+  if (std::isinf(number)) return call.runtime.fail("an infinite number is no integer");
+  return truncated_integer(call.runtime, number, call.self.trusted());
 }
 
 Value int_filter(const BuiltinCall& call) {
   if (const auto* missing = call.self.as<Undefined>()) return call.runtime.fail_undefined(*missing);
-  if (call.self.is<int64_t>()) return call.self;
+  if (call.self.is<int64_t>() || call.self.is<BigInteger>()) return call.self;
   if (const bool* truth = call.self.as<bool>()) return Value::integer(*truth, call.self.trusted());
   if (const double* number = call.self.as<double>(); number != nullptr && !std::isnan(*number)) {
     return truncated(call, *number);
@@ -151,13 +150,9 @@ Value int_filter(const BuiltinCall& call) {
   const int64_t base = call.integer(1, 10);
   if (base < 2 || base > 36) return call.runtime.fail("filter 'int' needs a base in [2, 36]");
   if (!call.runtime.can_make(text->size())) return Value();
-  int64_t whole = 0;
-  switch (parse_integer(text->bytes(), static_cast<int>(base), &whole)) {
-    case NumberError::kNone: return Value::integer(whole, text->all_trusted());
-    case NumberError::kTooLarge:
-      return call.runtime.fail("a number does not fit the 64 bits of an integer");
-    case NumberError::kNoNumber: break;
-  }
+  WholeNumber whole;
+  const NumberError error = parse_integer(text->bytes(), static_cast<int>(base), &whole);
+  if (error == NumberError::kNone) return make_integer(call.runtime, whole, text->all_trusted());
   const std::optional<double> number = parse_float(text->bytes());
   if (!number.has_value() || !std::isfinite(*number)) {
     return default_number(call, Value::integer(0, true));
@@ -169,9 +164,10 @@ Value float_filter(const BuiltinCall& call) {
   if (const auto* missing = call.self.as<Undefined>()) return call.runtime.fail_undefined(*missing);
   const bool trusted = call.self.trusted();
   if (call.self.is<double>()) return call.self;
-  if (const bool* truth = call.self.as<bool>()) return Value::real(*truth, trusted);
-  if (const int64_t* whole = call.self.as<int64_t>()) {
-    return Value::real(static_cast<double>(*whole), trusted);
+  if (const std::optional<WholeNumber> whole = whole_number(call.self)) {
+    const std::optional<double> real = double_of(*whole);
+    if (real.has_value()) return Value::real(*real, trusted);
+    return call.runtime.fail("an integer is too large for a float");
   }
   if (const TaintedText* text = call.self.text()) {
     if (!call.runtime.can_make(text->size())) return Value();
@@ -215,7 +211,8 @@ Value round_filter(const BuiltinCall& call) {
   }
   const double* real = call.self.as<double>();
   if (method == "common" && real == nullptr) return int_filter(call);
-  const double number = *float_filter(call).as<double>();
+  if (real == nullptr) return float_filter(call);  // there is nothing to round
+  const double number = *real;
   if (!std::isfinite(number)) return call.self;
   if (method == "common") {
     return Value::real(rounded(number, static_cast<int>(places)), call.self.trusted());

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <optional>
 
+#include "server/template/big_integer.h"
+
 namespace deltaserve {
 namespace {
 
@@ -24,19 +26,8 @@ const char* sequence_name(SequenceValue::Type type) {
   return "";
 }
 
-// The type is wide enough that every number keeps its value.
-std::optional<long double> number_of_key(const Value& value) {
-  if (const bool* truth = value.as<bool>()) return *truth ? 1 : 0;
-  if (const int64_t* number = value.as<int64_t>()) return static_cast<long double>(*number);
-  if (const BigInteger* number = value.as<BigInteger>()) {
-    return static_cast<long double>(number->value);
-  }
-  if (const double* number = value.as<double>()) return *number;
-  return std::nullopt;
-}
-
 int rank_of_key(const Value& value) {
-  if (number_of_key(value)) return 0;
+  if (value.is_number()) return 0;
   if (value.is_text()) return 1;
   return value.is_none() ? 2 : 3;
 }
@@ -120,7 +111,7 @@ const char* Value::type_name() const {
 int compare_keys(const Value& a, const Value& b) {
   const int rank = rank_of_key(a);
   if (rank != rank_of_key(b)) return rank < rank_of_key(b) ? -1 : 1;
-  if (rank == 0) return sign(*number_of_key(a) <=> *number_of_key(b));
+  if (rank == 0) return sign(compare_numbers(a, b));
   if (rank == 1) return a.text()->bytes().compare(b.text()->bytes());
   if (rank == 2) return 0;
   const std::vector<Value>& left = a.sequence()->items;
@@ -134,8 +125,7 @@ int compare_keys(const Value& a, const Value& b) {
 
 bool can_be_key(const Value& value) {
   if (const double* number = value.as<double>()) return !std::isnan(*number);
-  if (value.is_text() || value.is_none() || value.is<BigInteger>() || value.is_number())
-    return true;
+  if (value.is_text() || value.is_none() || value.is_number()) return true;
   const SequenceValue* sequence = value.sequence();
   return sequence != nullptr && sequence->type == SequenceValue::Type::kTuple &&
          std::all_of(sequence->items.begin(), sequence->items.end(), can_be_key);

@@ -16,6 +16,7 @@
 
 namespace deltaserve {
 
+struct BigNode;
 struct BoundMacro;
 struct BoundMethod;
 struct Builtin;
@@ -42,11 +43,8 @@ struct Undefined {
 
 struct None {};
 
-// An integer of a request that needs all 64 bits. It can be printed and compared, not computed
-// with.
-struct BigInteger {
-  uint64_t value = 0;
-};
+// An integer that 64 bits with a sign cannot hold.
+using BigInteger = std::shared_ptr<const BigNode>;
 
 class Value {
  public:
@@ -78,7 +76,7 @@ class Value {
   bool is_none() const { return is<None>(); }
   bool is_text() const { return is<std::shared_ptr<TextNode>>(); }
   bool is_markup() const { return is_text() && (*as<std::shared_ptr<TextNode>>())->is_markup; }
-  bool is_number() const { return is<int64_t>() || is<double>() || is<bool>(); }
+  bool is_number() const { return is<int64_t>() || is<double>() || is<bool>() || is<BigInteger>(); }
   // Returns null if the value is of another kind.
   const TaintedText* text() const;
   const SequenceValue* sequence() const;

@@ -1,11 +1,12 @@
 #include "server/template/value_format.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <string_view>
 
 #include "absl/strings/str_format.h"
+#include "models/base/json_numbers.h"
+#include "server/template/big_integer.h"
 #include "server/template/text_operations.h"
 
 namespace deltaserve {
@@ -17,8 +18,8 @@ std::optional<std::string> plain_text(const Value& value) {
   if (value.is_none()) return "None";
   if (const bool* truth = value.as<bool>()) return *truth ? "True" : "False";
   if (const int64_t* number = value.as<int64_t>()) return str_cat(*number);
-  if (const BigInteger* number = value.as<BigInteger>()) return str_cat(number->value);
-  if (const double* number = value.as<double>()) return float_text(*number);
+  if (const BigInteger* number = value.as<BigInteger>()) return (*number)->value.str();
+  if (const double* number = value.as<double>()) return python_float(*number);
   return std::nullopt;
 }
 
@@ -230,21 +231,6 @@ class JsonWriter {
 };
 
 }  // namespace
-
-std::string float_text(double value) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  char buffer[40];
-  const auto end = std::to_chars(buffer, std::end(buffer), value, std::chars_format::scientific);
-  std::string text(buffer, end.ptr);
-  const size_t e = text.find('e');
-  const int exponent = std::atoi(text.c_str() + e + 1);
-  if (exponent < -4 || exponent >= 16) return text;
-  // Python writes such numbers without an exponent and with at least one decimal.
-  const auto fixed = std::to_chars(buffer, std::end(buffer), value, std::chars_format::fixed);
-  text.assign(buffer, fixed.ptr);
-  return text.find('.') == std::string::npos ? text + ".0" : text;
-}
 
 void append_str(Runtime& runtime, const Value& value, TaintedText* out) {
   if (value.is_undefined()) return;

@@ -8,9 +8,6 @@
 
 namespace deltaserve {
 
-// Returns repr(float): the shortest digits that read back the same.
-std::string float_text(double value);
-
 // Appends str(value) to `*out`. Fails for values that Python would print as an address.
 void append_str(Runtime& runtime, const Value& value, TaintedText* out);
 TaintedText str(Runtime& runtime, const Value& value);

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string_view>
 
+#include "server/template/big_integer.h"
 #include "server/template/text_operations.h"
 
 namespace deltaserve {
@@ -14,17 +15,6 @@ bool is_list_or_tuple(const Value& value) {
 
 bool is_tuple(const Value& value) {
   return value.sequence() != nullptr && value.sequence()->type == SequenceValue::Type::kTuple;
-}
-
-// The type is wide enough that every int64_t and every double keep their value.
-std::optional<long double> number_of(const Value& value) {
-  if (const bool* truth = value.as<bool>()) return *truth ? 1 : 0;
-  if (const int64_t* number = value.as<int64_t>()) return static_cast<long double>(*number);
-  if (const BigInteger* number = value.as<BigInteger>()) {
-    return static_cast<long double>(number->value);
-  }
-  if (const double* number = value.as<double>()) return *number;
-  return std::nullopt;
 }
 
 bool equal_items(Runtime& runtime, const SequenceValue& a, const SequenceValue& b) {
@@ -92,6 +82,9 @@ std::optional<int64_t> bound_of(Runtime& runtime, const Value& value, int64_t ot
   if (value.is_none()) return otherwise;
   if (const int64_t* number = value.as<int64_t>()) return *number;
   if (const bool* truth = value.as<bool>()) return *truth;
+  if (const BigInteger* number = value.as<BigInteger>()) {  // beyond every text and list
+    return (*number)->value.sign() < 0 ? INT64_MIN : INT64_MAX;
+  }
   runtime.fail("slice bounds must be integers, not ", value.type_name());
   return std::nullopt;
 }
@@ -158,7 +151,7 @@ bool can_index(const SequenceValue& sequence) {
 
 bool truthy(const Value& value) {
   if (value.is_undefined() || value.is_none()) return false;
-  if (const std::optional<long double> number = number_of(value)) return *number != 0;
+  if (value.is_number()) return compare_numbers(value, Value::integer(0)) != 0;
   if (const TaintedText* text = value.text()) return !text->empty();
   if (const Dict* dict = value.dict()) return !dict->entries.empty();
   if (const SequenceValue* sequence = value.sequence()) {
@@ -170,7 +163,7 @@ bool truthy(const Value& value) {
 // Recursion is at most value_depth deep, as in compare().
 bool equal(Runtime& runtime, const Value& a, const Value& b) {
   if (!runtime.spend(1)) return false;
-  if (number_of(a) && number_of(b)) return *number_of(a) == *number_of(b);
+  if (a.is_number() && b.is_number()) return compare_numbers(a, b) == 0;
   if (a.data().index() != b.data().index()) return false;
   if (a.is_undefined() || a.is_none()) return true;
   if (a.is_text()) {
@@ -193,7 +186,7 @@ bool equal(Runtime& runtime, const Value& a, const Value& b) {
 
 std::partial_ordering compare(Runtime& runtime, const Value& a, const Value& b) {
   if (!runtime.spend(1)) return std::partial_ordering::unordered;
-  if (number_of(a) && number_of(b)) return *number_of(a) <=> *number_of(b);
+  if (a.is_number() && b.is_number()) return compare_numbers(a, b);
   if (a.is_text() && b.is_text()) {
     if (!runtime.spend_bytes(std::min(a.text()->size(), b.text()->size()))) {
       return std::partial_ordering::unordered;

@@ -24,7 +24,7 @@ bool is_string(const Value& value) {
   return value.is_text();
 }
 bool is_number(const Value& value) {
-  return value.is_number() || value.is<BigInteger>();
+  return value.is_number();
 }
 bool is_integer(const Value& value) {
   return value.is<int64_t>() || value.is<BigInteger>();

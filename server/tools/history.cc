@@ -1,10 +1,10 @@
 #include "server/tools/history.h"
 
 #include <algorithm>
-#include <boost/json/parse.hpp>
-#include <boost/json/serialize.hpp>
+#include <optional>
 #include <utility>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 #include "server/tools/call_ids.h"
 
@@ -13,7 +13,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int kMostDepth = 64;
+constexpr size_t kMostDepth = 64;
 constexpr std::string_view kProbeKey = "probe_key";
 constexpr std::string_view kProbeValue = "probe_value";
 constexpr std::string_view kProbeResult = "probe_result";
@@ -121,12 +121,10 @@ bool find_content_rule(const Probe& probe, HistoryRules* rules) {
 // Returns the arguments, which are an object or its text, as an object.
 json::object object_of(const json::value* arguments) {
   if (arguments != nullptr && arguments->is_object()) return arguments->get_object();
-  json::parse_options options;
-  options.max_depth = kMostDepth;
-  boost::system::error_code ec;
   const std::string_view text = arguments == nullptr ? "" : text_in(*arguments);
-  json::value parsed = json::parse({text.data(), text.size()}, ec, json::storage_ptr(), options);
-  return !ec && parsed.is_object() ? std::move(parsed.get_object()) : json::object();
+  std::optional<json::value> parsed = parse_json_exactly(text, kMostDepth);
+  if (!parsed.has_value() || !is_json_object(*parsed)) return {};
+  return std::move(parsed->get_object());
 }
 
 // Writes calls as Python does, each in a line.
@@ -139,7 +137,7 @@ std::string python_calls(const json::array& calls) {
     std::string_view separator;
     const json::value* arguments = function.if_contains("arguments");
     for (const auto& [key, value] : object_of(arguments)) {
-      text += str_cat(separator, std::string_view(key), "=", json::serialize(value));
+      text += str_cat(separator, std::string_view(key), "=", exact_json(value));
       separator = ", ";
     }
     text += ')';
@@ -217,7 +215,7 @@ void HistoryShaper::shape_call(json::object* call) {
   if (!rules_.arguments_as_text) {
     function["arguments"] = object_of(arguments);
   } else if (arguments == nullptr || !arguments->is_string()) {
-    function["arguments"] = json::serialize(object_of(arguments));
+    function["arguments"] = exact_json(object_of(arguments));
   }
   const std::string name(text_in(function, "name"));
   const json::value* id = call->if_contains("id");

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/ascii.h"
+#include "models/base/json_numbers.h"
 #include "server/base/json_text.h"
 
 namespace deltaserve {
@@ -219,7 +220,7 @@ void add_type_of_value(const json::value& value, ArgumentType* type) {
     case json::kind::null: type->null = true; break;
     case json::kind::bool_: type->boolean = true; break;
     case json::kind::string: type->string = true; break;
-    case json::kind::object: type->object = true; break;
+    case json::kind::object: (is_json_object(value) ? type->object : type->number) = true; break;
     case json::kind::array: type->array = true; break;
     default: type->number = true; break;
   }

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "absl/strings/ascii.h"
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 
 namespace deltaserve {
@@ -48,7 +49,7 @@ std::string complaint_about_function(const json::object& function, const std::st
     return place + ".description must be a string";
   }
   const json::value* parameters = member(function, "parameters");
-  if (parameters != nullptr && !parameters->is_object()) {
+  if (parameters != nullptr && !is_json_object(*parameters)) {
     return place + ".parameters must be an object, a JSON schema";
   }
   const json::value* strict = member(function, "strict");

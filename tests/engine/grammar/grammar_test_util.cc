@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <boost/json/parse.hpp>
+#include "models/base/json_numbers.h"
 
 namespace deltaserve {
 
@@ -92,9 +92,10 @@ std::string error_of(const CompiledOr& grammar) {
 }
 
 boost::json::value parsed(std::string_view json) {
-  boost::json::parse_options options;
-  options.max_depth = 1000;
-  return boost::json::parse({json.data(), json.size()}, {}, options);
+  constexpr size_t kDepth = 1000;
+  std::optional<boost::json::value> value = parse_json_exactly(json, kDepth);
+  EXPECT_TRUE(value.has_value()) << json;
+  return value.value_or(nullptr);
 }
 
 CompiledOr schema(std::string_view json) {

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "models/base/json_numbers.h"
 #include "server/grpc/request_convert.h"
 #include "server/grpc/response_convert.h"
 #include "tests/server/service/chat_model.h"
@@ -77,6 +78,28 @@ TEST(ChatConvert, AConversationIsThatOfTheJson) {
   EXPECT_EQ(boost::json::serialize(prompt.variables), "{\"x\":1}");
   EXPECT_FALSE(options.parallel_tool_calls);
   EXPECT_TRUE(options.include_reasoning);
+}
+
+TEST(ChatConvert, NumbersStayAsTheyCame) {
+  const std::string numbers = R"({"a":123456789012345678901234567890,"b":[1.0,1e+22,1e-07,-0.0]})";
+  v1::ChatRequest request = request_with("Hi");
+  v1::ChatMessage* answer = request.add_messages();
+  answer->set_role("assistant");
+  v1::ToolCall* call = answer->add_tool_calls();
+  call->mutable_function()->set_name("f");
+  call->mutable_function()->set_arguments(numbers);
+  v1::Tool* tool = request.add_tools();
+  tool->mutable_function()->set_name("f");
+  tool->mutable_function()->set_parameters(numbers);
+  request.set_chat_template_kwargs(numbers);
+  ChatPrompt prompt;
+  ASSERT_FALSE(convert_chat(&request, ServerLimits(), &prompt));
+  EXPECT_EQ(exact_json(prompt.variables), numbers);
+  EXPECT_EQ(exact_json(prompt.tools.at(0).at("function").at("parameters")), numbers);
+  EXPECT_EQ(prompt.messages[1].at("tool_calls").at(0).at("function").at("arguments"),
+            boost::json::value(numbers));
+  request.set_chat_template_kwargs("{\"a\":" + std::string(4301, '9') + "}");
+  EXPECT_TRUE(refusal_of(request).find("4300 digits") != std::string::npos);
 }
 
 TEST(ChatConvert, RefusalsNameThePlace) {

@@ -6,7 +6,9 @@
 #include <boost/json/serialize.hpp>
 #include <string>
 
+#include "server/openai/messages_api.h"
 #include "server/openai/response.h"
+#include "server/openai/responses_api.h"
 #include "server/service/chat_renderer.h"
 #include "tests/server/service/chat_model.h"
 
@@ -322,6 +324,105 @@ TEST(ChatApi, ChatsWithToolsHaveATemplateOfTheirOwn) {
             "tools 1");
   EXPECT_EQ(rendered(model, R"(,"chat_template_kwargs":{"documents":[1]})"),
             "plain True False ? ['<a>']");
+}
+
+// What Python's json and Jinja make of these numbers.
+constexpr const char* kNumbers =
+    "{\"a\":[123456789012345678901234567890,-18446744073709551616,9223372036854775808],"
+    "\"b\":[1.0,1e22,1E-7,-0.0,5e-324,8.41E21,9007199254740993.0,-0,0.30000000000000004]}";
+constexpr const char* kPrinted =
+    "{\"a\": [123456789012345678901234567890, -18446744073709551616, 9223372036854775808], "
+    "\"b\": [1.0, 1e+22, 1e-07, -0.0, 5e-324, 8.41e+21, 9007199254740992.0, 0, "
+    "0.30000000000000004]}";
+
+// Parses a body of any API and returns the prompt; `model` has a template that shows all numbers.
+std::string prompt_through(ReadTurn read, const std::string& body) {
+  static const auto* const shows =
+      new auto(ChatTemplate::parse("{{ n|tojson }} {{ tools[0].function.parameters|tojson }} "
+                                   "{{ messages[1].tool_calls[0].function.arguments|tojson }}"));
+  ServedModel model = test_chat_model().served;
+  model.chat_template = model.tool_chat_template = (*shows)->get();
+  std::optional<ChatPrompt> chat;
+  if (read == nullptr) {
+    Parsed parsed = parse(body, {}, model);
+    if (parsed.error) return parsed.error->message;
+    chat = std::move(parsed.request.chat);
+  } else {
+    TurnRequest request;
+    if (const auto error = read(body, model, {}, &request)) return error->message;
+    chat = std::move(request.generation.chat);
+  }
+  const auto ids = encode_chat(model, *std::move(chat));
+  if (!ids.ok()) return std::string(ids.status().message());
+  return model.tokenizer->decode(*ids, SpecialTokens::kSkip).value();
+}
+
+TEST(ChatApi, NumbersReachTemplatesAsTheyCame) {
+  const std::string numbers = kNumbers;
+  const std::string printed = str_cat(kPrinted, " ", kPrinted, " ", kPrinted);
+  const std::string text = boost::json::serialize(boost::json::string(numbers));
+  const std::string variables = ",\"chat_template_kwargs\":{\"n\":" + numbers + "}}";
+  for (const std::string& arguments : {numbers, text}) {
+    EXPECT_EQ(prompt_through(nullptr, R"({"messages":[{"role":"user","content":"x"},
+        {"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"f",
+        "arguments":)" + arguments + R"(}}]}],"tools":[{"type":"function","function":{"name":"f",
+        "parameters":)" + numbers + "}}]" +
+                                          variables),
+              printed);
+  }
+  EXPECT_EQ(prompt_through(read_messages_request, R"({"max_tokens":1,"messages":[
+      {"role":"user","content":"x"},{"role":"assistant","content":[{"type":"tool_use","id":"1",
+      "name":"f","input":)" + numbers + R"(}]}],"tools":[{"name":"f","input_schema":)" +
+                                                      numbers + "}]" + variables),
+            printed);
+  EXPECT_EQ(prompt_through(read_responses_request,
+                           R"({"input":[{"role":"user","content":"x"},
+      {"type":"function_call","call_id":"1","name":"f","arguments":)" +
+                               text + R"(}],"tools":[{"type":"function","name":"f","parameters":)" +
+                               numbers + "}]" + variables),
+            printed);
+}
+
+// An integer that a double would round is no object, text or list either.
+TEST(ChatApi, LargeIntegersInPlacesOfOtherThings) {
+  const std::string big = "123456789012345678901234567890";
+  const auto refusal = [](const std::string& members) {
+    return parse("{" + members + "}").error.value_or(ApiError{}).message;
+  };
+  const std::string hi = R"("messages":[{"role":"user","content":"x"}],)";
+  EXPECT_NE(refusal("\"messages\":[" + big + "]"), "");
+  EXPECT_NE(refusal(R"("messages":[{"role":"user","content":)" + big + "}]"), "");
+  EXPECT_NE(refusal(R"("messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f",
+      "arguments":)" +
+                    big + "}}]}]"),
+            "");
+  EXPECT_NE(refusal(R"("messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f",
+      "arguments":")" +
+                    big + "\"}}]}]"),
+            "");
+  EXPECT_NE(refusal(hi + "\"tools\":[" + big + "]"), "");
+  EXPECT_NE(refusal(hi + R"("tools":[{"type":"function","function":{"name":"f","parameters":)" +
+                    big + "}}]"),
+            "");
+  EXPECT_NE(refusal(hi + "\"chat_template_kwargs\":" + big), "");
+  EXPECT_NE(refusal(hi + R"("logit_bias":{"5":)" + big + "}"), "");
+  const std::string longest(4300, '9');
+  EXPECT_EQ(refusal(hi + R"("chat_template_kwargs":{"a":)" + longest + "}"), "");
+  EXPECT_NE(refusal(hi + R"("chat_template_kwargs":{"a":1)" + longest + "}").find("4300 digits"),
+            std::string::npos);
+}
+
+// A client that reads the numbers with Python gets what the model wrote.
+TEST(ChatApi, NumbersInCallsAreThoseOfTheModel) {
+  const ServedModel& model = test_chat_model().served;
+  Turn turn;
+  turn.blocks = {{TurnBlock::Kind::kCall, kNumbers, "1", "f"}};
+  const std::string whole = make_messages_format(model)->whole(turn);
+  const std::string input =
+      "\"input\":{\"a\":[123456789012345678901234567890,-18446744073709551616,"
+      "9223372036854775808],\"b\":[1.0,1e+22,1e-07,-0.0,5e-324,8.41e+21,9007199254740992.0,0,"
+      "0.30000000000000004]}";
+  EXPECT_NE(whole.find(input), std::string::npos) << whole;
 }
 
 // Case T03: clients send what models write for a function without arguments.

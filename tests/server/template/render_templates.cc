@@ -5,13 +5,14 @@
 #include <iostream>
 #include <iterator>
 
+#include "models/base/json_numbers.h"
 #include "template_testing.h"
 
 namespace json = boost::json;
 
 int main() {
   const std::string text{std::istreambuf_iterator<char>(std::cin), {}};
-  const json::object job = json::parse(text).as_object();
+  const json::object job = deltaserve::parse_json_exactly(text, 100)->as_object();
   json::array results;
   for (const json::value& source : job.at("sources").as_array()) {
     const auto parsed = deltaserve::ChatTemplate::parse(source.as_string().c_str());

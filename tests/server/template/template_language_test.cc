@@ -17,7 +17,7 @@ json::object read_cases(const std::string& name) {
   std::ifstream file(std::string(DELTASERVE_SOURCE_DIR) + "/tests/server/template/cases/" + name);
   std::ostringstream text;
   text << file.rdbuf();
-  return json::parse(text.str()).as_object();
+  return parse_json_exactly(text.str(), 100)->as_object();
 }
 
 std::string text_of(const json::value& value) {

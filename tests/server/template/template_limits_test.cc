@@ -55,6 +55,28 @@ TEST(TemplateLimits, NestingOfTheSource) {
   }
 }
 
+// Python prints no longer integers.
+TEST(TemplateLimits, DigitsOfIntegers) {
+  for (const char* source :
+       {"{{ 10 ** 4300 }}", "{{ 3 ** 1000000000000 }}", "{{ 10 ** 4299 * 10 }}",
+        "{{ 2 ** (2 ** 99) }}", "{{ -(10 ** 4299) * 10 }}", "{{ (10 ** 4000) ** 2 }}"}) {
+    expect_exhausted(render_text(source).status(), source);
+  }
+  // Many of them take memory, and work on them takes steps.
+  TemplateLimits limits;
+  limits.memory_bytes = 1 << 20;
+  const std::string many =
+      "{% set ns = namespace(l=[]) %}{% for i in range(5000) %}"
+      "{% set ns.l = ns.l + [10 ** 4000 + i] %}{% endfor %}";
+  expect_exhausted(render_text(many, {}, limits).status(), many);
+  limits = {};
+  limits.steps = 2'000;
+  const std::string long_work = "{% for i in range(100) %}{% set x = 10 ** 4000 * i %}{% endfor %}";
+  expect_exhausted(render_text(long_work, {}, limits).status(), long_work);
+  EXPECT_TRUE(
+      render_text("{% for i in range(100) %}{% set x = 3 * i %}{% endfor %}", {}, limits).ok());
+}
+
 TEST(TemplateLimits, SidewaysIsNotNested) {
   const std::string sources[] = {"{{ " + repeated("1 ~ ", 5000) + "1 }}",
                                  "{{ [" + repeated("1,", 5000) + "]|length }}",

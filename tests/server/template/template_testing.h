@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "models/base/json_numbers.h"
 #include "server/template/chat_template.h"
 
 namespace deltaserve {
@@ -45,7 +46,7 @@ inline absl::StatusOr<std::string> render_text(std::string_view source,
 }
 
 inline boost::json::object variables(std::string_view json) {
-  return boost::json::parse(boost::json::string_view(json.data(), json.size())).as_object();
+  return parse_json_exactly(json, 100)->as_object();
 }
 
 }  // namespace deltaserve

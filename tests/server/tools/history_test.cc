@@ -5,6 +5,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "models/base/json_numbers.h"
 #include "server/tools/call_ids.h"
 #include "server/tools/conventions.h"
 
@@ -55,6 +56,30 @@ TEST(History, TheEmptyTextStandsForNoContentUnlessTheTemplateWantsNone) {
                                   "{% endif %}" +
                                   call))
                   .none_for_no_content);
+}
+
+// As Python writes them.
+TEST(History, NumbersStayAsTheyCame) {
+  const std::string call = R"([{"role":"assistant","content":"a","tool_calls":[{"id":"1",)"
+                           R"("type":"function","function":{"name":"f","arguments":)";
+  const std::string numbers = R"({"a":123456789012345678901234567890,"b":[1.0,1e+22,1e-07,-0.0]})";
+  HistoryRules rules;
+  const auto shown = [&](const std::string& arguments) {
+    json::array list = parse_json_exactly(call + arguments + "}}]}]", 64)->get_array();
+    HistoryShaper(rules).shape(&list[0].get_object());
+    return list;
+  };
+  const auto arguments_of = [](const json::array& list) {
+    return list[0].at("tool_calls").at(0).at("function").at("arguments");
+  };
+  const std::string text = json::serialize(json::string(numbers));
+  EXPECT_EQ(exact_json(arguments_of(shown(text))), numbers);
+  rules.arguments_as_text = true;
+  EXPECT_EQ(arguments_of(shown(numbers)), json::value(numbers));
+  EXPECT_EQ(arguments_of(shown(text)), json::value(numbers));
+  rules.calls_as_text = true;
+  EXPECT_EQ(shown(text)[0].at("function_calls"),
+            json::value("f(a=123456789012345678901234567890, b=[1.0,1e+22,1e-07,-0.0])"));
 }
 
 TEST(History, CallsAreWrittenOutForTemplatesThatReadThemSo) {

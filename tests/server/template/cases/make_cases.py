@@ -77,6 +77,10 @@ VARIABLES = {
     "neg": -7,
     "big": 9007199254740993,
     "huge": 18446744073709551615,
+    "vast": 123456789012345678901234567890,
+    "deep": {"at_most": -(2**70), "list": [10**30, 1.0, 1e22, 1e-7, -0.0, 5e-324, 0.1, 2**63]},
+    "digits": 10**4299,
+    "reals": [9007199254740993.5, 1.7976931348623157e308, 2.2250738585072014e-308, 8.41e21, 9.5367431640625e-7],
 }
 
 LANGUAGE = {
@@ -149,6 +153,21 @@ LANGUAGE = {
         "{{ true + true }} {{ true * 2.0 }} {{ 'ab' * true }}",
         "{{ 10 - 2 - 3 }} {{ 100 / 10 / 2 }} {{ 'a' ~ 'b' == 'ab' }} {{ 1 + 2 == 3 and 'k' }}",
         "{{ '%.2s|%5s|' % ('é€x', 'é') }}",
+    ],
+    "numbers": [
+        "{{ vast }} {{ [vast] }} {{ deep }} {{ vast|string }} {{ vast ~ 'x' }} {{ vast|length if false else vast|int }}",
+        "{{ deep|tojson }} {{ {'k': vast}|tojson(indent=2) }} {{ vast|tojson }} {{ {vast: huge}|tojson }} {{ reals|tojson }} {{ reals }}",
+        "{{ vast == 123456789012345678901234567890 }} {{ vast == vast + 1 }} {{ vast > huge }} {{ deep.at_most < 0 }} {{ huge < vast < 1e30 }} {{ deep.list[7] == 2 ** 63 }} {{ vast == 1.2345678901234568e29 }} {{ huge == 18446744073709551616.0 }} {{ huge < 18446744073709551616.0 }}",
+        "{{ [vast, 1, huge, -5, 2.5, deep.at_most]|sort }} {{ [vast, huge]|max }} {{ [vast, deep.at_most]|min }} {{ vast in [1, vast] }} {{ {vast: 'a'}[vast] }} {{ [vast, vast]|unique|list }}",
+        "{{ vast + 1 }} {{ vast - vast }} {{ vast * -2 }} {{ vast // 7 }} {{ -vast // 7 }} {{ vast % 1000 }} {{ -vast % 1000 }} {{ vast % -1000 }} {{ vast ** 2 }} {{ 2 ** 200 }} {{ vast ** 0 }} {{ (l[1] - 2) ** vast }} {{ (l[1] - 2) ** huge }} {{ 0 ** vast }}",
+        "{{ vast / 7 }} {{ vast / huge }} {{ 1 / vast }} {{ -vast / 3 }} {{ 9007199254740993 / 1 }} {{ 9007199254740993 / 3 }} {{ digits / (digits - 1) }} {{ 2 ** -2 }} {{ vast ** -1 }} {{ vast * 1.5 }} {{ vast + 0.5 }}",
+        "{{ 9223372036854775807 + 1 }} {{ -9223372036854775807 - 2 }} {{ 4294967296 * 4294967296 }} {{ 2 ** 63 }} {{ (-9223372036854775807 - 1) // -1 }} {{ -(-9223372036854775807 - 1) }} {{ 2 ** 63 - 1 - 2 ** 62 }}",
+        "{{ -vast }} {{ +vast }} {{ (-vast)|abs }} {{ vast|float }} {{ huge|float }} {{ vast|round }} {{ vast|round(2, 'floor') }} {{ 1e300|int }} {{ '99999999999999999999'|int }} {{ '-0x1ffffffffffffffffffff'|int(base=16) }} {{ '1e25'|int }} {{ [vast, huge, 1]|sum }}",
+        "{{ vast is number }} {{ vast is integer }} {{ vast is float }} {{ vast is odd }} {{ vast is even }} {{ vast is divisibleby 10 }} {{ vast is string }} {{ vast is boolean }} {{ 'y' if vast }} {{ vast is sameas none }} {{ vast is gt 5 }}",
+        "{{ '%d %s %x %o %e %5.1f %r %i' % (vast, vast, vast, huge, vast, huge, vast, 1e25) }} {{ '%35d|%-35d|%035d|%+d' % (vast, vast, vast, vast) }}",
+        "{{ '{} {:d} {:,} {:_} {:x} {:#X} {:b} {:o} {:e} {:.3f} {:g} {:>35} {:+}'.format(vast, vast, vast, vast, vast, vast, huge, vast, vast, vast, vast, vast, vast) }} {{ '{:,}'.format(deep.at_most) }}",
+        "{{ 99999999999999999999 }} {{ 0xffffffffffffffffffff }} {{ 1_000_000_000_000_000_000_000 }} {{ -99999999999999999999 }} {{ l[:99999999999999999999] }} {{ l[-99999999999999999999:] }} {{ s[99999999999999999999:] }}|{{ l[99999999999999999999] }}|",
+        "{{ digits|string|length }} {{ (digits * 9)|string|length }} {{ vast|pprint }} {{ [vast, 1.0]|join(',') }} {{ vast|default('x') }} {{ vast|trim }} {{ vast|string|int == vast }}",
     ],
     "access": [
         "{{ d.b }} {{ d['b'] }} {{ d.a.0 }} {{ d.a[1].c }} {{ d['items'] }} {{ d.nope }}|{{ d['nope'] }}|{{ l.7 }}|{{ l[-1] }} {{ l[-4] }}|{{ s[1] }} {{ s[-1] }} {{ s[99] }}|",
