@@ -38,7 +38,7 @@ Sequence::Sequence(std::shared_ptr<const GenerateRequest> request, uint32_t choi
       context_(*context),
       stream_(std::move(stream)),
       submitted_(submitted),
-      emitter_(request_->stop) {}
+      emitter_(request_->stop, context_.vocabulary->ill_formed()) {}
 
 void Sequence::end(FinishReason finish, SteadyTime now) {
   DS_CHECK(!ended() && finish != FinishReason::kNone);

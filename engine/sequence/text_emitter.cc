@@ -46,7 +46,8 @@ void Utf8Repair::begin(uint8_t lead, std::string* text) {
 }
 
 void Utf8Repair::flush(std::string* text) {
-  if (missing_ > 0) *text += kReplacement;
+  const size_t ill_formed = ill_formed_ == IllFormed::kByte ? pending_.size() : missing_ > 0;
+  for (size_t i = 0; i < ill_formed; ++i) *text += kReplacement;
   pending_.clear();
   missing_ = 0;
 }

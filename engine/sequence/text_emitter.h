@@ -7,12 +7,19 @@
 #include <string_view>
 #include <vector>
 
+#include "models/tokenizer/vocabulary.h"
+
 namespace deltaserve {
 
 // Passes whole characters on and holds the bytes of an unfinished one. Each maximal subpart of an
-// ill-formed sequence becomes one U+FFFD (Unicode 3.9, table 3-7; the practice of the WHATWG).
+// ill-formed sequence becomes one U+FFFD (Unicode 3.9, table 3-7; the practice of the WHATWG), or
+// one for each of its bytes, as the tokenizer wants it.
 class Utf8Repair {
  public:
+  explicit Utf8Repair(IllFormed ill_formed = IllFormed::kPart) : ill_formed_(ill_formed) {}
+
+  // Says what becomes of ill-formed bytes from now on.
+  void replace_each(IllFormed ill_formed) { ill_formed_ = ill_formed; }
   // Appends the characters that `bytes` completes to *text.
   void append(std::string_view bytes, std::string* text);
   // Ends the text: an unfinished character becomes U+FFFD.
@@ -23,6 +30,7 @@ class Utf8Repair {
  private:
   void begin(uint8_t lead, std::string* text);
 
+  IllFormed ill_formed_;
   std::string pending_;  // bytes of the unfinished character
   int missing_ = 0;      // bytes of it still to come
   // Bounds of the next byte. Only the second byte of a character has other bounds than 80 to BF.
@@ -71,7 +79,9 @@ class StopMatcher {
 // Thread safety: one thread at a time.
 class TextEmitter {
  public:
-  explicit TextEmitter(std::vector<std::string> stop_strings) : stops_(std::move(stop_strings)) {}
+  explicit TextEmitter(std::vector<std::string> stop_strings,
+                       IllFormed ill_formed = IllFormed::kPart)
+      : utf8_(ill_formed), stops_(std::move(stop_strings)) {}
 
   // Appends the text that became certain to *text. Returns true if a stop string was completed; the
   // rest of `bytes` is dropped, and append() and flush() do nothing from then on.

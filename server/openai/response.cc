@@ -242,6 +242,9 @@ void CompletionLogprobs::set_prompt(const EchoedPrompt& prompt) {
 
 void CompletionLogprobs::add(const TokenNames& names, const TokenLogprob& token, bool known) {
   const std::string label = token_label(names, token.token);
+  if (names.model.tokenizer != nullptr) {
+    answer_.replace_each(names.model.tokenizer->vocabulary().ill_formed());
+  }
   append_comma(&tokens_);
   append_comma(&token_logprobs_);
   append_comma(&top_logprobs_);

@@ -88,10 +88,10 @@ absl::StatusOr<EchoedPrompt> echo_ids(const std::vector<int32_t>& ids, SpecialTo
   }
   // The text is that of an answer with these tokens, without a space that the tokenizer adds.
   const bool has_space = bytes.starts_with(' ') && !decoded->starts_with(' ');
-  Utf8Repair repair;
+  Utf8Repair repair(vocabulary.ill_formed());
   repair.append(std::string_view(bytes).substr(has_space ? 1 : 0), &prompt.text);
   repair.flush(&prompt.text);
-  OffsetCounter counter(has_space ? -1 : 0);
+  OffsetCounter counter(has_space ? -1 : 0, vocabulary.ill_formed());
   for (const int32_t id : ids) {
     prompt.offsets.push_back(std::max<int64_t>(counter.next(bytes_of(id)), 0));
   }

@@ -15,8 +15,11 @@ namespace deltaserve {
 class OffsetCounter {
  public:
   // The answer begins after this many characters.
-  explicit OffsetCounter(int64_t characters = 0) : characters_(characters) {}
+  explicit OffsetCounter(int64_t characters = 0, IllFormed ill_formed = IllFormed::kPart)
+      : repair_(ill_formed), characters_(characters) {}
 
+  // Says what becomes of ill-formed bytes from now on.
+  void replace_each(IllFormed ill_formed) { repair_.replace_each(ill_formed); }
   // Returns the offset of the character that has the first byte of the next token. A token without
   // bytes has the offset of the next character.
   int64_t next(std::string_view bytes);

@@ -133,6 +133,7 @@ KINDS = {
     "llama2": lambda size: spaced(size, "bpe"),
     "unigram": lambda size: spaced(size, "unigram"),
 }
+WITH_BYTE_FALLBACK = ("llama2", "unigram")
 
 
 @functools.cache

@@ -256,6 +256,7 @@ struct DecoderList {
   std::vector<DecoderStep> steps;
   size_t parts = 0;
   bool fused = false;
+  IllFormed ill_formed = IllFormed::kPart;
 };
 
 void read_decoder(PartReader part, DecoderList* list) {
@@ -273,6 +274,7 @@ void read_decoder(PartReader part, DecoderList* list) {
     list->fused = true;
   } else if (type == "ByteFallback") {
     steps.push_back(byte_fallback());
+    list->ill_formed = IllFormed::kByte;
   } else if (type == "Fuse") {
     steps.push_back(fuse());
     list->fused = true;
@@ -311,6 +313,7 @@ Decoder Decoder::read(PartReader part) {
   read_decoder(std::move(part), &list);
   Decoder decoder;
   decoder.steps_ = std::move(list.steps);
+  decoder.ill_formed_ = list.ill_formed;
   return decoder;
 }
 

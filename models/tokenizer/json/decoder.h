@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "models/tokenizer/json/part_reader.h"
 #include "models/tokenizer/json/token_list.h"
+#include "models/tokenizer/vocabulary.h"
 
 namespace deltaserve::tokenizer_json {
 
@@ -33,9 +34,13 @@ class Decoder {
   absl::StatusOr<std::string> decode(TokenList tokens) const;
   // Returns the bytes that a token adds to a text that has others before and after it.
   std::string middle(std::string_view token) const;
+  // Says what the bytes of middle() become where they are not UTF-8. Beside tokens of bytes the
+  // library replaces complete characters of the run, too, for which a stream cannot wait.
+  IllFormed ill_formed() const { return ill_formed_; }
 
  private:
   std::vector<DecoderStep> steps_;
+  IllFormed ill_formed_ = IllFormed::kPart;
 };
 
 }  // namespace deltaserve::tokenizer_json

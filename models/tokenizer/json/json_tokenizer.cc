@@ -84,7 +84,7 @@ class JsonTokenizer final : public Tokenizer {
       if (!silent) bytes[static_cast<size_t>(id)] = parts_.decoder.middle(content(id));
       if (silent && added != nullptr) names[id] = std::string(content(id));
     }
-    vocabulary_ = Vocabulary(std::move(bytes), std::move(names));
+    vocabulary_ = Vocabulary(std::move(bytes), std::move(names), parts_.decoder.ill_formed());
   }
 
   absl::StatusOr<std::vector<int32_t>> encode(std::string_view text) const override {

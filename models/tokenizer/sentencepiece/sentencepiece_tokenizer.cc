@@ -245,7 +245,7 @@ Vocabulary SentencePieceParts::make_vocabulary() const {
     bytes[static_cast<size_t>(id)] = text_of(id);
     if (is_silent(id)) names[id] = name_of(id);
   }
-  return Vocabulary(std::move(bytes), std::move(names));
+  return Vocabulary(std::move(bytes), std::move(names), IllFormed::kByte);
 }
 
 // Encodes the text between the tokens of a text.

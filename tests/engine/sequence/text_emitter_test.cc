@@ -88,6 +88,31 @@ TEST(TextEmitter, ReplacesMaximalSubparts) {
   }
 }
 
+// As sentencepiece decodes tokens of bytes.
+TEST(TextEmitter, ReplacesEachByteIfTheTokenizerDoes) {
+  const struct {
+    std::string bytes, expected;  // '?' = U+FFFD
+  } cases[] = {
+      {"\xE4\xB8"
+       "a",
+       "??a"},
+      {"\xE4\xB8\xAD\xFF", "\xE4\xB8\xAD?"},
+      {"\xE4\xB8\xE4\xB8\xAD", "??\xE4\xB8\xAD"},
+      {"\xF0\x9F\x99", "???"},
+      {"\xED\xA0\x80", "???"},
+      {"\xF4\x90\x80\x80", "????"},
+      {"\xC0\x80", "??"},
+  };
+  for (const auto& c : cases) {
+    TextEmitter emitter({}, IllFormed::kByte);
+    std::string text, expected;
+    for (const char byte : c.bytes) EXPECT_FALSE(emitter.append({&byte, 1}, &text));
+    EXPECT_FALSE(emitter.flush(&text));
+    for (const char ch : c.expected) ch == '?' ? expected += kReplacement : expected += ch;
+    EXPECT_EQ(text, expected);
+  }
+}
+
 TEST(TextEmitter, FindsStopsAcrossPieces) {
   EXPECT_EQ(emit({"ab", "c", "def"}, {"cd"}), (Emitted{"ab", "cd"}));
   EXPECT_EQ(emit({"ab", "c"}, {"cd"}), (Emitted{"abc", ""}));

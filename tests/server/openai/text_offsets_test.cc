@@ -25,7 +25,7 @@ class TextOffsets : public testing::Test {
   static int32_t byte(const char* piece) { return tokenizer_->piece_id(piece); }
 
   static std::vector<int64_t> counted(const std::vector<int32_t>& ids) {
-    OffsetCounter counter;
+    OffsetCounter counter(0, tokenizer_->vocabulary().ill_formed());
     std::vector<int64_t> offsets;
     for (const int32_t id : ids)
       offsets.push_back(counter.next(tokenizer_->vocabulary().bytes(id)));
@@ -54,6 +54,15 @@ TEST_F(TextOffsets, BytesThatAreNoCharacterCountOneEach) {
   ASSERT_TRUE(echoed.ok());
   EXPECT_EQ(echoed->text, "\ufffd\ufffda");
   EXPECT_EQ(echoed->offsets, (std::vector<int64_t>{0, 0, 1, 2}));
+}
+
+TEST_F(TextOffsets, EveryByteOfACutCharacterCounts) {
+  const int32_t lead = byte("<0xE2>"), second = byte("<0x82>"), a = byte("a");
+  EXPECT_EQ(counted({lead, second, a}), (std::vector<int64_t>{0, 0, 2}));
+  const auto echoed = echo_ids({lead, second, a}, SpecialTokens::kSkip, *tokenizer_);
+  ASSERT_TRUE(echoed.ok());
+  EXPECT_EQ(echoed->text, "\ufffd\ufffda");
+  EXPECT_EQ(echoed->offsets, (std::vector<int64_t>{0, 0, 2}));
 }
 
 TEST_F(TextOffsets, TokensOfOneCharacterStandWhereItStands) {
