@@ -134,6 +134,7 @@ size_t own_bytes(const json::value& value) {
 }
 
 bool is_utf8_value(const json::value& value) {
+  if (!big_integer_text(value).empty()) return true;
   if (const json::string* text = value.if_string()) return is_utf8(text_of(*text));
   if (const json::object* object = value.if_object()) {
     for (const auto& member : *object) {

@@ -1,15 +1,16 @@
 // Fuzzes the grammars of tool calls: a byte that chooses the format and the demand, and the list of
 // tools as JSON. A list is compiled, or refused with a sentence; equal demands have equal keys.
-#include <boost/json/parse.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/grammar/compiled_grammar.h"
 #include "kernels/base/check.h"
+#include "models/base/json_numbers.h"
 #include "server/tools/call_grammar.h"
 #include "server/tools/tool_list.h"
 
@@ -34,9 +35,9 @@ AnswerDemand demand_of(uint8_t choice, boost::json::array tools) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view json(reinterpret_cast<const char*>(data) + 1, size - 1);
-  boost::system::error_code ec;
-  boost::json::value value = boost::json::parse({json.data(), json.size()}, ec);
-  if (ec || !value.is_array()) return 0;
+  std::optional<boost::json::value> parsed = parse_json_exactly(json, 32);
+  if (!parsed.has_value() || !parsed->is_array()) return 0;
+  boost::json::value& value = *parsed;
   // Requests are checked before their grammar is made.
   if (!complaint_about_tools(value).empty()) return 0;
   const AnswerDemand demand = demand_of(data[0], value.get_array());

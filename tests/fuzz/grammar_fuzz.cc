@@ -1,15 +1,16 @@
 // Fuzzes the sources of constrained decoding. The first byte chooses the kind and options, the last
 // ones choose tokens of an accepted grammar: no draw may lead into a dead end, and a token must be
 // allowed exactly when its bytes are.
-#include <boost/json/parse.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/grammar/grammar.h"
 #include "kernels/base/check.h"
+#include "models/base/json_numbers.h"
 
 namespace {
 
@@ -49,13 +50,12 @@ CompiledOr compile(uint8_t kind, std::string_view source) {
       return deltaserve::compile_choice(choices);
     }
     default: {
-      boost::json::error_code error;
-      const boost::json::value schema = boost::json::parse({source.data(), source.size()}, error);
-      if (error) return absl::InvalidArgumentError("no JSON");
+      const std::optional<boost::json::value> schema = deltaserve::parse_json_exactly(source, 32);
+      if (!schema.has_value()) return absl::InvalidArgumentError("no JSON");
       // The options of tools have members in any order and more white space.
       const bool of_tools = kind >= 128;
       return deltaserve::compile_json_schema(
-          schema, nullptr,
+          *schema, nullptr,
           {.space = of_tools ? deltaserve::JsonSpace::kLines : deltaserve::JsonSpace::kCompact,
            .any_order = of_tools,
            .lenient = kind >= 192});

@@ -3,10 +3,12 @@
 #include <boost/json.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "kernels/base/check.h"
+#include "models/base/json_numbers.h"
 #include "server/template/chat_template.h"
 
 namespace {
@@ -17,12 +19,9 @@ namespace json = boost::json;
 constexpr char kClientByte = '\x02';
 
 json::object variables_of(std::string_view text) {
-  json::error_code error;
-  json::parse_options options;
-  options.max_depth = 100;
-  const json::value parsed =
-      json::parse(json::string_view(text.data(), text.size()), error, {}, options);
-  return !error && parsed.is_object() ? parsed.get_object() : json::object();
+  const std::optional<json::value> parsed = deltaserve::parse_json_exactly(text, 100);
+  return parsed.has_value() && deltaserve::is_json_object(*parsed) ? parsed->get_object()
+                                                                   : json::object();
 }
 
 }  // namespace

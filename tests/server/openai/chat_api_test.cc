@@ -6,6 +6,7 @@
 #include <boost/json/serialize.hpp>
 #include <string>
 
+#include "models/base/text.h"
 #include "server/openai/messages_api.h"
 #include "server/openai/response.h"
 #include "server/openai/responses_api.h"
