@@ -56,7 +56,7 @@ def drive(name, arguments, python):
             scripted_model.write_model(model, driver.SCRIPTS, TEMPLATE, MARKERS, longest=4)
         with Server(arguments.binary, model) as server:
             try:
-                done = subprocess.run([python, HERE / "drive" / "driving.py", name, server.url, server.name],
+                done = subprocess.run([python, HERE / "drive" / "driving.py", name, server.url, server.name, model],
                                       cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 return {"error": "it took more than %d s" % PATIENCE}

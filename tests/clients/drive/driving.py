@@ -1,9 +1,9 @@
 """The drivers share this: how a scripted model calls a tool, and how a driver starts and reports.
 
-    python driving.py NAME URL MODEL    # runs drive(url, model, report) of with_NAME.py and prints its report
+    python driving.py NAME URL MODEL FOLDER    # runs drive(url, model, report) of with_NAME.py and prints its report
 
 A driver has PACKAGE, whose version is reported, and SCRIPTS, what its model says; URL has no path, drive() gets
-it with /v1.
+it with /v1. FOLDER has the model and its tokenizer.
 """
 
 import importlib
@@ -55,6 +55,11 @@ def weather_type():
     return Weather
 
 
+def model_folder():
+    """Returns the folder of the model that is served, whose tokenizer some clients load."""
+    return sys.argv[4]
+
+
 class Report:
     def __init__(self):
         self.did = []
@@ -67,7 +72,7 @@ class Report:
 
 
 def main():
-    name, url, model = sys.argv[1:]
+    name, url, model, _ = sys.argv[1:]
     url += "/v1"
     os.environ.update(OPENAI_BASE_URL=url, OPENAI_API_BASE=url, OPENAI_API_KEY="none", NO_PROXY="127.0.0.1",
                       no_proxy="127.0.0.1", DO_NOT_TRACK="1")
