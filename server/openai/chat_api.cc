@@ -32,17 +32,19 @@ void read_variables(FieldReader& fields, json::object& body, ChatPrompt* out) {
   constexpr std::string_view kName = "chat_template_kwargs";
   if (fields.find(kName) == nullptr) return;
   json::value& value = body.at(kName);
-  if (!value.is_object()) return fields.fail(kName, "must be an object");
+  if (!value.is_object()) return fields.fail_value(kName, "must be an object", value);
   out->variables = std::move(value.get_object());
 }
 
 void read_tools(FieldReader& fields, json::object& body, ChatPrompt* out) {
   if (fields.find("tools") == nullptr) return;
   json::value& tools = body.at("tools");
-  if (!tools.is_array()) return fields.fail("tools", "must be a list");
+  if (!tools.is_array()) return fields.fail_value("tools", "must be a list", tools);
   for (size_t i = 0; i < tools.get_array().size(); ++i) {
     json::value& tool = tools.get_array()[i];
-    if (!tool.is_object()) return fields.fail("tools", "must be a list of objects");
+    if (!tool.is_object()) {
+      return fields.fail_value("tools", str_cat("[", i, "] must be an object"), tool);
+    }
     take_cache_control(fields, "tools", str_cat("[", i, "]"), {.tools = i + 1}, &tool.get_object(),
                        &out->marks);
   }
@@ -60,9 +62,11 @@ void read_choice_of_function(FieldReader& fields, const json::value& value, std:
                                 ? function->get_object().if_contains("name")
                                 : nullptr;
   if (name == nullptr || !name->is_string()) {
-    return fields.fail("tool_choice", str_cat(place,
-                                              " must be {\"type\": \"function\", \"function\": "
-                                              "{\"name\": a function's name}}"));
+    return fields.fail_value("tool_choice",
+                             str_cat(place, place.empty() ? "" : " ",
+                                     "must be {\"type\": \"function\", \"function\": "
+                                     "{\"name\": a function's name}}"),
+                             value);
   }
   out->names.emplace_back(view(name->get_string()));
 }
@@ -94,7 +98,7 @@ void read_tool_choice(FieldReader& fields, std::optional<GivenToolChoice>* out) 
   if (choice->is_string()) {
     given.mode = view(choice->get_string());
   } else if (!choice->is_object()) {
-    fields.fail("tool_choice", tool_choice_rule(Interface::kChat));
+    fields.fail_value("tool_choice", tool_choice_rule(Interface::kChat), *choice);
   } else if (const json::value* type = choice->get_object().if_contains("type");
              type != nullptr && *type == "allowed_tools") {
     read_allowed_tools(fields, choice->get_object(), &given);
@@ -125,7 +129,9 @@ void read_chat_prompt(FieldReader& fields, json::object& body, ChatPrompt* out) 
   if (fields.error()) return;
   if (fields.find("messages") == nullptr) return fields.fail("messages", "is required");
   json::value& messages = body.at("messages");
-  if (!messages.is_array()) return fields.fail("messages", "must be a list of objects");
+  if (!messages.is_array()) {
+    return fields.fail_value("messages", "must be a list of objects", messages);
+  }
   out->messages = std::move(messages.get_array());
   normalize_messages(fields, &out->messages, &out->marks);
   read_tools(fields, body, out);

@@ -16,6 +16,12 @@ constexpr std::string_view kParam = "messages";
 constexpr std::array<std::string_view, 7> kKnown = {
     "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning"};
 
+// Returns the member that has the text of a part of the type; empty if such parts have none.
+std::string_view text_member_of(std::string_view type) {
+  if (type == "text" || type == "input_text" || type == "output_text") return "text";
+  return type == "refusal" ? type : std::string_view();
+}
+
 // Reads message `index`.
 class MessageReader {
  public:
@@ -39,7 +45,9 @@ class MessageReader {
     read_content();
     for (const std::string_view name : {"name", "tool_call_id", "reasoning_content", "reasoning"}) {
       const json::value* value = message_.if_contains(name);
-      if (value != nullptr && !value->is_string()) fail(str_cat(".", name), "must be a string");
+      if (value != nullptr && !value->is_string()) {
+        fail_value(str_cat(".", name), "must be a string", *value);
+      }
     }
     read_tool_calls();
   }
@@ -47,6 +55,10 @@ class MessageReader {
  private:
   void fail(std::string_view place, std::string_view what) {
     fields_.fail(kParam, str_cat(where_, place, " ", what));
+  }
+
+  void fail_value(std::string_view place, std::string_view what, const json::value& value) {
+    fields_.fail_value(kParam, str_cat(where_, place, " ", what), value);
   }
 
   void remove_empty() {
@@ -76,13 +88,15 @@ class MessageReader {
   void read_role() {
     const json::value* role = message_.if_contains("role");
     if (role == nullptr) return fail(".role", "is required");
-    if (!role->is_string()) fail(".role", role_rule(fields_.limits()));
+    if (!role->is_string()) fail_value(".role", role_rule(fields_.limits()), *role);
   }
 
   void read_content() {
     json::value* content = message_.if_contains("content");
-    if (content != nullptr && !content->is_string()) {
-      fail(".content", "must be a string or a list of text parts");
+    if (content == nullptr) {
+      if (!message_.contains("tool_calls")) return fail(".content", "is required");
+    } else if (!content->is_string()) {
+      fail_value(".content", "must be a string or a list of text parts", *content);
     }
   }
 
@@ -91,15 +105,17 @@ class MessageReader {
     for (size_t i = 0; i < content->get_array().size(); ++i) {
       json::value& part = content->get_array()[i];
       const std::string place = str_cat(".content[", i, "]");
-      if (!part.is_object()) return fail(place, "must be an object with type and text");
+      if (!part.is_object()) return fail_value(place, "must be an object with type and text", part);
       const json::value* type = part.get_object().if_contains("type");
       if (type == nullptr || !type->is_string()) return fail(place, "must have a type");
-      if (type->get_string() != "text") {
+      const std::string_view member = text_member_of(view(type->get_string()));
+      if (member.empty()) {
         return fail(place, str_cat("has the type ", quoted(view(type->get_string())),
                                    ", which is not supported: only text is"));
       }
-      const json::value* text = part.get_object().if_contains("text");
-      if (text == nullptr || !text->is_string()) return fail(place, "must have a text");
+      const json::value* text = part.get_object().if_contains(member);
+      if (text == nullptr || !text->is_string())
+        return fail(place, str_cat("must have a ", member));
       if (i > 0) joined.push_back('\n');
       joined.append(text->get_string());
       const ChatMark mark{.messages = index_ + 1, .content_bytes = joined.size()};
@@ -111,7 +127,7 @@ class MessageReader {
   void read_tool_calls() {
     json::value* calls = message_.if_contains("tool_calls");
     if (calls == nullptr) return;
-    if (!calls->is_array()) return fail(".tool_calls", "must be a list");
+    if (!calls->is_array()) return fail_value(".tool_calls", "must be a list", *calls);
     for (size_t i = 0; i < calls->get_array().size(); ++i) {
       const std::string place = str_cat(".tool_calls[", i, "]");
       json::value& call = calls->get_array()[i];
@@ -122,7 +138,7 @@ class MessageReader {
       json::value* function =
           call.is_object() ? call.get_object().if_contains("function") : nullptr;
       if (function == nullptr || !function->is_object()) {
-        return fail(place, "must be an object with a function");
+        return fail_value(place, "must be an object with a function", call);
       }
       const json::value* name = function->get_object().if_contains("name");
       if (name == nullptr || !name->is_string()) {
@@ -130,7 +146,7 @@ class MessageReader {
       }
       const json::value* id = call.get_object().if_contains("id");
       if (id != nullptr && !id->is_string() && !id->is_null()) {
-        return fail(str_cat(place, ".id"), "must be a string");
+        return fail_value(str_cat(place, ".id"), "must be a string", *id);
       }
       json::value* arguments = function->get_object().if_contains("arguments");
       if (arguments != nullptr) check_arguments(place, arguments);
@@ -141,7 +157,8 @@ class MessageReader {
   void check_arguments(std::string_view place, json::value* arguments) {
     if (arguments->is_null() || is_json_object(*arguments)) return;
     if (!arguments->is_string()) {
-      return fail(str_cat(place, ".function.arguments"), "must be the text of a JSON object");
+      return fail_value(str_cat(place, ".function.arguments"), "must be the text of a JSON object",
+                        *arguments);
     }
     *argument_bytes_ += arguments->get_string().size();
     const size_t most = fields_.limits().tool_argument_bytes;
@@ -157,7 +174,8 @@ class MessageReader {
     const std::optional<json::value> parsed =
         parse_json_exactly(view(arguments->get_string()), depth);
     if (!parsed.has_value() || !is_json_object(*parsed)) {
-      return fail(str_cat(place, ".function.arguments"), "must be the text of a JSON object");
+      return fail_value(str_cat(place, ".function.arguments"), "must be the text of a JSON object",
+                        *arguments);
     }
   }
 
@@ -180,7 +198,9 @@ void normalize_messages(FieldReader& fields, json::array* messages, std::vector<
   size_t argument_bytes = 0;
   for (size_t i = 0; i < messages->size() && !fields.error(); ++i) {
     json::value& message = (*messages)[i];
-    if (!message.is_object()) return fields.fail(kParam, str_cat("[", i, "] must be an object"));
+    if (!message.is_object()) {
+      return fields.fail_value(kParam, str_cat("[", i, "] must be an object"), message);
+    }
     MessageReader(fields, i, &message.get_object(), &argument_bytes, marks).read();
   }
 }

@@ -1,6 +1,7 @@
 #include "server/openai/chat_translation.h"
 
 #include <utility>
+#include <vector>
 
 #include "models/base/text.h"
 #include "server/openai/chat_api.h"
@@ -15,6 +16,13 @@ namespace json = boost::json;
 constexpr UnservedParameter kNotOfTurns[] = {
     {"n", "[1]"},        {"logprobs", "[false]"},         {"top_logprobs", "[0]"},
     {"prompt_logprobs"}, {"return_token_ids", "[false]"}, {"return_tokens_as_token_ids", "[false]"},
+};
+
+// What a chat may ask for, and a turn only by means of its own, if at all; the last is vLLM's.
+constexpr UnservedParameter kNotAsked[] = {
+    {"add_generation_prompt", "[true]"}, {"continue_final_message", "[false]"},
+    {"include_reasoning", "[true]"},     {"stream_reasoning", "[true]"},
+    {"separate_reasoning", "[true]"},    {"enable_response_messages", "[false]"},
 };
 
 // Replaces the chat's name of a member in an error by the API's own name.
@@ -33,11 +41,20 @@ ApiError renamed(ApiError error, std::span<const RenamedMember> names) {
 std::optional<ApiError> read_translated_body(std::string_view text,
                                              std::span<const ParameterRule> own,
                                              const ServerLimits& limits, json::object* body) {
-  static const std::vector<ParameterRule> kShared =
-      parameter_rules(Interface::kChat, unserved_parameters(Interface::kChat));
+  static const std::vector<ParameterRule> kShared = [] {
+    auto rules = parameter_rules(Interface::kChat, unserved_parameters(Interface::kChat));
+    for (const UnservedParameter& one : kNotAsked) rules.push_back({one.name});
+    return rules;
+  }();
   RequestBody read;
   if (auto error = read_request_body(text, {own, kShared, ""}, limits, &read)) return error;
   *body = std::move(read.fields);
+  FieldReader fields(*body, limits);
+  for (const UnservedParameter& one : kNotAsked) {
+    fields.only_neutral(one.name, neutral_values(one));
+  }
+  if (fields.error()) return fields.error();
+  for (const UnservedParameter& one : kNotAsked) body->erase(one.name);
   return std::nullopt;
 }
 
@@ -65,12 +82,22 @@ std::optional<ApiError> complete_translated_chat(json::object chat,
 }
 
 std::span<const UnservedParameter> refused_of_turns() {
-  return kNotOfTurns;
+  static const std::vector<UnservedParameter> kAll = [] {
+    std::vector<UnservedParameter> all(std::begin(kNotOfTurns), std::end(kNotOfTurns));
+    all.insert(all.end(), std::begin(kNotAsked), std::end(kNotAsked));
+    return all;
+  }();
+  return kAll;
 }
 
 std::string_view text_member(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
   return value != nullptr && value->is_string() ? view(value->get_string()) : std::string_view();
+}
+
+bool has_text(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_string();
 }
 
 json::value take_member(json::object* object, std::string_view name) {

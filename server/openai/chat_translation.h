@@ -44,6 +44,9 @@ std::span<const UnservedParameter> refused_of_turns();
 // Returns a string of an object; empty if it has none.
 std::string_view text_member(const boost::json::object& object, std::string_view name);
 
+// Whether a member of an object is a string.
+bool has_text(const boost::json::object& object, std::string_view name);
+
 // Takes a member out of an object; null if it is absent.
 boost::json::value take_member(boost::json::object* object, std::string_view name);
 

@@ -155,7 +155,7 @@ void read_json_schema(FieldReader& fields, std::string_view name, const json::va
   if (!is_object_of(fields, name, kWhere, format, kKeys)) return;
   const json::value* title = member(*format, "name");
   if (title != nullptr && !title->is_string()) {
-    return fields.fail(name, ".json_schema.name must be a string");
+    return fields.fail_value(name, ".json_schema.name must be a string", *title);
   }
   std::optional<bool> strict;  // an answer follows its schema in any case
   fields.read_bool(name, str_cat(name, ".json_schema.strict"), member(*format, "strict"), &strict);
@@ -170,9 +170,9 @@ void read(FieldReader& fields, std::string_view name, std::optional<ResponseForm
   const json::value* format = fields.find(name);
   if (format == nullptr || !is_object_of(fields, name, "", format, kKeys)) return;
   const json::value* type = member(*format, "type");
-  if (type == nullptr || !type->is_string()) {
-    return fields.fail(name, ".type must be text, json_object or json_schema");
-  }
+  constexpr std::string_view kTypes = ".type must be text, json_object or json_schema";
+  if (type == nullptr) return fields.fail(name, kTypes);
+  if (!type->is_string()) return fields.fail_value(name, kTypes, *type);
   const std::string_view type_name = view(type->get_string());
   const json::value* named = member(*format, "json_schema");
   const json::value* schema = member(*format, "schema");  // the form that other servers accept

@@ -50,9 +50,9 @@ void copy_mark(const json::object& from, json::object* to) {
   if (const json::value* mark = from.if_contains(kCacheControl)) (*to)[kCacheControl] = *mark;
 }
 
-// Makes a text part of a chat's content from a block.
+// Makes a text part of a chat's content from a text block, and keeps the block's cache_control.
 json::object text_part(const json::object& block) {
-  json::object part = {{"type", "text"}, {"text", text_member(block, "text")}};
+  json::object part = {{"type", "text"}, {"text", block.at("text")}};
   copy_mark(block, &part);
   return part;
 }
@@ -91,7 +91,8 @@ class MessagesReader {
     if (!system.is_array()) return fields_.fail_value("system", "must be a text or blocks", system);
     json::array parts;
     for (const json::value& block : system.get_array()) {
-      if (!block.is_object() || text_member(block.get_object(), "type") != "text") {
+      if (!block.is_object() || text_member(block.get_object(), "type") != "text" ||
+          !has_text(block.get_object(), "text")) {
         return fields_.fail_value("system", str_cat("[", parts.size(), "] must be a text block"),
                                   block);
       }
@@ -106,7 +107,8 @@ class MessagesReader {
   }
 
   void message(const json::object& message) {
-    const std::string_view role = text_member(message, "role");
+    std::string_view role = text_member(message, "role");
+    if (role == "ctx" || role == "msg") role = "user";  // Claude Code's names for what it adds
     if (role != "user" && role != "assistant" && role != "system") {
       return fail(".role", str_cat("must be user or assistant, not ", shown(role)));
     }
@@ -114,7 +116,8 @@ class MessagesReader {
     if (content != nullptr && content->is_string()) {
       messages_.push_back({{"role", role}, {"content", *content}});
     } else if (content == nullptr || !content->is_array()) {
-      fail(".content", "must be a text or a list of blocks");
+      fail(".content", str_cat("must be a text or a list of blocks, not ",
+                               content == nullptr ? "null" : shown(*content)));
     } else if (role == "assistant") {
       assistant(content->get_array());
     } else {
@@ -133,6 +136,11 @@ class MessagesReader {
     }
   }
 
+  void add_text(const json::object& block, const std::string& place, json::array* parts) {
+    if (!has_text(block, "text")) return fail(place, "must have a text");
+    parts->push_back(text_part(block));
+  }
+
   void unsupported(std::string_view place, std::string_view type) {
     fail(place, str_cat("has the type ", shown(type), ", which is not supported"));
   }
@@ -146,7 +154,7 @@ class MessagesReader {
     };
     for_blocks(blocks, [&](std::string_view type, const json::object& block, const auto& place) {
       if (type == "text") {
-        parts.push_back(text_part(block));
+        add_text(block, place, &parts);
       } else if (type == "tool_result") {
         flush();
         result(block, place);
@@ -162,17 +170,23 @@ class MessagesReader {
     if (id.empty()) return fail(place, "must have a tool_use_id");
     json::object message = {{"role", "tool"}, {"tool_call_id", id}, {"content", ""}};
     const json::value* content = block.if_contains("content");
-    if (content != nullptr && content->is_string()) message["content"] = *content;
     if (content != nullptr && content->is_array()) {
       json::array parts;
       for (const json::value& part : content->get_array()) {
+        const std::string part_place = str_cat(place, ".content[", parts.size(), "]");
         const std::string_view type =
             part.is_object() ? text_member(part.get_object(), "type") : std::string_view();
-        if (type != "text")
-          return unsupported(str_cat(place, ".content[", parts.size(), "]"), type);
-        parts.push_back(text_part(part.get_object()));
+        if (type != "text") return unsupported(part_place, type);
+        add_text(part.get_object(), part_place, &parts);
+        if (fields_.error()) return;
       }
       message["content"] = std::move(parts);
+    } else if (content != nullptr && !content->is_null()) {
+      if (!content->is_string()) {
+        return fail(place + ".content",
+                    str_cat("must be a text or a list of blocks, not ", shown(*content)));
+      }
+      message["content"] = *content;
     }
     copy_mark(block, &message);
     messages_.push_back(std::move(message));
@@ -183,8 +197,9 @@ class MessagesReader {
     std::string reasoning;
     for_blocks(blocks, [&](std::string_view type, const json::object& block, const auto& place) {
       if (type == "text") {
-        parts.push_back(text_part(block));
+        add_text(block, place, &parts);
       } else if (type == "thinking") {
+        if (!has_text(block, "thinking")) return fail(place, "must have a thinking");
         reasoning.append(text_member(block, "thinking"));
       } else if (type == "tool_use") {
         call(block, place, &calls);
@@ -343,6 +358,10 @@ void read_message_metadata(FieldReader& fields, json::object* chat) {
 }
 
 }  // namespace
+
+std::span<const RenamedMember> messages_names() {
+  return kMessageNames;
+}
 
 std::optional<ApiError> read_messages_request(std::string_view text, const ServedModel& model,
                                               const ServerLimits& limits, TurnRequest* request) {

@@ -99,7 +99,14 @@ class InputReader {
     const std::string_view name = text_member(item, "name");
     const std::string_view id = text_member(item, "call_id");
     if (name.empty() || id.empty()) return fail("must have a name and a call_id");
-    json::object function = {{"name", name}, {"arguments", text_member(item, "arguments")}};
+    json::object function = {{"name", name}};
+    if (const json::value* arguments = item.if_contains("arguments")) {
+      if (!arguments->is_string() && !arguments->is_object() && !arguments->is_null()) {
+        return fail(str_cat("must have the text of a JSON object as its arguments, not ",
+                            shown(*arguments)));
+      }
+      function["arguments"] = *arguments;
+    }
     json::value& calls = assistant()["tool_calls"];
     if (!calls.is_array()) calls = json::array();
     calls.get_array().push_back(
@@ -120,7 +127,10 @@ class InputReader {
       const json::value* parts = item.if_contains(place);
       if (parts == nullptr || !parts->is_array() || !reasoning_.empty()) continue;
       for (const json::value& part : parts->get_array()) {
-        if (part.is_object()) reasoning_.append(text_member(part.get_object(), "text"));
+        if (!part.is_object() || !has_text(part.get_object(), "text")) {
+          return fail(str_cat("must have parts with a text as its ", place));
+        }
+        reasoning_.append(text_member(part.get_object(), "text"));
       }
     }
   }
@@ -138,14 +148,17 @@ class InputReader {
       const std::string place = str_cat(".", name, "[", parts.size(), "]");
       const std::string_view type =
           part.is_object() ? text_member(part.get_object(), "type") : std::string_view();
-      const bool refusal = type == "refusal";
-      if (!refusal && type != "input_text" && type != "output_text" && type != "text") {
+      const std::string_view text = type == "refusal" ? "refusal" : "text";
+      if (type != "refusal" && type != "input_text" && type != "output_text" && type != "text") {
         fields_.fail("input", str_cat(where_, place, " has the type ", shown(type),
                                       ", which is not supported: only text is"));
         return nullptr;
       }
-      parts.push_back({{"type", "text"},
-                       {"text", text_member(part.get_object(), refusal ? "refusal" : "text")}});
+      if (!has_text(part.get_object(), text)) {
+        fields_.fail("input", str_cat(where_, place, " must have a ", text));
+        return nullptr;
+      }
+      parts.push_back({{"type", "text"}, {"text", part.at(text)}});
     }
     return parts;
   }
@@ -171,7 +184,8 @@ void read_response_input(FieldReader& fields, const json::object& body, json::ob
   } else if (input != nullptr && input->is_array() && !input->get_array().empty()) {
     InputReader(fields, &messages).read(input->get_array());
   } else {
-    fields.fail("input", "must be a text, or a list of items that is not empty");
+    const json::value given = input == nullptr ? json::value() : *input;
+    fields.fail_value("input", "must be a text, or a list of items that is not empty", given);
   }
   (*chat)["messages"] = std::move(messages);
 }
@@ -289,6 +303,10 @@ json::object echoed_members(const json::object& body) {
 }
 
 }  // namespace
+
+std::span<const RenamedMember> responses_names() {
+  return kResponseNames;
+}
 
 std::optional<ApiError> read_responses_request(std::string_view text, const ServedModel& model,
                                                const ServerLimits& limits, TurnRequest* request) {

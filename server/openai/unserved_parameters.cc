@@ -64,7 +64,7 @@ constexpr UnservedParameter kEverywhere[] = {
 
 constexpr UnservedParameter kOfCompletions[] = {
     {"best_of", "[1]"},
-    {"suffix"},
+    {"suffix", R"([""])"},
     {"prompt_embeds"},
 };
 

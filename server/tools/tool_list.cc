@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "models/base/json_numbers.h"
 #include "models/base/text.h"
+#include "server/base/shown_value.h"
 
 namespace deltaserve {
 namespace {
@@ -46,14 +47,16 @@ std::string complaint_about_function(const json::object& function, const std::st
   }
   const json::value* description = member(function, "description");
   if (description != nullptr && !description->is_string()) {
-    return place + ".description must be a string";
+    return str_cat(place, ".description must be a string, not ", shown(*description));
   }
   const json::value* parameters = member(function, "parameters");
   if (parameters != nullptr && !is_json_object(*parameters)) {
-    return place + ".parameters must be an object, a JSON schema";
+    return str_cat(place, ".parameters must be an object, a JSON schema, not ", shown(*parameters));
   }
   const json::value* strict = member(function, "strict");
-  if (strict != nullptr && !strict->is_bool()) return place + ".strict must be a boolean";
+  if (strict != nullptr && !strict->is_bool()) {
+    return str_cat(place, ".strict must be true or false, not ", shown(*strict));
+  }
   return "";
 }
 
@@ -65,16 +68,16 @@ std::string complaint_about_tools(const json::value& tools) {
   for (size_t i = 0; i < tools.get_array().size(); ++i) {
     const std::string place = str_cat("tools[", i, "]");
     const json::value& tool = tools.get_array()[i];
-    if (!tool.is_object()) return place + " must be an object";
+    if (!tool.is_object()) return str_cat(place, " must be an object, not ", shown(tool));
     const json::value* type = member(tool.get_object(), "type");
     if (type != nullptr && *type != "function") {
-      const std::string shown =
-          type->is_string() ? str_cat(", not ", quoted(string_in(*type))) : "";
-      return str_cat(place, ".type must be \"function\"", shown);
+      return str_cat(place, ".type must be \"function\", not ", shown(*type));
     }
     const json::value* function = member(tool.get_object(), "function");
     if (function == nullptr) return place + ".function is required";
-    if (!function->is_object()) return place + ".function must be an object";
+    if (!function->is_object()) {
+      return str_cat(place, ".function must be an object, not ", shown(*function));
+    }
     std::string complaint =
         complaint_about_function(function->get_object(), place + ".function", &names);
     if (!complaint.empty()) return complaint;

@@ -121,6 +121,20 @@ class Chat(WithServer):
         self.assertEqual(self.server.chat([{"role": "user", "content": parts}],
                                           **self.GREEDY).choices, whole.choices)
 
+    def test_parts_that_come_back_are_texts(self):
+        """OpenAI's answers have refusals, and those of /v1/responses other names of a text."""
+        history = self.ASK + [{"role": "assistant", "content": "I cannot."}, {"role": "user", "content": "Why?"}]
+        whole = self.server.chat(history, **self.GREEDY)
+        for part in ({"type": "refusal", "refusal": "I cannot."}, {"type": "output_text", "text": "I cannot."}):
+            parts = [history[0], {"role": "assistant", "content": [part]},
+                     {"role": "user", "content": [{"type": "input_text", "text": "Why?"}]}]
+            self.assertEqual(self.server.chat(parts, **self.GREEDY).choices, whole.choices)
+        for part in ({"type": "refusal", "text": "No."}, {"type": "input_text", "text": 1}):
+            messages = [{"role": "user", "content": [part]}]
+            status, error = self.server.post("/v1/chat/completions", {"messages": messages})
+            self.assertEqual((status, error["error"]["param"]), (400, "messages"))
+            self.assertIn("[0].content[0] must have a ", error["error"]["message"])
+
     def test_refusals_name_their_parameter(self):
         image = [{"role": "user", "content": [
             {"type": "image_url", "image_url": {"url": "http://example.com/x.png"}}]}]

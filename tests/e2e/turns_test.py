@@ -141,6 +141,51 @@ class Turns(unittest.TestCase):
             status, reply = self.post("/v1/responses", {"input": "s0", **members})
             self.assertEqual((status, reply["error"]["param"]), (400, param), reply)
 
+    def test_whole_requests_of_other_servers_are_accepted(self):
+        """Clients that serialise all that they know send the defaults of vLLM or SGLang."""
+        nothing = dict.fromkeys(("temperature", "top_p", "top_k", "user", "metadata", "chat_template_kwargs"))
+        shared = {**nothing, "background": False, "include": None, "instructions": None, "max_output_tokens": None,
+                  "max_tool_calls": None, "parallel_tool_calls": True, "previous_response_id": None, "reasoning": None,
+                  "service_tier": "auto", "store": True, "stream": False, "text": None, "tool_choice": "auto",
+                  "tools": [], "top_logprobs": 0, "truncation": "disabled", "request_id": "resp_1", "priority": 0,
+                  "cache_salt": None, "repetition_penalty": None}
+        vllm = {"logit_bias": None, "prompt": None, "skip_special_tokens": True, "include_stop_str_in_output": False,
+                "prompt_cache_key": None, "mm_processor_kwargs": None, "enable_response_messages": False,
+                "previous_input_messages": None, "previous_response": None, "structured_outputs": None, "seed": None,
+                "stop": [], "ignore_eos": False, "vllm_xargs": None, "kv_transfer_params": None,
+                "include_reasoning": True}
+        sglang = {"session_id": None, "extra_key": None, "ngram_corpus_id": None, "frequency_penalty": 0.0,
+                  "presence_penalty": 0.0, "stop": None, "min_p": None, "separate_reasoning": True,
+                  "stream_reasoning": True}
+        for members in (vllm, sglang):
+            status, reply = self.post("/v1/responses", {"input": "s0", **shared, **members})
+            self.assertEqual((status, reply.get("status")), (200, "completed"), reply)
+        anthropics = {**nothing, "output_config": None, "stop_sequences": None, "stream": False, "system": None,
+                      "tool_choice": None, "tools": None, "kv_transfer_params": None}
+        status, reply = self.post("/v1/messages", {**self.body(0), **anthropics})
+        self.assertEqual((status, reply.get("stop_reason")), (200, "end_turn"), reply)
+
+    def test_texts_of_items_must_be_texts(self):
+        """A text of another type is refused with its place, not taken for an empty one."""
+        call = {"type": "function_call", "name": "get_weather", "call_id": "c"}
+        user = {"role": "user", "content": "Say s0"}
+        for item, place in (({"role": "user", "content": [{"type": "input_text"}]}, "[1].content[0]"),
+                            ({"role": "user", "content": [{"type": "input_text", "text": 3}]}, "[1].content[0]"),
+                            ({"role": "assistant", "content": [{"type": "refusal", "text": "No."}]}, "[1].content[0]"),
+                            ({**call, "arguments": ["Oslo"]}, "[1]"), ({**call, "arguments": 3}, "[1]"),
+                            ({"type": "reasoning", "summary": [{"type": "summary_text", "text": 3}]}, "[1]"),
+                            ({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text"}]},
+                             "[1].output[0]")):
+            status, reply = self.post("/v1/responses", {"input": [user, item]})
+            self.assertEqual((status, reply["error"]["param"]), (400, "input"), (item, reply))
+            self.assertIn("input" + place + " ", reply["error"]["message"])
+        # Some clients send the arguments as they got them from json.loads().
+        for arguments in ({"city": "Oslo"}, '{"city": "Oslo"}', None):
+            status, reply = self.post("/v1/responses", {"input": [
+                user, {**call, "arguments": arguments},
+                {"type": "function_call_output", "call_id": "c", "output": "s0"}], "temperature": 0})
+            self.assertEqual((status, reply["output"][0]["content"][0]["text"]), (200, SCRIPTS[0]), reply)
+
     def test_reasoning_may_be_told_at_once(self):
         chunks = self.openai.chat.completions.create(
             model=self.server.model, messages=[{"role": "user", "content": "s2"}], temperature=0, stream=True,
@@ -219,6 +264,28 @@ class Turns(unittest.TestCase):
             status, reply = self.post("/v1/messages", {**self.body(0), **members})
             self.assertEqual((status, reply["error"]["param"]), (400, param), reply)
             self.assertEqual((reply["type"], reply["error"]["type"]), ("error", "invalid_request_error"))
+
+    def test_texts_of_blocks_must_be_texts(self):
+        """A text of another type is refused with its place, not taken for an empty one."""
+        result = {"type": "tool_result", "tool_use_id": "c"}
+        for role, block, place in (("user", {"type": "text"}, ""), ("user", {"type": "text", "text": 3}, ""),
+                                   ("assistant", {"type": "text", "text": None}, ""),
+                                   ("assistant", {"type": "thinking", "thinking": ["x"]}, ""),
+                                   ("user", {**result, "content": 3}, ".content"),
+                                   ("user", {**result, "content": [{"type": "text"}]}, ".content[0]")):
+            messages = [{"role": "user", "content": "Say s0"}, {"role": role, "content": [block]}]
+            status, reply = self.post("/v1/messages", {**self.body(0), "messages": messages})
+            self.assertEqual((status, reply["error"]["param"]), (400, "messages"), (block, reply))
+            self.assertIn("messages[1].content[0]%s " % place, reply["error"]["message"])
+        status, reply = self.post("/v1/messages", {**self.body(0), "system": [{"type": "text", "text": 3}]})
+        self.assertEqual((status, reply["error"]["param"]), (400, "system"), reply)
+
+    def test_roles_that_agents_make_up_are_the_user(self):
+        """Claude Code sends what it adds to a conversation as the roles ctx and msg."""
+        for role in ("ctx", "msg"):
+            messages = [{"role": "user", "content": "Hi"}, {"role": role, "content": "Say s0"}]
+            status, reply = self.post("/v1/messages", {**self.body(0), "messages": messages})
+            self.assertEqual((status, reply["content"][0]["text"]), (200, SCRIPTS[0]), reply)
 
     def test_either_header_has_the_key(self):
         for headers, status in (({"x-api-key": "a-key", "Authorization": ""}, 200),
