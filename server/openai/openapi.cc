@@ -24,7 +24,8 @@ json::object chat_schema(const ServedModel& model, const ServerLimits& limits) {
 }
 
 // `answer` names a schema of openapi_answers.h; empty: the status is 204. `work`: whether the
-// engine does it, for which requests wait in its queue, and whether its answer can be streamed.
+// engine does it, for which requests wait in its queue, and whether its answer can be streamed;
+// each event of a stream has as its data a text of JSON with the schema of `answer` + "Event".
 struct PostDescription {
   std::string_view path;
   std::string_view summary;
@@ -92,6 +93,19 @@ json::object content(std::string_view type, json::object schema) {
   return out;
 }
 
+// Returns the schema of one event of a stream, not of the whole stream.
+json::object event_schema(std::string_view answer) {
+  json::array either = {reference(str_cat(answer, "Event")), reference("Error")};
+  json::object data = {{"type", "string"},
+                       {"contentMediaType", kJson},
+                       {"contentSchema", {{"anyOf", std::move(either)}}}};
+  json::object end = {{"const", "[DONE]"}};
+  json::object properties = {{"event", {{"type", "string"}}},
+                             {"data", {{"anyOf", json::array{std::move(end), std::move(data)}}}}};
+  return {
+      {"type", "object"}, {"required", json::array{"data"}}, {"properties", std::move(properties)}};
+}
+
 // A header that the replies with a status have.
 struct HeaderDescription {
   std::string_view name;
@@ -156,7 +170,7 @@ json::object describe(const PostDescription& post, const ServedModel& model,
     responses["204"] = {{"description", "It is done"}};
   } else {
     json::object answers = content(kJson, reference(post.answer));
-    if (post.streams()) answers["text/event-stream"] = {{"schema", {{"type", "string"}}}};
+    if (post.streams()) answers["text/event-stream"] = {{"schema", event_schema(post.answer)}};
     responses["200"] = {{"description", "The answer"}, {"content", std::move(answers)}};
   }
   add_common_errors(&responses);

@@ -61,11 +61,62 @@ inline constexpr std::string_view kAnswerSchemas = R"json({
   "required": ["index", "message", "logprobs", "finish_reason"], "properties": {
     "index": {"type": "integer"},
     "message": {"type": "object", "required": ["role", "content"], "properties": {
-      "role": {"const": "assistant"}, "content": {"type": ["string", "null"]}}},
+      "role": {"const": "assistant"}, "content": {"type": ["string", "null"]},
+      "reasoning_content": {"type": "string"}, "reasoning": {"type": "string"},
+      "tool_calls": {"type": "array", "items": {"type": "object",
+        "required": ["id", "type", "function"], "properties": {
+          "id": {"type": "string"}, "type": {"const": "function"},
+          "function": {"type": "object", "required": ["name", "arguments"], "properties": {
+            "name": {"type": "string"}, "arguments": {"type": "string"}}}}}}}},
     "logprobs": {"type": ["object", "null"]},
     "finish_reason": {"enum": ["stop", "length", "tool_calls"]},
     "stop_reason": {"type": ["string", "integer", "null"]},
     "token_ids": {"$ref": "#/components/schemas/TokenIds"}}},
+"CompletionEvent": {"type": "object",
+  "required": ["id", "object", "created", "model", "system_fingerprint", "choices"], "properties": {
+    "id": {"type": "string"}, "object": {"const": "text_completion"},
+    "created": {"type": "integer"}, "model": {"type": "string"},
+    "system_fingerprint": {"type": ["string", "null"]},
+    "choices": {"type": "array", "items": {"type": "object",
+      "required": ["index", "text", "logprobs", "finish_reason"], "properties": {
+        "index": {"type": "integer"}, "text": {"type": "string"},
+        "logprobs": {"type": ["object", "null"]},
+        "finish_reason": {"enum": ["stop", "length", null]},
+        "stop_reason": {"type": ["string", "integer", "null"]},
+        "token_ids": {"$ref": "#/components/schemas/TokenIds"},
+        "prompt_token_ids": {"$ref": "#/components/schemas/TokenIds"},
+        "prompt_logprobs": {"$ref": "#/components/schemas/PromptLogprobs"}}}},
+    "usage": {"anyOf": [{"$ref": "#/components/schemas/Usage"}, {"type": "null"}]},
+    "timings": {"$ref": "#/components/schemas/Timings"}}},
+"ChatCompletionEvent": {"type": "object",
+  "required": ["id", "object", "created", "model", "system_fingerprint", "choices"], "properties": {
+    "id": {"type": "string"}, "object": {"const": "chat.completion.chunk"},
+    "created": {"type": "integer"}, "model": {"type": "string"},
+    "system_fingerprint": {"type": ["string", "null"]},
+    "choices": {"type": "array", "items": {"type": "object",
+      "required": ["index", "delta", "logprobs", "finish_reason"], "properties": {
+        "index": {"type": "integer"},
+        "delta": {"type": "object", "properties": {
+          "role": {"const": "assistant"}, "content": {"type": ["string", "null"]},
+          "reasoning_content": {"type": "string"}, "reasoning": {"type": "string"},
+          "tool_calls": {"type": "array", "items": {"type": "object",
+            "required": ["index", "function"], "properties": {
+              "index": {"type": "integer"}, "id": {"type": "string"}, "type": {"const": "function"},
+              "function": {"type": "object", "properties": {
+                "name": {"type": "string"}, "arguments": {"type": "string"}}}}}}}},
+        "logprobs": {"type": ["object", "null"]},
+        "finish_reason": {"enum": ["stop", "length", "tool_calls", null]},
+        "stop_reason": {"type": ["string", "integer", "null"]},
+        "token_ids": {"$ref": "#/components/schemas/TokenIds"}}}},
+    "usage": {"anyOf": [{"$ref": "#/components/schemas/Usage"}, {"type": "null"}]},
+    "timings": {"$ref": "#/components/schemas/Timings"},
+    "prompt_token_ids": {"$ref": "#/components/schemas/TokenIds"},
+    "prompt_logprobs": {"$ref": "#/components/schemas/PromptLogprobs"}}},
+"ResponseEvent": {"type": "object", "required": ["type", "sequence_number"], "properties": {
+  "type": {"type": "string", "pattern": "^response\\."}, "sequence_number": {"type": "integer"}}},
+"MessageEvent": {"type": "object", "required": ["type"], "properties": {
+  "type": {"enum": ["message_start", "ping", "content_block_start", "content_block_delta",
+    "content_block_stop", "message_delta", "message_stop", "error"]}}},
 "Embeddings": {"type": "object",
   "required": ["id", "object", "created", "model", "system_fingerprint", "data", "usage"],
   "properties": {

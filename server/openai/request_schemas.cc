@@ -8,6 +8,8 @@
 #include "server/openai/chat_api.h"
 #include "server/openai/chat_translation.h"
 #include "server/openai/json_parameters.h"
+#include "server/openai/messages_api.h"
+#include "server/openai/responses_api.h"
 #include "server/service/ranges.h"
 
 namespace deltaserve {
@@ -16,17 +18,29 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view kMessages = R"({"type": "array", "minItems": 1, "items": {
-  "type": "object", "required": ["role"], "properties": {
+  "type": "object", "required": ["role"], "anyOf": [
+    {"required": ["content"], "properties": {"content": {"type": ["string", "array"]}}},
+    {"required": ["tool_calls"], "properties": {"tool_calls": {"type": "array", "minItems": 1}}}],
+  "properties": {
     "role": {"type": "string", "minLength": 1},
     "content": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {
-      "type": "object", "required": ["type", "text"], "properties": {
-        "type": {"const": "text"}, "text": {"type": "string"},
-        "cache_control": {"$ref": "#/components/schemas/CacheControl"}}}}]},
+      "type": "object", "required": ["type"], "properties": {
+        "cache_control": {"$ref": "#/components/schemas/CacheControl"}}, "anyOf": [
+        {"required": ["text"], "properties": {
+          "type": {"enum": ["text", "input_text", "output_text"]}, "text": {"type": "string"}}},
+        {"required": ["refusal"], "properties": {
+          "type": {"const": "refusal"}, "refusal": {"type": "string"}}}]}}]},
     "name": {"type": ["string", "null"]},
     "tool_call_id": {"type": ["string", "null"]},
-    "tool_calls": {"type": ["array", "null"], "items": {"type": "object", "properties": {
-      "cache_control": {"$ref": "#/components/schemas/CacheControl"}}}},
-    "reasoning_content": {"type": ["string", "null"]},
+    "tool_calls": {"type": ["array", "null"], "items": {
+      "type": "object", "required": ["function"], "properties": {
+        "cache_control": {"$ref": "#/components/schemas/CacheControl"},
+        "id": {"type": ["string", "null"]},
+        "function": {"type": "object", "required": ["name"], "properties": {
+          "name": {"type": "string"}, "arguments": {"type": ["string", "object", "null"],
+            "contentMediaType": "application/json", "contentSchema": {"type": "object"}}}}}}},
+    "reasoning_content": {"type": ["string", "null"]}, "reasoning": {"type": ["string", "null"]},
+    "audio": {"type": "null"}, "function_call": {"type": "null"},
     "cache_control": {"$ref": "#/components/schemas/CacheControl"}}}})";
 
 constexpr std::string_view kResponseFormat = R"({"type": ["object", "null"],
@@ -61,7 +75,7 @@ constexpr std::string_view kResponsesMembers = R"({
 constexpr std::string_view kMessagesMembers = R"({
   "messages": {"type": "array", "minItems": 1, "items": {"type": "object",
     "required": ["role", "content"], "properties": {
-      "role": {"enum": ["user", "assistant", "system"]},
+      "role": {"enum": ["user", "assistant", "system", "ctx", "msg"]},
       "content": {"type": ["string", "array"]}}}},
   "system": {"type": ["string", "array", "null"]},
   "tools": {"type": ["array", "null"], "items": {"type": "object", "required": ["name"],
@@ -88,6 +102,7 @@ class Schemas {
       schema["minimum"] = range->low;
       schema["maximum"] = range->high;
     }
+    if (name == "truncate_prompt_tokens") schema["not"] = {{"const", 0}};
     return schema;
   }
 
@@ -217,9 +232,18 @@ void add_chat(const Schemas& schemas, json::object* properties) {
   (*properties)["messages"] = json::parse(kMessages);
 }
 
+// Says that only one of two names of a member may be there.
+json::object not_both(const RenamedMember& names) {
+  const json::object given = {{"not", {{"type", "null"}}}};
+  json::object both = {{"required", json::array{names.chat, names.own}}};
+  both["properties"] = json::object{{names.chat, given}, {names.own, given}};
+  return {{"not", std::move(both)}};
+}
+
 // Returns the schema of an API that is translated to a chat: its own members, and the parameters
-// that it shares with a chat.
-json::object turn_schema(std::string_view own, json::array required, const ServedModel& model,
+// that it shares with a chat, some of which have an own name, too.
+json::object turn_schema(std::string_view own, std::string_view required,
+                         std::span<const RenamedMember> renamed, const ServedModel& model,
                          const ServerLimits& limits) {
   const Schemas schemas(model, limits);
   json::object properties;
@@ -236,7 +260,13 @@ json::object turn_schema(std::string_view own, json::array required, const Serve
   }
   json::object described = json::parse(own).get_object();
   for (auto& [name, schema] : described) properties[name] = std::move(schema);
-  return object_of(std::move(properties), std::move(required));
+  json::array once;
+  for (const RenamedMember& one : renamed) {
+    if (properties.contains(one.chat)) once.emplace_back(not_both(one));
+  }
+  json::object schema = object_of(std::move(properties), {required});
+  schema["allOf"] = std::move(once);
+  return schema;
 }
 
 }  // namespace
@@ -276,11 +306,11 @@ json::object embeddings_schema(const ServedModel& model, const ServerLimits& lim
 }
 
 json::object responses_schema(const ServedModel& model, const ServerLimits& limits) {
-  return turn_schema(kResponsesMembers, {"input"}, model, limits);
+  return turn_schema(kResponsesMembers, "input", responses_names(), model, limits);
 }
 
 json::object messages_schema(const ServedModel& model, const ServerLimits& limits) {
-  return turn_schema(kMessagesMembers, {"messages"}, model, limits);
+  return turn_schema(kMessagesMembers, "messages", messages_names(), model, limits);
 }
 
 json::object tokenize_schema(const ServedModel& model, const ServerLimits& limits) {

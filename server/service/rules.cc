@@ -96,13 +96,12 @@ class Rules {
          str_cat("must be between ", range->low, " and ", range->high, ", not ", shown(*member)));
   }
 
-  // The comparisons are written so that NaN fails. A number above a bound must not round to it.
+  // The comparisons are written so that NaN fails.
   void range(std::string_view parameter, const std::optional<double>& member) {
     if (!member) return;
     const std::optional<RealRange> range = real_range(parameter);
     DS_CHECK(range.has_value());
-    const bool high_enough =
-        range->low_is_outside ? static_cast<float>(*member) > range->low : *member >= range->low;
+    const bool high_enough = range->low_is_outside ? *member > range->low : *member >= range->low;
     if (high_enough && *member <= range->high) return;
     fail(member, str_cat("must be ", range->low_is_outside ? "above " : "at least ", range->low,
                          " and at most ", range->high, ", not ", shown(*member)));
@@ -282,15 +281,20 @@ void take(const std::optional<Given>& given, Value* out) {
   if (given) *out = static_cast<Value>(*given);
 }
 
+// Takes a number above 0, which may be too small for a float.
+void take_positive(const std::optional<double>& given, float* out) {
+  if (given) *out = std::max(static_cast<float>(*given), std::numeric_limits<float>::min());
+}
+
 void take_sampling(const Parameters& given, SamplingParams* sampling) {
   take(given.temperature, &sampling->temperature);
-  take(given.top_p, &sampling->top_p);
+  take_positive(given.top_p, &sampling->top_p);
   take(given.top_k, &sampling->top_k);
   sampling->top_k = std::max(sampling->top_k, 0);  // -1 = all, as 0
   take(given.min_p, &sampling->min_p);
   take(given.presence_penalty, &sampling->presence_penalty);
   take(given.frequency_penalty, &sampling->frequency_penalty);
-  take(given.repetition_penalty, &sampling->repetition_penalty);
+  take_positive(given.repetition_penalty, &sampling->repetition_penalty);
   for (const auto& [token, bias] : given.logit_bias.value_or(LogitBias())) {
     sampling->logit_bias.emplace_back(static_cast<int32_t>(token), static_cast<float>(bias));
   }

@@ -92,6 +92,65 @@ class OpenApi(WithServer):
             self.assertEqual(status, 200, (path, reply))
             self.answer_schema(path, "post", 200).validate(json.loads(reply))
 
+    def test_events_of_streams_are_as_described(self):
+        for path, good in GOOD.items():
+            content = self.document["paths"][path]["post"]["responses"].get("200", {}).get("content", {})
+            if "text/event-stream" not in content:
+                continue
+            schema = content["text/event-stream"]["schema"]
+            data_schema = schema["properties"]["data"]["anyOf"][1]["contentSchema"]
+            # The schemas of chunks must tell them from the answers of other APIs.
+            self.assertFalse(self.schema(data_schema).is_valid({"id": "x", "object": "list"}))
+            status, reply, headers = self.server.request(path, {**good, "stream": True, "prompt_logprobs": None})
+            self.assertEqual((status, headers.get_content_type()), (200, "text/event-stream"), path)
+            events = [dict(line.split(": ", 1) for line in event.split("\n"))
+                      for event in reply.decode().strip().split("\n\n")]
+            self.assertGreaterEqual(len(events), 2, path)
+            for event in events:
+                self.schema(schema).validate(event)
+                if event["data"] != "[DONE]":
+                    self.schema(data_schema).validate(json.loads(event["data"]))
+
+    def test_messages_and_names_that_the_schema_refuses_are_refused(self):
+        """Rules about several members, which random values do not find."""
+        call = {"function": {"name": "f", "arguments": "{}"}}
+        history = [{"role": "user"}, {"role": "user", "content": None}, {"role": "assistant", "tool_calls": []},
+                   {"role": "assistant", "tool_calls": [{"id": "1"}]},
+                   {"role": "assistant", "tool_calls": [{"function": {}}]},
+                   {"role": "assistant", "tool_calls": [{**call, "id": 1}]},
+                   {"role": "user", "content": "Hi", "audio": {"id": "1"}}]
+        bodies = [("/v1/chat/completions", {"messages": [message], "max_tokens": 2}) for message in history]
+        for path, names in (("/v1/responses", ("max_completion_tokens", "max_output_tokens")),
+                            ("/v1/messages", ("stop", "stop_sequences"))):
+            value = 2 if "max" in names[0] else ["x"]
+            bodies.append((path, {**GOOD[path], **dict.fromkeys(names, value)}))
+        bodies += [(path, {**good, "truncate_prompt_tokens": 0}) for path, good in GOOD.items()
+                   if path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")]
+        bodies += [(path, {**GOOD[path], "enable_response_messages": True})
+                   for path in ("/v1/responses", "/v1/messages")]
+        for path, body in bodies:
+            self.assertFalse(self.request_schema(path).is_valid(body), (path, body))
+            self.assertEqual(self.server.request(path, body)[0], 400, (path, body))
+
+    def test_what_the_schema_allows_of_rules_about_several_members_is_taken(self):
+        call = {"function": {"name": "f", "arguments": "{}"}}
+        chat = "/v1/chat/completions"
+        user = {"role": "user", "content": "Hi"}
+        bodies = [(chat, {"messages": [user, {"role": "assistant", "tool_calls": [call]}, user], "max_tokens": 2}),
+                  (chat, {"messages": [{"role": "user", "content": []}], "max_tokens": 2}),
+                  (chat, {**CHAT, "top_p": 5e-324, "repetition_penalty": 5e-324}),
+                  ("/v1/completions", {**GOOD["/v1/completions"], "top_p": 1e-46}),
+                  ("/v1/messages", {**GOOD["/v1/messages"], "stop": "x", "stop_sequences": None}),
+                  ("/v1/responses", {**GOOD["/v1/responses"], "max_completion_tokens": None})]
+        for path in ("/v1/responses", "/v1/messages"):
+            bodies.append((path, {**GOOD[path], "add_generation_prompt": True, "continue_final_message": False,
+                                  "include_reasoning": True, "stream_reasoning": True, "separate_reasoning": True,
+                                  "enable_response_messages": False}))
+        for path, body in bodies:
+            self.request_schema(path).validate(body)
+            status, reply, _ = self.server.request(path, body)
+            self.assertEqual(status, 200, (path, body, reply))
+
     def request_schema(self, path):
         body = self.document["paths"][path]["post"]["requestBody"]
         return self.schema(body["content"]["application/json"]["schema"])

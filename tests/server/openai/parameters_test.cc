@@ -59,11 +59,11 @@ const NumericField kSharedFields[] = {
     {"priority", true, "-2147483648", "2147483647", {"-2147483649", "2147483648"}},
     {"deadline_ms", true, "1", "86400000", {"-1", "0", "86400001"}},
     {"temperature", false, "0", "2", {"-1", "2.0001"}},
-    {"top_p", false, "0.001", "1", {"-1", "0", "1.0001"}},
+    {"top_p", false, "5e-324", "1", {"-1", "0", "1.0001"}},
     {"min_p", false, "0", "1", {"-1", "1.0001"}},
     {"frequency_penalty", false, "-2", "2", {"-2.0001", "2.0001"}},
     {"presence_penalty", false, "-2", "2", {"-2.0001", "2.0001"}},
-    {"repetition_penalty", false, "0.001", "10", {"-1", "0", "10.0001"}},
+    {"repetition_penalty", false, "5e-324", "10", {"-1", "0", "10.0001"}},
 };
 const NumericField kCompletionFields[] = {
     {"logprobs", true, "0", "20", {"-1", "21"}},
