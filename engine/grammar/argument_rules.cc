@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/grammar/limits.h"
+#include "engine/grammar/python_values.h"
 #include "engine/grammar/regex_parser.h"
 #include "engine/grammar/rule_nfa.h"
 #include "engine/grammar/schema_keywords.h"
@@ -25,7 +26,7 @@ namespace json = boost::json;
 class ArgumentBuilder {
  public:
   ArgumentBuilder(const ArgumentSyntax& syntax, const SchemaContext& context)
-      : syntax_(syntax), context_(context), rules_(*context.rules) {}
+      : syntax_(syntax), context_(context), rules_(*context.rules), python_(context) {}
 
   ExprOr build(const ObjectMembers& members) {
     MemberSyntax syntax;
@@ -34,7 +35,7 @@ class ArgumentBuilder {
       return value(member.schema, member.place);
     };
     syntax.other = [&] { return other(members); };
-    syntax.separator = rules_.literal(syntax_.separator);
+    syntax.separator = separator();
     syntax.space = rules_.literal("");
     syntax.end = rules_.literal(syntax_.end);
     const bool counts = members.count.min > 0 || members.count.max != kUnlimited;
@@ -47,6 +48,12 @@ class ArgumentBuilder {
 
   ExprId joined(std::initializer_list<ExprId> parts) {
     return rules_.concat(std::vector<ExprId>(parts));
+  }
+
+  ExprId separator() {
+    const ExprId written = rules_.literal(syntax_.separator);
+    if (!syntax_.python_values) return written;
+    return rules_.alternate(std::vector<ExprId>{written, rules_.literal(",")});
   }
 
   ExprOr key(const std::string& name) {
@@ -105,6 +112,11 @@ class ArgumentBuilder {
   }
 
   ExprOr json_value(const json::value* schema, const std::string& place) {
+    if (syntax_.python_values) {
+      ExprOr either = python_.value(schema, place);
+      if (!either.ok()) return either;
+      return joined({*either, close()});
+    }
     std::vector<ExprId> choices{json_call(schema, place)};
     if (schema != nullptr) {
       absl::StatusOr<const json::value*> resolved = context_.resolver->resolve(*schema);
@@ -119,16 +131,21 @@ class ArgumentBuilder {
     return rules_.call(context_.rule_for(*schema, place));
   }
 
-  // Adds Python's words if the schema constrains only the type.
+  // Adds Python's words if the schema constrains only the type, or lists its values.
   void add_words(const json::object& schema, std::vector<ExprId>* choices) {
     const absl::StatusOr<Types> types = declared_types(schema);
-    const bool is_plain = constraints_of(schema, {"type", "nullable"}).empty();
-    if (!types.ok() || !is_plain || *types == kAllTypes) return;
-    if (*types & kBoolean) {
-      choices->push_back(rules_.literal("True"));
-      choices->push_back(rules_.literal("False"));
-    }
-    if (*types & kNull) choices->push_back(rules_.literal("None"));
+    const bool is_plain = constraints_of(schema, {"type", "nullable", "enum"}).empty();
+    const json::value* values = find(schema, "enum");
+    if (!types.ok() || !is_plain || (values == nullptr && *types == kAllTypes)) return;
+    const auto add = [&](Types type, const json::value& value, const char* word) {
+      const bool is_listed =
+          values == nullptr || !values->is_array() ||
+          std::count(values->get_array().begin(), values->get_array().end(), value);
+      if ((*types & type) && is_listed) choices->push_back(rules_.literal(word));
+    };
+    add(kBoolean, true, "True");
+    add(kBoolean, false, "False");
+    add(kNull, nullptr, "None");
   }
 
   // The alternatives of anyOf and oneOf may be strings, which are raw, and others, which are JSON.
@@ -221,6 +238,7 @@ class ArgumentBuilder {
   const ArgumentSyntax& syntax_;
   const SchemaContext& context_;
   RuleSet& rules_;
+  PythonValues python_;
 };
 
 absl::StatusOr<ObjectMembers> argument_members(const json::value& schema,

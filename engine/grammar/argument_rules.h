@@ -8,7 +8,7 @@
 namespace deltaserve::grammar {
 
 // Returns an expression for the arguments and the text that ends them. Booleans and null may also
-// be spelled True, False and None.
+// be spelled True, False and None, and all values as Python does if the syntax says so.
 ExprOr arguments_expression(const boost::json::value& schema, const ArgumentSyntax& syntax,
                             const SchemaContext& context);
 

@@ -13,6 +13,8 @@ struct ArgumentSyntax {
   std::string behind_value{};
   std::string separator{};
   std::string end{};  // comes after the last argument; not empty
+  // Values may be spelled as Python does, too, and the space of the separator may be missing.
+  bool python_values = false;
   // Strings are raw text up to the first value_close, which then is not empty.
   bool raw_strings = false;
 };

@@ -380,7 +380,8 @@ class AnswerGrammar {
   }
 
   ExprOr python_call(size_t tool, ExprId method) {
-    const grammar::ArgumentSyntax syntax = {.key_close = "=", .separator = ", ", .end = ")"};
+    const grammar::ArgumentSyntax syntax = {
+        .key_close = "=", .separator = ", ", .end = ")", .python_values = !demand_.must_call};
     ExprOr list = argument_list(tool, syntax);
     if (!list.ok()) return list;
     return joined({rules_.literal(tools_[tool].name), method, rules_.literal("("), *list});

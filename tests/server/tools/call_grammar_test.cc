@@ -151,6 +151,93 @@ TEST(CallGrammar, PermitsWhatModelsWrite) {
   }
 }
 
+// Returns whether a model of the format may answer the text, and what is read of it.
+std::optional<ParsedAnswer> read_if_permitted(const json::object& format, const json::array& tools,
+                                              const std::string& text);
+
+const char* const kPythonSchema = R"({"type": "object", "properties": {
+  "s": {"type": "string"}, "short": {"type": "string", "maxLength": 3}, "i": {"type": "integer"},
+  "b": {"type": "boolean"}, "e": {"enum": ["it's", "C", null]},
+  "maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": null},
+  "words": {"type": "array", "items": {"type": "string"}}, "any": {}, "list": {"type": "array"},
+  "o": {"type": "object", "properties": {"x": {"type": "integer"}, "ok": {"type": "boolean"}},
+        "required": ["x"]},
+  "tree": {"$ref": "#/$defs/tree"}},
+  "$defs": {"tree": {"type": "object", "properties": {
+    "leaves": {"type": "array", "items": {"$ref": "#/$defs/tree"}}},
+    "additionalProperties": false}}})";
+
+TEST(CallGrammar, PythonsSpellingOfValuesIsPermittedAndKeepsTheirTypes) {
+  const json::object& format =
+      recorded_cases().at("formats").get_object().at("olmo_3").get_object();
+  json::object function{{"name", "f"}, {"parameters", json::parse(kPythonSchema)}};
+  json::array tools;
+  tools.push_back({{"type", "function"}, {"function", std::move(function)}});
+  struct Row {
+    const char* written;
+    const char* read;  // null: it is not permitted
+  };
+  const Row kRows[] = {
+      {"s='a \"b\" \\'c\\' \\n'", R"({"s": "a \"b\" 'c' \n"})"},
+      {"s='\\ud83e\\udd9c\\x41'", R"({"s": "🦜A"})"},
+      {"b=True,i=3, s=\"x\"", R"({"b": true, "i": 3, "s": "x"})"},
+      {"e='it\\'s'", R"({"e": "it's"})"},
+      {"e=\"C\"", R"({"e": "C"})"},
+      {"e=None", R"({"e": null})"},
+      {"maybe=None", R"({"maybe": null})"},
+      {"maybe=7", R"({"maybe": 7})"},
+      {"words=['a', \"b\", '']", R"({"words": ["a", "b", ""]})"},
+      {"words=[]", R"({"words": []})"},
+      {"any=[1, 'a', None, True, {'k': ['v']}]", R"({"any": [1, "a", null, true, {"k": ["v"]}]})"},
+      {"list=[[1], [None, [3]]]", R"({"list": [[1], [null, [3]]]})"},
+      {"o={'ok': False, 'x': 1, 'more': 'y'}", R"({"o": {"ok": false, "x": 1, "more": "y"}})"},
+      {"o={\"x\": 1, \"more\": None}", R"({"o": {"x": 1, "more": null}})"},
+      {"tree={'leaves': [{}, {'leaves': []}]}", R"({"tree": {"leaves": [{}, {"leaves": []}]}})"},
+      {"short=\"abc\"", R"({"short": "abc"})"},
+      {"short='abcd'", nullptr},
+      {"i='3'", nullptr},
+      {"i=None", nullptr},
+      {"b='True'", nullptr},
+      {"e='D'", nullptr},
+      {"maybe='7'", nullptr},
+      {"words=['a', 1]", nullptr},
+      {"o={'ok': True}", nullptr},
+      {"o={'x': 'y'}", nullptr},
+      {"o={'x': 1, 'x': 2}", nullptr},
+      {"tree={'fruit': 1}", nullptr},
+      {"s='\\ud83e'", nullptr},
+  };
+  for (const Row& row : kRows) {
+    const std::string text = std::string("<function_calls>f(") + row.written + ")</function_calls>";
+    const std::optional<ParsedAnswer> answer = read_if_permitted(format, tools, text);
+    ASSERT_EQ(answer.has_value(), row.read != nullptr) << text;
+    if (row.read == nullptr) continue;
+    ASSERT_EQ(answer->calls.size(), 1u) << text;
+    EXPECT_EQ(json::parse(answer->calls[0].arguments), json::parse(row.read)) << text;
+  }
+}
+
+TEST(CallGrammar, ListedWordsMayBePythonsInTags) {
+  const json::object& format =
+      recorded_cases().at("formats").get_object().at("qwen3_coder").get_object();
+  json::object function{{"name", "f"}, {"parameters", json::parse(R"({"type": "object",
+      "properties": {"e": {"enum": ["a b", 3, true, null], "description": "One."}}})")}};
+  json::array tools;
+  tools.push_back({{"type", "function"}, {"function", std::move(function)}});
+  const std::pair<const char*, const char*> kRows[] = {
+      {"None", "null"},    {"null", "null"}, {"True", "true"},   {"true", "true"},
+      {"a b", R"("a b")"}, {"3", "3"},       {"False", nullptr}, {"false", nullptr}};
+  for (const auto& [written, read] : kRows) {
+    const std::string text = std::string("<tool_call>\n<function=f>\n<parameter=e>\n") + written +
+                             "\n</parameter>\n</function>\n</tool_call>";
+    const std::optional<ParsedAnswer> answer = read_if_permitted(format, tools, text);
+    ASSERT_EQ(answer.has_value(), read != nullptr) << text;
+    if (read == nullptr) continue;
+    ASSERT_EQ(answer->calls.size(), 1u) << text;
+    EXPECT_EQ(json::parse(answer->calls[0].arguments).at("e"), json::parse(read)) << text;
+  }
+}
+
 // A schema of random properties; `deep` ones are objects and lists.
 json::object random_schema(std::mt19937* random, int depth) {
   static const char* const kNames[] = {"a", "ab", "city", "unit-2", "x_y", "limit", "tags"};
@@ -290,6 +377,17 @@ ParsedAnswer parsed(const AnswerDemand& demand, const Tokens& tokens,
   ParsedAnswer answer;
   answer.add(deltas);
   return answer;
+}
+
+std::optional<ParsedAnswer> read_if_permitted(const json::object& format, const json::array& tools,
+                                              const std::string& text) {
+  std::mt19937 random(5);
+  Tokens tokens(markers_of(format), format.at("control").get_bool());
+  const std::vector<int32_t> cut = tokens.cut(text, 3, &random);
+  const AnswerDemand demand = demand_of(format, tools, &tokens.tokenizer);
+  Answer answer(demand, tokens);
+  if (!answer.made() || answer.read(cut) < cut.size() || !answer.may_end()) return std::nullopt;
+  return parsed(demand, tokens, cut);
 }
 
 std::string shown(const Tokens& tokens, const std::vector<int32_t>& drawn) {
