@@ -18,7 +18,8 @@ constexpr UnservedParameter kNotOfTurns[] = {
     {"prompt_logprobs"}, {"return_token_ids", "[false]"}, {"return_tokens_as_token_ids", "[false]"},
 };
 
-// What a chat may ask for, and a turn only by means of its own, if at all; the last is vLLM's.
+// Members of a chat for which turns have means of their own, or none; the last is vLLM's. Clients
+// send their defaults.
 constexpr UnservedParameter kNotAsked[] = {
     {"add_generation_prompt", "[true]"}, {"continue_final_message", "[false]"},
     {"include_reasoning", "[true]"},     {"stream_reasoning", "[true]"},

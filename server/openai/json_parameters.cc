@@ -267,11 +267,6 @@ void read(FieldReader& fields, std::string_view name, std::optional<StructuredFo
   }
 }
 
-// The forms have names of their own, too: vLLM's before 0.12, and SGLang's.
-struct FormName {
-  std::string_view name;
-  std::string_view form;
-};
 constexpr FormName kFormNames[] = {
     {"guided_json", "json"},     {"guided_regex", "regex"},
     {"guided_choice", "choice"}, {"guided_grammar", "grammar"},
@@ -315,10 +310,8 @@ std::vector<ParameterRule> parameter_rules(Interface interface,
   return rules;
 }
 
-std::vector<std::string_view> form_names() {
-  std::vector<std::string_view> names;
-  for (const FormName& one : kFormNames) names.push_back(one.name);
-  return names;
+std::span<const FormName> form_names() {
+  return kFormNames;
 }
 
 void read_parameters(FieldReader& fields, Interface interface,

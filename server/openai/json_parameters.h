@@ -17,8 +17,12 @@ namespace deltaserve {
 std::vector<ParameterRule> parameter_rules(Interface interface,
                                            std::span<const UnservedParameter> unserved);
 
-// Returns the other names of structured outputs.
-std::vector<std::string_view> form_names();
+// A form of structured_outputs that has a name of its own, too: vLLM's before 0.12, or SGLang's.
+struct FormName {
+  std::string_view name;
+  std::string_view form;
+};
+std::span<const FormName> form_names();
 
 // Reads the parameters and checks their types, but not their ranges.
 void read_parameters(FieldReader& fields, Interface interface,

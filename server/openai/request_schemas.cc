@@ -206,6 +206,13 @@ json::object object_of(json::object properties, json::array required) {
           {"additionalProperties", {{"type", "null"}}}};
 }
 
+// Adds the names that forms of answers have beside structured_outputs.
+void add_forms(json::object* properties) {
+  const json::value forms = json::parse(kForms).at("properties");
+  for (const FormName& one : form_names()) (*properties)[one.name] = forms.at(one.form);
+  (*properties)["guided_json_object"] = Schemas::nullable("boolean");
+}
+
 // Adds the parameters of which only some values are accepted.
 void add_unserved(Interface interface, json::object* properties) {
   for (const UnservedParameter& one : unserved_parameters(interface)) {
@@ -251,7 +258,7 @@ json::object turn_schema(std::string_view own, std::string_view required,
   for_each_parameter(parameters, [&](const ParameterNames& names, const auto& member) {
     if (!names.chat.empty()) properties[names.chat] = schemas.of(names.chat, member);
   });
-  for (const std::string_view name : form_names()) properties[name] = json::object{};
+  add_forms(&properties);
   add_unserved(Interface::kChat, &properties);
   for (const UnservedParameter& one : refused_of_turns()) {
     json::array values = neutral_values(one);
@@ -286,7 +293,7 @@ json::object generation_schema(Interface interface, const ServedModel& model,
     const std::string_view name = names.of(interface);
     if (!name.empty()) properties[name] = schemas.of(name, member);
   });
-  for (const std::string_view name : form_names()) properties[name] = json::object{};
+  add_forms(&properties);
   add_unserved(interface, &properties);
   return object_of(std::move(properties), {chat ? "messages" : "prompt"});
 }
@@ -325,8 +332,10 @@ json::object tokenize_schema(const ServedModel& model, const ServerLimits& limit
   json::object& messages = properties.at("messages").as_object();
   messages["type"] = json::array{messages.at("type"), "null"};
   json::object schema = object_of(std::move(properties), {});
+  const json::object text{{"type", "string"}}, list{{"type", "array"}};
   schema["anyOf"] =
-      json::array{{{"required", json::array{"prompt"}}}, {{"required", json::array{"messages"}}}};
+      json::array{{{"required", json::array{"prompt"}}, {"properties", {{"prompt", text}}}},
+                  {{"required", json::array{"messages"}}, {"properties", {{"messages", list}}}}};
   return schema;
 }
 
