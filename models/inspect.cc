@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "kernels/base/human_bytes.h"
 #include "models/base/text.h"
 #include "models/checkpoint/safetensors.h"
 #include "models/mapping/weights.h"
@@ -28,14 +29,6 @@ std::string with_commas(uint64_t number) {
   return digits;
 }
 
-// Formats bytes as "9.39 MB", or kB or GB.
-std::string rounded(uint64_t bytes) {
-  const auto number = static_cast<double>(bytes);
-  if (bytes < 100'000) return absl::StrFormat("%.2f kB", number / 1e3);
-  if (bytes < 10'000'000'000) return absl::StrFormat("%.2f MB", number / 1e6);
-  return absl::StrFormat("%.2f GB", number / 1e9);
-}
-
 void add_line(std::string* out, std::string_view label, std::string_view text) {
   absl::StrAppendFormat(out, "%-14s%s\n", label, text);
 }
@@ -45,7 +38,7 @@ void add_amount(std::string* out, std::string_view label, uint64_t amount, std::
 }
 
 void add_bytes_line(std::string* out, std::string_view label, uint64_t bytes) {
-  add_amount(out, label, bytes, absl::StrFormat("%12s", rounded(bytes)));
+  add_amount(out, label, bytes, absl::StrFormat("%12s", human_bytes(bytes)));
 }
 
 std::string heads_text(const MixerShape& mixer) {
@@ -188,7 +181,7 @@ std::string describe_state(const StateLayout& layout) {
   for (const auto& [part, layers] : sums) {
     const auto bytes = static_cast<uint64_t>(layers * part.bytes());
     add_amount(&out, part.name, bytes,
-               absl::StrFormat("%12s  %d x %s [%d, %d, %d]%s", rounded(bytes), layers,
+               absl::StrFormat("%12s  %d x %s [%d, %d, %d]%s", human_bytes(bytes), layers,
                                state_format_name(part.format), part.heads, part.rows, part.columns,
                                part.per == Per::kToken ? " for each token" : ""));
   }

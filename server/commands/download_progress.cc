@@ -6,7 +6,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_format.h"
-#include "server/commands/human_bytes.h"
+#include "kernels/base/human_bytes.h"
 
 namespace deltaserve {
 namespace {

@@ -5,11 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "kernels/base/human_bytes.h"
 #include "server/base/processors.h"
 #include "server/command_line/parse.h"
 #include "server/command_line/values.h"
 #include "server/commands/hub_options.h"
-#include "server/commands/human_bytes.h"
 #include "server/commands/prefix_cache_options.h"
 #include "server/commands/terminal_progress.h"
 
@@ -98,11 +98,12 @@ void add_model_source_options(CLI::App* command, ModelOptions* options) {
 void add_model_options(CLI::App* command, ModelOptions* options) {
   add_model_source_options(command, options);
   command->option_defaults()->group("Compute");
-  add_choice<Device>(command, "--device", &options->device,
-                     "Compute device. auto is cuda if a GPU and libdeltaserve_cuda.so (named by "
-                     "DELTASERVE_CUDA_MODULE, beside the program, in ../lib/deltaserve from there, "
-                     "or on the library path) are there, else cpu",
-                     {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
+  add_choice<Device>(
+      command, "--device", &options->device,
+      "Compute device. auto uses cuda if there is a GPU and libdeltaserve_cuda.so is "
+      "found (where DELTASERVE_CUDA_MODULE says, beside the program, in "
+      "../lib/deltaserve from there, or on the library path), and otherwise cpu",
+      {{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}});
   add_choice<WeightFormat>(command, "--weights", &options->weights,
                            "In-memory format of the weights. auto keeps the checkpoint's; int8 and "
                            "int4 are for the CPU (int4 keeps embeddings and output matrix in int8)",
@@ -113,8 +114,7 @@ void add_model_options(CLI::App* command, ModelOptions* options) {
                             {"int4", WeightFormat::kInt4}});
   command
       ->add_option("--threads", options->threads,
-                   "CPU threads that compute, the calling one included (default: one for each core "
-                   "that the process may use)")
+                   "CPU threads that compute (default: one for each core that the process may use)")
       ->transform(whole_number_in(1, kMaxThreads))
       ->type_name("N");
   std::vector<std::pair<std::string, StateFormat>> state_formats;
@@ -147,7 +147,7 @@ void add_capacity_options(CLI::App* command, ModelOptions* options) {
           ->capture_default_str();
   command
       ->add_option("--state-memory", options->state_memory,
-                   "Memory for state slots, instead of a number of them")
+                   "Memory for state slots, instead of their number")
       ->transform(size_from(1))
       ->type_name("SIZE")
       ->excludes(sequences);

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/base/human_bytes.h"
 #include "models/checkpoint/safetensors.h"
 #include "server/base/machine_memory.h"
 #include "server/command_line/values.h"
-#include "server/commands/human_bytes.h"
 
 namespace deltaserve {
 namespace {
@@ -101,8 +101,8 @@ void add_prefix_cache_options(CLI::App* command, ModelOptions* options) {
       ->type_name("SIZE");
   command
       ->add_option("--prefix-cache-host-memory", options->prefix_cache_host_memory,
-                   "On CUDA: further memory of the host for snapshots that have no room on the "
-                   "device any more. It is pinned when the server starts")
+                   "On CUDA: additional memory, on the host, for snapshots that no longer fit on "
+                   "the device. It is pinned when the server starts")
       ->transform(size_from(0))
       ->capture_default_str()
       ->type_name("SIZE");

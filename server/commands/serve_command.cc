@@ -12,17 +12,19 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "kernels/base/human_bytes.h"
+#include "models/base/text.h"
 #include "server/base/machine_memory.h"
 #include "server/base/process.h"
 #include "server/command_line/parse.h"
 #include "server/command_line/values.h"
 #include "server/commands/access_files.h"
 #include "server/commands/commands.h"
-#include "server/commands/human_bytes.h"
 #include "server/commands/model_options.h"
 #include "server/commands/model_service.h"
 #include "server/commands/prefix_cache_options.h"
 #include "server/grpc/serve_options.h"
+#include "server/http/host_policy.h"
 #include "server/http/server.h"
 #include "server/service/services.h"
 #include "server/tools/conventions.h"
@@ -119,7 +121,10 @@ void share_descriptors(ServeOptions* options) {
 
 absl::StatusOr<std::unique_ptr<Logger>> open_log(const ServeOptions& options) {
   if (!options.log_file.empty()) {
-    return Logger::open(options.log_format, options.log_level, options.log_file);
+    absl::StatusOr<std::unique_ptr<Logger>> log =
+        Logger::open(options.log_format, options.log_level, options.log_file);
+    if (!log.ok()) return prefixed("--log-file", log.status());
+    return log;
   }
   return std::make_unique<Logger>(options.log_format, options.log_level, STDERR_FILENO);
 }
@@ -173,6 +178,9 @@ int serve(ServeOptions options) {
   absl::StatusOr<CorsPolicy> cors = CorsPolicy::parse(options.cors_origins);
   if (!cors.ok()) return report(cors.status());
   options.http.cors = *std::move(cors);
+  if (absl::Status hosts = HostPolicy::only(options.http.allowed_hosts).status(); !hosts.ok()) {
+    return report(hosts);
+  }
   absl::StatusOr<std::unique_ptr<Logger>> log = open_log(options);
   if (!log.ok()) return report(log.status());
   absl::StatusOr<Ports> ports = bind_ports(options);
@@ -220,8 +228,9 @@ void add_access_options(CLI::App* command, ServeOptions* options) {
       ->type_name("ORIGIN");
   command
       ->add_option("--allowed-host", options->http.allowed_hosts,
-                   "Host name that requests may use beside those of the loopback; others get 403 "
-                   "(default: on a loopback address without keys none, else any)")
+                   "Host name by which requests may call the server, besides localhost and the "
+                   "loopback addresses; requests with another name get 403 (default: on a loopback "
+                   "address without keys no other name, otherwise any name)")
       ->type_name("NAME");
   auto* certificate = command
                           ->add_option("--tls-cert", options->access.certificate,
@@ -322,10 +331,11 @@ void add_load_options(CLI::App* command, ServeOptions* options) {
       ->capture_default_str()
       ->type_name("N");
   command
-      ->add_option("--memory-limit", options->service.service.memory_limit,
-                   "Memory that the process may use. Above 80 % of it, requests are refused, large "
-                   "ones first, and then running ones are ended one by one (default: that of the "
-                   "control group, else of the machine)")
+      ->add_option(
+          "--memory-limit", options->service.service.memory_limit,
+          "Memory that the process may use. Above 80 % of it, requests are refused, large "
+          "ones first, and then running ones are ended one by one (default: the limit of the "
+          "control group, otherwise the machine's memory)")
       ->transform(size_from(0))
       ->type_name("SIZE");
   command

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "server/commands/human_bytes.h"
+#include "kernels/base/human_bytes.h"
 
 namespace deltaserve {
 namespace {

@@ -78,9 +78,11 @@ export function count(number, noun) {
   return number.toLocaleString('en-US') + ' ' + noun + (number === 1 ? '' : 's');
 }
 
+// The same text as human_bytes() of the server: "4.2 GiB", with powers of 1024.
 export function bytesText(bytes) {
-  if (bytes > 0 && bytes < 1e5) return (bytes / 1e3).toFixed(1) + ' kB';
-  if (bytes < 1e7) return (bytes / 1e6).toFixed(2) + ' MB';
-  if (bytes < 1e9) return Math.round(bytes / 1e6).toLocaleString('en-US') + ' MB';
-  return (bytes / 1e9).toFixed(2) + ' GB';
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let unit = 0;
+  // From 1,023.95 on, one decimal would round up to 1024.0.
+  for (; bytes >= (unit === 0 ? 1024 : 1023.95) && unit + 1 < units.length; unit++) bytes /= 1024;
+  return bytes.toFixed(unit === 0 ? 0 : 1) + ' ' + units[unit];
 }

@@ -56,9 +56,9 @@ def count_text(value):
 
 
 def bytes_text(value):
-    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if value >= size:
-            return "%g %s" % (value / size, unit)
+    for exponent, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if value >= 2 ** exponent:
+            return "%g %s" % (value / 2 ** exponent, unit)
     return "%g B" % value
 
 
@@ -161,7 +161,8 @@ def memory_plot(all_series):
         at = lengths(1, 1e6) if is_computed else log_ticks(1, 1e6)
         curves.append((legend(series), [(n, bytes_at(series, n)) for n in at], is_computed))
     x = Axis("tokens of the sequence", 1, 1e6, [(t, count_text(t)) for t in log_ticks(1, 1e6)], True)
-    y = Axis("memory of one sequence", 1e4, 1e11, [(t, bytes_text(t)) for t in log_ticks(1e4, 1e11)], True)
+    ticks = [2 ** e for e in range(14, 39, 4)]
+    y = Axis("memory of one sequence", ticks[0], ticks[-1], [(t, bytes_text(t)) for t in ticks], True)
     return draw("Memory of one sequence against its length", x, y, curves)
 
 

@@ -7,6 +7,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/base/check.h"
+#include "kernels/base/human_bytes.h"
 #include "kernels/base/thread_pool.h"
 #include "kernels/cpu/base/aligned.h"
 #include "kernels/cpu/draw/draw.h"
@@ -152,8 +153,7 @@ class CpuBackend final : public Backend {
         bytes += w.vector == nullptr && w.matrix.format == format ? w.bytes() : 0;
       }
       if (bytes == 0) continue;
-      text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " +
-              weight_format_name(format) + " weights";
+      text += ", " + human_bytes(bytes) + " of " + weight_format_name(format) + " weights";
       if (format == WeightFormat::kBf16 && matmuls_.bf16 == cpu::Bf16Panels::kPairs) {
         text += " (activations rounded to bf16)";
       }
@@ -240,14 +240,14 @@ class CpuBackend final : public Backend {
     slots_ = cpu::map_zeros<float>(bytes_of(limits.slots) / sizeof(float));
     if (slots_ == nullptr) {
       return "not enough memory for " + std::to_string(limits.slots) + " states of " +
-             std::to_string(slot_bytes()) + " bytes";
+             human_bytes(slot_bytes());
     }
     // Touches the pages of sequences at load instead of in a step, but not those of snapshots.
     std::memset(slots_.get(), 0, bytes_of(limits.slots - limits.snapshots));
     host_slots_ = cpu::map_zeros<float>(bytes_of(limits.host_slots) / sizeof(float));
     if (limits.host_slots > 0 && host_slots_ == nullptr) {
       return "not enough memory for " + std::to_string(limits.host_slots) + " states of " +
-             std::to_string(slot_bytes()) + " bytes in the host's memory";
+             human_bytes(slot_bytes()) + " in the host's memory";
     }
     slot_check_ = SlotCheck(limits.slots);
     memory_.host_slots = static_cast<int64_t>(bytes_of(limits.host_slots));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/base/check.h"
+#include "kernels/base/human_bytes.h"
 #include "kernels/cuda/draw/draw_memory.h"
 #include "kernels/cuda/layer/mixer_layer.h"
 #include "kernels/cuda/layer/rowwise.h"
@@ -83,14 +84,14 @@ class CudaBackend final : public Backend {
     last_tokens_ = Memory<int32_t>(*runtime_, std::max(limits.slots, 1));
     if (states_.empty() || last_tokens_.empty()) {
       return "not enough memory for " + std::to_string(limits.slots) + " states of " +
-             std::to_string(program.slot_bytes) + " bytes";
+             human_bytes(static_cast<uint64_t>(program.slot_bytes));
     }
     if (limits.host_slots > 0) {
       host_states_ = HostMemory<float>(*runtime_, slot_floats_ * limits.host_slots);
       if (host_states_.empty()) {
         return "not enough memory of the host that can be pinned for " +
                std::to_string(limits.host_slots) + " states of " +
-               std::to_string(program.slot_bytes) + " bytes";
+               human_bytes(static_cast<uint64_t>(program.slot_bytes));
       }
     }
     host_transfers_.assign(static_cast<size_t>(limits.slots), {});
@@ -204,8 +205,7 @@ class CudaBackend final : public Backend {
         bytes += counts ? weight.bytes() : 0;
       }
       if (bytes == 0) continue;
-      text += ", " + std::to_string((bytes + 500'000) / 1'000'000) + " MB of " + dtype_name(dtype) +
-              " weights";
+      text += ", " + human_bytes(bytes) + " of " + dtype_name(dtype) + " weights";
     }
     if (!matmuls_.library_choices().empty()) text += ", prefill matmuls by cuBLASLt";
     for (const std::string* warning : {&matmuls_.warning(), &memory_.warning}) {
