@@ -75,7 +75,9 @@ absl::Status read_tokenizer(const std::string& file, ModelFolder* folder) {
   folder->settings.most_ids = folder->config.vocab_size;
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
       open_folder_tokenizer(folder->path, file, folder->settings, &folder->config.warnings);
-  if (!tokenizer.ok()) return tokenizer.status();
+  if (!tokenizer.ok()) {
+    return file.empty() ? tokenizer.status() : prefixed("--tokenizer", tokenizer.status());
+  }
   if (*tokenizer == nullptr) return absl::OkStatus();
   if ((*tokenizer)->size() > folder->config.vocab_size) {
     return invalid_argument(file.empty() ? folder->path : file, ": the tokenizer has ",

@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
   deltaserve::explain_bus_errors();
   CLI::App app("Inference server for linear-attention language models.", "deltaserve");
   app.require_subcommand(1);
-  app.set_version_flag("--version", DELTASERVE_VERSION);
+  app.set_version_flag("-V,--version", DELTASERVE_VERSION);
   deltaserve::Run run;
   deltaserve::add_serve_command(&app, &run);
   deltaserve::add_chat_command(&app, &run);

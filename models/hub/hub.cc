@@ -170,7 +170,7 @@ absl::Status not_cached(const HubModel& model, const HubSettings& settings,
       str_cat("there is no folder ", model.text(), ", the cache ", settings.cache,
               missing.empty() ? " does not have the model"
                               : str_cat(" has the model without its ", missing),
-              ", and --offline or HF_HUB_OFFLINE keeps from fetching it"));
+              ", and --offline or HF_HUB_OFFLINE=1 forbids downloading it"));
 }
 
 }  // namespace
@@ -180,7 +180,7 @@ absl::StatusOr<std::string> pull_model(const HubModel& model, const HubSettings&
   if (settings.cache.empty()) return needs_cache();
   if (settings.offline) {
     return absl::FailedPreconditionError(
-        str_cat("HF_HUB_OFFLINE keeps from fetching ", model.text()));
+        str_cat("HF_HUB_OFFLINE=1 forbids downloading ", model.text()));
   }
   return Pull(model, settings, progress).run(check);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
 namespace deltaserve {
@@ -36,9 +37,10 @@ std::string did_you_mean(std::string_view given, const std::vector<std::string>&
       given.size() - std::min(given.find_first_not_of('-'), given.size());  // without "--"
   if (letters < 2) return "";  // a single letter is near every other
   size_t least = std::max<size_t>(1, letters / 3) + 1;
+  const std::string lower = absl::AsciiStrToLower(std::string(given));
   std::string nearest;
   for (const std::string& name : names) {
-    const size_t changes = distance(given, name);
+    const size_t changes = distance(lower, absl::AsciiStrToLower(name));
     if (changes >= least) continue;
     least = changes;
     nearest = name;

@@ -129,8 +129,14 @@ class RemoteAnswers final : public AnswerSource {
     if (code == CURLE_ABORTED_BY_CALLBACK) return absl::CancelledError();
     if (transfer->too_long) return invalid_argument(url, " sends too long a reply");
     if (code == CURLE_WRITE_ERROR) return absl::CancelledError();
-    if (code != CURLE_OK)
-      return absl::UnavailableError(str_cat(url, ": ", curl_easy_strerror(code)));
+    if (code != CURLE_OK) {
+      const bool is_unreachable =
+          code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST;
+      return absl::UnavailableError(str_cat(
+          url, ": ", curl_easy_strerror(code),
+          is_unreachable ? "; start a server with 'deltaserve serve MODEL', or correct --url"
+                         : ""));
+    }
     long status = 0;
     curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &status);
     if (status == 200) return absl::OkStatus();

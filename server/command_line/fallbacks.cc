@@ -3,9 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <set>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -18,11 +21,27 @@ namespace {
 constexpr const char* kFileVariable = "DELTASERVE_CONFIG";
 constexpr std::streamoff kMaxFileBytes = 1 << 20;
 
-bool is_open(const CLI::Option& option) {
+using Options = std::set<const CLI::Option*>;
+
+// Returns true if the option has a value that takes the place of others. A switch that is off takes
+// none.
+bool is_set(const CLI::Option& option) {
+  const bool is_switch = option.get_expected_max() == 0;
+  return option.count() > 0 && !(is_switch && !option.as<bool>());
+}
+
+// Returns true if a source that comes before has set neither the option nor one that excludes it.
+// Throws if this source, which has set the options `here`, contradicts itself.
+bool is_open(const CLI::Option& option, const Options& here, const std::string& source) {
   if (option.count() > 0) return false;
-  const auto excluded = option.get_excludes();
-  return std::all_of(excluded.begin(), excluded.end(),
-                     [](const CLI::Option* other) { return other->count() == 0; });
+  for (const CLI::Option* other : option.get_excludes()) {
+    if (!is_set(*other)) continue;
+    if (!here.contains(other)) return false;
+    throw CLI::ValidationError(
+        source,
+        absl::StrCat(option.get_name(), " cannot be used together with ", other->get_name()));
+  }
+  return true;
 }
 
 bool is_truth(const std::string& value) {
@@ -48,20 +67,29 @@ void set(CLI::Option* option, const std::vector<std::string>& values, const std:
 }
 
 void apply_environment(CLI::App* command) {
+  Options here;
   for (CLI::Option* option : command->get_options()) {
     const std::string name = variable_of(*option);
-    if (name.empty() || !is_open(*option)) continue;
-    const char* value = std::getenv(name.c_str());
-    if (value != nullptr && *value != '\0') set(option, {value}, name);
+    const char* value = name.empty() ? nullptr : std::getenv(name.c_str());
+    if (value == nullptr || *value == '\0' || !is_open(*option, here, name)) continue;
+    set(option, {value}, name);
+    here.insert(option);
   }
 }
 
 std::vector<CLI::ConfigItem> read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const int why = errno;
   const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
-  if (size < 0 || size > kMaxFileBytes) {
+  if (size < 0) {
     throw CLI::ValidationError(
-        "--config", absl::StrCat("'", path, "' cannot be read, or is larger than 1 MiB"));
+        "--config",
+        absl::StrCat("'", path, "' cannot be read: ", std::generic_category().message(why)));
+  }
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored) || size > kMaxFileBytes) {
+    throw CLI::ValidationError("--config",
+                               absl::StrCat("'", path, "' is not a file of at most 1 MiB"));
   }
   file.seekg(0);
   try {
@@ -102,6 +130,7 @@ CLI::App* find_command(CLI::App* app, const std::string& name) {
 // Keys at the top belong to the command that runs; keys of a section [serve] belong to that command
 // only.
 void apply_file(CLI::App* command, const std::string& path) {
+  Options here;
   for (const CLI::ConfigItem& item : read_file(path)) {
     if (item.name == "++" || item.name == "--") continue;  // a section begins or ends
     CLI::App* owner = command;
@@ -114,8 +143,9 @@ void apply_file(CLI::App* command, const std::string& path) {
       }
     }
     CLI::Option* option = find_option(owner, item.name, path);
-    if (owner != command || !is_open(*option)) continue;
+    if (owner != command || !is_open(*option, here, path)) continue;
     set(option, item.inputs, path);
+    here.insert(option);
   }
 }
 

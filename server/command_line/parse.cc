@@ -20,6 +20,10 @@ constexpr int kUsageError = 2;
 constexpr const char* kModelArgument = "MODEL";
 constexpr const char* kModelFlag = "--model";
 
+bool is_option(const std::string& word) {
+  return word.size() > 1 && word[0] == '-';
+}
+
 std::vector<std::string> names_of_options(CLI::App* command) {
   std::vector<std::string> names;
   for (CLI::Option* option : command->get_options()) {
@@ -28,25 +32,24 @@ std::vector<std::string> names_of_options(CLI::App* command) {
   return names;
 }
 
-// Returns the error for a word that no option and no argument takes.
-std::string unexpected(CLI::App* app, CLI::App* command, const std::string& word) {
+// Returns the error for a word before the command, or in its place.
+std::string unexpected_before(CLI::App* app, const std::string& word) {
   const std::string name = word.substr(0, word.find('='));
-  const bool is_option = word.size() > 1 && word[0] == '-';
-  if (command != nullptr) {
-    if (!is_option) return absl::StrCat("unexpected argument '", word, "'");
-    return absl::StrCat("unknown option '", name, "'",
-                        did_you_mean(name, names_of_options(command)));
+  std::vector<std::string> names = names_of_options(app);
+  if (is_option(word)) {
+    for (CLI::App* command : app->get_subcommands(nullptr)) {
+      if (command->get_option_no_throw(name) == nullptr) continue;
+      return absl::StrCat("'", name, "': options follow a command, as in 'deltaserve ",
+                          command->get_name(), " ", name, "'");
+    }
+    return absl::StrCat("unknown option '", name, "'", did_you_mean(name, names));
   }
-  std::vector<std::string> commands;
-  for (CLI::App* other : app->get_subcommands(nullptr)) commands.push_back(other->get_name());
-  if (is_option) {
-    return absl::StrCat("'", name, "': options follow a command, as in 'deltaserve serve ", name,
-                        "'");
-  }
-  return absl::StrCat("unknown command '", word, "'", did_you_mean(word, commands));
+  for (CLI::App* command : app->get_subcommands(nullptr)) names.push_back(command->get_name());
+  return absl::StrCat("unknown command '", word, "'", did_you_mean(word, names));
 }
 
 // Names everything that a command needs and did not get. CLI11 names one thing at a time.
+// Empty: nothing is missing.
 std::string missing_options(const CLI::App* command) {
   std::vector<std::string> names;
   const CLI::Option* model = command->get_option_no_throw(kModelArgument);
@@ -56,10 +59,29 @@ std::string missing_options(const CLI::App* command) {
   for (const CLI::Option* option : command->get_options()) {
     if (option->get_required() && option->count() == 0) names.push_back(option->get_name());
   }
-  const std::string last = names.empty() ? "" : names.back();
+  if (names.empty()) return "";
+  const std::string last = names.back();
   if (names.size() < 2) return absl::StrCat(last, " is missing");
   names.pop_back();
   return absl::StrCat(absl::StrJoin(names, ", "), " and ", last, " are missing");
+}
+
+// Returns the error for a word of a command that no option and no argument takes.
+std::string unexpected(CLI::App* command, const std::string& word) {
+  const std::string name = word.substr(0, word.find('='));
+  if (is_option(word)) {
+    return absl::StrCat("unknown option '", name, "'",
+                        did_you_mean(name, names_of_options(command)));
+  }
+  const std::string missing = missing_options(command);
+  return absl::StrCat("unexpected argument '", word, "'", missing.empty() ? "" : ", while ",
+                      missing);
+}
+
+// Returns the first word that nothing takes, above all an option, whose value may be another one.
+std::string first_extra(const std::vector<std::string>& extras) {
+  const auto option = std::find_if(extras.begin(), extras.end(), is_option);
+  return option != extras.end() ? *option : extras.front();
 }
 
 // Returns an error of CLI11 in plain words.
@@ -89,16 +111,22 @@ std::string explained(CLI::App* command, const CLI::ParseError& error) {
 int print_error(CLI::App* app, const CLI::ParseError& error) {
   const std::vector<CLI::App*> parsed = app->get_subcommands();
   CLI::App* command = parsed.empty() ? nullptr : parsed.front();
-  const std::vector<std::string> extras =
-      command != nullptr ? command->remaining() : app->remaining();
-  if (command == nullptr && extras.empty()) {
+  const std::vector<std::string> before = app->remaining();
+  if (command == nullptr && before.empty()) {
     std::fputs(overview_text(app, help_width(stderr)).c_str(), stderr);
     return kUsageError;
   }
+  std::string message;
+  if (!before.empty()) {
+    message = unexpected_before(app, first_extra(before));
+    command = nullptr;
+  } else if (!command->remaining().empty()) {
+    message = unexpected(command, command->remaining().front());
+  } else {
+    message = explained(command, error);
+  }
   const std::string words = absl::StrCat("deltaserve", command != nullptr ? " " : "",
                                          command != nullptr ? command->get_name() : "");
-  const std::string message =
-      extras.empty() ? explained(command, error) : unexpected(app, command, extras.front());
   absl::FPrintF(stderr, "%s: %s\nRun '%s --help' for all %s.\n", words, message, words,
                 command != nullptr ? "options" : "commands");
   return kUsageError;
@@ -110,6 +138,16 @@ void print_help(CLI::App* app) {
   const std::string text =
       parsed.empty() ? overview_text(app, width) : help_text(read_command(parsed.front()), width);
   std::fputs(text.c_str(), stdout);
+}
+
+// Such a value is most often that of an unset variable of a script: --api-key-file "$KEYS". Only a
+// text may be empty. (An option with a callback that is always run has no value of its own.)
+void refuse_empty_value(CLI::Option* option) {
+  const bool has_value = option->get_expected_max() > 0;
+  if (!has_value || option->get_type_name() == "TEXT" || option->get_force_callback()) return;
+  option->check(CLI::Validator(
+      [](std::string& value) { return value.empty() ? std::string("the value is empty") : ""; },
+      ""));
 }
 
 bool is_on_command_line(const CLI::App* command, const CLI::Option* option) {
@@ -167,6 +205,7 @@ std::optional<int> parse_command_line(CLI::App* app, int argc, char** argv) {
     for (CLI::Option* option : command->get_options()) {
       // A flag takes one value even if it can be repeated: what follows may be the MODEL.
       if (!option->get_positional()) option->allow_extra_args(false);
+      refuse_empty_value(option);
     }
   }
   try {

@@ -5,6 +5,7 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "models/base/text.h"
 
 namespace deltaserve {
 namespace {
@@ -24,7 +25,7 @@ absl::StatusOr<Access> read_access(const AccessFiles& files) {
   Access access;
   if (!files.api_keys.empty()) {
     absl::StatusOr<KeyRing> keys = KeyRing::load(files.api_keys);
-    if (!keys.ok()) return keys.status();
+    if (!keys.ok()) return prefixed("--api-key-file", keys.status());
     access.keys = *std::move(keys);
   }
   if (!files.certificate.empty()) {

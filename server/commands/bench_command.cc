@@ -317,6 +317,9 @@ void add_bench_command(CLI::App* app, Run* run) {
   command->add_flag("--json", options->json, "Print one JSON object per line");
   command->callback([command, run, options] {
     require_model(command, &options->model.folder);
+    if (options->prompt == 0 && options->generate == 0) {
+      throw CLI::ValidationError("--prompt 0 and --generate 0 leave nothing to measure");
+    }
     *run = [options] { return bench(*options); };
   });
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/grammar/grammar_cache.h"
+#include "models/base/text.h"
 #include "models/fingerprint.h"
 #include "server/commands/tokenizer_info.h"
 
@@ -101,7 +102,10 @@ ModelService::~ModelService() {
 absl::Status ModelService::prepare(const ModelServiceOptions& options) {
   absl::StatusOr<ChatTemplates> templates =
       load_chat_templates(loaded_.folder.settings, options.chat_template_file);
-  if (!templates.ok()) return templates.status();
+  if (!templates.ok()) {
+    return options.chat_template_file.empty() ? templates.status()
+                                              : prefixed("--chat-template", templates.status());
+  }
   templates_ = *std::move(templates);
   if (!templates_.refusal.empty()) absl::FPrintF(stderr, "deltaserve: %s\n", templates_.refusal);
   served_ = served_model(loaded_, options.name, options.service.limits);

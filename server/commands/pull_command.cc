@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "models/base/text.h"
 #include "server/command_line/parse.h"
+#include "server/commands/bundled_model.h"
 #include "server/commands/commands.h"
 #include "server/commands/download_progress.h"
 #include "server/commands/hub_options.h"
@@ -21,6 +22,9 @@ struct PullOptions {
 };
 
 int pull(const PullOptions& options) {
+  if (names_bundled_model(options.name)) {
+    return report(invalid_argument("'bundled' comes with deltaserve and needs no download"));
+  }
   const std::optional<HubModel> model = parse_hub_model(options.name);
   if (!model) {
     return report(

@@ -5,23 +5,28 @@
 namespace deltaserve {
 void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
   const std::string group = "gRPC";
-  command->add_option("--grpc-host", options->grpc.host, "Address on which gRPC listens")
-      ->capture_default_str()
-      ->type_name("HOST")
+  CLI::Option* host =
+      command->add_option("--grpc-host", options->grpc.host, "Address on which gRPC listens")
+          ->capture_default_str()
+          ->type_name("HOST")
+          ->group(group);
+  CLI::Option* port =
+      command
+          ->add_option_function<uint16_t>(
+              "--grpc-port",
+              [options](uint16_t port) {
+                options->grpc.port = port;
+                options->port_given = true;
+              },
+              "Port for gRPC; 0 takes any free one, which is printed (default: 50051, or 0 with "
+              "--http-port 0)")
+          ->transform(whole_number_in(0, 65535))
+          ->type_name("PORT")
+          ->group(group);
+  command->add_flag("--no-grpc", options->off, "Serve HTTP only")
+      ->excludes(host)
+      ->excludes(port)
       ->group(group);
-  command
-      ->add_option_function<uint16_t>(
-          "--grpc-port",
-          [options](uint16_t port) {
-            options->grpc.port = port;
-            options->port_given = true;
-          },
-          "Port for gRPC; 0 takes any free one, which is printed (default: 50051, or 0 with "
-          "--http-port 0)")
-      ->transform(whole_number_in(0, 65535))
-      ->type_name("PORT")
-      ->group(group);
-  command->add_flag("--no-grpc", options->off, "Serve HTTP only")->group(group);
 }
 
 absl::StatusOr<std::optional<BoundPort>> bind_grpc(const GrpcServeOptions& options, bool any_port) {

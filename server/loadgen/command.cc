@@ -190,7 +190,8 @@ void add_request_options(CLI::App* command, CommandOptions* options,
       ->transform(number_in(0, 1))
       ->type_name("X");
   command
-      ->add_option("--vocab", load->vocab, "Prompts are random token ids from 3 to below this one")
+      ->add_option("--vocab", load->vocab,
+                   "Prompts are random token ids from 3 up to, but not including, this one")
       ->transform(whole_number_in(RequestPlan::kFirstId + 1, limits.vocab))
       ->capture_default_str()
       ->type_name("ID");

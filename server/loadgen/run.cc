@@ -162,6 +162,9 @@ class Load {
     std::string message =
         str_cat("http://", options_.url.authority, options_.url.path, ": ", what, ": ",
                 failure_name(failure.kind, failure.status), ": ", failure.message);
+    if (failure.kind == FailureKind::kConnect) {
+      message.append("; start a server with 'deltaserve serve MODEL', or correct --url");
+    }
     if (failure.status == 401) message.append("; give --api-key-env or --api-key");
     return absl::UnavailableError(message);
   }

@@ -15,12 +15,21 @@ using tcp = asio::ip::tcp;
 
 absl::Status cannot_listen(const std::string& address, const BoundPort::Flags& flags,
                            const error_code& ec) {
-  const bool is_taken = ec == asio::error::address_in_use;
-  return absl::UnavailableError(absl::StrCat(
-      "cannot listen on ", address, " (", flags.host, ", ", flags.port, "): ", ec.message(),
-      is_taken ? absl::StrCat("; choose another port with ", flags.port, ", or any free one with ",
-                              flags.port, " 0")
-               : ""));
+  std::string why = ec.message();
+  if (ec == asio::error::address_in_use) {
+    absl::StrAppend(&why, "; choose another port with ", flags.port, ", or any free one with ",
+                    flags.port, " 0");
+  } else if (ec == boost::system::errc::permission_denied) {
+    absl::StrAppend(&why,
+                    "; a port below 1024 needs root or CAP_NET_BIND_SERVICE, choose another with ",
+                    flags.port);
+  } else if (ec == boost::system::errc::address_not_available) {
+    why = absl::StrCat("no interface of this machine has the address of ", flags.host);
+  } else if (ec == asio::error::host_not_found) {
+    why = absl::StrCat(flags.host, " is no address, and no host of that name is found");
+  }
+  return absl::UnavailableError(
+      absl::StrCat("cannot listen on ", address, " (", flags.host, ", ", flags.port, "): ", why));
 }
 
 std::string address_text(const std::string& host, int port) {

@@ -2,6 +2,8 @@
 
 #include <boost/asio/ssl/context.hpp>
 #include <ctime>
+#include <string>
+#include <string_view>
 
 #include "models/base/text.h"
 
@@ -31,6 +33,20 @@ int choose_http2(SSL*, const unsigned char** out, unsigned char* size, const uns
   return choose(kOurs, out, size, in, in_size);
 }
 
+// Says what is wrong with a file, where the library's own words say it to few.
+std::string why(const boost::system::error_code& ec, std::string_view content) {
+  const auto code = static_cast<unsigned long>(ec.value());
+  if (ec.category() == boost::asio::error::get_ssl_category()) {
+    if (ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE) {
+      return str_cat("the file contains no ", content, " in PEM form");
+    }
+    if (ERR_GET_LIB(code) == ERR_LIB_X509 && ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH) {
+      return "the key does not belong to the certificate of --tls-cert";
+    }
+  }
+  return ec.message();
+}
+
 }  // namespace
 
 absl::StatusOr<TlsContext> load_tls(Protocol protocol, const std::string& certificate_path,
@@ -46,9 +62,9 @@ absl::StatusOr<TlsContext> load_tls(Protocol protocol, const std::string& certif
   SSL_CTX_set_alpn_select_cb(context->native_handle(),
                              protocol == Protocol::kHttp1 ? choose_http1 : choose_http2, nullptr);
   if (!ec) context->use_certificate_chain_file(certificate_path, ec);
-  if (ec) return invalid_argument("--tls-cert ", certificate_path, ": ", ec.message());
+  if (ec) return invalid_argument("--tls-cert ", certificate_path, ": ", why(ec, "certificate"));
   context->use_private_key_file(key_path, ssl::context::pem, ec);
-  if (ec) return invalid_argument("--tls-key ", key_path, ": ", ec.message());
+  if (ec) return invalid_argument("--tls-key ", key_path, ": ", why(ec, "private key"));
   return context;
 }
 

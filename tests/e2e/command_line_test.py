@@ -37,7 +37,7 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(self.run_binary("bench", "--model", "x", "--device", "1").returncode, 2)
 
     def test_a_drain_ends(self):
-        """Within what deploy/compose.yaml waits: its time, and 5 s for the last words."""
+        """It ends within the time that deploy/compose.yaml waits."""
         table = json.loads(self.run_binary("options").stdout)
         serve = next(command for command in table if command["name"] == "serve")
         seconds = int(next(option["default"] for option in serve["options"]
@@ -95,6 +95,82 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(result.returncode, 2)
             self.assertIn("deltaserve %s: %s\n" % (arguments[0], missing), result.stderr)
 
+    def test_a_text_where_none_belongs_is_told_what_is_missing(self):
+        result = self.run_binary("generate", "bundled", "Once upon a time")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("unexpected argument 'Once upon a time', while --prompt is missing\n", result.stderr)
+
+    def test_words_before_the_command(self):
+        for arguments, said in ((("--port", "80", "serve"), "'--port': options follow a command, as in 'deltaserve serve --port'"),
+                                (("--clients=8", "bench-serve"),
+                                 "'--clients': options follow a command, as in 'deltaserve bench-serve --clients'"),
+                                (("--vresion",), "unknown option '--vresion'; did you mean '--version'?"),
+                                (("version",), "unknown command 'version'; did you mean '--version'?"),
+                                (("SREVE",), "unknown command 'SREVE'; did you mean 'serve'?"),
+                                (("80", "serve"), "unknown command '80'")):
+            result = self.run_binary(*arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertEqual(result.stderr, "deltaserve: %s\nRun 'deltaserve --help' for all commands.\n" % said)
+
+    def test_help_is_a_command_too(self):
+        for words, options in ((("help",), ("--help",)), (("help", "serve"), ("serve", "--help"))):
+            result = self.run_binary(*words)
+            self.assertEqual((result.returncode, result.stdout), (0, self.run_binary(*options).stdout))
+        self.assertIn("COMMAND: 'sreve' is not one of serve|", self.run_binary("help", "sreve").stderr)
+        self.assertEqual(self.run_binary("-V").stdout, self.run_binary("--version").stdout)
+
+    def test_an_empty_value_is_an_error(self):
+        """In a script it is the value of a variable that is not set, and a server without keys would be open."""
+        for command, option in (("serve", "--api-key-file"), ("serve", "--host"), ("serve", "--served-model-name"),
+                                ("serve", "--tokenizer"), ("chat", "--url"), ("bench-serve", "--api-key")):
+            result = self.run_binary(command, option, "")
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("deltaserve %s: %s: the value is empty\n" % (command, option), result.stderr)
+        self.assertIn("MODEL: the value is empty", self.run_binary("inspect", "").stderr)
+
+    def test_options_that_would_change_nothing_are_refused(self):
+        for arguments in (("serve", "x", "--no-grpc", "--grpc-port", "1"), ("serve", "x", "--no-grpc", "--grpc-host", "::1"),
+                          ("chat", "x", "--url", "http://127.0.0.1:1", "--threads", "2"),
+                          ("chat", "--url", "http://127.0.0.1:1", "--chat-template", "x"),
+                          ("chat", "--url", "http://127.0.0.1:1", "--offline")):
+            result = self.run_binary(*arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertIn(" cannot be used together with ", result.stderr)
+        result = self.run_binary("bench", "x", "--prompt", "0", "--generate", "0")
+        self.assertIn("--prompt 0 and --generate 0 leave nothing to measure", result.stderr)
+
+    def test_a_file_that_cannot_be_used_is_named_with_its_option(self):
+        with tempfile.NamedTemporaryFile() as empty:
+            for option in ("--api-key-file", "--chat-template", "--tokenizer", "--log-file"):
+                result = self.run_binary("serve", harness.MODEL, "--http-port", "0", option, "/nonexistent/file")
+                self.assertEqual(result.returncode, 1)
+                self.assertRegex(result.stderr, "^deltaserve: %s: .*/nonexistent/file: No such file" % option)
+            result = self.run_binary("serve", "x", "--http-port", "0", "--tls-cert", empty.name, "--tls-key", empty.name)
+            self.assertIn("--tls-cert %s: the file contains no certificate in PEM form" % empty.name, result.stderr)
+
+    def test_a_server_that_is_not_there(self):
+        for arguments in (("chat", "--url"), ("bench-serve", "--url")):
+            result = self.run_binary(*arguments, "http://127.0.0.1:1")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("; start a server with 'deltaserve serve MODEL', or correct --url\n", result.stderr)
+            self.assertEqual(self.run_binary(*arguments, "localhost:8080").returncode, 2)
+
+    def test_addresses_that_cannot_be_listened_on(self):
+        for host, said in (("203.0.113.1", "no interface of this machine has the address of --host"),
+                           ("no-such-host.invalid", "--host is no address, and no host of that name is found")):
+            result = self.run_binary("serve", "x", "--http-port", "0", "--host", host)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(said, result.stderr)
+
+    def test_one_unit_for_one_thing(self):
+        """The first lines of a server, inspect and the page say the same of the state."""
+        with Server() as server:
+            state = re.search(r"^state: (\S+ [KM]iB) per sequence", server.banner, re.M)[1]
+            self.assertNotRegex(server.banner, r"\d [kMG]B\b")
+        described = self.run_binary("inspect", harness.MODEL).stdout
+        self.assertRegex(described, r"\n  total +[\d,]+ +%s\n  each token" % re.escape(state))
+        self.assertNotRegex(described, r"\d [kMG]B\b")
+
     def test_a_missing_model_is_answered_with_an_example(self):
         for command in ("serve", "chat", "bench", "inspect", "pull"):
             result = self.run_binary(command)
@@ -118,8 +194,7 @@ class CommandLine(unittest.TestCase):
             keys.write("secret team\n")
             keys.flush()
             for flags, warns in ((["--host", "0.0.0.0"], True), (["--grpc-host", "0.0.0.0"], True), ([], False),
-                                 (["--host", "0.0.0.0", "--api-key-file", keys.name], False),
-                                 (["--grpc-host", "0.0.0.0", "--no-grpc"], False)):
+                                 (["--host", "0.0.0.0", "--api-key-file", keys.name], False)):
                 result = self.run_binary("serve", "/nonexistent", "--http-port", "0", *flags)
                 lines = [line for line in result.stderr.splitlines() if "warning" in line]
                 self.assertEqual(len(lines), int(warns), (flags, result.stderr))

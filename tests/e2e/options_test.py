@@ -220,12 +220,28 @@ class Sources(unittest.TestCase):
             self.assertIn(self.path, result.stderr)
         result = run("serve", NOWHERE, "--config", "/nonexistent")
         self.assertEqual(result.returncode, 2)
-        self.assertIn("--config: '/nonexistent' cannot be read", result.stderr)
+        self.assertIn("--config: '/nonexistent' cannot be read: No such file or directory\n", result.stderr)
+        result = run("serve", NOWHERE, "--config", "/")
+        self.assertIn("--config: '/' is not a file of at most 1 MiB\n", result.stderr)
 
     def test_what_excludes_another_yields(self):
         self.write("state-memory = \"1KiB\"\n")  # too little for any model
         with Server("--config", self.path, "--max-sequences", "3") as server:
             self.assertEqual(server.get("/v1/models")[1]["data"][0]["slots"], 3)
+
+    def test_a_source_that_contradicts_itself(self):
+        self.write("max-sequences = 3\nstate-memory = \"1GiB\"\n")
+        result = run("serve", NOWHERE, "--config", self.path)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn(self.path + ": --state-memory cannot be used together with --max-sequences", result.stderr)
+        result = run("serve", NOWHERE, environment={"DELTASERVE_NO_GRPC": "1", "DELTASERVE_GRPC_PORT": "1"})
+        self.assertEqual(result.returncode, 2)
+        self.assertIn(" cannot be used together with ", result.stderr)
+
+    def test_a_switch_that_is_off_excludes_nothing(self):
+        self.write("no-grpc = false\ngrpc-port = 70000\n")
+        result = run("serve", NOWHERE, "--config", self.path)
+        self.assertIn("--grpc-port: '70000' is not a whole number", result.stderr)
 
     def test_every_variable(self):
         checked = 0

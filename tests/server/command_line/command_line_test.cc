@@ -22,6 +22,7 @@ TEST(Suggestion, IsTheNearestName) {
   EXPECT_EQ(did_you_mean("sevre", names), "; did you mean 'serve'?");
   EXPECT_EQ(did_you_mean("becnh", names), "; did you mean 'bench'?");
   EXPECT_EQ(did_you_mean("gen", names), "; did you mean 'generate'?");
+  EXPECT_EQ(did_you_mean("SERVE", names), "; did you mean 'serve'?");
   EXPECT_EQ(did_you_mean("nonsense", names), "");
   EXPECT_EQ(did_you_mean("", names), "");
   EXPECT_EQ(did_you_mean(std::string(100'000, 's'), names), "");
