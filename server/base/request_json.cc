@@ -217,10 +217,22 @@ class BodyHandler {
   }
 
   bool refuse_unknown(error_code& ec) {
-    error_ = invalid_parameter(*unknown_key_,
-                               str_cat("Unrecognized request argument supplied: ", *unknown_key_,
-                                       did_you_mean(*unknown_key_, names_of(rules_))));
+    error_ = invalid_parameter(
+        *unknown_key_,
+        str_cat("Unrecognized request argument supplied: ", *unknown_key_, hint(*unknown_key_)));
     return stop(ec);
+  }
+
+  // Returns what the client most likely wanted. The prompt of another endpoint is near none of the
+  // names here.
+  std::string hint(std::string_view key) const {
+    if (key == "messages") return "; it belongs to /v1/chat/completions";
+    if (key == "prompt") return "; it belongs to /v1/completions";
+    if (key == "input") return "; it belongs to /v1/embeddings and /v1/responses";
+    if (key == "text" && !rules_.prompt.empty()) {
+      return str_cat("; did you mean '", rules_.prompt, "'?");
+    }
+    return did_you_mean(key, names_of(rules_));
   }
 
   // Handles a key of the request itself. Returns false if it is unknown.
@@ -359,6 +371,9 @@ json::parse_options parse_options(const ServerLimits& limits) {
 // Runs the parser over the whole text; `what` is the text, for errors of `param`.
 std::optional<ApiError> parse(json::basic_parser<BodyHandler>* parser, std::string_view text,
                               std::string_view param, std::string_view what, int depth) {
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    return invalid_parameter(std::string(param), str_cat(what, " is empty"));
+  }
   error_code ec;
   const std::size_t used = parser->write_some(false, text.data(), text.size(), ec);
   if (parser->handler().error().has_value()) return parser->handler().error();

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "models/base/text.h"
+#include "server/base/suggestion.h"
 #include "server/http/server_context.h"
 #include "server/openai/openapi.h"
 #include "server/openai/response.h"
@@ -157,9 +158,22 @@ std::string_view allow_header(const RequestHead& head) {
   return path->route.is_post() ? "Allow: POST, OPTIONS\r\n" : "Allow: GET, HEAD, OPTIONS\r\n";
 }
 
+// Returns the reply for a path that is nowhere. A path without /v1, or with it twice, is near one
+// that has it once.
+HttpReply path_reply(const RequestHead& head) {
+  std::vector<std::string> paths;
+  for (const PostEndpoint& endpoint : post_endpoints()) paths.emplace_back(endpoint.path);
+  for (const GetEndpoint& endpoint : kGetEndpoints) paths.emplace_back(endpoint.path);
+  const std::string near = did_you_mean(head.path, paths);
+  return http_error(404, str_cat("No such endpoint: ", head.method, " ", quoted(head.path),
+                                 near.empty() ? "; GET /openapi.json describes all" : near));
+}
+
 HttpReply method_reply(const RequestHead& head) {
-  HttpReply reply = http_error(
-      405, str_cat(quoted(head.path), " does not take the method ", quoted(head.method)));
+  const std::optional<Path> path = find_path(head.path);
+  HttpReply reply =
+      http_error(405, str_cat(quoted(head.path), " does not take the method ", quoted(head.method),
+                              ": use ", path && path->route.is_post() ? "POST" : "GET"));
   reply.headers = allow_header(head);
   return reply;
 }
@@ -194,8 +208,7 @@ HttpReply answer(const ServerContext& context, Route route, const RequestHead& h
     case Route::Kind::kPost: break;  // its reply needs the body
     case Route::Kind::kGet: return route.get->reply(context, head);
     case Route::Kind::kOptions: return options_reply(context, head);
-    case Route::Kind::kNotFound:
-      return http_error(404, str_cat("No such endpoint: ", head.method, " ", quoted(head.path)));
+    case Route::Kind::kNotFound: return path_reply(head);
     case Route::Kind::kMethodNotAllowed: return method_reply(head);
   }
   return {};

@@ -241,7 +241,7 @@ void read_turns(FieldReader& fields, json::object* chat) {
   if (!system.is_null()) reader.read_system(system);
   const json::value given = take_member(chat, "messages");
   if (!given.is_array() || given.get_array().empty()) {
-    return fields.fail("messages", "must be a list of messages that is not empty");
+    return fields.fail("messages", "is required: a list of messages that is not empty");
   }
   reader.read(given.get_array());
   // A mark of the whole request is one after its last block.

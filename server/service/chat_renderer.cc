@@ -1,20 +1,33 @@
 #include "server/service/chat_renderer.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <utility>
 
 #include "models/base/text.h"
+#include "server/base/shown_value.h"
+#include "server/base/suggestion.h"
 
 namespace deltaserve {
 namespace {
 
 namespace json = boost::json;
 
+// These roles are those of the APIs. A template may leave out messages of some of them, for
+// instance the results of tools.
+constexpr std::array<const char*, 6> kCommonRoles = {"system",    "developer", "user",
+                                                     "assistant", "tool",      "function"};
+
+std::string text_of(const std::vector<RenderedPart>& parts) {
+  std::string whole;
+  for (const RenderedPart& part : parts) whole += part.text;
+  return whole;
+}
+
 // Cuts `parts` after the last occurrence of `content`.
 absl::Status cut_behind(std::string_view content, std::vector<RenderedPart>* parts) {
-  std::string whole;
-  for (const RenderedPart& part : *parts) whole += part.text;
+  const std::string whole = text_of(*parts);
   size_t at = whole.rfind(content);
   if (at == std::string::npos) {
     // Templates may trim what they are given.
@@ -197,9 +210,58 @@ absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render_variables(bool generati
   return parts;
 }
 
+// A template leaves out messages whose role it does not know, and the client would never learn of a
+// misspelt one. Each rendering costs time, so only some roles are tried.
+absl::Status ChatRenderer::check_roles(const Parts& whole) {
+  constexpr size_t kMostTried = 4;
+  std::vector<std::string> tried;
+  for (size_t i = 0; i < messages().size() && tried.size() < kMostTried; ++i) {
+    const std::string role(messages()[i].at("role").get_string());
+    const auto is_role = [&](std::string_view other) { return other == role; };
+    if (std::any_of(kCommonRoles.begin(), kCommonRoles.end(), is_role) ||
+        std::any_of(tried.begin(), tried.end(), is_role)) {
+      continue;
+    }
+    tried.push_back(role);
+    if (!is_left_out(role, whole)) continue;
+    return invalid_argument(
+        "messages[", i, "].role ", shown(std::string_view(role)),
+        " is not known to the model's chat template, which leaves the message out",
+        did_you_mean(role, {kCommonRoles.begin(), kCommonRoles.end()}));
+  }
+  return absl::OkStatus();
+}
+
+bool ChatRenderer::is_left_out(std::string_view role, const Parts& whole) {
+  const auto has_role = [&](const json::value& message) {
+    return message.at("role") == json::string_view(role.data(), role.size());
+  };
+  std::vector<json::value> kept;
+  for (json::value& message : messages()) {
+    if (!has_role(message)) continue;
+    kept.push_back(message);
+    json::value& content = message.get_object()["content"];
+    if (content.is_string()) {
+      content.get_string().push_back('~');
+    } else {
+      content = "~";
+    }
+  }
+  const size_t text_bytes = text_bytes_;
+  const absl::StatusOr<Parts> other = render_variables(options_.add_generation_prompt);
+  text_bytes_ = text_bytes;
+  auto next = kept.begin();
+  for (json::value& message : messages()) {
+    if (has_role(message)) message = std::move(*next++);
+  }
+  return other.ok() && text_of(*other) == text_of(whole);
+}
+
 absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render() {
   absl::StatusOr<Parts> parts = render_variables(options_.add_generation_prompt);
-  if (!parts.ok() || !options_.continue_final_message) return parts;
+  if (!parts.ok()) return parts;
+  if (absl::Status status = check_roles(*parts); !status.ok()) return status;
+  if (!options_.continue_final_message) return parts;
   const json::string& content = messages().back().at("content").get_string();
   const absl::Status status = cut_behind({content.data(), content.size()}, &*parts);
   if (!status.ok()) return status;

@@ -68,6 +68,9 @@ class ChatRenderer {
   void set_verbosity(const std::optional<std::string>& verbosity);
   const ChatTemplate& chat_template() const;
   absl::StatusOr<Parts> render_variables(bool generation_prompt);
+  absl::Status check_roles(const Parts& whole);
+  // Returns true if the prompt does not depend on the messages of this role.
+  bool is_left_out(std::string_view role, const Parts& whole);
   boost::json::array& messages() { return variables_.at("messages").get_array(); }
   const boost::json::array& messages() const { return variables_.at("messages").get_array(); }
 

@@ -148,6 +148,25 @@ class Chat(WithServer):
                                              {"messages": self.ASK, name: value})
             self.assertEqual((status, error["error"]["param"]), (400, name))
 
+    def test_a_role_that_the_template_leaves_out_is_refused(self):
+        for role, hint in (("usr", "; did you mean 'user'?"), ("User", "; did you mean 'user'?"), ("bot", "")):
+            for place in (0, 1):
+                messages = self.ASK * place + [{"role": role, "content": "x"}] + self.ASK
+                status, reply = self.server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 1})
+                self.assertEqual(status, 400)
+                self.assertEqual(reply["error"]["param"], "messages")
+                self.assertEqual(reply["error"]["message"],
+                                 "messages[%d].role \"%s\" is not known to the model's chat template, which leaves "
+                                 "the message out%s" % (place, role, hint))
+        # A template that shows every role may have any.
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
+            template.write("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+            template.flush()
+            with Server("--chat-template", template.name) as server:
+                status, _ = server.post("/v1/chat/completions",
+                                        {"messages": [{"role": "narrator", "content": "~"}], "max_tokens": 1})
+                self.assertEqual(status, 200)
+
     def test_through_langchain(self):
         common = dict(base_url=self.server.url + "/v1", api_key="none", model=self.server.model)
         chat = langchain_openai.ChatOpenAI(temperature=0.7, seed=1, max_tokens=8, stop=["\n\n\n"],

@@ -26,6 +26,26 @@ class Http(WithServer):
         status, state = self.server.get("/ready")
         self.assertEqual((status, state["status"]), (200, "ready"))
 
+    def test_a_wrong_path_is_told_the_right_one(self):
+        for path, hint in (("/chat/completions", "; did you mean '/v1/chat/completions'?"),
+                           ("/v1/v1/chat/completions", "; did you mean '/v1/chat/completions'?"),
+                           ("/v1/chat/completion", "; did you mean '/v1/chat/completions'?"),
+                           ("/v1/chat", "; did you mean '/v1/chat/completions'?"),
+                           ("/v1/models/", "; did you mean '/v1/models'?"), ("/Health", "; did you mean '/health'?"),
+                           ("/docs", "; GET /openapi.json describes all")):
+            status, error = self.server.get(path)
+            self.assertEqual(status, 404)
+            self.assertEqual(error["error"]["message"], "No such endpoint: GET '%s'%s" % (path, hint))
+        for path, body, use in (("/v1/completions", None, "POST"), ("/v1/models", {}, "GET")):
+            status, reply, _ = self.server.request(path, body)
+            self.assertEqual(status, 405)
+            self.assertTrue(json.loads(reply)["error"]["message"].endswith(": use " + use), reply)
+
+    def test_an_empty_body_is_said_to_be_empty(self):
+        reply = self.server.raw(post(b"", "Connection: close\r\n", path="/v1/chat/completions"))
+        self.assertEqual(status_of(reply), 400)
+        self.assertIn(b"the request body is empty", body_of(reply))
+
     def test_unknown_path_and_method(self):
         status, error = self.server.get("/v2/nothing")
         self.assertEqual(status, 404)

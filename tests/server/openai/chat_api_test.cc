@@ -78,8 +78,8 @@ TEST(ChatApi, MessagesComeIntoOneForm) {
 TEST(ChatApi, BadMessagesAreRefusedByPlace) {
   const std::pair<const char*, const char*> kTable[] = {
       {"3", "messages must be a list of objects, not 3"},
-      {"\"x\"", "messages must be a list"},
-      {"{}", "messages must be a list"},
+      {"\"x\"", "messages must be a list of objects, not \"x\""},
+      {"{}", "messages must be a list of objects, not {}"},
       {"null", "messages is required"},
       {"[]", "messages must not be empty"},
       {"[3]", "messages[0] must be an object, not 3"},

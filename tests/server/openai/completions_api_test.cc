@@ -254,6 +254,10 @@ TEST(CompletionsApi, NamesAnUnknownParameterAndAMissingModel) {
             "Unrecognized request argument supplied: topk; did you mean 'top_k'?");
   EXPECT_EQ(parse_with("\"zebra\":3").error->message,
             "Unrecognized request argument supplied: zebra");
+  EXPECT_EQ(parse_with("\"messages\":[]").error->message,
+            "Unrecognized request argument supplied: messages; it belongs to /v1/chat/completions");
+  EXPECT_EQ(parse_with("\"text\":\"x\"").error->message,
+            "Unrecognized request argument supplied: text; did you mean 'prompt'?");
   const Parsed nested = parse_with("\"stream\":true,\"stream_options\":{\"include_use\":true}");
   ASSERT_TRUE(nested.error);
   EXPECT_EQ(nested.error->message,
