@@ -106,7 +106,8 @@ class Chat {
     this.showList();
     showMemory(conversation, this.model);
     this.fitInput();
-    this.scrollToEnd();
+    if (conversation.turns.length > 0) this.scrollToEnd();
+    else $('messages-area').scrollTop = 0;
   }
 
   makeView(turn) {

@@ -10,7 +10,7 @@ import harness
 from page_driver import DESKTOP, PHONE, PageTest
 
 LONG_PROMPT = "Tell me a story about a brown dog. " * 12  # more tokens than a kept state has at least
-STRIP = r"^[\d,]+ tokens, state 0\.39 MB, a transformer of this size: [\d.]+ [MG]B and growing$"
+STRIP = r"^[\d,]+ tokens, state 378\.0 KiB, a transformer of this size: [\d.]+ [KMG]iB and growing$"
 
 
 class Memory(PageTest):
@@ -93,6 +93,29 @@ class Layout(PageTest):
         self.assertFalse(self.is_shown("conversations"))
         self.click("start-chat")
         self.assertEqual(self.prompts(), [])
+
+    def test_at_200_percent_the_page_begins_at_its_beginning(self):
+        self.size(DESKTOP[0] // 2, DESKTOP[1] // 2)
+        self.open()
+        self.assert_on_screen("welcome-title")
+        self.assert_on_screen("composer")
+        self.assertGreaterEqual(self.element("messages-area").size["height"], DESKTOP[1] // 4)
+
+    def test_words_of_a_table_are_whole(self):
+        self.play()
+        for size in (DESKTOP, PHONE):
+            self.size(*size)
+            self.open()
+            self.play()
+            self.send("A table.")
+            self.answer("| Name | %s | Another |\n|---|---|---|\n| alpha | %s | 2,000,000 |\n" % ("many words " * 6, "x" * 80))
+            self.wait_answers(1)
+            for cell in self.all(".table tr > :not(:nth-child(2))"):
+                lines = self.script("const r = document.createRange(); r.selectNodeContents(arguments[0]);"
+                                    "return r.getClientRects().length", cell)
+                self.assertEqual(lines, 1, cell.text)
+            self.assertEqual(self.overflow(), 0)
+            self.script("localStorage.clear(); sessionStorage.clear()")
 
     def test_dark_and_light(self):
         def ground():
