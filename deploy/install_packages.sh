@@ -11,6 +11,11 @@ for package in "${wanted[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
+elsewhere="On another system than Debian 12 use the container or a package: see deploy/README.md."
+if ! command -v apt-get >/dev/null; then
+  echo "There is no apt-get to install Debian's packages: ${missing[*]}. $elsewhere" >&2
+  exit 1
+fi
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
   if ! command -v sudo >/dev/null; then
@@ -22,4 +27,7 @@ fi
 echo "Installing: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get -qq update
-"${as_root[@]}" apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+"${as_root[@]}" apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null || {
+  echo "apt could not install all of Debian 12's packages: ${missing[*]}. $elsewhere" >&2
+  exit 1
+}

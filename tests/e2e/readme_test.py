@@ -129,6 +129,49 @@ class Readme(unittest.TestCase):
         for option in options - {"--build-only"}:
             self.assertIn(option, known)
 
+    def test_run_tells_a_mistake_before_it_builds(self):
+        for arguments, said in ((["--build-onyl"], "unknown option '--build-onyl'"), (["bundled", "--prot=1"], "unknown option '--prot'"),
+                                (["/nonexistent"], "there is no folder '/nonexistent'"), (["bundeld"], "there is no folder 'bundeld'")):
+            result = subprocess.run([os.path.join(ROOT, "run"), *arguments], capture_output=True, text=True, timeout=harness.PATIENCE)
+            self.assertEqual((result.returncode, result.stdout), (2, ""))
+            self.assertIn("./run: " + said, result.stderr)
+
+    def test_every_option_passes_the_check_of_run(self):
+        """It looks for their names in the sources, which spell each of them as run expects."""
+        sources = ""
+        for folder, _, files in os.walk(os.path.join(ROOT, "server")):
+            for file in files:
+                if file.endswith(".cc"):
+                    with open(os.path.join(folder, file), encoding="utf-8") as source:
+                        sources += source.read()
+        for name in re.findall(r"^  (?:-h, )?(--[a-z-]+)(?:, (--[a-z-]+))?", self.run_here("deltaserve", "serve", "--help"), re.M):
+            for each in filter(None, name):
+                if each not in ("--help",):
+                    self.assertRegex(sources, r"[\",]%s[\",]" % each)
+
+    def test_without_debian_12_the_way_out_is_named(self):
+        """The packages are looked for where there is no apt, and where apt does not have them."""
+        with tempfile.TemporaryDirectory() as folder:
+            for tool in ("bash", "sed", "sort", "id"):
+                os.symlink("/usr/bin/" + tool, os.path.join(folder, tool))
+            script = os.path.join(ROOT, "deploy/install_packages.sh")
+            packages = os.path.join(folder, "packages")
+            with open(packages, "w", encoding="utf-8") as file:
+                file.write("no-such-package\n")
+            apt = os.path.join(folder, "apt-get")
+            for exists in (False, True):
+                if exists:
+                    with open(apt, "w", encoding="utf-8") as file:
+                        file.write("#!/bin/sh\n[ \"$2\" = update ]\n")
+                    os.chmod(apt, 0o755)
+                    with open(os.path.join(folder, "sudo"), "w", encoding="utf-8") as file:
+                        file.write("#!/bin/sh\nexec \"$@\"\n")
+                    os.chmod(os.path.join(folder, "sudo"), 0o755)
+                result = subprocess.run([script, packages], capture_output=True, text=True, env={"PATH": folder},
+                                        timeout=harness.PATIENCE)
+                self.assertEqual(result.returncode, 1)
+                self.assertIn("no-such-package. On another system than Debian 12 use the container", result.stderr)
+
     def test_the_table_of_commands_is_whole(self):
         """Each command that the README names exists, with the options that it names, and each is named."""
         with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
@@ -137,7 +180,7 @@ class Readme(unittest.TestCase):
         overview = self.run_here("deltaserve", "--help")
         known = re.findall(r"^  ([a-z-]+) {2,}", overview, re.M)
         self.assertEqual({name for name, _, _ in rows} - set(known), set())
-        self.assertEqual(set(known) - {name for name, _, _ in rows} - {"man", "options", "completion"}, set())
+        self.assertEqual(set(known) - {name for name, _, _ in rows} - {"help", "man", "options", "completion"}, set())
         for name, arguments, rest in rows:
             text = self.run_here("deltaserve", name, "--help")
             for option in re.findall(r"--[a-z][a-z0-9-]+", arguments + rest):
