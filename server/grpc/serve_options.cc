@@ -5,12 +5,12 @@
 namespace deltaserve {
 void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
   const std::string group = "gRPC";
-  CLI::Option* host =
+  CLI::Option* host_option =
       command->add_option("--grpc-host", options->grpc.host, "Address on which gRPC listens")
           ->capture_default_str()
           ->type_name("HOST")
           ->group(group);
-  CLI::Option* port =
+  CLI::Option* port_option =
       command
           ->add_option_function<uint16_t>(
               "--grpc-port",
@@ -24,8 +24,8 @@ void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
           ->type_name("PORT")
           ->group(group);
   command->add_flag("--no-grpc", options->off, "Serve HTTP only")
-      ->excludes(host)
-      ->excludes(port)
+      ->excludes(host_option)
+      ->excludes(port_option)
       ->group(group);
 }
 
