@@ -22,7 +22,7 @@ NOWHERE = "/nonexistent/model"
 BASE = {"serve": [NOWHERE], "chat": [NOWHERE], "generate": [NOWHERE, "--prompt", "x"], "inspect": [NOWHERE],
         "pull": ["no-name"], "random-model": [NOWHERE, "--seed", "1", "--out", NOWHERE], "bench": [NOWHERE],
         "bench-serve": ["--model", "m", "--json", NOWHERE],
-        "completion": ["bash"], "man": [], "options": []}
+        "completion": ["bash"], "man": [], "options": [], "help": []}
 UNIT = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50}
 
 

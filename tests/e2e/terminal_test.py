@@ -23,7 +23,7 @@ from harness import Server
 FIGURES = r"\[(\d+) tokens(?:, [0-9.]+ tokens/s)?; prompt: (\d+) tokens, (\d+) reused[^\]]*\]"
 # States are kept every 64 tokens, so a prompt that is to be reused is longer.
 STORY = "Tell me a story about a dog that lives near the river with a little girl and her brother. " * 4
-TALK = ("--temperature", "0", "--max-tokens", "24", "--threads", "1")
+TALK = ("--temperature", "0", "--max-tokens", "24")
 
 
 class Terminal:
