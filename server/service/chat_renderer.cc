@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_replace.h"
 #include "models/base/text.h"
 #include "server/base/shown_value.h"
 #include "server/base/suggestion.h"
@@ -210,51 +211,49 @@ absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render_variables(bool generati
   return parts;
 }
 
-// A template leaves out messages whose role it does not know, and the client would never learn of a
-// misspelt one. Each rendering costs time, so only some roles are tried.
+// A template may treat every role that it does not know alike, for instance leave its messages out,
+// and the client would never learn of a misspelt one. Each rendering costs time, so only some roles
+// are tried.
 absl::Status ChatRenderer::check_roles(const Parts& whole) {
   constexpr size_t kMostTried = 4;
   std::vector<std::string> tried;
   for (size_t i = 0; i < messages().size() && tried.size() < kMostTried; ++i) {
     const std::string role(messages()[i].at("role").get_string());
     const auto is_role = [&](std::string_view other) { return other == role; };
+    const auto begins_role = [&](std::string_view other) { return role.starts_with(other); };
     if (std::any_of(kCommonRoles.begin(), kCommonRoles.end(), is_role) ||
         std::any_of(tried.begin(), tried.end(), is_role)) {
       continue;
     }
     tried.push_back(role);
-    if (!is_left_out(role, whole)) continue;
-    return invalid_argument(
-        "messages[", i, "].role ", shown(std::string_view(role)),
-        " is not known to the model's chat template, which leaves the message out",
-        did_you_mean(role, {kCommonRoles.begin(), kCommonRoles.end()}));
+    const std::string hint = did_you_mean(role, {kCommonRoles.begin(), kCommonRoles.end()});
+    const bool extends = std::any_of(kCommonRoles.begin(), kCommonRoles.end(), begins_role);
+    const RoleUse use = use_of_role(role, whole);
+    if (use == RoleUse::kKnown || (use == RoleUse::kShown && (hint.empty() || extends))) continue;
+    return invalid_argument("messages[", i, "].role ", shown(std::string_view(role)),
+                            " is not known to the model's chat template", hint);
   }
   return absl::OkStatus();
 }
 
-bool ChatRenderer::is_left_out(std::string_view role, const Parts& whole) {
-  const auto has_role = [&](const json::value& message) {
-    return message.at("role") == json::string_view(role.data(), role.size());
-  };
-  std::vector<json::value> kept;
-  for (json::value& message : messages()) {
-    if (!has_role(message)) continue;
-    kept.push_back(message);
-    json::value& content = message.get_object()["content"];
-    if (content.is_string()) {
-      content.get_string().push_back('~');
-    } else {
-      content = "~";
+ChatRenderer::RoleUse ChatRenderer::use_of_role(const std::string& role, const Parts& whole) {
+  const std::string made_up = "no-such-role";
+  const auto rename = [this](const std::string& from, const std::string& to) {
+    for (json::value& message : messages()) {
+      json::value& name = message.at("role");
+      if (name == json::string_view(from)) name = json::string(to);
     }
-  }
+  };
+  rename(role, made_up);
   const size_t text_bytes = text_bytes_;
   const absl::StatusOr<Parts> other = render_variables(options_.add_generation_prompt);
   text_bytes_ = text_bytes;
-  auto next = kept.begin();
-  for (json::value& message : messages()) {
-    if (has_role(message)) message = std::move(*next++);
-  }
-  return other.ok() && text_of(*other) == text_of(whole);
+  rename(made_up, role);
+  if (!other.ok()) return RoleUse::kKnown;
+  const std::string text = text_of(*other);
+  const std::string wanted = text_of(whole);
+  if (text == wanted) return RoleUse::kNone;
+  return absl::StrReplaceAll(text, {{made_up, role}}) == wanted ? RoleUse::kShown : RoleUse::kKnown;
 }
 
 absl::StatusOr<ChatRenderer::Parts> ChatRenderer::render() {

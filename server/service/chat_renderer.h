@@ -68,9 +68,12 @@ class ChatRenderer {
   void set_verbosity(const std::optional<std::string>& verbosity);
   const ChatTemplate& chat_template() const;
   absl::StatusOr<Parts> render_variables(bool generation_prompt);
+  // Says what the name of a role does in a prompt: nothing, because the template treats it as any
+  // other name; it is only written; or more.
+  enum class RoleUse { kNone, kShown, kKnown };
+  RoleUse use_of_role(const std::string& role, const Parts& whole);
+  // Returns INVALID_ARGUMENT for a role that is without effect, or a misspelt one.
   absl::Status check_roles(const Parts& whole);
-  // Returns true if the prompt does not depend on the messages of this role.
-  bool is_left_out(std::string_view role, const Parts& whole);
   boost::json::array& messages() { return variables_.at("messages").get_array(); }
   const boost::json::array& messages() const { return variables_.at("messages").get_array(); }
 

@@ -148,24 +148,31 @@ class Chat(WithServer):
                                              {"messages": self.ASK, name: value})
             self.assertEqual((status, error["error"]["param"]), (400, name))
 
-    def test_a_role_that_the_template_leaves_out_is_refused(self):
-        for role, hint in (("usr", "; did you mean 'user'?"), ("User", "; did you mean 'user'?"), ("bot", "")):
+    def test_a_role_that_the_template_does_not_know_is_refused(self):
+        for role, hint in (("usr", "; did you mean 'user'?"), ("User", "; did you mean 'user'?"),
+                           ("asistant", "; did you mean 'assistant'?"), ("bot", "")):
             for place in (0, 1):
                 messages = self.ASK * place + [{"role": role, "content": "x"}] + self.ASK
                 status, reply = self.server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 1})
                 self.assertEqual(status, 400)
                 self.assertEqual(reply["error"]["param"], "messages")
-                self.assertEqual(reply["error"]["message"],
-                                 "messages[%d].role \"%s\" is not known to the model's chat template, which leaves "
-                                 "the message out%s" % (place, role, hint))
-        # A template that shows every role may have any.
-        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
-            template.write("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
-            template.flush()
-            with Server("--chat-template", template.name) as server:
-                status, _ = server.post("/v1/chat/completions",
-                                        {"messages": [{"role": "narrator", "content": "~"}], "max_tokens": 1})
-                self.assertEqual(status, 200)
+                self.assertEqual(reply["error"]["message"], "messages[%d].role \"%s\" is not known to the model's chat "
+                                 "template%s" % (place, role, hint))
+
+    def test_roles_of_other_templates(self):
+        """One that writes every role may have any but a misspelt one, and one that leaves others out has its own."""
+        writes = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        knows = "{% for m in messages %}{% if m.role in ['user', 'usr'] %}{{ m.content }}{% endif %}{% endfor %}"
+        for source, fine, refused in ((writes, ("narrator", "user_2", "system"), ("usr", "Assistant")),
+                                      (knows, ("user", "usr"), ("narrator", "usre"))):
+            with tempfile.NamedTemporaryFile("w", suffix=".jinja") as template:
+                template.write(source)
+                template.flush()
+                with Server("--chat-template", template.name) as server:
+                    for role in fine + refused:
+                        status, reply = server.post("/v1/chat/completions", {
+                            "messages": [{"role": role, "content": "x"}] + self.ASK, "max_tokens": 1})
+                        self.assertEqual(status, 200 if role in fine else 400, (source, role, reply))
 
     def test_through_langchain(self):
         common = dict(base_url=self.server.url + "/v1", api_key="none", model=self.server.model)
