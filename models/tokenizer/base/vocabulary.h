@@ -10,7 +10,7 @@
 
 namespace deltaserve {
 
-// What a tokenizer writes for bytes that are not UTF-8.
+// Says what a tokenizer writes for bytes that are not UTF-8.
 enum class IllFormed : uint8_t {
   kPart,  // a U+FFFD for each maximal part of a character: byte-level BPE
   kByte,  // a U+FFFD for each byte: sentencepiece, and tokens of bytes beside those of text

@@ -88,7 +88,7 @@ TEST(TextEmitter, ReplacesMaximalSubparts) {
   }
 }
 
-// As sentencepiece decodes tokens of bytes.
+// Sentencepiece decodes tokens of bytes like this.
 TEST(TextEmitter, ReplacesEachByteIfTheTokenizerDoes) {
   const struct {
     std::string bytes, expected;  // '?' = U+FFFD

@@ -330,7 +330,7 @@ TEST(ChatApi, ChatsWithToolsHaveATemplateOfTheirOwn) {
             "plain True False ? ['<a>']");
 }
 
-// What Python's json and Jinja make of these numbers.
+// Numbers, and the text that Python's json and Jinja make of them.
 constexpr const char* kNumbers =
     "{\"a\":[123456789012345678901234567890,-18446744073709551616,9223372036854775808],"
     "\"b\":[1.0,1e22,1E-7,-0.0,5e-324,8.41E21,9007199254740993.0,-0,0.30000000000000004]}";

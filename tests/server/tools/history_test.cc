@@ -58,7 +58,7 @@ TEST(History, TheEmptyTextStandsForNoContentUnlessTheTemplateWantsNone) {
                   .none_for_no_content);
 }
 
-// As Python writes them.
+// They are written like those of Python.
 TEST(History, NumbersStayAsTheyCame) {
   const std::string call = R"([{"role":"assistant","content":"a","tool_calls":[{"id":"1",)"
                            R"("type":"function","function":{"name":"f","arguments":)";
