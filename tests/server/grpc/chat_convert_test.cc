@@ -98,6 +98,7 @@ TEST(ChatConvert, NumbersStayAsTheyCame) {
   EXPECT_EQ(exact_json(prompt.tools.at(0).at("function").at("parameters")), numbers);
   EXPECT_EQ(prompt.messages[1].at("tool_calls").at(0).at("function").at("arguments"),
             boost::json::value(numbers));
+  request = request_with("Hi");
   request.set_chat_template_kwargs("{\"a\":" + std::string(4301, '9') + "}");
   EXPECT_TRUE(refusal_of(request).find("4300 digits") != std::string::npos);
 }
