@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "models/tokenizer/vocabulary.h"
+#include "models/tokenizer/base/vocabulary.h"
 
 namespace deltaserve {
 

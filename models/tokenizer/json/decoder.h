@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/tokenizer/base/vocabulary.h"
 #include "models/tokenizer/json/part_reader.h"
 #include "models/tokenizer/json/token_list.h"
-#include "models/tokenizer/vocabulary.h"
 
 namespace deltaserve::tokenizer_json {
 
