@@ -11,10 +11,10 @@
 
 #include "kernels/base/check.h"
 #include "models/tokenizer/json/utf8.h"
-#include "models/tokenizer/sentencepiece_encoder.h"
-#include "models/tokenizer/sentencepiece_tokenizer.h"
-#include "models/tokenizer/sentencepiece_wrapper.h"
-#include "models/tokenizer/text_splitter.h"
+#include "models/tokenizer/sentencepiece/encoder.h"
+#include "models/tokenizer/sentencepiece/sentencepiece_tokenizer.h"
+#include "models/tokenizer/sentencepiece/text_splitter.h"
+#include "models/tokenizer/sentencepiece/wrapper.h"
 
 namespace {
 
