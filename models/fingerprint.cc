@@ -97,7 +97,7 @@ void add_layout(const StateLayout& layout, Hasher* hasher) {
   }
 }
 
-// Runs tokens of one sequence in slot 0 and keeps the logits behind the last of them.
+// Runs tokens of one sequence in slot 0 and keeps the logits after the last of them.
 class FixedTokens {
  public:
   explicit FixedTokens(Model* model)

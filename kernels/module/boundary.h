@@ -55,7 +55,7 @@ struct Crossing<const Argument&> {
 };
 
 // The C function of a method: `self` from create(), then the arguments. A string crosses as a
-// buffer of the caller's behind them.
+// buffer of the caller's after them.
 template <class Method>
 struct CallOf;
 template <class Result, class... Arguments>

@@ -35,7 +35,7 @@ Value with_sorted_keys(Runtime& runtime, const Value& value) {
 }
 
 // The algorithm of Python's PrettyPrinter. `indent` is the column at which a value begins,
-// `allowance` the columns that must stay free behind it for closing brackets.
+// `allowance` the columns that must stay free after it for closing brackets.
 class PrettyPrinter {
  public:
   explicit PrettyPrinter(Runtime& runtime) : runtime_(runtime) {}
@@ -128,7 +128,7 @@ class PrettyPrinter {
     out_.append(end, value.trusted());
   }
 
-  // Writes a text as several constants, which break behind line ends and words.
+  // Writes a text as several constants, which break after line ends and words.
   void write_text(const TaintedText& text, int64_t indent, int64_t allowance, bool outermost) {
     if (outermost) ++indent, ++allowance;
     const std::vector<Span> lines = split_lines(runtime_, text.bytes());
@@ -149,7 +149,7 @@ class PrettyPrinter {
     if (brackets) out_.append(")", trusted);
   }
 
-  // Cuts a line into chunks. `reserved` is the number of columns that must stay free behind the
+  // Cuts a line into chunks. `reserved` is the number of columns that must stay free after the
   // last.
   void add_line(const TaintedText& text, Span line, int64_t width, int64_t reserved,
                 std::vector<TaintedText>* chunks) {
@@ -176,7 +176,7 @@ class PrettyPrinter {
     if (runtime_.has_room(out_.heap_bytes() + chunk_bytes_)) chunks->push_back(std::move(chunk));
   }
 
-  // Returns the end of a word and the white space behind it.
+  // Returns the end of a word and the white space after it.
   static size_t end_of_word(std::string_view text, size_t at, size_t end) {
     for (const bool space : {false, true}) {
       while (at < end) {

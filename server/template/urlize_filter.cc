@@ -66,7 +66,7 @@ bool is_label(char32_t code) {
   return is_word_code(code) || code == '%' || code == '-';
 }
 
-// Returns true for what may stand behind a host: a port, then a path, query or fragment.
+// Returns true for what may follow a host: a port, then a path, query or fragment.
 bool is_behind_host(Codes rest) {
   if (!rest.empty() && rest[0] == ':') {
     const size_t digits = count_front(rest.substr(1), is_decimal);
@@ -93,7 +93,7 @@ bool is_basic_top_domain(Codes label) {
   return false;
 }
 
-// Returns the labels of a host's name, and what stands behind it.
+// Returns the labels of a host's name, and what follows it.
 std::vector<Codes> labels_of(Codes codes, Codes* rest) {
   std::vector<Codes> labels;
   for (;;) {
@@ -176,7 +176,7 @@ struct LinkStyle {
   std::vector<std::string> schemes;
 };
 
-// One word, which is text in front of a possible address, the address, and text behind it.
+// One word, which is text in front of a possible address, the address, and text after it.
 class LinkedWord {
  public:
   LinkedWord(const TaintedText& word, const LinkStyle& style) : word_(word), style_(style) {

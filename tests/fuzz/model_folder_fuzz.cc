@@ -1,4 +1,4 @@
-// Fuzzes whole model folders. The files are parts of the input, one behind the other, each with two
+// Fuzzes whole model folders. The files are parts of the input, one after the other, each with two
 // bytes for its length before it; the last takes what is left. A folder is opened, or refused with
 // a sentence.
 #include <array>

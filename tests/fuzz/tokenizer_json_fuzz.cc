@@ -1,4 +1,4 @@
-// Fuzzes tokenizer.json: a file, and behind a byte 01 a text that the tokenizer encodes, as a whole
+// Fuzzes tokenizer.json: a file, and after a byte 01 a text that the tokenizer encodes, as a whole
 // and as parts of a conversation.
 #include <algorithm>
 #include <cstdint>

@@ -91,7 +91,7 @@ void norm_groups(const MixerCall& call, int64_t row) {
   if (shape.output_norm == OutputNorm::kGateThenGroups) norm();
 }
 
-// Stores in a slot the raw rows that a convolution behind the segment's first `rows` reads, from
+// Stores in a slot the raw rows that a convolution after the segment's first `rows` reads, from
 // the segment or zeros in front of the sequence; the rows before the segment are in the slot.
 void store_raw_rows(const MixerCall& call, const Segment& segment, int slot, int64_t rows) {
   const int64_t channels = call.shape().channels();

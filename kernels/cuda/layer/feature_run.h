@@ -34,7 +34,7 @@ class RawRows {
       row_of(slot, source)[channel] = value(source, channel);
     }
   }
-  // Does the same behind the segment's only row, whose channel is `raw`.
+  // Does the same after the segment's only row, whose channel is `raw`.
   DS_DEVICE void store_one(float raw, int channel) const {
     const int slot = segment_.write_slot;
     if (slot != segment_.read_slot || segment_.position == 0) return store(slot, 1, channel);
@@ -173,7 +173,7 @@ class ChannelRun {
   DS_DEVICE void store(float* to) {
     each([&](float& x, int c) { to[c - first_] = x; });
   }
-  // Stores the raw rows of the run's channels behind the segment, whose features are done.
+  // Stores the raw rows of the run's channels after the segment, whose features are done.
   DS_DEVICE void store_raw_rows() const {
     const RawRows raw(call_, segment_);
     each_channel([&](int, int c) { raw.store(segment_.write_slot, segment_.num_rows, c); });
@@ -215,7 +215,7 @@ DS_DEVICE void finish_keys(const MixerShape& shape, bool is_query, ChannelRun<kL
   run.normalise(is_query ? shape.q_norm : shape.k_norm);
 }
 
-// The features of head `head` of the queries and, behind them, the keys. Reached by all lanes.
+// The features of head `head` of the queries and, after them, the keys. Reached by all lanes.
 template <int kLane>
 DS_DEVICE ChannelRun<kLane> key_run(const MixerCall& call, const Segment& segment, int row,
                                     int head) {

@@ -11,7 +11,7 @@ namespace deltaserve::cuda {
 // stores its raw row in its write_slot.
 void launch_features(simt::Stream stream, const LayerCall& call, int first_row, int end_row);
 
-// Stores the raw rows behind all other segments of the step, whose features must be there.
+// Stores the raw rows after all other segments of the step, whose features must be there.
 void launch_raw_rows(simt::Stream stream, const LayerCall& call);
 
 }  // namespace deltaserve::cuda

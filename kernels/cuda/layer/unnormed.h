@@ -14,7 +14,7 @@ DS_DEVICE float output_gate(const MixerCall& call, int64_t row, int column) {
   return activate(call.shape().gate_activation, call.projected_row(row)[gate + column]);
 }
 
-// Returns what multiplies value `c` of a head behind a norm over each head.
+// Returns what multiplies value `c` of a head after a norm over each head.
 DS_DEVICE float head_factor(const MixerCall& call, int64_t row, int head, int c) {
   const float* weights = call.weights.norm;
   const float weight = weights == nullptr ? 1.0f : weights[c];

@@ -24,7 +24,7 @@ DS_HOST_DEVICE int segments_of(const MatmulCall& call) {
   return static_cast<int>((call.w.stride + kTensorSegment - 1) / kTensorSegment);
 }
 
-// The outputs of a matmul stand in tiles of 16. With a gate behind it, the first 8 of a tile are
+// The outputs of a matmul stand in tiles of 16. With a gate after it, the first 8 of a tile are
 // gates and the others what they multiply, so that both meet in one tile.
 template <MatmulEnd kEnd>
 DS_HOST_DEVICE int64_t tiled_outs(const MatmulCall& call) {

@@ -1,4 +1,4 @@
-// The kernels of matmuls on tensor cores share what stands before and behind their sums: the
+// The kernels of matmuls on tensor cores share what comes before and after their sums: the
 // factors of rows, and what becomes of a total. So their bits are equal.
 #pragma once
 #include <cmath>
@@ -97,7 +97,7 @@ inline int factor_bytes(const MatmulCall& call, int rows) {
   return call.factors.squares == nullptr ? 0 : rows * call.factors.parts * kFactorBytes;
 }
 
-// One output of one row behind its sums. 16 neighbouring lanes have the 16 outputs of a tile.
+// One output of one row after its sums. 16 neighbouring lanes have the 16 outputs of a tile.
 template <MatmulEnd kEnd>
 class OutputEnd {
  public:

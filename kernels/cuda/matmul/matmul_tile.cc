@@ -72,7 +72,7 @@ class TileMatmul {
     return stages_ + index % Tile::kStages * kStageWords;
   }
 
-  // Starts one group of copies, which is empty behind the last stage.
+  // Starts one group of copies, which is empty after the last stage.
   DS_DEVICE void start_stage(int index, int num_stages) const {
     if (index < num_stages) {
       simt::Words4* to = stage(index);
@@ -198,7 +198,7 @@ class TileMatmul {
   simt::Words4* stages_;
   int64_t first_out_, first_row_;  // of the block
   int rows_;
-  BlockFactors factors_;  // their place is behind the stages
+  BlockFactors factors_;  // their place is after the stages
   simt::MmaD sums_[Tile::kWarpOutTiles][Tile::kWarpRowTiles] = {};
   simt::MmaD totals_[Tile::kWarpOutTiles][Tile::kWarpRowTiles] = {};
 };

@@ -276,7 +276,7 @@ class CudaBackend final : public Backend {
   }
 
   // Makes the work that is queued from now on run after that transfer. An event that has gone on to
-  // a later transfer stands behind this one, too.
+  // a later transfer comes after this one, too.
   void run_after_transfer(uint64_t transfer) {
     if (transfer <= done_host_transfers_) return;
     runtime_->run_after_transfers(host_transfer_event(transfer));

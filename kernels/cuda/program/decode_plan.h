@@ -1,5 +1,5 @@
 // Decides which operations of a program the matmuls of decode rows take in: the norm in front of a
-// matmul, be it of its own or a mixer's, the gate behind it, the norm behind one that adds to its
+// matmul, be it of its own or a mixer's, the gate after it, the norm after one that adds to its
 // output. Decode rows run every other operation as the program says, and prefill rows run all of
 // them so.
 #pragma once

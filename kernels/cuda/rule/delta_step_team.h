@@ -36,7 +36,7 @@ struct StepTile {
   // Blocks of a multiprocessor, so that enough bytes are under way. With five, eight rows of floats
   // and those of the next turn leave the sums no registers.
   static constexpr int kBlocks = kChannels > 8 ? 2 : kRows == 8 || kGroups == 2 ? 4 : 5;
-  static_assert(2 * kRows <= kWidth);  // a lane holds one sum behind the exchange
+  static_assert(2 * kRows <= kWidth);  // a lane holds one sum after the exchange
 
   // Returns the channel of a lane's quad.
   static DS_HOST_DEVICE constexpr int channel(int quad, int lane) {
@@ -249,7 +249,7 @@ class StepWalk {
   }
 
   DS_DEVICE void step(int first, const Operands& operands) {
-    // A lane has one sum of one row behind the exchange.
+    // A lane has one sum of one row after the exchange.
     const int row = first + team_row_ + lane_ % (Tile::kWidth / kSums) / kShare;
     const float own = old_state_sums(operands);
     float u = row < num_rows_ ? operands.values()[row] : 0.0f;

@@ -43,7 +43,7 @@ struct LayerCall {
   void* prefill_scratch = nullptr;  // prefill_scratch_bytes() of delta_prefill.h
   uint16_t* out_bf16 = nullptr;     // the layer's result again, as MixerCall::out; may be null
   LayerPaths paths;
-  int64_t padding = 0;  // elements behind each row of MixerCall::out and out_bf16
+  int64_t padding = 0;  // elements after each row of MixerCall::out and out_bf16
   // If set, the output projection applies the output norm of decode rows, all of a step's or none:
   // their out_bf16 is then o * (act(gate) * weight), this the sums of squares of each 16
   // neighbouring values of o, [num_decode_rows, heads, value_dim / 16], and their MixerCall::out is

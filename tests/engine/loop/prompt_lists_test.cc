@@ -79,7 +79,7 @@ TEST_P(ListedPrompts, OthersDoNotWaitForTheWholeList) {
   for (const auto& streams : {list, second, {other}}) {
     for (const Stream& stream : streams) EXPECT_EQ(read_all(*stream).finish, FinishReason::kLength);
   }
-  // One place of the list was before the other's, and the next one comes behind it.
+  // One place of the list was before the other's, and the next one comes after it.
   const auto steps = runner.steps();
   const auto found = std::find_if(steps.begin(), steps.end(), [](const FakeRunner::Step& step) {
     return !step.segments.empty() && step.segments[0].num_rows == 40;

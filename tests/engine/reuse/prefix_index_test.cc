@@ -295,7 +295,7 @@ TEST(PrefixIndex, PromptsAgeStatesWhileTheClockStandsStill) {
   EXPECT_EQ(found(index, old), 0);
 }
 
-// A state saves the tokens behind the nearest state before it, also when that one is kept later or
+// A state saves the tokens after the nearest state before it, also when that one is kept later or
 // given up.
 TEST(PrefixIndex, AncestorsLowerAStatesValue) {
   PrefixIndex index(kFirstSlot, 2, 0, 100);

@@ -39,7 +39,7 @@ class FakeRunner final : public StepRunner {
 
   // Returns a letter that depends on every token, the seed, the choice and the position.
   static int32_t hashed_letter(const std::vector<int32_t>& tokens, const Draw& draw);
-  // Returns the hidden state behind `tokens`: four numbers that depend on all of them.
+  // Returns the hidden state after `tokens`: four numbers that depend on all of them.
   static std::vector<float> hidden_state(std::span<const int32_t> tokens);
   // Returns the tokens of `text`, one for each position after a prompt of `num_prompt_tokens`.
   static NextToken script(std::string_view text, int64_t num_prompt_tokens);

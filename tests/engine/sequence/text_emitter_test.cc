@@ -88,7 +88,7 @@ TEST(TextEmitter, ReplacesMaximalSubparts) {
   }
 }
 
-// Sentencepiece decodes tokens of bytes like this.
+// Sentencepiece decodes tokens of bytes this way.
 TEST(TextEmitter, ReplacesEachByteIfTheTokenizerDoes) {
   const struct {
     std::string bytes, expected;  // '?' = U+FFFD

@@ -11,7 +11,7 @@
 namespace deltaserve {
 namespace {
 
-// Returns what the validator makes of a text, or its error behind "!".
+// Returns what the validator makes of a text, or its error after "!".
 std::string checked(const CLI::Validator& validator, std::string text) {
   const std::string error = validator(text);
   return error.empty() ? text : "!" + error;

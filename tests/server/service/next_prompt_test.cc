@@ -146,7 +146,7 @@ TEST(NextPrompt, IsNotReadForNothing) {
     conversation.answer_tokens.assign(answer, 8);
     return next_of(std::move(conversation)).size();
   };
-  EXPECT_EQ(size_after(10, 54), 0u);  // no state behind 64 tokens with a token to go on from
+  EXPECT_EQ(size_after(10, 54), 0u);  // no state after 64 tokens with a token to go on from
   EXPECT_EQ(size_after(10, 55), 65u);
   EXPECT_EQ(size_after(70, 50), 0u);  // the prompt leaves the same
   EXPECT_EQ(size_after(128, 1), 129u);

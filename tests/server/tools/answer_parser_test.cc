@@ -172,7 +172,7 @@ std::string complaint(const Case& one, const Told& told) {
 }
 
 // Cases that malformed answers leave to a judgement other than the recorded one: what is broken is
-// passed on as the model wrote it, and text behind calls is kept.
+// passed on as the model wrote it, and text after calls is kept.
 bool judged_otherwise(const std::string& id) {
   return id == "hermes/bad-json" || id == "kimi_k2/text-after";
 }

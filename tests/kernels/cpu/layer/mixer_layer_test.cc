@@ -59,7 +59,7 @@ class StepRunner {
     }
   }
 
-  // Runs one step. Final states are written to slots `slot_shift` behind the initial ones.
+  // Runs one step. Final states are written to slots `slot_shift` after the initial ones.
   void step(const std::vector<Piece>& pieces, int slot_shift = 0) {
     std::vector<Segment> segments;
     std::vector<float> projected;
@@ -115,7 +115,7 @@ class StepRunner {
     return same_state(world_.state_layout(), slots_.get() + kept_[job] * world_.slot_floats(),
                       other.state(job));
   }
-  // Takes a job back to row `row`, behind which its state was kept, and forgets the rest.
+  // Takes a job back to row `row`, after which its state was kept, and forgets the rest.
   void go_back_to_kept(int job, int row) {
     slot_[job] = kept_[job];
     std::fill(out_[job].begin() + row * columns(), out_[job].end(), NAN);

@@ -29,7 +29,7 @@ class LayerDevice {
 
   // Runs a step, in which decode pieces come first. Expects that rows of padding become zeros, that
   // nothing else is written, and that the bf16 copy is the rounded result. States are left in slots
-  // that lie `slot_shift` behind those that they were in.
+  // that lie `slot_shift` after those that they were in.
   void step(const std::vector<Piece>& pieces, int slot_shift = 0);
 
   // Return, for a job whose rows all went through step(), the largest relative error of its rows
@@ -41,7 +41,7 @@ class LayerDevice {
   bool same_job(const LayerDevice& other, int job) const;
   // Compares the state that a job has kept with its state on another device.
   bool same_kept(const LayerDevice& other, int job) const;
-  // Takes a job back to row `row`, behind which its state was kept, and forgets the rest.
+  // Takes a job back to row `row`, after which its state was kept, and forgets the rest.
   void go_back_to_kept(int job, int row);
   // Compares what nobody may touch: slots that no sequence is in, and the other layer's states.
   bool same_foreign_states() const;

@@ -25,7 +25,7 @@ std::vector<float> normals(int64_t n, uint32_t seed) {
   return x;
 }
 
-// Columns behind a row's own.
+// Columns after a row's own.
 struct End {
   int64_t columns = 3;
 };
@@ -58,7 +58,7 @@ class Rows {
   bool copy_is_untouched(int64_t row, int64_t column) const {
     return halves_[static_cast<size_t>(row * stride_ + column)] == kUntouchedHalf;
   }
-  // Expects that the rows, which were made of NaN, have kept what stands behind their columns.
+  // Expects that the rows, which were made of NaN, have kept what follows their columns.
   void expect_end_untouched() const {
     for (int64_t r = 0; r <= rows_; ++r) {
       for (int64_t c = r < rows_ ? columns_ : 0; c < stride_; ++c) {

@@ -51,7 +51,7 @@ TEST(BackendEnds, AgreeWithTheCpuAndWithTheProgramAsItIs) {
     const std::vector<float> found = rows_of(ends);
     EXPECT_LT(error(found, truth), 6e-3);
     EXPECT_LT(error(found, as_is), 6e-3);
-    // They are not the same computation, because the factor of a norm comes behind the rounding.
+    // They are not the same computation, because the factor of a norm comes after the rounding.
     EXPECT_NE(found, as_is);
   }
 }

@@ -77,7 +77,7 @@ TEST(CudaBackend, RunsWhereNoGraphCanBeMade) {
 }
 
 #ifndef __CUDACC__
-// The draws of a step are four launches behind its forward pass, whatever it draws: the last norm,
+// The draws of a step are four launches after its forward pass, whatever it draws: the last norm,
 // the logits, their parts, the tokens.
 TEST(CudaBackend, DrawsTakeFourLaunches) {
   const TinyProgram tiny(WeightFormat::kBf16);

@@ -195,7 +195,7 @@ TEST(CudaBackend, SlotsAreCopiedInOrder) {
   driver->copy_slot(2, 2);
   driver->import_slot(0, second.data());
   const Ticket out = driver->export_slot(2, read[0].data());
-  // A step behind it, which nobody waits for yet, writes the slot.
+  // A step after it, which nobody waits for yet, writes the slot.
   const Ticket step = driver.forward({3, 4, 5});
   driver->draw(step, {});
   EXPECT_NE(in.transfer, 0u);

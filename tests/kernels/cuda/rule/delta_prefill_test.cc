@@ -99,8 +99,8 @@ TEST_P(DeltaPrefill, EqualsTheRecurrence) {
   }
 }
 
-// The state behind the last whole chunk has the bits of a step that ends there, with and without
-// rows behind it, and the step's own results do not change.
+// The state after the last whole chunk has the bits of a step that ends there, with and without
+// rows after it, and the step's own results do not change.
 void expect_kept_states(const PrefillCase& c, PrefillPath path) {
   const std::vector<int> lengths = {130, 64};
   PrefillWorld whole(c, lengths);
@@ -176,7 +176,7 @@ TEST_P(Invariance, WhatIsNotFiniteReachesNoFurtherThanFifteenRowsInFront) {
 
 class RoundedState : public DeltaPrefill {};
 
-// A state in a format that rounds has the bits of a float state that is rounded behind every chunk.
+// A state in a format that rounds has the bits of a float state that is rounded after every chunk.
 TEST_P(RoundedState, IsRoundedOnTheGrid) {
   PrefillCase wide_case = prefill();
   wide_case.format = StateFormat::kF32;

@@ -123,7 +123,7 @@ TEST(OverlapSelfTest, LaunchesOverlapWhereThatChangesNothing) {
 }
 
 // A launch that leaves its norm has the same bits when it overlaps: rows, sums of squares and
-// states behind those of the launch with its norm.
+// states after those of the launch with its norm.
 TEST(OverlapSelfTest, LeavesOffWhatDiffersWithoutTheNorm) {
   const LayerPaths paths = {.one_launch_decode = true, .leaves_norm = true};
   for (const int wrong_copy : {0, 10, 11, 12}) {
