@@ -226,7 +226,7 @@ TEST(CompletionsApi, BadBodies) {
       {R"({"prompt":[1],"temperature":1e400})", 400, "temperature"},
       {R"({"prompt":[1],"temperature":-0.001})", 400, "temperature"},
       {R"({"prompt":[1],"top_p":0})", 400, "top_p"},
-      {R"({"prompt":[1],"top_p":1e-60})", 400, "top_p"},
+      {R"({"prompt":[1],"top_p":-1e-60})", 400, "top_p"},
       {R"({"prompt":[1],"temperature":NaN})", 400, ""},
       {R"({"prompt":[1],"user":"\ud800"})", 400, ""},
       {R"({"prompt":["\ud800x"]})", 400, ""},
