@@ -49,10 +49,10 @@ Decimal decimal_of(const NumberBounds::Bound& bound, bool lower) {
   } else if (const std::string_view digits = big_integer_text(bound.number); !digits.empty()) {
     text = digits;
   } else if (const double* real = bound.number.if_double()) {
-    char digits[512];  // a double has at most 309 digits before the point, 324 + 17 after it
-    const auto end = std::to_chars(digits, digits + sizeof digits, inwards(*real, lower),
+    char buffer[512];  // a double has at most 309 digits before the point, 324 + 17 after it
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, inwards(*real, lower),
                                    std::chars_format::fixed);
-    text.assign(digits, end.ptr);
+    text.assign(buffer, end.ptr);
   }
   Decimal decimal;
   decimal.exclusive = bound.exclusive;

@@ -21,7 +21,7 @@ namespace {
 
 constexpr int kSequences = 2;  // one for the answer, one for the read-ahead of the next prompt
 
-struct ChatOptions {
+struct TerminalOptions {
   ModelServiceOptions service;
   std::string url;  // empty: the model runs in this process
   ApiKeyOptions key;
@@ -29,7 +29,7 @@ struct ChatOptions {
   std::string system;
 };
 
-int talk(AnswerSource* source, const ChatOptions& options) {
+int talk(AnswerSource* source, const TerminalOptions& options) {
   if (isatty(STDIN_FILENO) != 0) {
     absl::FPrintF(stderr, "%s. /help lists the commands; Ctrl-D leaves.\n", source->model());
   }
@@ -37,7 +37,7 @@ int talk(AnswerSource* source, const ChatOptions& options) {
   return ChatSession(source, lines.get(), options.settings, options.system).run();
 }
 
-int chat_with_server(const ChatOptions& options) {
+int chat_with_server(const TerminalOptions& options) {
   absl::StatusOr<std::string> key = read_api_key(options.key);
   if (!key.ok()) return report(key.status());
   absl::StatusOr<std::unique_ptr<AnswerSource>> source =
@@ -46,7 +46,7 @@ int chat_with_server(const ChatOptions& options) {
   return talk(source->get(), options);
 }
 
-int chat_with_model(ChatOptions options) {
+int chat_with_model(TerminalOptions options) {
   options.service.model.max_sequences = kSequences;
   options.service.service.memory_limit = memory_limit().value_or(0);
   Logger log(LogFormat::kText, LogLevel::kError, STDERR_FILENO);
@@ -62,7 +62,7 @@ int chat_with_model(ChatOptions options) {
   return talk(source.get(), options);
 }
 
-void add_conversation_options(CLI::App* command, ChatOptions* options) {
+void add_conversation_options(CLI::App* command, TerminalOptions* options) {
   command->option_defaults()->group("Conversation");
   command->add_option("--system", options->system, "System message of the conversation")
       ->type_name("TEXT");
@@ -90,7 +90,7 @@ void add_conversation_options(CLI::App* command, ChatOptions* options) {
       ->type_name("N");
 }
 
-CLI::Option* add_server_options(CLI::App* command, ChatOptions* options) {
+CLI::Option* add_server_options(CLI::App* command, TerminalOptions* options) {
   command->option_defaults()->group("Server");
   CLI::Option* url =
       command
@@ -122,7 +122,7 @@ void add_chat_command(CLI::App* app, Run* run) {
       "/regenerate, /system TEXT, /save FILE, /help, /quit. Ctrl-C stops an answer; a second one "
       "leaves.\n\nIf standard input is not a terminal, each line is a message. Answers go to "
       "standard output, everything else to standard error.");
-  auto options = std::make_shared<ChatOptions>();
+  auto options = std::make_shared<TerminalOptions>();
   add_conversation_options(command, options.get());
   CLI::Option* url = add_server_options(command, options.get());
   add_model_options(command, &options->service.model);

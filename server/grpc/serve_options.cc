@@ -5,27 +5,26 @@
 namespace deltaserve {
 void add_grpc_options(CLI::App* command, GrpcServeOptions* options) {
   const std::string group = "gRPC";
-  CLI::Option* host_option =
-      command->add_option("--grpc-host", options->grpc.host, "Address on which gRPC listens")
-          ->capture_default_str()
-          ->type_name("HOST")
-          ->group(group);
-  CLI::Option* port_option =
-      command
-          ->add_option_function<uint16_t>(
-              "--grpc-port",
-              [options](uint16_t port) {
-                options->grpc.port = port;
-                options->port_given = true;
-              },
-              "Port for gRPC; 0 takes any free one, which is printed (default: 50051, or 0 with "
-              "--http-port 0)")
-          ->transform(whole_number_in(0, 65535))
-          ->type_name("PORT")
-          ->group(group);
-  command->add_flag("--no-grpc", options->off, "Serve HTTP only")
-      ->excludes(host_option)
-      ->excludes(port_option)
+  command->add_option("--grpc-host", options->grpc.host, "Address on which gRPC listens")
+      ->capture_default_str()
+      ->type_name("HOST")
+      ->group(group);
+  command
+      ->add_option_function<uint16_t>(
+          "--grpc-port",
+          [options](uint16_t port) {
+            options->grpc.port = port;
+            options->port_given = true;
+          },
+          "Port for gRPC; 0 takes any free one, which is printed (default: 50051, or 0 with "
+          "--http-port 0)")
+      ->transform(whole_number_in(0, 65535))
+      ->type_name("PORT")
+      ->group(group);
+  // It excludes nothing: the container's entry point gives a host, and a user then adds this.
+  command
+      ->add_flag("--no-grpc", options->off,
+                 "Serve HTTP only, whatever --grpc-host and --grpc-port say")
       ->group(group);
 }
 

@@ -129,8 +129,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn("MODEL: the value is empty", self.run_binary("inspect", "").stderr)
 
     def test_options_that_would_change_nothing_are_refused(self):
-        for arguments in (("serve", "x", "--no-grpc", "--grpc-port", "1"), ("serve", "x", "--no-grpc", "--grpc-host", "::1"),
-                          ("chat", "x", "--url", "http://127.0.0.1:1", "--threads", "2"),
+        for arguments in (("chat", "x", "--url", "http://127.0.0.1:1", "--threads", "2"),
                           ("chat", "--url", "http://127.0.0.1:1", "--chat-template", "x"),
                           ("chat", "--url", "http://127.0.0.1:1", "--offline")):
             result = self.run_binary(*arguments)

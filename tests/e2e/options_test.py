@@ -234,14 +234,14 @@ class Sources(unittest.TestCase):
         result = run("serve", NOWHERE, "--config", self.path)
         self.assertEqual(result.returncode, 2)
         self.assertIn(self.path + ": --state-memory cannot be used together with --max-sequences", result.stderr)
-        result = run("serve", NOWHERE, environment={"DELTASERVE_NO_GRPC": "1", "DELTASERVE_GRPC_PORT": "1"})
+        result = run("serve", NOWHERE, environment={"DELTASERVE_MAX_SEQUENCES": "3", "DELTASERVE_STATE_MEMORY": "1GiB"})
         self.assertEqual(result.returncode, 2)
         self.assertIn(" cannot be used together with ", result.stderr)
 
     def test_a_switch_that_is_off_excludes_nothing(self):
-        self.write("no-grpc = false\ngrpc-port = 70000\n")
-        result = run("serve", NOWHERE, "--config", self.path)
-        self.assertIn("--grpc-port: '70000' is not a whole number", result.stderr)
+        self.write("offline = false\nurl = \"ftp://x\"\n")
+        result = run("chat", "--config", self.path)
+        self.assertIn("'ftp://x' does not begin with http:// or https://", result.stderr)
 
     def test_every_variable(self):
         checked = 0

@@ -168,8 +168,8 @@ TEST_F(TokenizerTest, SomeModelsDoNotAllowCuts) {
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     std::string text = "the \xf0\x9f\x90\xb6";
     for (int i = 0; text.size() < 40'000; ++i) text += i % 3 == 0 ? " heheh" : " hehehe";
-    EXPECT_EQ((*tokenizer)->encode(text), model->encode(text));
-    EXPECT_EQ((*tokenizer)->final_ids(text), 0);
+    EXPECT_EQ((*tokenizer)->encode(text).value(), model->encode(text));
+    EXPECT_EQ((*tokenizer)->final_ids(text).value(), 0u);
   }
 }
 
