@@ -7,14 +7,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1
 
-# Prints the files of the product that BUILD_DIR compiles, and then those whose unity files include them.
+# Prints the files that BUILD_DIR compiles.
 compiled() {
   sed -n 's/^ *"file": "\(.*\)",*$/\1/p' "$build/compile_commands.json" | sort -u
 }
 mapfile -t together < <(compiled | grep /Unity/)
 [ ${#together[@]} -gt 0 ] || { echo "clang_tidy.sh: $build compiles no files together" >&2; exit 1; }
 included=$(sed -n "s|^#include \"$PWD/\(.*\)\"$|\1|p" "${together[@]}" | sort)
-alone=$(compiled | sed -n "s#^$PWD/\(\(kernels\|models\|engine\|server\)/.*\)\$#\1#p" | comm -23 - <(echo "$included"))
+alone=$(compiled | sed -n "s#^$PWD/\(\(kernels\|models\|engine\|server\)/.*\)\$#\1#p" | grep -v ^kernels/cuda/ |
+  comm -23 - <(echo "$included"))
 cuda=$(find kernels/cuda -name '*.cc' ! -name '*_device.cc' | sort)
 
 product=$(find kernels models engine server -name '*.cc' ! -name '*_device.cc' | sort)
@@ -26,5 +27,5 @@ check() { xargs -P "$(nproc)" -n 1 "$@"; }
 # GCC's warnings are no warnings of clang.
 printf '%s\n' "${together[@]}" $alone |
   check clang-tidy -p "$build" --quiet --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wreserved-identifier
-# One process for each file: the arguments behind the dashes are those of the compiler.
+# One process for each file: the arguments after the dashes are those of the compiler.
 printf '%s\n' $cuda | check sh -c 'exec clang-tidy --quiet "$0" -- -std=c++20 -I. -Wreserved-identifier'

@@ -334,7 +334,7 @@ TEST(Tidy, FilesAndLinesStayReadable) {
   }
 }
 
-// Words that product code does not use, and the field's words for them. Each word is a regex that
+// Words that our code does not use, and the field's words for them. Each word is a regex that
 // matches anywhere in a line, in comments and in names.
 struct HouseWord {
   const char* regex;
@@ -416,7 +416,8 @@ std::vector<std::string> complaints_about_words(const std::vector<std::string>& 
 
 TEST(Tidy, WordsAreTheFields) {
   std::vector<Source> sources = all_sources();
-  std::erase_if(sources, [](const Source& source) { return source.path.starts_with("tests/"); });
+  // The strings of this file are such words.
+  std::erase_if(sources, [](const Source& source) { return source.path == "tests/tidy_test.cc"; });
   for (const char* page : {"README.md", "CONTRIBUTING.md", "BENCHMARKS.md", "kernels/README.md"}) {
     sources.push_back(read_source(fs::path(DELTASERVE_ROOT) / page));
   }

@@ -101,8 +101,10 @@ class SchemaCompiler {
     if (schema.is_bool()) {
       return schema.get_bool() ? rules_->call(json_.any_value()) : rules_->alternate({});
     }
+    if (!is_json_object(schema)) {
+      return invalid_argument("a schema must be an object, true or false");
+    }
     const json::object* object = schema.if_object();
-    if (object == nullptr) return invalid_argument("a schema must be an object, true or false");
     if (object->contains("if")) return conditional(*object, name);
     if (object->contains("not")) {
       absl::StatusOr<std::optional<ExprId>> negated = negation(*object, name);

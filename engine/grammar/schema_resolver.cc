@@ -147,16 +147,18 @@ bool SchemaResolver::holds_document(const json::value& place) const {
 }
 
 absl::StatusOr<const json::value*> SchemaResolver::keep(json::value schema) {
-  const auto [known, added] = merged_by_text_.try_emplace(json::serialize(schema), nullptr);
-  if (!added) return known->second;  // ends the merge of a schema with itself
+  std::string text = json::serialize(schema);
+  const auto known = merged_by_text_.find(text);
+  if (known != merged_by_text_.end())
+    return known->second;  // ends the merge of a schema with itself
   merged_bytes_ += schema_bytes(schema);
   if (merged_.size() >= grammar_limits::kMergedSchemas ||
       merged_bytes_ > grammar_limits::kMergedBytes) {
     return invalid_argument("allOf and anyOf expand to too many schemas");
   }
   merged_.push_back(std::move(schema));
-  known->second = &merged_.back();
-  return known->second;
+  merged_by_text_.emplace(std::move(text), &merged_.back());
+  return &merged_.back();
 }
 
 absl::StatusOr<const json::value*> SchemaResolver::both(const json::object& a,

@@ -84,9 +84,9 @@ class Backend {
 
   // ---- For logs and metrics
 
-  // Returns a description such as "cpu AVX2, 2 threads, 380 MB of int8 weights". The part up to the
-  // first comma names the device. It names instructions that failed their self-test at the start
-  // and are not used.
+  // Returns a description such as "cpu AVX2, 2 threads, 362.4 MiB of int8 weights". The part up to
+  // the first comma names the device. It names instructions that failed their self-test at the
+  // start and are not used.
   virtual std::string description() const = 0;
   virtual Memory memory() const = 0;
 };

@@ -105,7 +105,9 @@ std::string json_float(double value) {
 }
 
 // Recursion is as deep as the value.
-void write(const json::value& value, std::string* out) {
+// Stops once there are more than `most` bytes.
+void write(const json::value& value, size_t most, std::string* out) {
+  if (out->size() > most) return;
   if (const std::string_view digits = big_integer_text(value); !digits.empty()) {
     out->append(digits);
   } else if (const double* number = value.if_double()) {
@@ -114,7 +116,7 @@ void write(const json::value& value, std::string* out) {
     const char* separator = "[";
     for (const json::value& item : *list) {
       out->append(std::exchange(separator, ","));
-      write(item, out);
+      write(item, most, out);
     }
     out->append(list->empty() ? "[]" : "]");
   } else if (const json::object* object = value.if_object()) {
@@ -122,9 +124,11 @@ void write(const json::value& value, std::string* out) {
     for (const json::key_value_pair& member : *object) {
       out->append(std::exchange(separator, ","));
       out->append(json::serialize(member.key())).push_back(':');
-      write(member.value(), out);
+      write(member.value(), most, out);
     }
     out->append(object->empty() ? "{}" : "}");
+  } else if (const json::string* text = value.if_string(); text != nullptr && text->size() > most) {
+    out->append(json::serialize(json::string_view(text->data(), most)));
   } else {
     out->append(json::serialize(value));
   }
@@ -195,7 +199,14 @@ std::optional<json::value> parse_json_exactly(std::string_view text, size_t dept
 
 std::string exact_json(const json::value& value) {
   std::string out;
-  write(value, &out);
+  write(value, std::string::npos, &out);
+  return out;
+}
+
+std::string exact_json_up_to(size_t most, const json::value& value) {
+  std::string out;
+  write(value, most, &out);
+  if (out.size() > most) out.replace(most, out.npos, "...");
   return out;
 }
 

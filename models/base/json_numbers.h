@@ -40,5 +40,7 @@ std::string python_float(double value);
 std::optional<boost::json::value> parse_json_exactly(std::string_view text, size_t depth);
 // Writes a value without spaces, with numbers as Python writes them.
 std::string exact_json(const boost::json::value& value);
+// Writes its first `most` bytes, and "..." after them if there are more.
+std::string exact_json_up_to(size_t most, const boost::json::value& value);
 
 }  // namespace deltaserve

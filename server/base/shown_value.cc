@@ -1,6 +1,5 @@
 #include "server/base/shown_value.h"
 
-#include <boost/json/serializer.hpp>
 #include <charconv>
 #include <sstream>
 
@@ -42,13 +41,7 @@ std::string shown(const boost::json::value& value) {
   if (value.is_string()) {
     return shown(std::string_view(value.get_string().data(), value.get_string().size()));
   }
-  // Only the beginning of a large value is written.
-  boost::json::serializer serializer;
-  serializer.reset(&value);
-  char buffer[kShownBytes];
-  const boost::json::string_view text = serializer.read(buffer, sizeof buffer);
-  const std::string out(text.data(), text.size());
-  return serializer.done() ? out : out + "...";
+  return exact_json_up_to(kShownBytes, value);
 }
 
 }  // namespace deltaserve

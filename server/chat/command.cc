@@ -90,25 +90,24 @@ void add_conversation_options(CLI::App* command, TerminalOptions* options) {
       ->type_name("N");
 }
 
-CLI::Option* add_server_options(CLI::App* command, TerminalOptions* options) {
+void add_server_options(CLI::App* command, TerminalOptions* options) {
   command->option_defaults()->group("Server");
-  CLI::Option* url =
-      command
-          ->add_option(
-              "--url", options->url,
-              "Talk to this server of the OpenAI API instead: http(s)://HOST[:PORT][/PATH]. "
-              "MODEL is then the name of a model on that server (default: its first one)")
-          ->type_name("URL");
+  command
+      ->add_option("--url", options->url,
+                   "Talk to this server of the OpenAI API instead: http(s)://HOST[:PORT][/PATH]. "
+                   "MODEL is then the name of a model on that server (default: its first one)")
+      ->type_name("URL");
   add_api_key_options(command, &options->key);
-  return url;
 }
 
-// A server has its own model, and these options would change nothing there.
-void exclude_options_of_the_model(CLI::App* command, CLI::Option* url) {
-  for (CLI::Option* option : command->get_options()) {
+// A server has its own model, where options of a model that the user types would change nothing.
+// Those of the environment or of a file may be meant for other commands.
+void refuse_options_of_the_model(const CLI::App& command) {
+  for (const CLI::Option* option : command.parse_order()) {
     const bool is_of_model = option->get_group() == "Model" || option->get_group() == "Compute";
     const bool names_a_model = option->get_positional() || option->check_name("--model");
-    if (is_of_model && !names_a_model) url->excludes(option);
+    if (!is_of_model || names_a_model) continue;
+    throw CLI::ValidationError(option->get_name(), "cannot be used together with --url");
   }
 }
 
@@ -124,17 +123,17 @@ void add_chat_command(CLI::App* app, Run* run) {
       "standard output, everything else to standard error.");
   auto options = std::make_shared<TerminalOptions>();
   add_conversation_options(command, options.get());
-  CLI::Option* url = add_server_options(command, options.get());
+  add_server_options(command, options.get());
   add_model_options(command, &options->service.model);
   add_prefix_cache_options(command, &options->service.model);
   command
       ->add_option("--chat-template", options->service.chat_template_file,
                    "File with a chat template (Jinja) to use instead of the model's")
       ->type_name("FILE");
-  exclude_options_of_the_model(command, url);
   command->callback([command, run, options] {
     const bool has_model = settle_model(command, &options->service.model.folder);
     const std::string& address = options->url;
+    if (!address.empty()) refuse_options_of_the_model(*command);
     if (!address.empty() && !address.starts_with("http://") && !address.starts_with("https://")) {
       throw CLI::ValidationError(
           "--url", absl::StrCat("'", address, "' does not begin with http:// or https://"));

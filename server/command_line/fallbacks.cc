@@ -149,6 +149,17 @@ void apply_file(CLI::App* command, const std::string& path) {
   }
 }
 
+// A switch that is off excludes nothing, but CLI11 looks only at whether an option was given. So
+// such a switch of the environment or of the file counts as not given from here on; its callback
+// has run.
+void forget_switches_that_are_off(CLI::App* command) {
+  const std::vector<CLI::Option*>& typed = command->parse_order();
+  for (CLI::Option* option : command->get_options()) {
+    const bool is_typed = std::find(typed.begin(), typed.end(), option) != typed.end();
+    if (!is_typed && option->count() > 0 && !is_set(*option)) option->clear();
+  }
+}
+
 }  // namespace
 
 void apply_fallbacks(CLI::App* command, const std::string& path) {
@@ -157,6 +168,7 @@ void apply_fallbacks(CLI::App* command, const std::string& path) {
   const char* variable = std::getenv(kFileVariable);
   const std::string file = path.empty() && variable != nullptr ? variable : path;
   if (!file.empty()) apply_file(command, file);
+  forget_switches_that_are_off(command);
 }
 
 std::string misspelt_variable(CLI::App* app) {

@@ -78,12 +78,6 @@ std::string unexpected(CLI::App* command, const std::string& word) {
                       missing);
 }
 
-// Returns the first word that nothing takes, above all an option, whose value may be another one.
-std::string first_extra(const std::vector<std::string>& extras) {
-  const auto option = std::find_if(extras.begin(), extras.end(), is_option);
-  return option != extras.end() ? *option : extras.front();
-}
-
 // Returns an error of CLI11 in plain words.
 std::string explained(CLI::App* command, const CLI::ParseError& error) {
   const std::string message = error.what();
@@ -118,7 +112,7 @@ int print_error(CLI::App* app, const CLI::ParseError& error) {
   }
   std::string message;
   if (!before.empty()) {
-    message = unexpected_before(app, first_extra(before));
+    message = unexpected_before(app, before.front());
     command = nullptr;
   } else if (!command->remaining().empty()) {
     message = unexpected(command, command->remaining().front());

@@ -117,12 +117,21 @@ class EngineCall : public Reactor,
       const bool posted = context_.services.workers.post_compiling(
           record_.owner(),
           [self = this->shared_from_this()] { return !self->cancellation_.cancelled(); },
-          [self = this->shared_from_this()] {
+          [self = this->shared_from_this(),
+           dropped = std::unique_ptr<EngineCall, EndIfCancelled>(this)]() mutable {
+            static_cast<void>(dropped.release());
             self->guarded([&] { self->begin_later(self->submit()); });
           });
       if (!posted) begin_later(to_grpc(too_many_grammars_error()));
     });
   }
+
+  // Workers drop the work of a client that has left, and nothing else would end the call then.
+  struct EndIfCancelled {
+    void operator()(EngineCall* call) const {
+      if (call->cancellation_.cancelled()) call->begin_later(call->cancelled());
+    }
+  };
 
   template <class Work>
   void guarded(Work work) {

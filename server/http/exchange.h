@@ -25,7 +25,7 @@ class Exchange {
   explicit Exchange(boost::asio::any_io_executor strand)
       : wakeup(std::make_shared<Wakeup>(std::move(strand))) {}
 
-  // The worker calls these three. They return false if the connection no longer waits, so that
+  // The worker calls these three. wanted() returns false if the connection no longer waits: then
   // nothing is left to do.
   bool wanted() const;
   void put(Started started);

@@ -25,7 +25,7 @@ absl::Status cannot_listen(const std::string& address, const BoundPort::Flags& f
                     flags.port);
   } else if (ec == boost::system::errc::address_not_available) {
     why = absl::StrCat("no interface of this machine has the address of ", flags.host);
-  } else if (ec == asio::error::host_not_found) {
+  } else if (ec == asio::error::host_not_found || ec == asio::error::host_not_found_try_again) {
     why = absl::StrCat(flags.host, " is no address, and no host of that name is found");
   }
   return absl::UnavailableError(

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 #include "server/openai/cache_control.h"
 #include "server/openai/chat_messages.h"
@@ -32,7 +33,7 @@ void read_variables(FieldReader& fields, json::object& body, ChatPrompt* out) {
   constexpr std::string_view kName = "chat_template_kwargs";
   if (fields.find(kName) == nullptr) return;
   json::value& value = body.at(kName);
-  if (!value.is_object()) return fields.fail_value(kName, "must be an object", value);
+  if (!is_json_object(value)) return fields.fail_value(kName, "must be an object", value);
   out->variables = std::move(value.get_object());
 }
 
@@ -42,7 +43,7 @@ void read_tools(FieldReader& fields, json::object& body, ChatPrompt* out) {
   if (!tools.is_array()) return fields.fail_value("tools", "must be a list", tools);
   for (size_t i = 0; i < tools.get_array().size(); ++i) {
     json::value& tool = tools.get_array()[i];
-    if (!tool.is_object()) {
+    if (!is_json_object(tool)) {
       return fields.fail_value("tools", str_cat("[", i, "] must be an object"), tool);
     }
     take_cache_control(fields, "tools", str_cat("[", i, "]"), {.tools = i + 1}, &tool.get_object(),
@@ -55,10 +56,10 @@ void read_tools(FieldReader& fields, json::object& body, ChatPrompt* out) {
 void read_choice_of_function(FieldReader& fields, const json::value& value, std::string_view place,
                              GivenToolChoice* out) {
   const json::value* function =
-      value.is_object() && value.get_object().contains("type") && value.at("type") == "function"
+      is_json_object(value) && value.get_object().contains("type") && value.at("type") == "function"
           ? value.get_object().if_contains("function")
           : nullptr;
-  const json::value* name = function != nullptr && function->is_object()
+  const json::value* name = function != nullptr && is_json_object(*function)
                                 ? function->get_object().if_contains("name")
                                 : nullptr;
   if (name == nullptr || !name->is_string()) {
@@ -75,7 +76,7 @@ void read_choice_of_function(FieldReader& fields, const json::value& value, std:
 void read_allowed_tools(FieldReader& fields, const json::object& choice, GivenToolChoice* out) {
   const json::value* allowed = choice.if_contains("allowed_tools");
   const json::object* members =
-      allowed != nullptr && allowed->is_object() ? &allowed->get_object() : nullptr;
+      allowed != nullptr && is_json_object(*allowed) ? &allowed->get_object() : nullptr;
   const json::value* mode = members != nullptr ? members->if_contains("mode") : nullptr;
   const json::value* tools = members != nullptr ? members->if_contains("tools") : nullptr;
   if (mode == nullptr || (*mode != "auto" && *mode != "required")) {
@@ -97,7 +98,7 @@ void read_tool_choice(FieldReader& fields, std::optional<GivenToolChoice>* out) 
   GivenToolChoice& given = out->emplace();
   if (choice->is_string()) {
     given.mode = view(choice->get_string());
-  } else if (!choice->is_object()) {
+  } else if (!is_json_object(*choice)) {
     fields.fail_value("tool_choice", tool_choice_rule(Interface::kChat), *choice);
   } else if (const json::value* type = choice->get_object().if_contains("type");
              type != nullptr && *type == "allowed_tools") {

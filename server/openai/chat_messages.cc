@@ -105,7 +105,8 @@ class MessageReader {
     for (size_t i = 0; i < content->get_array().size(); ++i) {
       json::value& part = content->get_array()[i];
       const std::string place = str_cat(".content[", i, "]");
-      if (!part.is_object()) return fail_value(place, "must be an object with type and text", part);
+      if (!is_json_object(part))
+        return fail_value(place, "must be an object with type and text", part);
       const json::value* type = part.get_object().if_contains("type");
       if (type == nullptr || !type->is_string()) return fail(place, "must have a type");
       const std::string_view member = text_member_of(view(type->get_string()));
@@ -131,13 +132,13 @@ class MessageReader {
     for (size_t i = 0; i < calls->get_array().size(); ++i) {
       const std::string place = str_cat(".tool_calls[", i, "]");
       json::value& call = calls->get_array()[i];
-      if (call.is_object()) {
+      if (is_json_object(call)) {
         take_cache_control(fields_, kParam, where_ + place, {.messages = index_ + 1},
                            &call.get_object(), marks_);
       }
       json::value* function =
-          call.is_object() ? call.get_object().if_contains("function") : nullptr;
-      if (function == nullptr || !function->is_object()) {
+          is_json_object(call) ? call.get_object().if_contains("function") : nullptr;
+      if (function == nullptr || !is_json_object(*function)) {
         return fail_value(place, "must be an object with a function", call);
       }
       const json::value* name = function->get_object().if_contains("name");
@@ -198,7 +199,7 @@ void normalize_messages(FieldReader& fields, json::array* messages, std::vector<
   size_t argument_bytes = 0;
   for (size_t i = 0; i < messages->size() && !fields.error(); ++i) {
     json::value& message = (*messages)[i];
-    if (!message.is_object()) {
+    if (!is_json_object(message)) {
       return fields.fail_value(kParam, str_cat("[", i, "] must be an object"), message);
     }
     MessageReader(fields, i, &message.get_object(), &argument_bytes, marks).read();

@@ -77,7 +77,7 @@ class MessagesReader {
   void read(const json::array& given) {
     for (size_t i = 0; i < given.size() && !fields_.error(); ++i) {
       where_ = str_cat("[", i, "]");
-      if (!given[i].is_object())
+      if (!is_json_object(given[i]))
         return fail("", str_cat("must be an object, not ", shown(given[i])));
       message(given[i].get_object());
     }
@@ -91,7 +91,7 @@ class MessagesReader {
     if (!system.is_array()) return fields_.fail_value("system", "must be a text or blocks", system);
     json::array parts;
     for (const json::value& block : system.get_array()) {
-      if (!block.is_object() || text_member(block.get_object(), "type") != "text" ||
+      if (!is_json_object(block) || text_member(block.get_object(), "type") != "text" ||
           !has_text(block.get_object(), "text")) {
         return fields_.fail_value("system", str_cat("[", parts.size(), "] must be a text block"),
                                   block);
@@ -130,7 +130,7 @@ class MessagesReader {
   void for_blocks(const json::array& blocks, const Read& read) {
     for (size_t i = 0; i < blocks.size() && !fields_.error(); ++i) {
       const std::string place = str_cat(".content[", i, "]");
-      if (!blocks[i].is_object())
+      if (!is_json_object(blocks[i]))
         return fail(place, str_cat("must be a block, not ", shown(blocks[i])));
       read(text_member(blocks[i].get_object(), "type"), blocks[i].get_object(), place);
     }
@@ -175,7 +175,7 @@ class MessagesReader {
       for (const json::value& part : content->get_array()) {
         const std::string part_place = str_cat(place, ".content[", parts.size(), "]");
         const std::string_view type =
-            part.is_object() ? text_member(part.get_object(), "type") : std::string_view();
+            is_json_object(part) ? text_member(part.get_object(), "type") : std::string_view();
         if (type != "text") return unsupported(part_place, type);
         add_text(part.get_object(), part_place, &parts);
         if (fields_.error()) return;
@@ -223,7 +223,7 @@ class MessagesReader {
       return fail(place, str_cat("must have an object as its input, not ", shown(*input)));
     }
     json::object function = {{"name", name}, {"arguments", json::object()}};
-    if (input != nullptr && input->is_object()) function["arguments"] = *input;
+    if (input != nullptr && is_json_object(*input)) function["arguments"] = *input;
     json::object made = {{"id", id}, {"type", "function"}, {"function", std::move(function)}};
     copy_mark(block, &made);
     calls->push_back(std::move(made));
@@ -269,7 +269,7 @@ void read_message_tools(FieldReader& fields, json::object* chat) {
   size_t place = 0;
   for (json::value& tool : tools->get_array()) {
     const std::string where = str_cat("[", place++, "]");
-    if (!tool.is_object())
+    if (!is_json_object(tool))
       return fields.fail_value("tools", str_cat(where, " must be an object"), tool);
     json::object& given = tool.get_object();
     const std::string_view type = text_member(given, "type");
@@ -293,7 +293,7 @@ void read_message_tools(FieldReader& fields, json::object* chat) {
 void read_message_tool_choice(FieldReader& fields, json::object* chat) {
   const json::value choice = take_member(chat, "tool_choice");
   if (choice.is_null()) return;
-  if (!choice.is_object()) return fields.fail_value("tool_choice", "must be an object", choice);
+  if (!is_json_object(choice)) return fields.fail_value("tool_choice", "must be an object", choice);
   const std::string_view type = text_member(choice.get_object(), "type");
   if (type == "any") {
     (*chat)["tool_choice"] = "required";
@@ -315,7 +315,7 @@ void read_message_thinking(FieldReader& fields, json::object* chat) {
   const json::value thinking = take_member(chat, "thinking");
   if (thinking.is_null()) return;
   const std::string_view type =
-      thinking.is_object() ? text_member(thinking.get_object(), "type") : std::string_view();
+      is_json_object(thinking) ? text_member(thinking.get_object(), "type") : std::string_view();
   if (type != "enabled" && type != "adaptive" && type != "disabled") {
     return fields.fail_value("thinking", ".type must be enabled, adaptive or disabled", thinking);
   }
@@ -323,7 +323,7 @@ void read_message_thinking(FieldReader& fields, json::object* chat) {
   if (!on) (*chat)["include_reasoning"] = false;
   json::value& variables = (*chat)["chat_template_kwargs"];
   if (variables.is_null()) variables = json::object();
-  if (!variables.is_object()) return;  // the chat's reader refuses it
+  if (!is_json_object(variables)) return;  // the chat's reader refuses it
   for (const char* name : {"enable_thinking", "thinking"}) {
     if (!variables.get_object().contains(name)) variables.get_object()[name] = on;
   }
@@ -332,7 +332,7 @@ void read_message_thinking(FieldReader& fields, json::object* chat) {
 void read_message_output(FieldReader& fields, json::object* chat) {
   json::value format = take_member(chat, "output_format");
   json::value config = take_member(chat, "output_config");
-  if (config.is_object()) {
+  if (is_json_object(config)) {
     json::value effort = take_member(&config.get_object(), "effort");
     if (!effort.is_null()) (*chat)["reasoning_effort"] = std::move(effort);
     json::value inner = take_member(&config.get_object(), "format");
@@ -341,7 +341,7 @@ void read_message_output(FieldReader& fields, json::object* chat) {
     return fields.fail_value("output_config", "must be an object", config);
   }
   if (format.is_null()) return;
-  if (!format.is_object() || text_member(format.get_object(), "type") != "json_schema") {
+  if (!is_json_object(format) || text_member(format.get_object(), "type") != "json_schema") {
     return fields.fail_value("output_config", ".format must have the type json_schema", format);
   }
   (*chat)["response_format"] = {
@@ -352,7 +352,8 @@ void read_message_output(FieldReader& fields, json::object* chat) {
 void read_message_metadata(FieldReader& fields, json::object* chat) {
   const json::value metadata = take_member(chat, "metadata");
   if (metadata.is_null()) return;
-  if (!metadata.is_object()) return fields.fail_value("metadata", "must be an object", metadata);
+  if (!is_json_object(metadata))
+    return fields.fail_value("metadata", "must be an object", metadata);
   const json::value* user = metadata.get_object().if_contains("user_id");
   if (user != nullptr) (*chat)["user"] = *user;
 }

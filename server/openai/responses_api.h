@@ -14,7 +14,7 @@ std::optional<ApiError> read_responses_request(std::string_view body, const Serv
 // there.
 std::span<const RenamedMember> responses_names();
 
-// `echoed` has the members of the request that the answer repeats, as JSON without the braces.
+// `echoed` has the members of the request that the answer repeats.
 std::unique_ptr<TurnFormat> make_responses_format(const ServedModel& model,
                                                   boost::json::object echoed);
 

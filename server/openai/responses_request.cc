@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "models/base/json_numbers.h"
 #include "models/base/text.h"
 #include "server/base/shown_value.h"
 #include "server/openai/chat_translation.h"
@@ -52,7 +53,8 @@ class InputReader {
   void read(const json::array& items) {
     for (size_t i = 0; i < items.size() && !fields_.error(); ++i) {
       where_ = str_cat("[", i, "]");
-      if (!items[i].is_object()) return fail(str_cat("must be an object, not ", shown(items[i])));
+      if (!is_json_object(items[i]))
+        return fail(str_cat("must be an object, not ", shown(items[i])));
       item(items[i].get_object());
     }
     if (!reasoning_.empty())
@@ -84,6 +86,10 @@ class InputReader {
   void message(const json::object& item) {
     const std::string_view role = text_member(item, "role");
     if (role.empty()) return fail("must have a role");
+    if (role != "user" && role != "assistant" && role != "system" && role != "developer") {
+      return fail(
+          str_cat("must have the role user, assistant, system or developer, not ", shown(role)));
+    }
     const json::value content = content_of(item, "content");
     if (role == "assistant") {
       open_turn_ = open_turn_ && !messages_.back().get_object().contains("tool_calls") &&
@@ -101,7 +107,7 @@ class InputReader {
     if (name.empty() || id.empty()) return fail("must have a name and a call_id");
     json::object function = {{"name", name}};
     if (const json::value* arguments = item.if_contains("arguments")) {
-      if (!arguments->is_string() && !arguments->is_object() && !arguments->is_null()) {
+      if (!arguments->is_string() && !is_json_object(*arguments) && !arguments->is_null()) {
         return fail(str_cat("must have the text of a JSON object as its arguments, not ",
                             shown(*arguments)));
       }
@@ -127,7 +133,7 @@ class InputReader {
       const json::value* parts = item.if_contains(place);
       if (parts == nullptr || !parts->is_array() || !reasoning_.empty()) continue;
       for (const json::value& part : parts->get_array()) {
-        if (!part.is_object() || !has_text(part.get_object(), "text")) {
+        if (!is_json_object(part) || !has_text(part.get_object(), "text")) {
           return fail(str_cat("must have parts with a text as its ", place));
         }
         reasoning_.append(text_member(part.get_object(), "text"));
@@ -147,7 +153,7 @@ class InputReader {
     for (const json::value& part : content->get_array()) {
       const std::string place = str_cat(".", name, "[", parts.size(), "]");
       const std::string_view type =
-          part.is_object() ? text_member(part.get_object(), "type") : std::string_view();
+          is_json_object(part) ? text_member(part.get_object(), "type") : std::string_view();
       const std::string_view text = type == "refusal" ? "refusal" : "text";
       if (type != "refusal" && type != "input_text" && type != "output_text" && type != "text") {
         fields_.fail("input", str_cat(where_, place, " has the type ", shown(type),
@@ -205,7 +211,7 @@ void read_response_tools(FieldReader& fields, json::object* chat) {
   size_t place = 0;
   for (json::value& tool : tools->get_array()) {
     const std::string where = str_cat("[", place++, "]");
-    if (!tool.is_object())
+    if (!is_json_object(tool))
       return fields.fail_value("tools", str_cat(where, " must be an object"), tool);
     const std::string_view type = text_member(tool.get_object(), "type");
     if (type != "function") {
@@ -219,7 +225,7 @@ void read_response_tools(FieldReader& fields, json::object* chat) {
 
 void read_response_tool_choice(FieldReader& fields, json::object* chat) {
   json::value* choice = chat->if_contains("tool_choice");
-  if (choice == nullptr || !choice->is_object()) return;
+  if (choice == nullptr || !is_json_object(*choice)) return;
   json::object given = choice->get_object();
   const std::string_view type = text_member(given, "type");
   if (type == "function") {
@@ -228,7 +234,7 @@ void read_response_tool_choice(FieldReader& fields, json::object* chat) {
     json::value tools = take_member(&given, "tools");
     if (tools.is_array()) {
       for (json::value& tool : tools.get_array()) {
-        if (!tool.is_object()) continue;
+        if (!is_json_object(tool)) continue;
         json::object nested = nested_function(std::move(tool.get_object()));
         tool = std::move(nested);
       }
@@ -243,13 +249,14 @@ void read_response_tool_choice(FieldReader& fields, json::object* chat) {
 void read_response_text(FieldReader& fields, json::object* chat) {
   const json::value text = take_member(chat, "text");
   if (text.is_null()) return;
-  if (!text.is_object()) return fields.fail_value("text", "must be an object", text);
+  if (!is_json_object(text)) return fields.fail_value("text", "must be an object", text);
   if (const json::value* verbosity = text.get_object().if_contains("verbosity")) {
     (*chat)["verbosity"] = *verbosity;
   }
   const json::value* format = text.get_object().if_contains("format");
   if (format == nullptr || format->is_null()) return;
-  if (!format->is_object()) return fields.fail_value("text", ".format must be an object", *format);
+  if (!is_json_object(*format))
+    return fields.fail_value("text", ".format must be an object", *format);
   json::object schema = format->get_object();
   const std::string type(text_member(schema, "type"));
   if (type != "json_schema") {
@@ -263,7 +270,8 @@ void read_response_text(FieldReader& fields, json::object* chat) {
 void read_response_reasoning(FieldReader& fields, json::object* chat) {
   const json::value reasoning = take_member(chat, "reasoning");
   if (reasoning.is_null()) return;
-  if (!reasoning.is_object()) return fields.fail_value("reasoning", "must be an object", reasoning);
+  if (!is_json_object(reasoning))
+    return fields.fail_value("reasoning", "must be an object", reasoning);
   const json::value* effort = reasoning.get_object().if_contains("effort");
   if (effort != nullptr) (*chat)["reasoning_effort"] = *effort;
 }

@@ -37,7 +37,7 @@ struct GivenToolChoice {
 struct ChatPrompt {
   // There is at least one object, of the form that normalize_messages() of chat_messages.h makes.
   boost::json::array messages;
-  boost::json::value tools;       // null = none, else a list without errors (tool_list.h)
+  boost::json::value tools;       // null = none, else a list of objects
   boost::json::object variables;  // of chat_template_kwargs
   std::vector<ChatMark> marks;
   std::optional<GivenToolChoice> tool_choice;
@@ -89,7 +89,7 @@ struct ChatOptions {
   bool stream_reasoning = true;     // false: it is sent in one piece
 };
 
-// Fills in the defaults. The parameters must be valid.
+// Fills in the defaults. An unknown mode of tool_choice counts as the default.
 ChatOptions with_defaults(const ChatPrompt& prompt);
 
 // Returns the conventions of the template that renders the prompt; null if the request brings the

@@ -68,14 +68,14 @@ std::string complaint_about_tools(const json::value& tools) {
   for (size_t i = 0; i < tools.get_array().size(); ++i) {
     const std::string place = str_cat("tools[", i, "]");
     const json::value& tool = tools.get_array()[i];
-    if (!tool.is_object()) return str_cat(place, " must be an object, not ", shown(tool));
+    if (!is_json_object(tool)) return str_cat(place, " must be an object, not ", shown(tool));
     const json::value* type = member(tool.get_object(), "type");
     if (type != nullptr && *type != "function") {
       return str_cat(place, ".type must be \"function\", not ", shown(*type));
     }
     const json::value* function = member(tool.get_object(), "function");
     if (function == nullptr) return place + ".function is required";
-    if (!function->is_object()) {
+    if (!is_json_object(*function)) {
       return str_cat(place, ".function must be an object, not ", shown(*function));
     }
     std::string complaint =

@@ -107,6 +107,7 @@ class CommandLine(unittest.TestCase):
                                 (("--vresion",), "unknown option '--vresion'; did you mean '--version'?"),
                                 (("version",), "unknown command 'version'; did you mean '--version'?"),
                                 (("SREVE",), "unknown command 'SREVE'; did you mean 'serve'?"),
+                                (("serv", "x", "--http-port", "0"), "unknown command 'serv'; did you mean 'serve'?"),
                                 (("80", "serve"), "unknown command '80'")):
             result = self.run_binary(*arguments)
             self.assertEqual(result.returncode, 2, arguments)
@@ -193,7 +194,8 @@ class CommandLine(unittest.TestCase):
             keys.write("secret team\n")
             keys.flush()
             for flags, warns in ((["--host", "0.0.0.0"], True), (["--grpc-host", "0.0.0.0"], True), ([], False),
-                                 (["--host", "0.0.0.0", "--api-key-file", keys.name], False)):
+                                 (["--host", "0.0.0.0", "--api-key-file", keys.name], False),
+                                 (["--grpc-host", "0.0.0.0", "--no-grpc"], False)):
                 result = self.run_binary("serve", "/nonexistent", "--http-port", "0", *flags)
                 lines = [line for line in result.stderr.splitlines() if "warning" in line]
                 self.assertEqual(len(lines), int(warns), (flags, result.stderr))

@@ -239,8 +239,13 @@ class Sources(unittest.TestCase):
         self.assertIn(" cannot be used together with ", result.stderr)
 
     def test_a_switch_that_is_off_excludes_nothing(self):
-        self.write("offline = false\nurl = \"ftp://x\"\n")
-        result = run("chat", "--config", self.path)
+        self.write("completions = false\nchat = true\nurl = \"ftp://x\"\n")
+        result = run("bench-serve", "--config", self.path)
+        self.assertNotIn("cannot be used together", result.stderr)
+        self.assertIn("ftp://x", result.stderr)
+
+    def test_a_chat_with_a_server_leaves_values_for_other_commands_alone(self):
+        result = run("chat", environment={"DELTASERVE_URL": "ftp://x", "DELTASERVE_THREADS": "2"})
         self.assertIn("'ftp://x' does not begin with http:// or https://", result.stderr)
 
     def test_every_variable(self):

@@ -40,7 +40,8 @@ class Schemathesis(WithServer):
                 [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run",
                  self.server.url + "/openapi.json", "--checks", ",".join(CHECKS), "--phases", PHASES, "--seed",
                  str(SEED), "--max-examples", str(EXAMPLES), "--generation-database", "none", "--continue-on-failure",
-                 "--no-color", "--no-shrink"], cwd=folder, capture_output=True, text=True)
+                 "--no-color", "--no-shrink", "--request-timeout", str(harness.PATIENCE)],
+                cwd=folder, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertRegex(done.stdout, r"Operations: +17 selected / 17 total")
         if PHASES != "fuzzing":

@@ -1,5 +1,5 @@
 // Matmuls of the official Q-Delta models' shapes: every own kernel, what kAuto takes, the
-// library's proved algorithm and its choice for the number of rows. First the result against
+// library's tested algorithm and its choice for the number of rows. First the result against
 // float64, then the time; weights come from memory, not from a cache.
 #include <chrono>
 #include <cmath>

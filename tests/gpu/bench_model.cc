@@ -301,7 +301,7 @@ void bench_row(const Effort& effort, const Limits& limits, const ModelParts& par
   for (const int num_decode : mixed) mixed_step(effort.with(0, 20), row, model, num_decode);
 }
 
-// Puts a mark behind every launch, and tells the time between neighbouring ones.
+// Records an event after every launch, and tells the time between neighbouring ones.
 class LaunchMarks {
  public:
   LaunchMarks() {

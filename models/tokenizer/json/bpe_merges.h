@@ -25,8 +25,8 @@ class LastPairs {
   // `of_interest` has one bit per symbol, and outlives the object.
   explicit LastPairs(const std::vector<bool>& of_interest) : of_interest_(of_interest) {}
 
-  // Says that the pairs of a row come up for the first time, those behind that place of the text
-  // last. This is before all merges.
+  // Says that the next pair is one that the text has before all merges, and that its left symbol is
+  // at that place.
   void begin(uint64_t place) { turn_ = {0, place}; }
   // Says that the next pairs come up because two symbols of the row are merged.
   void merged(uint32_t rank, uint64_t place) {

@@ -21,6 +21,8 @@ using tokenizer_json::LastPairs;
 constexpr size_t kRowSymbols = 4096;     // longer rows are merged where they can be cut
 constexpr int32_t kOther = -1;           // a character that is in no piece
 constexpr size_t kLongestCharacter = 4;  // in bytes
+// All cuts of a piece are tried, so its length counts twice.
+constexpr size_t kLongestPiece = 1024;  // in bytes
 
 // A control, unknown or byte piece: the library looks its text up before that of others.
 struct ReservedPiece {
@@ -298,6 +300,9 @@ absl::Status Bpe::encode_without_unused(std::string_view text, std::vector<int32
 
 std::unique_ptr<const SentencePieceEncoder> make_sentencepiece_bpe(
     const SentencePieces& pieces, SentencePieceNormalizer normalizer) {
+  for (const ScoredPiece& piece : pieces.pieces) {
+    if (piece.text.size() > kLongestPiece) return nullptr;
+  }
   return std::make_unique<const Bpe>(pieces, std::move(normalizer));
 }
 

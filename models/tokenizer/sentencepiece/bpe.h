@@ -8,6 +8,7 @@
 
 namespace deltaserve {
 
+// Returns null if a piece has more than 1,024 bytes.
 std::unique_ptr<const SentencePieceEncoder> make_sentencepiece_bpe(
     const SentencePieces& pieces, SentencePieceNormalizer normalizer);
 

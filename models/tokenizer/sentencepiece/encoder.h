@@ -18,7 +18,8 @@ class SentencePieceEncoder {
   virtual ~SentencePieceEncoder() = default;
 
   // `model_bytes` is the file from which `model` was parsed. Returns null if only the library can
-  // compute the ids, because a piece is not UTF-8 or has a zero byte, or its score is not finite.
+  // compute the ids, because a piece is not UTF-8 or has a zero byte, its score is not finite, or
+  // it has more than 1,024 bytes in a BPE model.
   static std::unique_ptr<const SentencePieceEncoder> make(std::string_view model_bytes,
                                                           const SentencePieceModel& model);
 

@@ -8,11 +8,11 @@ namespace {
 bool read_trainer(std::string_view message, ModelFlags* flags) {
   ProtoFields field(message);
   while (field.next()) {
-    if (field.is_integer(3) && field.integer() >= 1 && field.integer() <= 4) {
-      flags->unigram = field.integer() == 1;
-      flags->bpe = field.integer() == 2;
-      flags->words = field.integer() == 3;
-      flags->characters = field.integer() == 4;
+    if (field.is_integer(3) && field.enumerator() >= 1 && field.enumerator() <= 4) {
+      flags->unigram = field.enumerator() == 1;
+      flags->bpe = field.enumerator() == 2;
+      flags->words = field.enumerator() == 3;
+      flags->characters = field.enumerator() == 4;
     }
     if (field.is_integer(35)) flags->byte_fallback = field.integer() != 0;
     if (field.is_integer(24)) flags->suffix_spaces = field.integer() != 0;

@@ -21,8 +21,8 @@ std::optional<ScoredPiece> read_scored_piece(std::string_view message) {
       std::memcpy(&piece.score, field.bytes().data(), sizeof piece.score);
     }
     if (!field.is_integer(3)) continue;
-    if (field.integer() < 1 || field.integer() > 6) return std::nullopt;
-    piece.type = static_cast<PieceType>(field.integer());
+    if (field.enumerator() < 1 || field.enumerator() > 6) return std::nullopt;
+    piece.type = static_cast<PieceType>(field.enumerator());
   }
   // The library finds pieces of some kinds by their bytes before a zero.
   const bool good = field.ok() && tokenizer_json::is_utf8(piece.text) &&

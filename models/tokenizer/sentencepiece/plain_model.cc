@@ -32,7 +32,7 @@ ProtoPiece read_piece(std::string_view message) {
   ProtoFields field(message);
   while (field.next()) {
     if (field.is_bytes(1)) piece.text = field.bytes();
-    if (field.is_integer(3)) piece.type = field.integer();
+    if (field.is_integer(3)) piece.type = field.enumerator();
   }
   return piece;
 }

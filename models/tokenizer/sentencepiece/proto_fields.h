@@ -28,7 +28,9 @@ class ProtoFields {
   bool is_integer(uint64_t number) const { return number_ == number && wire_type_ == 0; }
   bool is_bytes(uint64_t number) const { return number_ == number && wire_type_ == 2; }
   bool is_float(uint64_t number) const { return number_ == number && wire_type_ == 5; }
-  uint64_t integer() const { return integer_; }      // value of an integer
+  uint64_t integer() const { return integer_; }  // value of an integer
+  // Returns the value of an enumeration, of which parsers take 32 bits.
+  uint64_t enumerator() const { return static_cast<uint32_t>(integer_); }
   std::string_view bytes() const { return bytes_; }  // value of bytes, or the four of a float
   std::string_view whole() const { return whole_; }  // the field with its tag and length
 

@@ -1,5 +1,5 @@
 // A sentencepiece model with an interface of plain types. The library's header declares names
-// inside namespace absl, so no file may include both it and Abseil: sentencepiece_wrapper.cc
+// inside namespace absl, so no file may include both it and Abseil: wrapper.cc
 // includes the library's, all others this one.
 #pragma once
 #include <cstdint>

@@ -26,7 +26,7 @@ def expand(template, world, choose):
 
 
 def look_up(name, world):
-    """The word after `$name`, with a capital if the name has one (characters' names aside)."""
+    """Returns the word that `$name` stands for, with a capital if the name has one (characters' names aside)."""
     word = world[name] if name in world else world[name[0].lower() + name[1:]]
     if name[0].isupper() and name not in CHARACTERS:
         return word[0].upper() + word[1:]

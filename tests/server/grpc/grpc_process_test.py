@@ -198,6 +198,24 @@ class OwnServerTest(GrpcTest):
             self.assert_code(grpc.StatusCode.UNAVAILABLE, lambda: list(call), "shutting down")
             self.assertEqual(server.process.wait(PATIENCE), 0)
 
+    def test_calls_whose_grammars_are_dropped_end(self):
+        """The server drops the grammars of clients that left, and still counts their calls as ended."""
+        def ask(number):
+            grammar = 'root ::= (("a"{0,40}){0,40}){0,40} "%d"' % number
+            return server.generate(max_tokens=1, structured_outputs=pb.StructuredOutputs(grammar=grammar))
+
+        with Server() as server:
+            calls = [ask(number) for number in range(72)]  # more than may wait
+            refused = 'deltaserve_grpc_responses_total{method="Generate",code="RESOURCE_EXHAUSTED"}'
+            server.wait_for(lambda _: server.metric(refused) > 0)
+            for call in calls[:60]:
+                call.cancel()
+            calls += [ask(100 + number) for number in range(3)]
+            for call in calls[60:]:
+                call.cancel()
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual(server.process.wait(PATIENCE), 0)
+
     def test_second_signal_cuts_off(self):
         with Server("--max-sequences", "2") as server:
             call = server.generate(max_tokens=1 << 24, ignore_eos=True, timeout=120)

@@ -539,6 +539,26 @@ TEST(CallGrammar, WhatCannotBeEnforcedIsNamedOrLeftFree) {
             "'not' is not supported");
 }
 
+// A schema that expands to too many is met twice: in two properties, or as JSON and as Python.
+TEST(CallGrammar, SchemasThatExpandToTooManyAreLeftFree) {
+  json::array branches;
+  for (int i = 1; i < 1100; ++i) branches.push_back(json::object{{"minimum", i}});
+  const json::value large{{"type", "integer"}, {"anyOf", branches}};
+  json::object function{{"name", "f"}};
+  function["parameters"] = {{"type", "object"}, {"properties", {{"a", large}, {"b", large}}}};
+  json::array tools;
+  tools.push_back({{"type", "function"}, {"function", std::move(function)}});
+  const AnswerDemand demand = hermes(tools);
+  EXPECT_TRUE(permits(demand, call("f", R"({"a":1})")));
+  const json::object& python =
+      recorded_cases().at("formats").get_object().at("olmo_3").get_object();
+  EXPECT_TRUE(read_if_permitted(python, tools, "<function_calls>f(a=1)</function_calls>"));
+  AnswerDemand forced = demand;
+  forced.must_call = true;
+  EXPECT_EQ(compile_answer_grammar(forced, nullptr, nullptr).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST(CallGrammar, KeysTellDemandsApart) {
   AnswerDemand demand = hermes(tools_of(kTwoTools));
   const std::string key = key_of(demand);
