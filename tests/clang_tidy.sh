@@ -11,6 +11,7 @@ build=$1
 compiled() {
   sed -n 's/^ *"file": "\(.*\)",*$/\1/p' "$build/compile_commands.json" | sort -u
 }
+cmake --build "$build" --target page_files  # the page as a source, which no fuzzer needs
 mapfile -t together < <(compiled | grep /Unity/)
 [ ${#together[@]} -gt 0 ] || { echo "clang_tidy.sh: $build compiles no files together" >&2; exit 1; }
 included=$(sed -n "s|^#include \"$PWD/\(.*\)\"$|\1|p" "${together[@]}" | sort)

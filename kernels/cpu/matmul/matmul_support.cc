@@ -89,21 +89,20 @@ bool agrees_with_plain(IntegerPath path, WeightFormat format) {
 }
 
 bool agrees_with_double(Bf16Panels panels) {
-  constexpr int kOutputs = Trial::kOutputs, kColumns = Trial::kColumns;
+  constexpr size_t kOutputs = Trial::kOutputs, kColumns = Trial::kColumns;
   Trial trial(WeightFormat::kBf16, panels);
   if (!trial.ready()) return false;
   for (const int rows : {1, 5, Trial::kRows}) {
     const std::vector<float> fast = trial.multiply(rows, IntegerPath::kPlain);
-    for (int r = 0; r < rows; ++r) {
-      for (int o = 0; o < kOutputs; ++o) {
+    for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
+      for (size_t o = 0; o < kOutputs; ++o) {
         double sum = 0, size = 0;
-        for (int k = 0; k < kColumns; ++k) {
-          const double term = double{trial.weights[static_cast<size_t>(o * kColumns + k)]} *
-                              trial.x[static_cast<size_t>(r * kColumns + k)];
+        for (size_t k = 0; k < kColumns; ++k) {
+          const double term = double{trial.weights[o * kColumns + k]} * trial.x[r * kColumns + k];
           sum += term;
           size += std::abs(term);
         }
-        const double error = fast[static_cast<size_t>(r * kOutputs + o)] - sum;
+        const double error = fast[r * kOutputs + o] - sum;
         if (!(std::abs(error) <= 1e-5 * size)) return false;
       }
     }
