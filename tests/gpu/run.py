@@ -174,7 +174,7 @@ def compared(cells, earlier):
 
 
 class Record:
-    """Prints each cell at once and appends it to the file."""
+    """Appends each cell to the file at once, and then prints it: whoever reads it may end this process."""
 
     def __init__(self, path):
         self.path, self.cells = path, []
@@ -183,9 +183,9 @@ class Record:
     def add(self, cell):
         self.cells.append(cell)
         line = json.dumps(cell)
-        print(line, flush=True)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(line + "\n")
+        print(line, flush=True)
 
 
 def cell_of(line):
