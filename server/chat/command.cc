@@ -101,7 +101,8 @@ void add_server_options(CLI::App* command, TerminalOptions* options) {
 }
 
 // A server has its own model, where options of a model that the user types would change nothing.
-// Those of the environment or of a file may be meant for other commands.
+// Options that come from the environment or from a file may be meant for other commands, so they
+// are ignored.
 void refuse_options_of_the_model(const CLI::App& command) {
   for (const CLI::Option* option : command.parse_order()) {
     const bool is_of_model = option->get_group() == "Model" || option->get_group() == "Compute";
